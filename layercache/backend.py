@@ -1,0 +1,277 @@
+"""A backend: a store of named objects behind a URL. The interface that others implement.
+
+A backend moves bytes. It never hashes, inflates or knows OCI. What a backend promises:
+
+- What `Sink.commit` publishes appears whole or not at all, also when the process is killed, and a later
+  ``open``, ``stat`` or ``scan`` sees it. Nothing of an aborted or killed write is ever visible by name.
+- Publishing under a name that is taken replaces the object whole and refreshes its time: the last
+  writer wins.
+- Absence is `NotFoundError` and never a guess. A refused connection, a missing permission, an answer that
+  the service did not give are `BackendError`, with the cause kept.
+- Methods are thread-safe. A forked child gets fresh clients and never commits, aborts or flushes a sink of
+  its parent.
+
+`layercache.testing.BackendContract` checks all of it; subclass it in your tests.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field, fields
+from typing import TYPE_CHECKING, Any, Protocol, Self, TypeVar, runtime_checkable
+from urllib.parse import parse_qsl, unquote, urlencode, urlsplit
+
+from layercache.errors import ConfigError, InvalidNameError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+    from types import TracebackType
+
+    from _typeshed import DataclassInstance, ReadableBuffer, WriteableBuffer
+
+OptionsT = TypeVar("OptionsT", bound="DataclassInstance")
+
+ENTRY_POINT_GROUP = "layercache.backends"
+
+IN_THE_BOX: Mapping[str, str] = {
+    "file": "layercache_backends.local:from_url",
+    "memory": "layercache_backends.memory:from_url",
+}
+"""Scheme to factory, for what comes in the box: a look-up without the cost of importlib.metadata."""
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One object: its key, its size in bytes, when it was last published (seconds since the epoch)."""
+
+    key: str
+    size: int
+    modified: float
+
+
+class Reader(Protocol):
+    """The bytes of an object, or of a range of it, in order."""
+
+    @property
+    def size(self) -> int | None:
+        """How many bytes this reader gives in all. A backend always knows; a source may not: None."""
+
+    def readinto(self, buffer: WriteableBuffer, /) -> int:
+        """Fill the buffer's start; how many bytes it took. 0 only at the end, or for an empty buffer."""
+
+    def read(self, size: int = -1, /) -> bytes:
+        """At most ``size`` bytes, all that is left for -1. Empty only at the end, or when asked for 0."""
+
+    def seekable(self) -> bool:
+        """Whether ``seek`` and ``tell`` are there and work as those of `io.IOBase`."""
+
+    def close(self) -> None: ...
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None, /
+    ) -> None: ...
+
+
+class Sink(Protocol):
+    """An object being written. It appears with ``commit``, whole; without, never.
+
+    Leaving the ``with`` block without ``commit()`` aborts, whatever the reason. ``commit`` and ``abort``
+    end the sink; another ``abort`` is no error, a ``write`` or ``commit`` after the end is `BackendError`.
+    """
+
+    def write(self, data: ReadableBuffer, /) -> None: ...
+
+    def commit(self) -> None: ...
+
+    def abort(self) -> None: ...
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None, /
+    ) -> None: ...
+
+
+class Backend(Protocol):
+    """A store of named objects. Keys match the grammar of `check_key`; the core sees to that."""
+
+    @property
+    def url(self) -> str:
+        """How this store is named in messages and statistics. Holds no secret."""
+
+    def open(self, key: str, start: int = 0, end: int | None = None) -> Reader:
+        """Read bytes ``start`` to ``end`` (exclusive; None: to the end of the object).
+
+        What lies past the object's end is not there: such a range is short or empty, never an error.
+        Raises `NotFoundError` now, not at the first read; `ValueError` unless 0 <= start <= end.
+        """
+
+    def create(self, key: str) -> Sink:
+        """Begin to write an object."""
+
+    def stat(self, key: str) -> Entry:
+        """The object's size and time. Raises `NotFoundError`."""
+
+    def scan(self, prefix: str = "") -> Iterator[Entry]:
+        """Every object below a folder (a prefix that ends in "/"), or all; lazily, in any order."""
+
+    def delete(self, key: str) -> None:
+        """Remove the object. Deleting what is not there is no error."""
+
+    def close(self) -> None:
+        """Give back connections and handles. Closing twice is no error."""
+
+
+class Spool(Protocol):
+    """Bytes on their way that have no name yet: one writes them, many read them while they grow.
+
+    ``publish`` makes an object of them, whole, under a key that is told only then; ``close`` gives back
+    what they took (and discards them if they were not published). Not to be used in a forked child.
+    """
+
+    def write(self, data: ReadableBuffer, /) -> None: ...
+
+    def readinto_at(self, offset: int, buffer: WriteableBuffer, /) -> int:
+        """Read what was written, from ``offset``; how many bytes it took, 0 past the end. Thread-safe."""
+
+    def publish(self, key: str) -> None:
+        """Make it an object under this key. Durable as the backend's own ``commit`` is."""
+
+    def close(self) -> None: ...
+
+
+@runtime_checkable
+class Spooler(Protocol):
+    """A backend that can spool in its own store, so that publishing costs no second copy."""
+
+    def spool(self) -> Spool: ...
+
+
+@runtime_checkable
+class Expendable(Protocol):
+    """A backend that writes small objects cheaper where a loss at a power cut would be no harm.
+
+    Whole or not at all still holds while the machine runs; after a power cut such an object may be gone,
+    empty or torn, so whoever reads it must be able to tell.
+    """
+
+    def create_expendable(self, key: str) -> Sink: ...
+
+
+@runtime_checkable
+class LocalPath(Protocol):
+    """A backend whose objects are plain files."""
+
+    def path(self, key: str) -> str:
+        """Where the object is, or would be. Read it only: it is never changed after it is published."""
+
+
+_KEY = re.compile(
+    r"(?=.{1,900}\Z)[A-Za-z0-9_][A-Za-z0-9_.+:@=-]{0,254}(/[A-Za-z0-9_][A-Za-z0-9_.+:@=-]{0,254})*"
+)
+
+
+def check_key(key: str) -> str:
+    """The key, if it is one: 1 to 900 ASCII characters in components parted by "/".
+
+    A component has 1 to 255 letters, digits or ``_ . + : @ = -`` and begins with a letter, a digit or
+    "_": so no component is empty, hidden, "." or "..". No key is a folder of another: that is for the
+    caller to keep. Raises `InvalidNameError`.
+    """
+    if not _KEY.fullmatch(key):
+        raise InvalidNameError(
+            f"not an object name: {key!r}",
+            hint="wanted components of letters, digits and _.+:@=- parted by '/', none empty or hidden",
+        )
+    return key
+
+
+def check_range(start: int, end: int | None) -> None:
+    """Raise `ValueError` unless 0 <= start <= end."""
+    if start < 0 or (end is not None and end < start):
+        raise ValueError(f"not a range: {start} to {end}")
+
+
+@dataclass(frozen=True, slots=True)
+class BackendURL:
+    """A backend's URL in its parts: ``scheme://location?option=value``."""
+
+    scheme: str
+    netloc: str
+    path: str
+    query: Mapping[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def parse(cls, url: str) -> BackendURL:
+        """Take a URL apart. A path that begins with "/", "./", "../" or "~" is a local folder.
+
+        Raises `ConfigError`.
+        """
+        if url.startswith(("/", "./", "../", "~")) or url in (".", ".."):
+            return cls("file", "", url)
+        parts = urlsplit(url)
+        if not parts.scheme or not url.startswith(f"{parts.scheme}://"):
+            raise ConfigError(
+                f"not a cache URL: {url!r}",
+                hint="wanted scheme://location (file:///var/cache/layers) or a path (./layers)",
+            )
+        if parts.username is not None or parts.password is not None:
+            raise ConfigError(
+                f"a cache URL must not hold credentials: {parts.scheme}://…@{parts.hostname}{parts.path}",
+                hint="give them as the store's own tools take them: environment, profile, credentials file",
+            )
+        pairs = parse_qsl(parts.query, keep_blank_values=True, strict_parsing=bool(parts.query))
+        return cls(parts.scheme, parts.netloc, unquote(parts.path), dict(pairs))
+
+    def __str__(self) -> str:
+        query = f"?{urlencode(self.query)}" if self.query else ""
+        return f"{self.scheme}://{self.netloc}{self.path}{query}"
+
+    def options(self, kind: type[OptionsT]) -> OptionsT:
+        """The query as a dataclass whose fields are the known options, converted to their types.
+
+        Raises `ConfigError` for an unknown option or a value of the wrong type, listing the known ones.
+        """
+        import msgspec
+
+        known = [item.name for item in fields(kind)]
+        unknown = [name for name in self.query if name not in known]
+        if unknown:
+            raise ConfigError(
+                f"{self}: unknown option {', '.join(unknown)}",
+                hint=f"{self.scheme}:// knows {', '.join(known) or 'no options'}",
+            )
+        try:
+            return msgspec.convert(dict(self.query), kind, strict=False)
+        except msgspec.ValidationError as error:
+            raise ConfigError(
+                f"{self}: {error}", hint=f"{self.scheme}:// knows {', '.join(known)}"
+            ) from error
+
+
+def open_backend(url: str) -> Backend:
+    """The backend that a URL names. Raises `ConfigError`, `BackendError`."""
+    parsed = BackendURL.parse(url)
+    return _factory(parsed.scheme)(parsed)
+
+
+def _factory(scheme: str) -> Callable[[BackendURL], Backend]:
+    if target := IN_THE_BOX.get(scheme):
+        import importlib
+
+        module, _, name = target.partition(":")
+        factory: Any = getattr(importlib.import_module(module), name)
+        return factory  # type: ignore[no-any-return]  # a name in a string has no type
+    from importlib.metadata import entry_points
+
+    plugins = entry_points(group=ENTRY_POINT_GROUP)
+    for entry in plugins:
+        if entry.name == scheme:
+            plugin: Callable[[BackendURL], Backend] = entry.load()
+            return plugin
+    known = sorted({*IN_THE_BOX, *(entry.name for entry in plugins)})
+    raise ConfigError(
+        f"unknown scheme {scheme}://", hint=f"known are {', '.join(known)}; others come by plug-in"
+    )

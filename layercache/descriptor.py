@@ -1,0 +1,177 @@
+"""OCI's JSON documents: descriptors, image manifests, indexes; and what their media types mean.
+
+Only the fields that layercache acts on are typed. Documents are kept and passed on byte for byte, so
+nothing that is not named here is lost.
+"""
+
+from __future__ import annotations
+
+from typing import Any, TypeVar
+
+import msgspec
+
+from layercache.digest import DiffID, Digest, Hash
+from layercache.errors import FormatError
+
+OCI_INDEX = "application/vnd.oci.image.index.v1+json"
+OCI_MANIFEST = "application/vnd.oci.image.manifest.v1+json"
+OCI_CONFIG = "application/vnd.oci.image.config.v1+json"
+OCI_LAYER = "application/vnd.oci.image.layer.v1.tar"
+OCI_LAYER_GZIP = "application/vnd.oci.image.layer.v1.tar+gzip"
+OCI_LAYER_ZSTD = "application/vnd.oci.image.layer.v1.tar+zstd"
+DOCKER_LIST = "application/vnd.docker.distribution.manifest.list.v2+json"
+DOCKER_MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
+DOCKER_SCHEMA_1 = frozenset(
+    {
+        "application/vnd.docker.distribution.manifest.v1+json",
+        "application/vnd.docker.distribution.manifest.v1+prettyjws",
+    }
+)
+DOCKER_CONFIG = "application/vnd.docker.container.image.v1+json"
+DOCKER_LAYER = "application/vnd.docker.image.rootfs.diff.tar"
+DOCKER_LAYER_GZIP = "application/vnd.docker.image.rootfs.diff.tar.gzip"
+OCTETS = "application/octet-stream"
+
+INDEXES = frozenset({OCI_INDEX, DOCKER_LIST})
+MANIFESTS = frozenset({OCI_MANIFEST, DOCKER_MANIFEST})
+
+NO_COMPRESSION = "none"
+GZIP = "gzip"
+ZSTD = "zstd"
+
+# image-spec layer.md, and Docker's "Image Manifest Version 2, Schema 2"; a foreign type inflates as its twin.
+_LAYERS = {
+    OCI_LAYER: NO_COMPRESSION,
+    OCI_LAYER_GZIP: GZIP,
+    OCI_LAYER_ZSTD: ZSTD,
+    DOCKER_LAYER: NO_COMPRESSION,
+    DOCKER_LAYER_GZIP: GZIP,
+    "application/vnd.docker.image.rootfs.diff.tar.zstd": ZSTD,
+    "application/vnd.oci.image.layer.nondistributable.v1.tar": NO_COMPRESSION,
+    "application/vnd.oci.image.layer.nondistributable.v1.tar+gzip": GZIP,
+    "application/vnd.oci.image.layer.nondistributable.v1.tar+zstd": ZSTD,
+    "application/vnd.docker.image.rootfs.foreign.diff.tar": NO_COMPRESSION,
+    "application/vnd.docker.image.rootfs.foreign.diff.tar.gzip": GZIP,
+}
+
+# What a blob of no stated media type is called once its first bytes are known.
+OCI_LAYER_OF = {NO_COMPRESSION: OCI_LAYER, GZIP: OCI_LAYER_GZIP, ZSTD: OCI_LAYER_ZSTD}
+
+
+def compression_of(media_type: str) -> str | None:
+    """How a layer of this media type is compressed; None when the type is no layer's, or says nothing."""
+    return _LAYERS.get(media_type)
+
+
+def is_layer(media_type: str) -> bool:
+    """Whether a blob of this type may hold a layer: a layer's type, or one that says nothing."""
+    return media_type in _LAYERS or media_type == OCTETS
+
+
+def is_foreign(media_type: str) -> bool:
+    """Whether the blob is non-distributable: named by an image, and not to be had from its registry."""
+    return "nondistributable" in media_type or ".foreign." in media_type
+
+
+class Platform(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """image-spec image-index.md, "platform"."""
+
+    architecture: str = ""
+    os: str = ""
+    variant: str = ""
+    os_version: str = msgspec.field(default="", name="os.version")
+
+    def __str__(self) -> str:
+        return "/".join(part for part in (self.os, self.architecture, self.variant) if part)
+
+
+class Descriptor(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, rename="camel"):
+    """image-spec descriptor.md: media type, digest and size in bytes of a blob."""
+
+    media_type: str = OCTETS
+    digest: Digest
+    size: int
+    annotations: dict[str, str] | None = None
+    platform: Platform | None = None
+    artifact_type: str = ""
+
+
+class Manifest(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """image-spec manifest.md, and Docker's schema 2."""
+
+    schema_version: int = 2
+    media_type: str = ""
+    artifact_type: str = ""
+    config: Descriptor
+    layers: list[Descriptor] = []
+    annotations: dict[str, str] | None = None
+
+
+class Index(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """image-spec image-index.md, and Docker's manifest list."""
+
+    schema_version: int = 2
+    media_type: str = ""
+    manifests: list[Descriptor] = []
+    annotations: dict[str, str] | None = None
+
+
+class RootFS(msgspec.Struct, frozen=True, kw_only=True):
+    type: str = "layers"
+    diff_ids: list[DiffID] = []
+
+
+class ImageConfig(msgspec.Struct, frozen=True, kw_only=True):
+    """image-spec config.md: the part that names the layers' tars and the platform."""
+
+    architecture: str = ""
+    os: str = ""
+    variant: str = ""
+    rootfs: RootFS = RootFS()
+
+
+DocumentT = TypeVar("DocumentT", bound=msgspec.Struct)
+
+
+def decode(data: bytes, kind: type[DocumentT], what: str) -> DocumentT:
+    """Read a JSON document. Raises `FormatError`, which calls the document ``what``."""
+    try:
+        return msgspec.json.decode(data, type=kind, dec_hook=_decode_hash)
+    except (msgspec.DecodeError, msgspec.ValidationError, ValueError) as error:
+        raise FormatError(f"{what} is not a valid {kind.__name__.lower()}: {error}") from error
+
+
+def encode(document: msgspec.Struct) -> bytes:
+    return msgspec.json.encode(document, enc_hook=str)
+
+
+def media_type_of(data: bytes, stated: str, what: str) -> str:
+    """The media type of a manifest or index: the document's own, else the stated one, else by its fields.
+
+    Raises `FormatError` where the two contradict each other (image-spec manifest.md, "mediaType").
+    """
+    fields: Any
+    try:
+        fields = msgspec.json.decode(data)
+    except msgspec.DecodeError as error:
+        raise FormatError(f"{what} is not JSON: {error}") from error
+    if not isinstance(fields, dict):
+        raise FormatError(f"{what} is not a JSON object")
+    own = fields.get("mediaType")
+    stated = stated.partition(";")[0].strip()
+    known = INDEXES | MANIFESTS | DOCKER_SCHEMA_1
+    if isinstance(own, str) and own:
+        if stated in known and stated != own:
+            raise FormatError(f"{what} is served as {stated} but says that it is {own}")
+        return own
+    if stated in known:
+        return stated
+    if fields.get("schemaVersion") == 1:
+        return "application/vnd.docker.distribution.manifest.v1+json"
+    return OCI_INDEX if "manifests" in fields else OCI_MANIFEST
+
+
+def _decode_hash(kind: type[Any], value: Any) -> Any:
+    if issubclass(kind, Hash):
+        return kind(value)
+    raise TypeError(f"no way to read a {kind.__name__}")

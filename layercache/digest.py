@@ -1,0 +1,85 @@
+"""The two names of a layer: ``Digest`` of the blob as distributed, ``DiffID`` of the tar inside."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import TYPE_CHECKING, Self
+
+from layercache.errors import InvalidNameError
+
+if TYPE_CHECKING:
+    from hashlib import _Hash as Hasher
+
+    from _typeshed import ReadableBuffer
+
+HEX_LENGTH = {"sha256": 64, "sha512": 128}
+"""The registered algorithms of the OCI image-spec (descriptor.md, "Registered algorithms")."""
+
+_LOWER_HEX = frozenset("0123456789abcdef")
+
+
+class Hash(str):
+    """``algorithm:hex`` whose role is not known: it may be a digest or a diff ID.
+
+    A string in every way, so that it prints, compares and serialises as one; constructing it checks
+    the form strictly as the OCI image-spec has it: a registered algorithm, lower-case hex, the
+    algorithm's length. Raises `InvalidNameError`.
+    """
+
+    __slots__ = ()
+
+    def __new__(cls, text: str) -> Self:
+        if type(text) is cls:
+            return text
+        algorithm, colon, encoded = text.partition(":")
+        length = HEX_LENGTH.get(algorithm)
+        if not colon or length is None:
+            known = " or ".join(f"{name}:<{size} hex digits>" for name, size in HEX_LENGTH.items())
+            raise InvalidNameError(f"not a digest or diff ID: {text!r}", hint=f"wanted {known}")
+        if len(encoded) != length or not _LOWER_HEX.issuperset(encoded):
+            raise InvalidNameError(
+                f"not a digest or diff ID: {text!r}",
+                hint=f"{algorithm} wants {length} lower-case hex digits, found {len(encoded)} characters",
+            )
+        return super().__new__(cls, text)
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({str(self)!r})"
+
+    @property
+    def algorithm(self) -> str:
+        return self.partition(":")[0]
+
+    @property
+    def hex(self) -> str:
+        return self.partition(":")[2]
+
+    @property
+    def short(self) -> str:
+        """Twelve hex digits with the algorithm, for tables and messages."""
+        return self[: len(self.algorithm) + 13]
+
+    def hasher(self) -> Hasher:
+        """A new running hash of this name's algorithm."""
+        return hashlib.new(self.algorithm)
+
+    @classmethod
+    def of(cls, data: ReadableBuffer, algorithm: str = "sha256") -> Self:
+        """The name of these bytes."""
+        return cls.from_hasher(hashlib.new(algorithm, data))
+
+    @classmethod
+    def from_hasher(cls, hasher: Hasher) -> Self:
+        return cls(f"{hasher.name}:{hasher.hexdigest()}")
+
+
+class Digest(Hash):
+    """The hash of a blob as a registry serves it: gzip, zstd or plain."""
+
+    __slots__ = ()
+
+
+class DiffID(Hash):
+    """The hash of a layer's uncompressed tar."""
+
+    __slots__ = ()

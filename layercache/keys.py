@@ -1,0 +1,70 @@
+"""Every object name that the cache uses is made here, and taken apart here."""
+
+from __future__ import annotations
+
+from layercache.digest import DiffID, Digest, Hash
+
+BLOBS = "blobs/"
+ASSOCIATIONS = "associations/"
+IMAGES = "images/"
+
+COMPUTED = "computed"
+CLAIMED = "claimed"
+
+
+def blob(name: Hash) -> str:
+    """Either form of a layer, a manifest, a config: bytes under their own hash, as in an OCI layout."""
+    return f"{BLOBS}{name.algorithm}/{name.hex}"
+
+
+def blob_name(key: str) -> Hash | None:
+    """The hash that a blob's key stands for; None for a key that is no blob's."""
+    return _hash_of(key.removeprefix(BLOBS).split("/")) if key.startswith(BLOBS) else None
+
+
+def computed_by_digest(digest: Digest) -> str:
+    """The one fact that was computed of a blob: a blob inflates to one tar."""
+    return f"{ASSOCIATIONS}{COMPUTED}/by-digest/{digest.algorithm}/{digest.hex}"
+
+
+def claimed_by_digest(digest: Digest, diff_id: DiffID) -> str:
+    return f"{claims_of(digest)}{_joined(diff_id)}"
+
+
+def claims_of(digest: Digest) -> str:
+    """The folder of what images say a blob inflates to."""
+    return f"{ASSOCIATIONS}{CLAIMED}/by-digest/{digest.algorithm}/{digest.hex}/"
+
+
+def by_diff_id(state: str, diff_id: DiffID, digest: Digest) -> str:
+    return f"{digests_of(state, diff_id)}{_joined(digest)}"
+
+
+def digests_of(state: str, diff_id: DiffID) -> str:
+    """The folder of the blobs that inflate to a tar: computed, or claimed to."""
+    return f"{ASSOCIATIONS}{state}/by-diffid/{diff_id.algorithm}/{diff_id.hex}/"
+
+
+def image_tag(registry: str, repository: str, tag: str) -> str:
+    return f"{_repository(registry, repository)}_tags/{tag}"
+
+
+def image_digest(registry: str, repository: str, digest: Digest) -> str:
+    return f"{_repository(registry, repository)}_digests/{_joined(digest)}"
+
+
+def _repository(registry: str, repository: str) -> str:
+    # An IPv6 literal's brackets are no key characters; no host name has a "_" of its own.
+    host = registry.replace("[", "_").replace("]", "_")
+    return f"{IMAGES}{host}/{repository}/"
+
+
+def _joined(name: Hash) -> str:
+    return f"{name.algorithm}-{name.hex}"
+
+
+def _hash_of(parts: list[str]) -> Hash | None:
+    try:
+        return Hash(":".join(parts)) if len(parts) == 2 else None
+    except ValueError:
+        return None
