@@ -1,0 +1,170 @@
+"""Memory: ``memory://name`` is one store for the whole process, ``memory://`` a fresh one each time.
+
+For tests, and as a tier that lives as long as the process. There is no lock to be found held in a forked
+child: every step that others can see is one operation on a dict.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Self
+
+from layercache.backend import Entry, check_range
+from layercache.errors import BackendError, ConfigError, NotFoundError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from types import TracebackType
+
+    from _typeshed import ReadableBuffer, WriteableBuffer
+
+    from layercache.backend import BackendURL
+
+Objects = dict[str, tuple[bytes, float]]
+"""Key to bytes and time of publishing (seconds since the epoch)."""
+
+_NAMED: dict[str, Objects] = {}
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """There are none."""
+
+
+def from_url(url: BackendURL) -> MemoryBackend:
+    """The backend of ``memory://name``. A named store lasts as long as the process."""
+    if url.path:
+        raise ConfigError(
+            f"{url}: memory:// has no folders, found the path {url.path!r}",
+            hint="wanted memory://name, or memory:// for a store of its own",
+        )
+    url.options(Options)
+    return MemoryBackend(url.netloc)
+
+
+class MemoryBackend:
+    """Objects in a dict, shared with the others of the same name; of its own without a name."""
+
+    def __init__(self, name: str = "") -> None:
+        self.url = f"memory://{name}"
+        self._objects: Objects = _NAMED.setdefault(name, {}) if name else {}
+
+    def __repr__(self) -> str:
+        return f"MemoryBackend({self.url!r}, {len(self._objects)} objects)"
+
+    def open(self, key: str, start: int = 0, end: int | None = None) -> MemoryReader:
+        check_range(start, end)
+        data, _ = self._get(key)
+        return MemoryReader(data if start == 0 and end is None else data[start:end])
+
+    def create(self, key: str) -> MemorySink:
+        return MemorySink(self.spool(), key)
+
+    def spool(self) -> MemorySpool:
+        return MemorySpool(self.url, self._objects)
+
+    def stat(self, key: str) -> Entry:
+        data, modified = self._get(key)
+        return Entry(key, len(data), modified)
+
+    def scan(self, prefix: str = "") -> Iterator[Entry]:
+        """As `Backend.scan`: what was there when it began."""
+        if prefix and not prefix.endswith("/"):
+            raise ValueError(f"not a folder: {prefix!r} (wanted a prefix that ends in '/')")
+        objects = self._objects.copy()
+        return (
+            Entry(key, len(data), modified)
+            for key, (data, modified) in objects.items()
+            if key.startswith(prefix)
+        )
+
+    def delete(self, key: str) -> None:
+        self._objects.pop(key, None)
+
+    def close(self) -> None:
+        """Nothing is held that the store itself does not hold."""
+
+    def _get(self, key: str) -> tuple[bytes, float]:
+        try:
+            return self._objects[key]
+        except KeyError:
+            raise NotFoundError(f"{key} is not there", looked_in=(self.url,)) from None
+
+
+class MemoryReader(io.BytesIO):
+    """An object's bytes, or a range's; seekable. Replaced or deleted meanwhile, it keeps them."""
+
+    def __init__(self, data: bytes) -> None:
+        super().__init__(data)
+        self.size = len(data)
+
+
+class MemorySpool:
+    """Bytes on their way. Belongs to the process that made it: a forked child can only ``close`` it."""
+
+    def __init__(self, url: str, objects: Objects) -> None:
+        self._url = url
+        self._objects = objects
+        self._owner = os.getpid()
+        self._data: bytearray | None = bytearray()
+        self._ended = False
+
+    def write(self, data: ReadableBuffer, /) -> None:
+        self._usable().extend(memoryview(data).cast("B"))
+
+    def readinto_at(self, offset: int, buffer: WriteableBuffer, /) -> int:
+        """As `Spool.readinto_at`; goes on after ``publish``, until ``close``."""
+        if self._data is None:
+            raise BackendError(f"{self._url}: this spool is closed")
+        with memoryview(buffer) as view, view.cast("B") as octets:
+            # A copy, as a view of a growing bytearray would stop it from growing.
+            part = self._data[offset : offset + len(octets)]
+            octets[: len(part)] = part
+        return len(part)
+
+    def publish(self, key: str) -> None:
+        self._objects[key] = (bytes(self._usable()), time.time())
+        self._ended = True
+
+    def close(self) -> None:
+        self._data = None
+        self._ended = True
+
+    def _usable(self) -> bytearray:
+        if self._data is None or self._ended:
+            raise BackendError(f"{self._url}: this write has already ended")
+        if self._owner != os.getpid():
+            raise BackendError(
+                f"{self._url}: this write belongs to process {self._owner}",
+                hint="a forked child begins writes of its own",
+            )
+        return self._data
+
+
+class MemorySink:
+    """A spool whose key is known from the beginning."""
+
+    def __init__(self, spool: MemorySpool, key: str) -> None:
+        self._spool = spool
+        self._key = key
+
+    def write(self, data: ReadableBuffer, /) -> None:
+        self._spool.write(data)
+
+    def commit(self) -> None:
+        self._spool.publish(self._key)
+        self._spool.close()
+
+    def abort(self) -> None:
+        self._spool.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None, /
+    ) -> None:
+        self.abort()
