@@ -1,0 +1,38 @@
+"""Fixtures that any test may use: real registries, a lying one, sample images."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+from servers.certificates import Certificate, make_certificate
+from servers.images import Sample, write_layout
+from servers.registry import Registry
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+
+@pytest.fixture(scope="session")
+def sample(tmp_path_factory: pytest.TempPathFactory) -> Sample:
+    """An OCI image, a Docker one and an index of two platforms; ``layout`` holds the first and the last.
+
+    In the layout they are named ``image`` and ``index``. Do not change its files: it serves the session.
+    """
+    made = Sample()
+    made.layout = write_layout(tmp_path_factory.mktemp("sample"), {"image": made.image, "index": made.index})
+    return made
+
+
+@pytest.fixture(scope="session")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> Certificate:
+    """A TLS certificate for loopback, signed by an authority that nobody knows."""
+    return make_certificate(tmp_path_factory.mktemp("certificate"))
+
+
+@pytest.fixture
+def registry(tmp_path: Path) -> Iterator[Registry]:
+    """A docker-registry of this test's own: empty, plain HTTP, no authentication."""
+    with Registry(tmp_path / "registry") as running:
+        yield running
