@@ -1,0 +1,98 @@
+"""A content-addressed cache of container layers that knows both of their names: digest and diff ID.
+
+    with layercache.open("file:///var/cache/layers") as cache:
+        layer = cache.put("layer.tar.gz")
+        with cache.get(layer.diff_id).uncompressed() as tar:
+            ...
+
+The names below are imported when they are first used, so that importing layercache costs next to nothing.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING
+
+from layercache._version import __version__
+
+if TYPE_CHECKING:
+    from layercache.cache import Cache
+    from layercache.config import open
+    from layercache.digest import DiffID, Digest
+    from layercache.errors import (
+        BackendError,
+        ConfigError,
+        DigestMismatchError,
+        FormatError,
+        IntegrityError,
+        InUseError,
+        InvalidNameError,
+        LayercacheError,
+        LimitError,
+        NotALayerError,
+        NotFoundError,
+        SourceError,
+    )
+    from layercache.events import Counters, Event
+    from layercache.images import Image
+    from layercache.layer import Layer
+    from layercache.sources.settings import RegistrySettings
+
+_HOME = {
+    "Cache": "cache",
+    "open": "config",
+    "DiffID": "digest",
+    "Digest": "digest",
+    "BackendError": "errors",
+    "ConfigError": "errors",
+    "DigestMismatchError": "errors",
+    "FormatError": "errors",
+    "IntegrityError": "errors",
+    "InUseError": "errors",
+    "InvalidNameError": "errors",
+    "LayercacheError": "errors",
+    "LimitError": "errors",
+    "NotALayerError": "errors",
+    "NotFoundError": "errors",
+    "SourceError": "errors",
+    "Counters": "events",
+    "Event": "events",
+    "Image": "images",
+    "Layer": "layer",
+    "RegistrySettings": "sources.settings",
+}
+
+__all__ = [
+    "BackendError",
+    "Cache",
+    "ConfigError",
+    "Counters",
+    "DiffID",
+    "Digest",
+    "DigestMismatchError",
+    "Event",
+    "FormatError",
+    "Image",
+    "InUseError",
+    "IntegrityError",
+    "InvalidNameError",
+    "Layer",
+    "LayercacheError",
+    "LimitError",
+    "NotALayerError",
+    "NotFoundError",
+    "RegistrySettings",
+    "SourceError",
+    "__version__",
+    "open",
+]
+
+
+def __getattr__(name: str) -> object:
+    try:
+        module = _HOME[name]
+    except KeyError:
+        raise AttributeError(f"module 'layercache' has no attribute {name!r}") from None
+    value: object = getattr(importlib.import_module(f"layercache.{module}"), name)
+    globals()[name] = value
+    return value

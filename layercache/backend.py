@@ -251,9 +251,9 @@ class BackendURL:
             ) from error
 
 
-def open_backend(url: str) -> Backend:
+def open_backend(url: str | BackendURL) -> Backend:
     """The backend that a URL names. Raises `ConfigError`, `BackendError`."""
-    parsed = BackendURL.parse(url)
+    parsed = BackendURL.parse(url) if isinstance(url, str) else url
     return _factory(parsed.scheme)(parsed)
 
 

@@ -1,0 +1,204 @@
+"""The public face: a cache of layers on one or more tiers."""
+
+from __future__ import annotations
+
+import os
+import threading
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, BinaryIO, Self
+
+from layercache import lookup, removal
+from layercache.digest import DiffID, Digest, Hash
+from layercache.errors import ConfigError, NotFoundError
+from layercache.events import Counters, Event, Observers
+from layercache.given import FetchOrigin, GivenReader
+from layercache.intake import Intake
+from layercache.layer import Layer
+from layercache.resolver import Resolver
+from layercache.streams import Limits
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+    from contextlib import AbstractContextManager
+    from types import TracebackType
+
+    from layercache.images import Image
+    from layercache.sources import Source
+    from layercache.sources.registry import RegistryClient
+    from layercache.sources.settings import RegistrySettings
+    from layercache.tier import Tier
+
+
+class Cache:
+    """A content-addressed cache of container layers, each known by digest and by diff ID.
+
+    Made by `layercache.open`. Thread-safe; a context manager. ``tiers`` are ordered near to far;
+    ``offline`` asks no source; ``verify_always`` hashes what is read from the nearest tier too, whose
+    entries were verified when they were written and are else checked by size.
+    """
+
+    def __init__(
+        self,
+        tiers: Sequence[Tier],
+        *,
+        registries: RegistrySettings | None = None,
+        limits: Limits | None = None,
+        offline: bool = False,
+        verify_always: bool = False,
+    ) -> None:
+        self.tiers = tuple(tiers)
+        self.offline = offline
+        self._observers = Observers()
+        self._resolver = Resolver(
+            self.tiers, self._observers, limits or Limits(), verify_always=verify_always
+        )
+        self._registries = registries
+        self._registry: RegistryClient | None = None
+        self._sources: list[Source] = []
+        self._lock = threading.Lock()
+
+    def get(self, name: str) -> Layer:
+        """The layer that is cached under this digest or diff ID.
+
+        Raises `NotFoundError` where no form of it is in any tier, `InvalidNameError`, `BackendError`.
+        """
+        return Layer(self._resolver, lookup.find(self.tiers, Hash(name)))
+
+    def __contains__(self, name: str) -> bool:
+        """Whether some form is in some tier under this digest or diff ID. No source is asked."""
+        try:
+            lookup.find(self.tiers, Hash(name))
+        except NotFoundError:
+            return False
+        return True
+
+    def put(self, source: str | os.PathLike[str] | BinaryIO) -> Layer:
+        """Keep a blob: a layer as gzip, zstd or plain tar, out of a file or a stream, read to its end.
+
+        Both names are computed, and both forms kept where the tiers' policies say. What is neither gzip,
+        zstd nor tar is kept as an opaque blob. A stream is left open. Raises `FormatError`, `LimitError`,
+        `BackendError`, `ConfigError` and, for a path that cannot be read, `OSError`.
+        """
+        intake = Intake(self._resolver.passes, self._observers)
+        if isinstance(source, str | os.PathLike):
+            with open(source, "rb", buffering=0) as file:
+                return Layer(self._resolver, intake.take(GivenReader(file), os.fstat(file.fileno()).st_size))
+        return Layer(self._resolver, intake.take(GivenReader(source), None))
+
+    def layer(
+        self,
+        digest: str,
+        *,
+        diff_id: str | None = None,
+        size: int | None = None,
+        media_type: str | None = None,
+        fetch: Callable[[Digest], BinaryIO] | None = None,
+    ) -> Layer:
+        """A layer by its digest, for programs with a registry client of their own.
+
+        ``fetch(digest)`` is called when every tier misses, and gives a stream of the compressed blob; the
+        stream is closed when it was read. ``diff_id`` is what the image's config claims; ``size`` in
+        bytes and ``media_type`` are what the manifest states: what is given is enforced. Nothing is read
+        before one of the layer's streams is.
+        """
+        known = lookup.facts(self.tiers, Digest(digest))
+        known.digest = Digest(digest)
+        known.size = size if size is not None else known.size
+        known.media_type = media_type or known.media_type
+        if diff_id is not None and not known.computed:
+            known.diff_id = DiffID(diff_id)
+        if fetch is not None and not self.offline:
+            known.origin = FetchOrigin(known.digest, fetch)
+        return Layer(self._resolver, known)
+
+    def image(self, name: str, *, platform: str | None = None) -> Image:
+        """An image: a registry's reference, ``oci:PATH[:REF]`` or ``docker-archive:PATH[:REF]``.
+
+        Its manifest and config are fetched now, unless they are cached; its layers when they are read.
+        ``platform`` is os/architecture[/variant]; by default Linux on this machine's architecture. Offline
+        it is the image as it was last pulled. Raises `NotFoundError`, `SourceError`, `InvalidNameError`,
+        `FormatError`, `DigestMismatchError`.
+        """
+        from layercache.images import Images
+        from layercache.platforms import parse_platform
+        from layercache.sources.names import open_source, registry_reference
+
+        wanted = parse_platform(platform) if platform else None
+        images = Images(self.tiers, self._resolver, self._observers)
+        reference = registry_reference(name)
+        if self.offline and reference is not None:
+            return images.from_tiers(reference, wanted)
+        source = open_source(name, self._client)
+        self._sources.append(source)
+        return images.from_source(source, reference, wanted)
+
+    def delete(self, name: str, *, force: bool = False, all_tiers: bool = False) -> None:
+        """Forget a layer or blob, by either name, in the nearest tier that can be written to.
+
+        By digest: that blob, its facts, and the tar only where no other digest leads to it. By diff ID:
+        the tar and every digest of it. ``all_tiers``: in each tier that can be written to. Raises
+        `NotFoundError` where nothing was there, `InUseError` where a cached image refers to it, unless
+        ``force``.
+        """
+        writable = [tier for tier in self.tiers if not tier.policy.readonly]
+        if not writable:
+            raise ConfigError("every tier is read-only", hint="name a cache that can be written to")
+        targets = writable if all_tiers else writable[:1]
+        if not sum([removal.delete(tier, Hash(name), force=force) for tier in targets]):
+            raise NotFoundError(
+                f"{name} is not cached",
+                looked_in=[tier.name for tier in targets],
+                hint=""
+                if all_tiers
+                else "farther tiers are left alone: all_tiers (--all-tiers) includes them",
+            )
+
+    @property
+    def counters(self) -> Counters:
+        """What this cache did since it was opened."""
+        return self._observers.counters
+
+    def watch(self, watcher: Callable[[Event], object]) -> AbstractContextManager[None]:
+        """Call ``watcher`` with each `Event` inside the ``with`` block, in the thread where it happens.
+
+        ``events: list[Event] = []`` and ``with cache.watch(events.append): ...`` keeps them to look at.
+        The watcher must be quick and thread-safe, and must not raise.
+        """
+        return self._observers.watch(watcher)
+
+    @contextmanager
+    def expecting(self, layers: int) -> Iterator[None]:
+        """Tell that so many layers will be read in parallel: each then gets one thread, not three."""
+        passes = self._resolver.passes
+        before, passes.expected_layers = passes.expected_layers, layers
+        try:
+            yield
+        finally:
+            passes.expected_layers = before
+
+    def close(self) -> None:
+        """Give up what is on its way, and give back what is open. Closing twice is no error."""
+        self._resolver.close()
+        for each in (*self._sources, *([self._registry] if self._registry else []), *self.tiers):
+            each.close()
+        self._sources.clear()
+        self._registry = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"<Cache {' '.join(tier.name for tier in self.tiers)}>"
+
+    def _client(self) -> RegistryClient:
+        from layercache.sources.registry import RegistryClient
+
+        with self._lock:
+            if self._registry is None:
+                self._registry = RegistryClient(self._registries)
+            return self._registry

@@ -1,0 +1,227 @@
+"""Images: reference, manifest, config, and the layers that they name in pairs of digest and diff ID."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from layercache import keys
+from layercache.descriptor import (
+    DOCKER_CONFIG,
+    DOCKER_SCHEMA_1,
+    INDEXES,
+    OCI_CONFIG,
+    Descriptor,
+    ImageConfig,
+    Index,
+    Manifest,
+    Platform,
+    decode,
+    is_foreign,
+    media_type_of,
+)
+from layercache.errors import FormatError, NotFoundError, SourceError
+from layercache.events import COMPRESSED, Event, Observers
+from layercache.known import Known
+from layercache.layer import Layer
+from layercache.platforms import default_platform, normalized, select
+from layercache.streams import check_hash
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from layercache.backend import Reader
+    from layercache.digest import DiffID, Digest
+    from layercache.reference import Reference
+    from layercache.resolver import Resolver
+    from layercache.sources import Source
+    from layercache.tier import Tier
+
+MAX_DOCUMENT = 32 << 20
+"""Bytes of a manifest, index or config beyond which it is refused: they are held in memory."""
+
+
+@dataclass(frozen=True, slots=True)
+class Image:
+    """One platform of an image. Its layers are lazy: they fill the cache as they are read."""
+
+    name: str
+    """The reference in full, or the path, that it was opened by."""
+    descriptor: Descriptor
+    """Of the manifest: media type, digest, size in bytes."""
+    manifest: dict[str, Any]
+    """The manifest's JSON, nothing left out."""
+    config: dict[str, Any]
+    """The config's JSON; empty for an artefact whose config is none of an image."""
+    layers: list[Layer]
+    """The layers, lowest first, without the foreign ones."""
+    foreign: list[Descriptor]
+    """Non-distributable layers, which are never fetched."""
+
+    @property
+    def digest(self) -> Digest:
+        """The manifest's digest."""
+        return self.descriptor.digest
+
+    @property
+    def platform(self) -> Platform:
+        """What the config says that the image is for."""
+        fields = [self.config.get(field, "") for field in ("architecture", "os", "variant")]
+        return Platform(architecture=fields[0], os=fields[1], variant=fields[2])
+
+
+class Images:
+    """Opens images out of tiers and sources; keeps their documents in every tier that can be written to."""
+
+    def __init__(self, tiers: Sequence[Tier], resolver: Resolver, observers: Observers) -> None:
+        self._tiers = tiers
+        self._resolver = resolver
+        self._observers = observers
+
+    def from_source(
+        self, source: Source, reference: Reference | None, platform: Platform | None = None
+    ) -> Image:
+        """The image that the source has now. What a registry's reference names is kept for use offline."""
+        root = source.root()
+        image = self._open(str(reference or source.name), root, platform, source)
+        if reference is not None:
+            for tier in self._writable():
+                tier.tag_image(image_key(reference), root)
+        return image
+
+    def from_tiers(self, reference: Reference, platform: Platform | None = None) -> Image:
+        """The image as it was when it was last pulled, without any source. Raises `NotFoundError`."""
+        for tier in self._tiers:
+            try:
+                root = tier.image(image_key(reference))
+            except NotFoundError:
+                continue
+            return self._open(str(reference), root, platform, None)
+        raise NotFoundError(
+            f"the image {reference} is not cached",
+            looked_in=[tier.name for tier in self._tiers],
+            hint="pull it while online (layercache pull)",
+        )
+
+    def _open(self, name: str, root: Descriptor, platform: Platform | None, source: Source | None) -> Image:
+        wanted = normalized(platform) if platform else default_platform()
+        descriptor = root
+        data, kind = self._document(root, source)
+        while kind in INDEXES:
+            descriptor = select(decode(data, Index, f"the index {descriptor.digest}").manifests, wanted)
+            data, kind = self._document(descriptor, source)
+        manifest = decode(data, Manifest, f"the manifest {descriptor.digest}")
+        raw = self._blob(manifest.config, source.open_blob if source else None)
+        diff_ids: list[DiffID] | None = None
+        config: dict[str, Any] = {}
+        if manifest.config.media_type in (OCI_CONFIG, DOCKER_CONFIG):
+            what = f"the config {manifest.config.digest}"
+            described = decode(raw, ImageConfig, what)
+            config = msgspec.json.decode(raw)
+            diff_ids = described.rootfs.diff_ids
+            if len(diff_ids) != len(manifest.layers):
+                raise FormatError(
+                    f"{what} has {len(diff_ids)} diff IDs for the {len(manifest.layers)} layers of {name}"
+                )
+            if platform and described.os and not _fits(described, wanted):
+                raise NotFoundError(
+                    f"{name} has no {wanted}", hint=f"it is for {described.os}/{described.architecture} only"
+                )
+        layers, foreign = self._layers(manifest, diff_ids, source)
+        descriptor = Descriptor(media_type=kind, digest=descriptor.digest, size=len(data))
+        return Image(name, descriptor, msgspec.json.decode(data), config, layers, foreign)
+
+    def _layers(
+        self, manifest: Manifest, diff_ids: list[DiffID] | None, source: Source | None
+    ) -> tuple[list[Layer], list[Descriptor]]:
+        layers, foreign = [], []
+        for number, descriptor in enumerate(manifest.layers):
+            if is_foreign(descriptor.media_type):
+                foreign.append(descriptor)
+                self._observers.emit(
+                    Event("skipped", descriptor.digest, COMPRESSED, "", size=descriptor.size)
+                )
+                continue
+            known = Known(
+                digest=descriptor.digest,
+                diff_id=diff_ids[number] if diff_ids else None,
+                size=descriptor.size,
+                media_type=descriptor.media_type,
+                origin=_BlobOrigin(source, descriptor) if source else None,
+            )
+            layers.append(Layer(self._resolver, known))
+        return layers, foreign
+
+    def _document(self, descriptor: Descriptor, source: Source | None) -> tuple[bytes, str]:
+        """A manifest or index, and what it is. Raises `SourceError` for Docker's schema 1."""
+        what = f"the manifest {descriptor.digest}"
+        data = self._blob(descriptor, (lambda each: source.document(each)) if source else None)
+        kind = media_type_of(data, descriptor.media_type, what)
+        if kind in DOCKER_SCHEMA_1:
+            raise SourceError(
+                f"{what} is in Docker's schema 1, which has no digests of its config or diff IDs",
+                hint="push the image again with a current tool, as schema 2 or OCI",
+            )
+        return data, kind
+
+    def _blob(self, descriptor: Descriptor, fetch: Callable[[Descriptor], bytes | Reader] | None) -> bytes:
+        """A small blob, whole: out of a tier, else out of the source and then kept."""
+        name = descriptor.digest
+        if descriptor.size > MAX_DOCUMENT:
+            raise FormatError(
+                f"{name} is a document of {descriptor.size} bytes; at most {MAX_DOCUMENT} are read"
+            )
+        for tier in self._tiers:
+            try:
+                with tier.open_blob(name) as reader:
+                    data = reader.read()
+                check_hash(name, descriptor.size, name.of(data, name.algorithm), len(data))
+            except NotFoundError:
+                continue
+            return data
+        if fetch is None:
+            raise NotFoundError(
+                f"the document {name} is not cached",
+                looked_in=[tier.name for tier in self._tiers],
+                hint="pull the image, for this platform, while online",
+            )
+        fetched = fetch(descriptor)
+        if not isinstance(fetched, bytes):
+            with fetched:
+                fetched = fetched.read(descriptor.size + 1)
+        check_hash(name, descriptor.size, name.of(fetched, name.algorithm), len(fetched))
+        for tier in self._writable():
+            tier.put_blob(name, fetched)
+        return fetched
+
+    def _writable(self) -> list[Tier]:
+        return [tier for tier in self._tiers if not tier.policy.readonly]
+
+
+def image_key(reference: Reference) -> str:
+    """Where a tier keeps what the reference names: by digest if it has one, else by tag."""
+    if reference.digest:
+        return keys.image_digest(reference.registry, reference.repository, reference.digest)
+    return keys.image_tag(reference.registry, reference.repository, reference.tag or "latest")
+
+
+def _fits(config: ImageConfig, wanted: Platform) -> bool:
+    own = normalized(Platform(architecture=config.architecture, os=config.os, variant=config.variant))
+    return (own.os, own.architecture) == (wanted.os, wanted.architecture)
+
+
+@dataclass(frozen=True, slots=True)
+class _BlobOrigin:
+    """A blob of an image, in the image's source."""
+
+    source: Source
+    descriptor: Descriptor
+
+    @property
+    def name(self) -> str:
+        return self.source.name
+
+    def open(self, start: int) -> Reader:
+        return self.source.open_blob(self.descriptor, start)

@@ -1,0 +1,115 @@
+"""Taking in a blob that nobody has named yet: its names are computed while it is kept."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from layercache.association import Association
+from layercache.descriptor import NO_COMPRESSION, OCI_LAYER_OF
+from layercache.digest import DiffID, Digest, Hash
+from layercache.errors import ConfigError
+from layercache.events import COMPRESSED, UNCOMPRESSED, Event, Form, Observers
+from layercache.known import Known
+from layercache.pipeline import Follower
+from layercache.streams import CHUNK, HeadReader, InflatedReader, sniff
+
+if TYPE_CHECKING:
+    from layercache.backend import Reader, Spool
+    from layercache.passes import Passes
+
+
+class Intake:
+    """One blob on its way in: hashed, inflated, hashed again, and kept where the tiers' policies say.
+
+    Nothing is published before the whole was found sound: a cut gzip leaves no entry. A blob that is
+    neither gzip, zstd nor tar is kept as it is, and has no diff ID.
+    """
+
+    def __init__(self, passes: Passes, observers: Observers) -> None:
+        self._passes = passes
+        self._observers = observers
+        self._known = Known()
+        self._form: Form = COMPRESSED
+        self._blob: Spool | None = None
+
+    def take(self, raw: Reader, size: int | None) -> Known:
+        """Read the blob to its end. ``size`` in bytes is a hint.
+
+        Raises `FormatError`, `LimitError`, `BackendError`, and `ConfigError` where no tier would keep it.
+        """
+        with raw:
+            head = HeadReader(raw)
+            compression = sniff(head.head)
+            if compression in (None, NO_COMPRESSION):
+                self._take_as_it_is(head, compression)
+            else:
+                self._take_inflating(head, compression or "", threads=self._passes.idle(size, None))
+        return self._known
+
+    def _take_as_it_is(self, head: HeadReader, compression: str | None) -> None:
+        if compression and self._passes.store(COMPRESSED) is None:
+            self._form = UNCOMPRESSED  # a plain tar is both forms: any tier that keeps layers keeps it
+        if self._passes.store(self._form) is None:
+            raise _kept_nowhere()
+        with self._receive_blob(head) as blob:
+            _read_through(blob)
+            if compression and self._known.digest and self._known.size is not None:
+                self._learn(DiffID(self._known.digest), self._known.size, compression)
+            self._keep()
+
+    def _take_inflating(self, head: HeadReader, compression: str, *, threads: bool) -> None:
+        store = self._passes.store(UNCOMPRESSED)
+        if store is None and self._passes.store(COMPRESSED) is None:
+            raise _kept_nowhere()
+
+        def finish(found: Hash, seen: int) -> None:
+            self._learn(DiffID(found), seen, compression)
+            self._observers.emit(Event("inflated", found, UNCOMPRESSED, "", size=seen))
+
+        with self._receive_blob(head) as blob:
+            inside = InflatedReader(blob, compression, self._passes.limits, "the blob")
+            with self._passes.receive(
+                inside, UNCOMPRESSED, store, finish, lambda spool, _: self._keep(spool), threads=threads
+            ) as tar:
+                _read_through(tar)
+                if store is None:
+                    self._keep()
+
+    def _receive_blob(self, head: HeadReader) -> Reader:
+        def finish(found: Hash, seen: int) -> None:
+            self._known.digest, self._known.size = Digest(found), seen
+
+        def hold(spool: Spool, _: Hash) -> None:
+            self._blob = spool
+
+        return self._passes.receive(head, self._form, self._passes.store(self._form), finish, hold)
+
+    def _learn(self, diff_id: DiffID, size: int, compression: str) -> None:
+        known = self._known
+        assert known.digest is not None, "the blob is hashed before the tar inside it is"
+        assert known.size is not None, "and counted"
+        media_type = OCI_LAYER_OF[compression]
+        known.learn(Association(known.digest, diff_id, known.size, media_type, size, computed=True))
+
+    def _keep(self, tar: Spool | None = None) -> None:
+        """Publish blob, then tar, then fact."""
+        known, passes = self._known, self._passes
+        kept = []
+        if self._blob and known.digest:
+            kept += passes.keep(self._blob, known.digest, self._form, everywhere=True)
+        if tar and known.diff_id:
+            kept += passes.keep(tar, known.diff_id, UNCOMPRESSED, everywhere=True)
+        if known.fact:
+            passes.record(known.fact, kept)
+
+
+def _read_through(reader: Reader) -> None:
+    if isinstance(reader, Follower):
+        reader.run()
+    else:
+        while reader.read(CHUNK):
+            pass
+
+
+def _kept_nowhere() -> ConfigError:
+    return ConfigError("no tier would keep this blob", hint="name a cache with keep=both, and not readonly")

@@ -1,0 +1,97 @@
+"""What is known of a layer so far: its names, its sizes, and where it can be had when no tier has it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Protocol
+
+from layercache.association import Association
+from layercache.descriptor import OCTETS
+from layercache.errors import DigestMismatchError
+from layercache.events import COMPRESSED
+
+if TYPE_CHECKING:
+    from layercache.backend import Reader
+    from layercache.digest import DiffID, Digest, Hash
+    from layercache.events import Form
+
+
+class Origin(Protocol):
+    """Where a layer comes from when every tier misses."""
+
+    @property
+    def name(self) -> str:
+        """How messages and statistics call it."""
+
+    def open(self, start: int) -> Reader:
+        """The compressed blob from an offset on. Raises `SourceError`, `NotFoundError`."""
+
+
+@dataclass(slots=True)
+class Known:
+    """The names of a layer as far as they are known; filled in as the layer is read.
+
+    ``digest`` is the compressed blob that is meant, or the nearest of ``others`` that share the tar.
+    ``computed``: digest and diff ID were seen to belong together; else the diff ID is a claim.
+    """
+
+    digest: Digest | None = None
+    diff_id: DiffID | None = None
+    size: int | None = None
+    uncompressed_size: int | None = None
+    media_type: str = OCTETS
+    computed: bool = False
+    others: dict[Digest, Association] = field(default_factory=dict)
+    origin: Origin | None = None
+
+    def digests(self) -> list[Digest]:
+        """Every digest that leads to the layer, the meant one first."""
+        first = [self.digest] if self.digest else []
+        return first + [digest for digest in self.others if digest != self.digest]
+
+    def names(self, form: Form) -> list[Hash]:
+        """The blobs that hold this form."""
+        if form == COMPRESSED:
+            return list(self.digests())
+        return [self.diff_id] if self.diff_id else []
+
+    def choose(self, digest: Digest) -> None:
+        """Mean this one of the digests."""
+        if digest != self.digest and (fact := self.others.get(digest)):
+            self.digest, self.size, self.media_type = digest, fact.size, fact.media_type
+            self.computed = fact.computed
+        self.digest = digest
+
+    def learn(self, fact: Association) -> None:
+        """Take in a fact about the digest that is meant. A claim never outdoes what was computed."""
+        if self.computed and not fact.computed:
+            return
+        if fact.computed and self.diff_id and self.diff_id != fact.diff_id:
+            raise contradiction(fact, self.diff_id)
+        self.diff_id = fact.diff_id
+        self.computed = fact.computed
+        self.size = fact.size
+        self.uncompressed_size = fact.uncompressed_size or self.uncompressed_size
+        self.media_type = fact.media_type if self.media_type == OCTETS else self.media_type
+
+    @property
+    def fact(self) -> Association | None:
+        """The association as it is known; None while a name or the size is not."""
+        if self.digest is None or self.diff_id is None or self.size is None:
+            return None
+        return Association(
+            digest=self.digest,
+            diff_id=self.diff_id,
+            media_type=self.media_type,
+            size=self.size,
+            uncompressed_size=self.uncompressed_size,
+            computed=self.computed,
+        )
+
+
+def contradiction(fact: Association, claimed: DiffID) -> DigestMismatchError:
+    """What is said when a computed fact shows a claim to be false."""
+    return DigestMismatchError(
+        f"{fact.digest} was said to inflate to {claimed}, but inflates to {fact.diff_id}",
+        hint="the image's config is wrong, or not this layer's; the layer itself can be read by its digest",
+    )

@@ -1,0 +1,93 @@
+"""A layer: two names, two forms."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, BinaryIO, Literal
+
+from layercache.events import COMPRESSED, UNCOMPRESSED
+from layercache.streams import stream
+
+if TYPE_CHECKING:
+    from layercache.digest import DiffID, Digest
+    from layercache.known import Known
+    from layercache.resolver import Resolver
+
+Forms = Literal["compressed", "uncompressed", "both"]
+
+
+class Layer:
+    """A layer of an image, or another blob, that can be read in the forms it has.
+
+    No property does any work: what is not known yet is None, and is known after the form that tells it
+    was read or filled once. So ``layer.fill("uncompressed")`` is how to learn the diff ID of a blob that
+    nobody has inflated.
+    """
+
+    def __init__(self, resolver: Resolver, known: Known) -> None:
+        self._resolver = resolver
+        self._known = known
+
+    @property
+    def digest(self) -> Digest | None:
+        """The name of the compressed blob; where several lead to the tar, the nearest one's."""
+        return self._known.digest
+
+    @property
+    def digests(self) -> list[Digest]:
+        """Every known digest that leads to this layer: its gzip and its zstd, say."""
+        return self._known.digests()
+
+    @property
+    def diff_id(self) -> DiffID | None:
+        """The name of the tar inside. None for what is no layer, and while it is not known."""
+        return self._known.diff_id
+
+    @property
+    def computed(self) -> bool:
+        """Whether digest and diff ID were seen to belong together; else the diff ID is an image's claim."""
+        return self._known.computed
+
+    @property
+    def size(self) -> int | None:
+        """Bytes of the compressed blob."""
+        return self._known.size
+
+    @property
+    def uncompressed_size(self) -> int | None:
+        """Bytes of the tar."""
+        return self._known.uncompressed_size
+
+    @property
+    def media_type(self) -> str:
+        """The compressed blob's; ``application/octet-stream`` while it is not known."""
+        return self._known.media_type
+
+    def compressed(self) -> BinaryIO:
+        """The blob as it is distributed. Never inflates anything.
+
+        The stream is seekable only where ``seekable()`` says so. Wrong bytes end in an error, never in a
+        clean end. Raises `NotFoundError` where only the tar is cached and no source is known,
+        `BackendError`, `SourceError`; reading may raise `DigestMismatchError` too.
+        """
+        return stream(self._resolver.open(self._known, COMPRESSED))
+
+    def uncompressed(self) -> BinaryIO:
+        """The tar. Inflates the blob if no tier has the tar, and keeps it where a tier keeps tars.
+
+        Raises as `compressed` does, and `NotALayerError` for what is no layer, `FormatError` for a broken
+        stream, `LimitError` for a decompression bomb.
+        """
+        return stream(self._resolver.open(self._known, UNCOMPRESSED))
+
+    def fill(self, form: Forms = "both") -> None:
+        """See to it that a tier has the form, without reading it.
+
+        Raises as the streams do, and `ConfigError` where no tier keeps the form.
+        """
+        if form != COMPRESSED:
+            self._resolver.fill(self._known, UNCOMPRESSED)
+        if form != UNCOMPRESSED:
+            self._resolver.fill(self._known, COMPRESSED)
+
+    def __repr__(self) -> str:
+        return f"<Layer digest={self.digest} diff_id={self.diff_id}>"

@@ -1,0 +1,284 @@
+"""The going of a way: bytes come in or are inflated, are checked, and are kept as the tiers' policies say."""
+
+from __future__ import annotations
+
+import io
+import os
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from layercache import keys
+from layercache.association import Association
+from layercache.descriptor import NO_COMPRESSION, OCI_LAYER_OF, compression_of, is_layer
+from layercache.digest import DiffID, Digest, Hash
+from layercache.errors import BackendError, DigestMismatchError, FormatError, NotALayerError
+from layercache.events import COMPRESSED, UNCOMPRESSED, Event, Form, Observers
+from layercache.known import contradiction
+from layercache.pipeline import Transfer
+from layercache.streams import HashedReader, HeadReader, InflatedReader, Limits, sniff
+from layercache.transfers import Transfers
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+    from layercache.backend import Reader, Spool
+    from layercache.known import Known
+    from layercache.tier import Tier
+
+THREADS_FROM = 8 << 20
+"""Bytes of a compressed blob from which threads inside a layer are worth their start, on idle cores."""
+
+
+class WrongEntryError(DigestMismatchError):
+    """A tier's entry is not what its name says. It is out of the way now: another try goes another way."""
+
+
+class Passes:
+    """Transfers that fetch and inflate, and the keeping of what they bring. Thread-safe."""
+
+    def __init__(self, tiers: Sequence[Tier], observers: Observers, limits: Limits) -> None:
+        self.running = Transfers()
+        self.expected_layers = 0
+        self.wrong: set[tuple[str, Hash]] = set()
+        self._tiers = tiers
+        self._observers = observers
+        self.limits = limits
+        self._cores = (
+            len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        )
+
+    def store(self, form: Form, *, nearer_than: Tier | None = None) -> Tier | None:
+        """The nearest tier that keeps this form, if it is nearer than where the form was found."""
+        for tier in self._tiers:
+            if tier is nearer_than:
+                return None
+            if tier.policy.stores(form):
+                return tier
+        return None
+
+    def bring(
+        self,
+        known: Known,
+        name: Hash,
+        form: Form,
+        reader: Reader,
+        check: Callable[[Hash, int], None],
+        *,
+        where: str,
+        tier: Tier | None = None,
+        inflating: bool = False,
+    ) -> Reader:
+        """A blob out of a far tier, or (``tier`` None) out of its origin: checked, and kept, as it passes."""
+        size = known.size if form == COMPRESSED else known.uncompressed_size
+        self._observers.emit(Event("fetching", name, form, where, total=size))
+
+        def finish(found: Hash, seen: int) -> None:
+            check(found, seen)
+            if form == COMPRESSED:
+                known.size = seen
+            self._observers.emit(Event("fetched", name, form, where, size=seen))
+
+        def publish(spool: Spool, found: Hash) -> None:
+            kept = self.keep(spool, found, form, everywhere=tier is None)
+            if not inflating and (claim := known.fact):
+                self.record(claim, kept)
+
+        threads = not inflating and self.idle(known.size, known.digest)
+        store = self.store(form, nearer_than=tier)
+        return self.receive(
+            reader, form, store, finish, publish, [name], algorithm=name.algorithm, size=size, threads=threads
+        )
+
+    def inflate(self, known: Known, digest: Digest, reader: Reader, *, tier: Tier | None) -> Reader:
+        """The tar inside a compressed blob, made in one pass; both names of the layer are learnt.
+
+        ``tier`` is where the blob was found; None for its origin, and then every tier that keeps tars gets
+        this one. Raises `NotALayerError`, `FormatError`; reading raises `DigestMismatchError` where the
+        diff ID is another than was claimed.
+        """
+        try:
+            head = HeadReader(reader)
+            compression = _compression(known, digest, head.head)
+            algorithm = known.diff_id.algorithm if known.diff_id else digest.algorithm
+            if compression == NO_COMPRESSION and algorithm == digest.algorithm:
+                return self._plain(known, digest, reader, head)
+        except BaseException:
+            reader.close()
+            raise
+        tar = (
+            head if compression == NO_COMPRESSION else InflatedReader(head, compression, self.limits, digest)
+        )
+        total = known.uncompressed_size
+        self._observers.emit(Event("inflating", known.diff_id or digest, UNCOMPRESSED, "", total=total))
+
+        def finish(found: Hash, seen: int) -> None:
+            if known.computed and found != known.diff_id and tier is not None:
+                # The blob was taken by its size alone, and is not what it was when the fact was computed.
+                raise self.pass_over(
+                    tier, digest, COMPRESSED, f"it inflates to {found}, not to {known.diff_id}"
+                )
+            self._judge(known, _fact(known, digest, DiffID(found), seen, compression))
+            self._observers.emit(Event("inflated", found, UNCOMPRESSED, "", size=seen))
+            if store is None and known.fact:
+                self.record(known.fact)
+
+        def publish(spool: Spool, found: Hash) -> None:
+            kept = self.keep(spool, found, UNCOMPRESSED, everywhere=tier is None)
+            if known.fact:
+                self.record(known.fact, kept)
+
+        store = self.store(UNCOMPRESSED)
+        names = [digest, *([known.diff_id] if known.diff_id else [])]
+        threads = self.idle(known.size, digest)
+        return self.receive(
+            tar, UNCOMPRESSED, store, finish, publish, names, algorithm=algorithm, threads=threads
+        )
+
+    def pass_over(self, tier: Tier, name: Hash, form: Form, why: str) -> WrongEntryError:
+        """Do not take this entry again: it is removed where it is ours alone, else remembered."""
+        self._observers.emit(Event("failed", name, form, tier.name, note=why))
+        if tier.policy.trusted and not tier.policy.readonly:
+            tier.delete_blob(name)
+        else:
+            self.wrong.add((tier.name, name))
+        return WrongEntryError(
+            f"the entry {name} is wrong: {why}",
+            looked_in=[tier.name],
+            hint="it was put aside: another try takes it from elsewhere",
+        )
+
+    def record(self, fact: Association, kept: Iterable[Tier] = ()) -> None:
+        """Write a fact down where its blob was kept, and in the nearest tier that can be written to."""
+        nearest = next((tier for tier in self._tiers if not tier.policy.readonly), None)
+        for tier in dict.fromkeys([*kept, *([nearest] if nearest else [])]):
+            tier.record(fact)
+
+    def _plain(self, known: Known, digest: Digest, reader: Reader, head: HeadReader) -> Reader:
+        """A plain tar has one name for both roles, and needs no pass."""
+        size = known.size or head.size
+        if size is None:
+            known.diff_id = known.diff_id or DiffID(digest)
+        else:
+            known.size = size
+            was_computed = known.computed
+            self._judge(known, _fact(known, digest, DiffID(digest), size, NO_COMPRESSION))
+            if not was_computed and known.fact:
+                self.record(known.fact)
+        if isinstance(reader, io.IOBase) and reader.seekable():
+            reader.seek(0)
+            return reader
+        return head
+
+    def _judge(self, known: Known, fact: Association) -> None:
+        """Learn what was computed. A claim that it refutes is deleted and ends in `DigestMismatchError`."""
+        claimed = known.diff_id
+        if claimed is not None and claimed != fact.diff_id:
+            self.record(fact)
+            false = replace(fact, diff_id=claimed, computed=False)
+            for tier in self._tiers:
+                if not tier.policy.readonly:
+                    tier.forget(false)
+            raise contradiction(fact, claimed)
+        known.learn(fact)
+
+    def keep(self, spool: Spool, name: Hash, form: Form, *, everywhere: bool) -> list[Tier]:
+        """Publish what a spool of the nearest tier that keeps this form holds: there, or in every one."""
+        kept: list[Tier] = []
+        for tier in self._tiers:
+            if not tier.policy.stores(form) or (kept and not everywhere):
+                continue
+            try:
+                if not tier.has_blob(name):
+                    if kept:
+                        tier.copy_blob(name, spool)
+                    else:
+                        spool.publish(keys.blob(name))
+                    self._observers.emit(Event("stored", name, form, tier.name))
+            except BackendError as error:
+                if not kept:
+                    raise
+                self._observers.emit(Event("failed", name, form, tier.name, note=error.message))
+            else:
+                kept.append(tier)
+        return kept
+
+    def receive(
+        self,
+        reader: Reader,
+        form: Form,
+        store: Tier | None,
+        finish: Callable[[Hash, int], None],
+        publish: Callable[[Spool, Hash], None],
+        names: Sequence[Hash] = (),
+        *,
+        algorithm: str = "sha256",
+        size: int | None = None,
+        threads: bool = False,
+    ) -> Reader:
+        """Bytes that are hashed and judged as they pass, and spooled in a tier where one keeps them.
+
+        Others who ask for one of the ``names`` in this form meanwhile read along.
+        """
+        if store is None:
+            return HashedReader(reader, finish, algorithm=algorithm, size=size)
+
+        def progress(count: int) -> None:
+            if names and self._observers.watched:
+                self._observers.emit(Event("bytes", names[-1], form, store.name, size=count, total=size))
+
+        try:
+            spool = store.spool()
+        except BaseException:
+            reader.close()
+            raise
+        transfer = Transfer(
+            reader,
+            spool,
+            finish=finish,
+            publish=publish,
+            settled=lambda: self.running.remove(transfer),
+            progress=progress,
+            algorithm=algorithm,
+            size=size,
+        )
+        follower = transfer.follow()
+        assert follower is not None, "a transfer that has not begun has not ended"
+        self.running.add([(name, form) for name in names], transfer)
+        if threads:
+            transfer.start()
+        return follower
+
+    def idle(self, size: int | None, digest: Digest | None) -> bool:
+        """Whether a blob of so many bytes is big, and cores would idle if each layer had one thread."""
+        if size is None or size < THREADS_FROM:
+            return False
+        others = self.running.digests() - {digest}
+        return max(self.expected_layers, len(others) + 1) < self._cores
+
+
+def _compression(known: Known, digest: Digest, head: bytes) -> str:
+    """What the blob's first bytes say, checked against its media type."""
+    compression = sniff(head)
+    if not is_layer(known.media_type) or compression is None:
+        what = known.media_type if not is_layer(known.media_type) else "neither gzip, nor zstd, nor tar"
+        raise NotALayerError(
+            f"{digest} is no layer: {what}", hint="ask for the compressed form, which is the blob as it is"
+        )
+    stated = compression_of(known.media_type)
+    if stated is not None and stated != compression:
+        raise FormatError(
+            f"{digest} is {compression} by its first bytes, but its media type is {known.media_type}",
+            hint="the image's manifest is wrong; the blob itself can be had in its compressed form",
+        )
+    return compression
+
+
+def _fact(known: Known, digest: Digest, diff_id: DiffID, size: int, compression: str) -> Association:
+    return Association(
+        digest=digest,
+        diff_id=diff_id,
+        size=known.size or 0,
+        media_type=known.media_type if compression_of(known.media_type) else OCI_LAYER_OF[compression],
+        uncompressed_size=size,
+        computed=True,
+    )

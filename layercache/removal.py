@@ -1,0 +1,70 @@
+"""Deleting by either name: what goes, what stays, and what an image still needs."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from layercache.descriptor import INDEXES, MANIFESTS, Index, Manifest, decode, media_type_of
+from layercache.digest import DiffID, Digest, Hash
+from layercache.errors import FormatError, InUseError, NotFoundError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from layercache.descriptor import Descriptor
+    from layercache.tier import Tier
+
+
+def delete(tier: Tier, name: Hash, *, force: bool = False) -> int:
+    """Remove what a name stands for from one tier; how many blobs went.
+
+    By diff ID: the tar and every blob that inflates to it. By digest: that blob, and the tar only where
+    no other digest leads to it. Facts go before blobs, so that none outlives what it speaks of. Raises
+    `InUseError` where a cached image refers to one of the blobs, unless ``force``.
+    """
+    facts = tier.made_from(DiffID(name), claims=True)
+    names: list[Hash] = [name, *dict.fromkeys(fact.digest for fact in facts)]
+    own = tier.inflates_to(Digest(name), claims=True)
+    tars = dict.fromkeys(fact.diff_id for fact in own)
+    names += [tar for tar in tars if all(fact.digest == name for fact in tier.made_from(tar, claims=True))]
+    present = [each for each in dict.fromkeys(names) if tier.has_blob(each)]
+    if not force and present:
+        _refuse_if_used(tier, set(present))
+    for fact in [*facts, *own]:
+        tier.forget(fact)
+    for each in present:
+        tier.delete_blob(each)
+    return len(present)
+
+
+def _refuse_if_used(tier: Tier, names: set[Hash]) -> None:
+    for key, descriptor in tier.images():
+        used = names.intersection(referred_to(tier, descriptor))
+        if used:
+            raise InUseError(
+                f"{next(iter(used))} is part of the image {key}",
+                looked_in=[tier.name],
+                hint="remove it all the same with force (layercache rm --force)",
+            )
+
+
+def referred_to(tier: Tier, descriptor: Descriptor) -> Iterator[Hash]:
+    """Every blob that an image needs, as far as its documents are in this tier: its own digest first.
+
+    A layer's tar counts as needed through the layer's digest.
+    """
+    yield descriptor.digest
+    try:
+        with tier.open_blob(descriptor.digest) as reader:
+            data = reader.read()
+        kind = media_type_of(data, descriptor.media_type, str(descriptor.digest))
+        if kind in INDEXES:
+            for child in decode(data, Index, str(descriptor.digest)).manifests:
+                yield from referred_to(tier, child)
+        elif kind in MANIFESTS:
+            manifest = decode(data, Manifest, str(descriptor.digest))
+            yield manifest.config.digest
+            for layer in manifest.layers:
+                yield layer.digest
+    except (NotFoundError, FormatError):
+        return

@@ -1,0 +1,185 @@
+"""The core: given a layer and a form, find the cheapest way to the bytes and go it.
+
+The ways, in order of cost: a transfer of the same bytes that is on its way already; then, tier by tier from
+near to far, the form itself, and for a tar the compressed blob that inflates to it; then the layer's
+origin. What comes from afar or is inflated is kept by the nearest tier that keeps it, in the same pass.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from layercache import lookup
+from layercache.digest import Digest, Hash
+from layercache.errors import ConfigError, DigestMismatchError, NotFoundError
+from layercache.events import COMPRESSED, UNCOMPRESSED, Event, Form, Observers
+from layercache.passes import Passes, WrongEntryError
+from layercache.pipeline import Follower
+from layercache.streams import HashedReader, Limits, check_hash
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from layercache.backend import Reader
+    from layercache.known import Known
+    from layercache.tier import Tier
+
+
+class Resolver:
+    """Opens layers out of tiers and origins, and keeps what it had to fetch or make. Thread-safe."""
+
+    def __init__(
+        self, tiers: Sequence[Tier], observers: Observers, limits: Limits, *, verify_always: bool = False
+    ) -> None:
+        self.passes = Passes(tiers, observers, limits)
+        self._tiers = tiers
+        self._observers = observers
+        self._verify_always = verify_always
+
+    def open(self, known: Known, form: Form) -> Reader:
+        """The form's bytes, from the cheapest way.
+
+        Raises `NotFoundError` where no way leads to them, `NotALayerError` for the tar of what is none,
+        `FormatError` where bytes and media type contradict each other, `BackendError`, `SourceError`.
+        Reading raises `DigestMismatchError`, `FormatError` or `LimitError` before the end.
+        """
+        claimed = form == UNCOMPRESSED and known.diff_id is not None and not known.computed
+        # An image's config may lie: what we computed ourselves is asked before a claim is followed.
+        if claimed and known.digest and (fact := lookup.computed(self._tiers, known.digest)):
+            known.learn(fact)
+        if hit := self._warm(known, form):
+            return hit
+        anchor = known.digest or known.diff_id
+        if anchor is None:
+            raise ValueError("a layer without a name")
+        with self.passes.running.starting(anchor):
+            return self._compressed(known) if form == COMPRESSED else self._uncompressed(known)
+
+    def fill(self, known: Known, form: Form) -> None:
+        """See to it that a tier has the form. Raises `ConfigError` where none keeps it; else as `open`."""
+        if self.passes.store(form) is None:
+            raise ConfigError(
+                f"no tier keeps the {form} form of layers",
+                looked_in=[tier.name for tier in self._tiers],
+                hint=f"give one keep={form} or keep=both, and not readonly",
+            )
+        while True:
+            try:
+                with self.open(known, form) as reader:
+                    if isinstance(reader, Follower):
+                        reader.run()
+                    return
+            except WrongEntryError:
+                continue  # that entry is out of the way now, so this ends
+
+    def close(self) -> None:
+        """Give up what is on its way."""
+        self.passes.running.cancel(seconds=5)
+
+    def _warm(self, known: Known, form: Form) -> Reader | None:
+        """The form out of a tier whose bytes need no second look, without a lock."""
+        for tier in self._tiers:
+            if not tier.policy.trusted or self._verify_always:
+                break
+            for name in known.names(form):
+                if reader := self._open_in(tier, known, name, form):
+                    return self._deliver(tier, known, name, form, reader)
+        return None
+
+    def _compressed(self, known: Known) -> Reader:
+        for digest in known.digests():
+            if follower := self.passes.running.follow(digest, COMPRESSED):
+                return follower
+        for tier in self._tiers:
+            for digest in known.digests():
+                if reader := self._open_in(tier, known, digest, COMPRESSED):
+                    return self._deliver(tier, known, digest, COMPRESSED, reader)
+        return self._fetch(known, COMPRESSED)
+
+    def _uncompressed(self, known: Known) -> Reader:
+        for running in (known.diff_id, known.digest):
+            if running and (follower := self.passes.running.follow(running, UNCOMPRESSED)):
+                return follower
+        for tier in self._tiers:
+            if tier.policy.keep != COMPRESSED:
+                for name in known.names(UNCOMPRESSED):
+                    if reader := self._open_in(tier, known, name, UNCOMPRESSED):
+                        return self._deliver(tier, known, name, UNCOMPRESSED, reader)
+            for digest in known.digests():
+                if reader := self._open_in(tier, known, digest, COMPRESSED):
+                    reader = self._deliver(tier, known, digest, COMPRESSED, reader, inflating=True)
+                    return self.passes.inflate(known, digest, reader, tier=tier)
+        for digest in known.digests():
+            if follower := self.passes.running.follow(digest, COMPRESSED):
+                return self.passes.inflate(known, digest, follower, tier=None)
+        reader = self._fetch(known, UNCOMPRESSED)
+        assert known.digest, "what was fetched has a digest"
+        return self.passes.inflate(known, known.digest, reader, tier=None)
+
+    def _fetch(self, known: Known, form: Form) -> Reader:
+        digest, origin = known.digest, known.origin
+        if digest is None or origin is None:
+            raise self._no_way(known, form)
+        return self.passes.bring(
+            known,
+            digest,
+            COMPRESSED,
+            origin.open(0),
+            lambda found, seen: check_hash(digest, known.size, found, seen),
+            where=origin.name,
+            inflating=form == UNCOMPRESSED,
+        )
+
+    def _no_way(self, known: Known, form: Form) -> NotFoundError:
+        other = UNCOMPRESSED if form == COMPRESSED else COMPRESSED
+        there = [name for name in known.names(other) if any(tier.has_blob(name) for tier in self._tiers)]
+        if form == COMPRESSED and there:
+            return NotFoundError(
+                f"the compressed form of {there[0]} is not cached, only its tar is",
+                looked_in=[tier.name for tier in self._tiers],
+                hint="its bytes cannot be made from the tar: pull its image (layercache pull IMAGE)",
+            )
+        return lookup.not_found(self._tiers, f"{known.digest or known.diff_id} is not cached")
+
+    def _open_in(self, tier: Tier, known: Known, name: Hash, form: Form) -> Reader | None:
+        """The blob in this tier, if it is there and has the right size."""
+        if (tier.name, name) in self.passes.wrong:
+            return None
+        try:
+            reader = tier.open_blob(name)
+        except NotFoundError:
+            return None
+        if form == COMPRESSED:
+            known.choose(Digest(name))
+        wanted = known.size if form == COMPRESSED else known.uncompressed_size
+        if wanted is not None and reader.size != wanted:
+            reader.close()
+            self.passes.pass_over(tier, name, form, f"{reader.size} bytes instead of {wanted}")
+            return None
+        if form == COMPRESSED:
+            known.size = reader.size
+        else:
+            known.uncompressed_size = reader.size
+        return reader
+
+    def _deliver(
+        self, tier: Tier, known: Known, name: Hash, form: Form, reader: Reader, *, inflating: bool = False
+    ) -> Reader:
+        """A blob out of a tier: as it is, hashed as it passes, or kept by a nearer tier as it passes."""
+
+        def check(found: Hash, seen: int) -> None:
+            try:
+                check_hash(name, reader.size, found, seen)
+            except DigestMismatchError as error:
+                raise self.passes.pass_over(tier, name, form, error.message) from error
+
+        if not tier.policy.trusted and self.passes.store(form, nearer_than=tier):
+            return self.passes.bring(
+                known, name, form, reader, check, where=tier.name, tier=tier, inflating=inflating
+            )
+        self._observers.emit(Event("hit", name, form, tier.name, size=reader.size or 0))
+        believed = tier.policy.trusted and not self._verify_always
+        # A fact is computed only where both sides were hashed in the same pass.
+        if believed and (known.computed or not inflating):
+            return reader
+        return HashedReader(reader, check, algorithm=name.algorithm, size=reader.size)

@@ -1,0 +1,63 @@
+"""The transfers that are on their way in this process, so that a second asker joins the first."""
+
+from __future__ import annotations
+
+import os
+import threading
+from typing import TYPE_CHECKING
+
+from layercache.digest import Digest, Hash
+from layercache.events import Form
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from layercache.pipeline import Follower, Transfer
+
+_STRIPES = 64
+
+Key = tuple[Hash, Form]
+
+
+class Transfers:
+    """Running transfers by name and form. Thread-safe; a forked child begins with none."""
+
+    def __init__(self) -> None:
+        self._forget()
+
+    def _forget(self) -> None:
+        self._pid = os.getpid()
+        self._running: dict[Key, Transfer] = {}
+        self._lock = threading.Lock()
+        self._stripes = [threading.RLock() for _ in range(_STRIPES)]
+
+    def starting(self, name: Hash) -> threading.RLock:
+        """The lock under which transfers of a layer are looked for and begun, so that there is one."""
+        if self._pid != os.getpid():
+            self._forget()
+        return self._stripes[hash(name) % _STRIPES]
+
+    def follow(self, name: Hash | None, form: Form) -> Follower | None:
+        """A reader of the transfer that is on its way, if one is."""
+        transfer = self._running.get((name, form)) if name else None
+        return transfer.follow() if transfer else None
+
+    def add(self, keys: Iterable[Key], transfer: Transfer) -> None:
+        with self._lock:
+            self._running.update(dict.fromkeys(keys, transfer))
+
+    def remove(self, transfer: Transfer) -> None:
+        with self._lock:
+            for key in [key for key, running in self._running.items() if running is transfer]:
+                del self._running[key]
+
+    def digests(self) -> set[Digest]:
+        """The layers that are on their way."""
+        with self._lock:
+            return {name for name, _ in self._running if isinstance(name, Digest)}
+
+    def cancel(self, seconds: float) -> None:
+        """Give up all of them."""
+        if self._pid == os.getpid():
+            for transfer in list(self._running.values()):
+                transfer.cancel(seconds)
