@@ -3,12 +3,12 @@ from __future__ import annotations
 import json
 import shutil
 import socket
-import subprocess
 import threading
 from http.client import HTTPConnection
 from typing import TYPE_CHECKING
 
 import pytest
+from servers.programs import requires, run, skopeo_copy
 
 from layercache.demo.image import BuiltImage, build_image
 from layercache.demo.registry import LayoutRegistry
@@ -19,10 +19,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from http.client import HTTPResponse
     from pathlib import Path
-
-needs_skopeo = pytest.mark.skipif(
-    shutil.which("skopeo") is None, reason="needs the program skopeo (Debian package skopeo)"
-)
 
 
 @pytest.fixture(scope="module")
@@ -298,15 +294,9 @@ def test_only_what_went_out_to_a_client_that_leaves_is_counted(tmp_path: Path) -
     assert 0 <= registry.served.sent[blob] < size
 
 
-@needs_skopeo
 def test_skopeo_pulls_the_image(registry: LayoutRegistry, image: BuiltImage, tmp_path: Path) -> None:
-    skopeo(
-        "copy",
-        "--quiet",
-        "--src-tls-verify=false",
-        f"docker://{registry.host}/demo:latest",
-        f"oci:{tmp_path}:it",
-    )
+    options = ["--src-tls-verify=false"]
+    skopeo_copy(f"docker://{registry.host}/demo:latest", f"oci:{tmp_path}:it", options)
     (listed,) = json.loads((tmp_path / "index.json").read_bytes())["manifests"]
     assert listed["digest"] == image.manifest.digest
     for layer in image.layers:
@@ -314,17 +304,11 @@ def test_skopeo_pulls_the_image(registry: LayoutRegistry, image: BuiltImage, tmp
         assert registry.served.sent[layer.descriptor.digest] == layer.descriptor.size
 
 
-@needs_skopeo
 def test_skopeo_inspects_the_image(registry: LayoutRegistry, image: BuiltImage) -> None:
-    found = json.loads(skopeo("inspect", "--tls-verify=false", f"docker://{registry.host}/demo:latest"))
+    requires("skopeo")
+    found = json.loads(
+        run("skopeo", "inspect", "--tls-verify=false", f"docker://{registry.host}/demo:latest")
+    )
     assert found["Digest"] == image.manifest.digest
     assert found["RepoTags"] == ["latest"]
     assert found["Layers"] == [layer.descriptor.digest for layer in image.layers]
-
-
-def skopeo(*arguments: str) -> str:
-    done = subprocess.run(
-        ["skopeo", "--insecure-policy", *arguments], capture_output=True, text=True, check=False, timeout=60
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout
