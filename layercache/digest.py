@@ -29,8 +29,8 @@ class Hash(str):
     __slots__ = ()
 
     def __new__(cls, text: str) -> Self:
-        if type(text) is cls:
-            return text
+        if isinstance(text, Hash):  # was checked when it was made
+            return text if type(text) is cls else super().__new__(cls, text)
         algorithm, colon, encoded = text.partition(":")
         length = HEX_LENGTH.get(algorithm)
         if not colon or length is None:

@@ -66,7 +66,7 @@ class Intake:
             self._learn(DiffID(found), seen, compression)
             self._observers.emit(Event("inflated", found, UNCOMPRESSED, "", size=seen))
 
-        with self._receive_blob(head) as blob:
+        with self._receive_blob(head, threads=threads) as blob:
             inside = InflatedReader(blob, compression, self._passes.limits, "the blob")
             with self._passes.receive(
                 inside, UNCOMPRESSED, store, finish, lambda spool, _: self._keep(spool), threads=threads
@@ -75,14 +75,15 @@ class Intake:
                 if store is None:
                     self._keep()
 
-    def _receive_blob(self, head: HeadReader) -> Reader:
+    def _receive_blob(self, head: HeadReader, *, threads: bool = False) -> Reader:
         def finish(found: Hash, seen: int) -> None:
             self._known.digest, self._known.size = Digest(found), seen
 
         def hold(spool: Spool, _: Hash) -> None:
             self._blob = spool
 
-        return self._passes.receive(head, self._form, self._passes.store(self._form), finish, hold)
+        store = self._passes.store(self._form)
+        return self._passes.receive(head, self._form, store, finish, hold, threads=threads)
 
     def _learn(self, diff_id: DiffID, size: int, compression: str) -> None:
         known = self._known

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from layercache.digest import DiffID, Digest, Hash
+from layercache.digest import Digest
 from layercache.errors import NotFoundError
 from layercache.known import Known
 
@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from layercache.association import Association
+    from layercache.digest import Hash
     from layercache.tier import Tier
 
 
@@ -50,10 +51,11 @@ def facts(tiers: Sequence[Tier], name: Hash) -> Known:
     """
     for tier in tiers:
         known = Known()
-        for fact in believed(tiers, tier, tier.inflates_to(Digest(name)))[:1]:
+        as_digest, as_diff_id = tier.facts_about(name)
+        for fact in believed(tiers, tier, as_digest)[:1]:
             known.digest = fact.digest
             known.learn(fact)
-        for fact in believed(tiers, tier, tier.made_from(DiffID(name))):
+        for fact in believed(tiers, tier, as_diff_id):
             known.diff_id = known.diff_id or fact.diff_id
             known.uncompressed_size = known.uncompressed_size or fact.uncompressed_size
             known.others[fact.digest] = fact

@@ -83,7 +83,7 @@ class Passes:
             if not inflating and (claim := known.fact):
                 self.record(claim, kept)
 
-        threads = not inflating and self.idle(known.size, known.digest)
+        threads = self.idle(known.size, known.digest)
         store = self.store(form, nearer_than=tier)
         return self.receive(
             reader, form, store, finish, publish, [name], algorithm=name.algorithm, size=size, threads=threads

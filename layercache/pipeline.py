@@ -99,8 +99,6 @@ class Transfer:
                     chunks.put(_given_up())
             except Exception as error:  # handed on: the followers raise it
                 chunks.put(error)
-            finally:
-                self._raw.close()
 
         def consume() -> None:
             try:
@@ -114,6 +112,8 @@ class Transfer:
                 self._settle(error)
             finally:
                 tokens.put(None)
+                self._threads[0].join()  # what is read from must stay open until nobody reads
+                self._raw.close()
                 self._consuming = False
                 self._close_spool_if_unused()
 

@@ -12,6 +12,7 @@ from layercache import keys
 from layercache.association import Association
 from layercache.backend import Backend, BackendURL, Expendable, Spooler, open_backend
 from layercache.descriptor import Descriptor, decode, encode
+from layercache.digest import DiffID, Digest
 from layercache.errors import BackendError, ConfigError, FormatError, InvalidNameError, NotFoundError
 from layercache.events import COMPRESSED, Form
 from layercache.streams import CHUNK
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from _typeshed import ReadableBuffer, WriteableBuffer
 
     from layercache.backend import Entry, Reader, Spool
-    from layercache.digest import DiffID, Digest, Hash
+    from layercache.digest import Hash
 
 Keep = Literal["both", "compressed", "uncompressed"]
 KEEPS: tuple[Keep, ...] = ("both", "compressed", "uncompressed")
@@ -93,6 +94,17 @@ class Tier:
                 yield name, entry
 
     # Associations
+
+    def facts_about(self, name: Hash) -> tuple[list[Association], list[Association]]:
+        """What is known of a name as a digest, and what as a diff ID; claims only where nothing is computed."""
+        digest, diff_id = Digest(name), DiffID(name)
+        own = self._read(keys.computed_by_digest(digest), computed=True)
+        as_digest = [own] if own else []
+        as_diff_id = list(self._facts(keys.digests_of(keys.COMPUTED, diff_id), computed=True))
+        if not as_digest and not as_diff_id:
+            as_digest += self._facts(keys.claims_of(digest), computed=False)
+            as_diff_id += self._facts(keys.digests_of(keys.CLAIMED, diff_id), computed=False)
+        return as_digest, as_diff_id
 
     def inflates_to(self, digest: Digest, *, claims: bool = False) -> list[Association]:
         """What is known of a blob's tar: the one computed fact; where there is none, or if asked, claims."""
