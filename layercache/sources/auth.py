@@ -1,0 +1,205 @@
+"""What a registry wants to know before it gives anything: challenges, passwords, tokens.
+
+As in the Docker Registry v2 authentication specification ("token" and "oauth") and RFC 9110, 11.
+"""
+
+from __future__ import annotations
+
+import re
+import threading
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+from urllib.parse import parse_qsl, urlencode, urlsplit
+
+import msgspec
+
+from layercache.errors import SourceError
+from layercache.sources.credentials import Credential, find_credential, login_command
+from layercache.sources.http import discard, read_all
+from layercache.sources.retry import TransientError, retry_after
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from urllib3.response import BaseHTTPResponse
+
+    from layercache.sources.http import Http
+    from layercache.sources.settings import RegistrySettings
+
+TOKEN_SIZE_MAX = 1 << 20
+DEFAULT_LIFETIME = 60.0
+"""Seconds that a token is good for where the server does not say (token specification, "expires_in")."""
+
+SPENT_EARLY = 0.1
+"""The part of a token's life at whose end it is not used any more: the request takes time too."""
+
+CLIENT_ID = "layercache"
+
+_TOKEN = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"  # noqa: S105 # RFC 9110's word for a word
+_PARAMETER = re.compile(rf'[\s,]*({_TOKEN})\s*=\s*(?:"((?:[^"\\]|\\.)*)"|({_TOKEN}))')
+_SCHEME = re.compile(rf"[\s,]*({_TOKEN})(?:\s+[A-Za-z0-9._~+/-]+=*(?=\s*(?:,|$)))?")
+
+
+@dataclass(frozen=True)
+class Challenge:
+    """One way to authenticate that a server offers: its scheme in lower case, and parameters."""
+
+    scheme: str
+    parameters: dict[str, str] = field(default_factory=dict)
+
+
+def parse_challenges(values: Iterable[str]) -> list[Challenge]:
+    """Every challenge of all WWW-Authenticate headers (RFC 9110, 11.6.1: several may share one)."""
+    return [challenge for value in values for challenge in _challenges(value)]
+
+
+def _challenges(value: str) -> Iterator[Challenge]:
+    current: Challenge | None = None
+    position = 0
+    while position < len(value):
+        parameter = _PARAMETER.match(value, position) if current else None
+        if current and parameter:
+            quoted = parameter[2]
+            text = parameter[3] if quoted is None else re.sub(r"\\(.)", r"\1", quoted)
+            current.parameters.setdefault(parameter[1].lower(), text)
+            position = parameter.end()
+            continue
+        scheme = _SCHEME.match(value, position)
+        if scheme is None:
+            break
+        if current:
+            yield current
+        current = Challenge(scheme[1].lower())
+        position = scheme.end()
+    if current:
+        yield current
+
+
+class _TokenAnswer(msgspec.Struct, frozen=True):
+    token: str = ""
+    access_token: str = ""
+    expires_in: float | None = None
+
+
+class _Grant:
+    """What opens one repository: an Authorization header, and until when it does."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.challenge: Challenge | None = None
+        self.header: str | None = None
+        self.expires = 0.0
+
+
+class Authenticator:
+    """Answers challenges, and keeps what was granted for each repository. Thread-safe.
+
+    Credentials are looked up only when a registry asks for them, and are sent to it and to the token
+    server that it names, to nobody else.
+    """
+
+    def __init__(self, settings: RegistrySettings, http: Http) -> None:
+        self._settings = settings
+        self._http = http
+        self._grants: dict[tuple[str, str], _Grant] = {}
+
+    def header(self, registry: str, repository: str) -> str | None:
+        """The Authorization header to send; None where none was ever asked for. May fetch a new token."""
+        grant = self._grants.get((registry, repository))
+        if grant is None:
+            return None
+        with grant.lock:
+            if grant.challenge is not None and time.monotonic() >= grant.expires:
+                self._renew(grant, registry, repository)
+            return grant.header
+
+    def answer(
+        self, base: str, registry: str, repository: str, refusal: BaseHTTPResponse, sent: str | None
+    ) -> str:
+        """The header that may turn a 401 into what was asked for; ``sent`` is the one that did not.
+
+        ``base`` is the registry's own scheme and host. Raises `SourceError`.
+        """
+        challenges = parse_challenges(refusal.headers.getlist("WWW-Authenticate"))
+        discard(refusal)
+        grant = self._grants.setdefault((registry, repository), _Grant())
+        with grant.lock:
+            if grant.header is None or grant.header == sent:
+                grant.challenge = self._chosen(challenges, base, registry)
+                self._renew(grant, registry, repository)
+            assert grant.header is not None
+            return grant.header
+
+    def _chosen(self, challenges: list[Challenge], base: str, registry: str) -> Challenge:
+        for challenge in challenges:
+            if challenge.scheme == "bearer" and "realm" in challenge.parameters:
+                self._check_realm(challenge.parameters["realm"], base, registry)
+                return challenge
+        for challenge in challenges:
+            if challenge.scheme == "basic":
+                return challenge
+        offered = ", ".join(challenge.scheme for challenge in challenges) or "none"
+        raise SourceError(f"{registry} wants a way of authentication that is not known here: {offered}")
+
+    def _check_realm(self, realm: str, base: str, registry: str) -> None:
+        target = urlsplit(realm)
+        if target.scheme not in ("http", "https") or not target.hostname:
+            raise SourceError(f"{registry} names a token server that is no URL: {realm!r}")
+        if base.startswith("https:") and target.scheme == "http" and not self._settings.is_insecure(registry):
+            raise SourceError(
+                f"{registry} names a token server without TLS: {target.netloc}",
+                hint=f"if that is meant, list {registry} as insecure",
+            )
+
+    def _renew(self, grant: _Grant, registry: str, repository: str) -> None:
+        assert grant.challenge is not None
+        credential = find_credential(self._settings.docker_config, registry, repository)
+        grant.header = None
+        if grant.challenge.scheme == "basic":
+            if credential is None or not credential.user:
+                raise SourceError(f"{registry} wants a user and password", hint=login_command(registry))
+            grant.header, grant.expires = credential.basic, float("inf")
+            return
+        asked = time.monotonic()
+        answer = self._fetch_token(grant.challenge, credential, registry, repository)
+        lifetime = DEFAULT_LIFETIME if answer.expires_in is None else answer.expires_in
+        grant.header = f"Bearer {answer.token or answer.access_token}"
+        grant.expires = asked + lifetime * (1 - SPENT_EARLY)
+
+    def _fetch_token(
+        self, challenge: Challenge, credential: Credential | None, registry: str, repository: str
+    ) -> _TokenAnswer:
+        realm = urlsplit(challenge.parameters["realm"])
+        scope = challenge.parameters.get("scope") or f"repository:{repository}:pull"
+        query = [(name, challenge.parameters[name]) for name in ("service",) if name in challenge.parameters]
+        if credential is not None and credential.identity_token:
+            form = [*query, ("scope", scope), ("grant_type", "refresh_token"), ("client_id", CLIENT_ID)]
+            form.append(("refresh_token", credential.identity_token))
+            headers = {"Content-Type": "application/x-www-form-urlencoded", "Accept": "application/json"}
+            response = self._http.send("POST", realm.geturl(), headers, urlencode(form).encode())
+        else:
+            query += [("scope", each) for each in scope.split()]
+            url = realm._replace(query=urlencode([*parse_qsl(realm.query), *query])).geturl()
+            basic = credential.basic if credential else None
+            response, _ = self._http.follow("GET", url, {"Accept": "application/json"}, basic)
+        return _token(response, realm.netloc, registry, repository)
+
+
+def _token(response: BaseHTTPResponse, server: str, registry: str, repository: str) -> _TokenAnswer:
+    what = f"the token server {server}"
+    body = read_all(response, TOKEN_SIZE_MAX, f"the answer of {what}")
+    if response.status == 429 or response.status >= 500:
+        raise TransientError(f"{what} answered {response.status}", retry_after=retry_after(response.headers))
+    if response.status != 200:
+        raise SourceError(
+            f"{what} gives no token to pull {registry}/{repository}: it answered {response.status}",
+            hint=f"log in: {login_command(registry)}",
+        )
+    try:
+        answer = msgspec.json.decode(body, type=_TokenAnswer)
+    except msgspec.MsgspecError:
+        raise SourceError(f"{what} answered with what is no token") from None
+    if not (answer.token or answer.access_token):
+        raise SourceError(f"{what} answered without a token")
+    return answer

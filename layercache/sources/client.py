@@ -1,0 +1,121 @@
+"""The client that all images of all registries share: sessions, schemes, one authenticated request."""
+
+from __future__ import annotations
+
+import os
+import time
+from typing import TYPE_CHECKING
+
+from urllib3.exceptions import ProtocolError
+
+from layercache.sources.auth import Authenticator
+from layercache.sources.http import Http, discard, read_all
+from layercache.sources.refusal import refusal
+from layercache.sources.retry import Retries, TransientError
+from layercache.sources.settings import RegistrySettings, is_loopback
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Container, Mapping
+
+    from urllib3.response import BaseHTTPResponse
+
+    from layercache.reference import Reference
+
+HOSTS = {"docker.io": "registry-1.docker.io"}
+"""Registries whose API is served by a host of another name."""
+
+COMPLAINT_MAX = 64 << 10
+
+
+class _Session:
+    """Connections, tokens and what was learnt of hosts: all that a forked child must not share."""
+
+    def __init__(self, settings: RegistrySettings) -> None:
+        self.pid = os.getpid()
+        self.http = Http(settings)
+        self.authenticator = Authenticator(settings, self.http)
+        self.schemes: dict[str, str] = {}
+
+
+class RegistryClient:
+    """Registries, as many as are asked for, through one pool of connections.
+
+    Thread-safe; a forked child makes connections and asks for tokens of its own. ``sleep`` is how it
+    waits between tries.
+    """
+
+    def __init__(
+        self, settings: RegistrySettings | None = None, *, sleep: Callable[[float], object] = time.sleep
+    ) -> None:
+        self.settings = settings or RegistrySettings()
+        self.retries = Retries(self.settings.retries, sleep)
+        self._current: _Session | None = None
+
+    def request(
+        self,
+        method: str,
+        reference: Reference,
+        path: str,
+        headers: Mapping[str, str],
+        *,
+        also: Container[int] = (),
+    ) -> BaseHTTPResponse:
+        """Ask for a path below a repository, once; an answer of status 2xx, or of one in ``also``.
+
+        Raises `NotFoundError` where the registry says that it is not there, `TransientError` where
+        another try may help, else `SourceError`.
+        """
+        session = self._session()
+        base = self._base(session, reference.registry)
+        url = f"{base}/v2/{reference.repository}/{path}"
+        name = (reference.registry, reference.repository)
+        authorization = session.authenticator.header(*name)
+        response, elsewhere = session.http.follow(method, url, headers, authorization)
+        if response.status == 401 and not elsewhere:
+            authorization = session.authenticator.answer(base, *name, response, authorization)
+            response, elsewhere = session.http.follow(method, url, headers, authorization)
+        if 200 <= response.status < 300 or response.status in also:
+            return response
+        raise refusal(response, reference, url, elsewhere=elsewhere)
+
+    def close(self) -> None:
+        """Close idle connections. The client can still be used, and opens new ones."""
+        session, self._current = self._current, None
+        if session is not None and session.pid == os.getpid():
+            session.http.close()
+
+    def _session(self) -> _Session:
+        session = self._current
+        if session is None or session.pid != os.getpid():
+            # Two threads may make one each: both work, the later one is kept.
+            session = self._current = _Session(self.settings)
+        return session
+
+    def _base(self, session: _Session, registry: str) -> str:
+        """Scheme and host. A loopback registry is spoken to in plain HTTP unless it turns out to want TLS."""
+        host = HOSTS.get(registry, registry)
+        if self.settings.is_plain_http(registry):
+            return f"http://{host}"
+        if not is_loopback(registry):
+            return f"https://{host}"
+        scheme = session.schemes.get(registry)
+        if scheme is None:
+            scheme = session.schemes[registry] = "https" if _wants_tls(session.http, host) else "http"
+        return f"{scheme}://{host}"
+
+
+def _wants_tls(http: Http, host: str) -> bool:
+    """Whether a TLS server listens there: it answers plain HTTP with a complaint, or hangs up."""
+    try:
+        response = http.send("GET", f"http://{host}/v2/", {})
+    except TransientError as error:
+        # Hung up, not refused: the way of TLS servers that do not know HTTP.
+        if isinstance(error.__cause__, ProtocolError):
+            return True
+        raise
+    if response.status != 400:
+        discard(response)
+        return False
+    # Go, nginx and Apache each have a sentence of their own, with this word in it.
+    body = read_all(response, COMPLAINT_MAX, f"the answer of {host}")
+    return b"HTTPS" in body or b"SSL-enabled" in body

@@ -1,0 +1,83 @@
+"""Which source a name means: a transport's prefix, as skopeo writes them, else a registry's reference."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from layercache.digest import Digest
+from layercache.errors import ConfigError
+from layercache.reference import Reference
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from layercache.sources import Source
+    from layercache.sources.client import RegistryClient
+
+LAYOUT = "oci:"
+ARCHIVE = "docker-archive:"
+REGISTRY = "docker://"
+KNOWN = (
+    "[docker://]REGISTRY/REPOSITORY[:TAG][@DIGEST]",
+    "oci:PATH[:REF][@DIGEST]",
+    "docker-archive:PATH[:REF]",
+)
+
+# containers-transports(5), and other tools' prefixes: what would else be read as an image of that name.
+_OTHERS = re.compile(
+    r"(?:containers-storage|dir|docker-daemon|oci-archive|oci-layout|ostree|sif|tarball|containerd|podman):"
+    r"|[a-z][a-z0-9+.-]*://"
+)
+_AT_DIGEST = re.compile(r"(.*?)@((?:sha256|sha512):[0-9a-f]+)", re.DOTALL)
+
+
+def registry_reference(name: str) -> Reference | None:
+    """The reference that a name is; None for the name of an OCI layout or an archive.
+
+    Raises `ConfigError` for a transport that is not known, `InvalidNameError` for what is no reference.
+    """
+    if name.startswith((LAYOUT, ARCHIVE)):
+        return None
+    text = name.removeprefix(REGISTRY)
+    if _OTHERS.match(text):
+        transport = text.partition(":")[0]
+        raise ConfigError(f"unknown transport {transport}: in {name!r}", hint=f"known are {', '.join(KNOWN)}")
+    return Reference.parse(text)
+
+
+def open_source(name: str, client: Callable[[], RegistryClient]) -> Source:
+    """The source that a name means. ``client`` is called only for a registry, and stays its owner's.
+
+    A local one is looked at now: raises `NotFoundError` or `SourceError` where it is not there or is
+    not what it should be; `ConfigError` and `InvalidNameError` as `registry_reference` does.
+    """
+    reference = registry_reference(name)
+    if reference is not None:
+        from layercache.sources.registry import RegistrySource
+
+        return RegistrySource(client(), reference)
+    if name.startswith(LAYOUT):
+        from layercache.sources.oci_layout import LayoutSource
+
+        return LayoutSource.parse(name.removeprefix(LAYOUT))
+    from layercache.sources.docker_archive import ArchiveSource
+
+    return ArchiveSource.parse(name.removeprefix(ARCHIVE))
+
+
+def split_path(text: str, is_there: Callable[[str], bool]) -> tuple[str, str]:
+    """A path and what follows its ":", which may itself hold more of them ("" for nothing).
+
+    The path ends at the first ":", as with skopeo; but where nothing is there, it goes on to the first
+    ":" (or the end) up to which something is. So ``/a:b/layout`` can be named too.
+    """
+    ends = [match.start() for match in re.finditer(":", text)] + [len(text)]
+    end = next((each for each in ends if is_there(text[:each])), ends[0])
+    return text[:end], text[end + 1 :]
+
+
+def split_digest(text: str) -> tuple[str, Digest | None]:
+    """A name and the digest after its last "@", if one is there. Raises `InvalidNameError`."""
+    found = _AT_DIGEST.fullmatch(text)
+    return (found[1].removesuffix(":"), Digest(found[2])) if found else (text, None)

@@ -1,0 +1,87 @@
+"""What a registry's refusal means: absence, a locked door, a passing trouble, or a plain failure."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+import msgspec
+
+from layercache.errors import LayercacheError, NotFoundError, SourceError
+from layercache.sources.credentials import login_command
+from layercache.sources.http import read_all
+from layercache.sources.retry import TransientError, retry_after
+
+if TYPE_CHECKING:
+    from urllib3.response import BaseHTTPResponse
+
+    from layercache.reference import Reference
+
+ABSENT = frozenset({"MANIFEST_UNKNOWN", "NAME_UNKNOWN", "BLOB_UNKNOWN"})
+"""The codes by which a registry says that something is not there (distribution-spec, "Error Codes")."""
+
+PASSING = frozenset({408, 429, 500, 502, 503, 504})
+BODY_MAX = 64 << 10
+WORDS_MAX = 200
+
+
+class _Complaint(msgspec.Struct, frozen=True):
+    code: str = ""
+    message: str | None = None
+
+
+class _Complaints(msgspec.Struct, frozen=True):
+    errors: list[_Complaint] = []
+
+
+def refusal(
+    response: BaseHTTPResponse, reference: Reference, url: str, *, elsewhere: bool = False
+) -> LayercacheError:
+    """The error that an answer of status 3xx to 5xx stands for. Reads and ends the answer.
+
+    Absence is what the registry itself states in its error body: a 404 without one may come from
+    anybody on the way. ``elsewhere``: the answer is of a server that the registry redirected to.
+    """
+    complaints = _complaints(response)
+    words = "; ".join(f"{each.code} {_printable(each.message or '')}".strip() for each in complaints)
+    said = f"{response.status} {words}".strip()
+    asked = urlsplit(url)
+    what = f"{reference.name}: {'/'.join(asked.path.split('/')[-2:])}"
+    if elsewhere:
+        what += ", redirected to another server"
+    if response.status == 404 and not elsewhere and any(each.code in ABSENT for each in complaints):
+        return NotFoundError(
+            f"{reference} is not in its registry" if "/manifests/" in url else f"{what} is not there",
+            looked_in=[f"{asked.scheme}://{asked.netloc}{asked.path}"],
+            hint=words,
+        )
+    if response.status in PASSING:
+        limited = response.status == 429
+        return TransientError(
+            f"{what}: the registry answered {said}",
+            hint=f"its limit may be higher after {login_command(reference.registry)}" if limited else "",
+            retry_after=retry_after(response.headers),
+        )
+    if response.status in (401, 403) and not elsewhere:
+        return SourceError(
+            f"{reference.registry} refuses to give {reference.repository}: {said}",
+            hint=f"log in: {login_command(reference.registry)}; or there is no such repository",
+        )
+    if response.status == 404:
+        return SourceError(
+            f"{what}: answered 404, but not as a registry does",
+            hint=f"is {asked.netloc} a registry, and nothing on the way that answers for it?",
+        )
+    return SourceError(f"{what}: the registry answered {said}")
+
+
+def _complaints(response: BaseHTTPResponse) -> list[_Complaint]:
+    try:
+        return msgspec.json.decode(read_all(response, BODY_MAX, "the refusal"), type=_Complaints).errors
+    except (SourceError, msgspec.MsgspecError):
+        return []
+
+
+def _printable(text: str) -> str:
+    """A server's words, fit for a terminal."""
+    return "".join(letter if letter.isprintable() else " " for letter in text[:WORDS_MAX]).strip()

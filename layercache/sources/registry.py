@@ -1,0 +1,155 @@
+"""An image in a registry as a source: the pull side of the OCI distribution-spec."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from urllib3.exceptions import HTTPError
+
+from layercache.descriptor import DOCKER_SCHEMA_1, INDEXES, MANIFESTS, Descriptor, media_type_of
+from layercache.digest import Digest
+from layercache.errors import DigestMismatchError, SourceError
+from layercache.sources.blob import PIECE, BlobReader
+from layercache.sources.client import RegistryClient
+from layercache.sources.http import abandon, discard, read_all, reason
+from layercache.sources.retry import TransientError
+
+if TYPE_CHECKING:
+    from urllib3.response import BaseHTTPResponse
+
+    from layercache.reference import Reference
+
+__all__ = ["RegistryClient", "RegistrySource"]
+
+DOCUMENT_SIZE_MAX = 4 << 20
+"""Bytes of a manifest or index at most (distribution-spec, "Pushing Manifests")."""
+
+_ACCEPT = {"Accept": ", ".join(sorted(INDEXES | MANIFESTS))}
+_HEAD_REFUSED = frozenset({400, 404, 405, 501})
+_CONTENT_RANGE = re.compile(r"bytes (\d+)-\d+/(?:\d+|\*)")
+
+
+class RegistrySource:
+    """One image of a registry. Closing it does nothing: the connections are the client's."""
+
+    def __init__(self, client: RegistryClient, reference: Reference) -> None:
+        self._client = client
+        self._reference = reference
+        self._seen: dict[Digest, bytes] = {}
+
+    @property
+    def name(self) -> str:
+        return self._reference.name
+
+    def root(self) -> Descriptor:
+        """By HEAD, which costs little and does not count against pull limits; else by GET."""
+        return self._client.retries.run(lambda: self._head() or self._get_root())
+
+    def document(self, descriptor: Descriptor) -> bytes:
+        data = self._seen.pop(descriptor.digest, None)
+        if data is None:
+            data, _ = self._client.retries.run(lambda: self._get(descriptor.digest))
+        self._check(data, descriptor)
+        return data
+
+    def open_blob(self, descriptor: Descriptor, start: int = 0) -> BlobReader:
+        if not 0 <= start <= descriptor.size:
+            raise ValueError(f"no offset {start} in {descriptor.size} bytes")
+
+        def open_at(offset: int) -> BaseHTTPResponse:
+            return self._client.retries.run(lambda: self._open_at(descriptor, offset))
+
+        where = f"{self.name}@{descriptor.digest}"
+        return BlobReader(descriptor, start, open_at, self._client.retries, where)
+
+    def close(self) -> None:
+        pass
+
+    def _head(self) -> Descriptor | None:
+        """The root, if the answer to HEAD says all that a descriptor needs.
+
+        None too where HEAD is refused: that has no body to say why, so GET has to find out.
+        """
+        path = f"manifests/{self._reference.selector}"
+        response = self._client.request("HEAD", self._reference, path, _ACCEPT, also=_HEAD_REFUSED)
+        discard(response)
+        if response.status in _HEAD_REFUSED:
+            return None
+        media_type = response.headers.get("Content-Type", "").partition(";")[0].strip()
+        _refuse_schema_1(media_type, self._reference)
+        try:
+            digest = Digest(response.headers.get("Docker-Content-Digest", ""))
+            size = int(response.headers.get("Content-Length", ""))
+        except ValueError:
+            return None
+        if media_type not in INDEXES | MANIFESTS or digest != (self._reference.digest or digest):
+            return None
+        return Descriptor(media_type=media_type, digest=digest, size=size)
+
+    def _get_root(self) -> Descriptor:
+        data, media_type = self._get(self._reference.selector)
+        digest = self._reference.digest or Digest.of(data)
+        descriptor = Descriptor(media_type=media_type, digest=digest, size=len(data))
+        self._check(data, descriptor)
+        self._seen[digest] = data
+        return descriptor
+
+    def _get(self, selector: str) -> tuple[bytes, str]:
+        """A document and its media type."""
+        response = self._client.request("GET", self._reference, f"manifests/{selector}", _ACCEPT)
+        data = read_all(response, DOCUMENT_SIZE_MAX, f"the manifest {selector} of {self.name}")
+        stated = response.headers.get("Content-Type", "")
+        media_type = media_type_of(data, stated, f"the manifest {selector} of {self.name}")
+        _refuse_schema_1(media_type, self._reference)
+        return data, media_type
+
+    def _check(self, data: bytes, descriptor: Descriptor) -> None:
+        found = Digest.of(data, descriptor.digest.algorithm)
+        if found != descriptor.digest or len(data) != descriptor.size:
+            raise DigestMismatchError(
+                f"{self.name} gave {len(data)} bytes with the hash {found}"
+                f" for {descriptor.digest} of {descriptor.size} bytes"
+            )
+
+    def _open_at(self, descriptor: Descriptor, offset: int) -> BaseHTTPResponse:
+        """An answer whose next byte is the one at the offset; the length of its body is right, if stated."""
+        headers = {"Range": f"bytes={offset}-"} if offset else {}
+        response = self._client.request("GET", self._reference, f"blobs/{descriptor.digest}", headers)
+        where = f"{self.name}@{descriptor.digest}"
+        begins = 0
+        if response.status == 206:
+            found = _CONTENT_RANGE.match(response.headers.get("Content-Range", ""))
+            begins = int(found[1]) if found else -1
+            if begins != offset:
+                abandon(response)
+                raise SourceError(f"{where}: asked for byte {offset} on, the registry sent another range")
+        length = response.length_remaining
+        if length is not None and length != descriptor.size - begins:
+            abandon(response)
+            raise DigestMismatchError(
+                f"{where} has {begins + length} bytes in its registry instead of the {descriptor.size} stated"
+            )
+        _skip(response, offset - begins, where)
+        return response
+
+
+def _skip(response: BaseHTTPResponse, count: int, where: str) -> None:
+    """Read past bytes that were not asked for: the server does not know ranges."""
+    try:
+        while count:
+            part = response.read(min(count, PIECE))
+            if not part:
+                raise TransientError(f"{where} ended early")
+            count -= len(part)
+    except (HTTPError, OSError) as error:
+        abandon(response)
+        raise TransientError(f"{where} broke off: {reason(error)}") from error
+
+
+def _refuse_schema_1(media_type: str, reference: Reference) -> None:
+    if media_type in DOCKER_SCHEMA_1:
+        raise SourceError(
+            f"{reference} is an image of Docker's schema 1, which is not supported",
+            hint="push it anew by a Docker of this decade, which writes schema 2",
+        )
