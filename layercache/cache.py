@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from layercache.images import Image
     from layercache.sources import Source
-    from layercache.sources.registry import RegistryClient
+    from layercache.sources.client import RegistryClient
     from layercache.sources.settings import RegistrySettings
     from layercache.tier import Tier
 
@@ -34,14 +34,15 @@ class Cache:
 
     Made by `layercache.open`. Thread-safe; a context manager. ``tiers`` are ordered near to far;
     ``offline`` asks no source; ``verify_always`` hashes what is read from the nearest tier too, whose
-    entries were verified when they were written and are else checked by size.
+    entries were verified when they were written and are else checked by size. ``registries`` is called
+    when the first registry is asked for.
     """
 
     def __init__(
         self,
         tiers: Sequence[Tier],
         *,
-        registries: RegistrySettings | None = None,
+        registries: Callable[[], RegistrySettings] | None = None,
         limits: Limits | None = None,
         offline: bool = False,
         verify_always: bool = False,
@@ -179,10 +180,14 @@ class Cache:
     def close(self) -> None:
         """Give up what is on its way, and give back what is open. Closing twice is no error."""
         self._resolver.close()
-        for each in (*self._sources, *([self._registry] if self._registry else []), *self.tiers):
-            each.close()
+        for source in self._sources:
+            source.close()
         self._sources.clear()
-        self._registry = None
+        if self._registry:
+            self._registry.close()
+            self._registry = None
+        for tier in self.tiers:
+            tier.close()
 
     def __enter__(self) -> Self:
         return self
@@ -196,9 +201,9 @@ class Cache:
         return f"<Cache {' '.join(tier.name for tier in self.tiers)}>"
 
     def _client(self) -> RegistryClient:
-        from layercache.sources.registry import RegistryClient
+        from layercache.sources.client import RegistryClient
 
         with self._lock:
             if self._registry is None:
-                self._registry = RegistryClient(self._registries)
+                self._registry = RegistryClient(self._registries() if self._registries else None)
             return self._registry

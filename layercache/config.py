@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from layercache.sources.settings import RegistrySettings
 
 URL = "LAYERCACHE_URL"
+CA_FILE = "LAYERCACHE_CA_FILE"
+PLAIN_HTTP = "LAYERCACHE_PLAIN_HTTP"
+INSECURE = "LAYERCACHE_INSECURE"
 
 Verify = Literal["size", "always"]
 
@@ -44,7 +47,7 @@ def open(
     tiers = [open_tier(url, nearest=not number) for number, url in enumerate(_urls(urls))]
     return Cache(
         tiers,
-        registries=registries,
+        registries=(lambda: registries) if registries else registry_settings,
         limits=Limits(size=max_inflated_size, ratio=max_ratio),
         offline=offline,
         verify_always=verify == "always",
@@ -58,6 +61,43 @@ def _urls(urls: str | os.PathLike[str] | Iterable[str | os.PathLike[str]] | None
     if not several:
         raise ConfigError("no cache is named", hint="give at least one URL")
     return [url if isinstance(url, str) else _file_url(os.fspath(url)) for url in several]
+
+
+def registry_settings() -> RegistrySettings:
+    """How registries are reached, as the environment says.
+
+    ``LAYERCACHE_CA_FILE`` names a PEM file; ``LAYERCACHE_PLAIN_HTTP`` and ``LAYERCACHE_INSECURE`` list
+    hosts, parted by commas or spaces; proxies are those of ``HTTPS_PROXY``, ``HTTP_PROXY`` and
+    ``NO_PROXY``; for credentials see `credentials_file`.
+    """
+    from urllib.request import getproxies_environment
+
+    from layercache.sources.settings import RegistrySettings
+
+    return RegistrySettings(
+        docker_config=credentials_file(),
+        ca_file=os.environ.get(CA_FILE) or None,
+        plain_http=_hosts(PLAIN_HTTP),
+        insecure=_hosts(INSECURE),
+        proxies=getproxies_environment(),
+    )
+
+
+def credentials_file() -> str | None:
+    """Where ``docker login`` or ``podman login`` left its credentials; None where nobody did.
+
+    The first that is there of ``$REGISTRY_AUTH_FILE``, ``$DOCKER_CONFIG/config.json`` (by default
+    ``~/.docker``) and ``$XDG_RUNTIME_DIR/containers/auth.json`` (containers-auth.json(5)).
+    """
+    docker = os.environ.get("DOCKER_CONFIG") or os.path.expanduser(os.path.join("~", ".docker"))
+    places = [os.environ.get("REGISTRY_AUTH_FILE"), os.path.join(docker, "config.json")]
+    if runtime := os.environ.get("XDG_RUNTIME_DIR"):
+        places.append(os.path.join(runtime, "containers", "auth.json"))
+    return next((place for place in places if place and os.path.isfile(place)), None)
+
+
+def _hosts(variable: str) -> tuple[str, ...]:
+    return tuple(os.environ.get(variable, "").replace(",", " ").split())
 
 
 def default_url() -> str:

@@ -96,7 +96,7 @@ class Tier:
     # Associations
 
     def facts_about(self, name: Hash) -> tuple[list[Association], list[Association]]:
-        """What is known of a name as a digest, and what as a diff ID; claims only where nothing is computed."""
+        """What is known of a name as a digest, and as a diff ID; claims only if nothing is computed."""
         digest, diff_id = Digest(name), DiffID(name)
         own = self._read(keys.computed_by_digest(digest), computed=True)
         as_digest = [own] if own else []
