@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from _typeshed import ReadableBuffer, WriteableBuffer
 
-    from layercache.backend import Entry, Reader, Spool
+    from layercache.backend import Entry, Reader, Sink, Spool
     from layercache.digest import Hash
 
 Keep = Literal["both", "compressed", "uncompressed"]
@@ -53,6 +53,9 @@ class Tier:
         self.backend = backend
         self.policy = policy
         self.name = backend.url
+        # Asked once: isinstance() of a protocol costs microseconds each time.
+        self._spooler = backend if isinstance(backend, Spooler) else None
+        self._expendable = backend if isinstance(backend, Expendable) else None
 
     # Blobs
 
@@ -73,12 +76,12 @@ class Tier:
 
     def spool(self) -> Spool:
         """A place for bytes on their way into this tier: its own, else a temporary file."""
-        return self.backend.spool() if isinstance(self.backend, Spooler) else TemporarySpool(self.backend)
+        return self._spooler.spool() if self._spooler else TemporarySpool(self.backend)
 
     def put_blob(self, name: Hash, data: bytes) -> None:
         """Keep a small blob that was verified: a manifest, a config."""
         if not self.has_blob(name):
-            _write(self.backend, keys.blob(name), data)
+            _write(self.backend.create(keys.blob(name)), data)
 
     def copy_blob(self, name: Hash, spool: Spool) -> None:
         """Keep a blob whose verified bytes stand in a spool of another tier."""
@@ -126,8 +129,9 @@ class Tier:
         if self.policy.readonly:
             return
         data = fact.encode()
+        create = self._expendable.create_expendable if self._expendable else self.backend.create
         for key in _keys_of(fact):
-            _write(self.backend, key, data, expendable=True)
+            _write(create(key), data)
 
     def forget(self, fact: Association) -> None:
         """Remove a fact; no error if it is not there."""
@@ -157,7 +161,7 @@ class Tier:
 
     def tag_image(self, key: str, descriptor: Descriptor) -> None:
         """Keep what a reference names."""
-        _write(self.backend, key, encode(descriptor))
+        _write(self.backend.create(key), encode(descriptor))
 
     def image(self, key: str) -> Descriptor:
         """What a reference named when it was last pulled. Raises `NotFoundError`."""
@@ -238,11 +242,7 @@ def _keys_of(fact: Association) -> tuple[str, str]:
     return keys.by_diff_id(keys.CLAIMED, fact.diff_id, fact.digest), by_digest
 
 
-def _write(backend: Backend, key: str, data: bytes, *, expendable: bool = False) -> None:
-    if expendable and isinstance(backend, Expendable):
-        sink = backend.create_expendable(key)
-    else:
-        sink = backend.create(key)
+def _write(sink: Sink, data: bytes) -> None:
     with sink:
         sink.write(data)
         sink.commit()
