@@ -7,11 +7,18 @@ from typing import TYPE_CHECKING
 
 from urllib3.exceptions import HTTPError
 
-from layercache.descriptor import DOCKER_SCHEMA_1, INDEXES, MANIFESTS, Descriptor, media_type_of
+from layercache.descriptor import Descriptor
 from layercache.digest import Digest
 from layercache.errors import DigestMismatchError, SourceError
 from layercache.sources.blob import PIECE, BlobReader
 from layercache.sources.client import RegistryClient
+from layercache.sources.document import (
+    DOCUMENT_SIZE_MAX,
+    DOCUMENTS,
+    check_document,
+    described,
+    refuse_schema_1,
+)
 from layercache.sources.http import abandon, discard, read_all, reason
 from layercache.sources.retry import TransientError
 
@@ -22,10 +29,7 @@ if TYPE_CHECKING:
 
 __all__ = ["RegistryClient", "RegistrySource"]
 
-DOCUMENT_SIZE_MAX = 4 << 20
-"""Bytes of a manifest or index at most (distribution-spec, "Pushing Manifests")."""
-
-_ACCEPT = {"Accept": ", ".join(sorted(INDEXES | MANIFESTS))}
+_ACCEPT = {"Accept": ", ".join(sorted(DOCUMENTS))}
 _HEAD_REFUSED = frozenset({400, 404, 405, 501})
 _CONTENT_RANGE = re.compile(r"bytes (\d+)-\d+/(?:\d+|\*)")
 
@@ -49,8 +53,9 @@ class RegistrySource:
     def document(self, descriptor: Descriptor) -> bytes:
         data = self._seen.pop(descriptor.digest, None)
         if data is None:
-            data, _ = self._client.retries.run(lambda: self._get(descriptor.digest))
-        self._check(data, descriptor)
+            data, stated = self._client.retries.run(lambda: self._get(descriptor.digest))
+            described(data, stated, descriptor.digest, self.name)
+        check_document(data, descriptor, self.name)
         return data
 
     def open_blob(self, descriptor: Descriptor, start: int = 0) -> BlobReader:
@@ -77,40 +82,27 @@ class RegistrySource:
         if response.status in _HEAD_REFUSED:
             return None
         media_type = response.headers.get("Content-Type", "").partition(";")[0].strip()
-        _refuse_schema_1(media_type, self._reference)
+        refuse_schema_1(media_type, str(self._reference))
         try:
             digest = Digest(response.headers.get("Docker-Content-Digest", ""))
             size = int(response.headers.get("Content-Length", ""))
         except ValueError:
             return None
-        if media_type not in INDEXES | MANIFESTS or digest != (self._reference.digest or digest):
+        if media_type not in DOCUMENTS or digest != (self._reference.digest or digest):
             return None
         return Descriptor(media_type=media_type, digest=digest, size=size)
 
     def _get_root(self) -> Descriptor:
-        data, media_type = self._get(self._reference.selector)
-        digest = self._reference.digest or Digest.of(data)
-        descriptor = Descriptor(media_type=media_type, digest=digest, size=len(data))
-        self._check(data, descriptor)
-        self._seen[digest] = data
+        data, stated = self._get(self._reference.selector)
+        descriptor = described(data, stated, self._reference.digest, str(self._reference))
+        self._seen[descriptor.digest] = data
         return descriptor
 
     def _get(self, selector: str) -> tuple[bytes, str]:
-        """A document and its media type."""
+        """A document, and the media type that it is served as."""
         response = self._client.request("GET", self._reference, f"manifests/{selector}", _ACCEPT)
         data = read_all(response, DOCUMENT_SIZE_MAX, f"the manifest {selector} of {self.name}")
-        stated = response.headers.get("Content-Type", "")
-        media_type = media_type_of(data, stated, f"the manifest {selector} of {self.name}")
-        _refuse_schema_1(media_type, self._reference)
-        return data, media_type
-
-    def _check(self, data: bytes, descriptor: Descriptor) -> None:
-        found = Digest.of(data, descriptor.digest.algorithm)
-        if found != descriptor.digest or len(data) != descriptor.size:
-            raise DigestMismatchError(
-                f"{self.name} gave {len(data)} bytes with the hash {found}"
-                f" for {descriptor.digest} of {descriptor.size} bytes"
-            )
+        return data, response.headers.get("Content-Type", "")
 
     def _open_at(self, descriptor: Descriptor, offset: int) -> BaseHTTPResponse:
         """An answer whose next byte is the one at the offset; the length of its body is right, if stated."""
@@ -145,11 +137,3 @@ def _skip(response: BaseHTTPResponse, count: int, where: str) -> None:
     except (HTTPError, OSError) as error:
         abandon(response)
         raise TransientError(f"{where} broke off: {reason(error)}") from error
-
-
-def _refuse_schema_1(media_type: str, reference: Reference) -> None:
-    if media_type in DOCKER_SCHEMA_1:
-        raise SourceError(
-            f"{reference} is an image of Docker's schema 1, which is not supported",
-            hint="push it anew by a Docker of this decade, which writes schema 2",
-        )

@@ -109,6 +109,11 @@ class Image:
         return _described(self.manifest, self.media_type)
 
     @property
+    def config_digest(self) -> Digest:
+        """The digest of the config."""
+        return Digest.of(self.config)
+
+    @property
     def blobs(self) -> dict[Digest, bytes]:
         parts = [self.config, *(layer.blob for layer in self.layers)]
         return {Digest.of(part): part for part in parts}

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 from servers.images import write_dir
+from servers.pulling import pulled
 
-from layercache.descriptor import Descriptor, Index, Manifest, decode
+from layercache.descriptor import Index, decode
 from layercache.errors import NotFoundError, SourceError
 from layercache.platforms import parse_platform, select
 from layercache.reference import Reference
@@ -22,22 +23,9 @@ if TYPE_CHECKING:
     from servers.images import Sample
     from servers.registry import Registry
 
-    from layercache.digest import Digest
-
 
 def source_of(name: str, client: RegistryClient | None = None) -> RegistrySource:
     return RegistrySource(client or RegistryClient(), Reference.parse(name))
-
-
-def pulled(source: RegistrySource, root: Descriptor | None = None) -> dict[Digest, bytes]:
-    """Every blob of an image, read whole."""
-    manifest = decode(source.document(root or source.root()), Manifest, "the manifest")
-    found = {}
-    for descriptor in [manifest.config, *manifest.layers]:
-        with source.open_blob(descriptor) as reader:
-            assert reader.size == descriptor.size
-            found[descriptor.digest] = reader.read()
-    return found
 
 
 def test_an_image_is_pulled_by_its_tag(registry: Registry, sample: Sample) -> None:

@@ -1,0 +1,48 @@
+"""Manifests and indexes as they come from a source: how large, of what kind, with which hash."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from layercache.descriptor import DOCKER_SCHEMA_1, INDEXES, MANIFESTS, Descriptor, media_type_of
+from layercache.digest import Digest
+from layercache.errors import DigestMismatchError, SourceError
+
+if TYPE_CHECKING:
+    from layercache.digest import Hash
+
+DOCUMENT_SIZE_MAX = 4 << 20
+"""Bytes of a manifest or index at most (distribution-spec, "Pushing Manifests")."""
+
+DOCUMENTS = INDEXES | MANIFESTS
+
+
+def described(data: bytes, stated: str, digest: Digest | None, where: str) -> Descriptor:
+    """The descriptor of a document, of which a media type is stated and perhaps a digest was asked for.
+
+    Raises `SourceError` for Docker's schema 1, `FormatError` for what is no document at all,
+    `DigestMismatchError`.
+    """
+    media_type = media_type_of(data, stated, where)
+    refuse_schema_1(media_type, where)
+    descriptor = Descriptor(media_type=media_type, digest=digest or Digest.of(data), size=len(data))
+    check_document(data, descriptor, where)
+    return descriptor
+
+
+def check_document(data: bytes, descriptor: Descriptor, where: str) -> None:
+    """Raise `DigestMismatchError` unless hash and size are the descriptor's."""
+    found: Hash = Digest.of(data, descriptor.digest.algorithm)
+    if found != descriptor.digest or len(data) != descriptor.size:
+        raise DigestMismatchError(
+            f"{where} gave {len(data)} bytes with the hash {found}"
+            f" for {descriptor.digest} of {descriptor.size} bytes"
+        )
+
+
+def refuse_schema_1(media_type: str, where: str) -> None:
+    if media_type in DOCKER_SCHEMA_1:
+        raise SourceError(
+            f"{where} is an image of Docker's schema 1, which is not supported",
+            hint="push it anew by a Docker of this decade, which writes schema 2",
+        )
