@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
-from layercache.descriptor import OCTETS, Descriptor, decode, encode
+from layercache.descriptor import OCTETS, Descriptor, decode, encode, is_layer
 from layercache.digest import DiffID, Digest
-from layercache.errors import FormatError
+from layercache.errors import FormatError, InvalidNameError
 
 DIFF_ID = "dev.ggcr.cache.diffid"
 """Annotation of a compressed blob's descriptor: its diff ID, as go-containerregistry's proposal names it."""
@@ -14,13 +15,16 @@ DIFF_ID = "dev.ggcr.cache.diffid"
 UNCOMPRESSED_SIZE = "dev.layercache.uncompressed-size"
 """Annotation: the tar's size in bytes, decimal."""
 
+_SIZE = re.compile(r"[0-9]{1,18}")
+
 
 @dataclass(frozen=True, slots=True)
 class Association:
     """``digest``, a blob of ``size`` bytes, inflates to ``diff_id``.
 
     ``uncompressed_size`` is the tar's size in bytes; None while nobody has inflated it. ``computed``:
-    somebody inflated the blob and hashed both sides. Else an image's config claims it.
+    somebody inflated the blob and hashed both sides. Else an image's config claims it. ``counted``: the
+    blob's size was counted by us, and is not what others wrote down. That is nowhere written.
     """
 
     digest: Digest
@@ -29,6 +33,7 @@ class Association:
     media_type: str = OCTETS
     uncompressed_size: int | None = None
     computed: bool = False
+    counted: bool = True
 
     def encode(self) -> bytes:
         """An OCI descriptor of the compressed blob, with annotations for the rest."""
@@ -49,14 +54,20 @@ class Association:
         """Raises `FormatError`; a torn or foreign object is no fact."""
         descriptor = decode(data, Descriptor, "an association")
         annotations = descriptor.annotations or {}
-        size = annotations.get(UNCOMPRESSED_SIZE, "")
-        if DIFF_ID not in annotations:
-            raise FormatError("an association names no diff ID")
+        try:
+            diff_id = DiffID(annotations.get(DIFF_ID, ""))
+        except InvalidNameError as error:
+            raise FormatError(f"an association names no diff ID: {error.message}") from error
+        size = annotations.get(UNCOMPRESSED_SIZE)
+        if size is not None and not _SIZE.fullmatch(size):
+            raise FormatError(f"an association's uncompressed size is {size[:40]!r}")
+        if descriptor.size < 0 or not is_layer(descriptor.media_type):
+            raise FormatError(f"an association is of {descriptor.size} bytes of {descriptor.media_type}")
         return cls(
             digest=descriptor.digest,
-            diff_id=DiffID(annotations[DIFF_ID]),
+            diff_id=diff_id,
             media_type=descriptor.media_type,
             size=descriptor.size,
-            uncompressed_size=int(size) if size.isascii() and size.isdecimal() else None,
+            uncompressed_size=None if size is None else int(size),
             computed=computed,
         )

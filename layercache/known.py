@@ -32,7 +32,11 @@ class Known:
     """The names of a layer as far as they are known; filled in as the layer is read.
 
     ``digest`` is the compressed blob that is meant, or the nearest of ``others`` that share the tar.
-    ``computed``: digest and diff ID were seen to belong together; else the diff ID is a claim.
+    ``computed``: digest and diff ID were seen to belong together; else the diff ID is a claim. What only a
+    claim says is in ``claim``, to show and to pass on, and is never a reason to refuse bytes or to take
+    them: ``size``, ``uncompressed_size`` and ``media_type`` are what the asker states or we counted.
+    ``hearsay``: nobody but a claim says that the diff ID is this layer's. Then the tar that has that name
+    is not taken for this layer's; the blob is inflated.
     """
 
     digest: Digest | None = None
@@ -41,6 +45,8 @@ class Known:
     uncompressed_size: int | None = None
     media_type: str = OCTETS
     computed: bool = False
+    hearsay: bool = False
+    claim: Association | None = None
     others: dict[Digest, Association] = field(default_factory=dict)
     origin: Origin | None = None
 
@@ -53,38 +59,57 @@ class Known:
         """The blobs that hold this form."""
         if form == COMPRESSED:
             return list(self.digests())
-        return [self.diff_id] if self.diff_id else []
+        return [self.diff_id] if self.diff_id and not self.hearsay else []
 
     def choose(self, digest: Digest) -> None:
         """Mean this one of the digests."""
         if digest != self.digest and (fact := self.others.get(digest)):
-            self.digest, self.size, self.media_type = digest, fact.size, fact.media_type
-            self.computed = fact.computed
+            self.size, self.media_type, self.computed = None, OCTETS, False
+            self._take(fact)
         self.digest = digest
 
     def learn(self, fact: Association) -> None:
-        """Take in a fact about the digest that is meant. A claim never outdoes what was computed."""
+        """Take in a fact about the digest that is meant. A claim never outdoes what was computed.
+
+        Raises `DigestMismatchError` where a computed fact refutes the diff ID. One of another algorithm
+        refutes nothing: a tar has a name in each.
+        """
         if self.computed and not fact.computed:
             return
-        if fact.computed and self.diff_id and self.diff_id != fact.diff_id:
-            raise contradiction(fact, self.diff_id)
+        if self.diff_id is None:
+            self.hearsay = not fact.computed
+        elif self.diff_id != fact.diff_id:
+            if fact.computed and self.diff_id.algorithm == fact.diff_id.algorithm:
+                raise contradiction(fact, self.diff_id)
+            return
         self.diff_id = fact.diff_id
+        self._take(fact)
+
+    def _take(self, fact: Association) -> None:
         self.computed = fact.computed
-        self.size = fact.size
-        self.uncompressed_size = fact.uncompressed_size or self.uncompressed_size
-        self.media_type = fact.media_type if self.media_type == OCTETS else self.media_type
+        self.claim = None if fact.computed else fact
+        if fact.counted:
+            self.size = fact.size
+        if fact.computed:
+            self.hearsay = False
+            self.uncompressed_size = fact.uncompressed_size or self.uncompressed_size
+            self.media_type = fact.media_type if self.media_type == OCTETS else self.media_type
 
     @property
     def fact(self) -> Association | None:
         """The association as it is known; None while a name or the size is not."""
         if self.digest is None or self.diff_id is None or self.size is None:
             return None
+        media_type, tar_size = self.media_type, self.uncompressed_size
+        if self.claim and self.claim.digest == self.digest and self.claim.diff_id == self.diff_id:
+            media_type = self.claim.media_type if media_type == OCTETS else media_type
+            tar_size = self.claim.uncompressed_size if tar_size is None else tar_size
         return Association(
             digest=self.digest,
             diff_id=self.diff_id,
-            media_type=self.media_type,
+            media_type=media_type,
             size=self.size,
-            uncompressed_size=self.uncompressed_size,
+            uncompressed_size=tar_size,
             computed=self.computed,
         )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, BinaryIO, Literal
 
+from layercache.descriptor import OCTETS
 from layercache.events import COMPRESSED, UNCOMPRESSED
 from layercache.streams import stream
 
@@ -49,18 +50,22 @@ class Layer:
 
     @property
     def size(self) -> int | None:
-        """Bytes of the compressed blob."""
-        return self._known.size
+        """Bytes of the compressed blob, as counted, or else as stated or claimed."""
+        known = self._known
+        return known.claim.size if known.size is None and known.claim else known.size
 
     @property
     def uncompressed_size(self) -> int | None:
-        """Bytes of the tar."""
-        return self._known.uncompressed_size
+        """Bytes of the tar, as counted or else as claimed."""
+        known = self._known
+        counted = known.uncompressed_size
+        return known.claim.uncompressed_size if counted is None and known.claim else counted
 
     @property
     def media_type(self) -> str:
         """The compressed blob's; ``application/octet-stream`` while it is not known."""
-        return self._known.media_type
+        known = self._known
+        return known.claim.media_type if known.media_type == OCTETS and known.claim else known.media_type
 
     def compressed(self) -> BinaryIO:
         """The blob as it is distributed. Never inflates anything.

@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from layercache.digest import Digest
+from layercache.digest import DiffID, Digest
 from layercache.errors import NotFoundError
+from layercache.events import UNCOMPRESSED
 from layercache.known import Known
 
 if TYPE_CHECKING:
@@ -20,18 +21,52 @@ if TYPE_CHECKING:
 def find(tiers: Sequence[Tier], name: Hash) -> Known:
     """The layer or blob that is cached under this name, in some form, in some tier.
 
-    Raises `NotFoundError`, also where facts are known but no form is there.
+    A name may be both, the digest of a plain tar and the diff ID of that tar compressed: then every
+    digest that leads to the tar is known, and the blob that has the name itself is meant. A tier whose
+    facts lead to nothing that is there is passed over. Raises `NotFoundError`.
     """
-    known = facts(tiers, name)
-    names = [name, *known.digests(), *([known.diff_id] if known.diff_id else [])]
-    present = next((each for tier in tiers for each in names if tier.has_blob(each)), None)
-    if present is None:
+    own: Association | None = None
+    leading: dict[Digest, Association] = {}
+    for tier in tiers:
+        as_digest, as_diff_id = tier.facts_about(name)
+        for fact in believed(tiers, tier, as_digest)[:1]:
+            own = fact if own is None or fact.computed else own
+        for fact in believed(tiers, tier, as_diff_id):
+            leading.setdefault(fact.digest, fact)
+        if (as_digest or as_diff_id) and (known := _present(tiers, name, own, leading)):
+            return known
+    if _where(tiers, [name]) is None:
         raise not_found(tiers, f"{name} is not cached")
-    if known.diff_id is None:
-        known.digest = Digest(name)
-    elif present in known.others:
-        known.choose(Digest(present))
-    return known
+    return Known(digest=Digest(name))
+
+
+def _present(
+    tiers: Sequence[Tier], name: Hash, own: Association | None, leading: dict[Digest, Association]
+) -> Known | None:
+    """What the facts make of the name, if some form of it is there.
+
+    ``own`` is the fact about it as a digest, ``leading`` those about it as a diff ID.
+    """
+    known = Known()
+    if own and (own.computed or _where(tiers, [name])):
+        if leading and own.diff_id != name and not own.computed:
+            # Two claims of which one is false: the bytes will tell what they are.
+            return Known(digest=own.digest)
+        known.digest = own.digest
+        known.learn(own)
+    elif leading:
+        known.diff_id = DiffID(name)
+    if known.diff_id == name:
+        known.others = dict(leading)
+    present = _where(tiers, [name, *known.digests(), *known.names(UNCOMPRESSED)])
+    if known.digest is None and known.others:
+        known.choose(Digest(present) if present in known.others else next(iter(known.others)))
+    return known if present else None
+
+
+def _where(tiers: Iterable[Tier], names: Sequence[Hash]) -> Hash | None:
+    """The first of the names that is a blob in the nearest tier that has any."""
+    return next((name for tier in tiers for name in names if tier.has_blob(name)), None)
 
 
 def not_found(tiers: Iterable[Tier], message: str) -> NotFoundError:
@@ -43,27 +78,14 @@ def not_found(tiers: Iterable[Tier], message: str) -> NotFoundError:
     )
 
 
-def facts(tiers: Sequence[Tier], name: Hash) -> Known:
-    """What the nearest tier that knows the name says of it, whether or not any blob is there.
-
-    A name may be both, the digest of a plain tar and the diff ID of that tar compressed: then every
-    digest that leads to the tar is known, and the blob that has the name itself is meant.
-    """
+def facts(tiers: Sequence[Tier], digest: Digest) -> Known:
+    """What the nearest tier that knows the blob says of it, whether or not it is there."""
+    known = Known(digest=digest)
     for tier in tiers:
-        known = Known()
-        as_digest, as_diff_id = tier.facts_about(name)
-        for fact in believed(tiers, tier, as_digest)[:1]:
-            known.digest = fact.digest
+        for fact in believed(tiers, tier, tier.inflates_to(digest))[:1]:
             known.learn(fact)
-        for fact in believed(tiers, tier, as_diff_id):
-            known.diff_id = known.diff_id or fact.diff_id
-            known.uncompressed_size = known.uncompressed_size or fact.uncompressed_size
-            known.others[fact.digest] = fact
-        if known.digest is None and known.others:
-            known.choose(next(iter(known.others)))
-        if known.diff_id is not None:
             return known
-    return Known()
+    return known
 
 
 def believed(tiers: Iterable[Tier], tier: Tier, found: Iterable[Association]) -> list[Association]:
@@ -77,9 +99,11 @@ def believed(tiers: Iterable[Tier], tier: Tier, found: Iterable[Association]) ->
         if fact.computed and tier.policy.trusted:
             kept.append(fact)
         elif (mine := computed(tiers, fact.digest)) is None:
-            kept.append(replace(fact, computed=False))
+            kept.append(replace(fact, computed=False, counted=tier.policy.trusted))
         elif mine.diff_id == fact.diff_id:
             kept.append(mine)
+        elif mine.diff_id.algorithm != fact.diff_id.algorithm:
+            kept.append(replace(mine, diff_id=fact.diff_id, computed=False))
     return kept
 
 

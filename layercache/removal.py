@@ -29,7 +29,7 @@ def delete(tier: Tier, name: Hash, *, force: bool = False) -> int:
     names += [tar for tar in tars if all(fact.digest == name for fact in tier.made_from(tar, claims=True))]
     present = [each for each in dict.fromkeys(names) if tier.has_blob(each)]
     if not force and present:
-        _refuse_if_used(tier, set(present))
+        _refuse_if_used(tier, set(names))
     for fact in [*facts, *own]:
         tier.forget(fact)
     for each in present:
