@@ -11,7 +11,7 @@ from layercache.events import UNCOMPRESSED
 from layercache.known import Known
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from layercache.association import Association
     from layercache.digest import Hash
@@ -25,43 +25,68 @@ def find(tiers: Sequence[Tier], name: Hash) -> Known:
     digest that leads to the tar is known, and the blob that has the name itself is meant. A tier whose
     facts lead to nothing that is there is passed over. Raises `NotFoundError`.
     """
-    own: Association | None = None
-    leading: dict[Digest, Association] = {}
-    for tier in tiers:
-        as_digest, as_diff_id = tier.facts_about(name)
-        for fact in believed(tiers, tier, as_digest)[:1]:
-            own = fact if own is None or fact.computed else own
-        for fact in believed(tiers, tier, as_diff_id):
-            leading.setdefault(fact.digest, fact)
-        if (as_digest or as_diff_id) and (known := _present(tiers, name, own, leading)):
+    for own, leading in _facts_about(tiers, name):
+        known = _meant(name, own, leading, there=bool(own) and _where(tiers, [name]) is not None)
+        present = _where(tiers, [name, *known.digests(), *known.names(UNCOMPRESSED)])
+        if present in known.others:
+            known.choose(Digest(present))
+        if present is not None:
             return known
     if _where(tiers, [name]) is None:
         raise not_found(tiers, f"{name} is not cached")
     return Known(digest=Digest(name))
 
 
-def _present(
-    tiers: Sequence[Tier], name: Hash, own: Association | None, leading: dict[Digest, Association]
-) -> Known | None:
-    """What the facts make of the name, if some form of it is there.
+def facts(tiers: Sequence[Tier], name: Hash) -> Known:
+    """What the nearest tier that knows the name says of it, whether or not any blob is there."""
+    for own, leading in _facts_about(tiers, name):
+        return _meant(name, own, leading, there=True)
+    return Known(digest=Digest(name))
 
-    ``own`` is the fact about it as a digest, ``leading`` those about it as a diff ID.
+
+def of_digest(tiers: Sequence[Tier], digest: Digest) -> Known:
+    """What the nearest tier that knows the blob says of it, whether or not it is there."""
+    known = Known(digest=digest)
+    for tier in tiers:
+        for fact in believed(tiers, tier, tier.inflates_to(digest))[:1]:
+            known.learn(fact)
+            return known
+    return known
+
+
+def _facts_about(
+    tiers: Sequence[Tier], name: Hash
+) -> Iterator[tuple[Association | None, dict[Digest, Association]]]:
+    """The fact about the name as a digest, and those about it as a diff ID: the nearest tier's that has
+    any, then those with the next one's added, and so on.
     """
+    own: Association | None = None
+    leading: dict[Digest, Association] = {}
+    for tier in tiers:
+        as_digest, as_diff_id = (believed(tiers, tier, found) for found in tier.facts_about(name))
+        for fact in as_digest[:1]:
+            own = fact if own is None or fact.computed else own
+        for fact in as_diff_id:
+            leading.setdefault(fact.digest, fact)
+        if as_digest or as_diff_id:
+            yield own, leading
+
+
+def _meant(name: Hash, own: Association | None, leading: dict[Digest, Association], *, there: bool) -> Known:
+    """What the facts make of the name. ``there``: a blob has it."""
     known = Known()
-    if own and (own.computed or _where(tiers, [name])):
-        if leading and own.diff_id != name and not own.computed:
-            # Two claims of which one is false: the bytes will tell what they are.
-            return Known(digest=own.digest)
+    if own and (own.computed or there):
         known.digest = own.digest
+        if leading and own.diff_id != name and not own.computed:
+            return known  # two claims of which one is false: the bytes will tell what they are
         known.learn(own)
     elif leading:
         known.diff_id = DiffID(name)
     if known.diff_id == name:
         known.others = dict(leading)
-    present = _where(tiers, [name, *known.digests(), *known.names(UNCOMPRESSED)])
     if known.digest is None and known.others:
-        known.choose(Digest(present) if present in known.others else next(iter(known.others)))
-    return known if present else None
+        known.choose(next(iter(known.others)))
+    return known
 
 
 def _where(tiers: Iterable[Tier], names: Sequence[Hash]) -> Hash | None:
@@ -76,16 +101,6 @@ def not_found(tiers: Iterable[Tier], message: str) -> NotFoundError:
         hint="no source is known for it: name an image (layercache pull IMAGE) or put a file "
         "(layercache put FILE)",
     )
-
-
-def facts(tiers: Sequence[Tier], digest: Digest) -> Known:
-    """What the nearest tier that knows the blob says of it, whether or not it is there."""
-    known = Known(digest=digest)
-    for tier in tiers:
-        for fact in believed(tiers, tier, tier.inflates_to(digest))[:1]:
-            known.learn(fact)
-            return known
-    return known
 
 
 def believed(tiers: Iterable[Tier], tier: Tier, found: Iterable[Association]) -> list[Association]:
