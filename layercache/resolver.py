@@ -68,9 +68,19 @@ class Resolver:
                 with self.open(known, form) as reader:
                     if isinstance(reader, Follower):
                         reader.run()
-                    return
             except WrongEntryError:
                 continue  # that entry is out of the way now, so this ends
+            return self._keep_claim(known)
+
+    def _keep_claim(self, known: Known) -> None:
+        """Write down what the asker says of a blob that was there before anybody said it."""
+        store, fact = self.passes.store(COMPRESSED), known.fact
+        if store is None or fact is None or fact.computed or known.hearsay:
+            return
+        if not any(
+            other.computed or other.diff_id == fact.diff_id for other in store.inflates_to(fact.digest)
+        ):
+            self.passes.record(fact, [store])
 
     def close(self) -> None:
         """Give up what is on its way."""
