@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 from servers.certificates import Certificate, make_certificate
 from servers.images import Sample, write_layout
+from servers.lying import LyingRegistry
 from servers.registry import Registry
 
 if TYPE_CHECKING:
@@ -35,4 +36,11 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> Certificate:
 def registry(tmp_path: Path) -> Iterator[Registry]:
     """A docker-registry of this test's own: empty, plain HTTP, no authentication."""
     with Registry(tmp_path / "registry") as running:
+        yield running
+
+
+@pytest.fixture
+def lying() -> Iterator[LyingRegistry]:
+    """A registry that misbehaves as it is told, and remembers what it was asked."""
+    with LyingRegistry() as running:
         yield running

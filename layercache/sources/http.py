@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import ssl
+from http.client import IncompleteRead, RemoteDisconnected
 from typing import TYPE_CHECKING, Any
 from urllib.parse import SplitResult, urljoin, urlsplit
 
@@ -62,6 +63,7 @@ class Http:
 
     def __init__(self, settings: RegistrySettings) -> None:
         self._settings = settings
+        self._timeout = urllib3.Timeout(connect=settings.connect_timeout, read=settings.read_timeout)
         self._managers: dict[tuple[str, str | None, bool], urllib3.PoolManager] = {}
 
     def send(
@@ -83,7 +85,7 @@ class Http:
                 retries=False,
                 preload_content=False,
                 decode_content=False,
-                timeout=urllib3.Timeout(self._settings.connect_timeout, self._settings.read_timeout),
+                timeout=self._timeout,
             )
         except (HTTPError, OSError) as error:
             raise translated(error, parts) from error
@@ -245,6 +247,8 @@ def reason(error: BaseException) -> str:
             return error.verify_message
         if isinstance(error, OSError) and error.strerror:
             return error.strerror
+        if isinstance(error, IncompleteRead | RemoteDisconnected):
+            return "the connection was closed"
         inner = next((each for each in error.args if isinstance(each, BaseException)), error.__cause__)
     # urllib3 puts the connection's repr in front.
     return str(error).rpartition("): ")[2] or type(error).__name__
