@@ -39,7 +39,7 @@ class Passes:
     def __init__(self, tiers: Sequence[Tier], observers: Observers, limits: Limits) -> None:
         self.running = Transfers()
         self.expected_layers = 0
-        self.wrong: set[tuple[str, Hash]] = set()
+        self.wrong: set[tuple[Tier, Hash]] = set()
         self._tiers = tiers
         self._observers = observers
         self.limits = limits
@@ -140,7 +140,7 @@ class Passes:
         if tier.policy.trusted and not tier.policy.readonly:
             tier.delete_blob(name)
         else:
-            self.wrong.add((tier.name, name))
+            self.wrong.add((tier, name))
         return WrongEntryError(
             f"the entry {name} is wrong: {why}",
             looked_in=[tier.name],

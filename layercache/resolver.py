@@ -153,7 +153,7 @@ class Resolver:
 
     def _open_in(self, tier: Tier, known: Known, name: Hash, form: Form) -> Reader | None:
         """The blob in this tier, if it is there and has the right size."""
-        if (tier.name, name) in self.passes.wrong:
+        if (tier, name) in self.passes.wrong:
             return None
         try:
             reader = tier.open_blob(name)
