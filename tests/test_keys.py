@@ -1,0 +1,117 @@
+"""Every object name that the cache uses: well formed, apart from each other, and taken apart again."""
+
+from __future__ import annotations
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from layercache import keys
+from layercache.backend import check_key
+from layercache.digest import HEX_LENGTH, DiffID, Digest, Hash
+
+A, B = "a" * 64, "b" * 64
+
+unhurried = settings(deadline=None, max_examples=60)  # a busy machine is no failure
+
+
+def hashes() -> st.SearchStrategy[str]:
+    def of(algorithm: str, length: int) -> st.SearchStrategy[str]:
+        digits = st.text("0123456789abcdef", min_size=length, max_size=length)
+        return digits.map(lambda text: f"{algorithm}:{text}")
+
+    return st.one_of(*(of(algorithm, length) for algorithm, length in HEX_LENGTH.items()))
+
+
+digests = hashes().map(Digest)
+diff_ids = hashes().map(DiffID)
+
+registries = st.from_regex(
+    r"([a-z0-9]([a-z0-9-]{0,8}[a-z0-9])?(\.[a-z0-9]{1,5}){0,2}|\[[0-9a-f:]{2,9}\])(:[0-9]{1,5})?",
+    fullmatch=True,
+)
+# The OCI distribution-spec's grammars of <name> and <reference> ("Pulling manifests").
+repositories = st.from_regex(
+    r"[a-z0-9]{1,5}((\.|_|__|-{1,3})[a-z0-9]{1,5}){0,2}(/[a-z0-9]{1,5}((\.|_|__|-{1,3})[a-z0-9]{1,5}){0,2}){0,3}",
+    fullmatch=True,
+)
+tags = st.from_regex(r"[a-zA-Z0-9_][a-zA-Z0-9._-]{0,127}", fullmatch=True)
+
+
+def test_the_names_are_the_documented_ones() -> None:
+    digest, diff_id = Digest(f"sha256:{A}"), DiffID(f"sha256:{B}")
+    assert keys.blob(digest) == f"blobs/sha256/{A}"
+    assert keys.computed_by_digest(digest) == f"associations/computed/by-digest/sha256/{A}"
+    assert keys.claimed_by_digest(digest, diff_id) == f"associations/claimed/by-digest/sha256/{A}/sha256-{B}"
+    for state in (keys.COMPUTED, keys.CLAIMED):
+        key = keys.by_diff_id(state, diff_id, digest)
+        assert key == f"associations/{state}/by-diffid/sha256/{B}/sha256-{A}"
+    images = "images/ghcr.io/a/b"
+    assert keys.image_tag("ghcr.io", "a/b", "v1") == f"{images}/_tags/v1"
+    assert keys.image_digest("ghcr.io", "a/b", digest) == f"{images}/_digests/sha256-{A}"
+    assert keys.image_tag("[::1]:5000", "a", "v1") == "images/_::1_:5000/a/_tags/v1"
+
+
+@unhurried
+@given(digests, diff_ids)
+def test_every_name_of_a_layer_is_a_key_and_stands_in_its_folder(digest: Digest, diff_id: DiffID) -> None:
+    made = [
+        keys.blob(digest),
+        keys.computed_by_digest(digest),
+        keys.claimed_by_digest(digest, diff_id),
+        keys.by_diff_id(keys.COMPUTED, diff_id, digest),
+        keys.by_diff_id(keys.CLAIMED, diff_id, digest),
+    ]
+    assert [check_key(key) for key in made] == made
+    assert len(set(made)) == len(made)
+    assert keys.claimed_by_digest(digest, diff_id).startswith(keys.claims_of(digest))
+    for state in (keys.COMPUTED, keys.CLAIMED):
+        assert keys.by_diff_id(state, diff_id, digest).startswith(keys.digests_of(state, diff_id))
+    folders = [f"{key}/" for key in made]
+    assert not any(key.startswith(folder) for key in made for folder in folders), "no key is a folder"
+
+
+@unhurried
+@given(hashes())
+def test_a_blobs_key_leads_back_to_its_hash(name: str) -> None:
+    assert keys.blob_name(keys.blob(Hash(name))) == name
+
+
+@unhurried
+@given(st.text() | hashes().map(lambda name: f"blobs/{name}") | hashes().map(lambda name: f"blobs/x/{name}"))
+def test_a_key_of_something_else_is_no_blobs(key: str) -> None:
+    assert keys.blob_name(key) is None
+
+
+def test_strange_files_among_the_blobs_are_no_blobs() -> None:
+    for name in (
+        "",
+        "sha256",
+        "sha256/",
+        f"sha256/{A}/x",
+        f"sha256/{A}.tmp",
+        f"md5/{A}",
+        f"sha256/{A.upper()}",
+    ):
+        assert keys.blob_name(f"blobs/{name}") is None
+    assert keys.blob_name(f"blobs/sha256/{A}") == f"sha256:{A}"
+
+
+@unhurried
+@given(registries, repositories, tags, digests)
+def test_an_images_names_are_keys_that_lead_back_to_its_reference(
+    registry: str, repository: str, tag: str, digest: Digest
+) -> None:
+    by_tag = keys.image_tag(registry, repository, tag)
+    by_digest = keys.image_digest(registry, repository, digest)
+    assert check_key(by_tag) == by_tag
+    assert check_key(by_digest) == by_digest
+    assert keys.image_name(by_tag) == f"{registry}/{repository}:{tag}"
+    assert keys.image_name(by_digest) == f"{registry}/{repository}@{digest}"
+
+
+@unhurried
+@given(repositories, repositories, tags)
+def test_no_images_name_is_a_folder_of_anothers(one: str, other: str, tag: str) -> None:
+    first, second = (keys.image_tag("r.io", repository, tag) for repository in (one, other))
+    assert not second.startswith(f"{first}/")
+    assert (first == second) is (one == other)
