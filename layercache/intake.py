@@ -10,8 +10,8 @@ from layercache.digest import DiffID, Digest, Hash
 from layercache.errors import ConfigError
 from layercache.events import COMPRESSED, UNCOMPRESSED, Event, Form, Observers
 from layercache.known import Known
-from layercache.pipeline import Follower
-from layercache.streams import CHUNK, HeadReader, InflatedReader, sniff
+from layercache.pipeline import read_through
+from layercache.streams import HeadReader, InflatedReader, sniff
 
 if TYPE_CHECKING:
     from layercache.backend import Reader, Spool
@@ -52,7 +52,7 @@ class Intake:
         if self._passes.store(self._form) is None:
             raise _kept_nowhere()
         with self._receive_blob(head) as blob:
-            _read_through(blob)
+            read_through(blob)
             if compression and self._known.digest and self._known.size is not None:
                 self._learn(DiffID(self._known.digest), self._known.size, compression)
             self._keep()
@@ -69,9 +69,15 @@ class Intake:
         with self._receive_blob(head, threads=threads) as blob:
             inside = InflatedReader(blob, compression, self._passes.limits, "the blob")
             with self._passes.receive(
-                inside, UNCOMPRESSED, store, finish, lambda spool, _: self._keep(spool), threads=threads
+                inside,
+                UNCOMPRESSED,
+                store,
+                finish,
+                lambda spool, _: self._keep(spool),
+                self._known,
+                threads=threads,
             ) as tar:
-                _read_through(tar)
+                read_through(tar)
                 if store is None:
                     self._keep()
 
@@ -83,7 +89,7 @@ class Intake:
             self._blob = spool
 
         store = self._passes.store(self._form)
-        return self._passes.receive(head, self._form, store, finish, hold, threads=threads)
+        return self._passes.receive(head, self._form, store, finish, hold, self._known, threads=threads)
 
     def _learn(self, diff_id: DiffID, size: int, compression: str) -> None:
         known = self._known
@@ -102,14 +108,6 @@ class Intake:
             kept += passes.keep(tar, known.diff_id, UNCOMPRESSED, everywhere=True)
         if known.fact:
             passes.record(known.fact, kept)
-
-
-def _read_through(reader: Reader) -> None:
-    if isinstance(reader, Follower):
-        reader.run()
-    else:
-        while reader.read(CHUNK):
-            pass
 
 
 def _kept_nowhere() -> ConfigError:

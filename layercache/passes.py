@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import os
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -56,6 +55,25 @@ class Passes:
                 return tier
         return None
 
+    def join(self, known: Known, name: Hash, form: Form) -> Reader | None:
+        """Read along with a transfer that is on its way, if one is, and learn what it learns.
+
+        One that expects another diff ID than this asker does is none to join.
+        """
+        transfer, other = self.running.get(name, form)
+        if transfer is None or other is None:
+            return None
+        if form == UNCOMPRESSED and known.diff_id and other.diff_id and known.diff_id != other.diff_id:
+            return None
+
+        def learn() -> None:
+            if form == COMPRESSED:
+                known.size = other.size
+            elif other.fact:
+                self._judge(known, other.fact)
+
+        return transfer.follow(learn)
+
     def bring(
         self,
         known: Known,
@@ -86,7 +104,16 @@ class Passes:
         threads = self.idle(known.size, known.digest)
         store = self.store(form, nearer_than=tier)
         return self.receive(
-            reader, form, store, finish, publish, [name], algorithm=name.algorithm, size=size, threads=threads
+            reader,
+            form,
+            store,
+            finish,
+            publish,
+            known,
+            [name],
+            algorithm=name.algorithm,
+            size=size,
+            threads=threads,
         )
 
     def inflate(self, known: Known, digest: Digest, reader: Reader, *, tier: Tier | None) -> Reader:
@@ -99,17 +126,15 @@ class Passes:
         try:
             head = HeadReader(reader)
             compression = _compression(known, digest, head.head)
-            algorithm = known.diff_id.algorithm if known.diff_id else digest.algorithm
-            if compression == NO_COMPRESSION and algorithm == digest.algorithm:
-                return self._plain(known, digest, reader, head)
         except BaseException:
             reader.close()
             raise
-        tar = (
-            head if compression == NO_COMPRESSION else InflatedReader(head, compression, self.limits, digest)
-        )
-        total = known.uncompressed_size
-        self._observers.emit(Event("inflating", known.diff_id or digest, UNCOMPRESSED, "", total=total))
+        algorithm = known.diff_id.algorithm if known.diff_id else digest.algorithm
+        plain = compression == NO_COMPRESSION
+        tar = head if plain else InflatedReader(head, compression, self.limits, digest)
+        if not plain:
+            total = known.uncompressed_size
+            self._observers.emit(Event("inflating", known.diff_id or digest, UNCOMPRESSED, "", total=total))
 
         def finish(found: Hash, seen: int) -> None:
             if known.computed and found != known.diff_id and tier is not None:
@@ -118,7 +143,8 @@ class Passes:
                     tier, digest, COMPRESSED, f"it inflates to {found}, not to {known.diff_id}"
                 )
             self._judge(known, _fact(known, digest, DiffID(found), seen, compression))
-            self._observers.emit(Event("inflated", found, UNCOMPRESSED, "", size=seen))
+            if not plain:
+                self._observers.emit(Event("inflated", found, UNCOMPRESSED, "", size=seen))
             if store is None and known.fact:
                 self.record(known.fact)
 
@@ -127,11 +153,12 @@ class Passes:
             if known.fact:
                 self.record(known.fact, kept)
 
-        store = self.store(UNCOMPRESSED)
+        # A plain tar that is named by the same algorithm in both roles is one blob, kept as that.
+        store = None if plain and algorithm == digest.algorithm else self.store(UNCOMPRESSED)
         names = [digest, *([known.diff_id] if known.diff_id else [])]
         threads = self.idle(known.size, digest)
         return self.receive(
-            tar, UNCOMPRESSED, store, finish, publish, names, algorithm=algorithm, threads=threads
+            tar, UNCOMPRESSED, store, finish, publish, known, names, algorithm=algorithm, threads=threads
         )
 
     def pass_over(self, tier: Tier, name: Hash, form: Form, why: str) -> WrongEntryError:
@@ -152,22 +179,6 @@ class Passes:
         nearest = next((tier for tier in self._tiers if not tier.policy.readonly), None)
         for tier in dict.fromkeys([*kept, *([nearest] if nearest else [])]):
             tier.record(fact)
-
-    def _plain(self, known: Known, digest: Digest, reader: Reader, head: HeadReader) -> Reader:
-        """A plain tar has one name for both roles, and needs no pass."""
-        size = known.size or head.size
-        if size is None:
-            known.diff_id = known.diff_id or DiffID(digest)
-        else:
-            known.size = size
-            was_computed = known.computed
-            self._judge(known, _fact(known, digest, DiffID(digest), size, NO_COMPRESSION))
-            if not was_computed and known.fact:
-                self.record(known.fact)
-        if isinstance(reader, io.IOBase) and reader.seekable():
-            reader.seek(0)
-            return reader
-        return head
 
     def _judge(self, known: Known, fact: Association) -> None:
         """Learn what was computed. A claim that it refutes is deleted and ends in `DigestMismatchError`."""
@@ -209,6 +220,7 @@ class Passes:
         store: Tier | None,
         finish: Callable[[Hash, int], None],
         publish: Callable[[Spool, Hash], None],
+        known: Known,
         names: Sequence[Hash] = (),
         *,
         algorithm: str = "sha256",
@@ -217,7 +229,8 @@ class Passes:
     ) -> Reader:
         """Bytes that are hashed and judged as they pass, and spooled in a tier where one keeps them.
 
-        Others who ask for one of the ``names`` in this form meanwhile read along.
+        Others who ask for one of the ``names`` in this form meanwhile read along, and learn what
+        ``finish`` put into ``known``.
         """
         if store is None:
             return HashedReader(reader, finish, algorithm=algorithm, size=size)
@@ -243,7 +256,7 @@ class Passes:
         )
         follower = transfer.follow()
         assert follower is not None, "a transfer that has not begun has not ended"
-        self.running.add([(name, form) for name in names], transfer)
+        self.running.add([(name, form) for name in names], transfer, known)
         if threads:
             transfer.start()
         return follower

@@ -56,6 +56,7 @@ class Transfer:
         size: int | None = None,
     ) -> None:
         self.size = size
+        self.verified = False
         self._raw = raw
         self._spool = spool
         self._finish = finish
@@ -73,13 +74,17 @@ class Transfer:
         self._consuming = False
         self._threads: list[threading.Thread] = []
 
-    def follow(self) -> Follower | None:
-        """A reader from the first byte; None when it is too late: all is over and nobody follows."""
+    def follow(self, verified: Callable[[], None] | None = None) -> Follower | None:
+        """A reader from the first byte; None when it is too late: all is over and nobody follows.
+
+        ``verified`` is called in the follower's thread once ``finish`` was content, before that follower
+        gets the last bytes; what it raises, the follower raises instead.
+        """
         with self._changed:
             if self._settled and (self._error or not self._in_use):
                 return None
             self._followers += 1
-        return Follower(self)
+        return Follower(self, verified)
 
     def start(self) -> None:
         """Let two threads drive it. To be called once, by somebody who follows."""
@@ -181,6 +186,7 @@ class Transfer:
     def _complete(self) -> None:
         found = Hash.from_hasher(self._hasher)
         self._finish(found, self._written)
+        self.verified = True
         with self._changed:
             self._visible = self.size = self._written
             self._changed.notify_all()
@@ -216,8 +222,9 @@ class Follower(io.RawIOBase):
     Seekable; seeking relative to an end that is not known yet waits for it.
     """
 
-    def __init__(self, transfer: Transfer) -> None:
+    def __init__(self, transfer: Transfer, verified: Callable[[], None] | None) -> None:
         self._transfer = transfer
+        self._verified = verified
         self._offset = 0
 
     @property
@@ -235,6 +242,9 @@ class Follower(io.RawIOBase):
         if not view:
             return 0
         left = self._transfer.wait(self._offset) - self._offset
+        if self._verified and self._transfer.verified:
+            self._verified()
+            self._verified = None
         if left <= 0:
             return 0
         count = self._transfer.readinto_at(self._offset, view[:left])
@@ -273,6 +283,15 @@ class Follower(io.RawIOBase):
         while (now := self._transfer.wait(seen)) > seen:
             seen = now
         return seen
+
+
+def read_through(reader: Reader) -> None:
+    """See a reader to its end, which publishes what it brings; a follower's bytes are not read for that."""
+    if isinstance(reader, Follower):
+        reader.run()
+    else:
+        while reader.read(CHUNK):
+            pass
 
 
 def _given_up() -> LayercacheError:

@@ -7,6 +7,7 @@ origin. What comes from afar or is inflated is kept by the nearest tier that kee
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from layercache import lookup
@@ -14,7 +15,7 @@ from layercache.digest import Digest, Hash
 from layercache.errors import ConfigError, DigestMismatchError, NotFoundError
 from layercache.events import COMPRESSED, UNCOMPRESSED, Event, Form, Observers
 from layercache.passes import Passes, WrongEntryError
-from layercache.pipeline import Follower
+from layercache.pipeline import read_through
 from layercache.streams import HashedReader, Limits, check_hash
 
 if TYPE_CHECKING:
@@ -57,20 +58,25 @@ class Resolver:
 
     def fill(self, known: Known, form: Form) -> None:
         """See to it that a tier has the form. Raises `ConfigError` where none keeps it; else as `open`."""
-        if self.passes.store(form) is None:
+        store = self.passes.store(form)
+        if store is None:
             raise ConfigError(
                 f"no tier keeps the {form} form of layers",
                 looked_in=[tier.name for tier in self._tiers],
                 hint=f"give one keep={form} or keep=both, and not readonly",
             )
-        while True:
-            try:
-                with self.open(known, form) as reader:
-                    if isinstance(reader, Follower):
-                        reader.run()
-            except WrongEntryError:
-                continue  # that entry is out of the way now, so this ends
-            return self._keep_claim(known)
+        while not self._is_in(store, known, form):
+            with suppress(WrongEntryError), self.open(known, form) as reader:  # a wrong entry is met once
+                read_through(reader)
+                break
+        self._keep_claim(known)
+
+    def _is_in(self, tier: Tier, known: Known, form: Form) -> bool:
+        for name in known.names(form):
+            if reader := self._open_in(tier, known, name, form):
+                self._hit(tier, name, form, reader).close()
+                return True
+        return False
 
     def _keep_claim(self, known: Known) -> None:
         """Write down what the asker says of a blob that was there before anybody said it."""
@@ -98,7 +104,7 @@ class Resolver:
 
     def _compressed(self, known: Known) -> Reader:
         for digest in known.digests():
-            if follower := self.passes.running.follow(digest, COMPRESSED):
+            if follower := self.passes.join(known, digest, COMPRESSED):
                 return follower
         for tier in self._tiers:
             for digest in known.digests():
@@ -108,7 +114,7 @@ class Resolver:
 
     def _uncompressed(self, known: Known) -> Reader:
         for running in (known.diff_id, known.digest):
-            if running and (follower := self.passes.running.follow(running, UNCOMPRESSED)):
+            if running and (follower := self.passes.join(known, running, UNCOMPRESSED)):
                 return follower
         for tier in self._tiers:
             if tier.policy.keep != COMPRESSED:
@@ -120,7 +126,7 @@ class Resolver:
                     reader = self._deliver(tier, known, digest, COMPRESSED, reader, inflating=True)
                     return self.passes.inflate(known, digest, reader, tier=tier)
         for digest in known.digests():
-            if follower := self.passes.running.follow(digest, COMPRESSED):
+            if follower := self.passes.join(known, digest, COMPRESSED):
                 return self.passes.inflate(known, digest, follower, tier=None)
         reader = self._fetch(known, UNCOMPRESSED)
         assert known.digest, "what was fetched has a digest"
@@ -172,6 +178,10 @@ class Resolver:
             known.uncompressed_size = reader.size
         return reader
 
+    def _hit(self, tier: Tier, name: Hash, form: Form, reader: Reader) -> Reader:
+        self._observers.emit(Event("hit", name, form, tier.name, size=reader.size or 0))
+        return reader
+
     def _deliver(
         self, tier: Tier, known: Known, name: Hash, form: Form, reader: Reader, *, inflating: bool = False
     ) -> Reader:
@@ -187,7 +197,7 @@ class Resolver:
             return self.passes.bring(
                 known, name, form, reader, check, where=tier.name, tier=tier, inflating=inflating
             )
-        self._observers.emit(Event("hit", name, form, tier.name, size=reader.size or 0))
+        self._hit(tier, name, form, reader)
         believed = tier.policy.trusted and not self._verify_always
         # A fact is computed only where both sides were hashed in the same pass.
         if believed and (known.computed or not inflating):

@@ -12,7 +12,8 @@ from layercache.events import Form
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from layercache.pipeline import Follower, Transfer
+    from layercache.known import Known
+    from layercache.pipeline import Transfer
 
 _STRIPES = 64
 
@@ -27,7 +28,7 @@ class Transfers:
 
     def _forget(self) -> None:
         self._pid = os.getpid()
-        self._running: dict[Key, Transfer] = {}
+        self._running: dict[Key, tuple[Transfer, Known]] = {}
         self._lock = threading.Lock()
         self._stripes = [threading.RLock() for _ in range(_STRIPES)]
 
@@ -37,18 +38,17 @@ class Transfers:
             self._forget()
         return self._stripes[hash(name) % _STRIPES]
 
-    def follow(self, name: Hash | None, form: Form) -> Follower | None:
-        """A reader of the transfer that is on its way, if one is."""
-        transfer = self._running.get((name, form)) if name else None
-        return transfer.follow() if transfer else None
+    def get(self, name: Hash, form: Form) -> tuple[Transfer, Known] | tuple[None, None]:
+        """The transfer that is on its way, and what it finds out about the layer."""
+        return self._running.get((name, form), (None, None))
 
-    def add(self, keys: Iterable[Key], transfer: Transfer) -> None:
+    def add(self, keys: Iterable[Key], transfer: Transfer, known: Known) -> None:
         with self._lock:
-            self._running.update(dict.fromkeys(keys, transfer))
+            self._running.update(dict.fromkeys(keys, (transfer, known)))
 
     def remove(self, transfer: Transfer) -> None:
         with self._lock:
-            for key in [key for key, running in self._running.items() if running is transfer]:
+            for key in [key for key, (running, _) in self._running.items() if running is transfer]:
                 del self._running[key]
 
     def digests(self) -> set[Digest]:
@@ -59,5 +59,5 @@ class Transfers:
     def cancel(self, seconds: float) -> None:
         """Give up all of them."""
         if self._pid == os.getpid():
-            for transfer in list(self._running.values()):
+            for transfer, _ in list(self._running.values()):
                 transfer.cancel(seconds)
