@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from layercache.descriptor import NO_COMPRESSION
 from layercache.digest import DiffID, Digest
 from layercache.errors import NotFoundError
 from layercache.events import UNCOMPRESSED
 from layercache.known import Known
+from layercache.streams import HEAD, sniff
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -28,6 +31,8 @@ def find(tiers: Sequence[Tier], name: Hash) -> Known:
     for own, leading in _facts_about(tiers, name):
         known = _meant(name, own, leading, there=bool(own) and _where(tiers, [name]) is not None)
         present = _where(tiers, [name, *known.digests(), *known.names(UNCOMPRESSED)])
+        if present == name != known.digest and not known.computed and not _may_be_tar(tiers, name):
+            return Known(digest=Digest(name))  # whatever a claim says: the bytes that have the name win
         if present in known.others:
             known.choose(Digest(present))
         if present is not None:
@@ -92,6 +97,15 @@ def _meant(name: Hash, own: Association | None, leading: dict[Digest, Associatio
 def _where(tiers: Iterable[Tier], names: Sequence[Hash]) -> Hash | None:
     """The first of the names that is a blob in the nearest tier that has any."""
     return next((name for tier in tiers for name in names if tier.has_blob(name)), None)
+
+
+def _may_be_tar(tiers: Iterable[Tier], name: Hash) -> bool:
+    """False where we have the blob of this name, verified, and it does not begin as a tar does."""
+    for tier in tiers:
+        if tier.policy.trusted:
+            with suppress(NotFoundError), tier.open_blob(name) as reader:
+                return sniff(reader.read(HEAD)) == NO_COMPRESSION
+    return True
 
 
 def not_found(tiers: Iterable[Tier], message: str) -> NotFoundError:
