@@ -13,6 +13,7 @@ Faults are used up in order, one a request whose path holds the text; then the a
 from __future__ import annotations
 
 import json
+import ssl
 import sys
 import threading
 from collections import deque
@@ -26,6 +27,7 @@ from layercache.digest import Digest
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from servers.certificates import Certificate
     from servers.images import Image, ImageIndex
 
 OK, PARTIAL = 200, 206
@@ -127,9 +129,9 @@ Fault: TypeAlias = "Callable[[Request, Answer], None]"
 
 
 class LyingRegistry:
-    """Serves the blobs and manifests that were added, in every repository."""
+    """Serves the blobs and manifests that were added, in every repository, with TLS or without."""
 
-    def __init__(self) -> None:
+    def __init__(self, tls: Certificate | None = None) -> None:
         self.requests: list[Request] = []
         self.connections = 0
         self.ended = threading.Event()
@@ -139,6 +141,12 @@ class LyingRegistry:
         self._manifests: dict[str, tuple[str, bytes]] = {}
         handler = type("Handler", (Asked,), {"registry": self})
         self._server = _Server(("127.0.0.1", 0), handler)
+        if tls is not None:
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            context.load_cert_chain(tls.certificate, tls.key)
+            self._server.socket = context.wrap_socket(
+                self._server.socket, server_side=True, do_handshake_on_connect=False
+            )
 
     @property
     def host(self) -> str:

@@ -1,0 +1,148 @@
+"""A name says by its prefix which source is meant; and how registries are reached is set, not guessed."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+
+from layercache.errors import ConfigError, InvalidNameError
+from layercache.reference import Reference
+from layercache.sources.names import open_source, registry_reference, split_path
+from layercache.sources.registry import RegistryClient, RegistrySource
+from layercache.sources.settings import RegistrySettings, is_loopback
+
+if TYPE_CHECKING:
+    from servers.images import Sample
+
+
+def never() -> RegistryClient:
+    raise AssertionError("a registry's client was asked for")
+
+
+@pytest.mark.parametrize(
+    ("name", "reference"),
+    [
+        ("alpine", "alpine"),
+        ("docker://alpine:3", "alpine:3"),
+        ("localhost:5000/oci:1", "localhost:5000/oci:1"),
+        ("oci-app:1", "oci-app:1"),
+        ("dir", "dir"),
+    ],
+)
+def test_what_has_no_prefix_is_a_registrys_reference(name: str, reference: str) -> None:
+    assert registry_reference(name) == Reference.parse(reference)
+    source = open_source(name, RegistryClient)
+    assert isinstance(source, RegistrySource)
+    assert source.name == Reference.parse(reference).name
+    source.close()
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "docker-daemon:alpine",
+        "dir:/srv",
+        "containers-storage:x",
+        "https://ghcr.io/a",
+        "docker://oci-archive:x",
+    ],
+)
+def test_an_unknown_transport_is_refused_with_those_that_are_known(name: str) -> None:
+    with pytest.raises(ConfigError, match=r"docker-archive:PATH\[:REF\]") as caught:
+        open_source(name, never)
+    assert "oci:PATH" in caught.value.hint
+
+
+def test_a_name_that_is_none_is_refused() -> None:
+    with pytest.raises(InvalidNameError):
+        open_source("docker://Alpine", never)
+
+
+def test_a_local_source_asks_for_no_client_and_loads_no_http(sample: Sample) -> None:
+    assert registry_reference(f"oci:{sample.layout}:image") is None
+    open_source(f"oci:{sample.layout}:image", never).root()
+    program = (
+        "import sys; from layercache.sources.names import open_source\n"
+        f"open_source('oci:{sample.layout}:image', None).root()\n"
+        "import layercache.sources.settings\n"
+        "sys.exit('urllib3' in sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True)
+
+
+@pytest.mark.parametrize(
+    ("text", "there", "parts"),
+    [
+        ("/a", "/a", ("/a", "")),
+        ("/a:b", "/a", ("/a", "b")),
+        ("/a:b", "/a:b", ("/a:b", "")),
+        ("/a:b:c:d", "/a:b", ("/a:b", "c:d")),
+        ("/a:b:c", "", ("/a", "b:c")),
+        ("/a:", "/a", ("/a", "")),
+    ],
+)
+def test_a_path_ends_at_the_first_colon_up_to_which_something_is_there(
+    text: str, there: str, parts: tuple[str, str]
+) -> None:
+    assert split_path(text, lambda path: path == there) == parts
+
+
+def test_of_two_paths_that_are_there_the_shorter_is_meant() -> None:
+    assert split_path("/a:b", lambda _: True) == ("/a", "b")
+
+
+@pytest.mark.parametrize(
+    "host", ["localhost", "localhost:5000", "a.localhost", "127.0.0.1", "127.9.9.9:1", "[::1]:5"]
+)
+def test_this_machine_is_known_by_its_name(host: str) -> None:
+    assert is_loopback(host)
+
+
+@pytest.mark.parametrize("host", ["localhost.example", "128.0.0.1", "ghcr.io", "[::2]:5000", "nolocalhost"])
+def test_another_machine_is_not_taken_for_this_one(host: str) -> None:
+    assert not is_loopback(host)
+
+
+@pytest.mark.parametrize(
+    ("listed", "registry", "found"),
+    [
+        ("a.example", "a.example", True),
+        ("a.example", "a.example:5000", True),
+        ("a.example:5000", "a.example:5000", True),
+        ("a.example:5000", "a.example", False),
+        ("a.example:5000", "a.example:5001", False),
+        ("example", "a.example", False),
+        ("::1", "[::1]:5000", True),
+    ],
+)
+def test_a_listed_host_stands_for_all_its_ports(listed: str, registry: str, found: bool) -> None:
+    settings = RegistrySettings(plain_http=(listed,), insecure=(listed,))
+    assert settings.is_plain_http(registry) is found
+    assert settings.is_insecure(registry) is found
+
+
+@pytest.mark.parametrize(
+    ("no", "host", "proxied"),
+    [
+        ("", "ghcr.io", True),
+        ("*", "ghcr.io", False),
+        ("ghcr.io", "ghcr.io", False),
+        ("ghcr.io", "ghcr.io:443", False),
+        ("ghcr.io:444", "ghcr.io:444", False),
+        (".example, quay.io", "a.example", False),
+        ("example", "a.example", False),
+        ("example", "counterexample", True),
+        ("10.0.0.0/8", "10.1.2.3:5000", False),
+        ("10.0.0.0/8", "11.1.2.3", True),
+        ("fd00::/8", "[fd00::1]:5000", False),
+        ("fd00::1", "[fd00::1]", False),
+        ("", "localhost:5000", False),
+    ],
+)
+def test_a_proxy_is_used_unless_the_host_is_excepted(no: str, host: str, proxied: bool) -> None:
+    settings = RegistrySettings(proxies={"https": "http://proxy:3128", "no": no})
+    assert settings.proxy_for("https", host) == ("http://proxy:3128" if proxied else None)
+    assert settings.proxy_for("http", host) is None
