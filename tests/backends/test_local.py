@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 from contextlib import closing
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -20,7 +21,6 @@ from layercache_backends.local import LocalBackend
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
 
 BIG = (9 << 20) + 1
 
@@ -258,6 +258,9 @@ def test_the_disk_begins_to_write_a_big_file_early(
     sent: list[tuple[int, int]] = []
     monkeypatch.setattr(os, "posix_fadvise", lambda _fd, start, length, _advice: sent.append((start, length)))
     put(backend, KEY, bytes(1000))
+    with backend.create_expendable(KEY) as sink:
+        sink.write(bytes(BIG))
+        sink.commit()
     assert sent == []
     with backend.create(KEY) as sink:
         for _ in range(20):
@@ -301,6 +304,11 @@ def test_a_root_that_is_a_file_has_no_objects_and_takes_none(tmp_path: Path) -> 
     assert_absent(backend, KEY)
     with pytest.raises(BackendError, match=r"file: writing contract/"):
         backend.create(KEY)
+
+
+def test_a_root_that_cannot_be_made_is_an_error() -> None:
+    with pytest.raises(BackendError, match=r"writing contract/.*No such file or directory"):
+        a_backend(Path("/proc/no/cache")).create(KEY)
 
 
 # Names
