@@ -150,7 +150,7 @@ class Cache:
                 f"{name} is not cached",
                 looked_in=[tier.name for tier in targets],
                 hint=""
-                if all_tiers
+                if all_tiers or len(writable) == 1
                 else "farther tiers are left alone: all_tiers (--all-tiers) includes them",
             )
 
@@ -168,14 +168,24 @@ class Cache:
         return self._observers.watch(watcher)
 
     @contextmanager
-    def expecting(self, layers: int) -> Iterator[None]:
-        """Tell that so many layers will be read in parallel: each then gets one thread, not three."""
-        passes = self._resolver.passes
-        before, passes.expected_layers = passes.expected_layers, layers
+    def expecting(self, layers: int) -> Iterator[Callable[[], None]]:
+        """Tell that so many layers will be read in parallel: each then gets one thread, not three.
+
+        Gives a function to call as each of them is done, so that the last ones may use the idle cores.
+        """
+        passes, left = self._resolver.passes, 0
+
+        def expect(more: int) -> None:
+            nonlocal left
+            with self._lock:
+                left += more
+                passes.expected_layers += more
+
+        expect(layers)
         try:
-            yield
+            yield lambda: expect(-1)
         finally:
-            passes.expected_layers = before
+            expect(-left)
 
     def close(self) -> None:
         """Give up what is on its way, and give back what is open. Closing twice is no error."""
