@@ -53,6 +53,21 @@ def image_digest(registry: str, repository: str, digest: Digest) -> str:
     return f"{_repository(registry, repository)}_digests/{_joined(digest)}"
 
 
+def image_name(key: str) -> str:
+    """The reference that an image's key stands for."""
+    repository, _, name = key.removeprefix(IMAGES).rpartition("/")
+    if repository.endswith("/_digests"):
+        return f"{_with_brackets(repository.removesuffix('/_digests'))}@{name.replace('-', ':', 1)}"
+    return f"{_with_brackets(repository.removesuffix('/_tags'))}:{name}"
+
+
+def _with_brackets(repository: str) -> str:
+    host, slash, path = repository.partition("/")
+    if host.startswith("_"):
+        host = host.replace("_", "[", 1).replace("_", "]", 1)
+    return f"{host}{slash}{path}"
+
+
 def _repository(registry: str, repository: str) -> str:
     # An IPv6 literal's brackets are no key characters; no host name has a "_" of its own.
     host = registry.replace("[", "_").replace("]", "_")

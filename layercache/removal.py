@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from layercache import keys
 from layercache.descriptor import INDEXES, MANIFESTS, Index, Manifest, decode, media_type_of
 from layercache.digest import DiffID, Digest, Hash
 from layercache.errors import FormatError, InUseError, NotFoundError
@@ -42,7 +43,7 @@ def _refuse_if_used(tier: Tier, names: set[Hash]) -> None:
         used = names.intersection(referred_to(tier, descriptor))
         if used:
             raise InUseError(
-                f"{next(iter(used))} is part of the image {key}",
+                f"{next(iter(used))} is part of the image {keys.image_name(key)}",
                 looked_in=[tier.name],
                 hint="remove it all the same with force (layercache rm --force)",
             )

@@ -11,6 +11,7 @@ import errno
 import io
 import os
 import stat
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -141,8 +142,8 @@ class LocalBackend:
             return
         except FileNotFoundError:
             self.make_folders(os.path.dirname(folder), sync=sync)
-            self.make_folders(folder, sync=sync)
-            return
+            with suppress(FileExistsError):  # another process was faster
+                os.mkdir(folder)
         if sync:
             sync_folder(os.path.dirname(folder))
 
