@@ -1,0 +1,103 @@
+"""``layercache get``: the bytes of a layer, in either form."""
+
+from __future__ import annotations
+
+import os
+import stat
+import sys
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING, BinaryIO
+
+import click
+
+from layercache.cli.session import Command, Session
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+CHUNK = 1 << 20
+STDOUT = "-"
+
+
+@click.command(cls=Command)
+@click.argument("hash")
+@click.option("-o", "--output", metavar="FILE", type=click.Path(), help="Write to a file; - is stdout.")
+@click.option(
+    "--form",
+    type=click.Choice(["compressed", "uncompressed"]),
+    help="The blob as it is distributed, or the tar. Default: what HASH is the hash of.",
+)
+@click.pass_obj
+def get(session: Session, hash: str, output: str | None, form: str | None) -> None:
+    """Write a layer to stdout or a file.
+
+    A digest gives the compressed blob, a diff ID the tar. The form that is not there is made from the
+    other. HASH may be cut short to its first digits. A file appears whole, or not at all; on stdout the
+    exit code tells whether the bytes are right.
+    """
+    if output is None and sys.stdout is not None and sys.stdout.isatty():
+        raise click.UsageError(
+            "a layer is binary, and stdout is a terminal: name a file with -o FILE (or -o - to insist)"
+        )
+    from layercache.cli.names import full_name
+
+    with session.cache() as cache:
+        name = full_name(cache, hash)
+        layer = cache.get(name)
+        # Only the tar's bytes are sure to be those that hash to a name which is both.
+        wanted = form or ("uncompressed" if name == layer.diff_id else "compressed")
+        with (
+            layer.uncompressed() if wanted == "uncompressed" else layer.compressed() as source,
+            _stdout() if output is None or output == STDOUT else _whole_file(output) as target,
+        ):
+            _copy(source, target)
+
+
+def _copy(source: BinaryIO, target: BinaryIO) -> None:
+    buffer = bytearray(CHUNK)
+    view = memoryview(buffer)
+    while size := source.readinto(buffer):  # type: ignore[attr-defined]  # typeshed's BinaryIO has none
+        target.write(view[:size])
+    target.flush()
+
+
+@contextmanager
+def _stdout() -> Iterator[BinaryIO]:
+    if sys.stdout is None:
+        raise click.UsageError("stdout is closed: name a file with -o FILE")
+    with _naming("stdout"):
+        yield sys.stdout.buffer
+
+
+@contextmanager
+def _naming(path: str) -> Iterator[None]:
+    """What the operating system refuses meanwhile is about this file, if it does not say so itself."""
+    try:
+        yield
+    except OSError as error:
+        error.filename = error.filename or path
+        raise
+
+
+@contextmanager
+def _whole_file(path: str) -> Iterator[BinaryIO]:
+    """A file that gets its name when all is written. A device or pipe of that name is written to as it is.
+
+    Raises `click.UsageError` where no such file can be made.
+    """
+    target = os.path.realpath(path)
+    unfinished = f"{target}.{os.getpid()}-{os.urandom(4).hex()}.part"
+    try:
+        in_place = os.path.exists(target) and not stat.S_ISREG(os.stat(target).st_mode)
+        file = open(target, "wb") if in_place else open(unfinished, "xb")  # noqa: SIM115  # closed below
+    except OSError as error:
+        raise click.UsageError(f"{path}: {error.strerror}") from error
+    try:
+        with _naming(path), file:
+            yield file
+        if not in_place:
+            os.replace(unfinished, target)
+    finally:
+        if not in_place:
+            with suppress(FileNotFoundError):
+                os.unlink(unfinished)

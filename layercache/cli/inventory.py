@@ -1,0 +1,39 @@
+"""The layers that a tier knows of, one after the other: a cache of any size in the same memory."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from layercache.events import COMPRESSED
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from layercache.association import Association
+    from layercache.tier import Tier
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """A pair of names, and which of its forms a tier has."""
+
+    fact: Association
+    compressed: bool
+    uncompressed: bool
+
+    @property
+    def forms(self) -> str:
+        if self.compressed:
+            return "both" if self.uncompressed else "compressed"
+        return "uncompressed" if self.uncompressed else "none"
+
+
+def layers(tier: Tier) -> Iterator[Held]:
+    """Each pair of names once, in any order: a claim is passed over where something was computed."""
+    for fact in tier.associations():
+        if fact.computed or not any(other.computed for other in tier.inflates_to(fact.digest)):
+            compressed = tier.has_blob(fact.digest)
+            plain = compressed and str(fact.digest) == fact.diff_id
+            tar = plain or (tier.policy.keep != COMPRESSED and tier.has_blob(fact.diff_id))
+            yield Held(fact, compressed, tar)

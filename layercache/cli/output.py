@@ -1,0 +1,119 @@
+"""What goes to stdout: lines for people on a terminal, for programs anywhere else, and JSON."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from layercache.digest import Hash
+
+UNKNOWN = "-"
+SHORT = 12
+"""Hex digits of a hash that is shortened: as many as Docker shows."""
+
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+no_trunc_option = click.option(
+    "--no-trunc", is_flag=True, help="Whole hashes and bytes, also on a terminal; fields parted by tabs."
+)
+
+
+def is_terminal() -> bool:
+    """Whether stdout is read by a person."""
+    return sys.stdout is not None and sys.stdout.isatty()
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """``width`` 0: as wide as it gets, which suits the last column."""
+
+    title: str
+    width: int
+    right: bool = False
+
+
+HASH_WIDTH = SHORT
+SIZE_WIDTH = 9
+
+
+class Lines:
+    """A table that is printed line by line, so that it may be as long as it likes.
+
+    On a terminal: a header, columns, short hashes, round sizes. Else, or ``whole``: no header, fields
+    parted by tabs, whole hashes, bytes.
+    """
+
+    def __init__(self, columns: Sequence[Column], *, whole: bool) -> None:
+        self.whole = whole or not is_terminal()
+        self._columns = columns
+        self._begun = False
+
+    def add(self, *cells: str) -> None:
+        if self.whole:
+            click.echo("\t".join(cells))
+            return
+        if not self._begun:
+            self._begun = True
+            self._print([column.title for column in self._columns])
+        self._print(cells)
+
+    def hash(self, name: Hash | None) -> str:
+        if name is None:
+            return UNKNOWN
+        return str(name) if self.whole else short(name)
+
+    def size(self, size: int | None) -> str:
+        if size is None:
+            return UNKNOWN
+        return str(size) if self.whole else human(size)
+
+    def _print(self, cells: Sequence[str]) -> None:
+        padded = [
+            cell.rjust(column.width) if column.right else cell.ljust(column.width)
+            for cell, column in zip(cells, self._columns, strict=True)
+        ]
+        line = "  ".join(padded).rstrip()
+        width = shutil.get_terminal_size().columns
+        click.echo(line if len(line) <= width else f"{line[: width - 1]}…")
+
+
+def short(name: Hash) -> str:
+    """Twelve hex digits, with the algorithm only where it is not sha256."""
+    digits = name.hex[:SHORT]
+    return digits if name.algorithm == "sha256" else f"{name.algorithm}:{digits}"
+
+
+def human(size: int) -> str:
+    """Bytes as people say them, in powers of 1000: ``3.6 MB``."""
+    if size < 1000:
+        return f"{size} B"
+    value = float(size)
+    for unit in ("kB", "MB", "GB"):
+        value /= 1000
+        if value < 999.95:
+            return f"{value:.1f} {unit}"
+    return f"{value / 1000:.1f} TB"
+
+
+def count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def document(data: Any) -> None:
+    """One JSON document, to be read by people too."""
+    import json
+
+    click.echo(json.dumps(data, indent=2))
+
+
+def line(data: Any) -> None:
+    """One line of JSON Lines."""
+    import json
+
+    click.echo(json.dumps(data))

@@ -1,0 +1,76 @@
+"""``layercache put``: files, and what comes on stdin, into the cache."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+import click
+
+from layercache.cli import failures, output
+from layercache.cli.session import Command, Session
+from layercache.errors import LayercacheError
+
+if TYPE_CHECKING:
+    from layercache.cache import Cache
+    from layercache.layer import Layer
+
+STDIN = "-"
+
+
+@click.command(cls=Command)
+@click.argument("files", metavar="FILE...", nargs=-1, required=True, type=click.Path())
+@output.json_option
+@click.pass_obj
+def put(session: Session, files: tuple[str, ...], as_json: bool) -> None:
+    """Keep layers: gzip, zstd or plain tar. Prints digest and diff ID of each.
+
+    FILE may be - for stdin. If one fails the others go on, and the exit code is that of the first failure.
+    """
+    code = 0
+    with session.cache() as cache:
+        for path in files:
+            try:
+                layer = _put(cache, path)
+            except (LayercacheError, OSError) as error:
+                failures.show(error, about=path, trace=session.verbose)
+                code = code or _exit_code(error, path)
+                continue
+            if layer.diff_id is None:
+                session.note(f"layercache: {path} is neither gzip, zstd nor tar: kept as it is, no layer")
+            _print(path, layer, as_json=as_json)
+    if code:
+        click.get_current_context().exit(code)
+
+
+def _put(cache: Cache, path: str) -> Layer:
+    if path != STDIN:
+        return cache.put(path)
+    if sys.stdin is None or sys.stdin.isatty():
+        raise click.UsageError("- is stdin, which is a terminal or closed: send a layer there")
+    return cache.put(sys.stdin.buffer)
+
+
+def _exit_code(error: Exception, path: str) -> int:
+    """A file that cannot be opened is the caller's affair; a disk that fails is not."""
+    if isinstance(error, OSError) and error.filename == path:
+        return failures.USAGE
+    return failures.exit_code(error)
+
+
+def _print(path: str, layer: Layer, *, as_json: bool) -> None:
+    if as_json:
+        output.line(
+            {
+                "file": path,
+                "digest": layer.digest,
+                "diff_id": layer.diff_id,
+                "size": layer.size,
+                "uncompressed_size": layer.uncompressed_size,
+                "media_type": layer.media_type,
+            }
+        )
+    elif output.is_terminal():
+        click.echo(f"{path}\n  digest   {layer.digest}\n  diff ID  {layer.diff_id or output.UNKNOWN}")
+    else:
+        click.echo(f"{layer.digest}\t{layer.diff_id or output.UNKNOWN}\t{path}")

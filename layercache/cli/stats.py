@@ -1,0 +1,68 @@
+"""``layercache stats``: what each tier holds."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING
+
+import click
+
+from layercache.cli import output
+from layercache.cli.session import Command, Session
+
+if TYPE_CHECKING:
+    from layercache.tier import Tier
+
+
+@click.command(cls=Command)
+@output.json_option
+@click.pass_obj
+def stats(session: Session, as_json: bool) -> None:
+    """Count what each tier holds.
+
+    Blobs and their bytes, layers by the forms that are there, images. Every object is looked at, in a far
+    tier too, so that takes its time.
+    """
+    found = []
+    with session.cache() as cache:
+        for tier in cache.tiers:
+            counted = _count(tier)
+            found.append(counted)
+            if not as_json:
+                _print(counted)
+    if as_json:
+        output.document({"tiers": found})
+
+
+def _count(tier: Tier) -> dict[str, object]:
+    from layercache.cli import inventory
+
+    blobs = size = 0
+    for _, entry in tier.blobs():
+        blobs += 1
+        size += entry.size
+    forms = Counter(held.forms for held in inventory.layers(tier))
+    return {
+        "tier": tier.name,
+        "blobs": blobs,
+        "bytes": size,
+        "layers": forms.total(),
+        "both_forms": forms["both"],
+        "compressed_only": forms["compressed"],
+        "uncompressed_only": forms["uncompressed"],
+        "no_form": forms["none"],
+        "images": sum(1 for _ in tier.images()),
+    }
+
+
+def _print(counted: dict[str, object]) -> None:
+    size = counted["bytes"]
+    assert isinstance(size, int)
+    forms = (
+        f"{counted['both_forms']} in both forms, {counted['compressed_only']} compressed only, "
+        f"{counted['uncompressed_only']} uncompressed only, {counted['no_form']} in none"
+    )
+    click.echo(f"{counted['tier']}")
+    click.echo(f"  blobs   {counted['blobs']}, {output.human(size)} ({size} bytes)")
+    click.echo(f"  layers  {counted['layers']} known: {forms}")
+    click.echo(f"  images  {counted['images']}")

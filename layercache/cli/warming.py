@@ -1,0 +1,118 @@
+"""The work of a pull: layers come into the cache, several at a time, the biggest first."""
+
+from __future__ import annotations
+
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from layercache.errors import LayercacheError, NotALayerError
+from layercache.events import COMPRESSED, UNCOMPRESSED
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from layercache.cache import Cache
+    from layercache.digest import Hash
+    from layercache.events import Event
+    from layercache.images import Image
+    from layercache.layer import Forms, Layer
+
+LAST_WORDS = 3.0
+"""Seconds that layers on their way get to take back what is unfinished, when all is given up."""
+
+Outcomes = dict[str, "Outcome"]
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How a layer came into the cache: ``hit`` or ``fetched``, from ``where``; or why it ``failed``."""
+
+    result: str
+    where: str
+    inflated: bool = False
+    uncompressed_size: int | None = None
+    error: Exception | None = None
+
+
+def default_form(cache: Cache) -> Forms:
+    """What is pulled unless told otherwise: the form that costs least and that a tier keeps."""
+    kept = [form for form in (COMPRESSED, UNCOMPRESSED) if any(t.policy.stores(form) for t in cache.tiers)]
+    return kept[0] if kept else COMPRESSED
+
+
+def distinct(images: Iterable[Image]) -> list[Layer]:
+    """Every layer once, however many images share it; the biggest first, so that none is left alone last."""
+    layers = {layer.digest: layer for image in images for layer in image.layers}
+    return sorted(layers.values(), key=lambda layer: layer.size or 0, reverse=True)
+
+
+class Warming:
+    """Fills a cache with layers, and learns from the cache's events where each came from."""
+
+    def __init__(self, cache: Cache, form: Forms, jobs: int) -> None:
+        self._cache = cache
+        self._form = form
+        self._jobs = jobs
+        self._hits: dict[Hash, str] = {}
+        self._fetched: dict[Hash, str] = {}
+        self._inflated: set[Hash] = set()
+
+    def run(self, layers: list[Layer], finished: Callable[[Layer], object]) -> Outcomes:
+        """How it went, by digest; ``finished`` is called with each layer that is done, well or not.
+
+        Interrupted, it gives up at once what is on its way.
+        """
+        outcomes: Outcomes = {}
+        pool = ThreadPoolExecutor(self._jobs, thread_name_prefix="pull")
+        with self._cache.watch(self._note), self._cache.expecting(len(layers)) as done:
+            running = {pool.submit(self._fill, layer): layer for layer in layers}
+            try:
+                while running:
+                    for future in wait(running, return_when=FIRST_COMPLETED).done:
+                        layer = running.pop(future)
+                        outcomes[str(layer.digest)] = self._outcome(layer, future)
+                        done()
+                        finished(layer)
+            except BaseException:
+                pool.shutdown(wait=False, cancel_futures=True)
+                self._cache.close()
+                wait(running, timeout=LAST_WORDS)
+                raise
+        pool.shutdown()
+        return outcomes
+
+    def _fill(self, layer: Layer) -> int | None:
+        """The tar's size in bytes is returned, where somebody has inflated the layer some time."""
+        try:
+            layer.fill(self._form)
+        except NotALayerError:
+            layer.fill(COMPRESSED)
+        if layer.uncompressed_size is None and layer.digest:
+            return self._cache.layer(layer.digest).uncompressed_size
+        return layer.uncompressed_size
+
+    def _outcome(self, layer: Layer, future: Future[int | None]) -> Outcome:
+        error = future.exception()
+        if error is not None:
+            if not isinstance(error, LayercacheError | OSError):
+                raise error
+            return Outcome("failed", "", error=error)
+        names = {layer.digest, layer.diff_id} - {None}
+        inflated = not self._inflated.isdisjoint(names)
+        for result, places in (("fetched", self._fetched), ("hit", self._hits)):
+            for name in names:
+                if name in places:
+                    return Outcome(result, places[name], inflated, future.result())
+        return Outcome("hit", "", inflated, future.result())
+
+    def _note(self, event: Event) -> None:
+        match event.kind:
+            case "hit":
+                self._hits.setdefault(event.name, event.where)
+            case "fetched":
+                self._fetched[event.name] = event.where
+            case "inflated":
+                self._inflated.add(event.name)
+            case _:
+                pass
