@@ -98,8 +98,8 @@ class Passes:
 
         def publish(spool: Spool, found: Hash) -> None:
             kept = self.keep(spool, found, form, everywhere=tier is None)
-            if not inflating and (claim := known.fact):
-                self.record(claim, kept)
+            if not inflating:
+                self.claim(known, kept)
 
         threads = self.idle(known.size, known.digest)
         store = self.store(form, nearer_than=tier)
@@ -179,6 +179,18 @@ class Passes:
         nearest = next((tier for tier in self._tiers if not tier.policy.readonly), None)
         for tier in dict.fromkeys([*kept, *([nearest] if nearest else [])]):
             tier.record(fact)
+
+    def claim(self, known: Known, kept: Iterable[Tier]) -> None:
+        """Write down what the asker says of a blob, where it is kept, unless more is known there."""
+        fact = known.fact
+        if fact is None or known.hearsay:
+            return
+        known_here = {tier: tier.inflates_to(fact.digest) for tier in self._tiers if tier.policy.trusted}
+        if any(other.computed for found in known_here.values() for other in found):
+            return
+        for tier in kept:
+            if all(other.diff_id != fact.diff_id for other in known_here.get(tier, ())):
+                tier.record(replace(fact, computed=False))
 
     def _judge(self, known: Known, fact: Association) -> None:
         """Learn what was computed. A claim that it refutes is deleted and ends in `DigestMismatchError`."""

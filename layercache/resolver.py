@@ -65,11 +65,11 @@ class Resolver:
                 looked_in=[tier.name for tier in self._tiers],
                 hint=f"give one keep={form} or keep=both, and not readonly",
             )
-        while not self._is_in(store, known, form):
+        while self._verify_always or not self._is_in(store, known, form):
             with suppress(WrongEntryError), self.open(known, form) as reader:  # a wrong entry is met once
                 read_through(reader)
                 break
-        self._keep_claim(known)
+        self.passes.claim(known, [store])
 
     def _is_in(self, tier: Tier, known: Known, form: Form) -> bool:
         for name in known.names(form):
@@ -77,16 +77,6 @@ class Resolver:
                 self._hit(tier, name, form, reader).close()
                 return True
         return False
-
-    def _keep_claim(self, known: Known) -> None:
-        """Write down what the asker says of a blob that was there before anybody said it."""
-        store, fact = self.passes.store(COMPRESSED), known.fact
-        if store is None or fact is None or fact.computed or known.hearsay:
-            return
-        if not any(
-            other.computed or other.diff_id == fact.diff_id for other in store.inflates_to(fact.digest)
-        ):
-            self.passes.record(fact, [store])
 
     def close(self) -> None:
         """Give up what is on its way."""
