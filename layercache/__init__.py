@@ -10,11 +10,9 @@ The names below are imported when they are first used, so that importing layerca
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING
-
 from layercache._version import __version__
 
+TYPE_CHECKING = False  # type checkers take it for typing's, which costs a third of the interpreter's start
 if TYPE_CHECKING:
     from layercache.cache import Cache
     from layercache.config import open
@@ -93,6 +91,8 @@ def __getattr__(name: str) -> object:
         module = _HOME[name]
     except KeyError:
         raise AttributeError(f"module 'layercache' has no attribute {name!r}") from None
+    import importlib
+
     value: object = getattr(importlib.import_module(f"layercache.{module}"), name)
     globals()[name] = value
     return value

@@ -10,7 +10,7 @@ import sys
 
 from layercache._version import __version__
 
-TYPE_CHECKING = False  # typing's own costs as much as the whole interpreter's start
+TYPE_CHECKING = False  # as in layercache/__init__.py
 if TYPE_CHECKING:
     from types import FrameType
     from typing import NoReturn
