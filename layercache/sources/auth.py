@@ -18,6 +18,7 @@ from layercache.errors import SourceError
 from layercache.sources.credentials import Credential, find_credential, login_command
 from layercache.sources.http import discard, read_all
 from layercache.sources.retry import TransientError, retry_after
+from layercache.sources.url import place, server_url
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -28,8 +29,8 @@ if TYPE_CHECKING:
     from layercache.sources.settings import RegistrySettings
 
 TOKEN_SIZE_MAX = 1 << 20
-DEFAULT_LIFETIME = 60.0
-"""Seconds that a token is good for where the server does not say (token specification, "expires_in")."""
+LIFETIME_MIN = 60.0
+"""Seconds that a token is good for where the server says less or nothing (token spec., "expires_in")."""
 
 SPENT_EARLY = 0.1
 """The part of a token's life at whose end it is not used any more: the request takes time too."""
@@ -77,8 +78,8 @@ def _challenges(value: str) -> Iterator[Challenge]:
 
 
 class _TokenAnswer(msgspec.Struct, frozen=True):
-    token: str = ""
-    access_token: str = ""
+    token: str | None = None
+    access_token: str | None = None
     expires_in: float | None = None
 
 
@@ -143,12 +144,10 @@ class Authenticator:
         raise SourceError(f"{registry} wants a way of authentication that is not known here: {offered}")
 
     def _check_realm(self, realm: str, base: str, registry: str) -> None:
-        target = urlsplit(realm)
-        if target.scheme not in ("http", "https") or not target.hostname:
-            raise SourceError(f"{registry} names a token server that is no URL: {realm!r}")
+        target = server_url(realm, f"the token server that {registry} names")
         if base.startswith("https:") and target.scheme == "http" and not self._settings.is_insecure(registry):
             raise SourceError(
-                f"{registry} names a token server without TLS: {target.netloc}",
+                f"{registry} names a token server without TLS: {place(target)}",
                 hint=f"if that is meant, list {registry} as insecure",
             )
 
@@ -163,7 +162,7 @@ class Authenticator:
             return
         asked = time.monotonic()
         answer = self._fetch_token(grant.challenge, credential, registry, repository)
-        lifetime = DEFAULT_LIFETIME if answer.expires_in is None else answer.expires_in
+        lifetime = max(answer.expires_in or 0.0, LIFETIME_MIN)
         grant.header = f"Bearer {answer.token or answer.access_token}"
         grant.expires = asked + lifetime * (1 - SPENT_EARLY)
 
@@ -183,7 +182,7 @@ class Authenticator:
             url = realm._replace(query=urlencode([*parse_qsl(realm.query), *query])).geturl()
             basic = credential.basic if credential else None
             response, _ = self._http.follow("GET", url, {"Accept": "application/json"}, basic)
-        return _token(response, realm.netloc, registry, repository)
+        return _token(response, place(realm), registry, repository)
 
 
 def _token(response: BaseHTTPResponse, server: str, registry: str, repository: str) -> _TokenAnswer:
@@ -197,7 +196,7 @@ def _token(response: BaseHTTPResponse, server: str, registry: str, repository: s
             hint=f"log in: {login_command(registry)}",
         )
     try:
-        answer = msgspec.json.decode(body, type=_TokenAnswer)
+        answer = msgspec.json.decode(body, type=_TokenAnswer, strict=False)
     except msgspec.MsgspecError:
         raise SourceError(f"{what} answered with what is no token") from None
     if not (answer.token or answer.access_token):

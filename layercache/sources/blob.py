@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Self
 from urllib3.exceptions import HTTPError
 
 from layercache.errors import DigestMismatchError, SourceError
-from layercache.sources.http import abandon, reason
+from layercache.sources.failure import reason
+from layercache.sources.http import abandon
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -46,12 +46,13 @@ def refusal(
     words = "; ".join(f"{each.code} {_printable(each.message or '')}".strip() for each in complaints)
     said = f"{response.status} {words}".strip()
     asked = urlsplit(url)
-    what = f"{reference.name}: {'/'.join(asked.path.split('/')[-2:])}"
+    selector = asked.path.rpartition("/")[2]
+    what = str(reference) if selector == reference.selector else f"{reference.name}@{selector}"
     if elsewhere:
         what += ", redirected to another server"
     if response.status == 404 and not elsewhere and any(each.code in ABSENT for each in complaints):
         return NotFoundError(
-            f"{reference} is not in its registry" if "/manifests/" in url else f"{what} is not there",
+            f"{what} is not in its registry",
             looked_in=[f"{asked.scheme}://{asked.netloc}{asked.path}"],
             hint=words,
         )

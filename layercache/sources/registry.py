@@ -19,7 +19,8 @@ from layercache.sources.document import (
     described,
     refuse_schema_1,
 )
-from layercache.sources.http import abandon, discard, read_all, reason
+from layercache.sources.failure import reason
+from layercache.sources.http import abandon, discard, read_all
 from layercache.sources.retry import TransientError
 
 if TYPE_CHECKING:

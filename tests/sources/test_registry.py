@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from servers.images import Sample
+    from servers.lying import LyingRegistry
     from servers.registry import Registry
 
 
@@ -127,21 +128,24 @@ def test_more_streams_than_kept_connections_may_be_open_at_once(registry: Regist
             reader.close()
 
 
-def test_a_forked_child_makes_connections_of_its_own(registry: Registry, sample: Sample) -> None:
-    source = source_of(registry.push(f"oci:{sample.layout}:image", "app:1"))
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")  # it is what is tested
+def test_a_forked_child_makes_connections_of_its_own(lying: LyingRegistry, sample: Sample) -> None:
+    source = source_of(lying.add_image("1", sample.image))
     layer = sample.image.layers[0]
-    reader = source.open_blob(layer.descriptor)
-    begun = reader.read(100)
-    child = os.fork()
-    if not child:
-        try:
-            with source.open_blob(layer.descriptor) as again:
-                os._exit(0 if again.read() == layer.blob else 1)
-        finally:
-            os._exit(2)
-    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
-    assert begun + reader.read() == layer.blob
-    reader.close()
+    with source.open_blob(layer.descriptor) as reader:
+        reader.read()
+        assert lying.connections == 1
+        child = os.fork()
+        if not child:
+            try:
+                with source.open_blob(layer.descriptor) as again:
+                    os._exit(0 if again.read() == layer.blob else 1)
+            finally:
+                os._exit(2)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    assert lying.connections == 2
+    assert pulled(source) == sample.image.blobs
+    assert lying.connections == 2
 
 
 def test_a_stopped_registry_is_named_with_host_and_port(registry: Registry, sample: Sample) -> None:

@@ -153,6 +153,26 @@ def test_a_token_at_its_end_is_fetched_anew_before_it_is_used(
     assert [each.status for each in guarded.accesses()[before:]] == [200]
 
 
+def test_a_lifetime_may_be_a_word_and_is_never_less_than_a_minute(
+    lying: LyingRegistry,
+    sample: Sample,
+    client: Callable[..., RegistryClient],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    now = 1000.0
+    monkeypatch.setattr("layercache.sources.auth.time.monotonic", lambda: now)
+    source = source_of(lying.add_image("1", sample.image), client())
+    lying.on("HEAD", status(401, WWW_Authenticate=f'Bearer realm="http://{lying.host}/token?a=b"'))
+    lying.on("/token", *[status(200, b'{"access_token": "x", "expires_in": "0"}')] * 2)
+    source.root()
+    now += 50
+    source.root()
+    assert [request.path for request in lying.asked("/token")] == ["/token?a=b&scope=repository%3Aapp%3Apull"]
+    now += 10
+    source.root()
+    assert len(lying.asked("/token")) == 2
+
+
 def test_a_token_that_the_registry_does_not_take_any_more_is_replaced_once(
     guarded: Registry, tokens: TokenServer, sample: Sample, client: Callable[..., RegistryClient]
 ) -> None:
@@ -171,7 +191,7 @@ def test_a_token_that_the_registry_does_not_take_any_more_is_replaced_once(
     [
         (500, b"", "answered 500"),
         (200, b"<html>", "what is no token"),
-        (200, b"{}", "without a token"),
+        (200, b'{"token": null}', "without a token"),
         (200, b" " * (2 << 20), "larger than"),
         (403, b"", "gives no token to pull .*/app"),
     ],
@@ -193,6 +213,7 @@ def test_a_token_server_that_fails_is_told(
         ("Bearer service=x", "not known here: bearer"),
         ('Bearer realm="file:///etc/passwd"', "no URL"),
         ('Bearer realm="//host/token"', "no URL"),
+        ('Bearer realm="http://[::1/token"', "no URL"),
     ],
 )
 def test_a_challenge_that_cannot_be_answered_is_told(
@@ -322,7 +343,7 @@ def test_a_proxy_is_used_where_it_is_named_and_gets_its_password(
         made = client(
             plain_http=("registry.example",),
             retries=0,
-            proxies={"http": f"http://me:hunter2@{proxy.host}", "no": "internal.example"},
+            proxies={"http": f"http://me:hunter%32@{proxy.host}", "no": "internal.example"},
         )
         with pytest.raises(SourceError, match="answered 500"):
             source_of("registry.example/app:1", made).root()

@@ -7,6 +7,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
+import msgspec
 import pytest
 from servers.images import noise
 from servers.lying import (
@@ -241,6 +242,9 @@ def test_wrong_bytes_of_a_manifest_are_found_out(lying: LyingRegistry, waits: Wa
     lying.on("GET /v2/app/manifests", wrong_bytes)
     with pytest.raises(IntegrityError):
         source_of(lying, waits).document(sample.image.descriptor)
+    larger = msgspec.structs.replace(sample.image.descriptor, size=sample.image.descriptor.size + 1)
+    with pytest.raises(DigestMismatchError):
+        source_of(lying, waits).document(larger)
 
 
 def test_wrong_bytes_of_a_blob_are_for_its_reader_to_find(lying: LyingRegistry, waits: Waits) -> None:
@@ -317,11 +321,11 @@ def test_a_relative_redirect_is_followed_and_an_endless_one_is_not(
     lying.on("/blobs/", *[redirect(f"/v2/app/blobs/{blob.digest}")] * 20)
     with pytest.raises(SourceError, match="redirects more than"):
         source_of(lying, waits).open_blob(blob)
-    for odd in ("file:///etc/passwd", "ftp://127.0.0.1/x"):
+    for odd in ("file:///etc/passwd", "http://[::1/", "http://127.0.0.1:x/", "ftp://127.0.0.1/x"):
         with LyingRegistry() as other:
             blob = other.add_blob(BLOB)
             other.on("/blobs/", redirect(odd))
-            with pytest.raises(SourceError, match="no HTTP server"):
+            with pytest.raises(SourceError, match="no URL of an HTTP server"):
                 source_of(other, waits).open_blob(blob)
 
 

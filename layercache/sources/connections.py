@@ -1,0 +1,97 @@
+"""Pools of connections: direct or by a proxy, with TLS that is checked or, where it is wished, is not."""
+
+from __future__ import annotations
+
+import ssl
+from typing import TYPE_CHECKING, Any
+from urllib.parse import SplitResult, unquote, urlsplit
+
+import urllib3
+from urllib3.connection import HTTPSConnection
+from urllib3.connectionpool import HTTPSConnectionPool
+from urllib3.util import make_headers
+from urllib3.util.ssl_ import create_urllib3_context
+
+from layercache.errors import ConfigError
+
+if TYPE_CHECKING:
+    from layercache.sources.settings import RegistrySettings
+
+CONNECTIONS = 16
+"""Connections to one host that are kept for the next request; more may be open at once."""
+
+
+class _UncheckedConnection(HTTPSConnection):
+    """A connection to a host that was listed as insecure on purpose: nobody needs to be warned of it."""
+
+    def connect(self) -> None:
+        super().connect()
+        self.is_verified = True
+
+
+class _UncheckedPool(HTTPSConnectionPool):
+    ConnectionCls = _UncheckedConnection
+
+
+class Connections:
+    """Every connection of a process to registries, and to where they redirect. Thread-safe.
+
+    `CONNECTIONS` a host are kept. When all are busy another one is opened: whoever holds two streams
+    must not wait for himself.
+    """
+
+    def __init__(self, settings: RegistrySettings) -> None:
+        self._settings = settings
+        self._managers: dict[tuple[str, str | None, bool], urllib3.PoolManager] = {}
+
+    def to(self, parts: SplitResult) -> urllib3.PoolManager:
+        """The pools that serve a URL."""
+        proxy = self._settings.proxy_for(parts.scheme, parts.netloc)
+        checked = not self._settings.is_insecure(parts.netloc)
+        key = (parts.scheme, proxy, checked)
+        if key not in self._managers:
+            # Two threads may make one each: the later one counts, of the other a connection is lost.
+            self._managers[key] = self._new_manager(parts.scheme, proxy, checked=checked)
+        return self._managers[key]
+
+    def _new_manager(self, scheme: str, proxy: str | None, *, checked: bool) -> urllib3.PoolManager:
+        options: dict[str, Any] = {"num_pools": CONNECTIONS, "maxsize": CONNECTIONS}
+        if scheme == "https":
+            options["ssl_context"] = self._ssl_context(checked=checked)
+        manager = urllib3.PoolManager(**options) if proxy is None else _proxied(proxy, options)
+        if not checked:
+            manager.pool_classes_by_scheme = {**manager.pool_classes_by_scheme, "https": _UncheckedPool}
+        return manager
+
+    def _ssl_context(self, *, checked: bool) -> ssl.SSLContext:
+        context = create_urllib3_context()
+        if not checked:
+            context.check_hostname = False
+            context.verify_mode = ssl.CERT_NONE
+            return context
+        context.load_default_certs()
+        if self._settings.ca_file is not None:
+            try:
+                context.load_verify_locations(self._settings.ca_file)
+            except (OSError, ssl.SSLError) as error:
+                raise ConfigError(
+                    f"no certificates can be read from {self._settings.ca_file}: {error}",
+                    hint="wanted a file of PEM certificates",
+                ) from error
+        return context
+
+    def close(self) -> None:
+        """Close those that are idle."""
+        for manager in self._managers.values():
+            manager.clear()
+
+
+def _proxied(proxy: str, options: dict[str, Any]) -> urllib3.PoolManager:
+    url = urlsplit(proxy if "://" in proxy else f"http://{proxy}")
+    secret = f"{unquote(url.username)}:{unquote(url.password or '')}" if url.username else None
+    headers = make_headers(proxy_basic_auth=secret) if secret else None
+    bare = f"{url.scheme}://{url.netloc.rpartition('@')[2]}"
+    try:
+        return urllib3.ProxyManager(bare, proxy_headers=headers, **options)
+    except ValueError as error:
+        raise ConfigError(f"not a proxy: {bare}", hint="wanted http://HOST:PORT") from error

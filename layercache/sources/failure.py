@@ -1,0 +1,73 @@
+"""What it means that no answer came, in the words of the person who can do something about it."""
+
+from __future__ import annotations
+
+import socket
+import ssl
+from http.client import IncompleteRead, RemoteDisconnected
+from typing import TYPE_CHECKING
+
+from urllib3.exceptions import (
+    LocationValueError,
+    NameResolutionError,
+    NewConnectionError,
+    ProxyError,
+    SSLError,
+)
+
+from layercache.errors import SourceError
+from layercache.sources.retry import TransientError
+from layercache.sources.url import place
+
+if TYPE_CHECKING:
+    from urllib.parse import SplitResult
+
+
+def translated(error: Exception, url: SplitResult) -> SourceError:
+    """What a failure to get an answer means, in words that name host and port but no path and no secret."""
+    where = place(url)
+    if isinstance(error, ProxyError):
+        return TransientError(f"the proxy for {where} failed: {reason(error.original_error)}")
+    if isinstance(error, SSLError | ssl.SSLError):
+        return _tls_error(error, where)
+    if isinstance(error, NameResolutionError):
+        cause = error.__cause__
+        if not isinstance(cause, socket.gaierror) or cause.errno != socket.EAI_AGAIN:
+            return SourceError(f"there is no host {url.hostname}: {reason(error)}")
+    if isinstance(error, LocationValueError):
+        return SourceError(f"not a URL of a server: {where}")
+    if isinstance(error, NewConnectionError):
+        return TransientError(f"cannot connect to {where}: {reason(error)}")
+    return TransientError(f"no answer from {where}: {reason(error)}")
+
+
+def _tls_error(error: Exception, where: str) -> SourceError:
+    text = str(error)
+    if "CERTIFICATE_VERIFY_FAILED" in text:
+        return SourceError(
+            f"the certificate of {where} is not trusted: {reason(error)}",
+            hint="name the file of its authority as ca_file, or list the host as insecure",
+        )
+    # OpenSSL's words for an answer that is no TLS record, by version.
+    if any(word in text for word in ("WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE", "HTTP_REQUEST")):
+        return SourceError(
+            f"{where} does not speak TLS",
+            hint="if it is meant to speak plain HTTP, list the host as plain_http",
+        )
+    return TransientError(f"no TLS connection to {where}: {reason(error)}")
+
+
+def reason(error: BaseException) -> str:
+    """The shortest true words for it: the operating system's, where it has any."""
+    inner: BaseException | None = error
+    while inner is not None:
+        error = inner
+        if isinstance(error, ssl.SSLCertVerificationError):
+            return error.verify_message
+        if isinstance(error, OSError) and error.strerror:
+            return error.strerror
+        if isinstance(error, IncompleteRead | RemoteDisconnected):
+            return "the connection was closed"
+        inner = next((each for each in error.args if isinstance(each, BaseException)), error.__cause__)
+    # urllib3 puts the connection's repr in front.
+    return str(error).rpartition("): ")[2] or type(error).__name__

@@ -1,0 +1,31 @@
+"""URLs that other people name: redirects, token servers. What is not well formed is an error, not a crash."""
+
+from __future__ import annotations
+
+from urllib.parse import SplitResult, urljoin, urlsplit
+
+from layercache.errors import SourceError
+
+_PORTS = {"http": 80, "https": 443}
+
+
+def server_url(text: str, what: str, base: str = "") -> SplitResult:
+    """The URL of an HTTP server, perhaps relative to ``base``; `SourceError` if it is none."""
+    try:
+        url = urlsplit(urljoin(base, text))
+        if url.scheme in _PORTS and origin(url)[1]:
+            return url
+    except ValueError:
+        pass  # a port that is no number, a broken IPv6 literal
+    raise SourceError(f"{what} is no URL of an HTTP server")
+
+
+def place(url: SplitResult) -> str:
+    """Host and port, for messages: no path, and nobody's name and password."""
+    _, host, port = origin(url)
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def origin(url: SplitResult) -> tuple[str, str, int]:
+    """Scheme, host and port: what two URLs share that lead to one server."""
+    return url.scheme, url.hostname or "", url.port or _PORTS[url.scheme]
