@@ -13,7 +13,7 @@ from layercache.digest import DiffID, Digest, Hash
 from layercache.errors import BackendError, DigestMismatchError, FormatError, NotALayerError
 from layercache.events import COMPRESSED, UNCOMPRESSED, Event, Form, Observers
 from layercache.known import contradiction
-from layercache.pipeline import Transfer
+from layercache.pipeline import Transfer, read_through
 from layercache.streams import HashedReader, HeadReader, InflatedReader, Limits, sniff
 from layercache.transfers import Transfers
 
@@ -125,7 +125,11 @@ class Passes:
         """
         try:
             head = HeadReader(reader)
-            compression = _compression(known, digest, head.head)
+            try:
+                compression = _compression(known, digest, head.head)
+            except (NotALayerError, FormatError):
+                read_through(head)  # wrong bytes are to be told as wrong bytes, whatever they look like
+                raise
         except BaseException:
             reader.close()
             raise
