@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager
+import threading
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, BinaryIO, Protocol, cast
 
 from layercache.errors import LayercacheError, SourceError
@@ -16,20 +17,32 @@ if TYPE_CHECKING:
 
 
 class _Readable(Protocol):
-    def read(self, size: int, /) -> bytes: ...
+    def read(self, size: int, /) -> bytes | None: ...
 
 
 class GivenReader(WrappingReader):
-    """A binary stream that stays its giver's: it is read, and not closed."""
+    """A binary stream that stays its giver's: it is read, and not closed.
+
+    ``close`` gives it back: it waits for the read that another thread is in, and no other begins.
+    """
 
     def __init__(self, file: _Readable) -> None:
         super().__init__(cast("Reader", file))  # of all that a reader has, only ``read`` is used
+        self._lock = threading.Lock()
+        self._given_back = False
 
     def read(self, size: int = -1, /) -> bytes:
-        return self._raw.read(size)
+        with self._lock:
+            if self._given_back:
+                raise ValueError("read of a stream that was given back")
+            data = self._raw.read(size)
+        if data is None:
+            raise BlockingIOError("the stream has no bytes yet, and does not wait for them")
+        return data
 
     def close(self) -> None:
-        pass
+        with self._lock:
+            self._given_back = True
 
 
 class FetchOrigin:
@@ -60,6 +73,11 @@ class _FetchedReader(WrappingReader):
     def read(self, size: int = -1, /) -> bytes:
         with _failing_as_source(self._name, self._digest):
             return self._raw.read(size)
+
+    def close(self) -> None:
+        # What was read was checked: how the program's stream ends is no reason to refuse it.
+        with suppress(Exception):
+            self._raw.close()
 
 
 @contextmanager

@@ -76,6 +76,10 @@ class Known:
         """
         if self.computed and not fact.computed:
             return
+        if self.digest is not None and fact.digest != self.digest:
+            if fact.computed and fact.diff_id == self.diff_id:  # another blob of the same tar
+                self.uncompressed_size = fact.uncompressed_size or self.uncompressed_size
+            return
         if self.diff_id is None:
             self.hearsay = not fact.computed
         elif self.diff_id != fact.diff_id:

@@ -103,7 +103,7 @@ class Resolver:
         return self._fetch(known, COMPRESSED)
 
     def _uncompressed(self, known: Known) -> Reader:
-        for running in (known.diff_id, known.digest):
+        for running in (*known.names(UNCOMPRESSED), known.digest):
             if running and (follower := self.passes.join(known, running, UNCOMPRESSED)):
                 return follower
         for tier in self._tiers:
