@@ -66,20 +66,20 @@ class Intake:
             self._learn(DiffID(found), seen, compression)
             self._observers.emit(Event("inflated", found, UNCOMPRESSED, "", size=seen))
 
-        with self._receive_blob(head, threads=threads) as blob:
-            inside = InflatedReader(blob, compression, self._passes.limits, "the blob")
-            with self._passes.receive(
-                inside,
-                UNCOMPRESSED,
-                store,
-                finish,
-                lambda spool, _: self._keep(spool),
-                self._known,
-                threads=threads,
-            ) as tar:
-                read_through(tar)
-                if store is None:
-                    self._keep()
+        blob = self._receive_blob(head, threads=threads)
+        inside = InflatedReader(blob, compression, self._passes.limits, "the blob")
+        with self._passes.receive(
+            inside,
+            UNCOMPRESSED,
+            store,
+            finish,
+            lambda spool, _: self._keep(spool),
+            self._known,
+            threads=threads,
+        ) as tar:
+            read_through(tar)
+            if store is None:
+                self._keep()
 
     def _receive_blob(self, head: HeadReader, *, threads: bool = False) -> Reader:
         def finish(found: Hash, seen: int) -> None:

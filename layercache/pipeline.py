@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import io
 import threading
+from contextlib import suppress
 from queue import SimpleQueue
 from typing import TYPE_CHECKING
 
@@ -35,12 +36,13 @@ class Transfer:
     """One form of a layer on its way: produced once, hashed, spooled, followed by any number of readers.
 
     ``finish(hash, size)`` is called once when all bytes are there, and raises where they are wrong;
-    ``publish(spool, hash)`` comes next and makes them an entry; ``settled()`` comes last, whether it went
+    ``publish(spool, hash)`` comes next and makes them an entry; ``settled()`` comes once, whether it went
     well or not. Followers see the last `HOLD` bytes after the first of these, the end after the second.
 
     The readers drive it: whoever needs bytes that are not there yet produces them, the others wait. After
     ``start`` two threads do that instead: one reads (or inflates), one hashes and writes. A transfer whose
-    last follower leaves before the end is given up, and leaves nothing.
+    last follower leaves before all was found right is given up, and leaves nothing. What is read from, and
+    the spool, are closed when it has ended and nobody uses them: not while somebody drives.
     """
 
     def __init__(
@@ -68,106 +70,116 @@ class Transfer:
         self._visible = 0
         self._changed = threading.Condition()
         self._driven = False
+        self._followers = 0
+        self._abandoned = False
         self._settled = False
         self._error: Exception | None = None
-        self._followers = 0
-        self._consuming = False
-        self._threads: list[threading.Thread] = []
+        self._raw_open = self._spool_open = True
+        self._thread: threading.Thread | None = None
 
     def follow(self, verified: Callable[[], None] | None = None) -> Follower | None:
-        """A reader from the first byte; None when it is too late: all is over and nobody follows.
+        """A reader from the first byte; None when it is too late: it has failed, or all have left.
 
         ``verified`` is called in the follower's thread once ``finish`` was content, before that follower
         gets the last bytes; what it raises, the follower raises instead.
         """
         with self._changed:
-            if self._settled and (self._error or not self._in_use):
+            if self._abandoned or self._error or not self._spool_open:
                 return None
             self._followers += 1
         return Follower(self, verified)
 
     def start(self) -> None:
         """Let two threads drive it. To be called once, by somebody who follows."""
+        with self._changed:
+            if self._driven or self._settled:
+                return  # a reader was quicker: then the readers go on driving
+            self._driven = True
         tokens: SimpleQueue[None] = SimpleQueue()
-        chunks: SimpleQueue[bytes | Exception] = SimpleQueue()
+        chunks: SimpleQueue[bytes | BaseException] = SimpleQueue()
         for _ in range(IN_FLIGHT):
             tokens.put(None)
 
         def produce() -> None:
-            chunk = b"some"
+            end: bytes | BaseException = b""
             try:
-                while chunk and not self._settled:
-                    tokens.get()
-                    chunk = self._raw.read(CHUNK)
+                while chunk := self._raw.read(CHUNK):
                     chunks.put(chunk)
-                if chunk:
-                    chunks.put(_given_up())
-            except Exception as error:  # handed on: the followers raise it
-                chunks.put(error)
+                    tokens.get()
+                    if self._settled:
+                        raise _given_up()
+            except BaseException as error:  # handed on: the followers raise it
+                end = error
+            chunks.put(end)
 
         def consume() -> None:
+            producer = threading.Thread(target=produce, name="layercache reads", daemon=True)
             try:
+                producer.start()
                 while not self._settled:
                     chunk = chunks.get()
-                    if isinstance(chunk, Exception):
+                    if isinstance(chunk, BaseException):
                         raise chunk
                     self._consume(chunk)
                     tokens.put(None)
-            except Exception as error:  # the followers raise it
+            except BaseException as error:  # the followers raise it
                 self._settle(error)
             finally:
                 tokens.put(None)
-                self._threads[0].join()  # what is read from must stay open until nobody reads
-                self._raw.close()
-                self._consuming = False
-                self._close_spool_if_unused()
+                if producer.ident is not None:
+                    producer.join()  # what is read from must stay open until nobody reads
+                self._rest()
 
-        self._driven = self._consuming = True
-        self._threads = [threading.Thread(target=run, daemon=True) for run in (produce, consume)]
-        for thread in self._threads:
+        thread = threading.Thread(target=consume, name="layercache writes", daemon=True)
+        try:
             thread.start()
+        except RuntimeError:  # no more threads are to be had: then the readers drive
+            self._rest()
+        else:
+            self._thread = thread
 
-    def cancel(self, seconds: float) -> None:
-        """Give it up, and wait at most so long for its threads to notice."""
-        self._settle(_given_up())
-        for thread in self._threads:
-            thread.join(seconds)
+    def cancel(self) -> threading.Thread | None:
+        """Give it up unless it is sound and being published; the thread that may take a while to notice."""
+        if not self.verified:
+            self._settle(_given_up())
+        return self._thread
 
     def wait(self, beyond: int) -> int:
         """How many bytes may be read: more than ``beyond``, or all. Drives where nobody does."""
         while True:
-            with self._changed:
-                while self._visible <= beyond and not self._settled and self._driven:
-                    self._changed.wait()
-                if self._visible > beyond:
-                    return self._visible
-                if self._error is not None:
-                    raise self._error
-                if self._settled:
-                    return self._visible
-                self._driven = True
+            driving = False
             try:
+                with self._changed:
+                    while self._visible <= beyond and not self._settled and self._driven:
+                        self._changed.wait()
+                    if self._visible > beyond:
+                        return self._visible
+                    if self._error is not None:
+                        raise self._error
+                    if self._settled:
+                        return self._visible
+                    driving = self._driven = True
                 self._consume(self._raw.read(CHUNK))
             except BaseException as error:
-                # The others must not wait for ever; an interrupt is for this thread alone.
-                self._settle(error if isinstance(error, Exception) else _given_up())
+                if driving:
+                    self._settle(error)
                 raise
             finally:
-                with self._changed:
-                    self._driven = False
-                    self._changed.notify_all()
+                if driving:
+                    self._rest()
 
     def readinto_at(self, offset: int, buffer: WriteableBuffer) -> int:
         return self._spool.readinto_at(offset, buffer)
 
     def leave(self) -> None:
-        """A follower is done. The last one to leave gives up what is not finished."""
+        """A follower is done. The last one to leave gives up what was not yet found right."""
         with self._changed:
             self._followers -= 1
-            last = not self._followers
-        if last:
+            # Whoever comes from now on comes too late.
+            self._abandoned = not self._followers and not self.verified
+        if self._abandoned:
             self._settle(_given_up())
-        self._close_spool_if_unused()
+        self._close_what_is_unused()
 
     def _consume(self, chunk: bytes) -> None:
         if chunk:
@@ -186,33 +198,44 @@ class Transfer:
     def _complete(self) -> None:
         found = Hash.from_hasher(self._hasher)
         self._finish(found, self._written)
-        self.verified = True
         with self._changed:
+            self.verified = True
             self._visible = self.size = self._written
             self._changed.notify_all()
         self._publish(self._spool, found)
         self._settle(None)
 
-    def _settle(self, error: Exception | None) -> None:
+    def _settle(self, error: BaseException | None) -> None:
+        """It has ended: well, or with what the followers raise. An interrupt is for its own thread alone."""
         with self._changed:
             if self._settled:
                 return
             self._settled = True
-            self._error = error
-        if not self._threads:
-            self._raw.close()
-        self._when_settled()
+            self._error = error if error is None or isinstance(error, Exception) else _given_up()
+        try:
+            self._when_settled()
+        finally:
+            with self._changed:
+                self._changed.notify_all()
+
+    def _rest(self) -> None:
+        """Whoever drove it does so no more."""
         with self._changed:
+            self._driven = False
             self._changed.notify_all()
+        self._close_what_is_unused()
 
-    @property
-    def _in_use(self) -> bool:
-        return self._followers > 0 or self._consuming
-
-    def _close_spool_if_unused(self) -> None:
+    def _close_what_is_unused(self) -> None:
         with self._changed:
-            unused = self._settled and not self._in_use
-        if unused:
+            over = self._settled and not self._driven
+            close_raw = over and self._raw_open
+            close_spool = over and self._spool_open and not self._followers
+            self._raw_open &= not close_raw
+            self._spool_open &= not close_spool
+        if close_raw:
+            with suppress(Exception):  # what was read was judged: how its source ends changes nothing
+                self._raw.close()
+        if close_spool:
             self._spool.close()
 
 
@@ -238,13 +261,11 @@ class Follower(io.RawIOBase):
         return True
 
     def readinto(self, buffer: WriteableBuffer, /) -> int:
+        self._checkClosed()
         view = memoryview(buffer).cast("B")
         if not view:
             return 0
-        left = self._transfer.wait(self._offset) - self._offset
-        if self._verified and self._transfer.verified:
-            self._verified()
-            self._verified = None
+        left = self._wait(self._offset) - self._offset
         if left <= 0:
             return 0
         count = self._transfer.readinto_at(self._offset, view[:left])
@@ -280,9 +301,16 @@ class Follower(io.RawIOBase):
 
     def _end(self) -> int:
         seen = 0
-        while (now := self._transfer.wait(seen)) > seen:
+        while (now := self._wait(seen)) > seen:
             seen = now
         return seen
+
+    def _wait(self, beyond: int) -> int:
+        visible = self._transfer.wait(beyond)
+        if self._verified and self._transfer.verified:
+            self._verified()
+            self._verified = None
+        return visible
 
 
 def read_through(reader: Reader) -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Protocol, Self, cast
 
 from layercache.descriptor import GZIP, NO_COMPRESSION, ZSTD
 from layercache.digest import Hash
-from layercache.errors import DigestMismatchError, FormatError, LimitError
+from layercache.errors import DigestMismatchError, FormatError, LayercacheError, LimitError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -26,9 +26,16 @@ HEAD = 512
 
 CHUNK = 512 << 10
 INFLATE_INPUT = 256 << 10
+FIRST_INPUT = 4 << 10
+"""What a member or frame gets first, and then twice as much each time: what it leaves over is copied."""
+
 ZSTD_INPUT = 64 << 10
 ZSTD_WINDOW_LOG_MAX = 27
 """128 MiB, the zstd program's own limit: a frame that wants a larger window is refused."""
+
+GZIP_MAGIC = b"\x1f\x8b"
+GZIP_RESERVED = 0xE0
+"""Flags that must be zero (RFC 1952, 2.3.1.2)."""
 
 
 def sniff(head: bytes) -> str | None:
@@ -37,7 +44,7 @@ def sniff(head: bytes) -> str | None:
     gzip: RFC 1952, 2.3.1. zstd: RFC 8878, 3.1.1 and 3.1.2 (skippable frames). A plain tar has a
     header whose checksum is right, or is empty: blocks of zeros (POSIX pax, "ustar Interchange Format").
     """
-    if head.startswith(b"\x1f\x8b"):
+    if head.startswith(GZIP_MAGIC):
         return GZIP
     if head[1:4] == b"\xb5\x2f\xfd" and head[0] == 0x28:
         return ZSTD
@@ -106,6 +113,40 @@ class WrappingReader(ABC):
         self.close()
 
 
+class JudgingReader(WrappingReader):
+    """A reader that judges what it reads. Once it has failed it keeps failing: no later read ends well."""
+
+    _failure: Exception | None = None
+
+    def read(self, size: int = -1, /) -> bytes:
+        if size < 0:
+            return b"".join(iter(lambda: self.read(CHUNK), b""))
+        if self._failure is not None:
+            raise self._failure
+        try:
+            return self._read(size)
+        except BaseException as error:
+            interrupted = LayercacheError("an earlier read was interrupted")
+            self._failure = error if isinstance(error, Exception) else interrupted
+            raise
+
+    @abstractmethod
+    def _read(self, size: int) -> bytes: ...
+
+    def close(self) -> None:
+        self._failure = ValueError("read of a closed reader")
+        super().close()
+
+
+def _read_full(raw: Reader, size: int) -> bytes:
+    """So many bytes, less only at the end, from a reader that may give them in small parts."""
+    parts = []
+    while size and (part := raw.read(size)):
+        parts.append(part)
+        size -= len(part)
+    return parts[0] if len(parts) == 1 else b"".join(parts)
+
+
 class _Decompressor(Protocol):
     @property
     def eof(self) -> bool: ...
@@ -139,6 +180,23 @@ class _ZlibMember:
         return self._inner.decompress(tail + bytes(data) if tail else data, max_length)
 
 
+def _gzip_header_length(data: bytes) -> int:
+    """The length of a gzip member's header (RFC 1952, 2.3); 0 while the bytes do not reach to its end."""
+    if len(data) < 10:
+        return 0
+    flags, end = data[3], 10
+    if flags & 4:  # FEXTRA
+        end += 2 + int.from_bytes(data[10:12], "little")
+    for name in (8, 16):  # FNAME, FCOMMENT
+        if flags & name:
+            end = data.find(0, end) + 1
+            if not end:
+                return 0
+    if flags & 2:  # FHCRC
+        end += 2
+    return end if end <= len(data) else 0
+
+
 def _gzip_members() -> tuple[Callable[[], _Decompressor], type[Exception], int]:
     try:
         from isal import igzip_lib
@@ -159,7 +217,7 @@ def _zstd_frames() -> tuple[Callable[[], _Decompressor], type[Exception], int]:
     return lambda: zstd.ZstdDecompressor(options=options), zstd.ZstdError, ZSTD_INPUT
 
 
-class InflatedReader(WrappingReader):
+class InflatedReader(JudgingReader):
     """The tar inside a gzip or zstd blob: all members, all frames, to the very end.
 
     gzip: members follow each other, zeros may fill up the end (RFC 1952, 2.2; tar pads tapes so).
@@ -172,29 +230,24 @@ class InflatedReader(WrappingReader):
         self._limits = limits
         self._what = what
         self._compression = compression
-        self._member, self._broken, step = _gzip_members() if compression == GZIP else _zstd_frames()
+        self._member, self._broken, size = _gzip_members() if compression == GZIP else _zstd_frames()
         self._now: _Decompressor | None = None
-        self._buffer = memoryview(bytearray(step))
-        self._input: bytes | memoryview = b""
+        self._begun = False
+        self._buffer = memoryview(bytearray(size))
+        self._at = self._end = 0
+        self._step = FIRST_INPUT
         self._in = 0
         self._out = 0
 
-    def read(self, size: int = -1, /) -> bytes:
-        if size < 0:
-            return b"".join(iter(lambda: self.read(CHUNK), b""))
-        while size:
-            if self._now is None and not self._begin():
-                break
+    def _read(self, size: int) -> bytes:
+        while size and (self._now is not None or self._begin()):
             assert self._now is not None
-            if self._now.needs_input and not self._input and not self._more():
-                raise FormatError(f"{self._what}: the {self._compression} stream is cut off")
             try:
-                out = self._now.decompress(self._input, size)
+                out = self._now.decompress(self._take() if self._now.needs_input else b"", size)
             except self._broken as error:
                 raise FormatError(f"{self._what}: broken {self._compression} stream: {error}") from error
-            self._input = b""
             if self._now.eof:
-                self._input = self._now.unused_data
+                self._at -= len(self._now.unused_data)
                 self._now = None
             if out:
                 self._out += len(out)
@@ -202,26 +255,62 @@ class InflatedReader(WrappingReader):
                 return out
         return b""
 
-    def _more(self) -> bool:
-        count = self._raw.readinto(self._buffer)
-        self._in += count
-        self._input = self._buffer[:count]
-        return bool(count)
-
     def _begin(self) -> bool:
         """Begin the next member or frame; False at the end of the stream."""
         while True:
-            if not self._input and not self._more():
+            if self._at == self._end and not self._more():
                 if not self._in:
                     raise FormatError(f"{self._what}: the {self._compression} stream is empty")
                 return False
-            if not self._out or self._compression == ZSTD:
+            if self._compression == ZSTD or self._buffer[self._at] or not self._begun:
                 break
-            self._input = bytes(self._input).lstrip(b"\0")
-            if self._input:
-                break
+            self._at = self._end - len(bytes(self._buffer[self._at : self._end]).lstrip(b"\0"))
+        self._step = FIRST_INPUT
+        if self._compression == GZIP:
+            self._step += self._gzip_header()
         self._now = self._member()
+        self._begun = True
         return True
+
+    def _gzip_header(self) -> int:
+        """The length of the header, which is in the input as a whole now.
+
+        isal takes it in no parts: of a header that is cut by the end of the input it forgets what it read
+        (isa-l's issue 224).
+        """
+        reach = FIRST_INPUT
+        while True:
+            head = bytes(self._buffer[self._at : min(self._at + reach, self._end)])
+            if not GZIP_MAGIC.startswith(head[:2]) or (len(head) > 3 and head[3] & GZIP_RESERVED):
+                raise FormatError(f"{self._what}: broken gzip stream: no gzip header where one should be")
+            if length := _gzip_header_length(head):
+                return length
+            if len(head) == len(self._buffer):
+                raise FormatError(f"{self._what}: broken gzip stream: a header without an end")
+            if len(head) == reach:
+                reach *= 2
+            elif not self._more():
+                raise self._cut_off()
+
+    def _take(self) -> memoryview:
+        """Input for the decompressor."""
+        if self._at == self._end and not self._more():
+            raise self._cut_off()
+        start, self._at = self._at, min(self._at + self._step, self._end)
+        self._step *= 2
+        return self._buffer[start : self._at]
+
+    def _more(self) -> bool:
+        """Read on, behind what is left of the input; False at the end."""
+        left = self._end - self._at
+        self._buffer[:left] = self._buffer[self._at : self._end]
+        count = self._raw.readinto(self._buffer[left:])
+        self._at, self._end = 0, left + count
+        self._in += count
+        return bool(count)
+
+    def _cut_off(self) -> FormatError:
+        return FormatError(f"{self._what}: the {self._compression} stream is cut off")
 
     def _check_limits(self) -> None:
         limits = self._limits
@@ -242,12 +331,7 @@ class HeadReader(WrappingReader):
 
     def __init__(self, raw: Reader) -> None:
         super().__init__(raw, raw.size)
-        parts = []
-        left = HEAD
-        while left and (part := raw.read(left)):
-            parts.append(part)
-            left -= len(part)
-        self.head = b"".join(parts)
+        self.head = _read_full(raw, HEAD)
         self._left = self.head
 
     def read(self, size: int = -1, /) -> bytes:
@@ -263,12 +347,12 @@ class HeadReader(WrappingReader):
         return super().readinto(buffer) if self._left else self._raw.readinto(buffer)
 
 
-class HashedReader(WrappingReader):
+class HashedReader(JudgingReader):
     """Bytes that are hashed as they pass, and judged before the last of them are given.
 
     ``finish(hash, size)`` is called once, at the end, with what was found, and raises where that is
-    wrong: so wrong bytes end in an error, never in a clean end. The last bytes (`CHUNK`, or all of a
-    smaller blob) are held back until then, so that a reader who stops at a tar's end marker is not
+    wrong: so wrong bytes end in an error, never in a clean end. The last bytes (at least `CHUNK`, or all of
+    a smaller blob) are held back until then, so that a reader who stops at a tar's end marker is not
     fooled either. More than ``size`` bytes, where it is given, are the end as well.
     """
 
@@ -284,12 +368,11 @@ class HashedReader(WrappingReader):
         self._finish = finish
         self._hasher = hashlib.new(algorithm)
         self._seen = 0
+        self._ended = False
         self._held = memoryview(b"")
         self._next: bytes | None = None
 
-    def read(self, size: int = -1, /) -> bytes:
-        if size < 0:
-            return b"".join(iter(lambda: self.read(CHUNK), b""))
+    def _read(self, size: int) -> bytes:
         if not self._held and size:
             self._held = memoryview(self._advance())
         part, self._held = self._held[:size], self._held[size:]
@@ -298,18 +381,22 @@ class HashedReader(WrappingReader):
     def close(self) -> None:
         self._held = memoryview(b"")
         self._next = b""
-        self._raw.close()
+        super().close()
 
     def _advance(self) -> bytes:
         now = self._hashed() if self._next is None else self._next
-        self._next = self._hashed() if now else b""
+        self._next = self._hashed()
         return now
 
     def _hashed(self) -> bytes:
-        chunk = self._raw.read(CHUNK)
+        """The next `CHUNK` bytes, less only at the end, where all were found right."""
+        if self._ended:
+            return b""
+        chunk = _read_full(self._raw, CHUNK)
         self._hasher.update(chunk)
         self._seen += len(chunk)
-        if not chunk or (self.size is not None and self._seen > self.size):
+        if len(chunk) < CHUNK or (self.size is not None and self._seen > self.size):
+            self._ended = True
             self._finish(Hash.from_hasher(self._hasher), self._seen)
         return chunk
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 from typing import TYPE_CHECKING
 
 from layercache.digest import Digest, Hash
@@ -29,7 +30,8 @@ class Transfers:
     def _forget(self) -> None:
         self._pid = os.getpid()
         self._running: dict[Key, tuple[Transfer, Known]] = {}
-        self._lock = threading.Lock()
+        # A follower that nobody closed leaves when it is collected, which may be inside any of these blocks.
+        self._lock = threading.RLock()
         self._stripes = [threading.RLock() for _ in range(_STRIPES)]
 
     def starting(self, name: Hash) -> threading.RLock:
@@ -48,16 +50,20 @@ class Transfers:
 
     def remove(self, transfer: Transfer) -> None:
         with self._lock:
-            for key in [key for key, (running, _) in self._running.items() if running is transfer]:
-                del self._running[key]
+            for key, (running, _) in self._running.copy().items():
+                if running is transfer:
+                    self._running.pop(key, None)
 
     def digests(self) -> set[Digest]:
         """The layers that are on their way."""
-        with self._lock:
-            return {name for name, _ in self._running if isinstance(name, Digest)}
+        return {name for name, _ in self._running.copy() if isinstance(name, Digest)}
 
     def cancel(self, seconds: float) -> None:
-        """Give up all of them."""
-        if self._pid == os.getpid():
-            for transfer, _ in list(self._running.values()):
-                transfer.cancel(seconds)
+        """Give up all of them, and wait at most so long until their threads have ended."""
+        if self._pid != os.getpid():
+            return
+        threads = {transfer.cancel() for transfer, _ in self._running.copy().values()}
+        deadline = time.monotonic() + seconds
+        for thread in threads:
+            if thread is not None:
+                thread.join(max(0, deadline - time.monotonic()))
