@@ -224,10 +224,10 @@ def open_tier(url: str, *, nearest: bool) -> Tier:
     asked = query.pop("keep", "both" if nearest else COMPRESSED)
     keep = next((known for known in KEEPS if known == asked), None)
     if keep is None:
-        raise ConfigError(f"{url}: keep={asked}", hint=f"keep is {', '.join(KEEPS)}")
+        raise ConfigError(f"{parsed.place}: keep={asked}", hint=f"keep is {', '.join(KEEPS)}")
     readonly = query.pop("readonly", "false")
     if readonly not in ("true", "false"):
-        raise ConfigError(f"{url}: readonly={readonly}", hint="readonly is true or false")
+        raise ConfigError(f"{parsed.place}: readonly={readonly}", hint="readonly is true or false")
     policy = Policy(keep=keep, readonly=readonly == "true", trusted=nearest)
     backend = open_backend(BackendURL(parsed.scheme, parsed.netloc, parsed.path, query))
     return Tier(backend, policy)
