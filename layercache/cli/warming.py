@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -76,7 +77,8 @@ class Warming:
                         finished(layer)
             except BaseException:
                 pool.shutdown(wait=False, cancel_futures=True)
-                self._cache.close()
+                with suppress(Exception):  # why it is given up is what there is to say
+                    self._cache.close()
                 wait(running, timeout=LAST_WORDS)
                 raise
         pool.shutdown()

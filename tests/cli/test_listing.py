@@ -1,0 +1,209 @@
+"""ls, info, stats and rm: what is there, and what is there no more."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+from cli.calling import Caller
+from servers.images import compressed
+
+from layercache.cli.output import human
+from layercache.digest import Digest
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from servers.images import Layer
+
+NOWHERE = f"sha256:{'0' * 64}"
+
+
+@pytest.fixture
+def kept(cli: Caller, file: Path) -> None:
+    cli("put", str(file))
+
+
+@pytest.mark.usefixtures("kept")
+def test_ls_prints_a_line_a_layer(cli: Caller, layer: Layer) -> None:
+    sizes = (str(len(layer.blob)), str(len(layer.tar)))
+    assert cli.lines("ls") == [[layer.digest, layer.diff_id, *sizes, "both"]]
+
+
+@pytest.mark.usefixtures("kept")
+def test_ls_prints_a_document_a_line(cli: Caller, layer: Layer) -> None:
+    assert cli.json("ls") == {
+        "digest": layer.digest,
+        "diff_id": layer.diff_id,
+        "size": len(layer.blob),
+        "uncompressed_size": len(layer.tar),
+        "media_type": layer.media_type,
+        "computed": True,
+        "forms": "both",
+        "tier": cli.url,
+    }
+
+
+def test_ls_of_an_empty_cache_is_empty(cli: Caller) -> None:
+    assert cli("ls").stdout == ""
+    assert cli("ls", "--json").stdout == ""
+
+
+@pytest.mark.usefixtures("kept")
+def test_ls_is_short_on_a_terminal_and_whole_if_asked(cli: Caller, layer: Layer) -> None:
+    code, seen = cli.on_terminal("ls")
+    header, line = seen.splitlines()
+    assert code == 0
+    assert header.split() == ["DIGEST", "DIFF", "ID", "SIZE", "TAR", "FORMS"]
+    sizes = [human(len(layer.blob)), human(len(layer.tar))]
+    assert line.split() == " ".join([layer.digest.hex[:12], layer.diff_id.hex[:12], *sizes, "both"]).split()
+    assert "\x1b" not in seen
+    code, seen = cli.on_terminal("ls", "--no-trunc")
+    assert layer.digest in seen
+    assert str(len(layer.blob)) in seen
+
+
+@pytest.mark.usefixtures("kept")
+def test_ls_leaves_out_layers_of_which_nothing_is_there(cli: Caller, layer: Layer, tmp_path: Path) -> None:
+    for name in (layer.digest, layer.diff_id):
+        (tmp_path / "cache" / "blobs" / "sha256" / name.hex).unlink()
+    assert cli.lines("ls") == []
+    assert [line[-1] for line in cli.lines("ls", "--all")] == ["none"]
+
+
+def test_ls_lists_a_pair_once_though_it_is_claimed_and_computed(cli: Caller, layout: str) -> None:
+    cli("pull", layout)
+    claimed = [json.loads(line) for line in cli("ls", "--json").stdout.splitlines()]
+    assert {each["computed"] for each in claimed} == {False}
+    cli("pull", layout, "--form", "both")
+    computed = [json.loads(line) for line in cli("ls", "--json").stdout.splitlines()]
+    assert [each["computed"] for each in computed if each["uncompressed_size"]] == [True, True]
+    assert sorted(each["digest"] for each in claimed) == sorted(each["digest"] for each in computed)
+
+
+def test_ls_and_stats_use_the_same_memory_however_many_layers_there_are(tmp_path: Path) -> None:
+    program = """
+import sys, tracemalloc
+from click.testing import CliRunner
+from layercache.association import Association
+from layercache.cli.program import program
+from layercache.digest import DiffID, Digest
+from layercache.tier import open_tier
+url, count = sys.argv[1], int(sys.argv[2])
+tier = open_tier(url, nearest=True)
+for number in range(count):
+    text = str(number).encode()
+    tier.record(Association(Digest.of(text), DiffID.of(text + b"!"), 1, computed=True))
+sys.stdout = open("/dev/null", "w")
+for command in (["ls", "--all"], ["stats"]):
+    program(["--cache", url, *command], standalone_mode=False)
+    tracemalloc.start()
+    program(["--cache", url, *command], standalone_mode=False)
+    print(tracemalloc.get_traced_memory()[1], file=sys.stderr)
+    tracemalloc.stop()
+"""
+    peaks = {
+        count: subprocess.run(
+            [sys.executable, "-c", program, f"file://{tmp_path}/{count}", str(count)],
+            capture_output=True,
+            check=True,
+            timeout=100,
+        ).stderr.split()
+        for count in (50, 1000)
+    }
+    for few, many in zip(peaks[50], peaks[1000], strict=True):
+        assert int(many) < int(few) + 50_000, "bytes; 950 more layers of 300 bytes are 285,000"
+
+
+@pytest.mark.usefixtures("kept")
+def test_info_tells_all_under_either_name(cli: Caller, layer: Layer) -> None:
+    told = cli.json("info", layer.digest)
+    assert told == cli.json("info", layer.diff_id)
+    assert told == {
+        "diff_id": layer.diff_id,
+        "uncompressed_size": len(layer.tar),
+        "blobs": [
+            {
+                "digest": layer.digest,
+                "size": len(layer.blob),
+                "media_type": layer.media_type,
+                "computed": True,
+            }
+        ],
+        "tiers": [{"tier": cli.url, "compressed": [layer.digest], "uncompressed": True}],
+        "images": [],
+    }
+
+
+@pytest.mark.usefixtures("kept")
+def test_info_names_every_digest_and_every_tier(cli: Caller, layer: Layer, tmp_path: Path) -> None:
+    zstd = compressed(layer.tar, "zstd")
+    far = Caller(f"file://{tmp_path}/far?keep=compressed")
+    far("put", "-", stdin=zstd)
+    told = cli.json("info", layer.digest, "--cache", far.url)
+    assert [blob["digest"] for blob in told["blobs"]] == [layer.digest, Digest.of(zstd)]
+    assert [tier["uncompressed"] for tier in told["tiers"]] == [True, False]
+    assert [tier["compressed"] for tier in told["tiers"]] == [[layer.digest], [Digest.of(zstd)]]
+    text = cli("info", layer.diff_id, "--cache", far.url).stdout
+    assert f"tier     {cli.url}\n         compressed and uncompressed\n" in text
+
+
+@pytest.mark.usefixtures("kept")
+def test_info_tells_what_is_known_though_nothing_is_there(cli: Caller, layer: Layer, tmp_path: Path) -> None:
+    for name in (layer.digest, layer.diff_id):
+        (tmp_path / "cache" / "blobs" / "sha256" / name.hex).unlink()
+    assert cli.json("info", layer.diff_id)["blobs"][0]["digest"] == layer.digest
+    assert "nothing of it" in cli("info", layer.diff_id).stdout
+    cli("get", layer.diff_id, code=1)
+
+
+def test_info_of_what_is_no_layer_tells_its_size(cli: Caller) -> None:
+    cli("put", "-", stdin=b"no layer")
+    told = cli.json("info", Digest.of(b"no layer"))
+    assert (told["diff_id"], told["blobs"][0]["size"]) == (None, 8)
+    assert "8 bytes" in cli("info", Digest.of(b"no layer")).stdout
+
+
+def test_info_of_what_is_unknown_is_not_found(cli: Caller) -> None:
+    assert f"{NOWHERE} is not cached" in cli("info", NOWHERE, code=1).stderr
+
+
+@pytest.mark.usefixtures("kept")
+def test_stats_counts_by_form(cli: Caller, layout: str) -> None:
+    (before,) = cli.json("stats")["tiers"]
+    assert (before["blobs"], before["layers"], before["both_forms"]) == (2, 1, 1)
+    cli("pull", layout)
+    (after,) = cli.json("stats")["tiers"]
+    # Three layers, a manifest and a config; the plain one is both forms at once.
+    assert (after["blobs"], after["layers"]) == (7, 4)
+    assert (after["both_forms"], after["compressed_only"], after["uncompressed_only"]) == (2, 2, 0)
+    assert after["bytes"] > before["bytes"]
+    assert "4 known: 2 in both forms, 2 compressed only" in cli("stats").stdout
+
+
+@pytest.mark.usefixtures("kept")
+def test_rm_forgets_by_either_name(cli: Caller, layer: Layer, file: Path) -> None:
+    for name in (layer.digest, layer.diff_id):
+        assert cli("rm", name).output == ""
+        assert cli.lines("ls", "--all") == []
+        cli("get", name, code=1)
+        cli("put", str(file))
+
+
+@pytest.mark.usefixtures("kept")
+def test_rm_goes_on_when_one_is_not_there(cli: Caller, layer: Layer) -> None:
+    assert f"{NOWHERE} is not cached" in cli("rm", NOWHERE, layer.digest, code=1).stderr
+    assert cli.lines("ls") == []
+
+
+@pytest.mark.usefixtures("kept")
+def test_rm_leaves_far_tiers_alone_unless_told(cli: Caller, layer: Layer, file: Path, tmp_path: Path) -> None:
+    far = Caller(f"file://{tmp_path}/far")
+    far("put", str(file))
+    cli("rm", layer.digest, "--cache", far.url)
+    assert (len(cli.lines("ls")), len(far.lines("ls"))) == (0, 1)
+    cli("rm", "--all-tiers", layer.digest, "--cache", far.url)
+    assert far.lines("ls") == []
