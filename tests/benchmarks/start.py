@@ -1,0 +1,46 @@
+"""How long it takes before anything begins: whole processes beside a bare interpreter."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+from benchmarks.bench import Bench, Row, bare_interpreter, cache_url, program
+from benchmarks.measure import Contender, new_folder, probe, run
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+def startup(bench: Bench) -> Iterator[Row]:
+    """The import, the least command, and a small warm layer."""
+    case, times = "startup", bench.sizes.starts
+    layer = bench.images.layer(bench.sizes.small[1])
+    url = cache_url(new_folder(bench.scratch), sync=True)
+    run(probe("put", url, layer.path))
+    get = [*program(), "get", "--cache", url, str(layer.diff_id)]
+    contenders = [
+        Contender("a bare interpreter", lambda _: bare_interpreter()),
+        Contender("import layercache", lambda _: [sys.executable, "-c", "import layercache"]),
+        Contender("layercache --version", lambda _: [*program(), "--version"]),
+        Contender("layercache get, a warm small layer", lambda _: get, quiet=True),
+    ]
+    runs = bench.interleaved(*contenders, runs=times)
+    rows = [bench.row(case, each.name, runs[each.name]) for each in contenders]
+    for row in rows:
+        yield row.compared(rows[0]) if row is not rows[0] else row
+    yield Row(case, "import layercache, by -X importtime", [_import_time() for _ in range(times)])
+
+
+def _import_time() -> float:
+    """Seconds of the import alone, with all that it imports."""
+    done = subprocess.run(
+        [sys.executable, "-X", "importtime", "-c", "import layercache"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    last = done.stderr.splitlines()[-1].split("|")
+    assert last[2].strip() == "layercache", "the last line is of what was imported last"
+    return int(last[1]) / 1e6

@@ -1,0 +1,61 @@
+"""What is in the cache already: opened, looked up, read."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from benchmarks.bench import MB, Bench, Row, cache_url
+from benchmarks.measure import Contender, new_folder, probe, run
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+
+def warm(bench: Bench) -> Iterator[Row]:
+    """A big layer by its diff ID, beside the stored file itself; out of the page cache."""
+    layer = bench.images.layer(bench.sizes.big)
+    case = f"warm: {layer.tar_size / MB:.0f} MB"
+    folder = new_folder(bench.scratch)
+    url = cache_url(folder, sync=False)
+    run(probe("put", url, layer.path))
+    stored = folder / "blobs" / layer.diff_id.algorithm / layer.diff_id.hex
+    runs = bench.interleaved(
+        Contender("ours", lambda _: probe("warm", url, layer.diff_id)),
+        Contender("file", lambda _: probe("plain", stored)),
+        Contender("cat", lambda _: ["cat", str(stored)], quiet=True),
+    )
+    first = bench.row(case, "get and first byte", runs["ours"], inside="first")
+    first_of_file = bench.row(case, "open of the file and first byte", runs["file"], inside="first")
+    whole = bench.row(case, "whole read", runs["ours"], inside="whole")
+    whole_file = bench.row(case, "whole read of the file", runs["file"], inside="whole")
+    cat = bench.row(case, "cat to /dev/null", runs["cat"])
+    cat.peaks.clear()  # less than its launcher's
+    yield first.compared(first_of_file)
+    yield first_of_file
+    yield whole.compared(whole_file, cat)
+    yield whole_file
+    yield cat
+
+
+def lookup(bench: Bench) -> Iterator[Row]:
+    """By either name, in caches of few and of many layers: the same time in all."""
+    folder = new_folder(bench.scratch)
+    contenders = {}
+    for count in bench.sizes.entries:
+        url, sample = cache_url(folder / f"{count}", sync=False), folder / f"{count}.names"
+        run(probe("populate", url, count, sample))
+        contenders[count] = _looking_up(f"{count:,} layers", url, sample)
+    runs = bench.interleaved(*contenders.values())
+    ways = {"diff_id": "get by diff ID", "digest": "get by digest", "open": "open of the tar, after get"}
+    for inside, way in ways.items():
+        rows = [
+            bench.row(f"lookup: {way}", each.name, runs[each.name], inside=inside)
+            for each in contenders.values()
+        ]
+        for row in rows:
+            yield row.compared(rows[0]) if row is not rows[0] else row
+
+
+def _looking_up(name: str, url: str, sample: Path) -> Contender:
+    return Contender(name, lambda _: probe("lookup", url, sample))
