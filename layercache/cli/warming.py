@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from concurrent.futures import Future, ThreadPoolExecutor, as_completed, wait
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -69,12 +69,11 @@ class Warming:
         with self._cache.watch(self._note), self._cache.expecting(len(layers)) as done:
             running = {pool.submit(self._fill, layer): layer for layer in layers}
             try:
-                while running:
-                    for future in wait(running, return_when=FIRST_COMPLETED).done:
-                        layer = running.pop(future)
-                        outcomes[str(layer.digest)] = self._outcome(layer, future)
-                        done()
-                        finished(layer)
+                for future in as_completed(running):
+                    layer = running[future]
+                    outcomes[str(layer.digest)] = self._outcome(layer, future)
+                    done()
+                    finished(layer)
             except BaseException:
                 pool.shutdown(wait=False, cancel_futures=True)
                 with suppress(Exception):  # why it is given up is what there is to say
