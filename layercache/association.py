@@ -61,8 +61,8 @@ class Association:
         size = annotations.get(UNCOMPRESSED_SIZE)
         if size is not None and not _SIZE.fullmatch(size):
             raise FormatError(f"an association's uncompressed size is {size[:40]!r}")
-        if descriptor.size < 0 or not is_layer(descriptor.media_type):
-            raise FormatError(f"an association is of {descriptor.size} bytes of {descriptor.media_type}")
+        if not is_layer(descriptor.media_type):
+            raise FormatError(f"an association is of {descriptor.media_type}")
         return cls(
             digest=descriptor.digest,
             diff_id=diff_id,

@@ -6,12 +6,12 @@ nothing that is not named here is lost.
 
 from __future__ import annotations
 
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import msgspec
 
 from layercache.digest import DiffID, Digest, Hash
-from layercache.errors import FormatError
+from layercache.errors import FormatError, InvalidNameError
 
 OCI_INDEX = "application/vnd.oci.image.index.v1+json"
 OCI_MANIFEST = "application/vnd.oci.image.manifest.v1+json"
@@ -90,7 +90,7 @@ class Descriptor(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, 
 
     media_type: str = OCTETS
     digest: Digest
-    size: int
+    size: Annotated[int, msgspec.Meta(ge=0, le=(1 << 63) - 1)]
     annotations: dict[str, str] | None = None
     platform: Platform | None = None
     artifact_type: str = ""
@@ -137,7 +137,7 @@ def decode(data: bytes, kind: type[DocumentT], what: str) -> DocumentT:
     """Read a JSON document. Raises `FormatError`, which calls the document ``what``."""
     try:
         return msgspec.json.decode(data, type=kind, dec_hook=_decode_hash)
-    except (msgspec.DecodeError, msgspec.ValidationError, ValueError) as error:
+    except (msgspec.DecodeError, ValueError, RecursionError) as error:
         raise FormatError(f"{what} is not a valid {kind.__name__.lower()}: {error}") from error
 
 
@@ -153,7 +153,7 @@ def media_type_of(data: bytes, stated: str, what: str) -> str:
     fields: Any
     try:
         fields = msgspec.json.decode(data)
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, RecursionError) as error:
         raise FormatError(f"{what} is not JSON: {error}") from error
     if not isinstance(fields, dict):
         raise FormatError(f"{what} is not a JSON object")
@@ -173,5 +173,7 @@ def media_type_of(data: bytes, stated: str, what: str) -> str:
 
 def _decode_hash(kind: type[Any], value: Any) -> Any:
     if issubclass(kind, Hash):
+        if not isinstance(value, str):
+            raise InvalidNameError(f"not a digest or diff ID: {value!r}")
         return kind(value)
     raise TypeError(f"no way to read a {kind.__name__}")
