@@ -22,7 +22,7 @@ check: .venv/.dev ## formatting, lint, types and the rules about who may import 
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	$(BIN)/lint-imports --no-logo
+	$(BIN)/lint-imports --no-cache --no-logo
 
 bench: .venv/.dev ## measure against other tools
 	$(BIN)/python tests/benchmarks/run.py $(ARGS)

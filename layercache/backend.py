@@ -210,6 +210,10 @@ class BackendURL:
         Raises `ConfigError`.
         """
         if url.startswith(("/", "./", "../", "~")) or url in (".", ".."):
+            if "?" in url:
+                raise ConfigError(
+                    f"a path takes no options: {url}", hint="write it as file:///path?name=value"
+                )
             return cls("file", "", url)
         # What stands before an "@" may be a password: it is not repeated.
         shown = f"…@{url.rpartition('@')[2]}" if "@" in url else url

@@ -102,14 +102,13 @@ class Cache:
         bytes and ``media_type`` are what the manifest states: what is given is enforced. Nothing is read
         before one of the layer's streams is.
         """
-        known = lookup.facts(self.tiers, Digest(digest))
-        known.digest = Digest(digest)
+        known = lookup.of_digest(self.tiers, Digest(digest))
         known.size = size if size is not None else known.size
         known.media_type = media_type or known.media_type
         if diff_id is not None and not known.computed:
-            known.diff_id = DiffID(diff_id)
+            known.diff_id, known.hearsay = DiffID(diff_id), False
         if fetch is not None and not self.offline:
-            known.origin = FetchOrigin(known.digest, fetch)
+            known.origin = FetchOrigin(Digest(digest), fetch)
         return Layer(self._resolver, known)
 
     def image(self, name: str, *, platform: str | None = None) -> Image:

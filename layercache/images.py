@@ -22,7 +22,7 @@ from layercache.descriptor import (
     is_foreign,
     media_type_of,
 )
-from layercache.errors import FormatError, NotFoundError, SourceError
+from layercache.errors import DigestMismatchError, FormatError, NotFoundError, SourceError
 from layercache.events import COMPRESSED, Event, Observers
 from layercache.known import Known
 from layercache.layer import Layer
@@ -176,9 +176,12 @@ class Images:
         for tier in self._tiers:
             try:
                 with tier.open_blob(name) as reader:
-                    data = reader.read()
+                    data = reader.read(descriptor.size + 1)
                 check_hash(name, descriptor.size, name.of(data, name.algorithm), len(data))
             except NotFoundError:
+                continue
+            except DigestMismatchError as error:
+                self._resolver.passes.pass_over(tier, name, COMPRESSED, error.message)
                 continue
             return data
         if fetch is None:

@@ -103,9 +103,11 @@ class Intake:
         known, passes = self._known, self._passes
         kept = []
         if self._blob and known.digest:
-            kept += passes.keep(self._blob, known.digest, self._form, everywhere=True)
+            kept += passes.keep(self._blob, known.digest, self._form, known.size or 0, everywhere=True)
         if tar and known.diff_id:
-            kept += passes.keep(tar, known.diff_id, UNCOMPRESSED, everywhere=True)
+            kept += passes.keep(
+                tar, known.diff_id, UNCOMPRESSED, known.uncompressed_size or 0, everywhere=True
+            )
         if known.fact:
             passes.record(known.fact, kept)
 

@@ -59,7 +59,10 @@ class Known:
         """The blobs that hold this form."""
         if form == COMPRESSED:
             return list(self.digests())
-        return [self.diff_id] if self.diff_id and not self.hearsay else []
+        if self.diff_id is None or self.hearsay:
+            return []
+        # That a blob is its own tar is believed once its bytes were seen to be one.
+        return [self.diff_id] if self.computed or str(self.diff_id) != self.digest else []
 
     def choose(self, digest: Digest) -> None:
         """Mean this one of the digests."""

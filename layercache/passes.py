@@ -15,7 +15,7 @@ from layercache.events import COMPRESSED, UNCOMPRESSED, Event, Form, Observers
 from layercache.known import contradiction
 from layercache.pipeline import Transfer, read_through
 from layercache.streams import HashedReader, HeadReader, InflatedReader, Limits, sniff
-from layercache.transfers import Transfers
+from layercache.transfers import Running, Transfers
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -60,9 +60,10 @@ class Passes:
 
         One that expects another diff ID than this asker does is none to join.
         """
-        transfer, other = self.running.get(name, form)
-        if transfer is None or other is None:
+        running = self.running.get(name, form)
+        if running is None:
             return None
+        other = running.known
         if form == UNCOMPRESSED and known.diff_id and other.diff_id and known.diff_id != other.diff_id:
             return None
 
@@ -72,7 +73,7 @@ class Passes:
             elif other.fact:
                 self._judge(known, other.fact)
 
-        return transfer.follow(learn)
+        return running.transfer.follow(learn)
 
     def bring(
         self,
@@ -97,7 +98,8 @@ class Passes:
             self._observers.emit(Event("fetched", name, form, where, size=seen))
 
         def publish(spool: Spool, found: Hash) -> None:
-            kept = self.keep(spool, found, form, everywhere=tier is None)
+            total = known.size if form == COMPRESSED else known.uncompressed_size
+            kept = self.keep(spool, found, form, total or 0, everywhere=tier is None)
             if not inflating:
                 self.claim(known, kept)
 
@@ -114,13 +116,22 @@ class Passes:
             algorithm=name.algorithm,
             size=size,
             threads=threads,
+            from_origin=tier is None,
         )
 
-    def inflate(self, known: Known, digest: Digest, reader: Reader, *, tier: Tier | None) -> Reader:
+    def inflate(
+        self,
+        known: Known,
+        digest: Digest,
+        reader: Reader,
+        *,
+        tier: Tier | None = None,
+        from_origin: bool = False,
+    ) -> Reader:
         """The tar inside a compressed blob, made in one pass; both names of the layer are learnt.
 
-        ``tier`` is where the blob was found; None for its origin, and then every tier that keeps tars gets
-        this one. Raises `NotALayerError`, `FormatError`; reading raises `DigestMismatchError` where the
+        ``tier`` is where the blob was found; ``from_origin``: in no tier, and so every tier that keeps tars
+        gets this one. Raises `NotALayerError`, `FormatError`; reading raises `DigestMismatchError` where the
         diff ID is another than was claimed.
         """
         try:
@@ -150,19 +161,28 @@ class Passes:
             if not plain:
                 self._observers.emit(Event("inflated", found, UNCOMPRESSED, "", size=seen))
             if store is None and known.fact:
-                self.record(known.fact)
+                self.record(known.fact, self._writable() if from_origin else ())
 
         def publish(spool: Spool, found: Hash) -> None:
-            kept = self.keep(spool, found, UNCOMPRESSED, everywhere=tier is None)
+            kept = self.keep(spool, found, UNCOMPRESSED, known.uncompressed_size or 0, everywhere=from_origin)
             if known.fact:
-                self.record(known.fact, kept)
+                self.record(known.fact, self._writable() if from_origin else kept)
 
         # A plain tar that is named by the same algorithm in both roles is one blob, kept as that.
         store = None if plain and algorithm == digest.algorithm else self.store(UNCOMPRESSED)
         names = [digest, *([known.diff_id] if known.diff_id else [])]
         threads = self.idle(known.size, digest)
         return self.receive(
-            tar, UNCOMPRESSED, store, finish, publish, known, names, algorithm=algorithm, threads=threads
+            tar,
+            UNCOMPRESSED,
+            store,
+            finish,
+            publish,
+            known,
+            names,
+            algorithm=algorithm,
+            threads=threads,
+            from_origin=from_origin,
         )
 
     def pass_over(self, tier: Tier, name: Hash, form: Form, why: str) -> WrongEntryError:
@@ -180,14 +200,21 @@ class Passes:
 
     def record(self, fact: Association, kept: Iterable[Tier] = ()) -> None:
         """Write a fact down where its blob was kept, and in the nearest tier that can be written to."""
-        nearest = next((tier for tier in self._tiers if not tier.policy.readonly), None)
-        for tier in dict.fromkeys([*kept, *([nearest] if nearest else [])]):
-            tier.record(fact)
+        for number, tier in enumerate(dict.fromkeys([*self._writable()[:1], *kept])):
+            try:
+                tier.record(fact)
+            except BackendError as error:
+                if not number:
+                    raise
+                self._observers.emit(Event("failed", fact.digest, COMPRESSED, tier.name, note=error.message))
+
+    def _writable(self) -> list[Tier]:
+        return [tier for tier in self._tiers if not tier.policy.readonly]
 
     def claim(self, known: Known, kept: Iterable[Tier]) -> None:
         """Write down what the asker says of a blob, where it is kept, unless more is known there."""
         fact = known.fact
-        if fact is None or known.hearsay:
+        if fact is None:
             return
         known_here = {tier: tier.inflates_to(fact.digest) for tier in self._tiers if tier.policy.trusted}
         if any(other.computed for found in known_here.values() for other in found):
@@ -202,13 +229,12 @@ class Passes:
         if claimed is not None and claimed != fact.diff_id:
             self.record(fact)
             false = replace(fact, diff_id=claimed, computed=False)
-            for tier in self._tiers:
-                if not tier.policy.readonly:
-                    tier.forget(false)
+            for tier in self._writable():
+                tier.forget(false)
             raise contradiction(fact, claimed)
         known.learn(fact)
 
-    def keep(self, spool: Spool, name: Hash, form: Form, *, everywhere: bool) -> list[Tier]:
+    def keep(self, spool: Spool, name: Hash, form: Form, size: int, *, everywhere: bool) -> list[Tier]:
         """Publish what a spool of the nearest tier that keeps this form holds: there, or in every one."""
         kept: list[Tier] = []
         for tier in self._tiers:
@@ -220,7 +246,7 @@ class Passes:
                         tier.copy_blob(name, spool)
                     else:
                         spool.publish(keys.blob(name))
-                    self._observers.emit(Event("stored", name, form, tier.name))
+                    self._observers.emit(Event("stored", name, form, tier.name, size=size))
             except BackendError as error:
                 if not kept:
                     raise
@@ -242,6 +268,7 @@ class Passes:
         algorithm: str = "sha256",
         size: int | None = None,
         threads: bool = False,
+        from_origin: bool = False,
     ) -> Reader:
         """Bytes that are hashed and judged as they pass, and spooled in a tier where one keeps them.
 
@@ -272,7 +299,7 @@ class Passes:
         )
         follower = transfer.follow()
         assert follower is not None, "a transfer that has not begun has not ended"
-        self.running.add([(name, form) for name in names], transfer, known)
+        self.running.add([(name, form) for name in names], Running(transfer, known, from_origin))
         if threads:
             transfer.start()
         return follower

@@ -16,10 +16,10 @@ from layercache.errors import ConfigError, DigestMismatchError, NotFoundError
 from layercache.events import COMPRESSED, UNCOMPRESSED, Event, Form, Observers
 from layercache.passes import Passes, WrongEntryError
 from layercache.pipeline import read_through
-from layercache.streams import HashedReader, Limits, check_hash
+from layercache.streams import HashedReader, Limits, check_hash, hash_of
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from layercache.backend import Reader
     from layercache.known import Known
@@ -106,6 +106,11 @@ class Resolver:
         for running in (*known.names(UNCOMPRESSED), known.digest):
             if running and (follower := self.passes.join(known, running, UNCOMPRESSED)):
                 return follower
+        for digest in known.digests():
+            if follower := self.passes.join(known, digest, COMPRESSED):
+                joined = self.passes.running.get(digest, COMPRESSED)
+                from_origin = joined is not None and joined.from_origin
+                return self.passes.inflate(known, digest, follower, from_origin=from_origin)
         for tier in self._tiers:
             if tier.policy.keep != COMPRESSED:
                 for name in known.names(UNCOMPRESSED):
@@ -115,12 +120,9 @@ class Resolver:
                 if reader := self._open_in(tier, known, digest, COMPRESSED):
                     reader = self._deliver(tier, known, digest, COMPRESSED, reader, inflating=True)
                     return self.passes.inflate(known, digest, reader, tier=tier)
-        for digest in known.digests():
-            if follower := self.passes.join(known, digest, COMPRESSED):
-                return self.passes.inflate(known, digest, follower, tier=None)
         reader = self._fetch(known, UNCOMPRESSED)
         assert known.digest, "what was fetched has a digest"
-        return self.passes.inflate(known, known.digest, reader, tier=None)
+        return self.passes.inflate(known, known.digest, reader, from_origin=True)
 
     def _fetch(self, known: Known, form: Form) -> Reader:
         digest, origin = known.digest, known.origin
@@ -159,9 +161,17 @@ class Resolver:
             known.choose(Digest(name))
         wanted = known.size if form == COMPRESSED else known.uncompressed_size
         if wanted is not None and reader.size != wanted:
-            reader.close()
-            self.passes.pass_over(tier, name, form, f"{reader.size} bytes instead of {wanted}")
+            with reader:
+                sound = tier.policy.trusted and hash_of(reader, name.algorithm) == name
+            why = f"{reader.size} bytes instead of {wanted}"
+            if sound:
+                raise DigestMismatchError(
+                    f"{name} has {why}", hint="the size that was stated for it is wrong"
+                )
+            self.passes.pass_over(tier, name, form, why)
             return None
+        if wanted is None and tier.policy.trusted and not self._verify_always:
+            reader = self._hashed(tier, name, form, reader)  # nothing is known that it could be checked by
         if form == COMPRESSED:
             known.size = reader.size
         else:
@@ -176,20 +186,35 @@ class Resolver:
         self, tier: Tier, known: Known, name: Hash, form: Form, reader: Reader, *, inflating: bool = False
     ) -> Reader:
         """A blob out of a tier: as it is, hashed as it passes, or kept by a nearer tier as it passes."""
-
-        def check(found: Hash, seen: int) -> None:
-            try:
-                check_hash(name, reader.size, found, seen)
-            except DigestMismatchError as error:
-                raise self.passes.pass_over(tier, name, form, error.message) from error
-
         if not tier.policy.trusted and self.passes.store(form, nearer_than=tier):
             return self.passes.bring(
-                known, name, form, reader, check, where=tier.name, tier=tier, inflating=inflating
+                known,
+                name,
+                form,
+                reader,
+                self._check(tier, name, form, reader.size),
+                where=tier.name,
+                tier=tier,
+                inflating=inflating,
             )
         self._hit(tier, name, form, reader)
         believed = tier.policy.trusted and not self._verify_always
         # A fact is computed only where both sides were hashed in the same pass.
-        if believed and (known.computed or not inflating):
+        if isinstance(reader, HashedReader) or (believed and (known.computed or not inflating)):
             return reader
+        return self._hashed(tier, name, form, reader)
+
+    def _hashed(self, tier: Tier, name: Hash, form: Form, reader: Reader) -> HashedReader:
+        check = self._check(tier, name, form, reader.size)
         return HashedReader(reader, check, algorithm=name.algorithm, size=reader.size)
+
+    def _check(self, tier: Tier, name: Hash, form: Form, size: int | None) -> Callable[[Hash, int], None]:
+        """Judge a tier's entry by its hash; a wrong one is put out of the way."""
+
+        def check(found: Hash, seen: int) -> None:
+            try:
+                check_hash(name, size, found, seen)
+            except DigestMismatchError as error:
+                raise self.passes.pass_over(tier, name, form, error.message) from error
+
+        return check

@@ -411,6 +411,14 @@ def verified(raw: Reader, expected: Hash, size: int | None = None) -> HashedRead
     )
 
 
+def hash_of(reader: Reader, algorithm: str) -> Hash:
+    """The hash of all that is left in a reader."""
+    hasher = hashlib.new(algorithm)
+    while chunk := reader.read(CHUNK):
+        hasher.update(chunk)
+    return Hash.from_hasher(hasher)
+
+
 def check_hash(expected: Hash, wanted: int | None, found: Hash, size: int) -> None:
     """Raise `DigestMismatchError` unless hash and size in bytes are the expected ones."""
     if wanted is not None and size != wanted:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import time
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from layercache.digest import Digest, Hash
@@ -21,6 +22,15 @@ _STRIPES = 64
 Key = tuple[Hash, Form]
 
 
+@dataclass(frozen=True, slots=True)
+class Running:
+    """A transfer, what it finds out about the layer, and whether what it brings is new to every tier."""
+
+    transfer: Transfer
+    known: Known
+    from_origin: bool
+
+
 class Transfers:
     """Running transfers by name and form. Thread-safe; a forked child begins with none."""
 
@@ -29,7 +39,7 @@ class Transfers:
 
     def _forget(self) -> None:
         self._pid = os.getpid()
-        self._running: dict[Key, tuple[Transfer, Known]] = {}
+        self._running: dict[Key, Running] = {}
         # A follower that nobody closed leaves when it is collected, which may be inside any of these blocks.
         self._lock = threading.RLock()
         self._stripes = [threading.RLock() for _ in range(_STRIPES)]
@@ -40,18 +50,18 @@ class Transfers:
             self._forget()
         return self._stripes[hash(name) % _STRIPES]
 
-    def get(self, name: Hash, form: Form) -> tuple[Transfer, Known] | tuple[None, None]:
-        """The transfer that is on its way, and what it finds out about the layer."""
-        return self._running.get((name, form), (None, None))
+    def get(self, name: Hash, form: Form) -> Running | None:
+        """The transfer that is on its way, if one is."""
+        return self._running.get((name, form))
 
-    def add(self, keys: Iterable[Key], transfer: Transfer, known: Known) -> None:
+    def add(self, keys: Iterable[Key], running: Running) -> None:
         with self._lock:
-            self._running.update(dict.fromkeys(keys, (transfer, known)))
+            self._running.update(dict.fromkeys(keys, running))
 
     def remove(self, transfer: Transfer) -> None:
         with self._lock:
-            for key, (running, _) in self._running.copy().items():
-                if running is transfer:
+            for key, running in self._running.copy().items():
+                if running.transfer is transfer:
                     self._running.pop(key, None)
 
     def digests(self) -> set[Digest]:
@@ -62,7 +72,7 @@ class Transfers:
         """Give up all of them, and wait at most so long until their threads have ended."""
         if self._pid != os.getpid():
             return
-        threads = {transfer.cancel() for transfer, _ in self._running.copy().values()}
+        threads = {running.transfer.cancel() for running in self._running.copy().values()}
         deadline = time.monotonic() + seconds
         for thread in threads:
             if thread is not None:

@@ -57,7 +57,10 @@ def from_url(url: BackendURL) -> LocalBackend:
         raise ConfigError(
             f"{url}: not a folder", hint="wanted file:///var/cache/layers, ./layers or ~/layers"
         )
-    return LocalBackend(os.path.abspath(path), sync=url.options(Options).sync)
+    root = os.path.abspath(path)
+    if os.path.lexists(root) and not os.path.isdir(root):
+        raise ConfigError(f"{root} is not a folder", hint="name a folder; it is made when it is missing")
+    return LocalBackend(root, sync=url.options(Options).sync)
 
 
 class LocalBackend:

@@ -629,3 +629,9 @@ def test_the_spools_folder_is_the_caches_own(tmp_path: Path, monkeypatch: pytest
     with closing(a_backend(tmp_path, sync=False).spool()) as spool:
         spool.write(b"x")
     assert set(opened) == {f"{tmp_path}/tmp"}
+
+
+def test_a_file_in_the_folders_place_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"not a folder")
+    with pytest.raises(ConfigError, match="is not a folder"):
+        open_backend(f"file://{tmp_path}/file")

@@ -46,7 +46,7 @@ class NoOptions:
         ("s3://bucket/a/b", BackendURL("s3", "bucket", "/a/b")),
         ("s3://b?a=1&b=&c=%2F+x", BackendURL("s3", "b", "", {"a": "1", "b": "", "c": "/ x"})),
         ("/var/cache", BackendURL("file", "", "/var/cache")),
-        ("/odd?name=#1 %20", BackendURL("file", "", "/odd?name=#1 %20")),
+        ("/odd name=#1 %20", BackendURL("file", "", "/odd name=#1 %20")),
         ("./x", BackendURL("file", "", "./x")),
         ("../x", BackendURL("file", "", "../x")),
         ("~/x", BackendURL("file", "", "~/x")),
@@ -84,9 +84,14 @@ def test_what_could_be_misread_is_refused(url: str) -> None:
         open_backend(url)
 
 
-@pytest.mark.parametrize("path", ["./x", "../x", "~/x", ".", "/odd?name=#1 %20"])
+@pytest.mark.parametrize("path", ["./x", "../x", "~/x", ".", "/odd name=#1 %20"])
 def test_a_path_that_is_printed_parses_to_itself(path: str) -> None:
     assert BackendURL.parse(str(BackendURL.parse(path))) == BackendURL.parse(path)
+
+
+def test_a_path_takes_no_options_and_says_where_they_belong() -> None:
+    with pytest.raises(ConfigError, match="file:///path"):
+        BackendURL.parse("./layers?readonly=true")
 
 
 def test_the_value_of_an_unknown_option_is_not_repeated() -> None:

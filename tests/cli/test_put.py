@@ -81,6 +81,6 @@ def test_on_a_terminal_the_names_are_whole(cli: Caller, file: Path, layer: Layer
     assert seen == f"{file}\n  digest   {layer.digest}\n  diff ID  {layer.diff_id}\n"
 
 
-def test_a_cache_that_is_a_file_is_a_failure(file: Path) -> None:
-    said = Caller(f"file://{file}")("put", str(file), code=4).stderr
-    assert said.startswith(f"layercache: {file}: file://{file}: ")
+def test_a_cache_that_is_a_file_is_refused(file: Path) -> None:
+    said = Caller(f"file://{file}")("put", str(file), code=2).stderr
+    assert said.startswith(f"layercache: {file} is not a folder")
