@@ -1,20 +1,19 @@
-"""A tier: blobs, associations and images on one backend, and the policy of what it keeps."""
+"""A tier: blobs, associations and images on one backend."""
 
 from __future__ import annotations
 
 import os
 import tempfile
 from contextlib import suppress
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from layercache import keys
 from layercache.association import Association
 from layercache.backend import Backend, BackendURL, Expendable, Spooler, open_backend
 from layercache.descriptor import Descriptor, decode, encode
 from layercache.digest import DiffID, Digest
-from layercache.errors import BackendError, ConfigError, FormatError, InvalidNameError, NotFoundError
-from layercache.events import COMPRESSED, Form
+from layercache.errors import BackendError, FormatError, InvalidNameError, NotFoundError
+from layercache.policy import take_policy
 from layercache.streams import CHUNK
 
 if TYPE_CHECKING:
@@ -24,26 +23,7 @@ if TYPE_CHECKING:
 
     from layercache.backend import Entry, Reader, Sink, Spool
     from layercache.digest import Hash
-
-Keep = Literal["both", "compressed", "uncompressed"]
-KEEPS: tuple[Keep, ...] = ("both", "compressed", "uncompressed")
-
-
-@dataclass(frozen=True, slots=True)
-class Policy:
-    """What a tier may hold, and how far it is believed.
-
-    ``keep``: which forms of a layer it stores. ``readonly``: nothing is ever written or deleted.
-    ``trusted``: what is read there was verified when it was written, and nobody else writes there; so it
-    is checked by size only. Bytes from any other tier are hashed as they pass.
-    """
-
-    keep: Keep = "both"
-    readonly: bool = False
-    trusted: bool = False
-
-    def stores(self, form: Form) -> bool:
-        return not self.readonly and self.keep in ("both", form)
+    from layercache.policy import Policy
 
 
 class Tier:
@@ -214,23 +194,9 @@ class TemporarySpool:
 
 
 def open_tier(url: str, *, nearest: bool) -> Tier:
-    """The tier that a URL names: the backend's options, and ``keep`` and ``readonly`` for the tier.
-
-    The nearest tier keeps both forms unless told otherwise and is trusted, a farther one keeps the
-    compressed form. Raises `ConfigError`.
-    """
-    parsed = BackendURL.parse(url)
-    query = dict(parsed.query)
-    asked = query.pop("keep", "both" if nearest else COMPRESSED)
-    keep = next((known for known in KEEPS if known == asked), None)
-    if keep is None:
-        raise ConfigError(f"{parsed.place}: keep={asked}", hint=f"keep is {', '.join(KEEPS)}")
-    readonly = query.pop("readonly", "false")
-    if readonly not in ("true", "false"):
-        raise ConfigError(f"{parsed.place}: readonly={readonly}", hint="readonly is true or false")
-    policy = Policy(keep=keep, readonly=readonly == "true", trusted=nearest)
-    backend = open_backend(BackendURL(parsed.scheme, parsed.netloc, parsed.path, query))
-    return Tier(backend, policy)
+    """The tier that a URL names: the backend's options, and those of `take_policy`. Raises `ConfigError`."""
+    policy, rest = take_policy(BackendURL.parse(url), nearest=nearest)
+    return Tier(open_backend(rest), policy)
 
 
 def _keys_of(fact: Association) -> tuple[str, str]:

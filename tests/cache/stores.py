@@ -12,7 +12,8 @@ from layercache.association import Association
 from layercache.cache import Cache
 from layercache.digest import Hash
 from layercache.errors import BackendError
-from layercache.tier import Policy, Tier
+from layercache.policy import Policy
+from layercache.tier import Tier
 from layercache_backends.memory import MemoryBackend
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
     from layercache.backend import Backend, Entry, Reader, Sink
     from layercache.digest import DiffID, Digest
-    from layercache.tier import Keep
+    from layercache.policy import Keep
 
 Action = Literal["open", "read", "create", "write", "commit", "stat", "scan", "delete"]
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from layercache.cache import Cache
     from layercache.digest import Digest
-    from layercache.tier import Keep
+    from layercache.policy import Keep
 
 ASKERS = 8
 

@@ -14,7 +14,8 @@ from layercache.digest import DiffID, Digest
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from layercache.tier import Keep, Tier
+    from layercache.policy import Keep
+    from layercache.tier import Tier
 
 ABSENT = "sha256:" + 64 * "0"
 

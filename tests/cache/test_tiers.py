@@ -25,14 +25,15 @@ from hypothesis import strategies as st
 
 from layercache import BackendError, ConfigError, LayercacheError, keys
 from layercache.association import Association
-from layercache.tier import Policy, Tier
+from layercache.policy import Policy
+from layercache.tier import Tier
 from layercache_backends.memory import MemoryBackend
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from layercache.events import Event
-    from layercache.tier import Keep
+    from layercache.policy import Keep
 
 LAYER = sample(1)
 FACT = fact(

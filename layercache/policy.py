@@ -1,0 +1,81 @@
+"""A tier's policy: what it may hold, how far it is believed; and how a URL says so."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, TypeVar
+
+from layercache.backend import BackendURL
+from layercache.errors import ConfigError
+from layercache.events import COMPRESSED
+from layercache.units import AGE_EXAMPLES, SIZE_EXAMPLES, parse_age, parse_size
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from layercache.events import Form
+
+Keep = Literal["both", "compressed", "uncompressed"]
+KEEPS: tuple[Keep, ...] = ("both", "compressed", "uncompressed")
+
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """What a tier may hold, and how far it is believed.
+
+    ``keep``: which forms of a layer it stores. ``readonly``: nothing is ever written or deleted.
+    ``trusted``: what is read there was verified when it was written, and nobody else writes there; so it
+    is checked by size only. Bytes from any other tier are hashed as they pass. ``max_size``: bytes that
+    its blobs may have in all. ``max_age``: seconds after its last use when a blob is removed.
+    """
+
+    keep: Keep = "both"
+    readonly: bool = False
+    trusted: bool = False
+    max_size: int | None = None
+    max_age: float | None = None
+
+    def stores(self, form: Form) -> bool:
+        return not self.readonly and self.keep in ("both", form)
+
+
+def take_policy(url: BackendURL, *, nearest: bool) -> tuple[Policy, BackendURL]:
+    """The tier's options out of a URL, and the URL that is left for the backend.
+
+    The nearest tier keeps both forms unless told otherwise and is trusted, a farther one keeps the
+    compressed form. Raises `ConfigError`.
+    """
+    query = dict(url.query)
+
+    def take(name: str, default: _T, parse: Callable[[str], _T], wanted: str) -> _T:
+        if (text := query.pop(name, None)) is None:
+            return default
+        try:
+            return parse(text)
+        except ValueError:
+            raise ConfigError(f"{url.place}: {name}={text}", hint=f"{name} is {wanted}") from None
+
+    default: Keep = "both" if nearest else COMPRESSED
+    policy = Policy(
+        keep=take("keep", default, _keep, ", ".join(KEEPS)),
+        readonly=take("readonly", False, _flag, "true or false"),
+        trusted=take("trusted", nearest, _flag, "true or false"),
+        max_size=take("max_size", None, parse_size, SIZE_EXAMPLES),
+        max_age=take("max_age", None, parse_age, AGE_EXAMPLES),
+    )
+    return policy, BackendURL(url.scheme, url.netloc, url.path, query)
+
+
+def _keep(text: str) -> Keep:
+    for known in KEEPS:
+        if known == text:
+            return known
+    raise ValueError(text)
+
+
+def _flag(text: str) -> bool:
+    if text not in ("true", "false"):
+        raise ValueError(text)
+    return text == "true"

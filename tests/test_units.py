@@ -1,0 +1,45 @@
+"""Sizes and ages as people write them."""
+
+from __future__ import annotations
+
+import pytest
+
+from layercache.units import parse_age, parse_size
+
+
+@pytest.mark.parametrize(
+    ("text", "size"),
+    [
+        ("0", 0),
+        ("1234", 1234),
+        ("20GB", 20 * 10**9),
+        ("20gb", 20 * 10**9),
+        ("20 GB", 20 * 10**9),
+        ("1.5TiB", 3 << 39),
+        ("512MiB", 512 << 20),
+        ("64k", 64_000),
+        ("10B", 10),
+    ],
+)
+def test_a_size_is_read_in_powers_of_1000_or_with_an_i_of_1024(text: str, size: int) -> None:
+    assert parse_size(text) == size
+
+
+@pytest.mark.parametrize("text", ["", "GB", "-1", "1,5GB", "20 gigabytes", "1e9", "5iB", "inf", "٣"])
+def test_what_is_no_size_is_refused_with_examples(text: str) -> None:
+    with pytest.raises(ValueError, match="wanted 20GB"):
+        parse_size(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [("30", 30), ("30s", 30), ("90m", 5400), ("12h", 43200), ("30d", 2592000), ("2w", 1209600)],
+)
+def test_an_age_is_read_with_a_unit_or_in_seconds(text: str, seconds: float) -> None:
+    assert parse_age(text) == seconds
+
+
+@pytest.mark.parametrize("text", ["", "d", "-1d", "30 days", "1y", "1:30"])
+def test_what_is_no_age_is_refused_with_examples(text: str) -> None:
+    with pytest.raises(ValueError, match="wanted 30d"):
+        parse_age(text)
