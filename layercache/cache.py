@@ -11,6 +11,7 @@ from layercache import lookup, removal
 from layercache.digest import DiffID, Digest, Hash
 from layercache.errors import ConfigError, NotFoundError
 from layercache.events import Counters, Event, Observers
+from layercache.forgiven import ForgivenTier
 from layercache.given import FetchOrigin, GivenReader
 from layercache.intake import Intake
 from layercache.layer import Layer
@@ -34,8 +35,9 @@ class Cache:
 
     Made by `layercache.open`. Thread-safe; a context manager. ``tiers`` are ordered near to far;
     ``offline`` asks no source; ``verify_always`` hashes what is read from the nearest tier too, whose
-    entries were verified when they were written and are else checked by size. ``registries`` is called
-    when the first registry is asked for.
+    entries were verified when they were written and are else checked by size. A tier that fails is passed
+    over, and told of as an event; ``strict`` makes it an error. ``registries`` is called when the first
+    registry is asked for.
     """
 
     def __init__(
@@ -46,12 +48,14 @@ class Cache:
         limits: Limits | None = None,
         offline: bool = False,
         verify_always: bool = False,
+        strict: bool = False,
     ) -> None:
         self.tiers = tuple(tiers)
         self.offline = offline
         self._observers = Observers()
+        self._asked = tuple(ForgivenTier(tier, self._observers, strict=strict) for tier in self.tiers)
         self._resolver = Resolver(
-            self.tiers, self._observers, limits or Limits(), verify_always=verify_always
+            self._asked, self._observers, limits or Limits(), verify_always=verify_always
         )
         self._registries = registries
         self._registry: RegistryClient | None = None
@@ -63,12 +67,12 @@ class Cache:
 
         Raises `NotFoundError` where no form of it is in any tier, `InvalidNameError`, `BackendError`.
         """
-        return Layer(self._resolver, lookup.find(self.tiers, Hash(name)))
+        return Layer(self._resolver, lookup.find(self._asked, Hash(name)))
 
     def __contains__(self, name: str) -> bool:
         """Whether some form is in some tier under this digest or diff ID. No source is asked."""
         try:
-            lookup.find(self.tiers, Hash(name))
+            lookup.find(self._asked, Hash(name))
         except NotFoundError:
             return False
         return True
@@ -80,7 +84,7 @@ class Cache:
         zstd nor tar is kept as an opaque blob. A stream is left open. Raises `FormatError`, `LimitError`,
         `BackendError`, `ConfigError` and, for a path that cannot be read, `OSError`.
         """
-        intake = Intake(self._resolver.passes, self._observers)
+        intake = Intake(self._resolver.passes, self._resolver.keeper, self._observers)
         if isinstance(source, str | os.PathLike):
             with open(source, "rb", buffering=0) as file:
                 return Layer(self._resolver, intake.take(GivenReader(file), os.fstat(file.fileno()).st_size))
@@ -102,7 +106,7 @@ class Cache:
         bytes and ``media_type`` are what the manifest states: what is given is enforced. Nothing is read
         before one of the layer's streams is.
         """
-        known = lookup.of_digest(self.tiers, Digest(digest))
+        known = lookup.of_digest(self._asked, Digest(digest))
         known.size = size if size is not None else known.size
         known.media_type = media_type or known.media_type
         if diff_id is not None and not known.computed:
@@ -124,7 +128,7 @@ class Cache:
         from layercache.sources.names import open_source, registry_reference
 
         wanted = parse_platform(platform) if platform else None
-        images = Images(self.tiers, self._resolver, self._observers)
+        images = Images(self._asked, self._resolver, self._observers)
         reference = registry_reference(name)
         if self.offline and reference is not None:
             return images.from_tiers(reference, wanted)
@@ -144,6 +148,8 @@ class Cache:
         if not writable:
             raise ConfigError("every tier is read-only", hint="name a cache that can be written to")
         targets = writable if all_tiers else writable[:1]
+        if all_tiers:
+            self.flush()  # what is on its way there would come back
         if not sum([removal.delete(tier, Hash(name), force=force) for tier in targets]):
             raise NotFoundError(
                 f"{name} is not cached",
@@ -186,16 +192,35 @@ class Cache:
         finally:
             expect(-left)
 
-    def close(self) -> None:
-        """Give up what is on its way, and give back what is open. Closing twice is no error."""
+    def flush(self) -> None:
+        """Wait until remote tiers have what was kept for them.
+
+        Raises what failed only where the cache is strict; else it was told as an event.
+        """
+        self._resolver.keeper.background.flush()
+
+    def close(self, *, flush: bool = True) -> None:
+        """Give up what is still coming in, `flush`, and give back what is open. Closing twice is no error.
+
+        Without ``flush``, what remote tiers have not begun to get is given up too.
+        """
+        background = self._resolver.keeper.background
+        if not flush:
+            background.give_up()
         self._resolver.close()
+        try:
+            background.flush()
+        finally:
+            self._close()
+
+    def _close(self) -> None:
         for source in self._sources:
             source.close()
         self._sources.clear()
         if self._registry:
             self._registry.close()
             self._registry = None
-        for tier in self.tiers:
+        for tier in self._asked:
             tier.close()
 
     def __enter__(self) -> Self:
@@ -204,7 +229,8 @@ class Cache:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.close()
+        # An interrupt means now: who waits for uploads then?
+        self.close(flush=kind is None or issubclass(kind, Exception))
 
     def __repr__(self) -> str:
         return f"<Cache {' '.join(tier.name for tier in self.tiers)}>"

@@ -34,7 +34,8 @@ class Event:
     inflated   the tar was made and hashed; ``size`` bytes
     stored     a blob was published in the tier ``where``; ``size`` bytes
     skipped    a foreign layer was passed over
-    failed     a tier or an entry in it was passed over; ``note`` says why
+    failed     an entry in the tier ``where`` was passed over, or (``name`` None) the whole tier; ``note``
+               says why
     ========== =======================================================================================
 
     ``name`` is the digest for the compressed form, and for the uncompressed one the diff ID, or the
@@ -42,7 +43,7 @@ class Event:
     """
 
     kind: Kind
-    name: Hash
+    name: Hash | None
     form: Form
     where: str
     size: int = 0

@@ -26,6 +26,7 @@ from layercache.errors import DigestMismatchError, FormatError, NotFoundError, S
 from layercache.events import COMPRESSED, Event, Observers
 from layercache.known import Known
 from layercache.layer import Layer
+from layercache.lookup import not_found
 from layercache.platforms import default_platform, normalized, select
 from layercache.streams import check_hash
 
@@ -87,8 +88,7 @@ class Images:
         root = source.root()
         image = self._open(str(reference or source.name), root, platform, source)
         if reference is not None:
-            for tier in self._writable():
-                tier.tag_image(image_key(reference), root)
+            self._resolver.keeper.tag_image(image_key(reference), root)
         return image
 
     def from_tiers(self, reference: Reference, platform: Platform | None = None) -> Image:
@@ -99,10 +99,8 @@ class Images:
             except NotFoundError:
                 continue
             return self._open(str(reference), root, platform, None)
-        raise NotFoundError(
-            f"the image {reference} is not cached",
-            looked_in=[tier.name for tier in self._tiers],
-            hint="pull it while online (layercache pull)",
+        raise not_found(
+            self._tiers, f"the image {reference} is not cached", "pull it while online (layercache pull)"
         )
 
     def _open(self, name: str, root: Descriptor, platform: Platform | None, source: Source | None) -> Image:
@@ -181,26 +179,22 @@ class Images:
             except NotFoundError:
                 continue
             except DigestMismatchError as error:
-                self._resolver.passes.pass_over(tier, name, COMPRESSED, error.message)
+                self._resolver.keeper.pass_over(tier, name, COMPRESSED, error.message)
                 continue
             return data
         if fetch is None:
-            raise NotFoundError(
+            raise not_found(
+                self._tiers,
                 f"the document {name} is not cached",
-                looked_in=[tier.name for tier in self._tiers],
-                hint="pull the image, for this platform, while online",
+                "pull the image, for this platform, while online",
             )
         fetched = fetch(descriptor)
         if not isinstance(fetched, bytes):
             with fetched:
                 fetched = fetched.read(descriptor.size + 1)
         check_hash(name, descriptor.size, name.of(fetched, name.algorithm), len(fetched))
-        for tier in self._writable():
-            tier.put_blob(name, fetched)
+        self._resolver.keeper.keep_document(name, fetched)
         return fetched
-
-    def _writable(self) -> list[Tier]:
-        return [tier for tier in self._tiers if not tier.policy.readonly]
 
 
 def image_key(reference: Reference) -> str:

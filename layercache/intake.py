@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 from layercache.association import Association
 from layercache.descriptor import NO_COMPRESSION, OCI_LAYER_OF
 from layercache.digest import DiffID, Digest, Hash
-from layercache.errors import ConfigError
 from layercache.events import COMPRESSED, UNCOMPRESSED, Event, Form, Observers
 from layercache.known import Known
 from layercache.pipeline import read_through
 from layercache.streams import HeadReader, InflatedReader, sniff
 
 if TYPE_CHECKING:
-    from layercache.backend import Reader, Spool
+    from layercache.backend import Reader
+    from layercache.keeping import Keeper
     from layercache.passes import Passes
+    from layercache.spool import TierSpool
 
 
 class Intake:
@@ -25,12 +27,14 @@ class Intake:
     neither gzip, zstd nor tar is kept as it is, and has no diff ID.
     """
 
-    def __init__(self, passes: Passes, observers: Observers) -> None:
+    def __init__(self, passes: Passes, keeper: Keeper, observers: Observers) -> None:
         self._passes = passes
+        self._keeper = keeper
         self._observers = observers
         self._known = Known()
         self._form: Form = COMPRESSED
-        self._blob: Spool | None = None
+        self._blob: TierSpool | None = None
+        self._kept = False
 
     def take(self, raw: Reader, size: int | None) -> Known:
         """Read the blob to its end. ``size`` in bytes is a hint.
@@ -47,10 +51,10 @@ class Intake:
         return self._known
 
     def _take_as_it_is(self, head: HeadReader, compression: str | None) -> None:
-        if compression and self._passes.store(COMPRESSED) is None:
+        if compression and self._keeper.store(COMPRESSED) is None:
             self._form = UNCOMPRESSED  # a plain tar is both forms: any tier that keeps layers keeps it
-        if self._passes.store(self._form) is None:
-            raise _kept_nowhere()
+        if self._keeper.store(self._form) is None:
+            raise self._keeper.kept_nowhere()
         with self._receive_blob(head) as blob:
             read_through(blob)
             if compression and self._known.digest and self._known.size is not None:
@@ -58,9 +62,9 @@ class Intake:
             self._keep()
 
     def _take_inflating(self, head: HeadReader, compression: str, *, threads: bool) -> None:
-        store = self._passes.store(UNCOMPRESSED)
-        if store is None and self._passes.store(COMPRESSED) is None:
-            raise _kept_nowhere()
+        store = self._keeper.store(UNCOMPRESSED)
+        if store is None and self._keeper.store(COMPRESSED) is None:
+            raise self._keeper.kept_nowhere()
 
         def finish(found: Hash, seen: int) -> None:
             self._learn(DiffID(found), seen, compression)
@@ -78,17 +82,17 @@ class Intake:
             threads=threads,
         ) as tar:
             read_through(tar)
-            if store is None:
+            if not self._kept:  # there was no spool, or none that held
                 self._keep()
 
     def _receive_blob(self, head: HeadReader, *, threads: bool = False) -> Reader:
         def finish(found: Hash, seen: int) -> None:
             self._known.digest, self._known.size = Digest(found), seen
 
-        def hold(spool: Spool, _: Hash) -> None:
+        def hold(spool: TierSpool, _: Hash) -> None:
             self._blob = spool
 
-        store = self._passes.store(self._form)
+        store = self._keeper.store(self._form)
         return self._passes.receive(head, self._form, store, finish, hold, self._known, threads=threads)
 
     def _learn(self, diff_id: DiffID, size: int, compression: str) -> None:
@@ -98,19 +102,16 @@ class Intake:
         media_type = OCI_LAYER_OF[compression]
         known.learn(Association(known.digest, diff_id, known.size, media_type, size, computed=True))
 
-    def _keep(self, tar: Spool | None = None) -> None:
-        """Publish blob, then tar, then fact."""
-        known, passes = self._known, self._passes
+    def _keep(self, tar: TierSpool | None = None) -> None:
+        """Publish blob, then tar, then fact. Raises `BackendError` where no tier could take either."""
+        known, keep = self._known, partial(self._keeper.keep, everywhere=True, layer=self._known.digest)
         kept = []
         if self._blob and known.digest:
-            kept += passes.keep(self._blob, known.digest, self._form, known.size or 0, everywhere=True)
+            kept += keep(self._blob, known.digest, self._form, known.size or 0)
         if tar and known.diff_id:
-            kept += passes.keep(
-                tar, known.diff_id, UNCOMPRESSED, known.uncompressed_size or 0, everywhere=True
-            )
+            kept += keep(tar, known.diff_id, UNCOMPRESSED, known.uncompressed_size or 0)
+        self._kept = True
+        if not kept:
+            raise self._keeper.kept_nowhere()
         if known.fact:
-            passes.record(known.fact, kept)
-
-
-def _kept_nowhere() -> ConfigError:
-    return ConfigError("no tier would keep this blob", hint="name a cache with keep=both, and not readonly")
+            self._keeper.record(known.fact, kept)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from layercache.descriptor import NO_COMPRESSION
 from layercache.digest import DiffID, Digest
-from layercache.errors import NotFoundError
+from layercache.errors import BackendError, LayercacheError, NotFoundError
 from layercache.events import UNCOMPRESSED
 from layercache.known import Known
 from layercache.streams import HEAD, sniff
@@ -108,12 +108,26 @@ def _may_be_tar(tiers: Iterable[Tier], name: Hash) -> bool:
     return True
 
 
-def not_found(tiers: Iterable[Tier], message: str) -> NotFoundError:
+NO_SOURCE = (
+    "no source is known for it: name an image (layercache pull IMAGE) or put a file (layercache put FILE)"
+)
+
+
+def not_found(tiers: Sequence[Tier], message: str, hint: str = NO_SOURCE) -> LayercacheError:
+    """What to say where nothing was found: absence, but only if every tier could be asked."""
+    for tier in tiers:
+        if (failure := tier.failure) is not None:
+            error = BackendError(
+                f"{message} in the tiers that could be asked; {failure.message}",
+                looked_in=[each.name for each in tiers if each.failure is None],
+                hint=failure.hint,
+            )
+            error.__cause__ = failure
+            return error
     return NotFoundError(
         message,
         looked_in=[tier.name for tier in tiers],
-        hint="no source is known for it: name an image (layercache pull IMAGE) or put a file "
-        "(layercache put FILE)",
+        hint=hint,
     )
 
 

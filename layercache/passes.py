@@ -1,4 +1,4 @@
-"""The going of a way: bytes come in or are inflated, are checked, and are kept as the tiers' policies say."""
+"""The going of a way: bytes come in or are inflated, are checked, and are kept."""
 
 from __future__ import annotations
 
@@ -6,21 +6,22 @@ import os
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from layercache import keys
 from layercache.association import Association
 from layercache.descriptor import NO_COMPRESSION, OCI_LAYER_OF, compression_of, is_layer
 from layercache.digest import DiffID, Digest, Hash
-from layercache.errors import BackendError, DigestMismatchError, FormatError, NotALayerError
+from layercache.errors import BackendError, FormatError, NotALayerError
 from layercache.events import COMPRESSED, UNCOMPRESSED, Event, Form, Observers
 from layercache.known import contradiction
 from layercache.pipeline import Transfer, read_through
+from layercache.spool import TierSpool
 from layercache.streams import HashedReader, HeadReader, InflatedReader, Limits, sniff
 from layercache.transfers import Running, Transfers
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Sequence
 
-    from layercache.backend import Reader, Spool
+    from layercache.backend import Reader
+    from layercache.keeping import Keeper
     from layercache.known import Known
     from layercache.tier import Tier
 
@@ -28,32 +29,18 @@ THREADS_FROM = 8 << 20
 """Bytes of a compressed blob from which threads inside a layer are worth their start, on idle cores."""
 
 
-class WrongEntryError(DigestMismatchError):
-    """A tier's entry is not what its name says. It is out of the way now: another try goes another way."""
-
-
 class Passes:
-    """Transfers that fetch and inflate, and the keeping of what they bring. Thread-safe."""
+    """Transfers that fetch and inflate, and hand what they bring to the keeper. Thread-safe."""
 
-    def __init__(self, tiers: Sequence[Tier], observers: Observers, limits: Limits) -> None:
+    def __init__(self, keeper: Keeper, observers: Observers, limits: Limits) -> None:
         self.running = Transfers()
         self.expected_layers = 0
-        self.wrong: set[tuple[Tier, Hash]] = set()
-        self._tiers = tiers
+        self._keeper = keeper
         self._observers = observers
         self.limits = limits
         self._cores = (
             len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
         )
-
-    def store(self, form: Form, *, nearer_than: Tier | None = None) -> Tier | None:
-        """The nearest tier that keeps this form, if it is nearer than where the form was found."""
-        for tier in self._tiers:
-            if tier is nearer_than:
-                return None
-            if tier.policy.stores(form):
-                return tier
-        return None
 
     def join(self, known: Known, name: Hash, form: Form) -> Reader | None:
         """Read along with a transfer that is on its way, if one is, and learn what it learns.
@@ -88,6 +75,7 @@ class Passes:
         inflating: bool = False,
     ) -> Reader:
         """A blob out of a far tier, or (``tier`` None) out of its origin: checked, and kept, as it passes."""
+        keeper = self._keeper
         size = known.size if form == COMPRESSED else known.uncompressed_size
         self._observers.emit(Event("fetching", name, form, where, total=size))
 
@@ -97,14 +85,14 @@ class Passes:
                 known.size = seen
             self._observers.emit(Event("fetched", name, form, where, size=seen))
 
-        def publish(spool: Spool, found: Hash) -> None:
+        def publish(spool: TierSpool, found: Hash) -> None:
             total = known.size if form == COMPRESSED else known.uncompressed_size
-            kept = self.keep(spool, found, form, total or 0, everywhere=tier is None)
+            kept = keeper.keep(spool, found, form, total or 0, everywhere=tier is None, layer=known.digest)
             if not inflating:
-                self.claim(known, kept)
+                keeper.claim(known, kept)
 
         threads = self.idle(known.size, known.digest)
-        store = self.store(form, nearer_than=tier)
+        store = keeper.store(form, nearer_than=tier)
         return self.receive(
             reader,
             form,
@@ -134,6 +122,7 @@ class Passes:
         gets this one. Raises `NotALayerError`, `FormatError`; reading raises `DigestMismatchError` where the
         diff ID is another than was claimed.
         """
+        keeper = self._keeper
         try:
             head = HeadReader(reader)
             try:
@@ -154,22 +143,23 @@ class Passes:
         def finish(found: Hash, seen: int) -> None:
             if known.computed and found != known.diff_id and tier is not None:
                 # The blob was taken by its size alone, and is not what it was when the fact was computed.
-                raise self.pass_over(
+                raise keeper.pass_over(
                     tier, digest, COMPRESSED, f"it inflates to {found}, not to {known.diff_id}"
                 )
             self._judge(known, _fact(known, digest, DiffID(found), seen, compression))
             if not plain:
                 self._observers.emit(Event("inflated", found, UNCOMPRESSED, "", size=seen))
             if store is None and known.fact:
-                self.record(known.fact, self._writable() if from_origin else ())
+                keeper.record(known.fact, keeper.writable() if from_origin else ())
 
-        def publish(spool: Spool, found: Hash) -> None:
-            kept = self.keep(spool, found, UNCOMPRESSED, known.uncompressed_size or 0, everywhere=from_origin)
+        def publish(spool: TierSpool, found: Hash) -> None:
+            size = known.uncompressed_size or 0
+            kept = keeper.keep(spool, found, UNCOMPRESSED, size, everywhere=from_origin, layer=known.digest)
             if known.fact:
-                self.record(known.fact, self._writable() if from_origin else kept)
+                keeper.record(known.fact, keeper.writable() if from_origin else kept)
 
         # A plain tar that is named by the same algorithm in both roles is one blob, kept as that.
-        store = None if plain and algorithm == digest.algorithm else self.store(UNCOMPRESSED)
+        store = None if plain and algorithm == digest.algorithm else keeper.store(UNCOMPRESSED)
         names = [digest, *([known.diff_id] if known.diff_id else [])]
         threads = self.idle(known.size, digest)
         return self.receive(
@@ -185,75 +175,14 @@ class Passes:
             from_origin=from_origin,
         )
 
-    def pass_over(self, tier: Tier, name: Hash, form: Form, why: str) -> WrongEntryError:
-        """Do not take this entry again: it is removed where it is ours alone, else remembered."""
-        self._observers.emit(Event("failed", name, form, tier.name, note=why))
-        if tier.policy.trusted and not tier.policy.readonly:
-            tier.delete_blob(name)
-        else:
-            self.wrong.add((tier, name))
-        return WrongEntryError(
-            f"the entry {name} is wrong: {why}",
-            looked_in=[tier.name],
-            hint="it was put aside: another try takes it from elsewhere",
-        )
-
-    def record(self, fact: Association, kept: Iterable[Tier] = ()) -> None:
-        """Write a fact down where its blob was kept, and in the nearest tier that can be written to."""
-        for number, tier in enumerate(dict.fromkeys([*self._writable()[:1], *kept])):
-            try:
-                tier.record(fact)
-            except BackendError as error:
-                if not number:
-                    raise
-                self._observers.emit(Event("failed", fact.digest, COMPRESSED, tier.name, note=error.message))
-
-    def _writable(self) -> list[Tier]:
-        return [tier for tier in self._tiers if not tier.policy.readonly]
-
-    def claim(self, known: Known, kept: Iterable[Tier]) -> None:
-        """Write down what the asker says of a blob, where it is kept, unless more is known there."""
-        fact = known.fact
-        if fact is None:
-            return
-        known_here = {tier: tier.inflates_to(fact.digest) for tier in self._tiers if tier.policy.trusted}
-        if any(other.computed for found in known_here.values() for other in found):
-            return
-        for tier in kept:
-            if all(other.diff_id != fact.diff_id for other in known_here.get(tier, ())):
-                tier.record(replace(fact, computed=False))
-
     def _judge(self, known: Known, fact: Association) -> None:
         """Learn what was computed. A claim that it refutes is deleted and ends in `DigestMismatchError`."""
         claimed = known.diff_id
         if claimed is not None and claimed != fact.diff_id:
-            self.record(fact)
-            false = replace(fact, diff_id=claimed, computed=False)
-            for tier in self._writable():
-                tier.forget(false)
+            self._keeper.record(fact)
+            self._keeper.refute(replace(fact, diff_id=claimed, computed=False))
             raise contradiction(fact, claimed)
         known.learn(fact)
-
-    def keep(self, spool: Spool, name: Hash, form: Form, size: int, *, everywhere: bool) -> list[Tier]:
-        """Publish what a spool of the nearest tier that keeps this form holds: there, or in every one."""
-        kept: list[Tier] = []
-        for tier in self._tiers:
-            if not tier.policy.stores(form) or (kept and not everywhere):
-                continue
-            try:
-                if not tier.has_blob(name):
-                    if kept:
-                        tier.copy_blob(name, spool)
-                    else:
-                        spool.publish(keys.blob(name))
-                    self._observers.emit(Event("stored", name, form, tier.name, size=size))
-            except BackendError as error:
-                if not kept:
-                    raise
-                self._observers.emit(Event("failed", name, form, tier.name, note=error.message))
-            else:
-                kept.append(tier)
-        return kept
 
     def receive(
         self,
@@ -261,7 +190,7 @@ class Passes:
         form: Form,
         store: Tier | None,
         finish: Callable[[Hash, int], None],
-        publish: Callable[[Spool, Hash], None],
+        publish: Callable[[TierSpool, Hash], None],
         known: Known,
         names: Sequence[Hash] = (),
         *,
@@ -275,23 +204,24 @@ class Passes:
         Others who ask for one of the ``names`` in this form meanwhile read along, and learn what
         ``finish`` put into ``known``.
         """
-        if store is None:
-            return HashedReader(reader, finish, algorithm=algorithm, size=size)
-
-        def progress(count: int) -> None:
-            if names and self._observers.watched:
-                self._observers.emit(Event("bytes", names[-1], form, store.name, size=count, total=size))
-
         try:
-            spool = store.spool()
+            spool = self._spool(store, form)
         except BaseException:
             reader.close()
             raise
+        if spool is None:
+            return HashedReader(reader, finish, algorithm=algorithm, size=size)
+        where = spool.tier.name
+
+        def progress(count: int) -> None:
+            if names and self._observers.watched:
+                self._observers.emit(Event("bytes", names[-1], form, where, size=count, total=size))
+
         transfer = Transfer(
             reader,
             spool,
             finish=finish,
-            publish=publish,
+            publish=lambda found: publish(spool, found),
             settled=lambda: self.running.remove(transfer),
             progress=progress,
             algorithm=algorithm,
@@ -303,6 +233,16 @@ class Passes:
         if threads:
             transfer.start()
         return follower
+
+    def _spool(self, store: Tier | None, form: Form) -> TierSpool | None:
+        """A spool of this tier, or where it fails of the next one that keeps the form; None: of none."""
+        while store is not None:
+            try:
+                return TierSpool(store)
+            except BackendError as error:
+                store.pass_over(error, writing=True)
+                store = self._keeper.store(form)
+        return None
 
     def idle(self, size: int | None, digest: Digest | None) -> bool:
         """Whether a blob of so many bytes is big, and cores would idle if each layer had one thread."""

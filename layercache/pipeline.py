@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 
     from _typeshed import WriteableBuffer
 
-    from layercache.backend import Reader, Spool
+    from layercache.backend import Reader
+    from layercache.spool import TierSpool
 
 HOLD = CHUNK
 """The last bytes that followers do not see before the whole was found right."""
@@ -36,7 +37,7 @@ class Transfer:
     """One form of a layer on its way: produced once, hashed, spooled, followed by any number of readers.
 
     ``finish(hash, size)`` is called once when all bytes are there, and raises where they are wrong;
-    ``publish(spool, hash)`` comes next and makes them an entry; ``settled()`` comes once, whether it went
+    ``publish(hash)`` comes next and makes an entry of the spool; ``settled()`` comes once, whether it went
     well or not. Followers see the last `HOLD` bytes after the first of these, the end after the second.
 
     The readers drive it: whoever needs bytes that are not there yet produces them, the others wait. After
@@ -48,10 +49,10 @@ class Transfer:
     def __init__(
         self,
         raw: Reader,
-        spool: Spool,
+        spool: TierSpool,
         *,
         finish: Callable[[Hash, int], None],
-        publish: Callable[[Spool, Hash], None],
+        publish: Callable[[Hash], None],
         settled: Callable[[], None],
         progress: Callable[[int], None],
         algorithm: str = "sha256",
@@ -202,7 +203,7 @@ class Transfer:
             self.verified = True
             self._visible = self.size = self._written
             self._changed.notify_all()
-        self._publish(self._spool, found)
+        self._publish(found)
         self._settle(None)
 
     def _settle(self, error: BaseException | None) -> None:

@@ -8,20 +8,24 @@ origin. What comes from afar or is inflated is kept by the nearest tier that kee
 from __future__ import annotations
 
 from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING
 
 from layercache import lookup
+from layercache.continued import ContinuedReader
 from layercache.digest import Digest, Hash
-from layercache.errors import ConfigError, DigestMismatchError, NotFoundError
+from layercache.errors import DigestMismatchError, LayercacheError, NotFoundError
 from layercache.events import COMPRESSED, UNCOMPRESSED, Event, Form, Observers
-from layercache.passes import Passes, WrongEntryError
+from layercache.keeping import Keeper, WrongEntryError
+from layercache.passes import Passes
 from layercache.pipeline import read_through
 from layercache.streams import HashedReader, Limits, check_hash, hash_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from layercache.backend import Reader
+    from layercache.continued import Way
     from layercache.known import Known
     from layercache.tier import Tier
 
@@ -32,7 +36,8 @@ class Resolver:
     def __init__(
         self, tiers: Sequence[Tier], observers: Observers, limits: Limits, *, verify_always: bool = False
     ) -> None:
-        self.passes = Passes(tiers, observers, limits)
+        self.keeper = Keeper(tiers, observers)
+        self.passes = Passes(self.keeper, observers, limits)
         self._tiers = tiers
         self._observers = observers
         self._verify_always = verify_always
@@ -58,18 +63,16 @@ class Resolver:
 
     def fill(self, known: Known, form: Form) -> None:
         """See to it that a tier has the form. Raises `ConfigError` where none keeps it; else as `open`."""
-        store = self.passes.store(form)
-        if store is None:
-            raise ConfigError(
-                f"no tier keeps the {form} form of layers",
-                looked_in=[tier.name for tier in self._tiers],
-                hint=f"give one keep={form} or keep=both, and not readonly",
-            )
-        while self._verify_always or not self._is_in(store, known, form):
+        while store := self.keeper.store(form):
+            if not self._verify_always and self._is_in(store, known, form):
+                self.keeper.claim(known, [store])
+                return
             with suppress(WrongEntryError), self.open(known, form) as reader:  # a wrong entry is met once
                 read_through(reader)
-                break
-        self.passes.claim(known, [store])
+                if store.write_failure is None:
+                    self.keeper.claim(known, [store])
+                    return
+        raise self.keeper.kept_nowhere(form)
 
     def _is_in(self, tier: Tier, known: Known, form: Form) -> bool:
         for name in known.names(form):
@@ -112,14 +115,13 @@ class Resolver:
                 from_origin = joined is not None and joined.from_origin
                 return self.passes.inflate(known, digest, follower, from_origin=from_origin)
         for tier in self._tiers:
-            if tier.policy.keep != COMPRESSED:
-                for name in known.names(UNCOMPRESSED):
-                    if reader := self._open_in(tier, known, name, UNCOMPRESSED):
-                        return self._deliver(tier, known, name, UNCOMPRESSED, reader)
-            for digest in known.digests():
-                if reader := self._open_in(tier, known, digest, COMPRESSED):
-                    reader = self._deliver(tier, known, digest, COMPRESSED, reader, inflating=True)
-                    return self.passes.inflate(known, digest, reader, tier=tier)
+            for form in _forms_of_a_tar(tier):
+                for name in known.names(form):
+                    if reader := self._open_in(tier, known, name, form):
+                        if form == UNCOMPRESSED:
+                            return self._deliver(tier, known, name, form, reader)
+                        reader = self._deliver(tier, known, name, form, reader, inflating=True)
+                        return self.passes.inflate(known, Digest(name), reader, tier=tier)
         reader = self._fetch(known, UNCOMPRESSED)
         assert known.digest, "what was fetched has a digest"
         return self.passes.inflate(known, known.digest, reader, from_origin=True)
@@ -138,10 +140,10 @@ class Resolver:
             inflating=form == UNCOMPRESSED,
         )
 
-    def _no_way(self, known: Known, form: Form) -> NotFoundError:
+    def _no_way(self, known: Known, form: Form) -> LayercacheError:
         other = UNCOMPRESSED if form == COMPRESSED else COMPRESSED
         there = [name for name in known.names(other) if any(tier.has_blob(name) for tier in self._tiers)]
-        if form == COMPRESSED and there:
+        if form == COMPRESSED and there and not any(tier.failure for tier in self._tiers):
             return NotFoundError(
                 f"the compressed form of {there[0]} is not cached, only its tar is",
                 looked_in=[tier.name for tier in self._tiers],
@@ -151,7 +153,7 @@ class Resolver:
 
     def _open_in(self, tier: Tier, known: Known, name: Hash, form: Form) -> Reader | None:
         """The blob in this tier, if it is there and has the right size."""
-        if (tier, name) in self.passes.wrong:
+        if (tier, name) in self.keeper.wrong:
             return None
         try:
             reader = tier.open_blob(name)
@@ -168,7 +170,7 @@ class Resolver:
                 raise DigestMismatchError(
                     f"{name} has {why}", hint="the size that was stated for it is wrong"
                 )
-            self.passes.pass_over(tier, name, form, why)
+            self.keeper.pass_over(tier, name, form, why)
             return None
         if wanted is None and tier.policy.trusted and not self._verify_always:
             reader = self._hashed(tier, name, form, reader)  # nothing is known that it could be checked by
@@ -186,7 +188,9 @@ class Resolver:
         self, tier: Tier, known: Known, name: Hash, form: Form, reader: Reader, *, inflating: bool = False
     ) -> Reader:
         """A blob out of a tier: as it is, hashed as it passes, or kept by a nearer tier as it passes."""
-        if not tier.policy.trusted and self.passes.store(form, nearer_than=tier):
+        if not tier.policy.trusted:
+            reader = ContinuedReader(tier, reader, self._ways_on(tier, known, name, form))
+        if not tier.policy.trusted and self.keeper.store(form, nearer_than=tier):
             return self.passes.bring(
                 known,
                 name,
@@ -204,6 +208,14 @@ class Resolver:
             return reader
         return self._hashed(tier, name, form, reader)
 
+    def _ways_on(self, tier: Tier, known: Known, name: Hash, form: Form) -> Iterator[Way]:
+        """The ways to the same bytes behind a tier."""
+        for other in self._tiers[self._tiers.index(tier) + 1 :]:
+            if form in _forms_of_a_tar(other) and (other, name) not in self.keeper.wrong:
+                yield other, partial(other.open_blob, name)
+        if known.origin and form == COMPRESSED and name == known.digest:
+            yield None, known.origin.open
+
     def _hashed(self, tier: Tier, name: Hash, form: Form, reader: Reader) -> HashedReader:
         check = self._check(tier, name, form, reader.size)
         return HashedReader(reader, check, algorithm=name.algorithm, size=reader.size)
@@ -215,6 +227,13 @@ class Resolver:
             try:
                 check_hash(name, size, found, seen)
             except DigestMismatchError as error:
-                raise self.passes.pass_over(tier, name, form, error.message) from error
+                raise self.keeper.pass_over(tier, name, form, error.message) from error
 
         return check
+
+
+def _forms_of_a_tar(tier: Tier) -> tuple[Form, ...]:
+    """The forms to look for, the cheapest first: to inflate here costs less than to bring a tar from afar."""
+    if tier.policy.keep == COMPRESSED:
+        return (COMPRESSED,)
+    return (COMPRESSED, UNCOMPRESSED) if tier.remote else (UNCOMPRESSED, COMPRESSED)

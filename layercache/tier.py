@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
@@ -15,19 +13,28 @@ from layercache.digest import DiffID, Digest
 from layercache.errors import BackendError, FormatError, InvalidNameError, NotFoundError
 from layercache.policy import take_policy
 from layercache.streams import CHUNK
+from layercache.together import Together
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from _typeshed import ReadableBuffer, WriteableBuffer
+    from collections.abc import Callable, Iterator
 
     from layercache.backend import Entry, Reader, Sink, Spool
     from layercache.digest import Hash
     from layercache.policy import Policy
 
+    Question = Callable[[], list[Association]]
+
 
 class Tier:
-    """Typed operations on one backend. Every method may raise `BackendError`."""
+    """Typed operations on one backend. Every method may raise `BackendError`.
+
+    ``remote``: its bytes travel; a form that can be made nearby is not brought from there, and what can be
+    asked at once is asked at once. ``failure``: why it is left alone just now, ``write_failure``: why nothing
+    is written there (see `ForgivenTier`).
+    """
+
+    failure: BackendError | None = None
+    write_failure: BackendError | None = None
 
     def __init__(self, backend: Backend, policy: Policy) -> None:
         self.backend = backend
@@ -36,6 +43,12 @@ class Tier:
         # Asked once: isinstance() of a protocol costs microseconds each time.
         self._spooler = backend if isinstance(backend, Spooler) else None
         self._expendable = backend if isinstance(backend, Expendable) else None
+        self.remote = self._spooler is None
+        self._together = Together()
+
+    def pass_over(self, error: BackendError, *, writing: bool = False) -> NotFoundError:  # noqa: ARG002
+        """What to make of a failure where other tiers could serve: here it is raised."""
+        raise error
 
     # Blobs
 
@@ -54,18 +67,22 @@ class Tier:
             return False
         return True
 
-    def spool(self) -> Spool:
-        """A place for bytes on their way into this tier: its own, else a temporary file."""
-        return self._spooler.spool() if self._spooler else TemporarySpool(self.backend)
+    def spool(self) -> Spool | None:
+        """A place of the backend's own for bytes on their way into it; None where it has none."""
+        return self._spooler.spool() if self._spooler else None
 
     def put_blob(self, name: Hash, data: bytes) -> None:
         """Keep a small blob that was verified: a manifest, a config."""
         if not self.has_blob(name):
             _write(self.backend.create(keys.blob(name)), data)
 
-    def copy_blob(self, name: Hash, spool: Spool) -> None:
-        """Keep a blob whose verified bytes stand in a spool of another tier."""
-        _copy(spool, self.backend, keys.blob(name))
+    def copy_blob(self, name: Hash, reader: Reader) -> None:
+        """Keep a blob whose bytes were verified by whoever kept them nearby."""
+        buffer = memoryview(bytearray(CHUNK))
+        with self.backend.create(keys.blob(name)) as sink:
+            while count := reader.readinto(buffer):
+                sink.write(buffer[:count])
+            sink.commit()
 
     def delete_blob(self, name: Hash) -> None:
         self.backend.delete(keys.blob(name))
@@ -81,28 +98,23 @@ class Tier:
     def facts_about(self, name: Hash) -> tuple[list[Association], list[Association]]:
         """What is known of a name as a digest, and as a diff ID; claims only if nothing is computed."""
         digest, diff_id = Digest(name), DiffID(name)
-        own = self._read(keys.computed_by_digest(digest), computed=True)
-        as_digest = [own] if own else []
-        as_diff_id = list(self._facts(keys.digests_of(keys.COMPUTED, diff_id), computed=True))
-        if not as_digest and not as_diff_id:
-            as_digest += self._facts(keys.claims_of(digest), computed=False)
-            as_diff_id += self._facts(keys.digests_of(keys.CLAIMED, diff_id), computed=False)
+        as_digest, as_diff_id = self._found(
+            [lambda: self._computed(digest), lambda: self._made_from(keys.COMPUTED, diff_id)],
+            [lambda: self._claims(digest), lambda: self._made_from(keys.CLAIMED, diff_id)],
+        )
         return as_digest, as_diff_id
 
     def inflates_to(self, digest: Digest, *, claims: bool = False) -> list[Association]:
         """What is known of a blob's tar: the one computed fact; where there is none, or if asked, claims."""
-        computed = self._read(keys.computed_by_digest(digest), computed=True)
-        found = [computed] if computed else []
-        if claims or not found:
-            found += self._facts(keys.claims_of(digest), computed=False)
-        return found
+        return self._found([lambda: self._computed(digest)], [lambda: self._claims(digest)], claims=claims)[0]
 
     def made_from(self, diff_id: DiffID, *, claims: bool = False) -> list[Association]:
         """The blobs that inflate to a tar: computed; where there are none, or if asked, claimed."""
-        found = list(self._facts(keys.digests_of(keys.COMPUTED, diff_id), computed=True))
-        if claims or not found:
-            found += self._facts(keys.digests_of(keys.CLAIMED, diff_id), computed=False)
-        return found
+        return self._found(
+            [lambda: self._made_from(keys.COMPUTED, diff_id)],
+            [lambda: self._made_from(keys.CLAIMED, diff_id)],
+            claims=claims,
+        )[0]
 
     def record(self, fact: Association) -> None:
         """Write a fact down under both names. It is never changed, so what is there stays."""
@@ -122,6 +134,31 @@ class Tier:
         """Every fact, computed and claimed, in any order."""
         for state in (keys.COMPUTED, keys.CLAIMED):
             yield from self._facts(f"{keys.ASSOCIATIONS}{state}/by-digest/", computed=state == keys.COMPUTED)
+
+    def _found(
+        self, computed: list[Question], claimed: list[Question], *, claims: bool = False
+    ) -> list[list[Association]]:
+        """The answers to the questions for computed facts; where there are none, or if asked, claims too."""
+        if self.remote:
+            answers = self._together(*computed, *claimed)
+        else:
+            answers = [ask() for ask in computed]
+            if claims or not any(answers):
+                answers += [ask() for ask in claimed]
+        first, rest = answers[: len(computed)], answers[len(computed) :]
+        if claims or not any(first):
+            return [each + more for each, more in zip(first, rest, strict=True)]
+        return first
+
+    def _computed(self, digest: Digest) -> list[Association]:
+        fact = self._read(keys.computed_by_digest(digest), computed=True)
+        return [fact] if fact else []
+
+    def _claims(self, digest: Digest) -> list[Association]:
+        return list(self._facts(keys.claims_of(digest), computed=False))
+
+    def _made_from(self, state: str, diff_id: DiffID) -> list[Association]:
+        return list(self._facts(keys.digests_of(state, diff_id), computed=state == keys.COMPUTED))
 
     def _facts(self, folder: str, *, computed: bool) -> Iterator[Association]:
         for entry in self.backend.scan(folder):
@@ -162,35 +199,8 @@ class Tier:
         self.backend.delete(key)
 
     def close(self) -> None:
+        self._together.close()
         self.backend.close()
-
-
-class TemporarySpool:
-    """A spool for a backend that has none: an unnamed temporary file, uploaded when it is published."""
-
-    def __init__(self, backend: Backend) -> None:
-        self._backend = backend
-        self._file = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115  # close() closes it
-
-    def write(self, data: ReadableBuffer, /) -> None:
-        view = memoryview(data).cast("B")
-        try:
-            while view:
-                view = view[self._file.write(view) :]
-        except OSError as error:
-            raise BackendError(
-                f"writing a temporary file in {tempfile.gettempdir()}: {error.strerror}",
-                hint="make room there, or name another folder with TMPDIR",
-            ) from error
-
-    def readinto_at(self, offset: int, buffer: WriteableBuffer, /) -> int:
-        return os.preadv(self._file.fileno(), [buffer], offset)
-
-    def publish(self, key: str) -> None:
-        _copy(self, self._backend, key)
-
-    def close(self) -> None:
-        self._file.close()
 
 
 def open_tier(url: str, *, nearest: bool) -> Tier:
@@ -211,14 +221,4 @@ def _keys_of(fact: Association) -> tuple[str, str]:
 def _write(sink: Sink, data: bytes) -> None:
     with sink:
         sink.write(data)
-        sink.commit()
-
-
-def _copy(spool: Spool, backend: Backend, key: str) -> None:
-    buffer = bytearray(CHUNK)
-    offset = 0
-    with backend.create(key) as sink:
-        while count := spool.readinto_at(offset, buffer):
-            sink.write(memoryview(buffer)[:count])
-            offset += count
         sink.commit()

@@ -49,6 +49,8 @@ class Bars:
         self._describe()
 
     def watch(self, event: Event) -> None:
+        if event.name is None:
+            return
         key = (event.name, event.form)
         with self._lock:
             match event.kind:

@@ -43,7 +43,9 @@ class Session:
 
     def _tell(self, event: Event) -> None:
         if event.kind == "failed":
-            self.note(f"layercache: warning: passed over {event.name} in {event.where}: {event.note}")
+            what = f"{event.name} in {event.where}" if event.name else event.where
+            why = event.note.removeprefix(f"{event.where}: ")
+            self.note(f"layercache: warning: passed over {what}: {why}")
         elif self.verbose and event.kind != "bytes":
             size = f" {event.size} bytes" if event.size else ""
             where = f" {event.where}" if event.where else ""

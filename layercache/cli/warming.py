@@ -108,6 +108,8 @@ class Warming:
         return Outcome("hit", "", inflated, future.result())
 
     def _note(self, event: Event) -> None:
+        if event.name is None:
+            return
         match event.kind:
             case "hit":
                 self._hits.setdefault(event.name, event.where)

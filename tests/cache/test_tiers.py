@@ -155,6 +155,7 @@ def test_a_far_tier_that_cannot_be_written_to_does_not_fail_a_fill(action: str, 
         layer = cache.layer(LAYER.digest, diff_id=LAYER.diff_id, fetch=Fetch(LAYER.blob))
         stream = layer.compressed() if form == "compressed" else layer.uncompressed()
         assert read(stream) == (LAYER.blob if form == "compressed" else LAYER.tar)
+        cache.flush()
         sound = [tier for tier in tiers if tier.backend is not broken]
         assert all(LAYER.digest in blobs(tier) for tier in sound)
         assert not blobs(broken.inner)

@@ -1,0 +1,153 @@
+"""A tier as requests see it: where it fails it is passed over, told of once, and left alone for a while."""
+
+from __future__ import annotations
+
+import threading
+import time
+from typing import TYPE_CHECKING, TypeVar
+
+from layercache.errors import BackendError, NotFoundError
+from layercache.events import COMPRESSED, Event
+from layercache.tier import Tier
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from layercache.association import Association
+    from layercache.backend import Entry, Reader
+    from layercache.descriptor import Descriptor
+    from layercache.digest import DiffID, Digest, Hash
+    from layercache.events import Observers
+
+REST = 30.0
+"""Seconds for which a tier that failed is not asked again."""
+
+_T = TypeVar("_T")
+
+
+class ForgivenTier(Tier):
+    """The same store under the same policy, whose failures are misses: the next tier is asked.
+
+    A tier that cannot be read is left alone altogether, one that cannot be written to is still read: a
+    full disk has its entries. ``failure`` and ``write_failure`` tell why; a request that finds nothing
+    must look at the former before it speaks of absence (`lookup.not_found`). ``strict``: failures are raised.
+    """
+
+    def __init__(self, tier: Tier, observers: Observers, *, strict: bool = False, rest: float = REST) -> None:
+        super().__init__(tier.backend, tier.policy)
+        self._observers = observers
+        self._strict = strict
+        self._reading = _Rest(rest)
+        self._writing = _Rest(rest)
+        self._lock = threading.Lock()
+
+    @property
+    def failure(self) -> BackendError | None:  # type: ignore[override]  # there an attribute that stays None
+        return self._reading.why
+
+    @property
+    def write_failure(self) -> BackendError | None:  # type: ignore[override]  # likewise
+        return self._reading.why or self._writing.why
+
+    def pass_over(self, error: BackendError, *, writing: bool = False) -> NotFoundError:
+        """Leave the tier alone for a while; what to raise to those who take absence for an answer.
+
+        It is told of once. Raises the error itself where the cache is strict.
+        """
+        if self._strict:
+            raise error
+        with self._lock:
+            told = self.write_failure is not None
+            (self._writing if writing else self._reading).begin(error)
+        if not told:
+            self._observers.emit(Event("failed", None, COMPRESSED, self.name, note=error.message))
+        return NotFoundError(f"{self.name} failed and is passed over: {error.message}")
+
+    # What is asked of it
+
+    def open_blob(self, name: Hash, start: int = 0) -> Reader:
+        self._refuse_if_resting()
+        try:
+            return super().open_blob(name, start)
+        except BackendError as error:
+            raise self.pass_over(error) from error
+
+    def stat_blob(self, name: Hash) -> Entry:
+        self._refuse_if_resting()
+        try:
+            return super().stat_blob(name)
+        except BackendError as error:
+            raise self.pass_over(error) from error
+
+    def image(self, key: str) -> Descriptor:
+        self._refuse_if_resting()
+        try:
+            return super().image(key)
+        except BackendError as error:
+            raise self.pass_over(error) from error
+
+    def facts_about(self, name: Hash) -> tuple[list[Association], list[Association]]:
+        nothing: tuple[list[Association], list[Association]] = ([], [])
+        return self._asked(lambda: super(ForgivenTier, self).facts_about(name), nothing)
+
+    def inflates_to(self, digest: Digest, *, claims: bool = False) -> list[Association]:
+        return self._asked(lambda: super(ForgivenTier, self).inflates_to(digest, claims=claims), [])
+
+    def made_from(self, diff_id: DiffID, *, claims: bool = False) -> list[Association]:
+        return self._asked(lambda: super(ForgivenTier, self).made_from(diff_id, claims=claims), [])
+
+    # What is written there only saves work: where it cannot be, nothing is wrong
+
+    def put_blob(self, name: Hash, data: bytes) -> None:
+        self._write(lambda: super(ForgivenTier, self).put_blob(name, data))
+
+    def delete_blob(self, name: Hash) -> None:
+        self._write(lambda: super(ForgivenTier, self).delete_blob(name))
+
+    def record(self, fact: Association) -> None:
+        self._write(lambda: super(ForgivenTier, self).record(fact))
+
+    def forget(self, fact: Association) -> None:
+        self._write(lambda: super(ForgivenTier, self).forget(fact))
+
+    def tag_image(self, key: str, descriptor: Descriptor) -> None:
+        self._write(lambda: super(ForgivenTier, self).tag_image(key, descriptor))
+
+    def _asked(self, ask: Callable[[], _T], otherwise: _T) -> _T:
+        if self.failure is not None:
+            return otherwise
+        try:
+            return ask()
+        except BackendError as error:
+            self.pass_over(error)
+            return otherwise
+
+    def _write(self, write: Callable[[], object]) -> None:
+        if self.write_failure is None:
+            try:
+                write()
+            except BackendError as error:
+                self.pass_over(error, writing=True)
+
+    def _refuse_if_resting(self) -> None:
+        if (failure := self._reading.why) is not None:
+            raise NotFoundError(f"{self.name} failed and is left alone: {failure.message}") from failure
+
+
+class _Rest:
+    """A while in which something that failed is not tried."""
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self._until = 0.0
+        self._why: BackendError | None = None
+
+    @property
+    def why(self) -> BackendError | None:
+        """What failed; None where it may be tried."""
+        if self._why is not None and time.monotonic() >= self._until:
+            self._why = None
+        return self._why
+
+    def begin(self, why: BackendError) -> None:
+        self._why, self._until = why, time.monotonic() + self._seconds

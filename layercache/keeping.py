@@ -1,0 +1,177 @@
+"""What is kept, and where: blobs, documents, facts and images, as the tiers' policies say."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import partial
+from typing import TYPE_CHECKING
+
+from layercache.background import Background
+from layercache.errors import BackendError, ConfigError, DigestMismatchError, LayercacheError, NotFoundError
+from layercache.events import Event, Form, Observers
+from layercache.spool import SpoolReader
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from layercache.association import Association
+    from layercache.descriptor import Descriptor
+    from layercache.digest import Digest, Hash
+    from layercache.known import Known
+    from layercache.spool import TierSpool
+    from layercache.tier import Tier
+
+
+class WrongEntryError(DigestMismatchError):
+    """A tier's entry is not what its name says. It is out of the way now: another try goes another way."""
+
+
+class Keeper:
+    """Writes into tiers: into the nearest now, into remote ones behind it in the background. Thread-safe."""
+
+    def __init__(self, tiers: Sequence[Tier], observers: Observers) -> None:
+        self.background = Background()
+        self.wrong: set[tuple[Tier, Hash]] = set()
+        """Entries that are not what their names say, in tiers where they are not ours to remove."""
+        self._tiers = tiers
+        self._observers = observers
+
+    def store(self, form: Form, *, nearer_than: Tier | None = None) -> Tier | None:
+        """The nearest tier that keeps this form, if it is nearer than where the form was found."""
+        for tier in self._tiers:
+            if tier is nearer_than:
+                return None
+            if tier.policy.stores(form) and tier.write_failure is None:
+                return tier
+        return None
+
+    def keep(
+        self, spool: TierSpool, name: Hash, form: Form, size: int, *, everywhere: bool, layer: Digest | None
+    ) -> list[Tier]:
+        """Publish what a spool holds: in the nearest tier that keeps this form, or in every one.
+
+        Those where it is, or will be in a while: remote ones behind the first are filled in the background,
+        with all that concerns this ``layer`` in order.
+        """
+        kept: list[Tier] = []
+        for tier in self._tiers:
+            if not tier.policy.stores(form) or tier.write_failure is not None:
+                continue
+            if kept and not everywhere:
+                break
+            stored = Event("stored", name, form, tier.name, size=size)
+            try:
+                if kept and tier.remote:
+                    self._upload(tier, name, kept[0], stored, layer)
+                elif not tier.has_blob(name):
+                    if tier is spool.tier:
+                        spool.publish(name)
+                    else:
+                        tier.copy_blob(name, SpoolReader(spool))
+                    self._observers.emit(stored)
+            except BackendError as error:
+                tier.pass_over(error, writing=True)
+            else:
+                kept.append(tier)
+        return kept
+
+    def keep_document(self, name: Hash, data: bytes) -> None:
+        """Keep a manifest, an index or a config in every tier that can be written to."""
+        for number, tier in enumerate(self.writable()):
+            if number and tier.remote:
+                self.background.add(partial(tier.put_blob, name, data), about=name)
+            else:
+                tier.put_blob(name, data)
+
+    def tag_image(self, key: str, descriptor: Descriptor) -> None:
+        """Keep what a reference names. Where the nearest tier knows it already, so do the others."""
+        for number, tier in enumerate(self.writable()):
+            if number and tier.remote:
+                self.background.add(partial(tier.tag_image, key, descriptor), about=descriptor.digest)
+            elif not number and _names(tier, key, descriptor):
+                return
+            else:
+                tier.tag_image(key, descriptor)
+
+    def record(self, fact: Association, kept: Iterable[Tier] = ()) -> None:
+        """Write a fact down where its blob was kept, and in the nearest tier that can be written to."""
+        for number, tier in enumerate(dict.fromkeys([*self.writable()[:1], *kept])):
+            self._record(tier, fact, soon=bool(number))
+
+    def claim(self, known: Known, kept: Iterable[Tier]) -> None:
+        """Write down what the asker says of a blob, where it is kept, unless more is known there."""
+        fact = known.fact
+        if fact is None:
+            return
+        known_here = {tier: tier.inflates_to(fact.digest) for tier in self._tiers if tier.policy.trusted}
+        if any(other.computed for found in known_here.values() for other in found):
+            return
+        for tier in kept:
+            if all(other.diff_id != fact.diff_id for other in known_here.get(tier, ())):
+                self._record(tier, replace(fact, computed=False), soon=tier is not self._tiers[0])
+
+    def refute(self, claim: Association) -> None:
+        """Remove a claim that turned out to be false, where it can be."""
+        for number, tier in enumerate(self.writable()):
+            if number and tier.remote:
+                self.background.add(partial(tier.forget, claim), about=claim.digest)
+            else:
+                tier.forget(claim)
+
+    def pass_over(self, tier: Tier, name: Hash, form: Form, why: str) -> WrongEntryError:
+        """Do not take this entry again: it is removed where it is ours alone, else remembered."""
+        self._observers.emit(Event("failed", name, form, tier.name, note=why))
+        if tier.policy.trusted and not tier.policy.readonly:
+            tier.delete_blob(name)
+        else:
+            self.wrong.add((tier, name))
+        return WrongEntryError(
+            f"the entry {name} is wrong: {why}",
+            looked_in=[tier.name],
+            hint="it was put aside: another try takes it from elsewhere",
+        )
+
+    def kept_nowhere(self, form: Form | None = None) -> LayercacheError:
+        """Why no tier keeps a form, or any: since one failed that would, or since none is meant to."""
+        for tier in self._tiers:
+            meant = tier.policy.stores(form) if form else not tier.policy.readonly
+            if meant and (failure := tier.write_failure) is not None:
+                return failure
+        return ConfigError(
+            f"no tier keeps the {form} form of layers" if form else "no tier would keep this blob",
+            looked_in=[tier.name for tier in self._tiers],
+            hint=f"give one {f'keep={form} or ' if form else ''}keep=both, and not readonly",
+        )
+
+    def writable(self) -> list[Tier]:
+        return [tier for tier in self._tiers if not tier.policy.readonly]
+
+    def _record(self, tier: Tier, fact: Association, *, soon: bool) -> None:
+        if soon and tier.remote:
+            self.background.add(partial(tier.record, fact), about=fact.digest)
+        else:
+            tier.record(fact)
+
+    def _upload(self, tier: Tier, name: Hash, near: Tier, stored: Event, layer: Digest | None) -> None:
+        # Open from now on: who evicts it nearby takes its name away, not its bytes.
+        reader = near.open_blob(name)
+
+        def upload() -> None:
+            with reader:
+                try:
+                    if tier.write_failure is not None or tier.has_blob(name):
+                        return
+                    tier.copy_blob(name, reader)
+                except BackendError as error:
+                    tier.pass_over(error, writing=True)
+                else:
+                    self._observers.emit(stored)
+
+        self.background.add(upload, about=layer or name, drop=reader.close)
+
+
+def _names(tier: Tier, key: str, descriptor: Descriptor) -> bool:
+    try:
+        return tier.image(key) == descriptor
+    except NotFoundError:
+        return False

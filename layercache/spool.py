@@ -1,0 +1,119 @@
+"""Where bytes stand that are on their way into a tier: in its own spool, else in a temporary file."""
+
+from __future__ import annotations
+
+import io
+import os
+import tempfile
+from typing import TYPE_CHECKING
+
+from layercache import keys
+from layercache.errors import BackendError
+from layercache.streams import CHUNK
+
+if TYPE_CHECKING:
+    from _typeshed import ReadableBuffer, WriteableBuffer
+
+    from layercache.backend import Spool
+    from layercache.digest import Hash
+    from layercache.tier import Tier
+
+
+class TierSpool:
+    """Bytes on their way into a tier: one writes them, many read them while they grow.
+
+    Where the tier's own spool fails they go on in a temporary file: a full disk stops no reader. Then the
+    tier is passed over, and `publish` raises why.
+    """
+
+    def __init__(self, tier: Tier) -> None:
+        self.tier = tier
+        self._own = tier.spool()
+        self._spool: Spool | _TemporaryFile = self._own or _TemporaryFile()
+        self._failure: BackendError | None = None
+        self._written = 0
+
+    def write(self, data: ReadableBuffer, /) -> None:
+        try:
+            self._spool.write(data)
+        except BackendError as error:
+            if self._spool is not self._own:
+                raise
+            self.tier.pass_over(error, writing=True)
+            self._go_on_elsewhere(self._own, error)
+            self._spool.write(data)
+        self._written += memoryview(data).nbytes
+
+    def readinto_at(self, offset: int, buffer: WriteableBuffer, /) -> int:
+        """As `Spool.readinto_at`."""
+        return self._spool.readinto_at(offset, buffer)
+
+    def publish(self, name: Hash) -> None:
+        """Make a blob of them. They can still be read. Raises `BackendError`."""
+        if self._failure is not None:
+            raise self._failure
+        if self._own is not None:
+            self._own.publish(keys.blob(name))
+        else:
+            self.tier.copy_blob(name, SpoolReader(self))
+
+    def close(self) -> None:
+        self._spool.close()
+        if self._own is not None:
+            self._own.close()
+
+    def _go_on_elsewhere(self, own: Spool, error: BackendError) -> None:
+        """What was written so far moves along. The old place stays: readers may be in it meanwhile."""
+        new, buffer, done = _TemporaryFile(), memoryview(bytearray(CHUNK)), 0
+        try:
+            while done < self._written:
+                count = own.readinto_at(done, buffer[: self._written - done])
+                if not count:
+                    raise error
+                new.write(buffer[:count])
+                done += count
+        except BaseException:
+            new.close()
+            raise
+        self._failure, self._spool = error, new
+
+
+class SpoolReader(io.RawIOBase):
+    """What a spool holds, from its start. Closing it leaves the spool open."""
+
+    def __init__(self, spool: TierSpool) -> None:
+        self._spool = spool
+        self._offset = 0
+        self.size = None
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: WriteableBuffer, /) -> int:
+        count = self._spool.readinto_at(self._offset, buffer)
+        self._offset += count
+        return count
+
+
+class _TemporaryFile:
+    """A file without a name in the system's temporary folder."""
+
+    def __init__(self) -> None:
+        self._file = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115  # close() closes it
+
+    def write(self, data: ReadableBuffer, /) -> None:
+        view = memoryview(data).cast("B")
+        try:
+            while view:
+                view = view[self._file.write(view) :]
+        except OSError as error:
+            raise BackendError(
+                f"writing a temporary file in {tempfile.gettempdir()}: {error.strerror}",
+                hint="make room there, or name another folder with TMPDIR",
+            ) from error
+
+    def readinto_at(self, offset: int, buffer: WriteableBuffer, /) -> int:
+        return os.preadv(self._file.fileno(), [buffer], offset)
+
+    def close(self) -> None:
+        self._file.close()

@@ -1,0 +1,108 @@
+"""The queue of writes to far tiers."""
+
+from __future__ import annotations
+
+import os
+import threading
+from functools import partial
+
+import pytest
+
+from layercache.background import WAITING, Background
+from layercache.errors import BackendError
+
+
+def test_work_about_one_thing_is_done_in_order() -> None:
+    background = Background()
+    done: list[int] = []
+    for number in range(200):
+        background.add(partial(done.append, number), about=number % 3)
+    background.flush()
+    for thing in range(3):
+        own = [number for number in done if number % 3 == thing]
+        assert own == sorted(own)
+    assert len(done) == 200
+
+
+def test_whoever_adds_to_a_full_queue_waits() -> None:
+    background, gate, added = Background(), threading.Event(), threading.Semaphore(0)
+
+    def add() -> None:
+        for _ in range(WAITING + 2):  # one is being done, the queue holds the others but one
+            background.add(lambda: gate.wait(30), about="the same")
+            added.release()
+
+    adding = threading.Thread(target=add)
+    adding.start()
+    for _ in range(WAITING + 1):
+        assert added.acquire(timeout=30)
+    assert not added.acquire(timeout=0.05)
+    gate.set()
+    adding.join(30)
+    background.flush()
+
+
+def test_a_failure_is_told_once_by_the_next_flush_and_stops_nothing() -> None:
+    background, done = Background(), []
+
+    def fail() -> None:
+        raise BackendError("no")
+
+    background.add(fail, about=1)
+    background.add(lambda: done.append(1), about=1)
+    with pytest.raises(BackendError, match="no"):
+        background.flush()
+    background.flush()
+    assert done == [1]
+
+
+def test_what_is_given_up_is_dropped_and_what_has_begun_is_finished() -> None:
+    background, gate, begun = Background(), threading.Event(), threading.Event()
+    done: list[str] = []
+    dropped: list[int] = []
+
+    def work() -> None:
+        begun.set()
+        gate.wait(30)
+        done.append("first")
+
+    background.add(work, about=1)
+    for number in range(5):
+        background.add(lambda: done.append("more"), about=1, drop=partial(dropped.append, number))
+    assert begun.wait(30)
+    background.give_up()
+    gate.set()
+    background.flush()
+    assert done == ["first"]
+    assert dropped == [0, 1, 2, 3, 4]
+
+
+def test_no_thread_outlives_its_work() -> None:
+    background, seen = Background(), []
+    for number in range(20):
+        background.add(lambda: seen.append(threading.current_thread()), about=number)
+    background.flush()
+    for thread in set(seen):
+        thread.join(30)
+        assert not thread.is_alive()
+
+
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+def test_a_forked_child_begins_with_an_empty_queue() -> None:
+    background, gate = Background(), threading.Event()
+    background.add(lambda: gate.wait(30), about=1)
+    child = os.fork()
+    if child == 0:
+        code = 1
+        try:
+            background.flush()
+            done: list[int] = []
+            background.add(lambda: done.append(1), about=1)
+            background.flush()
+            code = 0 if done == [1] else 2
+        finally:
+            os._exit(code)
+    _, status = os.waitpid(child, 0)
+    gate.set()
+    background.flush()
+    assert os.waitstatus_to_exitcode(status) == 0
