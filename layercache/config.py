@@ -9,10 +9,10 @@ import os
 from typing import TYPE_CHECKING, Literal
 from urllib.parse import quote
 
+from layercache.backend_tier import open_tier
 from layercache.cache import Cache
 from layercache.errors import ConfigError
 from layercache.streams import MAX_INFLATED_SIZE, MAX_RATIO, Limits
-from layercache.tier import open_tier
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

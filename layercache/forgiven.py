@@ -11,10 +11,10 @@ from layercache.events import COMPRESSED, Event
 from layercache.tier import Tier
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from layercache.association import Association
-    from layercache.backend import Entry, Reader
+    from layercache.backend import Entry, Reader, Spool
     from layercache.descriptor import Descriptor
     from layercache.digest import DiffID, Digest, Hash
     from layercache.events import Observers
@@ -26,15 +26,17 @@ _T = TypeVar("_T")
 
 
 class ForgivenTier(Tier):
-    """The same store under the same policy, whose failures are misses: the next tier is asked.
+    """Another tier, whose failures are misses: the next one is asked.
 
     A tier that cannot be read is left alone altogether, one that cannot be written to is still read: a
     full disk has its entries. ``failure`` and ``write_failure`` tell why; a request that finds nothing
     must look at the former before it speaks of absence (`lookup.not_found`). ``strict``: failures are raised.
+    Whoever calls `spool`, `copy_blob` or lists what there is, is told of failures and calls `pass_over`.
     """
 
     def __init__(self, tier: Tier, observers: Observers, *, strict: bool = False, rest: float = REST) -> None:
-        super().__init__(tier.backend, tier.policy)
+        super().__init__(tier.name, tier.policy, remote=tier.remote)
+        self._tier = tier
         self._observers = observers
         self._strict = strict
         self._reading = _Rest(rest)
@@ -68,50 +70,71 @@ class ForgivenTier(Tier):
     def open_blob(self, name: Hash, start: int = 0) -> Reader:
         self._refuse_if_resting()
         try:
-            return super().open_blob(name, start)
+            return self._tier.open_blob(name, start)
         except BackendError as error:
             raise self.pass_over(error) from error
 
     def stat_blob(self, name: Hash) -> Entry:
         self._refuse_if_resting()
         try:
-            return super().stat_blob(name)
+            return self._tier.stat_blob(name)
         except BackendError as error:
             raise self.pass_over(error) from error
 
     def image(self, key: str) -> Descriptor:
         self._refuse_if_resting()
         try:
-            return super().image(key)
+            return self._tier.image(key)
         except BackendError as error:
             raise self.pass_over(error) from error
 
     def facts_about(self, name: Hash) -> tuple[list[Association], list[Association]]:
         nothing: tuple[list[Association], list[Association]] = ([], [])
-        return self._asked(lambda: super(ForgivenTier, self).facts_about(name), nothing)
+        return self._asked(lambda: self._tier.facts_about(name), nothing)
 
     def inflates_to(self, digest: Digest, *, claims: bool = False) -> list[Association]:
-        return self._asked(lambda: super(ForgivenTier, self).inflates_to(digest, claims=claims), [])
+        return self._asked(lambda: self._tier.inflates_to(digest, claims=claims), [])
 
     def made_from(self, diff_id: DiffID, *, claims: bool = False) -> list[Association]:
-        return self._asked(lambda: super(ForgivenTier, self).made_from(diff_id, claims=claims), [])
+        return self._asked(lambda: self._tier.made_from(diff_id, claims=claims), [])
+
+    def spool(self) -> Spool | None:
+        return self._tier.spool()
+
+    def blobs(self) -> Iterator[tuple[Hash, Entry]]:
+        return self._tier.blobs()
+
+    def associations(self) -> Iterator[Association]:
+        return self._tier.associations()
+
+    def images(self) -> Iterator[tuple[str, Descriptor]]:
+        return self._tier.images()
 
     # What is written there only saves work: where it cannot be, nothing is wrong
 
     def put_blob(self, name: Hash, data: bytes) -> None:
-        self._write(lambda: super(ForgivenTier, self).put_blob(name, data))
+        self._write(lambda: self._tier.put_blob(name, data))
 
     def delete_blob(self, name: Hash) -> None:
-        self._write(lambda: super(ForgivenTier, self).delete_blob(name))
+        self._write(lambda: self._tier.delete_blob(name))
 
     def record(self, fact: Association) -> None:
-        self._write(lambda: super(ForgivenTier, self).record(fact))
+        self._write(lambda: self._tier.record(fact))
 
     def forget(self, fact: Association) -> None:
-        self._write(lambda: super(ForgivenTier, self).forget(fact))
+        self._write(lambda: self._tier.forget(fact))
+
+    def copy_blob(self, name: Hash, reader: Reader) -> None:
+        self._tier.copy_blob(name, reader)
+
+    def forget_image(self, key: str) -> None:
+        self._write(lambda: self._tier.forget_image(key))
+
+    def close(self) -> None:
+        self._tier.close()
 
     def tag_image(self, key: str, descriptor: Descriptor) -> None:
-        self._write(lambda: super(ForgivenTier, self).tag_image(key, descriptor))
+        self._write(lambda: self._tier.tag_image(key, descriptor))
 
     def _asked(self, ask: Callable[[], _T], otherwise: _T) -> _T:
         if self.failure is not None:

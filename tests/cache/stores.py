@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Literal, Self
 
 from layercache import keys
 from layercache.association import Association
+from layercache.backend_tier import BackendTier
 from layercache.cache import Cache
 from layercache.digest import Hash
 from layercache.errors import BackendError
@@ -133,14 +134,14 @@ class _StoreSink:
         self.abort()
 
 
-def near(backend: Backend | None = None, keep: Keep = "both", *, readonly: bool = False) -> Tier:
+def near(backend: Backend | None = None, keep: Keep = "both", *, readonly: bool = False) -> BackendTier:
     """The nearest tier, trusted; by default in memory of its own."""
-    return Tier(backend or MemoryBackend(), Policy(keep=keep, readonly=readonly, trusted=True))
+    return BackendTier(backend or MemoryBackend(), Policy(keep=keep, readonly=readonly, trusted=True))
 
 
-def far(backend: Backend | None = None, keep: Keep = "both", *, readonly: bool = False) -> Tier:
+def far(backend: Backend | None = None, keep: Keep = "both", *, readonly: bool = False) -> BackendTier:
     """A tier that others can write to."""
-    return Tier(backend or MemoryBackend(), Policy(keep=keep, readonly=readonly, trusted=False))
+    return BackendTier(backend or MemoryBackend(), Policy(keep=keep, readonly=readonly, trusted=False))
 
 
 def refuses_writes(action: Action, key: str) -> bool:
@@ -148,9 +149,16 @@ def refuses_writes(action: Action, key: str) -> bool:
     return action in ("create", "write", "commit", "delete")
 
 
+def backend_of(tier: Tier | Backend) -> Backend:
+    if isinstance(tier, Tier):
+        assert isinstance(tier, BackendTier)
+        return tier.backend
+    return tier
+
+
 def content(tier: Tier | Backend) -> dict[str, bytes]:
     """Every object of a store, by key."""
-    backend = tier.backend if isinstance(tier, Tier) else tier
+    backend = backend_of(tier)
     found = {}
     for entry in list(backend.scan()):
         with backend.open(entry.key) as reader:
@@ -165,7 +173,7 @@ def blobs(tier: Tier | Backend) -> set[Hash]:
 
 def write(tier: Tier | Backend, key: str, data: bytes) -> None:
     """Put an object there behind the cache's back."""
-    backend = tier.backend if isinstance(tier, Tier) else tier
+    backend = backend_of(tier)
     with backend.create(key) as sink:
         sink.write(data)
         sink.commit()
@@ -177,7 +185,7 @@ def write_blob(tier: Tier | Backend, name: Hash, data: bytes) -> None:
 
 def evict(tier: Tier | Backend, name: Hash) -> None:
     """Remove a blob behind the cache's back; facts stay, as with other tools' clean-up."""
-    backend = tier.backend if isinstance(tier, Tier) else tier
+    backend = backend_of(tier)
     backend.delete(keys.blob(name))
 
 

@@ -25,8 +25,8 @@ from hypothesis import strategies as st
 
 from layercache import BackendError, ConfigError, LayercacheError, keys
 from layercache.association import Association
+from layercache.backend_tier import BackendTier
 from layercache.policy import Policy
-from layercache.tier import Tier
 from layercache_backends.memory import MemoryBackend
 
 if TYPE_CHECKING:
@@ -106,7 +106,7 @@ def test_a_read_only_tier_is_never_written_to(which: int, filled: bool) -> None:
     stores = [Store(MemoryBackend(), url=f"store://{number}") for number in range(3)]
     stores[which].fails = refuses_writes
     tiers = [
-        Tier(store, Policy("both", readonly=number == which, trusted=not number))
+        BackendTier(store, Policy("both", readonly=number == which, trusted=not number))
         for number, store in enumerate(stores)
     ]
     if filled:
@@ -204,18 +204,18 @@ class Place:
     has: frozenset[str]
     knows: str
 
-    def made(self, number: int) -> Tier:
+    def made(self, number: int) -> BackendTier:
         store = Store(MemoryBackend(), url=f"store://{number}")
         layer_forms = {"compressed": (LAYER.digest, LAYER.blob), "uncompressed": (LAYER.diff_id, LAYER.tar)}
         for form in self.has:
             write_blob(store.inner, *layer_forms[form])
-        tier = Tier(store, Policy(self.keep, readonly=self.readonly, trusted=number == 0))
+        tier = BackendTier(store, Policy(self.keep, readonly=self.readonly, trusted=number == 0))
         if self.knows != "nothing":
             known = Association(
                 FACT.digest, FACT.diff_id, FACT.size, FACT.media_type, FACT.uncompressed_size,
                 self.knows == "computed",
             )  # fmt: skip
-            Tier(store.inner, Policy()).record(known)
+            BackendTier(store.inner, Policy()).record(known)
         if self.readonly:
             store.fails = refuses_writes
         return tier

@@ -1,0 +1,192 @@
+"""A tier on a backend; and the tier that a URL names."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from layercache import keys
+from layercache.association import Association
+from layercache.backend import Backend, BackendURL, Expendable, Spooler, open_backend
+from layercache.descriptor import Descriptor, decode, encode
+from layercache.digest import DiffID, Digest
+from layercache.errors import FormatError, InvalidNameError, NotFoundError
+from layercache.policy import take_policy
+from layercache.streams import CHUNK
+from layercache.tier import Tier
+from layercache.together import Together
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from layercache.backend import Entry, Reader, Sink, Spool
+    from layercache.digest import Hash
+    from layercache.policy import Policy
+
+    Question = Callable[[], list[Association]]
+
+
+class BackendTier(Tier):
+    """A tier on any `Backend`: one object a blob, a fact, an image, under the names that `keys` makes.
+
+    What can be asked of a remote one at once is asked at once.
+    """
+
+    def __init__(self, backend: Backend, policy: Policy) -> None:
+        # Asked once: isinstance() of a protocol costs microseconds each time.
+        self._spooler = backend if isinstance(backend, Spooler) else None
+        self._expendable = backend if isinstance(backend, Expendable) else None
+        super().__init__(backend.url, policy, remote=self._spooler is None)
+        self.backend = backend
+        self._together = Together()
+
+    # Blobs
+
+    def open_blob(self, name: Hash, start: int = 0) -> Reader:
+        return self.backend.open(keys.blob(name), start)
+
+    def stat_blob(self, name: Hash) -> Entry:
+        return self.backend.stat(keys.blob(name))
+
+    def spool(self) -> Spool | None:
+        return self._spooler.spool() if self._spooler else None
+
+    def put_blob(self, name: Hash, data: bytes) -> None:
+        if not self.has_blob(name):
+            _write(self.backend.create(keys.blob(name)), data)
+
+    def copy_blob(self, name: Hash, reader: Reader) -> None:
+        buffer = memoryview(bytearray(CHUNK))
+        with self.backend.create(keys.blob(name)) as sink:
+            while count := reader.readinto(buffer):
+                sink.write(buffer[:count])
+            sink.commit()
+
+    def delete_blob(self, name: Hash) -> None:
+        self.backend.delete(keys.blob(name))
+
+    def blobs(self) -> Iterator[tuple[Hash, Entry]]:
+        for entry in self.backend.scan(keys.BLOBS):
+            if (name := keys.blob_name(entry.key)) is not None:
+                yield name, entry
+
+    # Associations
+
+    def facts_about(self, name: Hash) -> tuple[list[Association], list[Association]]:
+        digest, diff_id = Digest(name), DiffID(name)
+        as_digest, as_diff_id = self._found(
+            [lambda: self._computed(digest), lambda: self._made_from(keys.COMPUTED, diff_id)],
+            [lambda: self._claims(digest), lambda: self._made_from(keys.CLAIMED, diff_id)],
+        )
+        return as_digest, as_diff_id
+
+    def inflates_to(self, digest: Digest, *, claims: bool = False) -> list[Association]:
+        return self._found([lambda: self._computed(digest)], [lambda: self._claims(digest)], claims=claims)[0]
+
+    def made_from(self, diff_id: DiffID, *, claims: bool = False) -> list[Association]:
+        return self._found(
+            [lambda: self._made_from(keys.COMPUTED, diff_id)],
+            [lambda: self._made_from(keys.CLAIMED, diff_id)],
+            claims=claims,
+        )[0]
+
+    def record(self, fact: Association) -> None:
+        """As `Tier.record`. By diff ID first: who finds the fact by digest shall find the other way too."""
+        if self.policy.readonly:
+            return
+        data = fact.encode()
+        create = self._expendable.create_expendable if self._expendable else self.backend.create
+        for key in _keys_of(fact):
+            _write(create(key), data)
+
+    def forget(self, fact: Association) -> None:
+        for key in _keys_of(fact):
+            self.backend.delete(key)
+
+    def associations(self) -> Iterator[Association]:
+        for state in (keys.COMPUTED, keys.CLAIMED):
+            yield from self._facts(f"{keys.ASSOCIATIONS}{state}/by-digest/", computed=state == keys.COMPUTED)
+
+    def _found(
+        self, computed: list[Question], claimed: list[Question], *, claims: bool = False
+    ) -> list[list[Association]]:
+        """The answers to the questions for computed facts; where there are none, or if asked, claims too."""
+        if self.remote:
+            answers = self._together(*computed, *claimed)
+        else:
+            answers = [ask() for ask in computed]
+            if claims or not any(answers):
+                answers += [ask() for ask in claimed]
+        first, rest = answers[: len(computed)], answers[len(computed) :]
+        if claims or not any(first):
+            return [each + more for each, more in zip(first, rest, strict=True)]
+        return first
+
+    def _computed(self, digest: Digest) -> list[Association]:
+        fact = self._read(keys.computed_by_digest(digest), computed=True)
+        return [fact] if fact else []
+
+    def _claims(self, digest: Digest) -> list[Association]:
+        return list(self._facts(keys.claims_of(digest), computed=False))
+
+    def _made_from(self, state: str, diff_id: DiffID) -> list[Association]:
+        return list(self._facts(keys.digests_of(state, diff_id), computed=state == keys.COMPUTED))
+
+    def _facts(self, folder: str, *, computed: bool) -> Iterator[Association]:
+        for entry in self.backend.scan(folder):
+            if fact := self._read(entry.key, computed=computed):
+                yield fact
+
+    def _read(self, key: str, *, computed: bool) -> Association | None:
+        try:
+            with self.backend.open(key) as reader:
+                fact = Association.decode(reader.read(), computed=computed)
+        except (NotFoundError, FormatError, InvalidNameError):
+            return None
+        # A fact under a name that is not its own would answer for another layer.
+        return fact if key in _keys_of(fact) else None
+
+    # Images
+
+    def tag_image(self, key: str, descriptor: Descriptor) -> None:
+        _write(self.backend.create(key), encode(descriptor))
+
+    def image(self, key: str) -> Descriptor:
+        with self.backend.open(key) as reader:
+            data = reader.read()
+        try:
+            return decode(data, Descriptor, f"{self.name}: {key}")
+        except FormatError as error:
+            raise NotFoundError(str(error)) from error
+
+    def images(self) -> Iterator[tuple[str, Descriptor]]:
+        for entry in self.backend.scan(keys.IMAGES):
+            with suppress(NotFoundError):
+                yield entry.key, self.image(entry.key)
+
+    def forget_image(self, key: str) -> None:
+        self.backend.delete(key)
+
+    def close(self) -> None:
+        self._together.close()
+        self.backend.close()
+
+
+def open_tier(url: str, *, nearest: bool) -> Tier:
+    """The tier that a URL names: the backend's options, and those of `take_policy`. Raises `ConfigError`."""
+    policy, rest = take_policy(BackendURL.parse(url), nearest=nearest)
+    return BackendTier(open_backend(rest), policy)
+
+
+def _keys_of(fact: Association) -> tuple[str, str]:
+    if fact.computed:
+        by_digest = keys.computed_by_digest(fact.digest)
+        return keys.by_diff_id(keys.COMPUTED, fact.diff_id, fact.digest), by_digest
+    by_digest = keys.claimed_by_digest(fact.digest, fact.diff_id)
+    return keys.by_diff_id(keys.CLAIMED, fact.diff_id, fact.digest), by_digest
+
+
+def _write(sink: Sink, data: bytes) -> None:
+    with sink:
+        sink.write(data)
+        sink.commit()
