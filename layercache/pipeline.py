@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 HOLD = CHUNK
 """The last bytes that followers do not see before the whole was found right."""
 
+ALL = 1 << 62
+"""More bytes than any blob has: who waits for more than that waits for the end."""
+
 IN_FLIGHT = 4
 """Chunks on their way from the thread that reads or inflates to the one that hashes and writes."""
 
@@ -69,7 +72,9 @@ class Transfer:
         self._hasher = hashlib.new(algorithm)
         self._written = 0
         self._visible = 0
-        self._changed = threading.Condition()
+        self._lock = threading.RLock()
+        self._grown = threading.Condition(self._lock)
+        self._ended = threading.Condition(self._lock)
         self._driven = False
         self._followers = 0
         self._abandoned = False
@@ -84,7 +89,7 @@ class Transfer:
         ``verified`` is called in the follower's thread once ``finish`` was content, before that follower
         gets the last bytes; what it raises, the follower raises instead.
         """
-        with self._changed:
+        with self._lock:
             if self._abandoned or self._error or not self._spool_open:
                 return None
             self._followers += 1
@@ -92,20 +97,20 @@ class Transfer:
 
     def start(self) -> None:
         """Let two threads drive it. To be called once, by somebody who follows."""
-        with self._changed:
+        with self._lock:
             if self._driven or self._settled:
                 return  # a reader was quicker: then the readers go on driving
             self._driven = True
         tokens: SimpleQueue[None] = SimpleQueue()
-        chunks: SimpleQueue[bytes | BaseException] = SimpleQueue()
+        chunks: SimpleQueue[list[bytes] | BaseException] = SimpleQueue()
         for _ in range(IN_FLIGHT):
             tokens.put(None)
 
         def produce() -> None:
-            end: bytes | BaseException = b""
+            end: list[bytes] | BaseException = []
             try:
-                while chunk := self._raw.read(CHUNK):
-                    chunks.put(chunk)
+                while pieces := _pieces(self._raw):
+                    chunks.put(pieces)
                     tokens.get()
                     if self._settled:
                         raise _given_up()
@@ -121,7 +126,7 @@ class Transfer:
                     chunk = chunks.get()
                     if isinstance(chunk, BaseException):
                         raise chunk
-                    self._consume(chunk)
+                    self._consume(*chunk)
                     tokens.put(None)
             except BaseException as error:  # the followers raise it
                 self._settle(error)
@@ -150,9 +155,11 @@ class Transfer:
         while True:
             driving = False
             try:
-                with self._changed:
+                with self._lock:
+                    # Who waits for the end alone is not woken for every chunk.
+                    changed = self._ended if beyond == ALL else self._grown
                     while self._visible <= beyond and not self._settled and self._driven:
-                        self._changed.wait()
+                        changed.wait()
                     if self._visible > beyond:
                         return self._visible
                     if self._error is not None:
@@ -174,7 +181,7 @@ class Transfer:
 
     def leave(self) -> None:
         """A follower is done. The last one to leave gives up what was not yet found right."""
-        with self._changed:
+        with self._lock:
             self._followers -= 1
             # Whoever comes from now on comes too late.
             self._abandoned = not self._followers and not self.verified
@@ -182,33 +189,37 @@ class Transfer:
             self._settle(_given_up())
         self._close_what_is_unused()
 
-    def _consume(self, chunk: bytes) -> None:
-        if chunk:
-            self._hasher.update(chunk)
-            self._spool.write(chunk)
-            self._written += len(chunk)
-            self._progress(len(chunk))
+    def _consume(self, *pieces: bytes) -> None:
+        """Hash and spool what has come; nothing is the end."""
+        before = self._written
+        for piece in pieces:
+            self._hasher.update(piece)
+            self._spool.write(piece)
+            self._written += len(piece)
+        come = self._written - before
+        if come:
+            self._progress(come)
         too_long = self.size is not None and self._written > self.size
-        if not chunk or too_long:
+        if not come or too_long:
             self._complete()
             return
-        with self._changed:
+        with self._lock:
             self._visible = max(0, self._written - HOLD)
-            self._changed.notify_all()
+            self._grown.notify_all()
 
     def _complete(self) -> None:
         found = Hash.from_hasher(self._hasher)
         self._finish(found, self._written)
-        with self._changed:
+        with self._lock:
             self.verified = True
             self._visible = self.size = self._written
-            self._changed.notify_all()
+            self._grown.notify_all()
         self._publish(found)
         self._settle(None)
 
     def _settle(self, error: BaseException | None) -> None:
         """It has ended: well, or with what the followers raise. An interrupt is for its own thread alone."""
-        with self._changed:
+        with self._lock:
             if self._settled:
                 return
             self._settled = True
@@ -216,18 +227,22 @@ class Transfer:
         try:
             self._when_settled()
         finally:
-            with self._changed:
-                self._changed.notify_all()
+            with self._lock:
+                self._notify()
+
+    def _notify(self) -> None:
+        self._grown.notify_all()
+        self._ended.notify_all()
 
     def _rest(self) -> None:
         """Whoever drove it does so no more."""
-        with self._changed:
+        with self._lock:
             self._driven = False
-            self._changed.notify_all()
+            self._notify()
         self._close_what_is_unused()
 
     def _close_what_is_unused(self) -> None:
-        with self._changed:
+        with self._lock:
             over = self._settled and not self._driven
             close_raw = over and self._raw_open
             close_spool = over and self._spool_open and not self._followers
@@ -292,7 +307,7 @@ class Follower(io.RawIOBase):
         return self._offset
 
     def run(self) -> None:
-        """See the transfer to its end."""
+        """See the transfer to its end, without looking at what comes meanwhile."""
         self._end()
 
     def close(self) -> None:
@@ -301,10 +316,7 @@ class Follower(io.RawIOBase):
             self._transfer.leave()
 
     def _end(self) -> int:
-        seen = 0
-        while (now := self._wait(seen)) > seen:
-            seen = now
-        return seen
+        return self._wait(ALL)
 
     def _wait(self, beyond: int) -> int:
         visible = self._transfer.wait(beyond)
@@ -312,6 +324,16 @@ class Follower(io.RawIOBase):
             self._verified()
             self._verified = None
         return visible
+
+
+def _pieces(raw: Reader) -> list[bytes]:
+    """Some `CHUNK` bytes as they come, nothing only at the end: a frame's blocks need not be joined."""
+    pieces: list[bytes] = []
+    size = 0
+    while size < CHUNK and (piece := raw.read(CHUNK)):
+        pieces.append(piece)
+        size += len(piece)
+    return pieces
 
 
 def read_through(reader: Reader) -> None:
