@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from layercache import keys
 from layercache.association import Association
-from layercache.backend import Backend, BackendURL, Expendable, Spooler, open_backend
+from layercache.backend import Backend, BackendURL, Expendable, LocalPath, Spooler, open_backend
 from layercache.descriptor import Descriptor, decode, encode
 from layercache.digest import DiffID, Digest
 from layercache.errors import FormatError, InvalidNameError, NotFoundError
@@ -47,6 +47,9 @@ class BackendTier(Tier):
 
     def stat_blob(self, name: Hash) -> Entry:
         return self.backend.stat(keys.blob(name))
+
+    def blob_path(self, name: Hash) -> str | None:
+        return self.backend.path(keys.blob(name)) if isinstance(self.backend, LocalPath) else None
 
     def spool(self) -> Spool | None:
         return self._spooler.spool() if self._spooler else None

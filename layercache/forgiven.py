@@ -98,6 +98,9 @@ class ForgivenTier(Tier):
     def made_from(self, diff_id: DiffID, *, claims: bool = False) -> list[Association]:
         return self._asked(lambda: self._tier.made_from(diff_id, claims=claims), [])
 
+    def blob_path(self, name: Hash) -> str | None:
+        return self._tier.blob_path(name)
+
     def spool(self) -> Spool | None:
         return self._tier.spool()
 

@@ -10,6 +10,7 @@ from layercache.streams import stream
 
 if TYPE_CHECKING:
     from layercache.digest import DiffID, Digest
+    from layercache.events import Form
     from layercache.known import Known
     from layercache.resolver import Resolver
 
@@ -83,6 +84,14 @@ class Layer:
         stream, `LimitError` for a decompression bomb.
         """
         return stream(self._resolver.open(self._known, UNCOMPRESSED))
+
+    def path(self, form: Form = UNCOMPRESSED) -> str | None:
+        """The file in which the nearest tier has the form, for sendfile(2), mmap and all that wants a name.
+
+        None where it has none: `fill` it first. Read the file only, and open it soon: a limit on the tier's
+        size may take the name away, not the bytes of whoever has it open.
+        """
+        return self._resolver.path(self._known, form)
 
     def fill(self, form: Forms = "both") -> None:
         """See to it that a tier has the form, without reading it.

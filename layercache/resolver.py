@@ -81,6 +81,16 @@ class Resolver:
                 return True
         return False
 
+    def path(self, known: Known, form: Form) -> str | None:
+        """The file in which a trusted tier has the form."""
+        for tier in self._tiers:
+            for name in known.names(form) if tier.policy.trusted else ():
+                path = tier.blob_path(name)
+                if path is not None and (reader := self._open_in(tier, known, name, form)):
+                    self._hit(tier, name, form, reader).close()
+                    return path
+        return None
+
     def close(self) -> None:
         """Give up what is on its way."""
         self.passes.running.cancel(seconds=5)

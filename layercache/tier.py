@@ -55,6 +55,10 @@ class Tier(ABC):
             return False
         return True
 
+    def blob_path(self, name: Hash) -> str | None:  # noqa: ARG002
+        """Where the blob's file would be; None in a tier whose blobs are no files."""
+        return None
+
     def spool(self) -> Spool | None:
         """A place of its own for bytes on their way into it; None where it has none."""
         return None

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tarfile
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -12,8 +14,7 @@ import layercache
 from layercache.digest import DiffID, Digest
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
+    from layercache.events import Form
     from layercache.policy import Keep
     from layercache.tier import Tier
 
@@ -234,3 +235,29 @@ def test_a_plain_tar_that_was_compressed_elsewhere_is_the_same_layer() -> None:
         assert set(found.digests) == {plain.digest, packed.digest}
         assert read(found.compressed()) == plain.blob, "the bytes that hash to the asked name win"
         assert read(cache.get(packed.digest).compressed()) == packed.blob
+
+
+@pytest.mark.parametrize("form", ["compressed", "uncompressed"])
+def test_a_layer_hands_out_the_file_that_a_form_is_in(tmp_path: Path, form: Form) -> None:
+    layer = sample(1)
+    with layercache.open([f"file://{tmp_path}/cache", "memory://"]) as cache:
+        lazy = cache.layer(layer.digest, diff_id=layer.diff_id, fetch=Fetch(layer.blob))
+        assert lazy.path(form) is None
+        lazy.fill("both")
+        path = lazy.path(form)
+        assert path is not None
+        assert Path(path).read_bytes() == (layer.blob if form == "compressed" else layer.tar)
+        with tarfile.open(path) as files:
+            assert files.getnames()
+    with layercache.open("memory://") as cache:
+        assert put(cache, layer.blob).path(form) is None
+
+
+def test_no_file_is_handed_out_whose_size_is_wrong(tmp_path: Path) -> None:
+    with layercache.open(f"file://{tmp_path}/cache") as cache:
+        layer = put(cache, sample(1).blob)
+        path = layer.path("compressed")
+        assert path
+        Path(path).chmod(0o600)
+        Path(path).write_bytes(b"cut")
+        assert layer.path("compressed") is None
