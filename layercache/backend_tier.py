@@ -110,6 +110,21 @@ class BackendTier(Tier):
         for state in (keys.COMPUTED, keys.CLAIMED):
             yield from self._facts(f"{keys.ASSOCIATIONS}{state}/by-digest/", computed=state == keys.COMPUTED)
 
+    def pairs(self, *, computed: bool) -> Iterator[tuple[Digest, DiffID, float]]:
+        """The names of every fact, and when it was written (seconds since the epoch), in any order.
+
+        Out of the listing alone: no fact is read, and one or the other may turn out to be torn.
+        """
+        state = keys.COMPUTED if computed else keys.CLAIMED
+        for entry in self.backend.scan(f"{keys.ASSOCIATIONS}{state}/by-diffid/"):
+            if (names := keys.fact_names(entry.key)) and names[1]:
+                yield names[0], names[1], entry.modified
+
+    def fact(self, digest: Digest, diff_id: DiffID, *, computed: bool) -> Association | None:
+        """What is written of just this pair; None where nothing is, or nothing whole."""
+        state = keys.COMPUTED if computed else keys.CLAIMED
+        return self._read(keys.by_diff_id(state, diff_id, digest), computed=computed)
+
     def _found(
         self, computed: list[Question], claimed: list[Question], *, claims: bool = False
     ) -> list[list[Association]]:
@@ -175,7 +190,7 @@ class BackendTier(Tier):
         self.backend.close()
 
 
-def open_tier(url: str, *, nearest: bool) -> Tier:
+def open_tier(url: str, *, nearest: bool) -> BackendTier:
     """The tier that a URL names: the backend's options, and those of `take_policy`. Raises `ConfigError`."""
     policy, rest = take_policy(BackendURL.parse(url), nearest=nearest)
     return BackendTier(open_backend(rest), policy)

@@ -9,6 +9,7 @@ import os
 from typing import TYPE_CHECKING, Literal
 from urllib.parse import quote
 
+from layercache.backend import BackendURL
 from layercache.backend_tier import open_tier
 from layercache.cache import Cache
 from layercache.errors import ConfigError
@@ -17,12 +18,16 @@ from layercache.streams import MAX_INFLATED_SIZE, MAX_RATIO, Limits
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from layercache.backend_tier import BackendTier
     from layercache.sources.settings import RegistrySettings
 
 URL = "LAYERCACHE_URL"
 CA_FILE = "LAYERCACHE_CA_FILE"
 PLAIN_HTTP = "LAYERCACHE_PLAIN_HTTP"
 INSECURE = "LAYERCACHE_INSECURE"
+
+ON_THIS_MACHINE = frozenset({"file", "memory"})
+"""Schemes of stores that nobody but this machine's users can write to."""
 
 Verify = Literal["size", "always"]
 
@@ -44,7 +49,7 @@ def open(
     how registries are reached; by default as the environment and Docker's configuration say. Raises
     `ConfigError`.
     """
-    tiers = [open_tier(url, nearest=not number) for number, url in enumerate(_urls(urls))]
+    tiers = [open_tier(url, nearest=not number) for number, url in enumerate(urls_of(urls))]
     return Cache(
         tiers,
         registries=(lambda: registries) if registries else registry_settings,
@@ -54,7 +59,19 @@ def open(
     )
 
 
-def _urls(urls: str | os.PathLike[str] | Iterable[str | os.PathLike[str]] | None) -> list[str]:
+def open_alone(url: str) -> BackendTier:
+    """A cache that is no other one's tier: on this machine trusted as a nearest tier is, elsewhere not.
+
+    Raises `ConfigError`; also where the name stands for several tiers.
+    """
+    urls = urls_of(url)
+    if len(urls) > 1:
+        raise ConfigError(f"{url} has {len(urls)} tiers", hint=f"name one of them: {' '.join(urls)}")
+    return open_tier(urls[0], nearest=BackendURL.parse(urls[0]).scheme in ON_THIS_MACHINE)
+
+
+def urls_of(urls: str | os.PathLike[str] | Iterable[str | os.PathLike[str]] | None) -> list[str]:
+    """The URL of each tier, near to far, as `open` takes them. Raises `ConfigError`."""
     if urls is None:
         return os.environ.get(URL, "").split() or [default_url()]
     several = [urls] if isinstance(urls, str | os.PathLike) else list(urls)

@@ -45,6 +45,22 @@ def digests_of(state: str, diff_id: DiffID) -> str:
     return f"{ASSOCIATIONS}{state}/by-diffid/{diff_id.algorithm}/{diff_id.hex}/"
 
 
+def fact_names(key: str) -> tuple[Digest, DiffID | None] | None:
+    """Whose fact a key is; without the diff ID where the key has only the digest. None for other keys."""
+    match key.split("/"):
+        case ["associations", _, "by-digest", *digest, diff_id] if len(digest) == 2:
+            pass
+        case ["associations", _, "by-diffid", *tar, blob] if len(tar) == 2:
+            digest, diff_id = blob.split("-", 1), "-".join(tar)
+        case ["associations", "computed", "by-digest", *digest]:
+            found = _hash_of(digest)
+            return (Digest(found), None) if found else None
+        case _:
+            return None
+    first, second = _hash_of(digest), _hash_of(diff_id.split("-", 1))
+    return (Digest(first), DiffID(second)) if first and second else None
+
+
 def image_tag(registry: str, repository: str, tag: str) -> str:
     return f"{_repository(registry, repository)}_tags/{tag}"
 

@@ -15,8 +15,12 @@ if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
     from layercache.cache import Cache
-    from layercache.events import Event
+    from layercache.copying import Report
+    from layercache.events import Event, Observers
     from layercache.layer import Layer
+
+BIG = 4 << 20
+"""Bytes from which a blob that is copied has a bar of its own."""
 
 
 @contextmanager
@@ -84,3 +88,51 @@ class Bars:
 
     def _describe(self) -> None:
         self._progress.update(self._whole, description=f"{self._finished} of {self._layers} layers")
+
+
+@contextmanager
+def copying_shown(observers: Observers, report: Report, *, visible: bool) -> Iterator[None]:
+    """A line on stderr for what a copy has done, and a bar for each big blob on its way; gone in the end."""
+    if not visible:
+        yield
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
+    progress = Progress(*columns, console=Console(stderr=True), transient=True)
+    with progress, observers.watch(CopyBars(progress, report).watch):
+        yield
+
+
+class CopyBars:
+    """How much there is to do nobody knows: the source's listing is read while its blobs are copied."""
+
+    def __init__(self, progress: Progress, report: Report) -> None:
+        self._progress = progress
+        self._report = report
+        self._lock = threading.Lock()
+        self._running: dict[str, TaskID] = {}
+        self._whole = progress.add_task("", total=None)
+        self._describe()
+
+    def watch(self, event: Event) -> None:
+        with self._lock:
+            match event.kind:
+                case "fetching" | "inflating" if (event.total or 0) >= BIG:
+                    words = f"{'copying' if event.kind == 'fetching' else event.kind} {short(event.name)}"
+                    self._running[event.name] = self._progress.add_task(words, total=event.total)
+                case "bytes":
+                    self._progress.advance(self._whole, event.size)
+                    if event.name in self._running:
+                        self._progress.advance(self._running[event.name], event.size)
+                case "stored" | "failed":
+                    if (task := self._running.pop(event.name, None)) is not None:
+                        self._progress.remove_task(task)
+                    self._describe()
+                case _:
+                    pass
+
+    def _describe(self) -> None:
+        done = self._report.copied + self._report.made
+        self._progress.update(self._whole, description=f"{done} copied, {self._report.there} there")

@@ -1,0 +1,165 @@
+"""One blob from store to store, hashed as it passes; or the tar inside it."""
+
+from __future__ import annotations
+
+import threading
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from layercache import keys
+from layercache.association import Association
+from layercache.descriptor import NO_COMPRESSION, OCI_LAYER_OF, compression_of
+from layercache.digest import DiffID, Hash
+from layercache.errors import BackendError, DigestMismatchError, FormatError, NotALayerError, NotFoundError
+from layercache.events import UNCOMPRESSED, Event, Form
+from layercache.streams import CHUNK, HeadReader, InflatedReader, Limits, sniff, verified
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from layercache.backend import Reader
+    from layercache.backend_tier import BackendTier
+    from layercache.digest import Digest
+
+
+class SourceFailedError(Exception):
+    """The source's store did not give an entry; why is in ``cause``. The target is not to blame."""
+
+    def __init__(self, cause: BackendError) -> None:
+        super().__init__(str(cause))
+        self.cause = cause
+
+
+class OtherBytesError(DigestMismatchError):
+    """A blob has another hash than its name says; it is not published."""
+
+    def __init__(self, name: Hash, found: Hash, size: int) -> None:
+        super().__init__(f"the bytes of {name} have the hash {found} ({size} bytes)")
+        self.found = found
+        self.size = size
+
+
+class RefutedError(DigestMismatchError):
+    """A blob was inflated, and has another tar inside than a fact says; what is true is ``truth``."""
+
+    def __init__(self, claimed: DiffID, truth: Association) -> None:
+        super().__init__(
+            f"{truth.digest} was said to inflate to {claimed}, but inflates to {truth.diff_id}",
+            hint="the blob itself is sound; only its tar was not kept",
+        )
+        self.truth = truth
+
+
+class StoppedError(Exception):
+    """The copy was given up while this entry was on its way."""
+
+
+class Carrier:
+    """Carries single blobs between two tiers, in as many threads as like to. ``stop()`` ends all of them."""
+
+    def __init__(self, source: BackendTier, target: BackendTier, emit: Callable[[Event], object]) -> None:
+        self._source = source
+        self._target = target
+        self._emit = emit
+        self._stopped = threading.Event()
+        self._local = threading.local()
+
+    def stop(self) -> None:
+        self._stopped.set()
+
+    def copy(self, name: Hash, form: Form) -> int:
+        """The blob as it is; its size in bytes.
+
+        Raises `NotFoundError` where the source has it not, `DigestMismatchError` where it has other bytes,
+        `SourceFailedError`; `BackendError` is the target's.
+        """
+        with of_source():
+            reader = self._source.open_blob(name)
+        with reader:
+            self._emit(Event("fetching", name, form, self._source.name, total=reader.size))
+            size = self._store(name, form, reader, reader.size)
+        self._emit(Event("stored", name, form, self._target.name, size=size))
+        return size
+
+    def make_tar(self, fact: Association, *, near: BackendTier) -> Association:
+        """The tar that a fact tells of, made of what ``near`` has of the blob; and the fact, now computed.
+
+        Raises as `copy` does, `RefutedError` where the fact is false, `NotALayerError`, and `FormatError` or
+        `LimitError` for a broken blob.
+        """
+        digest, diff_id = fact.digest, fact.diff_id
+        with of_source():
+            reader = near.open_blob(digest)
+        size = reader.size or 0
+        with _head(verified(reader, digest, size)) as head:
+            compression = _compression(head.head, digest, fact.media_type)
+            plain = compression == NO_COMPRESSION
+            tar: Reader = head if plain else InflatedReader(head, compression, Limits(), digest)
+            self._emit(Event("inflating", diff_id, UNCOMPRESSED, near.name, total=fact.uncompressed_size))
+            media_type = fact.media_type if compression_of(fact.media_type) else OCI_LAYER_OF[compression]
+            try:
+                tar_size = self._store(diff_id, UNCOMPRESSED, tar, None)
+            except OtherBytesError as error:
+                found = DiffID(error.found)
+                truth = Association(digest, found, size, media_type, error.size, computed=True)
+                raise RefutedError(diff_id, truth) from error
+        self._emit(Event("stored", diff_id, UNCOMPRESSED, self._target.name, size=tar_size))
+        return Association(digest, diff_id, size, media_type, tar_size, computed=True)
+
+    def _store(self, name: Hash, form: Form, reader: Reader, total: int | None) -> int:
+        """Publish what a reader gives, if it has the hash; how many bytes that are."""
+        hasher, seen = name.hasher(), 0
+        view = self._buffer()
+        with self._target.backend.create(keys.blob(name)) as sink:
+            while count := _read(reader, view):
+                if self._stopped.is_set():
+                    raise StoppedError
+                hasher.update(view[:count])
+                sink.write(view[:count])
+                seen += count
+                self._emit(Event("bytes", name, form, self._source.name, size=count, total=total))
+            if (found := Hash.from_hasher(hasher)) != name:
+                raise OtherBytesError(name, found, seen)
+            sink.commit()
+        return seen
+
+    def _buffer(self) -> memoryview:
+        """One a thread: half a MiB is not to be made anew for each small blob."""
+        view: memoryview | None = getattr(self._local, "view", None)
+        if view is None:
+            view = self._local.view = memoryview(bytearray(CHUNK))
+        return view
+
+
+@contextmanager
+def of_source() -> Iterator[None]:
+    try:
+        yield
+    except NotFoundError:
+        raise
+    except BackendError as error:
+        raise SourceFailedError(error) from error
+
+
+def _read(reader: Reader, view: memoryview) -> int:
+    with of_source():
+        return reader.readinto(view)
+
+
+def _head(reader: Reader) -> HeadReader:
+    try:
+        with of_source():
+            return HeadReader(reader)
+    except BaseException:
+        reader.close()
+        raise
+
+
+def _compression(head: bytes, digest: Digest, media_type: str) -> str:
+    """What the first bytes say, checked against the media type."""
+    compression = sniff(head)
+    if compression is None:
+        raise NotALayerError(f"{digest} is no layer: neither gzip, nor zstd, nor tar")
+    if compression_of(media_type) not in (None, compression):
+        raise FormatError(f"{digest} is {compression} by its first bytes, but its media type is {media_type}")
+    return compression
