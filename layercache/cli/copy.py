@@ -79,7 +79,10 @@ def copy(
     dry_run: bool,
     as_json: bool,
 ) -> None:
-    """Bring what one cache has and the other lacks: blobs, what is known of them, images.
+    """Bring what one cache has and another lacks.
+
+    Blobs, what is known of them, images.
+
 
     FROM and TO are what --cache takes. Each blob is hashed as it passes, and is there whole or not at all.
     Interrupted, or failed half-way, the same command brings the rest. What is wrong in FROM is passed over,
