@@ -117,6 +117,8 @@ class CopyBars:
         self._describe()
 
     def watch(self, event: Event) -> None:
+        if event.name is None:  # of a tier as a whole, which a copy does not tell
+            return
         with self._lock:
             match event.kind:
                 case "fetching" | "inflating" if (event.total or 0) >= BIG:
