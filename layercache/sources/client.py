@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from urllib3.exceptions import ProtocolError
 
+from layercache.errors import SourceError
 from layercache.sources.auth import Authenticator
 from layercache.sources.http import Http, discard, read_all
 from layercache.sources.refusal import refusal
@@ -77,6 +78,18 @@ class RegistryClient:
         if 200 <= response.status < 300 or response.status in also:
             return response
         raise refusal(response, reference, url, elsewhere=elsewhere)
+
+    def ping(self, registry: str) -> None:
+        """See that a registry answers there, whoever we are to it (distribution-spec, "end-1").
+
+        Raises `TransientError` where it does not, `SourceError` where it is no registry.
+        """
+        session = self._session()
+        url = f"{self._base(session, registry)}/v2/"
+        response, _ = session.http.follow("GET", url, {})
+        discard(response)
+        if response.status not in (200, 401, 403):
+            raise SourceError(f"{url} answers with status {response.status}: this is no registry")
 
     def close(self) -> None:
         """Close idle connections. The client can still be used, and opens new ones."""

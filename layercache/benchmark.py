@@ -1,0 +1,215 @@
+"""A cache measured beside the plain store that it stands on: the same bytes, in turns, in one run.
+
+All happens in a place of its own below the cache's URL, which is removed in the end.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import shutil
+import statistics
+import tarfile
+import time
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from random import Random
+from typing import TYPE_CHECKING, Self
+
+from layercache.backend import BackendURL, LocalPath, open_backend
+from layercache.backend_tier import BackendTier
+from layercache.cache import Cache
+from layercache.errors import BackendError, ConfigError
+from layercache.policy import take_policy
+from layercache.streams import CHUNK
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+    from typing import BinaryIO
+
+    from layercache.backend import Backend, Reader
+    from layercache.digest import Hash
+
+    Readable = Reader | BinaryIO
+    Steps = list[tuple[str, Callable[[], object]]]
+
+SMALL = 50 << 10
+"""Bytes of a small object: half of the layers of usual images are smaller."""
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One thing measured, in ``unit``: medians through the cache and of the plain store.
+
+    ``file``: of a plain file in the same folder, never synced, where the store is a local one. ``ratio``: the
+    cache to the plain store; above 1 the cache is faster.
+    """
+
+    name: str
+    unit: str
+    ours: float
+    plain: float
+    file: float | None
+    ratio: float
+
+
+class Benchmark:
+    """``size``: bytes of the big layer; ``count``: small ones; ``runs``: of which the medians are taken.
+
+    A context manager: leaving it removes all that was written. The layer is a tar of bytes that do not
+    compress, the same in each run and on each machine. Raises `ConfigError`, `BackendError`.
+    """
+
+    def __init__(self, url: str, *, size: int, count: int, runs: int) -> None:
+        self._size, self._count, self._runs = size, count, runs
+        parsed = _below(BackendURL.parse(url), f"layercache-bench-{os.urandom(6).hex()}")
+        policy, rest = take_policy(parsed, nearest=True)
+        if policy.readonly:
+            raise ConfigError(f"{parsed.place} is read-only", hint="name a cache that can be written to")
+        self._backend: Backend = open_backend(rest)
+        self._cache = Cache([BackendTier(self._backend, policy)], offline=True)
+        self._root = (
+            os.path.dirname(self._backend.path("x")) if isinstance(self._backend, LocalPath) else None
+        )
+        self.name = self._backend.url
+        self._timed: dict[str, list[float]] = {}
+
+    def run(self, progress: Callable[[int], object] = lambda _: None) -> list[Row]:
+        """Measure all, ``runs`` times; ``progress`` is told how often it was done."""
+        self._put([_tar(SMALL, "what is imported, connected and made at first is not counted")])
+        if self._root:
+            os.makedirs(self._root, exist_ok=True)
+        for number in range(self._runs):
+            self._big(number)
+            self._small(number)
+            progress(number + 1)
+        return self._rows()
+
+    def close(self) -> None:
+        """Remove what was written."""
+        with suppress(BackendError):
+            for entry in list(self._backend.scan()):
+                self._backend.delete(entry.key)
+        self._cache.close(flush=False)
+        if self._root:
+            shutil.rmtree(self._root, ignore_errors=True)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _big(self, number: int) -> None:
+        data = _tar(self._size, f"big {number}")
+        key, file = f"plain/big-{number}", os.path.join(self._root or "", f"copy-{number}")
+        names: list[Hash] = []
+        up: Steps = [
+            ("up plain", lambda: self._write(key, data)),
+            ("up", lambda: names.extend(self._put([data]))),
+        ]
+        if self._root:
+            up.append(("up file", lambda: _write_file(file, data)))
+        self._in_turn(up, number)
+        down: Steps = [
+            ("first byte plain", lambda: self._first(self._backend.open(key))),
+            ("first byte", lambda: self._first(self._cache.get(names[0]).compressed())),
+            ("down plain", lambda: _drain(self._backend.open(key))),
+            ("down", lambda: _drain(self._cache.get(names[0]).compressed())),
+        ]
+        if self._root:
+            down.append(("down file", lambda: _drain(open(file, "rb", buffering=0))))  # noqa: SIM115  # it closes
+        self._in_turn(down, number)
+
+    def _small(self, number: int) -> None:
+        keyed = {f"plain/{number}-{each}": _tar(SMALL, f"{number} {each}") for each in range(self._count)}
+        names: list[Hash] = []
+        up: Steps = [
+            ("small up plain", lambda: _each(keyed, lambda key: self._write(key, keyed[key]))),
+            ("small up", lambda: names.extend(self._put(keyed.values()))),
+        ]
+        self._in_turn(up, number)
+        down: Steps = [
+            ("small down plain", lambda: _each(keyed, lambda key: _drain(self._backend.open(key)))),
+            ("small down", lambda: _each(names, lambda name: _drain(self._cache.get(name).compressed()))),
+            ("look plain", lambda: _each(keyed, self._backend.stat)),
+            ("look", lambda: _each(names, self._cache.get)),
+        ]
+        self._in_turn(down, number)
+
+    def _rows(self) -> list[Row]:
+        return [
+            self._rate("big layer up", "up", self._size / 1e6, "MB/s"),
+            self._rate("big layer down", "down", self._size / 1e6, "MB/s"),
+            self._wait("first byte", "first byte", 1),
+            self._rate("small layers up", "small up", self._count, "1/s"),
+            self._rate("small layers down", "small down", self._count, "1/s"),
+            self._wait("look-up", "look", self._count),
+        ]
+
+    def _rate(self, title: str, name: str, amount: float, unit: str) -> Row:
+        ours, plain = amount / self._median(name), amount / self._median(f"{name} plain")
+        file = amount / self._median(f"{name} file") if f"{name} file" in self._timed else None
+        return Row(title, unit, ours, plain, file, ours / plain)
+
+    def _wait(self, title: str, name: str, parts: int) -> Row:
+        ours, plain = (1000 * self._median(each) / parts for each in (name, f"{name} plain"))
+        return Row(title, "ms", ours, plain, None, plain / ours)
+
+    def _median(self, name: str) -> float:
+        return statistics.median(self._timed[name])
+
+    def _in_turn(self, steps: Steps, number: int) -> None:
+        """Each once; in every other run the other way round, so that none always has the warm store."""
+        for name, step in steps if number % 2 else reversed(steps):
+            begun = time.perf_counter()
+            step()
+            self._timed.setdefault(name, []).append(max(time.perf_counter() - begun, 1e-9))
+
+    def _put(self, many: Iterable[bytes]) -> list[Hash]:
+        digests = [self._cache.put(io.BytesIO(data)).digest for data in many]
+        self._cache.flush()
+        return [digest for digest in digests if digest]
+
+    def _write(self, key: str, data: bytes) -> None:
+        view = memoryview(data)
+        with self._backend.create(key) as sink:
+            for start in range(0, len(view), CHUNK):
+                sink.write(view[start : start + CHUNK])
+            sink.commit()
+
+    def _first(self, reader: Readable) -> None:
+        with reader:
+            reader.read(1)
+
+
+def _each(items: Iterable[str], do: Callable[[str], object]) -> None:
+    for item in items:
+        do(item)
+
+
+def _drain(reader: Readable) -> None:
+    with reader:
+        while reader.read(CHUNK):
+            pass
+
+
+def _write_file(path: str, data: bytes) -> None:
+    view = memoryview(data)
+    with open(path, "wb", buffering=0) as file:
+        file.writelines(view[start : start + CHUNK] for start in range(0, len(view), CHUNK))
+
+
+def _tar(size: int, seed: str) -> bytes:
+    """A tar of one file of so many bytes that do not compress; same seed, same tar."""
+    info = tarfile.TarInfo("data")
+    info.size = size
+    rest = -size % tarfile.BLOCKSIZE + 2 * tarfile.BLOCKSIZE
+    return info.tobuf() + Random(seed).randbytes(size) + bytes(rest)  # noqa: S311  # no secret
+
+
+def _below(url: BackendURL, name: str) -> BackendURL:
+    """A place of its own in the same store. Memory has no folders: there it is a store of its own."""
+    if url.scheme == "memory":
+        return replace(url, netloc="")
+    return replace(url, path=f"{url.path.rstrip('/')}/{name}")
