@@ -115,3 +115,20 @@ def test_no_images_name_is_a_folder_of_anothers(one: str, other: str, tag: str) 
     first, second = (keys.image_tag("r.io", repository, tag) for repository in (one, other))
     assert not second.startswith(f"{first}/")
     assert (first == second) is (one == other)
+
+
+@unhurried
+@given(digests, diff_ids)
+def test_a_facts_key_gives_its_names_back(digest: Digest, diff_id: DiffID) -> None:
+    assert keys.fact_names(keys.computed_by_digest(digest)) == (digest, None)
+    assert keys.fact_names(keys.claimed_by_digest(digest, diff_id)) == (digest, diff_id)
+    for state in (keys.COMPUTED, keys.CLAIMED):
+        assert keys.fact_names(keys.by_diff_id(state, diff_id, digest)) == (digest, diff_id)
+
+
+@unhurried
+@given(st.text(max_size=60), digests)
+def test_what_is_no_facts_key_has_no_names(text: str, digest: Digest) -> None:
+    assert keys.fact_names(text) is None
+    assert keys.fact_names(keys.blob(digest)) is None
+    assert keys.fact_names(f"associations/computed/by-diffid/{text}") is None
