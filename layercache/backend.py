@@ -25,6 +25,7 @@ from layercache.errors import ConfigError, InvalidNameError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
+    from contextlib import AbstractContextManager
     from types import TracebackType
 
     from _typeshed import DataclassInstance, ReadableBuffer, WriteableBuffer
@@ -166,6 +167,54 @@ class LocalPath(Protocol):
 
     def path(self, key: str) -> str:
         """Where the object is, or would be. Read it only: it is never changed after it is published."""
+
+
+@runtime_checkable
+class Touchable(Protocol):
+    """A backend that refreshes an object's time cheaply, so that times tell what was used last.
+
+    Its readers of whole objects have ``modified``, the time as it was when they were opened (seconds since
+    the epoch), so that what is fresh need not be refreshed.
+    """
+
+    def touch(self, key: str) -> None:
+        """Make the object's time that of now. One that is not there is no error, and is not made."""
+
+
+class Lock(Protocol):
+    """A lock that is held. It carries a note: what its holders tell each other, at most a few hundred bytes.
+
+    A process that is killed lets go of the lock; the note stays as it was left. Where the file system knows
+    no locks, nobody is kept out: a lock may only save work or keep a count.
+    """
+
+    def note(self) -> bytes:
+        """What the last holder who left a note has left. Empty at first, and it may be torn or lost."""
+
+    def leave_note(self, note: bytes) -> None: ...
+
+
+@runtime_checkable
+class Lockable(Protocol):
+    """A backend whose users can exclude each other by a name, in all processes that share the store."""
+
+    def lock(self, name: str, *, timeout: float | None = None) -> AbstractContextManager[Lock | None]:
+        """Hold the lock of this name (one component of a key) inside the block.
+
+        Waits at most ``timeout`` seconds, for ever with None, and then gives None: it is held elsewhere.
+        Not re-entrant, and other threads of this process are excluded as other processes are. Raises
+        `BackendError`.
+        """
+
+
+@runtime_checkable
+class Leftovers(Protocol):
+    """A backend in which a killed process leaves what nobody will see, and nobody else will remove."""
+
+    def remove_leftovers(self, older_than: float) -> int:
+        """Remove what writes that were killed have left and nobody will finish: begun more than so many
+        seconds ago; how many.
+        """
 
 
 _KEY = re.compile(

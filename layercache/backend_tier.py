@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import time
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from layercache import keys
+from layercache import keys, references
 from layercache.association import Association
-from layercache.backend import Backend, BackendURL, Expendable, LocalPath, Spooler, open_backend
-from layercache.descriptor import Descriptor, decode, encode
+from layercache.backend import Backend, BackendURL, Expendable, LocalPath, Spooler, Touchable, open_backend
+from layercache.descriptor import encode
 from layercache.digest import DiffID, Digest
-from layercache.errors import FormatError, InvalidNameError, NotFoundError
+from layercache.errors import BackendError, FormatError, InvalidNameError, NotFoundError
 from layercache.policy import take_policy
+from layercache.room import Room
 from layercache.streams import CHUNK
 from layercache.tier import Tier
 from layercache.together import Together
@@ -20,10 +22,17 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from layercache.backend import Entry, Reader, Sink, Spool
+    from layercache.descriptor import Descriptor
     from layercache.digest import Hash
     from layercache.policy import Policy
 
     Question = Callable[[], list[Association]]
+
+
+TOUCHED_FOR = 60.0
+"""Seconds in which a blob's time is not refreshed again, however often it is used."""
+
+_NEVER_OLD = float("inf")
 
 
 class BackendTier(Tier):
@@ -37,13 +46,19 @@ class BackendTier(Tier):
         self._spooler = backend if isinstance(backend, Spooler) else None
         self._expendable = backend if isinstance(backend, Expendable) else None
         super().__init__(backend.url, policy, remote=self._spooler is None)
+        self._touchable = backend if isinstance(backend, Touchable) and not policy.readonly else None
         self.backend = backend
+        self.room = Room(backend, policy)
         self._together = Together()
 
     # Blobs
 
     def open_blob(self, name: Hash, start: int = 0) -> Reader:
-        return self.backend.open(keys.blob(name), start)
+        reader = self.backend.open(keys.blob(name), start)
+        if self._touchable and getattr(reader, "modified", _NEVER_OLD) < time.time() - TOUCHED_FOR:
+            with suppress(BackendError):  # another's file, say: it may be read all the same
+                self._touchable.touch(keys.blob(name))
+        return reader
 
     def stat_blob(self, name: Hash) -> Entry:
         return self.backend.stat(keys.blob(name))
@@ -54,16 +69,26 @@ class BackendTier(Tier):
     def spool(self) -> Spool | None:
         return self._spooler.spool() if self._spooler else None
 
+    def fits(self, size: int) -> bool:
+        return self.room.fits(size)
+
     def put_blob(self, name: Hash, data: bytes) -> None:
-        if not self.has_blob(name):
-            _write(self.backend.create(keys.blob(name)), data)
+        if self.fits(len(data)) and not self.has_blob(name):
+            with self.room.made(len(data)):
+                _write(self.backend.create(keys.blob(name)), data)
+
+    def publish_blob(self, name: Hash, spool: Spool, size: int) -> None:
+        with self.room.made(size):
+            spool.publish(keys.blob(name))
 
     def copy_blob(self, name: Hash, reader: Reader) -> None:
-        buffer = memoryview(bytearray(CHUNK))
+        buffer, size = memoryview(bytearray(CHUNK)), 0
         with self.backend.create(keys.blob(name)) as sink:
             while count := reader.readinto(buffer):
                 sink.write(buffer[:count])
-            sink.commit()
+                size += count
+            with self.room.made(size):
+                sink.commit()
 
     def delete_blob(self, name: Hash) -> None:
         self.backend.delete(keys.blob(name))
@@ -99,11 +124,11 @@ class BackendTier(Tier):
             return
         data = fact.encode()
         create = self._expendable.create_expendable if self._expendable else self.backend.create
-        for key in _keys_of(fact):
+        for key in keys_of(fact):
             _write(create(key), data)
 
     def forget(self, fact: Association) -> None:
-        for key in _keys_of(fact):
+        for key in keys_of(fact):
             self.backend.delete(key)
 
     def associations(self) -> Iterator[Association]:
@@ -162,7 +187,7 @@ class BackendTier(Tier):
         except (NotFoundError, FormatError, InvalidNameError):
             return None
         # A fact under a name that is not its own would answer for another layer.
-        return fact if key in _keys_of(fact) else None
+        return fact if key in keys_of(fact) else None
 
     # Images
 
@@ -170,17 +195,10 @@ class BackendTier(Tier):
         _write(self.backend.create(key), encode(descriptor))
 
     def image(self, key: str) -> Descriptor:
-        with self.backend.open(key) as reader:
-            data = reader.read()
-        try:
-            return decode(data, Descriptor, f"{self.name}: {key}")
-        except FormatError as error:
-            raise NotFoundError(str(error)) from error
+        return references.image(self.backend, key)
 
     def images(self) -> Iterator[tuple[str, Descriptor]]:
-        for entry in self.backend.scan(keys.IMAGES):
-            with suppress(NotFoundError):
-                yield entry.key, self.image(entry.key)
+        return references.images(self.backend)
 
     def forget_image(self, key: str) -> None:
         self.backend.delete(key)
@@ -196,7 +214,8 @@ def open_tier(url: str, *, nearest: bool) -> BackendTier:
     return BackendTier(open_backend(rest), policy)
 
 
-def _keys_of(fact: Association) -> tuple[str, str]:
+def keys_of(fact: Association) -> tuple[str, str]:
+    """The two objects that a fact is written as, in the order of writing."""
     if fact.computed:
         by_digest = keys.computed_by_digest(fact.digest)
         return keys.by_diff_id(keys.COMPUTED, fact.diff_id, fact.digest), by_digest

@@ -31,7 +31,7 @@ class ForgivenTier(Tier):
     A tier that cannot be read is left alone altogether, one that cannot be written to is still read: a
     full disk has its entries. ``failure`` and ``write_failure`` tell why; a request that finds nothing
     must look at the former before it speaks of absence (`lookup.not_found`). ``strict``: failures are raised.
-    Whoever calls `spool`, `copy_blob` or lists what there is, is told of failures and calls `pass_over`.
+    Whoever calls `spool`, `publish_blob`, `copy_blob` or lists what there is, is told of failures and calls `pass_over`.
     """
 
     def __init__(self, tier: Tier, observers: Observers, *, strict: bool = False, rest: float = REST) -> None:
@@ -104,6 +104,9 @@ class ForgivenTier(Tier):
     def spool(self) -> Spool | None:
         return self._tier.spool()
 
+    def fits(self, size: int) -> bool:
+        return self._tier.fits(size)
+
     def blobs(self) -> Iterator[tuple[Hash, Entry]]:
         return self._tier.blobs()
 
@@ -126,6 +129,9 @@ class ForgivenTier(Tier):
 
     def forget(self, fact: Association) -> None:
         self._write(lambda: self._tier.forget(fact))
+
+    def publish_blob(self, name: Hash, spool: Spool, size: int) -> None:
+        self._tier.publish_blob(name, spool, size)
 
     def copy_blob(self, name: Hash, reader: Reader) -> None:
         self._tier.copy_blob(name, reader)

@@ -55,7 +55,7 @@ class Keeper:
         """
         kept: list[Tier] = []
         for tier in self._tiers:
-            if not tier.policy.stores(form) or tier.write_failure is not None:
+            if not tier.policy.stores(form) or tier.write_failure is not None or not tier.fits(size):
                 continue
             if kept and not everywhere:
                 break

@@ -7,6 +7,7 @@ from layercache.digest import DiffID, Digest, Hash
 BLOBS = "blobs/"
 ASSOCIATIONS = "associations/"
 IMAGES = "images/"
+QUARANTINE = "quarantine/"
 
 COMPUTED = "computed"
 CLAIMED = "claimed"
@@ -40,6 +41,15 @@ def by_diff_id(state: str, diff_id: DiffID, digest: Digest) -> str:
     return f"{digests_of(state, diff_id)}{_joined(digest)}"
 
 
+def inflation(key: str) -> tuple[Hash, Hash] | None:
+    """The digest and the diff ID of a fact whose key is one of `by_diff_id`; None for another key."""
+    parts = key.split("/")
+    if len(parts) != 6 or f"{parts[0]}/" != ASSOCIATIONS or parts[2] != "by-diffid":
+        return None
+    digest, diff_id = _hash_of(parts[5].split("-", 1)), _hash_of(parts[3:5])
+    return (digest, diff_id) if digest and diff_id else None
+
+
 def digests_of(state: str, diff_id: DiffID) -> str:
     """The folder of the blobs that inflate to a tar: computed, or claimed to."""
     return f"{ASSOCIATIONS}{state}/by-diffid/{diff_id.algorithm}/{diff_id.hex}/"
@@ -67,6 +77,11 @@ def image_tag(registry: str, repository: str, tag: str) -> str:
 
 def image_digest(registry: str, repository: str, digest: Digest) -> str:
     return f"{_repository(registry, repository)}_digests/{_joined(digest)}"
+
+
+def quarantine(key: str) -> str:
+    """Where an object is kept that was found wrong."""
+    return f"{QUARANTINE}{key}"
 
 
 def image_name(key: str) -> str:

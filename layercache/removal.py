@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from layercache import keys
-from layercache.descriptor import INDEXES, MANIFESTS, Index, Manifest, decode, media_type_of
+from layercache import keys, references
 from layercache.digest import DiffID, Digest, Hash
-from layercache.errors import FormatError, InUseError, NotFoundError
+from layercache.errors import InUseError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -54,18 +53,4 @@ def referred_to(tier: Tier, descriptor: Descriptor) -> Iterator[Hash]:
 
     A layer's tar counts as needed through the layer's digest.
     """
-    yield descriptor.digest
-    try:
-        with tier.open_blob(descriptor.digest) as reader:
-            data = reader.read()
-        kind = media_type_of(data, descriptor.media_type, str(descriptor.digest))
-        if kind in INDEXES:
-            for child in decode(data, Index, str(descriptor.digest)).manifests:
-                yield from referred_to(tier, child)
-        elif kind in MANIFESTS:
-            manifest = decode(data, Manifest, str(descriptor.digest))
-            yield manifest.config.digest
-            for layer in manifest.layers:
-                yield layer.digest
-    except (NotFoundError, FormatError):
-        return
+    return (name for name, _ in references.contents(tier.open_blob, descriptor))

@@ -7,7 +7,6 @@ import os
 import tempfile
 from typing import TYPE_CHECKING
 
-from layercache import keys
 from layercache.errors import BackendError
 from layercache.streams import CHUNK
 
@@ -53,7 +52,7 @@ class TierSpool:
         if self._failure is not None:
             raise self._failure
         if self._own is not None:
-            self._own.publish(keys.blob(name))
+            self.tier.publish_blob(name, self._own, self._written)
         else:
             self.tier.copy_blob(name, SpoolReader(self))
 

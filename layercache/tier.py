@@ -42,7 +42,7 @@ class Tier(ABC):
 
     @abstractmethod
     def open_blob(self, name: Hash, start: int = 0) -> Reader:
-        """A blob's bytes from an offset on. Raises `NotFoundError`."""
+        """A blob's bytes from an offset on. That is a use of the blob. Raises `NotFoundError`."""
 
     @abstractmethod
     def stat_blob(self, name: Hash) -> Entry:
@@ -63,9 +63,17 @@ class Tier(ABC):
         """A place of its own for bytes on their way into it; None where it has none."""
         return None
 
+    def fits(self, size: int) -> bool:  # noqa: ARG002
+        """Whether a blob of so many bytes may be kept at all: else it is bigger than the tier may get."""
+        return True
+
     @abstractmethod
     def put_blob(self, name: Hash, data: bytes) -> None:
-        """Keep a small blob that was verified: a manifest, a config. No error if it is there."""
+        """Keep a small blob that was verified, if it fits: a manifest, a config. No error if it is there."""
+
+    def publish_blob(self, name: Hash, spool: Spool, size: int) -> None:  # noqa: ARG002
+        """Keep a blob whose verified bytes, so many, stand in this tier's own spool."""
+        raise BackendError(f"{self.name} has no spool of its own")
 
     @abstractmethod
     def copy_blob(self, name: Hash, reader: Reader) -> None:

@@ -11,7 +11,8 @@ import errno
 import io
 import os
 import stat
-from contextlib import suppress
+import time
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
 
     from layercache.backend import BackendURL, Reader
+    from layercache_backends.local_lock import FileLock
 
 RESERVED = frozenset({"tmp", "locks"})
 """The root's own folders. As the first component of a key they are `InvalidNameError`."""
@@ -130,6 +132,49 @@ class LocalBackend:
                 return
             raise self.failure(f"deleting {key}", error) from error
 
+    def touch(self, key: str) -> None:
+        try:
+            os.utime(self.object_path(key))
+        except _ABSENT:
+            return
+        except OSError as error:
+            raise self.failure(f"refreshing the time of {key}", error) from error
+
+    @contextmanager
+    def lock(self, name: str, *, timeout: float | None = None) -> Iterator[FileLock | None]:
+        from layercache_backends.local_lock import locked
+
+        path = os.path.join(self.root, "locks", check_key(name))
+        # What the block raises is not ours to translate.
+        with ExitStack() as held:
+            try:
+                self.make_folders(os.path.dirname(path), sync=False)
+                lock = held.enter_context(locked(path, self.failure, timeout=timeout))
+            except OSError as error:
+                raise self.failure(f"locking {name}", error) from error
+            yield lock
+
+    def remove_leftovers(self, older_than: float) -> int:
+        """As `Leftovers.remove_leftovers`: named files in ``tmp/``, by when they were last written to, and
+        lock files that nobody holds. Whether a writer lives is not asked: its process id may be one of
+        another container's or machine's.
+        """
+        from layercache_backends.local_lock import remove_if_unused
+
+        before, count = time.time() - older_than, 0
+        for folder, remove in (("tmp", _unlink), ("locks", remove_if_unused)):
+            try:
+                with os.scandir(os.path.join(self.root, folder)) as items:
+                    for item in items:
+                        with suppress(FileNotFoundError):
+                            old = item.stat(follow_symlinks=False).st_mtime < before
+                            count += old and item.is_file(follow_symlinks=False) and remove(item.path)
+            except FileNotFoundError:
+                continue
+            except OSError as error:
+                raise self.failure(f"clearing {folder}/", error) from error
+        return count
+
     def close(self) -> None:
         """Nothing is held open between calls."""
 
@@ -205,7 +250,9 @@ class WholeFile(io.FileIO):
         super().__init__(path)
         self._backend = backend
         self._key = key
-        self.size = os.fstat(self.fileno()).st_size
+        status = os.fstat(self.fileno())
+        self.size = status.st_size
+        self.modified = status.st_mtime
 
     def readinto(self, buffer: WriteableBuffer, /) -> int:
         try:
@@ -248,6 +295,11 @@ class FileRange(io.RawIOBase):
     def close(self) -> None:
         self._file.close()
         super().close()
+
+
+def _unlink(path: str) -> bool:
+    os.unlink(path)
+    return True
 
 
 def _is_key(name: str) -> bool:

@@ -1,0 +1,100 @@
+"""Which blobs of a store go first when it holds too much, or holds what nobody has used for long.
+
+First the tars that can be made again from a compressed blob beside them, then all other blobs, last the
+small documents of images, without which an image cannot even be named offline; among their like, what was
+not used for the longest time. How long ago that is, objects' times tell: those of publishing, refreshed by
+use where the store can do that.
+
+Facts and images stay: a diff ID still leads to a digest that can be fetched again.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from layercache import keys, references
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from layercache.backend import Backend
+
+YOUNG = 300.0
+"""Seconds after its last use in which a blob is spared as long as there is another: it may be in use."""
+
+TAR_AGAIN, OTHER, DOCUMENT = range(3)
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Candidate:
+    """A blob, in the order in which blobs go: by ``rank``, then by when it was last used."""
+
+    rank: int
+    modified: float
+    size: int
+    key: str
+
+
+def candidates(backend: Backend) -> list[Candidate]:
+    """Every blob, first the one that goes first. Some 200 bytes of memory each."""
+    there = {entry.key: entry for entry in backend.scan(keys.BLOBS)}
+    ranks = dict.fromkeys(_tars_to_be_made_again(backend, there), TAR_AGAIN)
+    ranks |= dict.fromkeys(_documents(backend), DOCUMENT)
+    return sorted(
+        Candidate(ranks.get(entry.key, OTHER), entry.modified, entry.size, entry.key)
+        for entry in there.values()
+    )
+
+
+def _tars_to_be_made_again(backend: Backend, there: Iterable[str]) -> Iterator[str]:
+    for entry in backend.scan(f"{keys.ASSOCIATIONS}{keys.COMPUTED}/by-diffid/"):
+        pair = keys.inflation(entry.key)
+        if pair and pair[0] != pair[1] and keys.blob(pair[0]) in there:
+            yield keys.blob(pair[1])
+
+
+def _documents(backend: Backend) -> Iterator[str]:
+    for _, descriptor in references.images(backend):
+        # Past the tier: that eviction reads a document is no use of it.
+        for name, document in references.contents(lambda name: backend.open(keys.blob(name)), descriptor):
+            if document:
+                yield keys.blob(name)
+
+
+@dataclass(frozen=True, slots=True)
+class Doomed:
+    """A blob that is to go, since it is ``old`` or since there is too much."""
+
+    blob: Candidate
+    old: bool
+
+
+def doomed(
+    blobs: list[Candidate], *, limit: int | None = None, goal: int | None = None, max_age: float | None = None
+) -> Iterator[Doomed]:
+    """What has to go: all that was not used for ``max_age`` seconds; then, where more than ``limit`` bytes
+    are left, so many of the rest, in order, that at most ``goal`` bytes are (by default the limit).
+
+    Young blobs go only where the limit cannot be kept otherwise.
+    """
+    now = time.time()
+    kept = []
+    for blob in blobs:
+        if max_age is not None and blob.modified < now - max_age:
+            yield Doomed(blob, old=True)
+        else:
+            kept.append(blob)
+    left = sum(blob.size for blob in kept)
+    if limit is None or left <= limit:
+        return
+    young = [blob for blob in kept if blob.modified > now - YOUNG]
+    spared = set(young)
+    for some, wanted in ((kept, limit if goal is None else goal), (young, limit)):
+        for blob in some:
+            if left <= wanted:
+                break
+            if some is young or blob not in spared:
+                left -= blob.size
+                yield Doomed(blob, old=False)

@@ -1,0 +1,57 @@
+"""What a store's images refer to: their documents and their layers."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from layercache import keys
+from layercache.descriptor import INDEXES, MANIFESTS, Descriptor, Index, Manifest, decode, media_type_of
+from layercache.errors import FormatError, NotFoundError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from layercache.backend import Backend, Reader
+    from layercache.digest import Hash
+
+
+def image(backend: Backend, key: str) -> Descriptor:
+    """What the reference names that has this key. Raises `NotFoundError`, also where it is not readable."""
+    with backend.open(key) as reader:
+        data = reader.read()
+    try:
+        return decode(data, Descriptor, f"{backend.url}: {key}")
+    except FormatError as error:
+        raise NotFoundError(str(error)) from error
+
+
+def images(backend: Backend) -> Iterator[tuple[str, Descriptor]]:
+    """Every image's key and descriptor."""
+    for entry in backend.scan(keys.IMAGES):
+        with suppress(NotFoundError):
+            yield entry.key, image(backend, entry.key)
+
+
+def contents(
+    open_blob: Callable[[Hash], Reader], descriptor: Descriptor
+) -> Iterator[tuple[Hash, bool]]:
+    """Every blob that an image needs, and whether it is a document, as far as its documents are here.
+
+    ``open_blob`` raises `NotFoundError` for those that are not. Its own digest comes first. A layer's tar counts as needed through the layer's digest.
+    """
+    yield descriptor.digest, True
+    try:
+        with open_blob(descriptor.digest) as reader:
+            data = reader.read()
+        kind = media_type_of(data, descriptor.media_type, str(descriptor.digest))
+        if kind in INDEXES:
+            for child in decode(data, Index, str(descriptor.digest)).manifests:
+                yield from contents(open_blob, child)
+        elif kind in MANIFESTS:
+            manifest = decode(data, Manifest, str(descriptor.digest))
+            yield manifest.config.digest, True
+            for layer in manifest.layers:
+                yield layer.digest, False
+    except (NotFoundError, FormatError):
+        return

@@ -1,0 +1,145 @@
+"""A tier's limits, held by themselves: room is made before a blob is published.
+
+What is published, and how much of it there is, is agreed between processes under a lock of the store: the
+count of bytes is the lock's note. It counts a blob before the blob is there, so a process that is killed
+leaves it too high and never too low; each eviction counts anew. Where a store has no locks, each process
+counts for itself, and the limit is kept roughly.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from layercache.backend import Backend, Lockable
+from layercache.eviction import candidates, doomed
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from layercache.backend import Lock
+    from layercache.eviction import Doomed
+    from layercache.policy import Policy
+
+LOCK = "usage"
+
+PATIENCE = 30.0
+"""Seconds to wait for the lock. Whoever holds it longer was stopped: then it goes on without."""
+
+RECOUNT = 600.0
+"""Seconds after which the count is not believed: processes without a limit publish here too, uncounted."""
+
+FULL_AGAIN = 0.9
+"""Share of the limit down to which is evicted, so that not every publishing has to look at every blob."""
+
+
+@dataclass(slots=True)
+class Account:
+    """Bytes that blobs have in all, and when they were counted; kept up to date by who publishes."""
+
+    used: int = 0
+    counted: float = 0.0
+    lock: Lock | None = None
+
+    @classmethod
+    def under(cls, lock: Lock) -> Account:
+        """What the lock's note says. One that was never counted, where the note is torn or none."""
+        try:
+            used, counted, end = lock.note().decode("ascii").split(" ")
+            if end == "end":
+                return cls(int(used), float(counted), lock)
+        except ValueError:
+            pass
+        return cls(lock=lock)
+
+    def save(self) -> None:
+        """Tell the next holder. An account without a lock is this process's own."""
+        if self.lock is not None:
+            self.lock.leave_note(f"{self.used} {self.counted:.3f} end".encode("ascii"))
+
+    @property
+    def fresh(self) -> bool:
+        return self.used >= 0 and 0 <= time.time() - self.counted < RECOUNT
+
+
+class Room:
+    """Keeps the blobs of one store within a policy's limits. Thread-safe."""
+
+    def __init__(self, backend: Backend, policy: Policy) -> None:
+        self._backend = backend
+        self._max_size = policy.max_size
+        self._max_age = policy.max_age
+        self._lockable = backend if isinstance(backend, Lockable) else None
+        self._forget()
+
+    def _forget(self) -> None:
+        self._pid = os.getpid()
+        self._own = Account()
+        self._own_lock = threading.Lock()
+
+    def fits(self, size: int) -> bool:
+        """Whether a blob of so many bytes may be kept at all."""
+        return self._max_size is None or size <= self._max_size
+
+    @contextmanager
+    def made(self, size: int) -> Iterator[None]:
+        """Publish a blob of so many bytes, which fits, inside the block. Raises `BackendError`."""
+        if self._max_size is None and self._max_age is None:
+            yield
+            return
+        with self._account() as account:
+            self._make_room(account, size)
+            account.used += size
+            account.save()
+            if account.lock is not None:  # who counts what is there shall find what was counted already
+                yield
+                return
+        yield
+
+    @contextmanager
+    def evicting(
+        self, *, max_size: int | None = None, max_age: float | None = None
+    ) -> Iterator[tuple[Account, Iterator[Doomed]]]:
+        """What goes by these limits, each blob deleted as it is given, and the account of what is left.
+
+        Nobody else publishes within the tier's limits inside the block.
+        """
+        with self._account() as account:
+            try:
+                yield account, self._evict(account, limit=max_size, max_age=max_age)
+            finally:
+                account.save()
+
+    def _make_room(self, account: Account, size: int) -> None:
+        limit = goal = None
+        if self._max_size is not None:
+            limit = self._max_size - size
+            goal = max(0, int(self._max_size * FULL_AGAIN) - size)
+        if not account.fresh or (limit is not None and account.used > limit):
+            for _ in self._evict(account, limit=limit, goal=goal, max_age=self._max_age):
+                pass
+
+    def _evict(
+        self, account: Account, *, limit: int | None, max_age: float | None, goal: int | None = None
+    ) -> Iterator[Doomed]:
+        blobs = candidates(self._backend)
+        account.used, account.counted = sum(blob.size for blob in blobs), time.time()
+        for each in doomed(blobs, limit=limit, goal=goal, max_age=max_age):
+            self._backend.delete(each.blob.key)
+            account.used -= each.blob.size
+            yield each
+
+    @contextmanager
+    def _account(self) -> Iterator[Account]:
+        if self._lockable is not None:
+            with self._lockable.lock(LOCK, timeout=PATIENCE) as lock:
+                yield Account.under(lock) if lock else Account()
+        else:
+            if self._pid != os.getpid():  # a fork may have copied the lock while it was held
+                self._forget()
+            with self._own_lock:
+                yield self._own

@@ -1,0 +1,127 @@
+"""Looking at a fact: whether it is whole, and whether what is here contradicts it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from layercache import keys
+from layercache.association import Association
+from layercache.descriptor import NO_COMPRESSION
+from layercache.digest import Hash
+from layercache.errors import FormatError, IntegrityError, InvalidNameError, LimitError, NotFoundError
+from layercache.streams import CHUNK, HEAD, HeadReader, InflatedReader, Limits, hash_of, sniff
+from layercache.tier import keys_of
+
+if TYPE_CHECKING:
+    from layercache.digest import DiffID, Digest
+    from layercache.tier import Tier
+
+
+def wrong_facts(tier: Tier, key: str, *, deep: bool) -> dict[str, str]:
+    """What is wrong with the fact of this key, and with another fact about its blob: by key.
+
+    A claim is only what an image says: it must be well formed. A computed fact must fit the sizes of the
+    blob and the tar that are here, and the blob's first bytes. Where two computed facts contradict each
+    other, or ``deep``, the blob is inflated, which tells. No blob that is itself wrong makes a fact wrong.
+    Raises `NotFoundError` where the fact is gone, `BackendError`.
+    """
+    with tier.backend.open(key) as reader:
+        data = reader.read()
+    computed = key.startswith(f"{keys.ASSOCIATIONS}{keys.COMPUTED}/")
+    try:
+        fact = Association.decode(data, computed=computed)
+    except (FormatError, InvalidNameError) as error:
+        return {key: error.message}
+    if key not in keys_of(fact):
+        return {key: f"it is about {fact.digest} and {fact.diff_id}, and stands under another name"}
+    if not computed:
+        return {}
+    if problem := _misfit(tier, fact):
+        return {key: problem}
+    answer = _answer(tier, fact)
+    contradicted = answer is not None and answer.diff_id != fact.diff_id
+    suspects = [fact, answer] if contradicted else [fact] if deep else []
+    problems = {}
+    for suspect in suspects:
+        if suspect and (problem := _refuted(tier, suspect)):
+            by_diff_id, by_digest = keys_of(suspect)
+            problems[by_diff_id] = problem
+            if answer and answer.diff_id == suspect.diff_id:
+                problems[by_digest] = problem
+    return problems
+
+
+def _answer(tier: Tier, fact: Association) -> Association | None:
+    """What the tier says when it is asked for the blob, if that names the tar by the same algorithm."""
+    for answer in tier.inflates_to(fact.digest):
+        if answer.computed and answer.diff_id.algorithm == fact.diff_id.algorithm:
+            return answer
+    return None
+
+
+def _misfit(tier: Tier, fact: Association) -> str:
+    """What is here and does not fit the fact, though it is itself what its name says."""
+    for name, stated in ((fact.digest, fact.size), (fact.diff_id, fact.uncompressed_size)):
+        size = _size(tier, name)
+        if size is not None and stated is not None and size != stated and _is_right(tier, name):
+            return f"it says that {name} has {stated} bytes, and there are {size}"
+    if fact.digest.algorithm == fact.diff_id.algorithm:
+        compression = _compression(tier, fact.digest)
+        plain = compression == NO_COMPRESSION
+        if compression and plain != (str(fact.digest) == fact.diff_id) and _is_right(tier, fact.digest):
+            return f"it says that {fact.digest} inflates to {fact.diff_id}; its compression is {compression}"
+    return ""
+
+
+def _refuted(tier: Tier, fact: Association) -> str:
+    """What the blob inflates to, where that is not what the fact says."""
+    try:
+        found, size = _inflated(tier, fact.digest, fact.diff_id)
+    except (NotFoundError, LimitError):
+        return ""
+    except IntegrityError as error:
+        return error.message if _is_right(tier, fact.digest) else ""
+    if found == fact.diff_id and fact.uncompressed_size in (None, size):
+        return ""
+    if not _is_right(tier, fact.digest):
+        return ""
+    stated = "" if fact.uncompressed_size is None else f" of {fact.uncompressed_size} bytes"
+    return f"it says that {fact.digest} inflates to {fact.diff_id}{stated}, and it does to {found} of {size}"
+
+
+def _inflated(tier: Tier, digest: Digest, diff_id: DiffID) -> tuple[Hash, int]:
+    """Raises `NotFoundError`, `IntegrityError`."""
+    hasher, size = diff_id.hasher(), 0
+    with HeadReader(tier.backend.open(keys.blob(digest))) as head:
+        compression = sniff(head.head)
+        if compression is None:
+            raise FormatError(f"{digest} is neither gzip, zstd nor tar")
+        plain = compression == NO_COMPRESSION
+        tar = head if plain else InflatedReader(head, compression, Limits(), digest)
+        while chunk := tar.read(CHUNK):
+            hasher.update(chunk)
+            size += len(chunk)
+    return Hash.from_hasher(hasher), size
+
+
+def _compression(tier: Tier, digest: Digest) -> str | None:
+    try:
+        with tier.backend.open(keys.blob(digest), 0, HEAD) as reader:
+            return sniff(reader.read())
+    except NotFoundError:
+        return None
+
+
+def _size(tier: Tier, name: Hash) -> int | None:
+    try:
+        return tier.stat_blob(name).size
+    except NotFoundError:
+        return None
+
+
+def _is_right(tier: Tier, name: Hash) -> bool:
+    try:
+        with tier.backend.open(keys.blob(name)) as reader:
+            return hash_of(reader, name.algorithm) == name
+    except NotFoundError:
+        return False

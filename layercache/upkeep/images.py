@@ -1,0 +1,65 @@
+"""Looking at an image: its descriptor and its documents, as far as they are here."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from layercache import keys
+from layercache.descriptor import (
+    DOCKER_CONFIG,
+    INDEXES,
+    MANIFESTS,
+    OCI_CONFIG,
+    Descriptor,
+    ImageConfig,
+    Index,
+    Manifest,
+    decode,
+    media_type_of,
+)
+from layercache.errors import FormatError, NotFoundError
+
+if TYPE_CHECKING:
+    from layercache.backend import Backend
+
+
+def why_wrong(backend: Backend, key: str) -> str:
+    """What is wrong with the image that a reference's key names; empty where nothing is.
+
+    Documents are taken to hash right: that is looked at elsewhere. One that is not here is no fault. Raises
+    `NotFoundError` where the key itself is gone, `BackendError`.
+    """
+    with backend.open(key) as reader:
+        data = reader.read()
+    try:
+        _look(backend, decode(data, Descriptor, "it"))
+    except FormatError as error:
+        return error.message
+    return ""
+
+
+def _look(backend: Backend, descriptor: Descriptor) -> None:
+    name = str(descriptor.digest)
+    if (data := _document(backend, descriptor)) is None:
+        return
+    kind = media_type_of(data, descriptor.media_type, name)
+    if kind in INDEXES:
+        for child in decode(data, Index, name).manifests:
+            _look(backend, child)
+    elif kind in MANIFESTS:
+        config = decode(data, Manifest, name).config
+        raw = _document(backend, config)
+        if raw is not None and config.media_type in (OCI_CONFIG, DOCKER_CONFIG):
+            decode(raw, ImageConfig, str(config.digest))
+
+
+def _document(backend: Backend, descriptor: Descriptor) -> bytes | None:
+    try:
+        with backend.open(keys.blob(descriptor.digest)) as reader:
+            if reader.size != descriptor.size:
+                raise FormatError(
+                    f"{descriptor.digest} has {reader.size} bytes, and {descriptor.size} are stated"
+                )
+            return reader.read()
+    except NotFoundError:
+        return None

@@ -1,0 +1,108 @@
+"""Pruning: a tier's limits, or others, held now; and what killed processes have left."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from layercache import keys
+from layercache.backend import Leftovers
+from layercache.errors import ConfigError
+from layercache.eviction import candidates, doomed
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from layercache.eviction import Doomed
+    from layercache.tier import Tier
+
+DAY = 86400.0
+
+
+@dataclass(frozen=True, slots=True)
+class Removed:
+    """A blob that went: its hash (its key, where that is none), its bytes, the time of its last use
+    (seconds since the epoch), and by which limit.
+    """
+
+    name: str
+    size: int
+    last_used: float
+    limit: Literal["age", "size"]
+
+
+@dataclass(slots=True)
+class Pruned:
+    """What was removed from a tier, or would be: how many blobs of how many bytes, leftovers of killed
+    writes, facts and images of which nothing was there. ``left``: bytes of the blobs that stay.
+    """
+
+    tier: str
+    blobs: int = 0
+    bytes: int = 0
+    left: int = 0
+    leftovers: int = 0
+    facts: int = 0
+    images: int = 0
+
+
+def prune(
+    tier: Tier,
+    *,
+    max_size: int | None = None,
+    max_age: float | None = None,
+    forget: bool = False,
+    dry_run: bool = False,
+    leftovers_older_than: float = DAY,
+    watcher: Callable[[Removed], object] = lambda _: None,
+) -> Pruned:
+    """Remove what goes beyond the limits, least recently used first, and dead leftovers.
+
+    ``max_size`` (bytes of all blobs) and ``max_age`` (seconds since a blob's last use) are by default those
+    of the tier's policy; where neither says anything only leftovers go: what writes have left that began
+    more than ``leftovers_older_than`` seconds ago. ``forget``: also facts and images of which no blob is
+    there. ``watcher`` is called with each blob that went. ``dry_run`` removes nothing, tells what would go,
+    and counts no leftovers. Raises `ConfigError` for a tier that is read-only, `BackendError`.
+    """
+    if tier.policy.readonly and not dry_run:
+        raise ConfigError(f"{tier.name} is read-only", hint="prune it where it may be written to")
+    max_size = tier.policy.max_size if max_size is None else max_size
+    max_age = tier.policy.max_age if max_age is None else max_age
+    report = Pruned(tier.name)
+    if dry_run:
+        blobs = candidates(tier.backend)
+        report.left = sum(blob.size for blob in blobs)
+        _take(doomed(blobs, limit=max_size, max_age=max_age), report, watcher)
+    else:
+        with tier.room.evicting(max_size=max_size, max_age=max_age) as (account, going):
+            _take(going, report, watcher)
+            report.left = account.used
+        if isinstance(tier.backend, Leftovers):
+            report.leftovers = tier.backend.remove_leftovers(leftovers_older_than)
+    if dry_run:
+        report.left -= report.bytes
+    if forget:
+        _forget(tier, report, dry_run=dry_run)
+    return report
+
+
+def _take(going: Iterator[Doomed], report: Pruned, watcher: Callable[[Removed], object]) -> None:
+    for each in going:
+        blob = each.blob
+        report.blobs += 1
+        report.bytes += blob.size
+        name = keys.blob_name(blob.key) or blob.key
+        watcher(Removed(name, blob.size, blob.modified, "age" if each.old else "size"))
+
+
+def _forget(tier: Tier, report: Pruned, *, dry_run: bool) -> None:
+    for key, descriptor in list(tier.images()):
+        if not tier.has_blob(descriptor.digest):
+            report.images += 1
+            if not dry_run:
+                tier.forget_image(key)
+    for fact in tier.associations():
+        if not tier.has_blob(fact.digest) and not tier.has_blob(fact.diff_id):
+            report.facts += 1
+            if not dry_run:
+                tier.forget(fact)

@@ -1,0 +1,40 @@
+"""Picking at random."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from random import SystemRandom
+from typing import TYPE_CHECKING, TypeVar
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+T = TypeVar("T")
+
+_random = SystemRandom()  # without a state that a fork would copy
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """A ``share`` of all, from 0 to 1, or a ``count``. A share is picked in passing; a count is held."""
+
+    share: float = 1.0
+    count: int | None = None
+
+    def of(self, items: Iterable[T]) -> Iterator[T]:
+        if self.count is not None:
+            return iter(self._reservoir(items, self.count))
+        if self.share >= 1:
+            return iter(items)
+        return (item for item in items if _random.random() < self.share)
+
+    @staticmethod
+    def _reservoir(items: Iterable[T], count: int) -> list[T]:
+        # Vitter's algorithm R: each item stays with the same chance, however many come.
+        held: list[T] = []
+        for number, item in enumerate(items):
+            if number < count:
+                held.append(item)
+            elif (place := _random.randrange(number + 1)) < count:
+                held[place] = item
+        return held

@@ -1,0 +1,139 @@
+"""Verifying: every blob of a tier is hashed again, every fact and image looked at; what is wrong put aside."""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from threading import Event
+from typing import TYPE_CHECKING, Literal, TypeVar
+
+from layercache import keys
+from layercache.errors import BackendError, NotFoundError
+from layercache.streams import CHUNK
+from layercache.upkeep.facts import wrong_facts
+from layercache.upkeep.images import why_wrong
+from layercache.upkeep.quarantine import put_aside
+from layercache.upkeep.sample import Sample
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+    from concurrent.futures import Future
+
+    from layercache.backend import Entry
+    from layercache.tier import Tier
+
+Kind = Literal["blob", "fact", "image"]
+Problems = dict[str, str]
+"""Key to what is wrong with the object."""
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+AHEAD = 4
+"""Objects, for each thread, that are handed out before the first one's result was taken."""
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """An object that was looked at; ``size`` in bytes.
+
+    ``problem``: what is wrong with it, empty where nothing is. ``put_aside``: it was moved to the
+    quarantine. ``unreadable``: the store failed, so that nobody knows whether the object is right.
+    """
+
+    tier: str
+    kind: Kind
+    key: str
+    size: int
+    problem: str = ""
+    put_aside: bool = False
+    unreadable: bool = False
+
+
+def verify(
+    tier: Tier, *, sample: Sample | None = None, deep: bool = False, jobs: int | None = None
+) -> Iterator[Checked]:
+    """Look at every blob, then every fact, then every image of a tier; each is given when it was looked at.
+
+    Blobs are hashed, ``jobs`` at a time (by default as many as there are cores). Facts must be whole, stand
+    under their own names, and not contradict each other or the blobs that are here; ``deep`` inflates each
+    blob of which something was computed. Images must lead to documents that can be read. What is wrong is
+    moved to the quarantine, where the tier may be written to. ``sample`` picks blobs and facts at random.
+    In memory are some objects for each thread, however many there are. Raises `BackendError` where the
+    store cannot list.
+    """
+    sample = sample or Sample()
+    scan, stop = tier.backend.scan, Event()
+    threads = jobs or os.cpu_count() or 1
+    pool = ThreadPoolExecutor(threads, thread_name_prefix="verify")
+    stages: tuple[tuple[Kind, Iterable[Entry], Callable[[Entry], Problems]], ...] = (
+        ("blob", sample.of(scan(keys.BLOBS)), partial(_wrong_blob, tier, stop)),
+        ("fact", sample.of(scan(keys.ASSOCIATIONS)), partial(_wrong_facts, tier, deep)),
+        ("image", scan(keys.IMAGES), partial(_wrong_image, tier)),
+    )
+    try:
+        for kind, entries, look in stages:
+            for several in _in_order(pool, partial(_check, tier, kind, look), entries, threads * AHEAD):
+                yield from several
+    finally:
+        stop.set()
+        pool.shutdown(cancel_futures=True)
+
+
+def _in_order(
+    pool: ThreadPoolExecutor, work: Callable[[T], R], items: Iterable[T], ahead: int
+) -> Iterator[R]:
+    running: deque[Future[R]] = deque()
+    for item in items:
+        running.append(pool.submit(work, item))
+        if len(running) >= ahead:
+            yield running.popleft().result()
+    while running:
+        yield running.popleft().result()
+
+
+def _check(tier: Tier, kind: Kind, look: Callable[[Entry], Problems], entry: Entry) -> list[Checked]:
+    """The object itself, and others that it shows to be wrong. Nothing for one that is gone meanwhile."""
+    try:
+        problems = look(entry)
+    except NotFoundError:
+        return []
+    except BackendError as error:
+        return [Checked(tier.name, kind, entry.key, entry.size, error.message, unreadable=True)]
+    found = [] if entry.key in problems else [Checked(tier.name, kind, entry.key, entry.size)]
+    for key, problem in problems.items():
+        moved, note = False, ""
+        try:
+            moved = put_aside(tier, key)
+        except NotFoundError:
+            continue  # put aside already: the two objects of one fact are looked at by different threads
+        except BackendError as error:
+            note = f"; not put aside: {error.message}"
+        found.append(Checked(tier.name, kind, key, entry.size, problem + note, put_aside=moved))
+    return found
+
+
+def _wrong_blob(tier: Tier, stop: Event, entry: Entry) -> Problems:
+    name = keys.blob_name(entry.key)
+    if name is None:
+        return {entry.key: "its name is no hash"}
+    hasher, size = name.hasher(), 0
+    with tier.backend.open(entry.key) as reader:
+        while (chunk := reader.read(CHUNK)) and not stop.is_set():
+            hasher.update(chunk)
+            size += len(chunk)
+    if stop.is_set() or hasher.hexdigest() == name.hex:
+        return {}
+    return {entry.key: f"holds {size} bytes that hash to {hasher.name}:{hasher.hexdigest()}"}
+
+
+def _wrong_facts(tier: Tier, deep: bool, entry: Entry) -> Problems:
+    return wrong_facts(tier, entry.key, deep=deep)
+
+
+def _wrong_image(tier: Tier, entry: Entry) -> Problems:
+    problem = why_wrong(tier.backend, entry.key)
+    return {entry.key: problem} if problem else {}
