@@ -77,24 +77,23 @@ def doomed(
     """What has to go: all that was not used for ``max_age`` seconds; then, where more than ``limit`` bytes
     are left, so many of the rest, in order, that at most ``goal`` bytes are (by default the limit).
 
-    Young blobs go only where the limit cannot be kept otherwise.
+    Young blobs and documents go only where the limit cannot be kept otherwise.
     """
     now = time.time()
-    kept = []
+    easy: list[Candidate] = []
+    spared: list[Candidate] = []
+    left = 0
     for blob in blobs:
         if max_age is not None and blob.modified < now - max_age:
             yield Doomed(blob, old=True)
         else:
-            kept.append(blob)
-    left = sum(blob.size for blob in kept)
+            left += blob.size
+            (spared if blob.rank == DOCUMENT or blob.modified > now - YOUNG else easy).append(blob)
     if limit is None or left <= limit:
         return
-    young = [blob for blob in kept if blob.modified > now - YOUNG]
-    spared = set(young)
-    for some, wanted in ((kept, limit if goal is None else goal), (young, limit)):
+    for some, wanted in ((easy, limit if goal is None else goal), (spared, limit)):
         for blob in some:
             if left <= wanted:
                 break
-            if some is young or blob not in spared:
-                left -= blob.size
-                yield Doomed(blob, old=False)
+            left -= blob.size
+            yield Doomed(blob, old=False)

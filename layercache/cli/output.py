@@ -101,6 +101,14 @@ def human(size: int) -> str:
     return f"{value / 1000:.1f} TB"
 
 
+def age(seconds: float) -> str:
+    """A time as people say it, in its biggest whole unit: ``30d``, ``90m``."""
+    for unit, length in (("d", 86400), ("h", 3600), ("m", 60)):
+        if seconds >= length and seconds % length == 0:
+            return f"{seconds / length:.0f}{unit}"
+    return f"{seconds:g}s"
+
+
 def count(number: int, noun: str) -> str:
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 

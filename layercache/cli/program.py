@@ -11,7 +11,9 @@ from layercache._version import __version__
 from layercache.cli import BROKEN_PIPE, failures
 from layercache.cli.session import Session, global_options
 
-COMMANDS = ("pull", "get", "put", "info", "ls", "rm", "stats", "copy", "doctor", "bench", "demo")
+COMMANDS = (
+    "pull", "get", "put", "info", "ls", "rm", "stats", "copy", "prune", "verify", "doctor", "bench", "demo",
+)  # fmt: skip
 """In the order of the help. Each is the function of that name in the module of that name."""
 
 EPILOG = """\b

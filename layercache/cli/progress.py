@@ -39,6 +39,24 @@ def shown(cache: Cache, layers: Sequence[Layer], *, visible: bool) -> Iterator[C
             yield bars.finish
 
 
+@contextmanager
+def counted(title: str, *, visible: bool) -> Iterator[Callable[[int], object]]:
+    """How many bytes were gone through, of a whole that nobody knows, on stderr inside the block.
+
+    Gives what is to be called with the bytes of each object.
+    """
+    if not visible:
+        yield lambda _: None
+        return
+    from rich.console import Console
+    from rich.progress import FileSizeColumn, Progress, SpinnerColumn, TextColumn, TransferSpeedColumn
+
+    columns = (SpinnerColumn(), TextColumn("{task.description}"), FileSizeColumn(), TransferSpeedColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+        task = progress.add_task(title, total=None)
+        yield lambda size: progress.advance(task, size)
+
+
 class Bars:
     """One bar for the whole, counting compressed bytes, and one for each transfer on its way."""
 

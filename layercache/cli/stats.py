@@ -46,6 +46,8 @@ def _count(tier: Tier) -> dict[str, object]:
         "tier": tier.name,
         "blobs": blobs,
         "bytes": size,
+        "max_size": tier.policy.max_size,
+        "max_age": tier.policy.max_age,
         "layers": forms.total(),
         "both_forms": forms["both"],
         "compressed_only": forms["compressed"],
@@ -64,5 +66,16 @@ def _print(counted: dict[str, object]) -> None:
     )
     click.echo(f"{counted['tier']}")
     click.echo(f"  blobs   {counted['blobs']}, {output.human(size)} ({size} bytes)")
+    if limits := _limits(counted, size):
+        click.echo(f"  limits  {limits}")
     click.echo(f"  layers  {counted['layers']} known: {forms}")
     click.echo(f"  images  {counted['images']}")
+
+
+def _limits(counted: dict[str, object], size: int) -> str:
+    words = []
+    if isinstance(limit := counted["max_size"], int):
+        words.append(f"{output.human(limit)}, {size / limit:.0%} full" if limit else "0 B")
+    if isinstance(age := counted["max_age"], float):
+        words.append(f"unused for {output.age(age)}")
+    return "; ".join(words)

@@ -1,9 +1,10 @@
-"""What is promised by those who can more: `Spooler`, `Expendable`, `LocalPath`. Others skip these."""
+"""What is promised by those who can more: `Spooler`, `Expendable`, `Lockable`. Others skip these."""
 
 from __future__ import annotations
 
 import gc
 import os
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, suppress
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from layercache.backend import Expendable, LocalPath, Spooler
+from layercache.backend import Expendable, LocalPath, Lockable, Spooler, Touchable
 from layercache.errors import BackendError
 from layercache.testing.base import (
     KEY,
@@ -116,6 +117,67 @@ class CapabilityPromises(Hooks):
         put(backend, KEY, TEXT)
         with open(backend.path(KEY), "rb") as file:
             assert file.read() == TEXT
+
+    def test_touching_makes_an_objects_time_that_of_now_and_nothing_else(self, backend: Backend) -> None:
+        if not isinstance(backend, Touchable):
+            pytest.skip("this backend is not Touchable")
+        put(backend, KEY, TEXT)
+        before = backend.stat(KEY)
+        with backend.open(KEY) as reader:
+            assert getattr(reader, "modified", None) == before.modified
+        patience = time.monotonic() + PATIENCE
+        while backend.stat(KEY).modified <= before.modified and time.monotonic() < patience:
+            backend.touch(KEY)
+        after = backend.stat(KEY)
+        assert after.modified > before.modified
+        assert (after.key, after.size, get(backend, KEY)) == (before.key, before.size, TEXT)
+        backend.delete(KEY)
+        backend.touch(KEY)
+        assert_absent(backend, KEY)
+
+    def test_a_lock_is_held_by_one(self, backend: Backend) -> None:
+        lockable = self._lockable(backend)
+        with lockable.lock("name") as held:
+            assert held
+            with lockable.lock("name", timeout=0) as second:
+                assert second is None
+            with lockable.lock("another", timeout=0) as other:
+                assert other
+        with lockable.lock("name", timeout=0) as again:
+            assert again
+        assert list(backend.scan()) == []
+
+    def test_a_lock_is_let_go_whatever_happens_under_it(self, backend: Backend) -> None:
+        lockable = self._lockable(backend)
+        with pytest.raises(KeyboardInterrupt), lockable.lock("name"):
+            raise KeyboardInterrupt
+        with lockable.lock("name", timeout=0) as again:
+            assert again
+
+    def test_threads_that_hold_a_lock_in_turn_read_each_others_notes(self, backend: Backend) -> None:
+        lockable = self._lockable(backend)
+
+        def count() -> None:
+            for _ in range(25):
+                with lockable.lock("count") as held:
+                    assert held
+                    held.leave_note(b"%d" % (int(held.note() or b"0") + 1))
+
+        threads = [threading.Thread(target=count) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        with lockable.lock("count") as held:
+            assert held
+            assert held.note() == b"100"
+            held.leave_note(b"7")
+            assert held.note() == b"7"
+
+    def _lockable(self, backend: Backend) -> Lockable:
+        if not isinstance(backend, Lockable):
+            pytest.skip("this backend is not Lockable")
+        return backend
 
     def _spool(self, backend: Backend) -> Spool:
         if not isinstance(backend, Spooler):

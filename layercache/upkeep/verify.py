@@ -1,4 +1,4 @@
-"""Verifying: every blob of a tier is hashed again, every fact and image looked at; what is wrong put aside."""
+"""Verifying: every blob of a tier is hashed again, facts and images looked at; what is wrong is put aside."""
 
 from __future__ import annotations
 

@@ -1,0 +1,42 @@
+"""Values of options as people write them: sizes, ages, samples."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from layercache.units import parse_age, parse_size
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+class Parsed(click.ParamType):  # type: ignore[type-arg]  # no generic before click 8.3
+    """What a function makes of the text; its `ValueError` is a usage error."""
+
+    def __init__(self, name: str, parse: Callable[[str], Any]) -> None:
+        self.name = name
+        self._parse = parse
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        try:
+            return self._parse(value)
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
+
+
+def parse_sample(text: str) -> tuple[float, int | None]:
+    """A share from 0 to 1 and None, or 1 and a number. Raises `ValueError`."""
+    found = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?)\s*(%?)", text.strip())
+    if found and found[2] and float(found[1]) <= 100:
+        return float(found[1]) / 100, None
+    if found and found[1].isdigit() and not found[2]:
+        return 1.0, int(found[1])
+    raise ValueError(f"not a sample: {text!r} (wanted a share, 5%, or a number, 200)")
+
+
+SIZE = Parsed("size", parse_size)
+AGE = Parsed("age", parse_age)
+SAMPLE = Parsed("sample", parse_sample)

@@ -1,0 +1,163 @@
+"""Pruning by hand: what goes, what stays, what is told."""
+
+from __future__ import annotations
+
+import os
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+from cache.layers import put, sample
+from cache.stores import content, evict, fact, open_cache
+from upkeep.stocked import HOUR, blobs, data_of, in_memory, on_disk, stock, used
+
+from layercache import ConfigError, keys
+from layercache.digest import DiffID, Digest, Hash
+from layercache.policy import Policy
+from layercache.tier import Tier
+from layercache.upkeep import Pruned, Removed, prune
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from servers.images import Sample
+
+DAY = 24 * HOUR
+
+
+@pytest.fixture(params=["disk", "memory"])
+def tier(request: pytest.FixtureRequest, tmp_path: Path) -> Tier:
+    return on_disk(tmp_path) if request.param == "disk" else in_memory()
+
+
+def pruned(tier: Tier, **options: object) -> tuple[Pruned, list[Removed]]:
+    removed: list[Removed] = []
+    report = prune(tier, watcher=removed.append, **options)  # type: ignore[arg-type]
+    return report, removed
+
+
+def test_the_least_recently_used_go_until_the_size_is_reached(tier: Tier) -> None:
+    names = [stock(tier, seed, 100, age=HOUR * (9 - seed)) for seed in range(5)]
+    report, removed = pruned(tier, max_size=250)
+    assert [each.name for each in removed] == names[:3]
+    assert {each.limit for each in removed} == {"size"}
+    assert (report.blobs, report.bytes, report.left) == (3, 300, 200)
+    assert blobs(tier) == set(names[3:])
+
+
+def test_what_is_older_goes_and_nothing_else(tier: Tier) -> None:
+    old, new = stock(tier, 1, age=31 * DAY), stock(tier, 2, age=29 * DAY)
+    report, removed = pruned(tier, max_age=30 * DAY)
+    assert [(each.name, each.size, each.limit) for each in removed] == [(old, 100, "age")]
+    assert removed[0].last_used == pytest.approx(time.time() - 31 * DAY, abs=60)
+    assert report.left == 100
+    assert blobs(tier) == {new}
+
+
+def test_a_dry_run_tells_the_same_and_removes_nothing(tier: Tier) -> None:
+    for seed in range(5):
+        stock(tier, seed, 100, age=DAY * (9 - seed))
+    before = content(tier)
+    dry = pruned(tier, max_size=250, max_age=8 * DAY + 60, dry_run=True)
+    assert content(tier) == before
+    assert pruned(tier, max_size=250, max_age=8 * DAY + 60) == dry
+    assert [each.limit for each in dry[1]] == ["age", "size", "size"]
+
+
+def test_the_tiers_own_limits_hold_where_none_are_given(tmp_path: Path) -> None:
+    tier = on_disk(tmp_path, max_size=150, max_age=10 * DAY)
+    for seed in range(4):
+        stock(tier, seed, 100, age=DAY * (11.5 - seed))
+    report, removed = pruned(tier)
+    assert [each.limit for each in removed] == ["age", "age", "size"]
+    assert report.left == 100
+
+
+def test_without_limits_no_blob_goes(tier: Tier) -> None:
+    stock(tier, 1, age=1000 * DAY)
+    report, removed = pruned(tier)
+    assert (report.blobs, report.left, removed) == (0, 100, [])
+
+
+def test_even_what_is_young_goes_when_it_is_asked_for(tier: Tier) -> None:
+    stock(tier, 1, age=0)
+    assert pruned(tier, max_size=0)[0].left == 0
+    assert used(tier) == 0
+
+
+def test_a_read_only_tier_is_not_pruned_but_may_be_asked_what_would_go(tier: Tier) -> None:
+    stock(tier, 1)
+    readonly = Tier(tier.backend, Policy(readonly=True))
+    with pytest.raises(ConfigError, match="read-only"):
+        prune(readonly, max_size=0)
+    assert prune(readonly, max_size=0, dry_run=True).blobs == 1
+    assert used(tier) == 100
+
+
+def test_facts_and_images_stay_unless_they_are_to_be_forgotten(
+    tier: Tier, sample_image: Callable[[], None]
+) -> None:
+    kept, gone = sample(1), sample(2)
+    with open_cache(tier) as cache:
+        put(cache, kept.blob)
+        put(cache, gone.blob)
+    sample_image()
+    evict(tier, gone.digest)
+    evict(tier, gone.diff_id)
+    assert prune(tier).facts == 0
+    assert len(list(tier.associations())) == 2
+    dry = prune(tier, forget=True, dry_run=True)
+    report = prune(tier, forget=True)
+    assert (dry.facts, dry.images) == (report.facts, report.images) == (1, 1)
+    assert [each.digest for each in tier.associations()] == [kept.digest]
+    assert [key for key, _ in tier.images()] == ["images/host/whole/_tags/latest"]
+
+
+@pytest.fixture
+def sample_image(tier: Tier, sample: Sample) -> Callable[[], None]:
+    """Two images: one whose documents are there, one whose manifest is gone."""
+
+    def make() -> None:
+        with open_cache(tier) as cache:
+            whole = cache.image(f"oci:{sample.layout}:image").descriptor
+        tier.tag_image("images/host/whole/_tags/latest", whole)
+        absent = fact(Digest(Hash.of(b"a")), DiffID(Hash.of(b"b")), 1)
+        tier.tag_image(
+            "images/host/hollow/_tags/latest",
+            type(whole)(digest=absent.digest, size=1, media_type=whole.media_type),
+        )
+
+    return make
+
+
+def test_leftovers_of_killed_writes_go_when_they_are_a_day_old(tmp_path: Path) -> None:
+    tier = on_disk(tmp_path)
+    stock(tier, 1)
+    (tmp_path / "locks").mkdir(exist_ok=True)
+    times = {"tmp/1-old": 2 * DAY, "tmp/2-new": HOUR, "locks/old": 2 * DAY, "locks/new": HOUR}
+    for name, age in times.items():
+        (tmp_path / name).write_bytes(b"part")
+        os.utime(tmp_path / name, (time.time() - age,) * 2)
+    assert prune(tier, dry_run=True).leftovers == 0
+    assert prune(tier).leftovers == 2
+    assert sorted(os.listdir(tmp_path / "tmp")) == ["2-new"]
+    assert sorted(os.listdir(tmp_path / "locks")) == ["new", "usage"]
+
+
+def test_what_is_put_in_after_a_prune_finds_the_right_count(tmp_path: Path) -> None:
+    tier = on_disk(tmp_path, max_size=1000)
+    for seed in range(5):
+        data = data_of(seed, 200)
+        tier.put_blob(Hash.of(data), data)
+    prune(tier, max_size=400)
+    assert (tmp_path / "locks" / "usage").read_text().startswith(f"{used(tier)} ")
+
+
+def test_files_that_are_no_blobs_are_told_by_their_keys(tier: Tier) -> None:
+    with tier.backend.create("blobs/strange") as sink:
+        sink.write(b"x")
+        sink.commit()
+    _, removed = pruned(tier, max_size=0)
+    assert [each.name for each in removed] == ["blobs/strange"]
+    assert keys.blob_name("blobs/strange") is None

@@ -1,0 +1,256 @@
+"""Verifying finds what is wrong, puts it aside, and leaves the good alone."""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING
+
+import pytest
+from cache.layers import COMPRESSIONS, flipped, put, read, sample
+from cache.stores import Store, content, fact, far, open_cache, write, write_blob
+from upkeep.stocked import in_memory, on_disk, stock
+
+from layercache import keys
+from layercache.digest import DiffID, Digest, Hash
+from layercache.policy import Policy
+from layercache.tier import Tier
+from layercache.upkeep import Checked, Sample, verify
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from servers.images import Layer
+    from servers.images import Sample as Images
+
+    from layercache.association import Association
+
+
+@pytest.fixture(params=["disk", "memory"])
+def tier(request: pytest.FixtureRequest, tmp_path: Path, sample: Images) -> Tier:
+    """Three layers in both forms, and an image."""
+    tier = on_disk(tmp_path) if request.param == "disk" else in_memory()
+    with open_cache(Tier(tier.backend, Policy(trusted=True))) as cache:
+        for layer in LAYERS:
+            put(cache, layer.blob)
+        image = cache.image(f"oci:{sample.layout}:image")
+    tier.tag_image(IMAGE, image.descriptor)
+    return tier
+
+
+LAYERS = [sample(seed, compression) for seed, compression in enumerate(COMPRESSIONS)]
+GZIP, ZSTD, PLAIN = LAYERS
+IMAGE = "images/host/name/_tags/latest"
+
+
+def wrong(tier: Tier, *, deep: bool = False) -> dict[str, str]:
+    """What was put aside, and why; all of it is in the quarantine, and nothing else went."""
+    before = content(tier)
+    found = [each for each in verify(tier, deep=deep) if each.problem]
+    problems = {each.key: each.problem for each in found}
+    assert all(each.put_aside for each in found)
+    assert content(tier) == {
+        keys.quarantine(key) if key in problems else key: data for key, data in before.items()
+    }
+    return problems
+
+
+@pytest.mark.parametrize("deep", [False, True])
+def test_what_is_right_is_left_alone(tier: Tier, deep: bool) -> None:
+    before = content(tier)
+    checked = list(verify(tier, deep=deep))
+    assert [each for each in checked if each.problem] == []
+    assert {each.key for each in checked} == set(before)
+    assert content(tier) == before
+    assert sum(each.size for each in checked) == sum(map(len, before.values()))
+
+
+@pytest.mark.parametrize("damaged", [flipped(GZIP.blob), GZIP.blob[:-1], GZIP.blob + b"\0", b"", ZSTD.blob])
+def test_a_blob_that_is_not_what_its_name_says_is_put_aside(tier: Tier, damaged: bytes) -> None:
+    write_blob(tier, GZIP.digest, damaged)
+    problems = wrong(tier)
+    assert list(problems) == [keys.blob(GZIP.digest)]
+    assert f"{len(damaged)} bytes that hash to {Hash.of(damaged)}" in problems[keys.blob(GZIP.digest)]
+    assert wrong(tier) == {}
+
+
+def test_a_damaged_tar_is_put_aside_and_made_again(tier: Tier) -> None:
+    write_blob(tier, GZIP.diff_id, flipped(GZIP.tar))
+    assert list(wrong(tier)) == [keys.blob(GZIP.diff_id)]
+    with open_cache(Tier(tier.backend, Policy(trusted=True))) as cache:
+        assert read(cache.get(GZIP.diff_id).uncompressed()) == GZIP.tar
+
+
+def test_a_blob_whose_name_is_no_hash_is_put_aside(tier: Tier) -> None:
+    write(tier, "blobs/sha256/abc", b"x")
+    assert wrong(tier) == {"blobs/sha256/abc": "its name is no hash"}
+
+
+def test_a_blob_of_sha512_is_hashed_so(tier: Tier) -> None:
+    name = Hash.of(b"data", "sha512")
+    write_blob(tier, name, b"data")
+    assert wrong(tier) == {}
+    write_blob(tier, name, b"other")
+    assert list(wrong(tier)) == [keys.blob(name)]
+
+
+# Facts
+
+
+def write_fact(tier: Tier, false: Association) -> tuple[str, str]:
+    tier.record(false)
+    by_diff_id = keys.by_diff_id(keys.COMPUTED, false.diff_id, false.digest)
+    return by_diff_id, keys.computed_by_digest(false.digest)
+
+
+def false_fact(
+    layer: Layer, diff_id: DiffID | None = None, *, size: int | None = None, tar_size: int | None = None
+) -> Association:
+    """A fact about a layer that is true but for what is given."""
+    return fact(
+        Digest(layer.digest),
+        diff_id or DiffID(layer.diff_id),
+        len(layer.blob) if size is None else size,
+        tar_size=len(layer.tar) if tar_size is None else tar_size,
+    )
+
+
+@pytest.mark.parametrize("data", [b"", b"{", b"[]", b'{"digest": "sha256:0"}'])
+def test_a_torn_fact_is_put_aside(tier: Tier, data: bytes) -> None:
+    key = keys.computed_by_digest(Digest(GZIP.digest))
+    write(tier, key, data)
+    assert list(wrong(tier)) == [key]
+
+
+def test_a_fact_under_anothers_name_is_put_aside(tier: Tier) -> None:
+    key = keys.computed_by_digest(Digest(Hash.of(b"another")))
+    write(tier, key, false_fact(GZIP).encode())
+    assert "stands under another name" in wrong(tier)[key]
+
+
+def test_a_computed_fact_that_another_contradicts_is_settled_by_the_blob(tier: Tier) -> None:
+    both = write_fact(tier, false_fact(GZIP, DiffID(ZSTD.diff_id)))
+    problems = wrong(tier)
+    assert set(problems) == set(both)
+    assert GZIP.diff_id in problems[both[0]]
+    # The true fact that stands by diff ID is left, and leads on.
+    assert [each.digest for each in tier.made_from(DiffID(GZIP.diff_id))] == [GZIP.digest]
+
+
+@pytest.mark.parametrize(("size", "tar_size"), [(5, None), (None, 5)])
+def test_a_computed_fact_of_a_wrong_size_is_put_aside(
+    tier: Tier, size: int | None, tar_size: int | None
+) -> None:
+    both = write_fact(tier, false_fact(GZIP, size=size, tar_size=tar_size))
+    assert set(wrong(tier)) == set(both)
+
+
+def test_that_a_gzip_is_its_own_tar_is_seen_without_inflating_it(tier: Tier) -> None:
+    lonely = sample(9)
+    write_blob(tier, lonely.digest, lonely.blob)
+    both = write_fact(tier, false_fact(lonely, DiffID(lonely.digest), tar_size=len(lonely.blob)))
+    assert set(wrong(tier)) == set(both)
+
+
+def test_a_false_fact_that_nothing_contradicts_is_found_deep(tier: Tier) -> None:
+    lonely = sample(9)
+    write_blob(tier, lonely.digest, lonely.blob)
+    both = write_fact(tier, false_fact(lonely, DiffID(Hash.of(b"no such tar"))))
+    assert wrong(tier) == {}
+    assert set(wrong(tier, deep=True)) == set(both)
+
+
+def test_a_fact_about_a_damaged_blob_is_right(tier: Tier) -> None:
+    write_blob(tier, GZIP.digest, GZIP.blob[:-20])
+    before = content(tier)
+    readonly = Tier(tier.backend, Policy(readonly=True))
+    found = [each for each in verify(readonly, deep=True) if each.problem]
+    assert [(each.key, each.put_aside) for each in found] == [(keys.blob(GZIP.digest), False)]
+    assert content(tier) == before, "a read-only tier is left as it is"
+
+
+def test_a_false_claim_is_an_images_fault_and_not_the_stores(tier: Tier) -> None:
+    tier.record(fact(Digest(GZIP.digest), DiffID(ZSTD.diff_id), 5, computed=False))
+    assert wrong(tier, deep=True) == {}
+
+
+# Images
+
+
+def test_an_image_whose_descriptor_or_manifest_cannot_be_read_is_put_aside(tier: Tier) -> None:
+    write(tier, "images/host/torn/_tags/latest", b"{")
+    name = stock(tier, 5, 30)
+    descriptor = tier.image(IMAGE)
+    lying = type(descriptor)(digest=Digest(name), size=30, media_type=descriptor.media_type)
+    tier.tag_image("images/host/noise/_tags/latest", lying)
+    tier.tag_image("images/host/size/_tags/latest", type(descriptor)(digest=descriptor.digest, size=1))
+    problems = wrong(tier)
+    assert set(problems) == {f"images/host/{name}/_tags/latest" for name in ("torn", "noise", "size")}
+
+
+def test_an_image_whose_documents_are_gone_is_no_fault(tier: Tier) -> None:
+    tier.delete_blob(tier.image(IMAGE).digest)
+    assert wrong(tier) == {}
+
+
+# The going through
+
+
+def test_a_sample_looks_at_some() -> None:
+    tier = in_memory()
+    for seed in range(200):
+        stock(tier, seed, 10)
+    assert len(list(verify(tier, sample=Sample(count=20)))) == 20
+    assert len(list(verify(tier, sample=Sample(count=500)))) == 200
+    assert len(list(verify(tier, sample=Sample(share=0.0)))) == 0
+    some = {each.key for each in verify(tier, sample=Sample(share=0.5))}
+    assert 40 < len(some) < 160
+
+
+def test_a_store_that_fails_is_told_and_the_others_are_looked_at() -> None:
+    store = Store(in_memory().backend)
+    tier = Tier(store, Policy())
+    names = [stock_in(store, seed) for seed in range(4)]
+    store.fails = lambda action, key: action == "read" and key == keys.blob(names[1])
+    found = list(verify(tier))
+    assert len(found) == 4
+    assert [(each.key, each.unreadable, each.put_aside) for each in found if each.problem] == [
+        (keys.blob(names[1]), True, False)
+    ]
+
+
+def test_what_cannot_be_put_aside_is_told() -> None:
+    store = Store(in_memory().backend)
+    write_blob(store.inner, Hash.of(b"a"), b"b")
+    store.fails = lambda action, _: action == "create"
+    [found] = verify(Tier(store, Policy()))
+    assert not found.put_aside
+    assert "not put aside" in found.problem
+    assert list(content(store.inner)) == [keys.blob(Hash.of(b"a"))]
+
+
+def test_what_goes_meanwhile_is_passed_over() -> None:
+    tier = in_memory()
+    names = [stock(tier, seed, 10) for seed in range(30)]
+    checks = verify(tier, jobs=1)
+    first = next(checks)
+    for name in names:
+        tier.delete_blob(name)
+    rest: list[Checked] = list(checks)
+    assert len(rest) < 29
+    assert all(not each.problem for each in [first, *rest])
+
+
+def test_leaving_early_leaves_no_thread() -> None:
+    tier = far()
+    for seed in range(50):
+        stock(tier, seed, 10)
+    checks = verify(tier, jobs=2)
+    next(checks)
+    checks.close()  # type: ignore[attr-defined]  # it is a generator
+    assert [each.name for each in threading.enumerate() if each.name.startswith("verify")] == []
+
+
+def stock_in(store: Store, seed: int) -> Hash:
+    data = bytes([seed]) * 10
+    write_blob(store.inner, Hash.of(data), data)
+    return Hash.of(data)
