@@ -49,9 +49,9 @@ def prune(
     as_json: bool,
     no_trunc: bool,
 ) -> None:
-    """Remove what was not used for long, until a cache is as small as it should be.
+    """Remove what was not used for long, and dead leftovers.
 
-    Tars that can be made again from a blob that stays go first, documents of images last. Leftovers of
+    The least recently used blobs go until the cache is as small and as young as it should be. Tars that can be made again from a blob that stays go first, documents of images last. Leftovers of
     killed writes go too. Without --max-size and --older-than the limits of the cache's own URL hold; where
     it has none, only leftovers go. Prints each blob that went: name, size, last use, and which limit.
     """

@@ -77,5 +77,5 @@ def _limits(counted: dict[str, object], size: int) -> str:
     if isinstance(limit := counted["max_size"], int):
         words.append(f"{output.human(limit)}, {size / limit:.0%} full" if limit else "0 B")
     if isinstance(age := counted["max_age"], float):
-        words.append(f"unused for {output.age(age)}")
+        words.append(f"{output.age(age)} without use")
     return "; ".join(words)

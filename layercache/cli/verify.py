@@ -10,13 +10,11 @@ import click
 
 from layercache.cli import failures, output
 from layercache.cli.options import SAMPLE
-from layercache.cli.output import Column
 from layercache.cli.session import Command, Session
 
 if TYPE_CHECKING:
     from layercache.upkeep import Checked
 
-COLUMNS = (Column("KIND", 5), Column("WHAT WAS DONE", 13), Column("OBJECT", 0), Column("PROBLEM", 0))
 DONE = {True: "put aside", False: "left"}
 
 
@@ -48,7 +46,6 @@ def verify(
 
     wanted = Sample(*sample) if sample else None
     visible = sys.stderr is not None and sys.stderr.isatty() and not session.quiet
-    lines = output.Lines(COLUMNS, whole=False)
     tallies = []
     with session.cache() as cache:
         for tier in cache.tiers if all_tiers else cache.tiers[:1]:
@@ -59,14 +56,21 @@ def verify(
                     tally.add(checked)
                     progress(checked.size if checked.kind == "blob" else 0)
             for each in () if as_json else tally.problems:
-                done = "unreadable" if each.unreadable else DONE[each.put_aside]
-                lines.add(each.kind, done, each.key, each.problem)
+                _print(each)
             if not as_json:
                 session.note(tally.summary())
     if as_json:
         output.document({"tiers": [asdict(tally) for tally in tallies]})
     if code := max(tally.exit_code for tally in tallies):
         click.get_current_context().exit(code)
+
+
+def _print(checked: Checked) -> None:
+    done = "unreadable" if checked.unreadable else DONE[checked.put_aside]
+    if output.is_terminal():
+        click.echo(f"{checked.key}\n  {checked.problem}: {done}")
+    else:
+        click.echo(f"{checked.kind}\t{done}\t{checked.key}\t{checked.problem}")
 
 
 @dataclass

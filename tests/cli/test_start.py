@@ -100,4 +100,4 @@ def test_a_shell_is_told_how_to_complete(cli: Caller) -> None:
     done = cli.process(
         environment={"_LAYERCACHE_COMPLETE": "bash_complete", "COMP_WORDS": "layercache p", "COMP_CWORD": "1"}
     )
-    assert done.stdout.split() == [b"plain,pull", b"plain,put"]
+    assert done.stdout.split() == [b"plain,pull", b"plain,put", b"plain,prune"]

@@ -1,0 +1,171 @@
+"""``prune``, ``verify``, and the limits that ``stats`` shows."""
+
+from __future__ import annotations
+
+import os
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+from cli.calling import Caller
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from servers.images import Layer
+
+DAY = 86400
+
+
+@pytest.fixture
+def blobs(cli: Caller, file: Path, tmp_path: Path) -> Path:
+    """The folder of the layer's two forms, both unused for a hundred days."""
+    cli("put", str(file))
+    folder = tmp_path / "cache" / "blobs" / "sha256"
+    for path in folder.iterdir():
+        os.utime(path, (time.time() - 100 * DAY,) * 2)
+    return folder
+
+
+def test_prune_removes_what_is_too_much_and_prints_it(cli: Caller, layer: Layer, blobs: Path) -> None:
+    size = len(layer.blob)
+    called = cli("prune", "--max-size", str(size))
+    [line] = [line.split("\t") for line in called.stdout.splitlines()]
+    then = time.strftime("%Y-%m-%d", time.gmtime(time.time() - 100 * DAY))
+    assert (line[0], line[1], line[3]) == (layer.diff_id, str(len(layer.tar)), "size")
+    assert line[2].startswith(then)
+    assert "removed 1 blob" in called.stderr
+    assert [path.name for path in blobs.iterdir()] == [layer.digest.hex]
+
+
+def test_prune_removes_what_is_old(cli: Caller, layer: Layer, blobs: Path) -> None:
+    assert cli.lines("prune", "--older-than", "200d") == []
+    names = {line[0] for line in cli.lines("prune", "--older-than", "30d")}
+    assert names == {layer.digest, layer.diff_id}
+    assert list(blobs.iterdir()) == []
+
+
+def test_a_dry_run_says_what_would_go(cli: Caller, blobs: Path) -> None:
+    called = cli("prune", "--older-than", "30d", "--dry-run")
+    assert len(called.stdout.splitlines()) == 2
+    assert "would remove 2 blobs" in called.stderr
+    assert len(list(blobs.iterdir())) == 2
+
+
+def test_prune_without_a_limit_says_so(cli: Caller, blobs: Path) -> None:
+    leftover = blobs.parents[1] / "tmp" / "1-left"
+    leftover.write_bytes(b"part of a layer")
+    os.utime(leftover, (1, 1))
+    called = cli("prune")
+    assert "removed 0 blobs (0 B), 1 leftover;" in called.stderr
+    assert "no limit is set" in called.stderr
+    assert not leftover.exists()
+    assert len(list(blobs.iterdir())) == 2
+
+
+def test_prune_holds_the_limits_of_the_url(cli: Caller, blobs: Path) -> None:
+    called = Caller(f"{cli.url}?max_age=30d")("prune")
+    assert "removed 2 blobs" in called.stderr
+    assert "no limit" not in called.stderr
+    assert list(blobs.iterdir()) == []
+
+
+def test_prune_in_json(cli: Caller, layer: Layer, blobs: Path) -> None:
+    told = cli.json("prune", "--max-size", "1kB", "--forget")
+    [tier] = told["tiers"]
+    assert (told["dry_run"], tier["tier"], tier["blobs"], tier["left"], tier["facts"]) == (
+        False,
+        cli.url,
+        2,
+        0,
+        1,
+    )
+    assert {each["name"] for each in tier["removed"]} == {layer.digest, layer.diff_id}
+    assert tier["bytes"] == len(layer.blob) + len(layer.tar)
+    assert list(blobs.iterdir()) == []
+
+
+def test_prune_leaves_far_tiers_alone_unless_told(cli: Caller, file: Path, tmp_path: Path) -> None:
+    far = Caller(f"file://{tmp_path}/far")
+    far("put", str(file))
+    assert cli.lines("prune", "--max-size", "0", "--cache", far.url) == []
+    lines = cli.lines("prune", "--max-size", "0", "--all-tiers", "--cache", far.url)
+    assert [line[4] for line in lines] == [far.url, far.url]
+
+
+@pytest.mark.parametrize("option", [("--max-size", "20XB"), ("--older-than", "soon"), ("--max-size", "-1")])
+def test_prune_refuses_what_is_no_limit(cli: Caller, option: tuple[str, str]) -> None:
+    assert "wanted" in cli("prune", *option, code=2).stderr
+
+
+def test_prune_refuses_a_read_only_cache(cli: Caller) -> None:
+    assert "read-only" in Caller(f"{cli.url}?readonly=true")("prune", "--max-size", "0", code=2).stderr
+
+
+def test_verify_of_what_is_right(cli: Caller, layout: str, blobs: Path) -> None:
+    cli("pull", layout)
+    called = cli("verify", "--deep")
+    assert called.stdout == ""
+    assert "checked 7 blobs" in called.stderr
+    assert "none wrong" in called.stderr
+    assert len(list(blobs.iterdir())) == 7
+
+
+def test_verify_prints_what_is_wrong_puts_it_aside_and_ends_with_3(
+    cli: Caller, layer: Layer, blobs: Path, tmp_path: Path
+) -> None:
+    (blobs / layer.digest.hex).write_bytes(b"other bytes")
+    called = cli("verify", code=3)
+    key = f"blobs/sha256/{layer.digest.hex}"
+    assert called.stdout.startswith(f"blob\tput aside\t{key}\tholds 11 bytes that hash to sha256:")
+    assert "1 wrong" in called.stderr
+    assert (tmp_path / "cache" / "quarantine" / key).read_bytes() == b"other bytes"
+    assert not (blobs / layer.digest.hex).exists()
+    cli("verify")
+    cli("get", layer.digest, code=1)
+
+
+def test_verify_leaves_a_read_only_cache_as_it_is(cli: Caller, layer: Layer, blobs: Path) -> None:
+    (blobs / layer.digest.hex).write_bytes(b"other bytes")
+    called = Caller(f"{cli.url}?readonly=true")("verify", code=3)
+    assert called.stdout.startswith("blob\tleft\t")
+    assert (blobs / layer.digest.hex).exists()
+
+
+def test_verify_in_json(cli: Caller, layer: Layer, blobs: Path) -> None:
+    (blobs / layer.digest.hex).write_bytes(b"other bytes")
+    [tier] = cli.json("verify", code=3)["tiers"]
+    assert (tier["tier"], tier["blobs"], tier["facts"], tier["images"]) == (cli.url, 2, 2, 0)
+    [problem] = tier["problems"]
+    assert (problem["kind"], problem["put_aside"], problem["unreadable"]) == ("blob", True, False)
+
+
+def test_verify_of_a_sample(cli: Caller, blobs: Path) -> None:
+    assert "checked 1 blob " in cli("verify", "--sample", "1").stderr
+    assert "checked 0 blobs" in cli("verify", "--sample", "0%").stderr
+    assert "checked 2 blobs" in cli("verify", "--sample", "100%").stderr
+    for wrong in ("5x", "-1", "101%", "0.5", ""):
+        assert "not a sample" in cli("verify", "--sample", wrong, code=2).stderr
+
+
+def test_verify_looks_at_the_nearest_tier_unless_told(cli: Caller, file: Path, tmp_path: Path) -> None:
+    far = Caller(f"file://{tmp_path}/far")
+    far("put", str(file))
+    assert "checked 0 blobs" in cli("verify", "--cache", far.url).stderr
+    assert len(cli.json("verify", "--all-tiers", "--cache", far.url)["tiers"]) == 2
+
+
+def test_verify_on_a_terminal_says_it_in_words(cli: Caller, layer: Layer, blobs: Path) -> None:
+    (blobs / layer.digest.hex).write_bytes(b"other bytes")
+    code, seen = cli.on_terminal("verify")
+    assert code == 3
+    assert f"blobs/sha256/{layer.digest.hex}\n  holds 11 bytes" in seen
+
+
+@pytest.mark.usefixtures("blobs")
+def test_stats_tells_the_limits_and_how_full_a_tier_is(cli: Caller) -> None:
+    assert "  limits" not in cli("stats").stdout
+    limited = Caller(f"{cli.url}?max_size=20kB&max_age=90m")
+    assert "  limits  20.0 kB, 67% full; 90m without use\n" in limited("stats").stdout
+    [tier] = limited.json("stats")["tiers"]
+    assert (tier["max_size"], tier["max_age"]) == (20_000, 5400.0)
