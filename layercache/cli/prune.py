@@ -51,9 +51,10 @@ def prune(
 ) -> None:
     """Remove what was not used for long, and dead leftovers.
 
-    The least recently used blobs go until the cache is as small and as young as it should be. Tars that can be made again from a blob that stays go first, documents of images last. Leftovers of
-    killed writes go too. Without --max-size and --older-than the limits of the cache's own URL hold; where
-    it has none, only leftovers go. Prints each blob that went: name, size, last use, and which limit.
+    The least recently used blobs go until the cache is as small and as young as it should be: first tars
+    that can be made again from a blob that stays, last the documents of images. Without --max-size and
+    --older-than the limits of the cache's own URL hold; where it has none, only what killed writes have left
+    goes. Prints each blob that went: name, size, last use, and which limit.
     """
     from layercache.upkeep import prune as prune_tier
 
