@@ -31,7 +31,8 @@ class ForgivenTier(Tier):
     A tier that cannot be read is left alone altogether, one that cannot be written to is still read: a
     full disk has its entries. ``failure`` and ``write_failure`` tell why; a request that finds nothing
     must look at the former before it speaks of absence (`lookup.not_found`). ``strict``: failures are raised.
-    Whoever calls `spool`, `publish_blob`, `copy_blob` or lists what there is, is told of failures and calls `pass_over`.
+    Whoever calls `spool`, `publish_blob`, `copy_blob` or lists what there is, is told of failures and calls
+    `pass_over`.
     """
 
     def __init__(self, tier: Tier, observers: Observers, *, strict: bool = False, rest: float = REST) -> None:

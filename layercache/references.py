@@ -33,12 +33,11 @@ def images(backend: Backend) -> Iterator[tuple[str, Descriptor]]:
             yield entry.key, image(backend, entry.key)
 
 
-def contents(
-    open_blob: Callable[[Hash], Reader], descriptor: Descriptor
-) -> Iterator[tuple[Hash, bool]]:
+def contents(open_blob: Callable[[Hash], Reader], descriptor: Descriptor) -> Iterator[tuple[Hash, bool]]:
     """Every blob that an image needs, and whether it is a document, as far as its documents are here.
 
-    ``open_blob`` raises `NotFoundError` for those that are not. Its own digest comes first. A layer's tar counts as needed through the layer's digest.
+    ``open_blob`` raises `NotFoundError` for those that are not. Its own digest comes first. A layer's tar
+    counts as needed through the layer's digest.
     """
     yield descriptor.digest, True
     try:

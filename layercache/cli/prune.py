@@ -12,12 +12,10 @@ from layercache.cli import output
 from layercache.cli.options import AGE, SIZE
 from layercache.cli.output import HASH_WIDTH, SIZE_WIDTH, Column
 from layercache.cli.session import Command, Session
-from layercache.errors import ConfigError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from layercache.cache import Cache
     from layercache.tier import Tier
     from layercache.upkeep import Pruned, Removed
 
@@ -57,11 +55,12 @@ def prune(
     goes. Prints each blob that went: name, size, last use, and which limit.
     """
     from layercache.upkeep import prune as prune_tier
+    from layercache.upkeep import stores_of
 
     lines = output.Lines((*COLUMNS, TIER) if all_tiers else COLUMNS, whole=no_trunc)
     documents = []
     with session.cache() as cache:
-        for tier in _tiers(cache, all_tiers=all_tiers):
+        for tier in stores_of(cache.tiers, everyone=all_tiers, writable=True):
             removed: list[Removed] = []
             print_line = _printer(lines, tier.name if all_tiers else "")
             report = prune_tier(
@@ -78,13 +77,6 @@ def prune(
                 session.note(_summary(report, dry_run=dry_run, limited=limited))
     if as_json:
         output.document({"dry_run": dry_run, "tiers": documents})
-
-
-def _tiers(cache: Cache, *, all_tiers: bool) -> list[Tier]:
-    writable = [tier for tier in cache.tiers if not tier.policy.readonly]
-    if not writable:
-        raise ConfigError("every tier is read-only", hint="name a cache that can be written to")
-    return writable if all_tiers else writable[:1]
 
 
 def _is_limited(tier: Tier, max_size: int | None, max_age: float | None) -> bool:

@@ -41,14 +41,14 @@ def verify(
     printed: kind, what was done, object, problem. The exit code is then 3.
     """
     from layercache.cli.progress import counted
-    from layercache.upkeep import Sample
+    from layercache.upkeep import Sample, stores_of
     from layercache.upkeep import verify as verify_tier
 
     wanted = Sample(*sample) if sample else None
     visible = sys.stderr is not None and sys.stderr.isatty() and not session.quiet
     tallies = []
     with session.cache() as cache:
-        for tier in cache.tiers if all_tiers else cache.tiers[:1]:
+        for tier in stores_of(cache.tiers, everyone=all_tiers):
             tally = Tally(tier.name)
             tallies.append(tally)
             with counted(f"verifying {tier.name}", visible=visible) as progress:

@@ -6,18 +6,18 @@ from typing import TYPE_CHECKING
 
 from layercache import keys
 from layercache.association import Association
+from layercache.backend_tier import keys_of
 from layercache.descriptor import NO_COMPRESSION
 from layercache.digest import Hash
 from layercache.errors import FormatError, IntegrityError, InvalidNameError, LimitError, NotFoundError
 from layercache.streams import CHUNK, HEAD, HeadReader, InflatedReader, Limits, hash_of, sniff
-from layercache.tier import keys_of
 
 if TYPE_CHECKING:
+    from layercache.backend_tier import BackendTier
     from layercache.digest import DiffID, Digest
-    from layercache.tier import Tier
 
 
-def wrong_facts(tier: Tier, key: str, *, deep: bool) -> dict[str, str]:
+def wrong_facts(tier: BackendTier, key: str, *, deep: bool) -> dict[str, str]:
     """What is wrong with the fact of this key, and with another fact about its blob: by key.
 
     A claim is only what an image says: it must be well formed. A computed fact must fit the sizes of the
@@ -51,7 +51,7 @@ def wrong_facts(tier: Tier, key: str, *, deep: bool) -> dict[str, str]:
     return problems
 
 
-def _answer(tier: Tier, fact: Association) -> Association | None:
+def _answer(tier: BackendTier, fact: Association) -> Association | None:
     """What the tier says when it is asked for the blob, if that names the tar by the same algorithm."""
     for answer in tier.inflates_to(fact.digest):
         if answer.computed and answer.diff_id.algorithm == fact.diff_id.algorithm:
@@ -59,7 +59,7 @@ def _answer(tier: Tier, fact: Association) -> Association | None:
     return None
 
 
-def _misfit(tier: Tier, fact: Association) -> str:
+def _misfit(tier: BackendTier, fact: Association) -> str:
     """What is here and does not fit the fact, though it is itself what its name says."""
     for name, stated in ((fact.digest, fact.size), (fact.diff_id, fact.uncompressed_size)):
         size = _size(tier, name)
@@ -73,7 +73,7 @@ def _misfit(tier: Tier, fact: Association) -> str:
     return ""
 
 
-def _refuted(tier: Tier, fact: Association) -> str:
+def _refuted(tier: BackendTier, fact: Association) -> str:
     """What the blob inflates to, where that is not what the fact says."""
     try:
         found, size = _inflated(tier, fact.digest, fact.diff_id)
@@ -89,7 +89,7 @@ def _refuted(tier: Tier, fact: Association) -> str:
     return f"it says that {fact.digest} inflates to {fact.diff_id}{stated}, and it does to {found} of {size}"
 
 
-def _inflated(tier: Tier, digest: Digest, diff_id: DiffID) -> tuple[Hash, int]:
+def _inflated(tier: BackendTier, digest: Digest, diff_id: DiffID) -> tuple[Hash, int]:
     """Raises `NotFoundError`, `IntegrityError`."""
     hasher, size = diff_id.hasher(), 0
     with HeadReader(tier.backend.open(keys.blob(digest))) as head:
@@ -104,7 +104,7 @@ def _inflated(tier: Tier, digest: Digest, diff_id: DiffID) -> tuple[Hash, int]:
     return Hash.from_hasher(hasher), size
 
 
-def _compression(tier: Tier, digest: Digest) -> str | None:
+def _compression(tier: BackendTier, digest: Digest) -> str | None:
     try:
         with tier.backend.open(keys.blob(digest), 0, HEAD) as reader:
             return sniff(reader.read())
@@ -112,14 +112,14 @@ def _compression(tier: Tier, digest: Digest) -> str | None:
         return None
 
 
-def _size(tier: Tier, name: Hash) -> int | None:
+def _size(tier: BackendTier, name: Hash) -> int | None:
     try:
         return tier.stat_blob(name).size
     except NotFoundError:
         return None
 
 
-def _is_right(tier: Tier, name: Hash) -> bool:
+def _is_right(tier: BackendTier, name: Hash) -> bool:
     try:
         with tier.backend.open(keys.blob(name)) as reader:
             return hash_of(reader, name.algorithm) == name

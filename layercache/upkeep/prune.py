@@ -13,8 +13,8 @@ from layercache.eviction import candidates, doomed
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from layercache.backend_tier import BackendTier
     from layercache.eviction import Doomed
-    from layercache.tier import Tier
 
 DAY = 86400.0
 
@@ -47,7 +47,7 @@ class Pruned:
 
 
 def prune(
-    tier: Tier,
+    tier: BackendTier,
     *,
     max_size: int | None = None,
     max_age: float | None = None,
@@ -95,7 +95,7 @@ def _take(going: Iterator[Doomed], report: Pruned, watcher: Callable[[Removed], 
         watcher(Removed(name, blob.size, blob.modified, "age" if each.old else "size"))
 
 
-def _forget(tier: Tier, report: Pruned, *, dry_run: bool) -> None:
+def _forget(tier: BackendTier, report: Pruned, *, dry_run: bool) -> None:
     for key, descriptor in list(tier.images()):
         if not tier.has_blob(descriptor.digest):
             report.images += 1

@@ -8,10 +8,10 @@ from layercache import keys
 from layercache.streams import CHUNK
 
 if TYPE_CHECKING:
-    from layercache.tier import Tier
+    from layercache.backend_tier import BackendTier
 
 
-def put_aside(tier: Tier, key: str) -> bool:
+def put_aside(tier: BackendTier, key: str) -> bool:
     """Move an object of a tier into its quarantine, under its own key; False where nothing may be written.
 
     What was put aside under this key before is replaced. Raises `NotFoundError`, `BackendError`.

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from concurrent.futures import Future
 
     from layercache.backend import Entry
-    from layercache.tier import Tier
+    from layercache.backend_tier import BackendTier
 
 Kind = Literal["blob", "fact", "image"]
 Problems = dict[str, str]
@@ -54,7 +54,7 @@ class Checked:
 
 
 def verify(
-    tier: Tier, *, sample: Sample | None = None, deep: bool = False, jobs: int | None = None
+    tier: BackendTier, *, sample: Sample | None = None, deep: bool = False, jobs: int | None = None
 ) -> Iterator[Checked]:
     """Look at every blob, then every fact, then every image of a tier; each is given when it was looked at.
 
@@ -95,7 +95,7 @@ def _in_order(
         yield running.popleft().result()
 
 
-def _check(tier: Tier, kind: Kind, look: Callable[[Entry], Problems], entry: Entry) -> list[Checked]:
+def _check(tier: BackendTier, kind: Kind, look: Callable[[Entry], Problems], entry: Entry) -> list[Checked]:
     """The object itself, and others that it shows to be wrong. Nothing for one that is gone meanwhile."""
     try:
         problems = look(entry)
@@ -116,7 +116,7 @@ def _check(tier: Tier, kind: Kind, look: Callable[[Entry], Problems], entry: Ent
     return found
 
 
-def _wrong_blob(tier: Tier, stop: Event, entry: Entry) -> Problems:
+def _wrong_blob(tier: BackendTier, stop: Event, entry: Entry) -> Problems:
     name = keys.blob_name(entry.key)
     if name is None:
         return {entry.key: "its name is no hash"}
@@ -130,10 +130,10 @@ def _wrong_blob(tier: Tier, stop: Event, entry: Entry) -> Problems:
     return {entry.key: f"holds {size} bytes that hash to {hasher.name}:{hasher.hexdigest()}"}
 
 
-def _wrong_facts(tier: Tier, deep: bool, entry: Entry) -> Problems:
+def _wrong_facts(tier: BackendTier, deep: bool, entry: Entry) -> Problems:
     return wrong_facts(tier, entry.key, deep=deep)
 
 
-def _wrong_image(tier: Tier, entry: Entry) -> Problems:
+def _wrong_image(tier: BackendTier, entry: Entry) -> Problems:
     problem = why_wrong(tier.backend, entry.key)
     return {entry.key: problem} if problem else {}

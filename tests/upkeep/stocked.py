@@ -10,9 +10,9 @@ from cache.stores import blobs, write_blob
 from servers.images import noise
 
 from layercache import keys
+from layercache.backend_tier import BackendTier
 from layercache.digest import Hash
 from layercache.policy import Policy
-from layercache.tier import Tier
 from layercache_backends.local import LocalBackend
 from layercache_backends.memory import MemoryBackend
 
@@ -24,21 +24,23 @@ HOUR = 3600.0
 
 def on_disk(
     folder: Path, *, max_size: int | None = None, max_age: float | None = None, readonly: bool = False
-) -> Tier:
+) -> BackendTier:
     policy = Policy(trusted=True, max_size=max_size, max_age=max_age, readonly=readonly)
-    return Tier(LocalBackend(str(folder), sync=False), policy)
+    return BackendTier(LocalBackend(str(folder), sync=False), policy)
 
 
-def in_memory(*, max_size: int | None = None, max_age: float | None = None, readonly: bool = False) -> Tier:
+def in_memory(
+    *, max_size: int | None = None, max_age: float | None = None, readonly: bool = False
+) -> BackendTier:
     """As a bucket is: without locks, and its times are those of publishing."""
-    return Tier(MemoryBackend(), Policy(max_size=max_size, max_age=max_age, readonly=readonly))
+    return BackendTier(MemoryBackend(), Policy(max_size=max_size, max_age=max_age, readonly=readonly))
 
 
 def data_of(seed: int, size: int) -> bytes:
     return noise(size, seed)
 
 
-def stock(tier: Tier, seed: int, size: int = 100, *, age: float = HOUR) -> Hash:
+def stock(tier: BackendTier, seed: int, size: int = 100, *, age: float = HOUR) -> Hash:
     """A blob that stands there behind the tier's back, last used so many seconds ago."""
     data = data_of(seed, size)
     name = Hash.of(data)
@@ -47,7 +49,7 @@ def stock(tier: Tier, seed: int, size: int = 100, *, age: float = HOUR) -> Hash:
     return name
 
 
-def grow_old(tier: Tier, name: Hash, age: float) -> None:
+def grow_old(tier: BackendTier, name: Hash, age: float) -> None:
     key, then = keys.blob(name), time.time() - age
     if isinstance(tier.backend, LocalBackend):
         os.utime(tier.backend.path(key), (then, then))
@@ -57,7 +59,7 @@ def grow_old(tier: Tier, name: Hash, age: float) -> None:
         objects[key] = (objects[key][0], then)
 
 
-def used(tier: Tier) -> int:
+def used(tier: BackendTier) -> int:
     """Bytes of all blobs, as they are."""
     return sum(entry.size for _, entry in tier.blobs())
 

@@ -12,10 +12,10 @@ from cache.stores import Fetch, Store, fact, open_cache
 from upkeep.stocked import HOUR, blobs, data_of, grow_old, in_memory, on_disk, stock, used
 
 from layercache import keys
+from layercache.backend_tier import BackendTier
 from layercache.digest import DiffID, Digest, Hash
 from layercache.policy import Policy
 from layercache.room import LOCK, RECOUNT
-from layercache.tier import Tier
 from layercache_backends.local import LocalBackend
 from layercache_backends.memory import MemoryBackend
 
@@ -25,21 +25,21 @@ if TYPE_CHECKING:
 
     from servers.images import Sample
 
-Make = "Callable[..., Tier]"
+Make = "Callable[..., BackendTier]"
 
 
 @pytest.fixture(params=["disk", "memory"])
-def make(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[..., Tier]:
+def make(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[..., BackendTier]:
     return (lambda **limits: on_disk(tmp_path, **limits)) if request.param == "disk" else in_memory
 
 
-def add(tier: Tier, seed: int, size: int = 100) -> Hash:
+def add(tier: BackendTier, seed: int, size: int = 100) -> Hash:
     data = data_of(seed, size)
     tier.put_blob(Hash.of(data), data)
     return Hash.of(data)
 
 
-def test_what_was_not_used_for_the_longest_time_goes_first(make: Callable[..., Tier]) -> None:
+def test_what_was_not_used_for_the_longest_time_goes_first(make: Callable[..., BackendTier]) -> None:
     tier = make(max_size=1000)
     ages = {3: 5 * HOUR, 1: 9 * HOUR, 2: 7 * HOUR}
     names = {seed: stock(tier, seed, 300, age=age) for seed, age in ages.items()}
@@ -48,7 +48,7 @@ def test_what_was_not_used_for_the_longest_time_goes_first(make: Callable[..., T
     assert used(tier) <= 1000
 
 
-def test_room_is_made_for_some_more_than_is_needed(make: Callable[..., Tier]) -> None:
+def test_room_is_made_for_some_more_than_is_needed(make: Callable[..., BackendTier]) -> None:
     tier = make(max_size=1000)
     for seed in range(10):
         stock(tier, seed, 100, age=HOUR + seed)
@@ -56,7 +56,7 @@ def test_room_is_made_for_some_more_than_is_needed(make: Callable[..., Tier]) ->
     assert used(tier) == 810
 
 
-def test_tars_that_can_be_made_again_go_before_all_else(make: Callable[..., Tier]) -> None:
+def test_tars_that_can_be_made_again_go_before_all_else(make: Callable[..., BackendTier]) -> None:
     tier = make(max_size=1000)
     old_blob = stock(tier, 1, 300, age=9 * HOUR)
     tar = stock(tier, 2, 300, age=2 * HOUR)
@@ -67,7 +67,7 @@ def test_tars_that_can_be_made_again_go_before_all_else(make: Callable[..., Tier
     assert blobs(tier) == {old_blob, lonely_tar, new}
 
 
-def test_an_images_documents_go_last(make: Callable[..., Tier], sample: Sample) -> None:
+def test_an_images_documents_go_last(make: Callable[..., BackendTier], sample: Sample) -> None:
     tier = make()
     with open_cache(tier) as cache:
         image = cache.image(f"oci:{sample.layout}:image")
@@ -78,12 +78,12 @@ def test_an_images_documents_go_last(make: Callable[..., Tier], sample: Sample) 
     for name in blobs(tier):
         grow_old(tier, name, 99 * HOUR if name in documents else HOUR)
     size = sum(tier.stat_blob(name).size for name in documents)
-    small = Tier(tier.backend, Policy(max_size=size + 100))
+    small = BackendTier(tier.backend, Policy(max_size=size + 100))
     new = add(small, 1, 10)
     assert blobs(small) == {*documents, new}
 
 
-def test_what_is_young_is_spared_while_there_is_another(make: Callable[..., Tier]) -> None:
+def test_what_is_young_is_spared_while_there_is_another(make: Callable[..., BackendTier]) -> None:
     tier = make(max_size=1000)
     young_tar, old = stock(tier, 1, 500, age=1), stock(tier, 2, 400)
     tier.record(fact(Digest(old), DiffID(young_tar), 400, tar_size=500))
@@ -91,7 +91,7 @@ def test_what_is_young_is_spared_while_there_is_another(make: Callable[..., Tier
     assert blobs(tier) == {young_tar, new}
 
 
-def test_the_limit_counts_for_more_than_youth(make: Callable[..., Tier]) -> None:
+def test_the_limit_counts_for_more_than_youth(make: Callable[..., BackendTier]) -> None:
     tier = make(max_size=1000)
     names = [stock(tier, seed, 300, age=9 - seed) for seed in range(3)]
     new = add(tier, 9, 300)
@@ -128,7 +128,7 @@ def test_a_read_only_tier_is_not_touched(tmp_path: Path) -> None:
     assert tier.stat_blob(name) == before
 
 
-def test_what_is_too_old_goes_with_the_next_blob_that_comes(make: Callable[..., Tier]) -> None:
+def test_what_is_too_old_goes_with_the_next_blob_that_comes(make: Callable[..., BackendTier]) -> None:
     tier = make(max_age=10 * HOUR)
     old, newer = stock(tier, 1, age=11 * HOUR), stock(tier, 2, age=9 * HOUR)
     new = add(tier, 3)
@@ -136,7 +136,7 @@ def test_what_is_too_old_goes_with_the_next_blob_that_comes(make: Callable[..., 
     assert old not in blobs(tier)
 
 
-def test_a_layer_that_is_too_big_is_served_and_not_kept(make: Callable[..., Tier]) -> None:
+def test_a_layer_that_is_too_big_is_served_and_not_kept(make: Callable[..., BackendTier]) -> None:
     layer, small = sample(1, size=5000), sample(2, size=300)
     tier = make(max_size=4000)
     with open_cache(tier) as cache:
@@ -160,7 +160,7 @@ def test_what_is_too_big_for_the_nearest_tier_is_kept_by_the_next(tmp_path: Path
     assert blobs(far) == {layer.digest, layer.diff_id}
 
 
-def test_what_was_evicted_comes_again(make: Callable[..., Tier]) -> None:
+def test_what_was_evicted_comes_again(make: Callable[..., BackendTier]) -> None:
     layers = [sample(seed, size=3000) for seed in range(4)]
     tier = make(max_size=9000)
     with open_cache(tier) as cache:
@@ -181,7 +181,7 @@ def test_a_blob_that_goes_while_it_is_read_is_read_to_its_end(tmp_path: Path) ->
         assert start + reader.read() == data_of(1, 900)
 
 
-def test_facts_and_images_stay(make: Callable[..., Tier]) -> None:
+def test_facts_and_images_stay(make: Callable[..., BackendTier]) -> None:
     layer = sample(1, size=3000)
     tier = make(max_size=8000)
     with open_cache(tier) as cache:
@@ -198,7 +198,7 @@ def test_facts_and_images_stay(make: Callable[..., Tier]) -> None:
 
 def test_while_there_is_room_nothing_is_counted_again() -> None:
     store = Store(MemoryBackend())
-    tier = Tier(store, Policy(max_size=10_000))
+    tier = BackendTier(store, Policy(max_size=10_000))
     add(tier, 1)
     store.asked.clear()
     for seed in range(2, 30):
@@ -257,7 +257,7 @@ def test_who_does_not_get_the_lock_counts_for_himself(
     assert first != new
 
 
-def test_threads_that_publish_at_once_keep_the_limit(make: Callable[..., Tier]) -> None:
+def test_threads_that_publish_at_once_keep_the_limit(make: Callable[..., BackendTier]) -> None:
     tier = make(max_size=2000)
     seen: list[int] = []
 

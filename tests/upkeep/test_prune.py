@@ -12,9 +12,9 @@ from cache.stores import content, evict, fact, open_cache
 from upkeep.stocked import HOUR, blobs, data_of, in_memory, on_disk, stock, used
 
 from layercache import ConfigError, keys
+from layercache.backend_tier import BackendTier
 from layercache.digest import DiffID, Digest, Hash
 from layercache.policy import Policy
-from layercache.tier import Tier
 from layercache.upkeep import Pruned, Removed, prune
 
 if TYPE_CHECKING:
@@ -27,17 +27,17 @@ DAY = 24 * HOUR
 
 
 @pytest.fixture(params=["disk", "memory"])
-def tier(request: pytest.FixtureRequest, tmp_path: Path) -> Tier:
+def tier(request: pytest.FixtureRequest, tmp_path: Path) -> BackendTier:
     return on_disk(tmp_path) if request.param == "disk" else in_memory()
 
 
-def pruned(tier: Tier, **options: object) -> tuple[Pruned, list[Removed]]:
+def pruned(tier: BackendTier, **options: object) -> tuple[Pruned, list[Removed]]:
     removed: list[Removed] = []
     report = prune(tier, watcher=removed.append, **options)  # type: ignore[arg-type]
     return report, removed
 
 
-def test_the_least_recently_used_go_until_the_size_is_reached(tier: Tier) -> None:
+def test_the_least_recently_used_go_until_the_size_is_reached(tier: BackendTier) -> None:
     names = [stock(tier, seed, 100, age=HOUR * (9 - seed)) for seed in range(5)]
     report, removed = pruned(tier, max_size=250)
     assert [each.name for each in removed] == names[:3]
@@ -46,7 +46,7 @@ def test_the_least_recently_used_go_until_the_size_is_reached(tier: Tier) -> Non
     assert blobs(tier) == set(names[3:])
 
 
-def test_what_is_older_goes_and_nothing_else(tier: Tier) -> None:
+def test_what_is_older_goes_and_nothing_else(tier: BackendTier) -> None:
     old, new = stock(tier, 1, age=31 * DAY), stock(tier, 2, age=29 * DAY)
     report, removed = pruned(tier, max_age=30 * DAY)
     assert [(each.name, each.size, each.limit) for each in removed] == [(old, 100, "age")]
@@ -55,7 +55,7 @@ def test_what_is_older_goes_and_nothing_else(tier: Tier) -> None:
     assert blobs(tier) == {new}
 
 
-def test_a_dry_run_tells_the_same_and_removes_nothing(tier: Tier) -> None:
+def test_a_dry_run_tells_the_same_and_removes_nothing(tier: BackendTier) -> None:
     for seed in range(5):
         stock(tier, seed, 100, age=DAY * (9 - seed))
     before = content(tier)
@@ -74,21 +74,21 @@ def test_the_tiers_own_limits_hold_where_none_are_given(tmp_path: Path) -> None:
     assert report.left == 100
 
 
-def test_without_limits_no_blob_goes(tier: Tier) -> None:
+def test_without_limits_no_blob_goes(tier: BackendTier) -> None:
     stock(tier, 1, age=1000 * DAY)
     report, removed = pruned(tier)
     assert (report.blobs, report.left, removed) == (0, 100, [])
 
 
-def test_even_what_is_young_goes_when_it_is_asked_for(tier: Tier) -> None:
+def test_even_what_is_young_goes_when_it_is_asked_for(tier: BackendTier) -> None:
     stock(tier, 1, age=0)
     assert pruned(tier, max_size=0)[0].left == 0
     assert used(tier) == 0
 
 
-def test_a_read_only_tier_is_not_pruned_but_may_be_asked_what_would_go(tier: Tier) -> None:
+def test_a_read_only_tier_is_not_pruned_but_may_be_asked_what_would_go(tier: BackendTier) -> None:
     stock(tier, 1)
-    readonly = Tier(tier.backend, Policy(readonly=True))
+    readonly = BackendTier(tier.backend, Policy(readonly=True))
     with pytest.raises(ConfigError, match="read-only"):
         prune(readonly, max_size=0)
     assert prune(readonly, max_size=0, dry_run=True).blobs == 1
@@ -96,7 +96,7 @@ def test_a_read_only_tier_is_not_pruned_but_may_be_asked_what_would_go(tier: Tie
 
 
 def test_facts_and_images_stay_unless_they_are_to_be_forgotten(
-    tier: Tier, sample_image: Callable[[], None]
+    tier: BackendTier, sample_image: Callable[[], None]
 ) -> None:
     kept, gone = sample(1), sample(2)
     with open_cache(tier) as cache:
@@ -115,7 +115,7 @@ def test_facts_and_images_stay_unless_they_are_to_be_forgotten(
 
 
 @pytest.fixture
-def sample_image(tier: Tier, sample: Sample) -> Callable[[], None]:
+def sample_image(tier: BackendTier, sample: Sample) -> Callable[[], None]:
     """Two images: one whose documents are there, one whose manifest is gone."""
 
     def make() -> None:
@@ -154,7 +154,7 @@ def test_what_is_put_in_after_a_prune_finds_the_right_count(tmp_path: Path) -> N
     assert (tmp_path / "locks" / "usage").read_text().startswith(f"{used(tier)} ")
 
 
-def test_files_that_are_no_blobs_are_told_by_their_keys(tier: Tier) -> None:
+def test_files_that_are_no_blobs_are_told_by_their_keys(tier: BackendTier) -> None:
     with tier.backend.create("blobs/strange") as sink:
         sink.write(b"x")
         sink.commit()

@@ -11,9 +11,9 @@ from cache.stores import Store, content, fact, far, open_cache, write, write_blo
 from upkeep.stocked import in_memory, on_disk, stock
 
 from layercache import keys
+from layercache.backend_tier import BackendTier
 from layercache.digest import DiffID, Digest, Hash
 from layercache.policy import Policy
-from layercache.tier import Tier
 from layercache.upkeep import Checked, Sample, verify
 
 if TYPE_CHECKING:
@@ -26,10 +26,10 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture(params=["disk", "memory"])
-def tier(request: pytest.FixtureRequest, tmp_path: Path, sample: Images) -> Tier:
+def tier(request: pytest.FixtureRequest, tmp_path: Path, sample: Images) -> BackendTier:
     """Three layers in both forms, and an image."""
     tier = on_disk(tmp_path) if request.param == "disk" else in_memory()
-    with open_cache(Tier(tier.backend, Policy(trusted=True))) as cache:
+    with open_cache(BackendTier(tier.backend, Policy(trusted=True))) as cache:
         for layer in LAYERS:
             put(cache, layer.blob)
         image = cache.image(f"oci:{sample.layout}:image")
@@ -42,7 +42,7 @@ GZIP, ZSTD, PLAIN = LAYERS
 IMAGE = "images/host/name/_tags/latest"
 
 
-def wrong(tier: Tier, *, deep: bool = False) -> dict[str, str]:
+def wrong(tier: BackendTier, *, deep: bool = False) -> dict[str, str]:
     """What was put aside, and why; all of it is in the quarantine, and nothing else went."""
     before = content(tier)
     found = [each for each in verify(tier, deep=deep) if each.problem]
@@ -55,7 +55,7 @@ def wrong(tier: Tier, *, deep: bool = False) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("deep", [False, True])
-def test_what_is_right_is_left_alone(tier: Tier, deep: bool) -> None:
+def test_what_is_right_is_left_alone(tier: BackendTier, deep: bool) -> None:
     before = content(tier)
     checked = list(verify(tier, deep=deep))
     assert [each for each in checked if each.problem] == []
@@ -65,7 +65,7 @@ def test_what_is_right_is_left_alone(tier: Tier, deep: bool) -> None:
 
 
 @pytest.mark.parametrize("damaged", [flipped(GZIP.blob), GZIP.blob[:-1], GZIP.blob + b"\0", b"", ZSTD.blob])
-def test_a_blob_that_is_not_what_its_name_says_is_put_aside(tier: Tier, damaged: bytes) -> None:
+def test_a_blob_that_is_not_what_its_name_says_is_put_aside(tier: BackendTier, damaged: bytes) -> None:
     write_blob(tier, GZIP.digest, damaged)
     problems = wrong(tier)
     assert list(problems) == [keys.blob(GZIP.digest)]
@@ -73,19 +73,19 @@ def test_a_blob_that_is_not_what_its_name_says_is_put_aside(tier: Tier, damaged:
     assert wrong(tier) == {}
 
 
-def test_a_damaged_tar_is_put_aside_and_made_again(tier: Tier) -> None:
+def test_a_damaged_tar_is_put_aside_and_made_again(tier: BackendTier) -> None:
     write_blob(tier, GZIP.diff_id, flipped(GZIP.tar))
     assert list(wrong(tier)) == [keys.blob(GZIP.diff_id)]
-    with open_cache(Tier(tier.backend, Policy(trusted=True))) as cache:
+    with open_cache(BackendTier(tier.backend, Policy(trusted=True))) as cache:
         assert read(cache.get(GZIP.diff_id).uncompressed()) == GZIP.tar
 
 
-def test_a_blob_whose_name_is_no_hash_is_put_aside(tier: Tier) -> None:
+def test_a_blob_whose_name_is_no_hash_is_put_aside(tier: BackendTier) -> None:
     write(tier, "blobs/sha256/abc", b"x")
     assert wrong(tier) == {"blobs/sha256/abc": "its name is no hash"}
 
 
-def test_a_blob_of_sha512_is_hashed_so(tier: Tier) -> None:
+def test_a_blob_of_sha512_is_hashed_so(tier: BackendTier) -> None:
     name = Hash.of(b"data", "sha512")
     write_blob(tier, name, b"data")
     assert wrong(tier) == {}
@@ -96,7 +96,7 @@ def test_a_blob_of_sha512_is_hashed_so(tier: Tier) -> None:
 # Facts
 
 
-def write_fact(tier: Tier, false: Association) -> tuple[str, str]:
+def write_fact(tier: BackendTier, false: Association) -> tuple[str, str]:
     tier.record(false)
     by_diff_id = keys.by_diff_id(keys.COMPUTED, false.diff_id, false.digest)
     return by_diff_id, keys.computed_by_digest(false.digest)
@@ -115,19 +115,19 @@ def false_fact(
 
 
 @pytest.mark.parametrize("data", [b"", b"{", b"[]", b'{"digest": "sha256:0"}'])
-def test_a_torn_fact_is_put_aside(tier: Tier, data: bytes) -> None:
+def test_a_torn_fact_is_put_aside(tier: BackendTier, data: bytes) -> None:
     key = keys.computed_by_digest(Digest(GZIP.digest))
     write(tier, key, data)
     assert list(wrong(tier)) == [key]
 
 
-def test_a_fact_under_anothers_name_is_put_aside(tier: Tier) -> None:
+def test_a_fact_under_anothers_name_is_put_aside(tier: BackendTier) -> None:
     key = keys.computed_by_digest(Digest(Hash.of(b"another")))
     write(tier, key, false_fact(GZIP).encode())
     assert "stands under another name" in wrong(tier)[key]
 
 
-def test_a_computed_fact_that_another_contradicts_is_settled_by_the_blob(tier: Tier) -> None:
+def test_a_computed_fact_that_another_contradicts_is_settled_by_the_blob(tier: BackendTier) -> None:
     both = write_fact(tier, false_fact(GZIP, DiffID(ZSTD.diff_id)))
     problems = wrong(tier)
     assert set(problems) == set(both)
@@ -138,20 +138,20 @@ def test_a_computed_fact_that_another_contradicts_is_settled_by_the_blob(tier: T
 
 @pytest.mark.parametrize(("size", "tar_size"), [(5, None), (None, 5)])
 def test_a_computed_fact_of_a_wrong_size_is_put_aside(
-    tier: Tier, size: int | None, tar_size: int | None
+    tier: BackendTier, size: int | None, tar_size: int | None
 ) -> None:
     both = write_fact(tier, false_fact(GZIP, size=size, tar_size=tar_size))
     assert set(wrong(tier)) == set(both)
 
 
-def test_that_a_gzip_is_its_own_tar_is_seen_without_inflating_it(tier: Tier) -> None:
+def test_that_a_gzip_is_its_own_tar_is_seen_without_inflating_it(tier: BackendTier) -> None:
     lonely = sample(9)
     write_blob(tier, lonely.digest, lonely.blob)
     both = write_fact(tier, false_fact(lonely, DiffID(lonely.digest), tar_size=len(lonely.blob)))
     assert set(wrong(tier)) == set(both)
 
 
-def test_a_false_fact_that_nothing_contradicts_is_found_deep(tier: Tier) -> None:
+def test_a_false_fact_that_nothing_contradicts_is_found_deep(tier: BackendTier) -> None:
     lonely = sample(9)
     write_blob(tier, lonely.digest, lonely.blob)
     both = write_fact(tier, false_fact(lonely, DiffID(Hash.of(b"no such tar"))))
@@ -159,16 +159,16 @@ def test_a_false_fact_that_nothing_contradicts_is_found_deep(tier: Tier) -> None
     assert set(wrong(tier, deep=True)) == set(both)
 
 
-def test_a_fact_about_a_damaged_blob_is_right(tier: Tier) -> None:
+def test_a_fact_about_a_damaged_blob_is_right(tier: BackendTier) -> None:
     write_blob(tier, GZIP.digest, GZIP.blob[:-20])
     before = content(tier)
-    readonly = Tier(tier.backend, Policy(readonly=True))
+    readonly = BackendTier(tier.backend, Policy(readonly=True))
     found = [each for each in verify(readonly, deep=True) if each.problem]
     assert [(each.key, each.put_aside) for each in found] == [(keys.blob(GZIP.digest), False)]
     assert content(tier) == before, "a read-only tier is left as it is"
 
 
-def test_a_false_claim_is_an_images_fault_and_not_the_stores(tier: Tier) -> None:
+def test_a_false_claim_is_an_images_fault_and_not_the_stores(tier: BackendTier) -> None:
     tier.record(fact(Digest(GZIP.digest), DiffID(ZSTD.diff_id), 5, computed=False))
     assert wrong(tier, deep=True) == {}
 
@@ -176,7 +176,7 @@ def test_a_false_claim_is_an_images_fault_and_not_the_stores(tier: Tier) -> None
 # Images
 
 
-def test_an_image_whose_descriptor_or_manifest_cannot_be_read_is_put_aside(tier: Tier) -> None:
+def test_an_image_whose_descriptor_or_manifest_cannot_be_read_is_put_aside(tier: BackendTier) -> None:
     write(tier, "images/host/torn/_tags/latest", b"{")
     name = stock(tier, 5, 30)
     descriptor = tier.image(IMAGE)
@@ -187,7 +187,7 @@ def test_an_image_whose_descriptor_or_manifest_cannot_be_read_is_put_aside(tier:
     assert set(problems) == {f"images/host/{name}/_tags/latest" for name in ("torn", "noise", "size")}
 
 
-def test_an_image_whose_documents_are_gone_is_no_fault(tier: Tier) -> None:
+def test_an_image_whose_documents_are_gone_is_no_fault(tier: BackendTier) -> None:
     tier.delete_blob(tier.image(IMAGE).digest)
     assert wrong(tier) == {}
 
@@ -208,7 +208,7 @@ def test_a_sample_looks_at_some() -> None:
 
 def test_a_store_that_fails_is_told_and_the_others_are_looked_at() -> None:
     store = Store(in_memory().backend)
-    tier = Tier(store, Policy())
+    tier = BackendTier(store, Policy())
     names = [stock_in(store, seed) for seed in range(4)]
     store.fails = lambda action, key: action == "read" and key == keys.blob(names[1])
     found = list(verify(tier))
@@ -222,7 +222,7 @@ def test_what_cannot_be_put_aside_is_told() -> None:
     store = Store(in_memory().backend)
     write_blob(store.inner, Hash.of(b"a"), b"b")
     store.fails = lambda action, _: action == "create"
-    [found] = verify(Tier(store, Policy()))
+    [found] = verify(BackendTier(store, Policy()))
     assert not found.put_aside
     assert "not put aside" in found.problem
     assert list(content(store.inner)) == [keys.blob(Hash.of(b"a"))]

@@ -1,0 +1,29 @@
+"""Which tiers can be kept up from here: those that stand on a store."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from layercache.backend_tier import BackendTier
+from layercache.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from layercache.tier import Tier
+
+
+def stores_of(tiers: Iterable[Tier], *, everyone: bool, writable: bool = False) -> list[BackendTier]:
+    """The nearest of the tiers that are stores, or ``everyone`` of them; those alone that may be written to,
+    where that is wanted. Raises `ConfigError` where there is none.
+    """
+    stores = [tier for tier in tiers if isinstance(tier, BackendTier)]
+    found = [tier for tier in stores if not (writable and tier.policy.readonly)]
+    if not found:
+        raise ConfigError(
+            "every tier is read-only" if stores else "no tier is a store",
+            hint="name a cache that can be written to"
+            if stores
+            else "name a cache: file:///var/cache/layers",
+        )
+    return found if everyone else found[:1]
