@@ -37,6 +37,7 @@ ENTRY_POINT_GROUP = "layercache.backends"
 IN_THE_BOX: Mapping[str, str] = {
     "file": "layercache_backends.local:from_url",
     "memory": "layercache_backends.memory:from_url",
+    "s3": "layercache_backends.s3:from_url",
 }
 """Scheme to factory, for what comes in the box: a look-up without the cost of importlib.metadata."""
 
@@ -213,7 +214,7 @@ class Leftovers(Protocol):
 
     def remove_leftovers(self, older_than: float) -> int:
         """Remove what writes that were killed have left and nobody will finish: begun more than so many
-        seconds ago; how many.
+        seconds ago; how many. A writer that is still at work after that time fails and publishes nothing.
         """
 
 

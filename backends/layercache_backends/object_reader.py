@@ -1,0 +1,247 @@
+"""Reading from a service: one stream that goes on after a break, or ranges ahead where one stream is slow."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+from collections import deque
+from functools import partial
+from typing import TYPE_CHECKING
+
+from layercache_backends.patience import Patience
+from layercache_backends.services import Failure, Kind
+
+if TYPE_CHECKING:
+    from _typeshed import WriteableBuffer
+
+    from layercache_backends.services import Body, Service
+    from layercache_backends.session import Session
+
+PIECE = 1 << 20
+"""Bytes that are handed over from the event loop at most at once."""
+
+RANGE = 8 << 20
+"""Bytes of one range ahead."""
+
+AHEAD = 8
+"""How many ranges are on their way or wait for the reader: with `RANGE`, the bound of its memory."""
+
+SLOW = 100e6
+"""Bytes a second below which one connection is slow."""
+
+LOOK = 4 << 20
+"""Bytes after which the rate is believed: the first ones came with the answer."""
+
+
+class Stream:
+    """Bytes ``start`` to ``end`` of one version of an object, in order. On the event loop."""
+
+    def __init__(self, session: Session, name: str, doing: str, start: int, end: int | None) -> None:
+        self.session = session
+        self.name = name
+        self.doing = doing
+        self.position = start
+        self.end = end
+        self.version: str | None = None
+        self.waited = 0.0
+        """Seconds that were spent waiting for bytes."""
+        self._body: Body | None = None
+        self._patience = Patience(session.timeout)
+
+    async def open(self) -> int:
+        """Begin; how many bytes there are. Raises `NotFoundError`, `BackendError`."""
+        body = await self.session.insist(self.doing, self._get, self._patience)
+        self.end = self.position + (body.size if body else 0)
+        return self.end - self.position
+
+    async def read(self, size: int) -> list[bytes]:
+        """At most ``size`` of the next bytes, in pieces; none at the end."""
+        assert self.end is not None
+        pieces: list[bytes] = []
+        wanted = min(size, self.end - self.position)
+        clock = asyncio.get_running_loop().time
+        while wanted:
+            began = clock()
+            piece = await self.session.insist(self.doing, partial(self._some, size=wanted), self._patience)
+            self.waited += clock() - began
+            self._patience.progress()
+            self.position += len(piece)
+            wanted -= len(piece)
+            pieces.append(piece)
+        if self.position >= self.end:
+            self.close()
+        return pieces
+
+    def close(self) -> None:
+        body, self._body = self._body, None
+        if body:
+            body.close()
+
+    async def _get(self, service: Service) -> Body | None:
+        """Ask for what is left; None where nothing is, since the range is past the end."""
+        if self.end is not None and self.position >= self.end:
+            await service.head(self.name)
+            return None
+        try:
+            body = await service.get(self.name, self.position, self.end, self.version)
+        except Exception as error:
+            failure = service.failure(error)
+            if failure and failure.kind is Kind.PAST_END and self.version is None:
+                return None
+            raise
+        self._body = body
+        if body.start != self.position:
+            self.close()
+            raise self.session.error(self.doing, _IGNORED)
+        if self.version is None:
+            self.version = body.version
+        elif not self.version or body.version != self.version:
+            self.close()
+            raise self.session.error(self.doing, CHANGED)
+        return body
+
+    async def _some(self, service: Service, size: int) -> bytes:
+        try:
+            body = self._body or await self._get(service)
+            if body is None:
+                raise self.session.error(self.doing, CHANGED)
+            if piece := await body.read(size):
+                return piece
+            raise ConnectionResetError("the answer ended too early")
+        except BaseException:
+            self.close()
+            raise
+
+
+class Ahead:
+    """The rest of a stream, as ranges that are read in parallel. On the event loop."""
+
+    def __init__(self, stream: Stream) -> None:
+        assert stream.end is not None
+        self._stream = stream
+        self._starts = iter(range(stream.position, stream.end, RANGE))
+        self._ranges: deque[asyncio.Task[deque[bytes]]] = deque()
+        self._pieces: deque[bytes] = deque()
+
+    async def read(self, size: int) -> list[bytes]:
+        """As `Stream.read`."""
+        self._begin()
+        if not self._pieces and self._ranges:
+            self._pieces = await asyncio.shield(self._ranges[0])
+            self._ranges.popleft()
+            self._begin()
+        pieces = []
+        while self._pieces and size:
+            piece = self._pieces.popleft()
+            if len(piece) > size:
+                self._pieces.appendleft(piece[size:])
+                piece = piece[:size]
+            pieces.append(piece)
+            size -= len(piece)
+        return pieces
+
+    def close(self) -> None:
+        for task in self._ranges:
+            task.cancel()
+            task.add_done_callback(_seen)
+        self._ranges.clear()
+        self._pieces.clear()
+        self._starts = iter(range(0))
+
+    def _begin(self) -> None:
+        # The range that the reader is at counts: it still takes memory.
+        while (
+            len(self._ranges) + bool(self._pieces) < AHEAD and (start := next(self._starts, None)) is not None
+        ):
+            self._ranges.append(asyncio.create_task(self._whole(start)))
+
+    async def _whole(self, start: int) -> deque[bytes]:
+        whole = self._stream
+        assert whole.end is not None
+        part = Stream(whole.session, whole.name, whole.doing, start, min(start + RANGE, whole.end))
+        part.version = whole.version
+        try:
+            return deque(await part.read(RANGE))
+        finally:
+            part.close()
+
+
+class ObjectReader(io.RawIOBase):
+    """An object's bytes, or a range's; not seekable. Belongs to the process that opened it."""
+
+    def __init__(self, session: Session, name: str, doing: str, start: int, end: int | None) -> None:
+        self._session = session
+        self._source: Stream | Ahead | None = None
+        self.size = self._left = session.call(self._open(name, doing, start, end))
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: WriteableBuffer, /) -> int:
+        with memoryview(buffer) as view, view.cast("B") as octets:
+            count = 0
+            for piece in self._next(len(octets)):
+                octets[count : count + len(piece)] = piece
+                count += len(piece)
+        return count
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        if size is not None and size >= 0:
+            return b"".join(self._next(size))
+        pieces = []
+        while some := self._next(self._left):
+            pieces += some
+        return b"".join(pieces)
+
+    def close(self) -> None:
+        """Break off what is in flight. Does not wait for it, so a finalizer may call it in any thread."""
+        source, self._source = self._source, None
+        if source:
+            self._session.soon(source.close)
+        super().close()
+
+    async def _open(self, name: str, doing: str, start: int, end: int | None) -> int:
+        self._source = stream = Stream(self._session, name, doing, start, end)
+        return await stream.open()
+
+    def _next(self, size: int) -> list[bytes]:
+        if self.closed:
+            raise ValueError("I/O operation on closed file")
+        size = min(size, self._left, PIECE)
+        if not size:
+            return []
+        pieces = self._session.call(self._read(size))
+        self._left -= sum(map(len, pieces))
+        return pieces
+
+    async def _read(self, size: int) -> list[bytes]:
+        assert self._source is not None
+        pieces = await self._source.read(size)
+        if isinstance(self._source, Stream) and self._is_slow(self._source):
+            stream, self._source = self._source, Ahead(self._source)
+            stream.close()
+        return pieces
+
+    def _is_slow(self, stream: Stream) -> bool:
+        """Whether one connection gives little where much is left.
+
+        What counts is the time that was waited for bytes: a reader who takes its time makes nothing slow.
+        """
+        assert stream.end is not None
+        read = (self.size or 0) - (stream.end - stream.position)
+        left = stream.end - stream.position
+        return LOOK <= read < SLOW * stream.waited and left > 2 * RANGE and bool(stream.version)
+
+
+CHANGED = Failure(Kind.FINAL, "it was replaced or deleted while it was read", "read it again from its start")
+_IGNORED = Failure(
+    Kind.FINAL,
+    "the service sent other bytes than the range that was asked for",
+    "a proxy between may not know Range requests",
+)
+
+
+def _seen(task: asyncio.Task[deque[bytes]]) -> None:
+    """Nobody waits for a range that was given up: look at its error, or asyncio complains."""
+    if not task.cancelled():
+        task.exception()

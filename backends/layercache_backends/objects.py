@@ -1,0 +1,161 @@
+"""A backend on a service for objects (S3, GCS): what all of them share.
+
+To add a service write a `Service` for its SDK (`layercache_backends.services` has the contract), and a
+factory that reads the URL's options and returns ``ObjectBackend(url, prefix, timeout, connect)``; ``connect``
+is an async function that imports the SDK and returns the service. It is called at the first use, on the event
+loop of the session, once in each process: a forked child gets a client of its own. What it raises reaches the
+caller, so it raises `ConfigError` or `BackendError`.
+
+Retries, timeouts and messages are the session's (`Session.insist`), streams and ranges ahead the reader's,
+parts the sink's. A subclass adds what only its service can do, with ``self.call``.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from layercache.backend import Entry, check_key, check_range
+from layercache.errors import ConfigError, InvalidNameError, NotFoundError
+from layercache_backends.object_reader import ObjectReader
+from layercache_backends.object_sink import ObjectSink
+from layercache_backends.session import Session
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Coroutine, Iterator
+
+    from layercache.backend import BackendURL
+    from layercache_backends.services import Page, Service
+
+_T = TypeVar("_T")
+
+_SECRET = re.compile(r"key|secret|token|passw|passphrase|credential|signature|\bsas|^sas|auth", re.IGNORECASE)
+
+DEFAULT_TIMEOUT = 10.0
+"""Seconds without any progress after which an operation fails, retries included."""
+
+
+class ObjectBackend:
+    """Objects named ``prefix`` and key. ``prefix`` is empty or ends in "/"; ``timeout`` is in seconds."""
+
+    def __init__(
+        self, url: str, prefix: str, timeout: float, connect: Callable[[], Coroutine[Any, Any, Service]]
+    ) -> None:
+        self.url = url
+        self._prefix = prefix
+        self._timeout = timeout
+        self._connect = connect
+        self._sessions: dict[int, Session] = {}
+        """By process. The parent's stays in a forked child: to drop it would be to finalize it."""
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.url!r})"
+
+    def open(self, key: str, start: int = 0, end: int | None = None) -> ObjectReader:
+        check_range(start, end)
+        return ObjectReader(self._session, self._name(key), f"reading {key}", start, end)
+
+    def create(self, key: str) -> ObjectSink:
+        return ObjectSink(self._session, self._name(key), f"writing {key}")
+
+    def stat(self, key: str) -> Entry:
+        name = self._name(key)
+        entry = self.call(f"looking at {key}", lambda service: service.head(name))
+        return Entry(key, entry.size, entry.modified)
+
+    def scan(self, prefix: str = "") -> Iterator[Entry]:
+        """As `Backend.scan`, a page at a time. Names below the prefix that are no keys are passed over."""
+        if prefix:
+            if not prefix.endswith("/"):
+                raise ValueError(f"not a folder: {prefix!r} (wanted a prefix that ends in '/')")
+            check_key(prefix[:-1])
+        return self._scan(prefix)
+
+    def delete(self, key: str) -> None:
+        name = self._name(key)
+        try:
+            self.call(f"deleting {key}", lambda service: service.delete(name))
+        except NotFoundError:
+            return
+
+    def close(self) -> None:
+        session = self._sessions.pop(os.getpid(), None)
+        if session:
+            session.close()
+
+    def call(self, doing: str, attempt: Callable[[Service], Awaitable[_T]]) -> _T:
+        """One request, insisted on; ``doing`` says in an error what it was for."""
+        session = self._session
+        return session.call(session.insist(doing, attempt))
+
+    @property
+    def _session(self) -> Session:
+        # setdefault is atomic, and a session that is not used holds nothing: so no lock, which a fork
+        # could copy while it is held.
+        process = os.getpid()
+        return self._sessions.get(process) or self._sessions.setdefault(
+            process, Session(self.url, self._timeout, self._connect)
+        )
+
+    def _name(self, key: str) -> str:
+        return self._prefix + check_key(key)
+
+    def _scan(self, prefix: str) -> Iterator[Entry]:
+        below = self._prefix + prefix
+        after: str | None = None
+        while True:
+            page = self._page(below, after)
+            for entry in page.entries:
+                key = entry.key[len(self._prefix) :]
+                if _is_key(key):
+                    yield Entry(key, entry.size, entry.modified)
+            after = page.next
+            if after is None:
+                return
+
+    def _page(self, below: str, after: str | None) -> Page:
+        return self.call(f"listing {below or 'everything'}", lambda service: service.page(below, after))
+
+
+def refuse_secrets(url: BackendURL) -> None:
+    """Raise `ConfigError` where an option would be a credential, without its value."""
+    secrets = [name for name in url.query if _SECRET.search(name)]
+    if secrets:
+        raise ConfigError(
+            f"{url.place}: a cache URL must not hold credentials: {', '.join(secrets)}",
+            hint="give them as the store's own tools take them: environment, profile, credentials file",
+        )
+
+
+def require(package: str, extra: str, url: BackendURL) -> None:
+    """Raise `ConfigError` where a package is missing, without the time that importing it takes."""
+    if find_spec(package) is None:
+        raise ConfigError(
+            f"{url.place}: the package {package} is not installed", hint=f"pip install 'layercache[{extra}]'"
+        )
+
+
+def bucket_and_prefix(url: BackendURL) -> tuple[str, str]:
+    """The bucket and the prefix of a URL ``scheme://bucket/prefix``. The prefix is "" or ends in "/".
+
+    Raises `ConfigError`.
+    """
+    prefix = url.path.strip("/")
+    if not url.netloc or ":" in url.netloc:
+        raise ConfigError(f"{url.place}: no bucket", hint=f"wanted {url.scheme}://bucket/prefix")
+    if prefix and not _is_key(prefix):
+        raise ConfigError(
+            f"{url.place}: not a prefix: {prefix!r}",
+            hint="wanted letters, digits and _.+:@=- parted by '/', no part empty or hidden",
+        )
+    return url.netloc, f"{prefix}/" if prefix else ""
+
+
+def _is_key(name: str) -> bool:
+    try:
+        check_key(name)
+    except InvalidNameError:
+        return False
+    return True

@@ -1,0 +1,65 @@
+"""How long to wait for a service and how often to ask it again: measured in progress, not in tries."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from typing import TYPE_CHECKING
+
+from layercache_backends.services import Kind
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from layercache_backends.services import Failure
+
+_TRIES = {Kind.BUSY: 1000, Kind.BROKEN: 1000, Kind.UNREACHABLE: 2}
+"""How often to ask again without progress; time ends it earlier."""
+
+_FIRST_PAUSE = 0.1
+_LONGEST_PAUSE = 2.0
+
+
+class Patience:
+    """Ends when nothing has got on for so many seconds, whatever was tried meanwhile."""
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds = seconds
+        self._tries = 0
+        self._guard: asyncio.Timeout | None = None
+        self._deadline = asyncio.get_running_loop().time() + seconds
+
+    def progress(self) -> None:
+        """Something arrived, or was sent: the time begins anew."""
+        self._tries = 0
+        self._deadline = asyncio.get_running_loop().time() + self.seconds
+        if self._guard:
+            self._guard.reschedule(self._deadline)
+
+    async def __aenter__(self) -> None:
+        """Guard a block: `TimeoutError` when there was no progress for too long."""
+        self._guard = asyncio.timeout_at(self._deadline)
+        await self._guard.__aenter__()
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None, /
+    ) -> None:
+        guard, self._guard = self._guard, None
+        assert guard is not None
+        await guard.__aexit__(kind, error, trace)
+
+    @property
+    def over(self) -> bool:
+        return asyncio.get_running_loop().time() >= self._deadline
+
+    async def again(self, failure: Failure) -> bool:
+        """Whether to try again after this failure; pauses before it says so, longer each time."""
+        if self._tries >= _TRIES.get(failure.kind, 0):
+            return False
+        # Jitter, so that those who were turned away together do not come back together.
+        pause = min(_FIRST_PAUSE * 2**self._tries, _LONGEST_PAUSE) * random.uniform(0.5, 1.0)  # noqa: S311  # no secret
+        if asyncio.get_running_loop().time() + pause >= self._deadline:
+            return False
+        self._tries += 1
+        await asyncio.sleep(pause)
+        return True

@@ -1,0 +1,113 @@
+"""S3 and what speaks its protocol: ``s3://bucket/prefix?region=eu-central-1&endpoint_url=https://…``
+
+On s3fs, which finds the credentials as the AWS tools do (environment, profile, files, the machine's role),
+and whose aiobotocore client is used directly. It is imported at the first use, not when the URL is opened.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Literal
+from urllib.parse import urlsplit
+
+from layercache.errors import ConfigError
+from layercache_backends.objects import (
+    DEFAULT_TIMEOUT,
+    ObjectBackend,
+    bucket_and_prefix,
+    refuse_secrets,
+    require,
+)
+
+if TYPE_CHECKING:
+    from layercache.backend import BackendURL
+    from layercache_backends.s3_service import S3Service, S3Upload, UploadPage
+    from layercache_backends.services import Service
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What may stand after the "?" of the URL.
+
+    ``endpoint_url``: another service than Amazon's; ``region``: of the bucket; ``profile``: a section of the
+    AWS configuration; ``anon``: do not sign, for public buckets; ``addressing``: the bucket's name in the
+    path or in the host name; ``timeout``: seconds without progress after which an operation fails.
+    """
+
+    endpoint_url: str | None = None
+    region: str | None = None
+    profile: str | None = None
+    anon: bool = False
+    addressing: Literal["auto", "path", "virtual"] = "auto"
+    timeout: float = DEFAULT_TIMEOUT
+
+
+def from_url(url: BackendURL) -> S3Backend:
+    """The backend of ``s3://bucket/prefix``. Nothing is imported or connected yet."""
+    refuse_secrets(url)
+    bucket, prefix = bucket_and_prefix(url)
+    options = url.options(Options)
+    _check(url, options)
+    require("s3fs", "s3", url)
+    return S3Backend(bucket, prefix, options)
+
+
+class S3Backend(ObjectBackend):
+    """Objects of a bucket whose names begin with ``prefix`` ("" or ending in "/")."""
+
+    def __init__(self, bucket: str, prefix: str, options: Options) -> None:
+        async def connect() -> S3Service:
+            from layercache_backends.s3_service import S3Service
+
+            return await S3Service.connect(bucket, options)
+
+        super().__init__(f"s3://{bucket}/{prefix}".rstrip("/"), prefix, options.timeout, connect)
+
+    def remove_leftovers(self, older_than: float) -> int:
+        """As `Leftovers.remove_leftovers`: multipart uploads below the prefix, begun and never ended."""
+        before = time.time() - older_than
+        count = 0
+        after = None
+        while True:
+            page = self.call("listing unfinished uploads", partial(self._uploads, after=after))
+            for upload in page.uploads:
+                if upload.began <= before:
+                    self.call(
+                        f"removing an unfinished upload of {upload.name}", partial(_discard, upload=upload)
+                    )
+                    count += 1
+            after = page.next
+            if after is None:
+                return count
+
+    async def _uploads(self, service: Service, after: tuple[str, str] | None) -> UploadPage:
+        from layercache_backends.s3_service import S3Service
+
+        assert isinstance(service, S3Service)
+        return await service.uploads(self._prefix, after)
+
+
+async def _discard(_: Service, upload: S3Upload) -> None:
+    await upload.discard()
+
+
+def _check(url: BackendURL, options: Options) -> None:
+    if options.timeout <= 0:
+        raise ConfigError(f"{url.place}: timeout must be more than 0 seconds")
+    if options.endpoint_url is None:
+        return
+    try:
+        endpoint = urlsplit(options.endpoint_url)
+        sound = endpoint.scheme in ("http", "https") and endpoint.hostname and endpoint.port != 0
+    except ValueError:
+        sound = False
+        endpoint = urlsplit("")
+    if endpoint.username is not None or endpoint.password is not None or endpoint.query:
+        raise ConfigError(
+            f"{url.place}: endpoint_url must not hold credentials",
+            hint="give them as the store's own tools take them: environment, profile, credentials file",
+        )
+    if not sound:
+        raise ConfigError(f"{url.place}: endpoint_url is no URL", hint="wanted https://host:port")

@@ -1,0 +1,298 @@
+"""One request each to S3, and what its errors mean. Imports s3fs, so import this at the first use only."""
+
+from __future__ import annotations
+
+import asyncio
+import http.client
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import aiohttp
+import s3fs
+from botocore.exceptions import (
+    BotoCoreError,
+    ClientError,
+    ConnectionClosedError,
+    ConnectTimeoutError,
+    CredentialRetrievalError,
+    EndpointConnectionError,
+    HTTPClientError,
+    IncompleteReadError,
+    NoCredentialsError,
+    NoRegionError,
+    PartialCredentialsError,
+    ProfileNotFound,
+    ProxyConnectionError,
+    ResponseStreamingError,
+    SSLError,
+    TokenRetrievalError,
+    UnauthorizedSSOTokenError,
+)
+from botocore.parsers import ResponseParserError
+
+from layercache.backend import Entry
+from layercache.errors import ConfigError
+from layercache_backends.services import Failure, Kind, Page
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from layercache_backends.s3 import Options
+    from layercache_backends.services import Payload
+
+_CREDENTIALS = (
+    "set AWS_PROFILE (or ?profile=), or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY; "
+    "for a public bucket ?anon=true"
+)
+_REGION = (
+    "set ?region= or AWS_REGION to the region of the bucket, and ?endpoint_url= where it is not Amazon's"
+)
+_ENDPOINT = "check endpoint_url and region, and whether the service runs and can be reached from here"
+
+_KINDS = {
+    "NoSuchKey": Kind.ABSENT,
+    "PreconditionFailed": Kind.CHANGED,
+    "412": Kind.CHANGED,
+    "InvalidRange": Kind.PAST_END,
+    "416": Kind.PAST_END,
+    "RequestTimeout": Kind.BUSY,
+    "RequestTimeTooSlow": Kind.BUSY,
+    "ConditionalRequestConflict": Kind.BUSY,
+    "OperationAborted": Kind.BUSY,
+}
+_BUSY_STATUS = frozenset({429, 500, 502, 503, 504})
+_HINTS = {
+    "NoSuchBucket": "create the bucket, or check its name, region and endpoint_url",
+    "InvalidBucketName": "check the name of the bucket in the URL",
+    "AccessDenied": "these credentials may not do this: check the policy of the bucket and of the user",
+    "InvalidAccessKeyId": _CREDENTIALS,
+    "SignatureDoesNotMatch": f"the secret key may be wrong: {_CREDENTIALS}",
+    "ExpiredToken": "the credentials have ended: get new ones (aws sso login)",
+    "TokenRefreshRequired": "the credentials have ended: get new ones (aws sso login)",
+    "RequestTimeTooSkewed": "the clock of this machine is wrong",
+    "PermanentRedirect": _REGION,
+    "TemporaryRedirect": _REGION,
+    "AuthorizationHeaderMalformed": _REGION,
+    "IllegalLocationConstraintException": _REGION,
+}
+_BROKEN = (
+    ConnectionClosedError,
+    ConnectionResetError,
+    ConnectTimeoutError,
+    HTTPClientError,
+    IncompleteReadError,
+    ResponseParserError,
+    ResponseStreamingError,
+    http.client.IncompleteRead,
+    aiohttp.ClientPayloadError,
+    aiohttp.ClientConnectionError,
+    asyncio.TimeoutError,
+)
+
+
+class S3Service:
+    """A bucket, through the client of an s3fs file system. As `layercache_backends.services.Service`."""
+
+    def __init__(self, bucket: str, client: Any) -> None:
+        self._bucket = bucket
+        self._client = client
+
+    @classmethod
+    async def connect(cls, bucket: str, options: Options) -> S3Service:
+        """A client for the bucket. Talks to nobody yet. Raises `ConfigError`."""
+        config: dict[str, Any] = {
+            # Trying again is the session's: it knows what is progress.
+            "retries": {"total_max_attempts": 1, "mode": "standard"},
+            "connect_timeout": options.timeout,
+            "read_timeout": options.timeout,
+            # Each open reader has a connection: a bound would be a deadlock of those who wait for each other.
+            "max_pool_connections": 1000,
+            # Look-alikes know no trailing checksums. What is sent is signed with its sha256 all the same.
+            "request_checksum_calculation": "when_required",
+            "response_checksum_validation": "when_required",
+            "s3": {"addressing_style": options.addressing},
+        }
+        try:
+            files = s3fs.S3FileSystem(
+                anon=options.anon,
+                endpoint_url=options.endpoint_url,
+                profile=options.profile,
+                client_kwargs={"region_name": options.region} if options.region else {},
+                config_kwargs=config,
+                asynchronous=True,
+                loop=asyncio.get_running_loop(),
+                skip_instance_cache=True,
+                use_listings_cache=False,
+            )
+            return cls(bucket, await files.set_session())
+        except ProfileNotFound as error:
+            raise ConfigError(
+                f"s3://{bucket}: {error}", hint="name a profile of ~/.aws/config, or leave the option out"
+            ) from error
+        except (BotoCoreError, ValueError) as error:
+            raise ConfigError(f"s3://{bucket}: {error}", hint=_REGION) from error
+
+    async def get(self, name: str, start: int, end: int | None, version: str | None) -> S3Body:
+        wanted: dict[str, str] = {}
+        if start or end is not None:
+            wanted["Range"] = f"bytes={start}-{'' if end is None else end - 1}"
+        if version is not None:
+            wanted["IfMatch"] = version
+        return S3Body(await self._client.get_object(Bucket=self._bucket, Key=name, **wanted))
+
+    async def head(self, name: str) -> Entry:
+        """A GET of one byte: one round trip that tells an absent object from another 404, as no HEAD does."""
+        try:
+            answer = await self._client.get_object(Bucket=self._bucket, Key=name, Range="bytes=0-0")
+        except ClientError as error:
+            if _code(error) not in ("InvalidRange", "416"):
+                raise
+            answer = await self._client.head_object(Bucket=self._bucket, Key=name)  # it is there, and empty
+            return Entry(name, answer["ContentLength"], answer["LastModified"].timestamp())
+        body = S3Body(answer)
+        try:
+            if body.size <= 1:
+                await body.read(1)
+        finally:
+            body.close()
+        return Entry(name, body.total, answer["LastModified"].timestamp())
+
+    async def put(self, name: str, data: Payload) -> None:
+        await self._client.put_object(Bucket=self._bucket, Key=name, Body=data)
+
+    async def begin(self, name: str) -> S3Upload:
+        answer = await self._client.create_multipart_upload(Bucket=self._bucket, Key=name)
+        return S3Upload(self._client, self._bucket, name, answer["UploadId"])
+
+    async def page(self, prefix: str, after: str | None) -> Page:
+        more = {"ContinuationToken": after} if after else {}
+        answer = await self._client.list_objects_v2(Bucket=self._bucket, Prefix=prefix, **more)
+        entries = [
+            Entry(item["Key"], item["Size"], item["LastModified"].timestamp())
+            for item in answer.get("Contents", ())
+        ]
+        return Page(entries, answer.get("NextContinuationToken") if answer["IsTruncated"] else None)
+
+    async def delete(self, name: str) -> None:
+        await self._client.delete_object(Bucket=self._bucket, Key=name)
+
+    async def uploads(self, prefix: str, after: tuple[str, str] | None) -> UploadPage:
+        """A page of the uploads that were begun and neither completed nor aborted."""
+        more = {"KeyMarker": after[0], "UploadIdMarker": after[1]} if after else {}
+        answer = await self._client.list_multipart_uploads(Bucket=self._bucket, Prefix=prefix, **more)
+        uploads = [
+            S3Upload(self._client, self._bucket, item["Key"], item["UploadId"], item["Initiated"].timestamp())
+            for item in answer.get("Uploads", ())
+        ]
+        following = (answer.get("NextKeyMarker", ""), answer.get("NextUploadIdMarker", ""))
+        return UploadPage(uploads, following if answer.get("IsTruncated") else None)
+
+    def failure(self, error: Exception) -> Failure | None:
+        if isinstance(error, ClientError):
+            return _answered(error, self._bucket)
+        if isinstance(error, (NoCredentialsError, PartialCredentialsError)):
+            return Failure(Kind.FINAL, f"no credentials: {error}", _CREDENTIALS)
+        if isinstance(error, (CredentialRetrievalError, TokenRetrievalError, UnauthorizedSSOTokenError)):
+            return Failure(Kind.FINAL, f"no credentials: {error}", "get new ones (aws sso login)")
+        if isinstance(error, NoRegionError):
+            return Failure(Kind.FINAL, str(error), _REGION)
+        if isinstance(error, SSLError):
+            return Failure(Kind.FINAL, f"TLS failed: {error}", "for a CA of your own set AWS_CA_BUNDLE")
+        if isinstance(error, (EndpointConnectionError, ProxyConnectionError)):
+            return Failure(Kind.UNREACHABLE, f"cannot connect: {error}", _ENDPOINT)
+        if isinstance(error, _BROKEN):
+            return Failure(Kind.BROKEN, f"the connection broke: {error or type(error).__name__}", _ENDPOINT)
+        if isinstance(error, BotoCoreError):
+            return Failure(Kind.FINAL, str(error))
+        return None
+
+    async def close(self) -> None:
+        await self._client.close()
+
+
+class S3Body:
+    """The bytes of one GET. ``total``: the size of the whole object."""
+
+    def __init__(self, answer: Any) -> None:
+        self._stream = answer["Body"]
+        self.size: int = answer["ContentLength"]
+        self.version: str = answer.get("ETag", "")
+        # "bytes 5-9/100"
+        span, _, total = answer.get("ContentRange", f"bytes 0-/{self.size}").partition("/")
+        self.start = int(span.removeprefix("bytes ").partition("-")[0])
+        self.total = int(total)
+
+    async def read(self, size: int, /) -> bytes:
+        data: bytes = await self._stream.read(size)
+        return data
+
+    def close(self) -> None:
+        self._stream.close()
+
+
+@dataclass(slots=True)
+class S3Upload:
+    """A multipart upload. ``began``: when, in seconds since the epoch; 0 for one of our own."""
+
+    client: Any
+    bucket: str
+    name: str
+    id: str
+    began: float = 0.0
+    in_flight: int = 2
+    tags: dict[int, str] | None = None
+
+    async def send(self, number: int, offset: int, data: Payload, *, last: bool) -> None:  # noqa: ARG002  # S3 counts
+        answer = await self.client.upload_part(
+            Bucket=self.bucket, Key=self.name, UploadId=self.id, PartNumber=number, Body=data
+        )
+        self.tags = {**(self.tags or {}), number: answer["ETag"]}
+
+    async def complete(self) -> None:
+        parts = [{"PartNumber": number, "ETag": tag} for number, tag in sorted((self.tags or {}).items())]
+        await self.client.complete_multipart_upload(
+            Bucket=self.bucket, Key=self.name, UploadId=self.id, MultipartUpload={"Parts": parts}
+        )
+
+    async def discard(self) -> None:
+        try:
+            await self.client.abort_multipart_upload(Bucket=self.bucket, Key=self.name, UploadId=self.id)
+        except ClientError as error:
+            if _code(error) != "NoSuchUpload":  # somebody else, or an earlier try, was here
+                raise
+
+
+@dataclass(frozen=True, slots=True)
+class UploadPage:
+    """A page of unfinished uploads; ``next`` as that of `Page`."""
+
+    uploads: Sequence[S3Upload]
+    next: tuple[str, str] | None
+
+
+def _code(error: ClientError) -> str:
+    return str(error.response.get("Error", {}).get("Code", ""))
+
+
+def _answered(error: ClientError, bucket: str) -> Failure:
+    """What an answer of the service means."""
+    code = _code(error)
+    status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+    said = error.response.get("Error", {}).get("Message", "")
+    if code == "NoSuchBucket":
+        return Failure(Kind.FINAL, f"there is no bucket {bucket}", _HINTS[code])
+    kind = _KINDS.get(code)
+    if kind is None and (status in _BUSY_STATUS or "SlowDown" in code or "Throttl" in code):
+        kind = Kind.BUSY
+    if kind is not None:
+        return Failure(kind, f"{code}: {said}")
+    hint = _HINTS.get(code, "")
+    if status == 404 and code in ("404", ""):
+        return Failure(
+            Kind.FINAL,
+            "404 without the service's own error",
+            "is there a proxy between, or no S3 service at all?",
+        )
+    if status in (401, 403) and not hint:
+        hint = _HINTS["AccessDenied"]
+    return Failure(Kind.FINAL, f"{code}: {said}" if said else f"status {status} {code}".rstrip(), hint)

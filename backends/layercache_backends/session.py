@@ -1,0 +1,164 @@
+"""A service at work in one process: an event loop in a thread, one client, retries, errors in our words."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import threading
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from layercache.errors import BackendError, NotFoundError
+from layercache_backends.patience import Patience
+from layercache_backends.services import Failure, Kind
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Coroutine
+    from concurrent.futures import Future
+
+    from layercache.errors import LayercacheError
+    from layercache_backends.services import Service
+
+_T = TypeVar("_T")
+
+_OPEN: set[Session] = set()
+"""Sessions that were not closed. A forked child inherits its parent's, and must not finalize what is in them:
+the event loop's selector and the sockets are shared."""
+
+
+class Session:
+    """Made for the process that makes it, and of no use in any other. Thread-safe."""
+
+    def __init__(self, url: str, timeout: float, connect: Callable[[], Coroutine[Any, Any, Service]]) -> None:
+        self.url = url
+        self.timeout = timeout
+        self.owner = os.getpid()
+        self._connect = connect
+        self._connected: asyncio.Task[Service] | None = None
+        self._starting = threading.Lock()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._thread: threading.Thread | None = None
+        self._closed = False
+
+    def call(self, work: Coroutine[Any, Any, _T]) -> _T:
+        """Do it on the event loop and wait for what it returns or raises. Not from the loop itself."""
+        future = self.start(work)
+        try:
+            return future.result()
+        except asyncio.CancelledError:
+            raise self._ended() from None
+        except BaseException:
+            future.cancel()  # KeyboardInterrupt: nobody waits for it any more
+            raise
+
+    def start(self, work: Coroutine[Any, Any, _T]) -> Future[_T]:
+        """Begin it on the event loop. From any thread; never blocks."""
+        try:
+            return asyncio.run_coroutine_threadsafe(work, self._running())
+        except BaseException:
+            work.close()
+            raise
+
+    def soon(self, work: Callable[[], object]) -> None:
+        """Do it on the event loop, some time. From any thread, also from a finalizer; never blocks."""
+        if self._loop and not self._closed and self.owner == os.getpid():
+            self._loop.call_soon_threadsafe(work)
+
+    async def insist(
+        self, doing: str, attempt: Callable[[Service], Awaitable[_T]], patience: Patience | None = None
+    ) -> _T:
+        """What the attempt returns; where it fails and another try may help, another one.
+
+        Raises `NotFoundError` or `BackendError`, which say what was being done, in the end.
+        """
+        service = await self.service()
+        patience = patience or Patience(self.timeout)
+        while True:
+            try:
+                async with patience:
+                    return await attempt(service)
+            except Exception as error:
+                failure = self.understood(service, error, patience)
+                if failure is None:
+                    raise
+                if not await patience.again(failure):
+                    raise self.error(doing, failure) from error
+
+    async def service(self) -> Service:
+        """The connected client. Whoever comes first connects it; a failure is not kept."""
+        if self._connected is None:
+            self._connected = asyncio.create_task(self._connect())
+        connecting = self._connected
+        try:
+            return await asyncio.shield(connecting)
+        except Exception:
+            if self._connected is connecting:
+                self._connected = None
+            raise
+
+    def understood(self, service: Service, error: Exception, patience: Patience) -> Failure | None:
+        """What the error means; None for one that is not the service's."""
+        if isinstance(error, TimeoutError) and patience.over:
+            return Failure(
+                Kind.FINAL,
+                f"nothing came for {patience.seconds:g} s",
+                "check the endpoint and the network, or give it longer with the option timeout",
+            )
+        return service.failure(error)
+
+    def error(self, doing: str, failure: Failure) -> LayercacheError:
+        """The failure for the person who can act, to be raised from its cause."""
+        if failure.kind is Kind.ABSENT:
+            return NotFoundError(f"{doing}: not there", looked_in=(self.url,))
+        return BackendError(f"{self.url}: {doing}: {failure.reason}", hint=failure.hint)
+
+    def close(self) -> None:
+        """End what is under way, give back connections, loop and thread."""
+        with self._starting:
+            loop, self._closed = self._loop, True
+        _OPEN.discard(self)
+        if loop is None or self._thread is None:
+            return
+        asyncio.run_coroutine_threadsafe(self._end(), loop).result()
+        loop.call_soon_threadsafe(loop.stop)
+        self._thread.join()
+        loop.close()
+
+    async def _end(self) -> None:
+        under_way = asyncio.all_tasks() - {asyncio.current_task()}
+        connected = self._connected
+        under_way.discard(connected)
+        for task in under_way:
+            task.cancel()
+        await asyncio.gather(*under_way, return_exceptions=True)
+        if connected is not None:
+            await asyncio.gather(connected, return_exceptions=True)
+            if not connected.cancelled() and connected.exception() is None:
+                await connected.result().close()
+        await asyncio.get_running_loop().shutdown_asyncgens()
+        await asyncio.get_running_loop().shutdown_default_executor()
+
+    def _running(self) -> asyncio.AbstractEventLoop:
+        if self.owner != os.getpid():
+            raise BackendError(
+                f"{self.url}: this belongs to process {self.owner}",
+                hint="a forked child begins reads and writes of its own",
+            )
+        if self._loop is None:
+            with self._starting:
+                if not self._started():
+                    loop = asyncio.new_event_loop()
+                    self._thread = threading.Thread(
+                        target=loop.run_forever, name=f"layercache {self.url}", daemon=True
+                    )
+                    self._thread.start()
+                    _OPEN.add(self)
+                    self._loop = loop
+        if self._loop is None or self._closed:
+            raise self._ended()
+        return self._loop
+
+    def _started(self) -> bool:
+        return self._loop is not None or self._closed
+
+    def _ended(self) -> BackendError:
+        return BackendError(f"{self.url}: this backend was closed meanwhile")
