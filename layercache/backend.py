@@ -35,11 +35,15 @@ OptionsT = TypeVar("OptionsT", bound="DataclassInstance")
 ENTRY_POINT_GROUP = "layercache.backends"
 
 IN_THE_BOX: Mapping[str, str] = {
+    "fsspec+": "layercache_backends.fsspec:from_url",
     "file": "layercache_backends.local:from_url",
     "memory": "layercache_backends.memory:from_url",
     "s3": "layercache_backends.s3:from_url",
 }
-"""Scheme to factory, for what comes in the box: a look-up without the cost of importlib.metadata."""
+"""Scheme to factory, for what comes in the box: a look-up without the cost of importlib.metadata.
+
+A name that ends in "+" stands for all schemes that begin so (``fsspec+sftp``).
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -332,7 +336,9 @@ def open_backend(url: str | BackendURL) -> Backend:
 
 
 def _factory(scheme: str) -> Callable[[BackendURL], Backend]:
-    if target := IN_THE_BOX.get(scheme):
+    family, plus, rest = scheme.partition("+")
+    names = (scheme, f"{family}+") if plus and rest else (scheme,)
+    if target := next((IN_THE_BOX[name] for name in names if name in IN_THE_BOX), None):
         import importlib
 
         module, _, name = target.partition(":")
@@ -342,7 +348,7 @@ def _factory(scheme: str) -> Callable[[BackendURL], Backend]:
 
     plugins = entry_points(group=ENTRY_POINT_GROUP)
     for entry in plugins:
-        if entry.name == scheme:
+        if entry.name in names:
             plugin: Callable[[BackendURL], Backend] = entry.load()
             return plugin
     known = sorted({*IN_THE_BOX, *(entry.name for entry in plugins)})

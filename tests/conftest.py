@@ -9,6 +9,7 @@ from servers.certificates import Certificate, make_certificate
 from servers.images import Sample, write_layout
 from servers.lying import LyingRegistry
 from servers.registry import Registry
+from servers.stores import moto, seaweedfs
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -46,3 +47,18 @@ def lying() -> Iterator[LyingRegistry]:
     """A registry that misbehaves as it is told, and remembers what it was asked."""
     with LyingRegistry() as running:
         yield running
+
+
+@pytest.fixture(scope="session")
+def moto_endpoint() -> Iterator[str]:
+    """moto's S3, of this worker's own. Slow at ranges: judge no rate on it."""
+    with moto() as endpoint:
+        yield endpoint
+
+
+@pytest.fixture(scope="session")
+def seaweedfs_endpoint(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Iterator[str]:
+    """S3 of a SeaweedFS that the whole run shares."""
+    folder = tmp_path_factory.getbasetemp()
+    with seaweedfs((folder if worker_id == "master" else folder.parent) / "seaweedfs") as endpoint:
+        yield endpoint

@@ -29,8 +29,8 @@ AHEAD = 8
 SLOW = 100e6
 """Bytes a second below which one connection is slow."""
 
-LOOK = 4 << 20
-"""Bytes after which the rate is believed: the first ones came with the answer."""
+LOOK = 0.25
+"""Seconds of waiting for bytes after which the rate is believed."""
 
 
 class Stream:
@@ -230,7 +230,8 @@ class ObjectReader(io.RawIOBase):
         assert stream.end is not None
         read = (self.size or 0) - (stream.end - stream.position)
         left = stream.end - stream.position
-        return LOOK <= read < SLOW * stream.waited and left > 2 * RANGE and bool(stream.version)
+        slow = stream.waited >= LOOK and read < SLOW * stream.waited
+        return slow and left > 2 * RANGE and bool(stream.version)
 
 
 CHANGED = Failure(Kind.FINAL, "it was replaced or deleted while it was read", "read it again from its start")

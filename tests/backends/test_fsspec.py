@@ -1,0 +1,94 @@
+"""Any fsspec file system as a backend: its local and its memory file system, and what a URL may say."""
+
+from __future__ import annotations
+
+import os
+import uuid
+from contextlib import closing
+from typing import TYPE_CHECKING
+
+import pytest
+
+from layercache.backend import Leftovers, open_backend
+from layercache.errors import BackendError, ConfigError
+from layercache.testing import BackendContract
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from layercache.backend import Backend
+
+
+class TestFsspecLocal(BackendContract):
+    shared_between_processes = True
+    many = 100
+
+    @pytest.fixture
+    def backend(self, tmp_path: Path) -> Iterator[Backend]:
+        with closing(open_backend(f"fsspec+local://{tmp_path}/cache")) as backend:
+            yield backend
+
+    def reopen(self, backend: Backend) -> Backend:
+        return open_backend(backend.url)
+
+
+class TestFsspecMemory(BackendContract):
+    many = 100
+
+    @pytest.fixture
+    def backend(self) -> Iterator[Backend]:
+        with closing(open_backend(f"fsspec+memory://cache-{uuid.uuid4().hex}/layers")) as backend:
+            yield backend
+
+    def reopen(self, backend: Backend) -> Backend:
+        return open_backend(backend.url)
+
+
+def test_leftovers_of_a_killed_commit_are_removed_and_young_ones_are_spared(tmp_path: Path) -> None:
+    folder = tmp_path / ".unfinished"
+    folder.mkdir()
+    for name, age in (("old", 5000), ("young", 5)):
+        (folder / name).write_bytes(b"half")
+        made = (folder / name).stat().st_mtime - age
+        os.utime(folder / name, (made, made))
+    with closing(open_backend(f"fsspec+local://{tmp_path}")) as backend:
+        assert isinstance(backend, Leftovers)
+        assert list(backend.scan()) == []
+        assert backend.remove_leftovers(3600) == 1
+    assert [path.name for path in folder.iterdir()] == ["young"]
+
+
+@pytest.mark.parametrize(
+    "option", ["password", "key", "secret_key", "sas_token", "account_key", "client_secret"]
+)
+def test_a_credential_in_the_url_is_refused_and_not_repeated(option: str) -> None:
+    with pytest.raises(ConfigError, match=option) as refused:
+        open_backend(f"fsspec+memory://cache?{option}=hunter2")
+    assert "hunter2" not in str(refused.value)
+
+
+def test_options_reach_the_file_system_with_their_types(tmp_path: Path) -> None:
+    with closing(open_backend(f"fsspec+local://{tmp_path}?auto_mkdir=true&max_paths=5&note=text")) as backend:
+        list(backend.scan())
+        ((files, _),) = backend._by_process.values()  # type: ignore[attr-defined]
+        options = {name: files.storage_options[name] for name in ("auto_mkdir", "max_paths", "note")}
+        assert options == {"auto_mkdir": True, "max_paths": 5, "note": "text"}
+
+
+def test_an_unknown_protocol_lists_the_known_ones() -> None:
+    with pytest.raises(ConfigError, match=r"nosuch(.|\n)*memory"):
+        open_backend("fsspec+nosuch://cache")
+
+
+def test_a_protocol_without_its_package_says_which_one() -> None:
+    with pytest.raises(ConfigError, match="(?i)install"):
+        open_backend("fsspec+smb://host/share")
+
+
+def test_an_error_of_the_file_system_keeps_its_cause(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with closing(open_backend(f"fsspec+local://{tmp_path}/file")) as backend:
+        with pytest.raises(BackendError, match="writing a/b") as failed, backend.create("a/b") as sink:
+            sink.commit()
+        assert isinstance(failed.value.__cause__, OSError)

@@ -1,0 +1,276 @@
+"""S3 as a backend: the contract against moto and SeaweedFS, and what is particular to a service."""
+
+from __future__ import annotations
+
+import socket
+import subprocess
+import sys
+import uuid
+from contextlib import closing
+from typing import TYPE_CHECKING
+
+import pytest
+
+from layercache.backend import Leftovers, open_backend
+from layercache.errors import BackendError, ConfigError, NotFoundError
+from layercache.testing import BackendContract
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from layercache.backend import Backend
+
+
+@pytest.fixture(autouse=True)
+def credentials(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "any")
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    monkeypatch.delenv("AWS_PROFILE", raising=False)
+
+
+def make_bucket(endpoint: str) -> str:
+    import botocore.session
+
+    name = f"layers-{uuid.uuid4().hex}"
+    session = botocore.session.get_session()
+    with closing(session.create_client("s3", endpoint_url=endpoint, region_name="us-east-1")) as client:
+        client.create_bucket(Bucket=name)
+    return name
+
+
+class S3Contract(BackendContract):
+    shared_between_processes = True
+    options = ""
+
+    @pytest.fixture
+    def backend(self, bucket: str) -> Iterator[Backend]:
+        self.whole_url = bucket
+        with closing(open_backend(bucket)) as backend:
+            yield backend
+
+    def reopen(self, backend: Backend) -> Backend:
+        return open_backend(self.whole_url)
+
+
+class TestSeaweedFS(S3Contract):
+    @pytest.fixture
+    def bucket(self, seaweedfs_bucket: str) -> str:
+        return seaweedfs_bucket
+
+
+class TestMoto(S3Contract):
+    many = 1010  # more than one page, slowly
+
+    @pytest.fixture
+    def bucket(self, moto_bucket: str) -> str:
+        return moto_bucket
+
+
+@pytest.fixture
+def moto_bucket(moto_endpoint: str) -> str:
+    return f"s3://{make_bucket(moto_endpoint)}/team/layers?endpoint_url={moto_endpoint}"
+
+
+@pytest.fixture(scope="session")
+def seaweedfs_bucket_name(seaweedfs_endpoint: str) -> str:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("AWS_ACCESS_KEY_ID", "any")
+        patch.setenv("AWS_SECRET_ACCESS_KEY", "any")
+        return make_bucket(seaweedfs_endpoint)
+
+
+@pytest.fixture
+def seaweedfs_bucket(seaweedfs_endpoint: str, seaweedfs_bucket_name: str) -> str:
+    """A prefix of the test's own."""
+    return f"s3://{seaweedfs_bucket_name}/{uuid.uuid4().hex}?endpoint_url={seaweedfs_endpoint}"
+
+
+def test_a_missing_bucket_is_no_missing_object(moto_endpoint: str) -> None:
+    with closing(open_backend(f"s3://nosuchbucket?endpoint_url={moto_endpoint}")) as backend:
+        for ask in (backend.open, backend.stat):
+            with pytest.raises(BackendError, match="no bucket nosuchbucket"):
+                ask("some/key")
+
+
+def test_a_404_that_the_service_did_not_say_is_no_absence() -> None:
+    import http.server
+    import threading
+
+    class Page(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(404)
+            self.end_headers()
+
+        do_HEAD = do_GET
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Page) as server:
+        serving = threading.Thread(target=server.serve_forever)
+        serving.start()
+        try:
+            url = f"s3://bucket?endpoint_url=http://127.0.0.1:{server.server_port}"
+            with closing(open_backend(url)) as backend:
+                for ask in (backend.open, backend.stat):
+                    with pytest.raises(BackendError, match="404"):
+                        ask("some/key")
+        finally:
+            server.shutdown()
+            serving.join()
+
+
+def test_a_refused_connection_is_an_error_at_once_and_no_absence() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as holder:
+        port = holder.getsockname()[1]
+    with (
+        closing(open_backend(f"s3://bucket?endpoint_url=http://127.0.0.1:{port}")) as backend,
+        pytest.raises(BackendError, match="cannot connect") as failed,
+    ):
+        backend.open("some/key")
+    assert failed.value.__cause__ is not None
+    assert not isinstance(failed.value, NotFoundError)
+
+
+def test_a_service_that_says_nothing_is_an_error_after_the_timeout() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"s3://bucket?timeout=0.3&endpoint_url=http://127.0.0.1:{silent.getsockname()[1]}"
+        with closing(open_backend(url)) as backend:
+            with pytest.raises(BackendError, match=r"nothing came for 0\.3 s"):
+                backend.open("some/key")
+            with pytest.raises(BackendError), backend.create("some/key") as sink:
+                sink.write(b"data")
+                sink.commit()
+
+
+def test_missing_credentials_say_where_to_put_them(moto_bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", "/nowhere")
+    monkeypatch.setenv("AWS_CONFIG_FILE", "/nowhere")
+    with closing(open_backend(moto_bucket)) as backend, pytest.raises(BackendError, match="AWS_PROFILE"):
+        backend.open("some/key")
+
+
+def test_an_unknown_profile_is_a_config_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    with (
+        closing(open_backend("s3://bucket?profile=nosuch")) as backend,
+        pytest.raises(ConfigError, match="nosuch"),
+    ):
+        backend.open("some/key")
+
+
+@pytest.mark.parametrize("option", ["key", "secret", "token", "password", "aws_secret_access_key"])
+def test_a_credential_in_the_url_is_refused_and_not_repeated(option: str) -> None:
+    with pytest.raises(ConfigError, match=option) as refused:
+        open_backend(f"s3://bucket?{option}=hunter2")
+    assert "hunter2" not in str(refused.value)
+
+
+def test_a_credential_in_the_endpoint_is_refused_and_not_repeated() -> None:
+    with pytest.raises(ConfigError, match="endpoint_url") as refused:
+        open_backend("s3://bucket?endpoint_url=http://me:hunter2@host")
+    assert "hunter2" not in str(refused.value)
+
+
+@pytest.mark.parametrize("url", ["s3:///prefix", "s3://bucket/.hidden", "s3://bucket/a//b", "s3://b?timeout=0",
+                                 "s3://b?timeout=x", "s3://b?nosuch=1", "s3://b?endpoint_url=host"])  # fmt: skip
+def test_a_url_that_makes_no_sense_is_a_config_error(url: str) -> None:
+    with pytest.raises(ConfigError):
+        open_backend(url)
+
+
+def test_a_missing_package_says_how_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("layercache_backends.objects.find_spec", lambda _: None)
+    with pytest.raises(ConfigError, match=r"pip install 'layercache\[s3\]'"):
+        open_backend("s3://bucket")
+
+
+def test_opening_the_url_imports_no_sdk() -> None:
+    program = (
+        "import sys; from layercache.backend import open_backend; open_backend('s3://bucket').close();"
+        "print([name for name in ('s3fs', 'botocore', 'aiohttp', 'asyncio') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() in ("[]", "['asyncio']")
+
+
+def test_what_a_killed_writer_left_is_removed_and_what_is_young_is_spared(seaweedfs_bucket: str) -> None:
+    with closing(open_backend(seaweedfs_bucket)) as backend:
+        assert isinstance(backend, Leftovers)
+        with backend.create("some/key") as sink:
+            sink.write(bytes(9 << 20))
+            assert backend.remove_leftovers(3600) == 0
+            assert backend.remove_leftovers(-3600) == 1
+            with pytest.raises(BackendError):
+                sink.commit()
+        with pytest.raises(NotFoundError):
+            backend.stat("some/key")
+
+
+def test_an_aborted_upload_leaves_no_parts(seaweedfs_bucket: str) -> None:
+    with closing(open_backend(seaweedfs_bucket)) as backend:
+        assert isinstance(backend, Leftovers)
+        with backend.create("some/key") as sink:
+            sink.write(bytes(17 << 20))
+        assert backend.remove_leftovers(-3600) == 0
+
+
+@pytest.mark.parametrize("slow", [False, True], ids=["one stream", "ranges ahead"])
+def test_a_big_object_reads_right_however_it_is_read(
+    seaweedfs_bucket: str, slow: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import os
+
+    from layercache_backends import object_reader
+
+    monkeypatch.setattr(object_reader, "LOOK", 0.0)
+    monkeypatch.setattr(object_reader, "SLOW", 1e15 if slow else 0.0)
+    data = os.urandom(40 << 20)
+    with closing(open_backend(seaweedfs_bucket)) as backend:
+        with backend.create("big") as sink:
+            sink.write(data)
+            sink.commit()
+        with backend.open("big", 5) as reader:
+            first = reader.read(100)
+            assert isinstance(reader._source, object_reader.Ahead) is slow  # type: ignore[attr-defined]
+            assert first + reader.read() == data[5:]
+
+
+def test_an_object_that_changed_is_not_gone_on_with(seaweedfs_bucket: str) -> None:
+    with closing(open_backend(seaweedfs_bucket)) as backend:
+        for value in (b"old", b"new"):
+            with backend.create("key") as sink:
+                sink.write(value * (4 << 20))
+                sink.commit()
+            if value == b"old":
+                reader = backend.open("key")
+                reader.read(10)
+                source = reader._source  # type: ignore[attr-defined]
+                reader._session.soon(source.close)  # type: ignore[attr-defined]  # as a break would
+        with closing(reader), pytest.raises(BackendError):
+            reader.read()
+
+
+def test_a_broken_stream_goes_on_at_its_offset(seaweedfs_bucket: str) -> None:
+    data = bytes(range(256)) * 40_000
+    with closing(open_backend(seaweedfs_bucket)) as backend:
+        with backend.create("key") as sink:
+            sink.write(data)
+            sink.commit()
+        with backend.open("key") as reader:
+            seen = reader.read(1000)
+            reader._session.soon(reader._source.close)  # type: ignore[attr-defined]
+            assert seen + reader.read() == data
+
+
+def test_parts_grow_so_that_ten_thousand_suffice() -> None:
+    from layercache_backends.object_sink import part_size
+
+    total = 0
+    for _ in range(10_000):
+        total += part_size(total)
+    assert total > 50e12
+    assert part_size(0) == 8 << 20

