@@ -1,21 +1,22 @@
-"""Any file system that fsspec knows: ``fsspec+sftp://host/cache?port=2222``, ``fsspec+local:///var/cache/layers``.
+"""Any file system that fsspec knows: ``fsspec+sftp://host/cache?port=2222``, ``fsspec+local:///var/cache``.
 
-The query's options go to the file system's constructor. fsspec promises little, so little is asked of it: bytes
-wait in a local temporary file until they are whole, are put under a name that is no key, and moved. An object
-appears whole where the file system's ``mv`` replaces at once (local disks, SFTP, WebDAV) or copies at once
-(object stores). Reads are ranges; an object that changes meanwhile is an error, as far as ``info`` tells it.
+The query's options go to the file system's constructor. fsspec promises little, so little is asked of it:
+bytes wait in a local temporary file until they are whole, are put under a name that is no key, and moved. An
+object appears whole where the file system's ``mv`` replaces at once (local disks) or copies at once (object
+stores). Reads are ranges; an object that changes meanwhile is an error, as far as ``info`` tells it.
 """
 
 from __future__ import annotations
 
 import io
 import os
+import shutil
 import tempfile
 import time
 import uuid
 from contextlib import contextmanager, suppress
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Self
+from typing import IO, TYPE_CHECKING, Any, Self
 
 from layercache.backend import Entry, check_key, check_range
 from layercache.errors import BackendError, ConfigError, InvalidNameError, LayercacheError, NotFoundError
@@ -114,16 +115,18 @@ class FsspecBackend:
                     count += 1
         return count
 
-    def publish(self, key: str, local: str) -> None:
-        """Make an object of a local file."""
-        with self._doing(f"writing {key}"):
+    def publish(self, key: str, local: IO[bytes]) -> None:
+        """Make an object of a local file, from its start."""
+        with self._doing(f"writing {key}", writing=True):
             files, root = self._files
             waiting = f"{root}/{_UNFINISHED}/{uuid.uuid4().hex}"
             target = f"{root}/{key}"
             files.makedirs(f"{root}/{_UNFINISHED}", exist_ok=True)
             files.makedirs(target.rpartition("/")[0], exist_ok=True)
             try:
-                files.put_file(local, waiting)
+                local.seek(0)
+                with files.open(waiting, "wb") as file:
+                    shutil.copyfileobj(local, file, RANGE)
                 files.mv(waiting, target)
             except BaseException:
                 with suppress(
@@ -200,15 +203,15 @@ class FsspecBackend:
         return [info for info in found if info["name"].strip("/") != itself]
 
     @contextmanager
-    def _doing(self, doing: str) -> Iterator[None]:
+    def _doing(self, doing: str, *, writing: bool = False) -> Iterator[None]:
         try:
             yield
         except (LayercacheError, ValueError):
             raise
-        except (FileNotFoundError, NotADirectoryError):
-            raise NotFoundError(f"{doing}: not there", looked_in=(self.url,)) from None
         except Exception as error:
-            raise BackendError(f"{self.url}: {doing}: {error or type(error).__name__}") from error
+            if isinstance(error, (FileNotFoundError, NotADirectoryError)) and not writing:
+                raise NotFoundError(f"{doing}: not there", looked_in=(self.url,)) from None
+            raise BackendError(f"{self.url}: {doing}: {str(error) or type(error).__name__}") from error
 
 
 class FsspecReader(io.RawIOBase):
@@ -254,9 +257,7 @@ class FsspecSink:
         self._key = key
         self._owner = os.getpid()
         # Unbuffered: a forked child that closes it has nothing to flush into its parent's file.
-        self._file: Any = tempfile.NamedTemporaryFile(  # noqa: SIM115  # closed by commit, abort or __del__
-            prefix="layercache-", buffering=0, delete=False
-        )
+        self._file: Any = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115  # closed by abort
 
     def write(self, data: ReadableBuffer, /) -> None:
         self._check()
@@ -268,15 +269,13 @@ class FsspecSink:
     def commit(self) -> None:
         self._check()
         try:
-            self._backend.publish(self._key, self._file.name)
+            self._backend.publish(self._key, self._file)
         finally:
             self.abort()
 
     def abort(self) -> None:
         if self._owner == os.getpid() and not self._file.closed:
             self._file.close()
-            with suppress(FileNotFoundError):
-                os.unlink(self._file.name)
 
     def __enter__(self) -> Self:
         return self

@@ -82,7 +82,7 @@ def test_an_unknown_protocol_lists_the_known_ones() -> None:
 
 
 def test_a_protocol_without_its_package_says_which_one() -> None:
-    with pytest.raises(ConfigError, match="(?i)install"):
+    with pytest.raises(ConfigError, match=r"(?i)install"):
         open_backend("fsspec+smb://host/share")
 
 

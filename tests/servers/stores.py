@@ -6,10 +6,10 @@ import fcntl
 import json
 import os
 import shutil
-import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.request
 from contextlib import contextmanager, suppress
@@ -24,14 +24,15 @@ if TYPE_CHECKING:
 _PATIENCE = 60.0
 
 _WATCHED = """
-import os, subprocess, sys
+import shutil, subprocess, sys
 quiet = subprocess.DEVNULL
-server = subprocess.Popen(sys.argv[1:], stdin=quiet, stdout=quiet, stderr=quiet)
+server = subprocess.Popen(sys.argv[2:], stdin=quiet, stdout=quiet, stderr=quiet)
 sys.stdin.read()
 server.kill()
 server.wait()
+shutil.rmtree(sys.argv[1])
 """
-"""Runs a server until its own standard input ends: when all who hold the pipe are gone, however they ended."""
+"""Runs a server until its own standard input ends: when who started it is gone, however it ended."""
 
 
 @contextmanager
@@ -68,7 +69,7 @@ def seaweedfs(shared: Path) -> Iterator[str]:
         known["users"] += 1
         state.write_text(json.dumps(known))
     try:
-        yield known["endpoint"]
+        yield str(known["endpoint"])
     finally:
         with _locked(shared):
             known = json.loads(state.read_text())
@@ -95,23 +96,26 @@ def _wait_for_the_others(shared: Path, state: Path) -> None:
 def _start(program: str, shared: Path) -> tuple[subprocess.Popen[bytes], str]:
     data = shared / "data"
     data.mkdir(exist_ok=True)
+    sockets = tempfile.mkdtemp(prefix="weed-")  # a socket's path has at most 107 bytes
     ports = _free_ports(8)
     names = ("s3.port", "s3.port.grpc", "master.port", "master.port.grpc", "volume.port", "volume.port.grpc",
              "filer.port", "filer.port.grpc")  # fmt: skip
     command = [
-        program, "server", f"-dir={data}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1", "-s3", "-s3.port.iceberg=0",
+        program, "server", f"-dir={data}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1", "-s3", "-s3.port.iceberg=0", "-s3.port.lance=0",
         "-master.telemetry=false", "-master.volumeSizeLimitMB=256", "-volume.max=20",
-        f"-filer.localSocket={data}/filer.sock", f"-s3.localSocket={data}/s3.sock",
+        f"-filer.localSocket={sockets}/filer", f"-s3.localSocket={sockets}/s3",
         *(f"-{name}={port}" for name, port in zip(names, ports, strict=True)),
     ]  # fmt: skip
-    watcher = subprocess.Popen([sys.executable, "-c", _WATCHED, *command], stdin=subprocess.PIPE)
+    watcher = subprocess.Popen([sys.executable, "-c", _WATCHED, sockets, *command], stdin=subprocess.PIPE)
     endpoint = f"http://127.0.0.1:{ports[0]}"
     patience = time.monotonic() + _PATIENCE
     while time.monotonic() < patience:
         with suppress(OSError), urllib.request.urlopen(f"{endpoint}/status", timeout=1):
             return watcher, endpoint
         time.sleep(0.05)
-    os.kill(watcher.pid, signal.SIGTERM)
+    assert watcher.stdin
+    watcher.stdin.close()  # ends the server too
+    watcher.wait()
     pytest.fail(f"SeaweedFS did not start in {_PATIENCE:.0f} s")
 
 
