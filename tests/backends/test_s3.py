@@ -176,8 +176,13 @@ def test_a_credential_in_the_endpoint_is_refused_and_not_repeated() -> None:
     assert "hunter2" not in str(refused.value)
 
 
-@pytest.mark.parametrize("url", ["s3:///prefix", "s3://bucket/.hidden", "s3://bucket/a//b", "s3://b?timeout=0",
-                                 "s3://b?timeout=x", "s3://b?nosuch=1", "s3://b?endpoint_url=host"])  # fmt: skip
+@pytest.mark.parametrize(
+    "url",
+    [
+        "s3:///prefix", "s3://bucket/.hidden", "s3://bucket/a//b", "s3://b?timeout=0", "s3://b?timeout=x",
+        "s3://b?nosuch=1", "s3://b?endpoint_url=host",
+    ],
+)  # fmt: skip
 def test_a_url_that_makes_no_sense_is_a_config_error(url: str) -> None:
     with pytest.raises(ConfigError):
         open_backend(url)

@@ -101,7 +101,8 @@ def _start(program: str, shared: Path) -> tuple[subprocess.Popen[bytes], str]:
     names = ("s3.port", "s3.port.grpc", "master.port", "master.port.grpc", "volume.port", "volume.port.grpc",
              "filer.port", "filer.port.grpc")  # fmt: skip
     command = [
-        program, "server", f"-dir={data}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1", "-s3", "-s3.port.iceberg=0", "-s3.port.lance=0",
+        program, "server", f"-dir={data}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1", "-s3", "-s3.port.iceberg=0",
+        "-s3.port.lance=0",
         "-master.telemetry=false", "-master.volumeSizeLimitMB=256", "-volume.max=20",
         f"-filer.localSocket={sockets}/filer", f"-s3.localSocket={sockets}/s3",
         *(f"-{name}={port}" for name, port in zip(names, ports, strict=True)),
