@@ -203,12 +203,15 @@ class Lock(Protocol):
 class Lockable(Protocol):
     """A backend whose users can exclude each other by a name, in all processes that share the store."""
 
-    def lock(self, name: str, *, timeout: float | None = None) -> AbstractContextManager[Lock | None]:
+    def lock(
+        self, name: str, *, timeout: float | None = None, lasting: bool = True
+    ) -> AbstractContextManager[Lock | None]:
         """Hold the lock of this name (one component of a key) inside the block.
 
-        Waits at most ``timeout`` seconds, for ever with None, and then gives None: it is held elsewhere.
-        Not re-entrant, and other threads of this process are excluded as other processes are. Raises
-        `BackendError`.
+        Waits, for ever with None, or until its holder has given no sign of life for ``timeout`` seconds:
+        since it took the lock or left a note. Then gives None: it is held elsewhere. Not re-entrant, and
+        other threads of this process are excluded as other processes are. Of a lock that is not ``lasting``
+        nothing remains, nor of its note. Raises `BackendError`.
         """
 
 

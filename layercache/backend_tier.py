@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 import time
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from typing import TYPE_CHECKING
 
 from layercache import keys, references
 from layercache.association import Association
-from layercache.backend import Backend, BackendURL, Expendable, LocalPath, Spooler, Touchable, open_backend
+from layercache.backend import (
+    Backend,
+    BackendURL,
+    Expendable,
+    LocalPath,
+    Lockable,
+    Spooler,
+    Touchable,
+    open_backend,
+)
 from layercache.descriptor import encode
 from layercache.digest import DiffID, Digest
 from layercache.errors import BackendError, FormatError, InvalidNameError, NotFoundError
@@ -20,8 +29,9 @@ from layercache.together import Together
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from contextlib import AbstractContextManager
 
-    from layercache.backend import Entry, Reader, Sink, Spool
+    from layercache.backend import Entry, Lock, Reader, Sink, Spool
     from layercache.descriptor import Descriptor
     from layercache.digest import Hash
     from layercache.policy import Policy
@@ -48,6 +58,7 @@ class BackendTier(Tier):
         super().__init__(backend.url, policy, remote=self._spooler is None)
         self._touchable = backend if isinstance(backend, Touchable) and not policy.readonly else None
         self.backend = backend
+        self._lockable = backend if isinstance(backend, Lockable) else None
         self.room = Room(backend, policy)
         self._together = Together()
 
@@ -65,6 +76,11 @@ class BackendTier(Tier):
 
     def blob_path(self, name: Hash) -> str | None:
         return self.backend.path(keys.blob(name)) if isinstance(self.backend, LocalPath) else None
+
+    def lock(self, name: Hash, *, timeout: float) -> AbstractContextManager[Lock | None]:
+        if self._lockable is None or self.policy.readonly:
+            return nullcontext()
+        return self._lockable.lock(f"layer-{name.algorithm}-{name.hex}", timeout=timeout, lasting=False)
 
     def spool(self) -> Spool | None:
         return self._spooler.spool() if self._spooler else None

@@ -12,9 +12,10 @@ from layercache.tier import Tier
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from contextlib import AbstractContextManager
 
     from layercache.association import Association
-    from layercache.backend import Entry, Reader, Spool
+    from layercache.backend import Entry, Lock, Reader, Spool
     from layercache.descriptor import Descriptor
     from layercache.digest import DiffID, Digest, Hash
     from layercache.events import Observers
@@ -101,6 +102,9 @@ class ForgivenTier(Tier):
 
     def blob_path(self, name: Hash) -> str | None:
         return self._tier.blob_path(name)
+
+    def lock(self, name: Hash, *, timeout: float) -> AbstractContextManager[Lock | None]:
+        return self._tier.lock(name, timeout=timeout)
 
     def spool(self) -> Spool | None:
         return self._tier.spool()

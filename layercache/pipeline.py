@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
 
     from layercache.backend import Reader
+    from layercache.lead import Lead
     from layercache.spool import TierSpool
 
 HOLD = CHUNK
@@ -82,6 +83,15 @@ class Transfer:
         self._error: Exception | None = None
         self._raw_open = self._spool_open = True
         self._thread: threading.Thread | None = None
+        self._lead: Lead | None = None
+
+    def led_by(self, lead: Lead) -> None:
+        """Hold this lead until it has ended, with a sign of life as bytes come."""
+        with self._lock:
+            self._lead = lead
+            settled = self._settled
+        if settled:
+            lead.end()
 
     def follow(self, verified: Callable[[], None] | None = None) -> Follower | None:
         """A reader from the first byte; None when it is too late: it has failed, or all have left.
@@ -199,6 +209,8 @@ class Transfer:
         come = self._written - before
         if come:
             self._progress(come)
+            if self._lead is not None:
+                self._lead.beat()
         too_long = self.size is not None and self._written > self.size
         if not come or too_long:
             self._complete()
@@ -227,6 +239,8 @@ class Transfer:
         try:
             self._when_settled()
         finally:
+            if self._lead is not None:
+                self._lead.end()
             with self._lock:
                 self._notify()
 

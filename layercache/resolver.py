@@ -17,6 +17,7 @@ from layercache.digest import Digest, Hash
 from layercache.errors import DigestMismatchError, LayercacheError, NotFoundError
 from layercache.events import COMPRESSED, UNCOMPRESSED, Event, Form, Observers
 from layercache.keeping import Keeper, WrongEntryError
+from layercache.lead import Lead, Leads
 from layercache.passes import Passes
 from layercache.pipeline import read_through
 from layercache.streams import HashedReader, Limits, check_hash, hash_of
@@ -38,6 +39,7 @@ class Resolver:
     ) -> None:
         self.keeper = Keeper(tiers, observers)
         self.passes = Passes(self.keeper, observers, limits)
+        self._leads = Leads()
         self._tiers = tiers
         self._observers = observers
         self._verify_always = verify_always
@@ -59,7 +61,39 @@ class Resolver:
         if anchor is None:
             raise ValueError("a layer without a name")
         with self.passes.running.starting(anchor):
-            return self._compressed(known) if form == COMPRESSED else self._uncompressed(known)
+            if follower := self._join(known, form):
+                return follower
+            lead = self._take_lead(anchor, form)
+            try:
+                # Who led before may have brought it.
+                reader = self._warm(known, form) or self._go(known, form)
+                if lead and (running := self.passes.running.last(anchor)):
+                    running.transfer.led_by(lead)
+                    lead = None
+            finally:
+                if lead:
+                    lead.end()
+            return reader
+
+    def _take_lead(self, anchor: Hash, form: Form) -> Lead | None:
+        """Wait for who brings this layer to the disk in another process, then do it ourselves."""
+        tier = self.keeper.store(form) or self.keeper.store(COMPRESSED)
+        return self._leads.take(tier, anchor) if tier else None
+
+    def _go(self, known: Known, form: Form) -> Reader:
+        return self._compressed(known) if form == COMPRESSED else self._uncompressed(known)
+
+    def _join(self, known: Known, form: Form) -> Reader | None:
+        """Read along with a transfer of this form, or inflate what one of the other brings."""
+        for name in known.digests() if form == COMPRESSED else (*known.names(UNCOMPRESSED), known.digest):
+            if name and (follower := self.passes.join(known, name, form)):
+                return follower
+        for digest in known.digests() if form == UNCOMPRESSED else ():
+            if follower := self.passes.join(known, digest, COMPRESSED):
+                joined = self.passes.running.get(digest, COMPRESSED)
+                from_origin = joined is not None and joined.from_origin
+                return self.passes.inflate(known, digest, follower, from_origin=from_origin)
+        return None
 
     def fill(self, known: Known, form: Form) -> None:
         """See to it that a tier has the form. Raises `ConfigError` where none keeps it; else as `open`."""
@@ -106,9 +140,6 @@ class Resolver:
         return None
 
     def _compressed(self, known: Known) -> Reader:
-        for digest in known.digests():
-            if follower := self.passes.join(known, digest, COMPRESSED):
-                return follower
         for tier in self._tiers:
             for digest in known.digests():
                 if reader := self._open_in(tier, known, digest, COMPRESSED):
@@ -116,14 +147,6 @@ class Resolver:
         return self._fetch(known, COMPRESSED)
 
     def _uncompressed(self, known: Known) -> Reader:
-        for running in (*known.names(UNCOMPRESSED), known.digest):
-            if running and (follower := self.passes.join(known, running, UNCOMPRESSED)):
-                return follower
-        for digest in known.digests():
-            if follower := self.passes.join(known, digest, COMPRESSED):
-                joined = self.passes.running.get(digest, COMPRESSED)
-                from_origin = joined is not None and joined.from_origin
-                return self.passes.inflate(known, digest, follower, from_origin=from_origin)
         for tier in self._tiers:
             for form in _forms_of_a_tar(tier):
                 for name in known.names(form):

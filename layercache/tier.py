@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from contextlib import nullcontext
 from typing import TYPE_CHECKING
 
 from layercache.errors import BackendError, NotFoundError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from contextlib import AbstractContextManager
 
     from layercache.association import Association
-    from layercache.backend import Entry, Reader, Spool
+    from layercache.backend import Entry, Lock, Reader, Spool
     from layercache.descriptor import Descriptor
     from layercache.digest import DiffID, Digest, Hash
     from layercache.policy import Policy
@@ -58,6 +60,10 @@ class Tier(ABC):
     def blob_path(self, name: Hash) -> str | None:  # noqa: ARG002
         """Where the blob's file would be; None in a tier whose blobs are no files."""
         return None
+
+    def lock(self, name: Hash, *, timeout: float) -> AbstractContextManager[Lock | None]:  # noqa: ARG002
+        """As `Lockable.lock`, for what is done once about a layer; None where nobody can be kept out."""
+        return nullcontext()
 
     def spool(self) -> Spool | None:
         """A place of its own for bytes on their way into it; None where it has none."""

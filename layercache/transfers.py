@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from layercache.digest import Digest, Hash
-from layercache.events import Form
+from layercache.events import COMPRESSED, UNCOMPRESSED, Form
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -53,6 +53,10 @@ class Transfers:
     def get(self, name: Hash, form: Form) -> Running | None:
         """The transfer that is on its way, if one is."""
         return self._running.get((name, form))
+
+    def last(self, digest: Hash) -> Running | None:
+        """Of a layer's transfers the one that ends last: the tar is made of the blob."""
+        return self.get(digest, UNCOMPRESSED) or self.get(digest, COMPRESSED)
 
     def add(self, keys: Iterable[Key], running: Running) -> None:
         with self._lock:

@@ -141,7 +141,9 @@ class LocalBackend:
             raise self.failure(f"refreshing the time of {key}", error) from error
 
     @contextmanager
-    def lock(self, name: str, *, timeout: float | None = None) -> Iterator[FileLock | None]:
+    def lock(
+        self, name: str, *, timeout: float | None = None, lasting: bool = True
+    ) -> Iterator[FileLock | None]:
         from layercache_backends.local_lock import locked
 
         path = os.path.join(self.root, "locks", check_key(name))
@@ -149,7 +151,7 @@ class LocalBackend:
         with ExitStack() as held:
             try:
                 self.make_folders(os.path.dirname(path), sync=False)
-                lock = held.enter_context(locked(path, self.failure, timeout=timeout))
+                lock = held.enter_context(locked(path, self.failure, timeout=timeout, lasting=lasting))
             except OSError as error:
                 raise self.failure(f"locking {name}", error) from error
             yield lock

@@ -6,7 +6,7 @@ import errno
 import fcntl
 import os
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -36,34 +36,38 @@ class FileLock:
         try:
             os.pwrite(self._fd, note, 0)
             os.ftruncate(self._fd, len(note))
+            os.utime(self._fd)
         except OSError as error:
             raise self._failure("leaving a note in a lock", error) from error
 
 
 @contextmanager
 def locked(
-    path: str, failure: Callable[[str, OSError], BackendError], *, timeout: float | None
+    path: str, failure: Callable[[str, OSError], BackendError], *, timeout: float | None, lasting: bool
 ) -> Iterator[FileLock | None]:
     """Hold the file's lock inside the block; None where it was not to be had in time. Raises `OSError`.
 
     Each holder opens the file for itself, so that threads exclude each other too. The file may be removed by
     whoever holds it; who waited for it then takes the new one.
     """
-    deadline = None if timeout is None else time.monotonic() + timeout
-    fd = _take(path, deadline)
+    fd = _take(path, timeout)
     if fd is None:
         yield None
         return
     try:
+        os.utime(fd)
         yield FileLock(fd, failure)
     finally:
+        if not lasting:
+            with suppress(FileNotFoundError):
+                os.unlink(path)
         # A child that was forked meanwhile has a copy of the descriptor: closing ours would not let go.
         _unlock(fd)
 
 
 def remove_if_unused(path: str) -> bool:
     """Remove a lock's file unless somebody holds it. Raises `OSError`."""
-    fd = _take(path, time.monotonic())
+    fd = _take(path, 0)
     if fd is None:
         return False
     try:
@@ -73,7 +77,7 @@ def remove_if_unused(path: str) -> bool:
     return True
 
 
-def _take(path: str, deadline: float | None) -> int | None:
+def _take(path: str, patience: float | None) -> int | None:
     # By trying again and again, since a blocking flock cannot be told when to give up.
     pause = _FIRST_PAUSE
     while True:
@@ -83,8 +87,9 @@ def _take(path: str, deadline: float | None) -> int | None:
                 return fd
             _unlock(fd)  # removed between our opening and our locking it
             continue
+        silent = _silent_for(fd)
         os.close(fd)
-        if deadline is not None and time.monotonic() >= deadline:
+        if patience is not None and silent >= patience:
             return None
         time.sleep(pause)
         pause = min(pause * 1.5, _LONGEST_PAUSE)
@@ -101,6 +106,11 @@ def _try(fd: int) -> bool:
         os.close(fd)
         raise
     return True
+
+
+def _silent_for(fd: int) -> float:
+    """Seconds since the holder took the lock or left a note in it."""
+    return abs(time.time() - os.fstat(fd).st_mtime)  # from the future: a clock was set
 
 
 def _is_named(fd: int, path: str) -> bool:

@@ -10,6 +10,7 @@ from contextlib import closing
 from typing import TYPE_CHECKING
 
 import pytest
+from servers.stores import make_bucket
 
 from layercache.backend import Leftovers, open_backend
 from layercache.errors import BackendError, ConfigError, NotFoundError
@@ -27,16 +28,6 @@ def credentials(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv(name, "any")
     monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
     monkeypatch.delenv("AWS_PROFILE", raising=False)
-
-
-def make_bucket(endpoint: str) -> str:
-    import botocore.session
-
-    name = f"layers-{uuid.uuid4().hex}"
-    session = botocore.session.get_session()
-    with closing(session.create_client("s3", endpoint_url=endpoint, region_name="us-east-1")) as client:
-        client.create_bucket(Bucket=name)
-    return name
 
 
 class S3Contract(BackendContract):

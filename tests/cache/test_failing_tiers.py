@@ -294,6 +294,7 @@ def test_a_tar_is_made_of_the_blob_next_to_it_rather_than_brought_from_afar() ->
     store = a_store(holds=False)
     with open_cache(near(keep="both"), far(store, "both")) as cache:
         put(cache, LAYER.blob)
+        cache.flush()
         cache.delete(LAYER.diff_id)
         store.asked.clear()
         assert read(cache.get(LAYER.diff_id).uncompressed()) == LAYER.tar
@@ -304,6 +305,7 @@ def test_a_remote_tier_is_asked_at_once_what_can_be_asked_at_once() -> None:
     store, together = a_store(holds=False), threading.Barrier(4)
     with open_cache(near(), far(store)) as cache:
         put(cache, LAYER.blob)
+        cache.flush()
         cache.delete(LAYER.diff_id)
         for name in (LAYER.digest, LAYER.diff_id):
             questions = [

@@ -12,7 +12,8 @@ import sys
 import tempfile
 import time
 import urllib.request
-from contextlib import contextmanager, suppress
+import uuid
+from contextlib import closing, contextmanager, suppress
 from typing import TYPE_CHECKING
 
 import pytest
@@ -81,6 +82,17 @@ def seaweedfs(shared: Path) -> Iterator[str]:
             watcher.stdin.close()
             watcher.wait()
             shutil.rmtree(shared / "data", ignore_errors=True)
+
+
+def make_bucket(endpoint: str) -> str:
+    """A bucket of a new name, made with the credentials of the environment."""
+    import botocore.session
+
+    name = f"layers-{uuid.uuid4().hex}"
+    session = botocore.session.get_session()
+    with closing(session.create_client("s3", endpoint_url=endpoint, region_name="us-east-1")) as client:
+        client.create_bucket(Bucket=name)
+    return name
 
 
 def _wait_for_the_others(shared: Path, state: Path) -> None:
