@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, BinaryIO, Self
 from layercache import lookup, removal
 from layercache.digest import DiffID, Digest, Hash
 from layercache.errors import ConfigError, NotFoundError
-from layercache.events import Counters, Event, Observers
+from layercache.events import COMPRESSED, Counters, Event, Observers
 from layercache.forgiven import ForgivenTier
 from layercache.given import FetchOrigin, GivenReader
 from layercache.intake import Intake
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
     from types import TracebackType
 
+    from layercache.errors import LayercacheError
     from layercache.images import Image
     from layercache.sources import Source
     from layercache.sources.client import RegistryClient
@@ -52,6 +53,7 @@ class Cache:
     ) -> None:
         self.tiers = tuple(tiers)
         self.offline = offline
+        self.strict = strict
         self._observers = Observers()
         self._asked = tuple(ForgivenTier(tier, self._observers, strict=strict) for tier in self.tiers)
         self._resolver = Resolver(
@@ -240,5 +242,10 @@ class Cache:
 
         with self._lock:
             if self._registry is None:
-                self._registry = RegistryClient(self._registries() if self._registries else None)
+                self._registry = RegistryClient(
+                    self._registries() if self._registries else None, passed_over=self._mirror_failed
+                )
             return self._registry
+
+    def _mirror_failed(self, mirror: str, error: LayercacheError) -> None:
+        self._observers.emit(Event("failed", None, COMPRESSED, mirror, note=error.message))

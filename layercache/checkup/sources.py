@@ -49,7 +49,7 @@ def _host(name: str) -> str | None:
 
 
 def _credentials(client: RegistryClient, host: str, repository: str) -> Answer:
-    found = find_credential(client.settings.docker_config, host, repository)
+    found = find_credential(client.settings, host, repository)
     if found is None:
         return Answer("none: anonymous", hint=f"docker login {host}, if it wants to know who you are")
     return Answer(f"of {found.user}" if found.user and not found.identity_token else "an identity token")

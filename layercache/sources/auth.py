@@ -153,7 +153,7 @@ class Authenticator:
 
     def _renew(self, grant: _Grant, registry: str, repository: str) -> None:
         assert grant.challenge is not None
-        credential = find_credential(self._settings.docker_config, registry, repository)
+        credential = find_credential(self._settings, registry, repository)
         grant.header = None
         if grant.challenge.scheme == "basic":
             if credential is None or not credential.user:

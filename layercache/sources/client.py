@@ -11,19 +11,18 @@ from urllib3.exceptions import ProtocolError
 from layercache.errors import SourceError
 from layercache.sources.auth import Authenticator
 from layercache.sources.http import Http, discard, read_all
+from layercache.sources.mirrors import Mirrors
 from layercache.sources.refusal import refusal
 from layercache.sources.retry import Retries, TransientError
-from layercache.sources.settings import RegistrySettings, is_loopback
+from layercache.sources.settings import API_HOSTS, RegistrySettings, is_loopback
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Container, Mapping
 
     from urllib3.response import BaseHTTPResponse
 
+    from layercache.errors import LayercacheError
     from layercache.reference import Reference
-
-HOSTS = {"docker.io": "registry-1.docker.io"}
-"""Registries whose API is served by a host of another name."""
 
 COMPLAINT_MAX = 64 << 10
 
@@ -42,14 +41,19 @@ class RegistryClient:
     """Registries, as many as are asked for, through one pool of connections.
 
     Thread-safe; a forked child makes connections and asks for tokens of its own. ``sleep`` is how it
-    waits between tries.
+    waits between tries. ``passed_over`` hears of mirrors that fail, see `Mirrors`.
     """
 
     def __init__(
-        self, settings: RegistrySettings | None = None, *, sleep: Callable[[float], object] = time.sleep
+        self,
+        settings: RegistrySettings | None = None,
+        *,
+        sleep: Callable[[float], object] = time.sleep,
+        passed_over: Callable[[str, LayercacheError], object] | None = None,
     ) -> None:
         self.settings = settings or RegistrySettings()
         self.retries = Retries(self.settings.retries, sleep)
+        self.mirrors = Mirrors(self.settings, self.retries, passed_over)
         self._current: _Session | None = None
 
     def request(
@@ -106,7 +110,7 @@ class RegistryClient:
 
     def _base(self, session: _Session, registry: str) -> str:
         """Scheme and host. A loopback registry is spoken to in plain HTTP unless it turns out to want TLS."""
-        host = HOSTS.get(registry, registry)
+        host = API_HOSTS.get(registry, registry)
         if self.settings.is_plain_http(registry):
             return f"http://{host}"
         if not is_loopback(registry):

@@ -42,48 +42,58 @@ class Connections:
 
     def __init__(self, settings: RegistrySettings) -> None:
         self._settings = settings
-        self._managers: dict[tuple[str, str | None, bool], urllib3.PoolManager] = {}
+        self._managers: dict[tuple[str, str | None, bool, str | None], urllib3.PoolManager] = {}
 
     def to(self, parts: SplitResult) -> urllib3.PoolManager:
         """The pools that serve a URL."""
         proxy = self._settings.proxy_for(parts.scheme, parts.netloc)
         checked = not self._settings.is_insecure(parts.netloc)
-        key = (parts.scheme, proxy, checked)
+        own_ca_file = self._settings.ca_file_for(parts.netloc) if checked else None
+        key = (parts.scheme, proxy, checked, own_ca_file)
         if key not in self._managers:
             # Two threads may make one each: the later one counts, of the other a connection is lost.
-            self._managers[key] = self._new_manager(parts.scheme, proxy, checked=checked)
+            self._managers[key] = self._new_manager(*key)
         return self._managers[key]
 
-    def _new_manager(self, scheme: str, proxy: str | None, *, checked: bool) -> urllib3.PoolManager:
+    def _new_manager(
+        self, scheme: str, proxy: str | None, checked: bool, own_ca_file: str | None
+    ) -> urllib3.PoolManager:
         options: dict[str, Any] = {"num_pools": CONNECTIONS, "maxsize": CONNECTIONS}
         if scheme == "https":
-            options["ssl_context"] = self._ssl_context(checked=checked)
+            options["ssl_context"] = self._ssl_context(own_ca_file) if checked else _unchecked_context()
         manager = urllib3.PoolManager(**options) if proxy is None else _proxied(proxy, options)
         if not checked:
             manager.pool_classes_by_scheme = {**manager.pool_classes_by_scheme, "https": _UncheckedPool}
         return manager
 
-    def _ssl_context(self, *, checked: bool) -> ssl.SSLContext:
+    def _ssl_context(self, own_ca_file: str | None) -> ssl.SSLContext:
         context = create_urllib3_context()
-        if not checked:
-            context.check_hostname = False
-            context.verify_mode = ssl.CERT_NONE
-            return context
         context.load_default_certs()
-        if self._settings.ca_file is not None:
-            try:
-                context.load_verify_locations(self._settings.ca_file)
-            except (OSError, ssl.SSLError) as error:
-                raise ConfigError(
-                    f"no certificates can be read from {self._settings.ca_file}: {error}",
-                    hint="wanted a file of PEM certificates",
-                ) from error
+        for path in (self._settings.ca_file, own_ca_file):
+            if path is not None:
+                _load(context, path)
         return context
 
     def close(self) -> None:
         """Close those that are idle."""
         for manager in self._managers.values():
             manager.clear()
+
+
+def _unchecked_context() -> ssl.SSLContext:
+    context = create_urllib3_context()
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    return context
+
+
+def _load(context: ssl.SSLContext, path: str) -> None:
+    try:
+        context.load_verify_locations(path)
+    except (OSError, ssl.SSLError) as error:
+        raise ConfigError(
+            f"no certificates can be read from {path}: {error}", hint="wanted a file of PEM certificates"
+        ) from error
 
 
 def _proxied(proxy: str, options: dict[str, Any]) -> urllib3.PoolManager:

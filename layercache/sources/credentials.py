@@ -10,12 +10,15 @@ import binascii
 import os
 import subprocess
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from layercache.errors import SourceError
 from layercache.sources.settings import host_of
+
+if TYPE_CHECKING:
+    from layercache.sources.settings import RegistrySettings
 
 DOCKER_HUB = "docker.io"
 DOCKER_HUB_KEY = "https://index.docker.io/v1/"
@@ -61,17 +64,22 @@ class _Answer(msgspec.Struct, frozen=True, rename="pascal"):
     secret: str
 
 
-def find_credential(docker_config: str | None, registry: str, repository: str = "") -> Credential | None:
-    """What Docker's configuration holds for a registry; None: we are anonymous there.
+def find_credential(settings: RegistrySettings, registry: str, repository: str = "") -> Credential | None:
+    """Who we are to a registry; None: we are anonymous there.
 
-    A helper (``credHelpers``, else ``credsStore``) is asked first, then ``auths``, where the longest
-    prefix of ``registry/repository`` counts, as in containers-auth.json(5). Raises `SourceError` for a
-    file that cannot be read and a helper that is missing or fails.
+    The helper that the settings name is asked first. Then Docker's configuration counts: a helper
+    (``credHelpers``, else ``credsStore``), then ``auths``, where the longest prefix of
+    ``registry/repository`` counts, as in containers-auth.json(5). Raises `SourceError` for a file that
+    cannot be read and a helper that is missing or fails.
     """
+    key = DOCKER_HUB_KEY if registry == DOCKER_HUB else registry
+    named = settings.helper_for(registry)
+    if named and (found := _ask(named, key, f"the configuration of {registry}")):
+        return found
+    docker_config = settings.docker_config
     config = _read(docker_config) if docker_config is not None else None
     if docker_config is None or config is None:
         return None
-    key = DOCKER_HUB_KEY if registry == DOCKER_HUB else registry
     helper = config.cred_helpers.get(key) or config.cred_helpers.get(registry) or config.creds_store
     found = _ask(helper, key, docker_config) if helper else None
     return found or _from_auths(config.auths, key, registry, repository, docker_config)
@@ -125,10 +133,10 @@ def _host(key: str) -> str:
     return key.partition("://")[2].partition("/")[0] if "://" in key else ""
 
 
-def _ask(helper: str, key: str, path: str) -> Credential | None:
+def _ask(helper: str, key: str, where: str) -> Credential | None:
     """The protocol of docker-credential-helpers: ``get``, the server on standard input, JSON comes out."""
     program = f"docker-credential-{helper}"
-    hint = f"{path} names it: install the program, or take it out of the file"
+    hint = f"{where} names it: install the program, or name no helper there"
     if os.path.basename(program) != program:
         raise SourceError(f"not a credential helper: {helper!r}", hint=hint)
     try:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from urllib3.exceptions import HTTPError
 
@@ -24,9 +24,13 @@ from layercache.sources.http import abandon, discard, read_all
 from layercache.sources.retry import TransientError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from urllib3.response import BaseHTTPResponse
 
     from layercache.reference import Reference
+
+ResultT = TypeVar("ResultT")
 
 __all__ = ["RegistryClient", "RegistrySource"]
 
@@ -49,13 +53,12 @@ class RegistrySource:
 
     def root(self) -> Descriptor:
         """By HEAD, which costs little and does not count against pull limits; else by GET."""
-        return self._client.retries.run(lambda: self._head() or self._get_root())
+        return self._ask(lambda place: self._head(place) or self._get_root(place))
 
     def document(self, descriptor: Descriptor) -> bytes:
         data = self._seen.pop(descriptor.digest, None)
         if data is None:
-            data, stated = self._client.retries.run(lambda: self._get(descriptor.digest))
-            described(data, stated, descriptor.digest, self.name)
+            return self._ask(lambda place: self._document(place, descriptor))
         check_document(data, descriptor, self.name)
         return data
 
@@ -63,8 +66,13 @@ class RegistrySource:
         if not 0 <= start <= descriptor.size:
             raise ValueError(f"no offset {start} in {descriptor.size} bytes")
 
+        stuck_at = -1
+
         def open_at(offset: int) -> BaseHTTPResponse:
-            return self._client.retries.run(lambda: self._open_at(descriptor, offset))
+            nonlocal stuck_at
+            # A mirror whose stream broke off without a byte of progress is not asked again.
+            mirrors, stuck_at = offset != stuck_at, offset
+            return self._ask(lambda place: self._open_at(place, descriptor, offset), mirrors=mirrors)
 
         where = f"{self.name}@{descriptor.digest}"
         return BlobReader(descriptor, start, open_at, self._client.retries, where)
@@ -72,44 +80,53 @@ class RegistrySource:
     def close(self) -> None:
         pass
 
-    def _head(self) -> Descriptor | None:
+    def _ask(self, action: Callable[[Reference], ResultT], *, mirrors: bool = True) -> ResultT:
+        return self._client.mirrors.ask(self._reference, action, mirrors=mirrors)
+
+    def _head(self, place: Reference) -> Descriptor | None:
         """The root, if the answer to HEAD says all that a descriptor needs.
 
         None too where HEAD is refused: that has no body to say why, so GET has to find out.
         """
-        path = f"manifests/{self._reference.selector}"
-        response = self._client.request("HEAD", self._reference, path, _ACCEPT, also=_HEAD_REFUSED)
+        path = f"manifests/{place.selector}"
+        response = self._client.request("HEAD", place, path, _ACCEPT, also=_HEAD_REFUSED)
         discard(response)
         if response.status in _HEAD_REFUSED:
             return None
         media_type = response.headers.get("Content-Type", "").partition(";")[0].strip()
-        refuse_schema_1(media_type, str(self._reference))
+        refuse_schema_1(media_type, str(place))
         try:
             digest = Digest(response.headers.get("Docker-Content-Digest", ""))
             size = int(response.headers.get("Content-Length", ""))
         except ValueError:
             return None
-        if media_type not in DOCUMENTS or digest != (self._reference.digest or digest):
+        if media_type not in DOCUMENTS or digest != (place.digest or digest):
             return None
         return Descriptor(media_type=media_type, digest=digest, size=size)
 
-    def _get_root(self) -> Descriptor:
-        data, stated = self._get(self._reference.selector)
-        descriptor = described(data, stated, self._reference.digest, str(self._reference))
+    def _get_root(self, place: Reference) -> Descriptor:
+        data, stated = self._get(place, place.selector)
+        descriptor = described(data, stated, place.digest, str(place))
         self._seen[descriptor.digest] = data
         return descriptor
 
-    def _get(self, selector: str) -> tuple[bytes, str]:
+    def _document(self, place: Reference, descriptor: Descriptor) -> bytes:
+        data, stated = self._get(place, descriptor.digest)
+        described(data, stated, descriptor.digest, place.name)
+        check_document(data, descriptor, place.name)
+        return data
+
+    def _get(self, place: Reference, selector: str) -> tuple[bytes, str]:
         """A document, and the media type that it is served as."""
-        response = self._client.request("GET", self._reference, f"manifests/{selector}", _ACCEPT)
-        data = read_all(response, DOCUMENT_SIZE_MAX, f"the manifest {selector} of {self.name}")
+        response = self._client.request("GET", place, f"manifests/{selector}", _ACCEPT)
+        data = read_all(response, DOCUMENT_SIZE_MAX, f"the manifest {selector} of {place.name}")
         return data, response.headers.get("Content-Type", "")
 
-    def _open_at(self, descriptor: Descriptor, offset: int) -> BaseHTTPResponse:
+    def _open_at(self, place: Reference, descriptor: Descriptor, offset: int) -> BaseHTTPResponse:
         """An answer whose next byte is the one at the offset; the length of its body is right, if stated."""
         headers = {"Range": f"bytes={offset}-"} if offset else {}
-        response = self._client.request("GET", self._reference, f"blobs/{descriptor.digest}", headers)
-        where = f"{self.name}@{descriptor.digest}"
+        response = self._client.request("GET", place, f"blobs/{descriptor.digest}", headers)
+        where = f"{place.name}@{descriptor.digest}"
         begins = 0
         if response.status == 206:
             found = _CONTENT_RANGE.match(response.headers.get("Content-Range", ""))

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import ipaddress
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from layercache._version import __version__
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
+
+ValueT = TypeVar("ValueT")
+
+API_HOSTS = {"docker.io": "registry-1.docker.io"}
+"""Registries whose API is served by a host of another name."""
 
 
 @dataclass(frozen=True)
@@ -21,6 +26,9 @@ class RegistrySettings:
     ``plain_http``: registries (``host`` or ``host:port``) that are spoken to without TLS. Loopback hosts
     (localhost, 127.0.0.0/8, ::1) are so by themselves, unless they answer as a TLS server does.
     ``insecure``: registries whose TLS certificate is not checked.
+    ``ca_files``, ``mirrors``, ``credential_helpers``: by registry, PEM certificates to trust there too;
+    registries (``host[:port][/prefix]``) that are asked for its images first, in order; NAME of the program
+    ``docker-credential-NAME`` that is asked for its credentials before ``docker_config``.
     ``proxies``: URLs by scheme (``http``, ``https``) and, as ``no``, hosts that are reached without one,
     parted by commas, in the form of ``no_proxy``. As `urllib.request.getproxies_environment` gives it.
     ``connect_timeout``, ``read_timeout``: seconds, the latter without any byte. ``retries``: how often a
@@ -31,6 +39,9 @@ class RegistrySettings:
     ca_file: str | None = None
     plain_http: tuple[str, ...] = ()
     insecure: tuple[str, ...] = ()
+    ca_files: Mapping[str, str] = field(default_factory=dict)
+    mirrors: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    credential_helpers: Mapping[str, str] = field(default_factory=dict)
     proxies: Mapping[str, str] = field(default_factory=dict, repr=False)  # may hold a password
     connect_timeout: float = 10.0
     read_timeout: float = 60.0
@@ -44,6 +55,18 @@ class RegistrySettings:
     def is_insecure(self, registry: str) -> bool:
         """Whether the registry's certificate is not to be checked."""
         return _is_listed(registry, self.insecure)
+
+    def ca_file_for(self, registry: str) -> str | None:
+        """The registry's own certificates, which are trusted beside those of ``ca_file``."""
+        return _value_for(registry, self.ca_files)
+
+    def mirrors_of(self, registry: str) -> tuple[str, ...]:
+        """What is asked before the registry, in order."""
+        return _value_for(registry, self.mirrors) or ()
+
+    def helper_for(self, registry: str) -> str | None:
+        """The credentials helper that is set for the registry."""
+        return _value_for(registry, self.credential_helpers)
 
     def proxy_for(self, scheme: str, host: str) -> str | None:
         """The URL of the proxy for a URL of this scheme and host; None: reach it directly."""
@@ -71,7 +94,18 @@ def host_of(registry: str) -> str:
 
 
 def _is_listed(registry: str, entries: tuple[str, ...]) -> bool:
-    return registry in entries or host_of(registry) in entries
+    return any(name in entries for name in _names(registry))
+
+
+def _value_for(registry: str, entries: Mapping[str, ValueT]) -> ValueT | None:
+    return next((entries[name] for name in _names(registry) if name in entries), None)
+
+
+def _names(registry: str) -> Iterator[str]:
+    """What a registry may be listed as: with its port, or without for all ports; as references call it."""
+    yield registry
+    yield host_of(registry)
+    yield from (name for name, host in API_HOSTS.items() if host == host_of(registry))
 
 
 def _is_excepted(host: str, exceptions: str) -> bool:

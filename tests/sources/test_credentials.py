@@ -11,6 +11,7 @@ from servers.programs import requires
 
 from layercache.errors import SourceError
 from layercache.sources.credentials import NOT_FOUND, Credential, find_credential
+from layercache.sources.settings import RegistrySettings
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -28,7 +29,7 @@ def find(tmp_path: Path) -> Callable[..., Credential | None]:
     def look(config: Any, registry: str, repository: str = "") -> Credential | None:
         path = tmp_path / "config.json"
         path.write_text(config if isinstance(config, str) else json.dumps(config))
-        return find_credential(str(path), registry, repository)
+        return find_credential(RegistrySettings(docker_config=str(path)), registry, repository)
 
     return look
 
@@ -49,8 +50,8 @@ def helper(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], N
 
 
 def test_without_a_configuration_we_are_nobody(tmp_path: Path) -> None:
-    assert find_credential(None, "ghcr.io") is None
-    assert find_credential(str(tmp_path / "absent.json"), "ghcr.io") is None
+    assert find_credential(RegistrySettings(), "ghcr.io") is None
+    assert find_credential(RegistrySettings(docker_config=str(tmp_path / "absent.json")), "ghcr.io") is None
 
 
 @pytest.mark.parametrize("config", [{}, "", {"auths": None}, {"auths": {"ghcr.io": {}}}, {"HttpHeaders": {}}])
@@ -115,7 +116,7 @@ def test_a_configuration_that_is_broken_is_told_with_its_path(
 
 def test_a_configuration_that_cannot_be_read_is_told(tmp_path: Path) -> None:
     with pytest.raises(SourceError, match="cannot read"):
-        find_credential(str(tmp_path), "ghcr.io")
+        find_credential(RegistrySettings(docker_config=str(tmp_path)), "ghcr.io")
 
 
 def test_a_helper_is_asked_with_the_servers_name(

@@ -1,0 +1,159 @@
+"""Mirrors are asked first, and the registry itself wherever they do not serve."""
+
+from __future__ import annotations
+
+import stat
+from typing import TYPE_CHECKING
+
+import pytest
+from servers.lying import status
+from servers.pulling import pulled
+from servers.registry import Registry
+
+import layercache
+from layercache.errors import SourceError
+from layercache.reference import Reference
+from layercache.sources.credentials import Credential, find_credential
+from layercache.sources.registry import RegistryClient, RegistrySource
+from layercache.sources.settings import RegistrySettings
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from servers.certificates import Certificate
+    from servers.images import Sample
+    from servers.lying import LyingRegistry
+
+    from layercache.events import Event
+
+
+@pytest.fixture
+def mirror(tmp_path: Path) -> Iterator[Registry]:
+    with Registry(tmp_path / "mirror") as running:
+        yield running
+
+
+def settings(registry: Registry, *mirrors: str) -> RegistrySettings:
+    return RegistrySettings(mirrors={registry.host: mirrors}, retries=0)
+
+
+class Listener(list[str]):
+    """The mirrors that failed."""
+
+    def __call__(self, mirror: str, _error: object) -> None:
+        self.append(mirror)
+
+
+def test_a_mirror_serves_all_of_an_image(registry: Registry, mirror: Registry, sample: Sample) -> None:
+    name = registry.push(f"oci:{sample.layout}:image", "app:1")
+    mirror.push(f"oci:{sample.layout}:image", "hub/app:1")
+    before = len(registry.accesses())
+    client = RegistryClient(settings(registry, f"{mirror.host}/hub"))
+    source = RegistrySource(client, Reference.parse(name))
+    assert pulled(source) == sample.image.blobs
+    assert source.name == f"{registry.host}/app"
+    assert registry.accesses()[before:] == []
+    assert [mirror.fetches(digest) for digest in sample.image.blobs] == [1] * len(sample.image.blobs)
+
+
+def test_a_mirror_that_lacks_the_image_or_a_layer_is_passed_over_in_silence(
+    registry: Registry, mirror: Registry, sample: Sample
+) -> None:
+    name = registry.push(f"oci:{sample.layout}:image", "app:1")
+    listener = Listener()
+    client = RegistryClient(settings(registry, mirror.host), passed_over=listener)
+    assert pulled(RegistrySource(client, Reference.parse(name))) == sample.image.blobs
+    mirror.push(f"oci:{sample.layout}:image", "app:1")
+    lost = sample.image.layers[0].digest
+    mirror.forget(lost)
+    fetched = registry.fetches(lost), registry.fetches(sample.image.layers[1].digest)
+    assert pulled(RegistrySource(client, Reference.parse(name))) == sample.image.blobs
+    assert registry.fetches(lost) == fetched[0] + 1
+    assert registry.fetches(sample.image.layers[1].digest) == fetched[1]
+    assert listener == []
+
+
+def test_a_mirror_that_is_down_is_passed_over_with_one_warning_and_counted(
+    registry: Registry, mirror: Registry, sample: Sample, tmp_path: Path
+) -> None:
+    name = registry.push(f"oci:{sample.layout}:image", "app:1")
+    mirror.stop()
+    events: list[Event] = []
+    with (
+        layercache.open(tmp_path / "cache", registries=settings(registry, mirror.host)) as cache,
+        cache.watch(events.append),
+    ):
+        for layer in cache.image(name).layers:
+            layer.fill()
+        assert cache.counters.failed == 1
+    (failed,) = [event for event in events if event.kind == "failed"]
+    assert (failed.name, failed.where) == (None, f"{mirror.host}/app")
+    assert "Connection refused" in failed.note
+
+
+def test_the_next_mirror_serves_where_the_first_is_down(
+    registry: Registry, mirror: Registry, sample: Sample
+) -> None:
+    name = registry.push(f"oci:{sample.layout}:image", "app:1")
+    mirror.push(f"oci:{sample.layout}:image", "app:1")
+    before = len(registry.accesses())
+    client = RegistryClient(settings(registry, "127.0.0.1:1", mirror.host))
+    assert pulled(RegistrySource(client, Reference.parse(name))) == sample.image.blobs
+    assert registry.accesses()[before:] == []
+
+
+def test_a_mirror_alone_is_enough_where_the_registry_cannot_be_reached(
+    registry: Registry, mirror: Registry, sample: Sample
+) -> None:
+    name = registry.push(f"oci:{sample.layout}:image", "app:1")
+    mirror.push(f"oci:{sample.layout}:image", "app:1")
+    registry.stop()
+    mirror.stop()
+    client = RegistryClient(
+        RegistrySettings(mirrors={registry.host: (mirror.host,)}, retries=1), sleep=lambda _: mirror.start()
+    )
+    assert pulled(RegistrySource(client, Reference.parse(name))) == sample.image.blobs
+
+
+def test_a_manifest_with_wrong_bytes_is_had_from_the_registry(
+    registry: Registry, lying: LyingRegistry, sample: Sample
+) -> None:
+    name = registry.push(f"oci:{sample.layout}:image", "app:1")
+    listener = Listener()
+    client = RegistryClient(settings(registry, lying.host), passed_over=listener)
+    digest = sample.image.descriptor.digest
+    lying.on(f"/v2/app/manifests/{digest}", status(200, sample.image.manifest[:-1] + b" "))
+    source = RegistrySource(client, Reference.parse(name))
+    assert source.document(sample.image.descriptor) == sample.image.manifest
+    assert listener == [f"{lying.host}/app"]
+
+
+def test_a_registry_has_certificates_of_its_own(
+    tmp_path: Path, certificate: Certificate, sample: Sample
+) -> None:
+    with Registry(tmp_path / "secure", tls=certificate) as secure:
+        name = secure.push(f"oci:{sample.layout}:image", "app:1")
+        for host, trusted in ((secure.host, True), ("127.0.0.1", True), ("other.example", False)):
+            own = RegistrySettings(ca_files={host: str(certificate.authority)}, retries=0)
+            source = RegistrySource(RegistryClient(own), Reference.parse(name))
+            if trusted:
+                assert pulled(source) == sample.image.blobs
+            else:
+                with pytest.raises(SourceError, match="not trusted"):
+                    source.root()
+
+
+def test_a_helper_that_is_named_for_a_registry_is_asked_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program = tmp_path / "docker-credential-ours"
+    program.write_text('#!/bin/sh\necho \'{"Username": "me", "Secret": "x"}\'\n')
+    program.chmod(program.stat().st_mode | stat.S_IXUSR)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    named = RegistrySettings(credential_helpers={"a.example": "ours", "b.example": "absent"})
+    assert find_credential(named, "a.example") == Credential("me", "x")
+    assert find_credential(named, "c.example") is None
+    with pytest.raises(SourceError, match="docker-credential-absent") as caught:
+        find_credential(named, "b.example")
+    assert "the configuration of b.example" in caught.value.hint
