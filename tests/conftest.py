@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 import pytest
@@ -16,6 +17,10 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 pytest.register_assert_rewrite("layercache.testing")  # so that a broken promise shows its values
+
+os.environ["LAYERCACHE_CONFIG"] = (
+    os.devnull
+)  # for this process and its children: no file of the machine counts
 
 
 @pytest.fixture(scope="session")

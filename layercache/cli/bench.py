@@ -51,9 +51,9 @@ def bench(session: Session, url: str | None, size: int, count: int, runs: int, a
     URL, which is removed in the end; nothing else there is touched.
     """
     from layercache.benchmark import Benchmark
-    from layercache.config import urls_of
 
-    with Benchmark(urls_of(url or session.urls or None)[0], size=size, count=count, runs=runs) as benchmark:
+    nearest = session.tiers([url] if url else None)[0]
+    with Benchmark(nearest, size=size, count=count, runs=runs) as benchmark:
         rows = benchmark.run(lambda done: session.note(f"layercache: run {done} of {runs}"))
     if as_json:
         told = {"url": benchmark.name, "size": size, "count": count, "runs": runs}

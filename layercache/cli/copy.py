@@ -89,14 +89,17 @@ def copy(
     and the exit code is 3.
     """
     from layercache.cli.progress import copying_shown
-    from layercache.config import open_alone
     from layercache.copying import Copy
     from layercache.events import Observers
 
     begun, observers = time.monotonic(), Observers()
     wanted = _wanted(form, images, since)
     visible = sys.stderr is not None and sys.stderr.isatty() and not session.quiet
-    with closing(open_alone(source)) as origin, closing(open_alone(target)) as destination:
+    configuration = session.configuration()
+    with (
+        closing(configuration.open_alone(source, "FROM")) as origin,
+        closing(configuration.open_alone(target, "TO")) as destination,
+    ):
         copying = Copy(origin, destination, wanted, jobs=jobs, dry_run=dry_run, observers=observers)
         with copying_shown(observers, copying.report, visible=visible):
             report = copying.run()

@@ -53,14 +53,13 @@ def doctor(session: Session, names: tuple[str, ...], timeout: float, as_json: bo
 def _subjects(session: Session, names: tuple[str, ...], timeout: float) -> Iterator[Subject]:
     from layercache.backend_tier import open_tier
     from layercache.checkup import check_source, check_tier
-    from layercache.config import registry_settings, urls_of
 
-    for number, url in enumerate(urls_of(session.urls or None)):
+    for number, url in enumerate(session.tiers()):
         yield check_tier(url, partial(open_tier, url, nearest=not number), seconds=timeout)
     if names:
         from layercache.sources.client import RegistryClient
 
-        client = RegistryClient(registry_settings())
+        client = RegistryClient(session.configuration().registries())
         try:
             for name in names:
                 yield check_source(name, client, seconds=timeout)

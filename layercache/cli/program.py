@@ -12,7 +12,8 @@ from layercache.cli import BROKEN_PIPE, failures
 from layercache.cli.session import Session, global_options
 
 COMMANDS = (
-    "pull", "get", "put", "info", "ls", "rm", "stats", "copy", "prune", "verify", "doctor", "bench", "demo",
+    "pull", "get", "put", "info", "ls", "rm", "stats", "copy", "prune", "verify", "config",
+    "doctor", "bench", "demo",
 )  # fmt: skip
 """In the order of the help. Each is the function of that name in the module of that name."""
 
@@ -26,7 +27,7 @@ Exit codes:
   130  interrupted (143: terminated)
 
 A cache is a folder or a URL; several are tiers, near to far. Without --cache it is
-LAYERCACHE_URL, else the user's cache folder.
+LAYERCACHE_URL, else what the configuration file says, else the user's cache folder.
 """
 
 

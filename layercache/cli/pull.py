@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 import time
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import click
@@ -19,7 +18,6 @@ if TYPE_CHECKING:
     from layercache.cache import Cache
     from layercache.images import Image
     from layercache.layer import Forms
-    from layercache.sources.settings import RegistrySettings
 
 SHOWN_ERRORS = 5
 """Failures that are told in full: when a registry goes down, all layers say nearly the same."""
@@ -81,7 +79,7 @@ def pull(
     from layercache.cli.warming import Warming, default_form, distinct
 
     begun = time.monotonic()
-    with session.cache(_registries(ca_file, plain_http, insecure)) as cache:
+    with session.cache(ca_file=ca_file, plain_http=plain_http, insecure=insecure) as cache:
         opened, errors = _open(cache, images, platform)
         layers = distinct(opened)
         visible = sys.stderr is not None and sys.stderr.isatty() and not session.quiet
@@ -95,23 +93,6 @@ def pull(
         pulled.print(whole=no_trunc)
         session.note(pulled.summary())
     _explain(errors, session)
-
-
-def _registries(
-    ca_file: str | None, plain_http: tuple[str, ...], insecure: tuple[str, ...]
-) -> RegistrySettings | None:
-    """The environment's settings with what the options add; None where they add nothing."""
-    if not (ca_file or plain_http or insecure):
-        return None
-    from layercache.config import registry_settings
-
-    own = registry_settings()
-    return replace(
-        own,
-        ca_file=ca_file or own.ca_file,
-        plain_http=(*own.plain_http, *plain_http),
-        insecure=(*own.insecure, *insecure),
-    )
 
 
 def _open(cache: Cache, names: Iterable[str], platform: str | None) -> tuple[list[Image], list[Exception]]:

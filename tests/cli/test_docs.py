@@ -69,6 +69,7 @@ def test_the_examples_print_what_is_shown(registry: LayoutRegistry, tmp_path: Pa
             "PATH": f"{tmp_path}/bin:{os.environ['PATH']}",
             "LAYERCACHE_URL": f"file://{tmp_path}/cache",
             "HOME": str(tmp_path),
+            "LAYERCACHE_CONFIG": "",
         },
     )
     printed = done.stdout.replace(registry.host, "localhost:5000").split(f"{END}\n")
@@ -83,7 +84,9 @@ def test_every_option_of_a_command_is_told(name: str) -> None:
     command = program.get_command(click.Context(program), name)
     assert section
     assert command is not None
-    shown = [param for param in command.params if isinstance(param, click.Option) and not param.hidden]
+    commands = [command, *(command.commands.values() if isinstance(command, click.Group) else ())]
+    params = [param for each in commands for param in each.params]
+    shown = [param for param in params if isinstance(param, click.Option) and not param.hidden]
     assert [option for param in shown for option in param.opts if f"`{option}" not in section] == []
 
 

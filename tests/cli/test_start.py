@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from typing import TYPE_CHECKING
@@ -26,7 +27,11 @@ def loaded_by(*arguments: str) -> set[str]:
         "from layercache.cli import main; main()"
     )
     done = subprocess.run(
-        [sys.executable, "-c", code, *arguments], capture_output=True, check=True, timeout=60
+        [sys.executable, "-c", code, *arguments],
+        capture_output=True,
+        check=True,
+        timeout=60,
+        env={**os.environ, "LAYERCACHE_CONFIG": ""},
     )
     return set(done.stderr.decode().rpartition("\nloaded ")[2].split())
 
@@ -52,6 +57,7 @@ def test_reading_a_warm_layer_loads_neither_rich_nor_urllib3(cli: Caller, file: 
         loaded = loaded_by("--cache", cli.url, "get", name, "-o", "/dev/null")
         assert "layercache.cli.get" in loaded
         assert loaded.isdisjoint({"rich", "urllib3", "json", "importlib.metadata", "layercache.cli.pull"})
+        assert loaded.isdisjoint({"platformdirs", "layercache.config.schema"})
 
 
 def test_a_pull_without_a_terminal_loads_no_rich(cli: Caller, layout: str) -> None:

@@ -1,0 +1,100 @@
+"""What the environment says. No other module reads it."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+URL = "LAYERCACHE_URL"
+CONFIG = "LAYERCACHE_CONFIG"
+CA_FILE = "LAYERCACHE_CA_FILE"
+PLAIN_HTTP = "LAYERCACHE_PLAIN_HTTP"
+INSECURE = "LAYERCACHE_INSECURE"
+
+VARIABLES: Mapping[str, str] = {
+    URL: "the tiers, near to far, parted by spaces; or @NAME",
+    CONFIG: "the configuration file; no other is looked for",
+    CA_FILE: "certificates to trust for every registry, a PEM file",
+    PLAIN_HTTP: "registries without TLS, parted by commas or spaces",
+    INSECURE: "registries whose certificate is not checked, parted by commas or spaces",
+    "HTTPS_PROXY": "the proxy for registries with TLS",
+    "HTTP_PROXY": "the proxy for registries without TLS",
+    "NO_PROXY": "hosts that are reached without a proxy",
+    "REGISTRY_AUTH_FILE": "a file of credentials for registries, asked first",
+    "DOCKER_CONFIG": "the folder of Docker's config.json, by default ~/.docker",
+    "XDG_RUNTIME_DIR": "where podman keeps containers/auth.json",
+    "XDG_CACHE_HOME": "where the user's cache folder is, by default ~/.cache",
+    "XDG_CONFIG_HOME": "where the user's configuration is, by default ~/.config",
+    "HOME": "what ~ stands for",
+}
+"""Every variable that counts by itself. A configuration file can name others: ``${NAME}``."""
+
+
+def variable(name: str) -> str | None:
+    """A variable that a configuration file names."""
+    return os.environ.get(name)
+
+
+def urls() -> list[str]:
+    """The tiers, or one ``@NAME``; empty where nothing is said."""
+    return os.environ.get(URL, "").split()
+
+
+def config_file() -> str | None:
+    return os.environ.get(CONFIG) or None
+
+
+def ca_file() -> str | None:
+    return os.environ.get(CA_FILE) or None
+
+
+def hosts(variable: str) -> tuple[str, ...]:
+    """The registries that a variable lists."""
+    return tuple(os.environ.get(variable, "").replace(",", " ").split())
+
+
+def proxies() -> dict[str, str]:
+    """URLs by scheme, and ``no``; the variables' names may be in lower case too."""
+    from urllib.request import getproxies_environment
+
+    return getproxies_environment()
+
+
+def credentials_file() -> str | None:
+    """Where ``docker login`` or ``podman login`` left its credentials; None where nobody did.
+
+    The first that is there of ``$REGISTRY_AUTH_FILE``, ``$DOCKER_CONFIG/config.json`` (by default
+    ``~/.docker``) and ``$XDG_RUNTIME_DIR/containers/auth.json`` (containers-auth.json(5)).
+    """
+    docker = os.environ.get("DOCKER_CONFIG") or os.path.expanduser(os.path.join("~", ".docker"))
+    places = [os.environ.get("REGISTRY_AUTH_FILE"), os.path.join(docker, "config.json")]
+    if runtime := os.environ.get("XDG_RUNTIME_DIR"):
+        places.append(os.path.join(runtime, "containers", "auth.json"))
+    return next((place for place in places if place and os.path.isfile(place)), None)
+
+
+def user_cache_folder() -> str:
+    """Where the platform has a user's caches."""
+    from platformdirs import user_cache_dir
+
+    return user_cache_dir("layercache", appauthor=False)
+
+
+def user_config_folder() -> str:
+    """Where the platform has a user's configuration.
+
+    On Linux by the rule that platformdirs follows too (XDG Base Directory Specification): every command
+    looks there, and importing platformdirs costs it a third of the interpreter's start.
+    """
+    if sys.platform in ("darwin", "win32"):
+        from platformdirs import user_config_dir
+
+        return user_config_dir("layercache", appauthor=False)
+    base = os.environ.get("XDG_CONFIG_HOME", "")
+    if not os.path.isabs(base):  # also where it is not set: the specification has a relative one ignored
+        base = os.path.expanduser(os.path.join("~", ".config"))
+    return os.path.join(base, "layercache")

@@ -1,0 +1,62 @@
+"""docs/configuration.md: every key and variable is in it, and its examples are right."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+
+from layercache.config import files
+from layercache.config.checking import keys_of
+from layercache.config.environment import VARIABLES
+from layercache.config.schema import CacheTable, FileTable, HostTable, RegistryTable, check
+from layercache.policy import Policy
+
+PAGE = (Path(__file__).parents[2] / "docs" / "configuration.md").read_text()
+EXAMPLES = re.findall(r"^```toml\n(.*?)^```$", PAGE, re.DOTALL | re.MULTILINE)
+
+
+def section(title: str) -> str:
+    found = PAGE.partition(f"\n## {title}\n")[2].partition("\n## ")[0]
+    assert found
+    return found
+
+
+@pytest.mark.parametrize(
+    ("title", "names"),
+    [
+        ("The cache", [*keys_of(CacheTable), *(each.name for each in fields(Policy))]),
+        ("`[registry]`", [*keys_of(RegistryTable)]),
+        ('`[registries."HOST"]`', [*keys_of(HostTable)]),
+    ],
+)
+def test_every_key_has_a_row_of_its_own(title: str, names: list[str]) -> None:
+    assert re.findall(r"^\| `(\w+)` \|", section(title), re.MULTILINE) == names
+
+
+def test_every_table_has_a_section() -> None:
+    tables = set(keys_of(FileTable)) - set(keys_of(CacheTable))
+    assert set(re.findall(r"^## `\[(\w+)", PAGE, re.MULTILINE)) == tables
+
+
+def test_what_a_projects_file_may_not_set_is_told() -> None:
+    kept = {
+        name for kind in (RegistryTable, HostTable) for name, key in keys_of(kind).items() if key.projects
+    }
+    assert {name for name in kept if f"`{name}`" not in section("What a project's file may not do")} == set()
+
+
+def test_every_variable_is_told() -> None:
+    told = set(re.findall(r"`([A-Z_]+)`", section("The environment")))
+    assert told - set(VARIABLES) == set()
+    assert set(VARIABLES) - told == set()
+
+
+@pytest.mark.parametrize("text", EXAMPLES)
+def test_the_examples_are_right(text: str, tmp_path: Path) -> None:
+    (tmp_path / "x.toml").write_text(text)
+    document = files.find(str(tmp_path / "x.toml"))
+    assert document
+    assert check(document)[1].problems == []
