@@ -1,37 +1,34 @@
 """Any file system that fsspec knows: ``fsspec+sftp://host/cache?port=2222``, ``fsspec+local:///var/cache``.
 
-The query's options go to the file system's constructor. fsspec promises little, so little is asked of it:
-bytes wait in a local temporary file until they are whole, are put under a name that is no key, and moved. An
-object appears whole where the file system's ``mv`` replaces at once (local disks) or copies at once (object
-stores). Reads are ranges; an object that changes meanwhile is an error, as far as ``info`` tells it.
+The query's options go to the file system's constructor; where its calls are asynchronous, ``timeout`` is ours
+instead: the seconds that one look-up, or one range of a read, may take. fsspec promises little, so little is
+asked of it: bytes wait in a local temporary file until they are whole, are put under a name that is no key,
+and moved. An object appears whole where the file system's ``mv`` replaces at once (local disks) or copies at
+once (object stores). Reads are ranges; an object that changes meanwhile is an error, as far as ``info`` tells it.
 """
 
 from __future__ import annotations
 
-import io
+import math
 import os
+import re
 import shutil
-import tempfile
 import time
 import uuid
 from contextlib import contextmanager, suppress
 from datetime import datetime
-from typing import IO, TYPE_CHECKING, Any, Self
+from typing import IO, TYPE_CHECKING, Any
+from urllib.parse import quote
 
 from layercache.backend import Entry, check_key, check_range
 from layercache.errors import BackendError, ConfigError, InvalidNameError, LayercacheError, NotFoundError
-from layercache_backends.objects import refuse_secrets, require
+from layercache_backends.fsspec_streams import RANGE, FsspecReader, FsspecSink
+from layercache_backends.objects import DEFAULT_TIMEOUT, refuse_secrets, require
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from types import TracebackType
-
-    from _typeshed import ReadableBuffer, WriteableBuffer
 
     from layercache.backend import BackendURL
-
-RANGE = 8 << 20
-"""Bytes that are asked for at once."""
 
 _UNFINISHED = ".unfinished"
 """The folder of what is being published. No key begins with "."."""
@@ -48,7 +45,7 @@ def from_url(url: BackendURL) -> FsspecBackend:
     import fsspec
 
     try:
-        fsspec.get_filesystem_class(protocol)
+        kind = fsspec.get_filesystem_class(protocol)
     except ValueError as error:
         raise ConfigError(
             f"{url.place}: fsspec knows no protocol {protocol!r}",
@@ -56,17 +53,26 @@ def from_url(url: BackendURL) -> FsspecBackend:
         ) from error
     except ImportError as error:
         raise ConfigError(f"{url.place}: {error}", hint="install the package that it names") from error
-    options = {name: _typed(value) for name, value in url.query.items()}
-    return FsspecBackend(url.place, f"{protocol}://{url.netloc}{url.path}", options)
+    query = dict(url.query)
+    # Only asynchronous calls can be given up from outside. Wrappers, which have a property, cannot tell yet.
+    timeout = _seconds(url, query.pop("timeout", None)) if kind.async_impl is True else None
+    options = {name: _typed(value) for name, value in query.items()}
+    return FsspecBackend(url.place, f"{protocol}://{url.netloc}{url.path}", options, timeout)
 
 
 class FsspecBackend:
-    """Objects as files below a folder of a file system. Each process has a file system object of its own."""
+    """Objects as files below a folder of a file system. Each process has a file system object of its own.
 
-    def __init__(self, url: str, target: str, options: dict[str, str | int | bool]) -> None:
+    ``timeout``: seconds that one call of an asynchronous file system may take; None for all others.
+    """
+
+    def __init__(
+        self, url: str, target: str, options: dict[str, str | int | bool], timeout: float | None = None
+    ) -> None:
         self.url = url
         self._target = target
         self._options = options
+        self._timeout = timeout
         self._by_process: dict[int, tuple[Any, str]] = {}
 
     def __repr__(self) -> str:
@@ -97,8 +103,8 @@ class FsspecBackend:
     def delete(self, key: str) -> None:
         with suppress(NotFoundError), self._doing(f"deleting {key}"):
             self._file(key)
-            files, root = self._files
-            files.rm_file(f"{root}/{key}")
+            _, root = self._files
+            self._ask("rm_file", f"{root}/{key}")
 
     def close(self) -> None:
         """Forget the file system object; fsspec has no way to close one."""
@@ -108,10 +114,10 @@ class FsspecBackend:
         """As `Leftovers.remove_leftovers`: files that were about to be published."""
         count = 0
         with self._doing("removing unfinished writes"):
-            files, root = self._files
+            _, root = self._files
             for info in self._list(f"{root}/{_UNFINISHED}"):
                 if _when(info) <= time.time() - older_than:
-                    files.rm_file(info["name"])
+                    self._ask("rm_file", info["name"])
                     count += 1
         return count
 
@@ -121,8 +127,8 @@ class FsspecBackend:
             files, root = self._files
             waiting = f"{root}/{_UNFINISHED}/{uuid.uuid4().hex}"
             target = f"{root}/{key}"
-            files.makedirs(f"{root}/{_UNFINISHED}", exist_ok=True)
-            files.makedirs(target.rpartition("/")[0], exist_ok=True)
+            self._ask("makedirs", f"{root}/{_UNFINISHED}", exist_ok=True)
+            self._ask("makedirs", target.rpartition("/")[0], exist_ok=True)
             try:
                 local.seek(0)
                 with files.open(waiting, "wb") as file:
@@ -131,16 +137,16 @@ class FsspecBackend:
             except BaseException:
                 with suppress(
                     Exception
-                ):  # the first error is the one to show; `remove_leftovers` has the rest
-                    files.rm_file(waiting)
+                ):  # the first error is the one to show, `remove_leftovers` has the rest
+                    self._ask("rm_file", waiting)
                 raise
 
     def piece(self, key: str, info: dict[str, Any], start: int, end: int) -> bytes:
         """Bytes of the object that ``info`` was told of; an error if it is not that one any more."""
         with self._doing(f"reading {key}"):
-            files, root = self._files
+            _, root = self._files
             try:
-                data: bytes = files.cat_file(f"{root}/{key}", start=start, end=end)
+                data: bytes = self._ask("cat_file", f"{root}/{key}", start=start, end=end)
                 same = _marks(self._file(key)) == _marks(info)
             except (FileNotFoundError, NotFoundError):
                 same = False
@@ -164,9 +170,18 @@ class FsspecBackend:
             self._by_process[process] = files, root.rstrip("/")
         return self._by_process[process]
 
+    def _ask(self, method: str, *arguments: object, **options: object) -> Any:
+        """One call of the file system, in bounded time where it is asynchronous."""
+        files, _ = self._files
+        if self._timeout is None:
+            return getattr(files, method)(*arguments, **options)
+        from fsspec.asyn import sync
+
+        return sync(files.loop, getattr(files, f"_{method}"), *arguments, timeout=self._timeout, **options)
+
     def _file(self, key: str) -> dict[str, Any]:
-        files, root = self._files
-        info: dict[str, Any] = files.info(f"{root}/{check_key(key)}")
+        _, root = self._files
+        info: dict[str, Any] = self._ask("info", f"{root}/{check_key(key)}")
         if info["type"] != "file":
             raise FileNotFoundError(key)
         return info
@@ -193,9 +208,8 @@ class FsspecBackend:
 
     def _list(self, folder: str) -> list[dict[str, Any]]:
         """What is in a folder; nothing where it is not there, or is a file."""
-        files, _ = self._files
         try:
-            found: list[dict[str, Any]] = files.ls(folder or "/", detail=True)
+            found: list[dict[str, Any]] = self._ask("ls", folder or "/", detail=True)
         except (FileNotFoundError, NotADirectoryError):
             return []
         # Some list a file, or the folder itself, as being in itself.
@@ -206,102 +220,42 @@ class FsspecBackend:
     def _doing(self, doing: str, *, writing: bool = False) -> Iterator[None]:
         try:
             yield
-        except (LayercacheError, ValueError):
+        except LayercacheError:
             raise
         except Exception as error:
             if isinstance(error, (FileNotFoundError, NotADirectoryError)) and not writing:
                 raise NotFoundError(f"{doing}: not there", looked_in=(self.url,)) from None
-            raise BackendError(f"{self.url}: {doing}: {str(error) or type(error).__name__}") from error
-
-
-class FsspecReader(io.RawIOBase):
-    """An object's bytes, or a range's, 8 MiB in memory at a time; not seekable."""
-
-    def __init__(
-        self, backend: FsspecBackend, key: str, info: dict[str, Any], start: int, end: int | None
-    ) -> None:
-        self._backend = backend
-        self._key = key
-        self._info = info
-        self._end = info["size"] if end is None else min(end, info["size"])
-        self._next = min(start, self._end)
-        self.size = self._end - self._next
-        self._piece = memoryview(b"")
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: WriteableBuffer, /) -> int:
-        if self.closed:
-            raise ValueError("I/O operation on closed file")
-        with memoryview(buffer) as view, view.cast("B") as octets:
-            if not self._piece and len(octets) and self._next < self._end:
-                end = min(self._next + RANGE, self._end)
-                self._piece = memoryview(self._backend.piece(self._key, self._info, self._next, end))
-                self._next = end
-            count = min(len(octets), len(self._piece))
-            octets[:count] = self._piece[:count]
-        self._piece = self._piece[count:]
-        return count
-
-    def close(self) -> None:
-        self._piece = memoryview(b"")
-        super().close()
-
-
-class FsspecSink:
-    """Bytes wait in a temporary file of this machine until they are whole."""
-
-    def __init__(self, backend: FsspecBackend, key: str) -> None:
-        self._backend = backend
-        self._key = key
-        self._owner = os.getpid()
-        # Unbuffered: a forked child that closes it has nothing to flush into its parent's file.
-        self._file: Any = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115  # closed by abort
-
-    def write(self, data: ReadableBuffer, /) -> None:
-        self._check()
-        with memoryview(data) as view, view.cast("B") as octets:
-            done = 0
-            while done < len(octets):
-                done += self._file.write(octets[done:])
-
-    def commit(self) -> None:
-        self._check()
-        try:
-            self._backend.publish(self._key, self._file)
-        finally:
-            self.abort()
-
-    def abort(self) -> None:
-        if self._owner == os.getpid() and not self._file.closed:
-            self._file.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None, /
-    ) -> None:
-        self.abort()
-
-    def __del__(self) -> None:
-        self.abort()
-
-    def _check(self) -> None:
-        if self._file.closed:
-            raise BackendError(f"{self._backend.url}: writing {self._key}: this write has already ended")
-        if self._owner != os.getpid():
-            raise BackendError(
-                f"{self._backend.url}: writing {self._key}: begun by process {self._owner}",
-                hint="a forked child begins writes of its own",
-            )
+            if isinstance(error, TimeoutError) and self._timeout is not None:
+                raise BackendError(
+                    f"{self.url}: {doing}: no answer for {self._timeout:g} s",
+                    hint="check the host and the network, or give it longer with the option timeout",
+                ) from error
+            reason = _without(self._options, str(error)) or type(error).__name__
+            raise BackendError(f"{self.url}: {doing}: {reason}") from error
 
 
 def _typed(value: str) -> str | int | bool:
     if value.lower() in ("true", "false"):
         return value.lower() == "true"
     return int(value) if value.isascii() and value.isdigit() else value
+
+
+def _seconds(url: BackendURL, text: str | None) -> float:
+    try:
+        seconds = DEFAULT_TIMEOUT if text is None else float(text)
+    except ValueError:
+        seconds = 0.0
+    if not 0 < seconds < math.inf:
+        raise ConfigError(f"{url.place}: timeout must be a number of seconds, more than 0")
+    return seconds
+
+
+def _without(options: dict[str, str | int | bool], text: str) -> str:
+    """What a file system says, without what it was given: any of that may be a secret that we do not know."""
+    values = [value for value in options.values() if isinstance(value, str) and value]
+    for value in sorted({*values, *map(quote, values)}, key=len, reverse=True):
+        text = re.sub(rf"(?<!\w){re.escape(value)}(?!\w)", "…", text)
+    return re.sub(r"//[^/@\s]*@", "//…@", text)
 
 
 def _when(info: dict[str, Any]) -> float:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import socket
 import uuid
 from contextlib import closing
 from typing import TYPE_CHECKING
+from urllib.parse import quote
 
 import pytest
 
@@ -92,3 +94,42 @@ def test_an_error_of_the_file_system_keeps_its_cause(tmp_path: Path) -> None:
         with pytest.raises(BackendError, match="writing a/b") as failed, backend.create("a/b") as sink:
             sink.commit()
         assert isinstance(failed.value.__cause__, OSError)
+
+
+def test_a_server_that_says_nothing_is_an_error_after_the_timeout() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"fsspec+http://127.0.0.1:{silent.getsockname()[1]}/cache?timeout=0.3"
+        with closing(open_backend(url)) as backend:
+            with pytest.raises(BackendError, match=r"looking at some/key: no answer for 0\.3 s"):
+                backend.stat("some/key")
+            with pytest.raises(BackendError, match="option timeout"):
+                next(backend.scan())
+
+
+@pytest.mark.parametrize("timeout", ["0", "-1", "soon", "nan", "inf"])
+def test_a_timeout_that_is_none_is_a_config_error(timeout: str) -> None:
+    with pytest.raises(ConfigError, match="timeout"):
+        open_backend(f"fsspec+http://host/cache?timeout={timeout}")
+
+
+def test_where_calls_cannot_be_given_up_timeout_is_the_file_systems_own() -> None:
+    with closing(open_backend("fsspec+memory://cache?timeout=5")) as backend:
+        list(backend.scan())
+        ((files, _),) = backend._by_process.values()  # type: ignore[attr-defined]
+        assert files.storage_options["timeout"] == 5
+
+
+@pytest.mark.parametrize("given", ["hunter2", "a b/c", "x"])
+def test_what_a_file_system_was_given_is_not_repeated_in_its_errors(
+    given: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from fsspec.implementations.memory import MemoryFileSystem
+
+    def refuse(self: object, path: str, **_: object) -> None:
+        raise ValueError(f"cannot reach ftp://me:{given}@host with {given!r}, {quote(given)}, 4 tries: exit")
+
+    monkeypatch.setattr(MemoryFileSystem, "info", refuse)
+    with closing(open_backend(f"fsspec+memory://cache?pin={quote(given)}&retries=4")) as backend:
+        with pytest.raises(BackendError) as refused:
+            backend.stat("some/key")
+        assert refused.value.args[0].endswith("cannot reach ftp://…@host with '…', …, 4 tries: exit")
