@@ -4,7 +4,7 @@ The query's options go to the file system's constructor; where its calls are asy
 instead: the seconds that one look-up, or one range of a read, may take. fsspec promises little, so little is
 asked of it: bytes wait in a local temporary file until they are whole, are put under a name that is no key,
 and moved. An object appears whole where the file system's ``mv`` replaces at once (local disks) or copies at
-once (object stores). Reads are ranges; an object that changes meanwhile is an error, as far as ``info`` tells it.
+once (object stores). Reads are ranges; an object that changes meanwhile is an error, if ``info`` tells.
 """
 
 from __future__ import annotations

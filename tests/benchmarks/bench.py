@@ -16,6 +16,7 @@ from benchmarks.measure import Contender, Run, interleaved, run
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from benchmarks.buckets import Store
     from benchmarks.images import Images
 
 MB = 10**6
@@ -31,10 +32,17 @@ class Sizes:
     memory: int = 1000 * MB
     entries: tuple[int, ...] = (10, 1000)
     starts: int = 30
+    bucket: int = 500 * MB
 
 
 QUICK = Sizes(
-    big=60 * MB, medium=(4, 6 * MB), small=(50, 50_000), memory=80 * MB, entries=(10, 100), starts=5
+    big=60 * MB,
+    medium=(4, 6 * MB),
+    small=(50, 50_000),
+    memory=80 * MB,
+    entries=(10, 100),
+    starts=5,
+    bucket=40 * MB,
 )
 
 
@@ -77,6 +85,7 @@ class Bench:
     sizes: Sizes
     images: Images
     scratch: Path
+    store: Store
 
     def interleaved(self, *contenders: Contender, runs: int = 0) -> dict[str, list[Run]]:
         return interleaved(contenders, runs or self.runs, self.scratch)

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from benchmarks import table
 from benchmarks.bench import QUICK, Bench, Row, Sizes
 from benchmarks.bound import bound
+from benchmarks.buckets import Store, bucket, bucket_cold, bucket_slow, bucket_small
 from benchmarks.images import Images
 from benchmarks.machine import describe, disturbances
 from benchmarks.measure import BenchmarkError, environment
@@ -28,7 +29,21 @@ if TYPE_CHECKING:
     Case = Callable[[Bench], Iterator[Row]]
 
 CASES: dict[str, Case] = {
-    case.__name__: case for case in (big, medium, small, bound, warm, lookup, memory, startup)
+    case.__name__: case
+    for case in (
+        big,
+        medium,
+        small,
+        bound,
+        warm,
+        lookup,
+        memory,
+        startup,
+        bucket,
+        bucket_small,
+        bucket_slow,
+        bucket_cold,
+    )
 }
 EXTRA: dict[str, Case] = {"jobs": jobs}
 INTERRUPTED = 130
@@ -62,7 +77,7 @@ def _measure(options: argparse.Namespace, sizes: Sizes, rows: list[Row]) -> bool
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix=prefix, dir=options.dir)))
         (scratch := folder / "scratch").mkdir()
         stack.enter_context(environment(_plain_environment(folder)))
-        bench = Bench(options.runs, sizes, Images(folder, stack), scratch)
+        bench = Bench(options.runs, sizes, Images(folder, stack), scratch, Store(folder, stack))
         for disturbance in disturbances(scratch):
             print(disturbance)
         print(f"{table.LEGEND}\n\n{table.heading()}", flush=True)

@@ -7,6 +7,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+from benchmarks.buckets import absent
+
 RUN = Path(__file__).with_name("run.py")
 
 
@@ -27,4 +30,19 @@ def test_look_ups_are_measured_by_either_name_and_nothing_is_left(tmp_path: Path
     }
     assert {row["what"] for row in rows} == {"10 layers", "100 layers"}
     assert all(row["seconds"] and row["case"] in said for row in rows)
+    assert not list(folder.iterdir())
+
+
+def test_a_bucket_is_measured_beside_its_peers(tmp_path: Path) -> None:
+    if lacking := absent():
+        pytest.skip(f"needs {', '.join(lacking)}, not installed here")
+    figures, folder = tmp_path / "figures.json", tmp_path / "folder"
+    folder.mkdir()
+    names = ("bucket", "bucket_small", "bucket_slow", "bucket_cold")
+    only = [option for name in names for option in ("--only", name)]
+    harness(*only, "--json", str(figures), "--dir", str(folder))
+    rows = json.loads(figures.read_text())["rows"]
+    assert [name for name in names if any(row["case"].startswith(f"{name}:") for row in rows)] == list(names)
+    assert all(row["seconds"] for row in rows)
+    assert all(row["ratios"] for row in rows if row["what"].startswith("ours"))
     assert not list(folder.iterdir())

@@ -51,10 +51,10 @@ def moto() -> Iterator[str]:
 
 
 @contextmanager
-def seaweedfs(shared: Path) -> Iterator[str]:
+def seaweedfs(shared: Path, volumes: int = 20) -> Iterator[str]:
     """The endpoint of the run's SeaweedFS: the first to come starts it, the last to leave ends it.
 
-    ``shared`` is a folder that all workers of the run know.
+    ``shared`` is a folder that all workers of the run know; ``volumes``: of 256 MB, what it holds at most.
     """
     program = os.path.join(os.path.dirname(sys.executable), "weed")
     if not os.path.exists(program):
@@ -65,7 +65,7 @@ def seaweedfs(shared: Path) -> Iterator[str]:
     with _locked(shared):
         known = json.loads(state.read_text()) if state.exists() else {"users": 0}
         if known["users"] == 0:
-            watcher, endpoint = _start(program, shared)
+            watcher, endpoint = _start(program, shared, volumes)
             known = {"users": 0, "endpoint": endpoint, "watcher": watcher.pid}
         known["users"] += 1
         state.write_text(json.dumps(known))
@@ -105,7 +105,7 @@ def _wait_for_the_others(shared: Path, state: Path) -> None:
         time.sleep(0.1)
 
 
-def _start(program: str, shared: Path) -> tuple[subprocess.Popen[bytes], str]:
+def _start(program: str, shared: Path, volumes: int) -> tuple[subprocess.Popen[bytes], str]:
     data = shared / "data"
     data.mkdir(exist_ok=True)
     sockets = tempfile.mkdtemp(prefix="weed-")  # a socket's path has at most 107 bytes
@@ -115,7 +115,7 @@ def _start(program: str, shared: Path) -> tuple[subprocess.Popen[bytes], str]:
     command = [
         program, "server", f"-dir={data}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1", "-s3", "-s3.port.iceberg=0",
         "-s3.port.lance=0",
-        "-master.telemetry=false", "-master.volumeSizeLimitMB=256", "-volume.max=20",
+        "-master.telemetry=false", "-master.volumeSizeLimitMB=256", f"-volume.max={volumes}",
         f"-filer.localSocket={sockets}/filer", f"-s3.localSocket={sockets}/s3",
         *(f"-{name}={port}" for name, port in zip(names, ports, strict=True)),
     ]  # fmt: skip
