@@ -44,10 +44,8 @@ class Session:
             if ca_file or plain_http or insecure
             else None
         )
-        with (
-            configuration.open(self.urls, by=CACHE, given=self.given(), registries=registries) as cache,
-            cache.watch(self._tell),
-        ):
+        cache = configuration.open(self.urls, by=CACHE, given=self.given(), registries=registries)
+        with cache.watch(self._tell), cache:  # what fails while it is closed is told too
             yield cache
 
     def configuration(self) -> Configuration:

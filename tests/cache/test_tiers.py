@@ -94,6 +94,7 @@ def test_a_tier_that_keeps_no_tars_is_not_asked_for_one() -> None:
     store = Store(MemoryBackend())
     with open_cache(near(), far(store, "compressed")) as cache:
         put(cache, LAYER.blob)
+        cache.flush()
         cache.delete(LAYER.diff_id)
         store.asked.clear()
         assert read(cache.get(LAYER.diff_id).uncompressed()) == LAYER.tar

@@ -138,7 +138,7 @@ def bucket(seaweedfs_endpoint: str, monkeypatch: pytest.MonkeyPatch) -> str:
     for variable in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.setenv(variable, "any")
     monkeypatch.delenv("AWS_PROFILE", raising=False)
-    return f"s3://{make_bucket(seaweedfs_endpoint)}/layers?endpoint_url={seaweedfs_endpoint}&region=us-east-1"
+    return f"s3://{make_bucket(seaweedfs_endpoint)}/layers?endpoint_url={seaweedfs_endpoint}&timeout=60"
 
 
 def test_a_second_machine_takes_everything_from_the_bucket(
