@@ -1,4 +1,4 @@
-"""Fixtures that any test may use: real registries, a lying one, sample images."""
+"""Fixtures that any test may use: real registries, a lying one, object stores, sample images."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from servers.certificates import Certificate, make_certificate
+from servers.fake_gcs import FakeGCS
 from servers.images import Sample, write_layout
 from servers.lying import LyingRegistry
 from servers.registry import Registry
@@ -67,3 +68,10 @@ def seaweedfs_endpoint(tmp_path_factory: pytest.TempPathFactory, worker_id: str)
     folder = tmp_path_factory.getbasetemp()
     with seaweedfs((folder if worker_id == "master" else folder.parent) / "seaweedfs") as endpoint:
         yield endpoint
+
+
+@pytest.fixture(scope="session")
+def fake_gcs() -> Iterator[FakeGCS]:
+    """A server of Google Cloud Storage's API. Make a bucket of your own: it serves the session."""
+    with FakeGCS() as running:
+        yield running

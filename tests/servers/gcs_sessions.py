@@ -1,0 +1,145 @@
+"""Resumable uploads as Google Cloud Storage documents them, where fake-gcs-server makes it simple.
+
+A session keeps what it was sent at the right offset, perhaps less than was sent; says how far it is when it
+is asked; publishes when it has all of the bytes that it was told of; and ends when it is deleted.
+
+    with SessionServer() as server:
+        server.keeps.extend([256 << 10, None])      # of the next chunk that much, of the one after it all
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import threading
+from collections import deque
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Self
+from urllib.parse import parse_qs, urlsplit
+
+QUANTUM = 256 << 10
+OK, RESUME_INCOMPLETE, BAD_REQUEST, NOT_FOUND, CANCELLED = 200, 308, 400, 404, 499
+
+_RANGE = re.compile(r"bytes (?:(\d+)-(\d+)|\*)/(\d+|\*)")
+
+
+@dataclass
+class Session:
+    """An upload that is not over: what is kept of it so far."""
+
+    name: str
+    kept: bytearray = field(default_factory=bytearray)
+    state: str = "open"
+    """Or "finished", or "cancelled"."""
+
+
+class SessionServer:
+    """One bucket of any name, that can be written to by sessions and by nothing else."""
+
+    def __init__(self) -> None:
+        self.objects: dict[str, bytes] = {}
+        self.sessions: list[Session] = []
+        self.keeps: deque[int | None] = deque()
+        """How many bytes of each of the next chunks are kept; None, and when there are no more: all."""
+        outer = self
+
+        class Bound(_Handler):
+            server_of = outer
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Bound)
+        self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.01})
+        self.port = self._server.server_port
+
+    @property
+    def states(self) -> list[str]:
+        return [session.state for session in self.sessions]
+
+    def begin(self, name: str) -> int:
+        self.sessions.append(Session(name))
+        return len(self.sessions) - 1
+
+    def send(self, number: int, content_range: str, body: bytes) -> tuple[int, Session]:
+        """What a PUT to a session does: the status of the answer, and the session."""
+        session = self.sessions[number]
+        found = _RANGE.fullmatch(content_range)
+        if found is None:
+            return BAD_REQUEST, session
+        if session.state != "open":
+            return (OK if session.state == "finished" else CANCELLED), session
+        first, last, total = found.groups()
+        final = total != "*" and (last is None or int(last) + 1 == int(total))
+        if body:
+            if int(last) - int(first) + 1 != len(body) or (len(body) % QUANTUM and not final):
+                return BAD_REQUEST, session
+            if int(first) > len(session.kept):
+                return BAD_REQUEST, session
+            keep = self.keeps.popleft() if self.keeps else None
+            session.kept += body[len(session.kept) - int(first) :][:keep]
+        if total != "*" and len(session.kept) == int(total):
+            session.state = "finished"
+            self.objects[session.name] = bytes(session.kept)
+            return OK, session
+        return RESUME_INCOMPLETE, session
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._server.shutdown()
+        self._thread.join()
+        self._server.server_close()
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
+    timeout = 10
+    server_of: SessionServer
+
+    def do_POST(self) -> None:
+        self._body()
+        query = parse_qs(urlsplit(self.path).query)
+        number = self.server_of.begin(query["name"][0])
+        host = self.headers["Host"]
+        self._answer(OK, {"Location": f"http://{host}/upload/session?upload_id={number}"})
+
+    def do_PUT(self) -> None:
+        body = self._body()
+        if body is None:
+            return
+        status, session = self.server_of.send(self._number(), self.headers["Content-Range"], body)
+        if status == RESUME_INCOMPLETE:
+            self._answer(status, {"Range": f"bytes=0-{len(session.kept) - 1}"} if session.kept else {})
+        else:
+            self._answer(status, {}, {"name": session.name, "size": str(len(session.kept))})
+
+    def do_DELETE(self) -> None:
+        session = self.server_of.sessions[self._number()]
+        if session.state == "open":
+            session.state = "cancelled"
+        self._answer(CANCELLED, {})
+
+    def log_message(self, format: str, *args: object) -> None: ...
+
+    def _number(self) -> int:
+        return int(parse_qs(urlsplit(self.path).query)["upload_id"][0])
+
+    def _body(self) -> bytes | None:
+        """The request's body; None, and the connection is over, if it is not whole."""
+        wanted = int(self.headers["Content-Length"] or 0)
+        body = self.rfile.read(wanted)
+        if len(body) < wanted:
+            self.close_connection = True
+            return None
+        return body
+
+    def _answer(self, status: int, headers: dict[str, str], document: object = None) -> None:
+        body = b"" if document is None else json.dumps(document).encode()
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(body)))
+        for name, value in headers.items():
+            self.send_header(name, value)
+        self.end_headers()
+        self.wfile.write(body)
