@@ -37,6 +37,8 @@ ENTRY_POINT_GROUP = "layercache.backends"
 IN_THE_BOX: Mapping[str, str] = {
     "fsspec+": "layercache_backends.fsspec:from_url",
     "file": "layercache_backends.local:from_url",
+    "gcs": "layercache_backends.gcs:from_url",
+    "gs": "layercache_backends.gcs:from_url",
     "memory": "layercache_backends.memory:from_url",
     "s3": "layercache_backends.s3:from_url",
 }

@@ -1,0 +1,88 @@
+"""Google Cloud Storage: ``gs://bucket/prefix`` (or ``gcs://``) ``?project=…&token=anon``
+
+On gcsfs, which finds the credentials as Google's tools do (environment, gcloud, the machine's own), renews
+tokens and holds the connections. It is imported at the first use, not when the URL is opened.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from layercache.errors import ConfigError
+from layercache_backends.objects import (
+    DEFAULT_TIMEOUT,
+    ObjectBackend,
+    bucket_and_prefix,
+    refuse_secrets,
+    require,
+)
+
+if TYPE_CHECKING:
+    from layercache.backend import BackendURL
+    from layercache_backends.services import Service
+
+METHODS = ("anon", "cloud", "google_default")
+"""What ``token`` may be beside a file: no credentials, the machine's own on Google Cloud, gcloud's."""
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What may stand after the "?" of the URL.
+
+    ``token``: a file of credentials, or one of `METHODS`; without it, what gcsfs finds. ``project``: who pays
+    for the requests, where the bucket's owner does not. ``endpoint_url``: where the service is, if not at
+    Google. ``timeout``: seconds without progress after which an operation fails.
+    """
+
+    token: str | None = None
+    project: str | None = None
+    endpoint_url: str | None = None
+    timeout: float = DEFAULT_TIMEOUT
+
+
+def from_url(url: BackendURL) -> ObjectBackend:
+    """The backend of ``gs://bucket/prefix``. Nothing is imported or connected yet. Raises `ConfigError`."""
+    refuse_secrets(replace(url, query={name: "" for name in url.query if name != "token"}))
+    bucket, prefix = bucket_and_prefix(url)
+    options = url.options(Options)
+    _check(url, options)
+    require("gcsfs", "gcs", url)
+
+    async def connect() -> Service:
+        # With this on, gcsfs asks over gRPC what kind each bucket is: an emulator leaves that unanswered.
+        os.environ.setdefault("GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT", "false")
+        from layercache_backends.gcs_service import GCSService
+
+        return await GCSService.connect(bucket, options)
+
+    return ObjectBackend(f"gs://{bucket}/{prefix}".rstrip("/"), prefix, options.timeout, connect)
+
+
+def _check(url: BackendURL, options: Options) -> None:
+    """Raise `ConfigError`. What stands in the wrong place may be a secret: it is not repeated."""
+    if options.timeout <= 0:
+        raise ConfigError(f"{url.place}: timeout must be more than 0 seconds")
+    token = options.token
+    if token is not None and token not in METHODS and not os.path.isfile(os.path.expanduser(token)):
+        raise ConfigError(
+            f"{url.place}: token is neither a file nor a known way to find credentials",
+            hint=f"wanted the path of a file of credentials, or {', '.join(METHODS)}; never a secret itself",
+        )
+    if options.endpoint_url is not None and not _is_address(options.endpoint_url):
+        raise ConfigError(
+            f"{url.place}: endpoint_url is no address",
+            hint="wanted https://host:port and no more: no path, no credentials",
+        )
+
+
+def _is_address(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        sound = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        return False
+    more = "@" in parts.netloc or parts.path.strip("/") or parts.query or parts.fragment
+    return sound and not more

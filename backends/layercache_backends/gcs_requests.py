@@ -1,0 +1,160 @@
+"""Requests to one bucket by Google Cloud Storage's JSON API, through gcsfs's session and credentials.
+
+gcsfs's own calls are not used: they try again six times with waits that nobody can bound, send a chunk of an
+upload again without asking what was kept of it, and do not tell a missing object from a missing bucket.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote, urlsplit
+
+import aiohttp
+
+if TYPE_CHECKING:
+    import io
+    from collections.abc import Mapping
+
+    from gcsfs import GCSFileSystem
+
+OK, CREATED, NO_CONTENT, PARTIAL, RESUME_INCOMPLETE = 200, 201, 204, 206, 308
+NOT_FOUND = 404
+
+_READ_BUFFER = 1 << 20
+"""Bytes that wait for a reader, twice over, before no more are read: aiohttp's own 64 KiB halve the rate."""
+
+_NO_OBJECT = "No such object:"
+_NO_BUCKET = "The specified bucket does not exist"
+"""How the service begins to say what is missing. Where bytes were asked for it says so without JSON."""
+
+
+class RefusalError(Exception):
+    """An answer that is no success. ``known``: in the service's own words, so it is no proxy's."""
+
+    def __init__(self, status: int, message: str, *, known: bool) -> None:
+        super().__init__(f"{status} {message}".strip())
+        self.status = status
+        self.message = message
+        self.known = known
+
+
+class NoBucketError(RefusalError):
+    """There is no such bucket."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A whole answer."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+    def document(self) -> dict[str, Any]:
+        """The JSON object that the body is. Raises `RefusalError` if it is none: somebody else answered."""
+        try:
+            found = json.loads(self.body)
+        except ValueError:
+            found = None
+        if not isinstance(found, dict):
+            raise RefusalError(self.status, "the answer is not the service's JSON", known=False)
+        return found
+
+
+class Requests:
+    """``silence``: seconds without a byte after which a connection is given up; ``project``: who pays."""
+
+    def __init__(
+        self,
+        fs: GCSFileSystem,
+        session: aiohttp.ClientSession,
+        bucket: str,
+        silence: float,
+        project: str | None = None,
+    ) -> None:
+        self._fs = fs
+        self._session = session
+        self._project = {"userProject": project} if project else {}
+        self._timeout = aiohttp.ClientTimeout(total=None, sock_connect=silence, sock_read=silence)
+        self.endpoint = str(fs._location)  # noqa: SLF001  # gcsfs has no public name for it
+        self.objects = f"{self.endpoint}/storage/v1/b/{_quoted(bucket)}/o"
+        """The URL of the listing; that of an object is below it."""
+        self.uploads = f"{self.endpoint}/upload/storage/v1/b/{_quoted(bucket)}/o"
+
+    def object(self, name: str) -> str:
+        return f"{self.objects}/{_quoted(name)}"
+
+    async def ask(
+        self,
+        method: str,
+        url: str,
+        params: Mapping[str, str] | None = None,
+        *,
+        accept: tuple[int, ...] = (OK,),
+        headers: Mapping[str, str] | None = None,
+        body: bytes | io.BytesIO | None = None,
+    ) -> Answer:
+        """One request and its whole answer. Raises `RefusalError`, `aiohttp.ClientError`, `TimeoutError`."""
+        # Answers are not inflated behind our back (see `begin`), so none may come compressed.
+        headers = {"Accept-Encoding": "identity", **(headers or {})}
+        answer = await self.begin(method, url, params, accept=accept, headers=headers, body=body)
+        async with answer:
+            return Answer(answer.status, answer.headers, await answer.read())
+
+    async def begin(
+        self,
+        method: str,
+        url: str,
+        params: Mapping[str, str] | None = None,
+        *,
+        accept: tuple[int, ...] = (OK,),
+        headers: Mapping[str, str] | None = None,
+        body: bytes | io.BytesIO | None = None,
+    ) -> aiohttp.ClientResponse:
+        """One request; its answer's body is still to come, and the answer to be closed. Raises as `ask`."""
+        # An upload's session may be at another host, and needs no credentials: its address is the secret.
+        own = urlsplit(url).netloc == urlsplit(self.endpoint).netloc
+        answer = await self._session.request(
+            method,
+            url,
+            params={**self._project, **(params or {})} if own else params,
+            headers={**(await self._credentials() if own else {}), **(headers or {})},
+            data=body,
+            allow_redirects=False,
+            read_bufsize=_READ_BUFFER,
+            timeout=self._timeout,
+        )
+        if answer.status not in accept:
+            async with answer:
+                raise _refusal(answer.status, await answer.content.read(64 << 10))
+        return answer
+
+    async def close(self) -> None:
+        """Give back the connections."""
+        await self._session.close()
+
+    async def _credentials(self) -> dict[str, str]:
+        """The headers that say who asks. A token that ends is renewed, which blocks: so in a thread."""
+        if self._fs.credentials.credentials is None:
+            return {}
+        headers: dict[str, str] = await asyncio.to_thread(self._fs._get_headers, None)  # noqa: SLF001  # as above
+        return headers
+
+
+def _refusal(status: int, body: bytes) -> RefusalError:
+    text = body.decode("utf-8", "replace").strip()
+    try:
+        error = json.loads(text)["error"]
+        message, known = str(error["message"]).strip(), int(error["code"]) == status
+    except (ValueError, KeyError, TypeError):
+        known = text.startswith((_NO_OBJECT, _NO_BUCKET))
+        message = text if known else ""
+    kind = NoBucketError if message.startswith(_NO_BUCKET) else RefusalError
+    return kind(status, message, known=known)
+
+
+def _quoted(name: str) -> str:
+    return quote(name, safe="")

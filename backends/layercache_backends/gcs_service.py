@@ -1,0 +1,171 @@
+"""Google Cloud Storage as a service for objects: one method is one request. Imports gcsfs: at first use only.
+
+https://cloud.google.com/storage/docs/json_api
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+from contextlib import contextmanager
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from gcsfs import GCSFileSystem
+
+from layercache.backend import Entry
+from layercache.errors import ConfigError
+from layercache_backends.gcs_failures import CREDENTIALS, meaning
+from layercache_backends.gcs_requests import (
+    NO_CONTENT,
+    NOT_FOUND,
+    OK,
+    PARTIAL,
+    NoBucketError,
+    RefusalError,
+    Requests,
+)
+from layercache_backends.gcs_upload import ResumableUpload
+from layercache_backends.services import Page
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    import aiohttp
+
+    from layercache_backends.gcs import Options
+    from layercache_backends.services import Failure, Payload
+
+_RESOURCE = "name,size,updated,generation"
+_SPAN = re.compile(r"bytes (\d+)-(\d+)/(?:\d+|\*)")
+_REPLACED = 412
+
+
+class GCSService:
+    """A bucket. As `layercache_backends.services.Service`."""
+
+    def __init__(self, bucket: str, requests: Requests) -> None:
+        self._bucket = bucket
+        self._requests = requests
+
+    @classmethod
+    async def connect(cls, bucket: str, options: Options) -> GCSService:
+        """A client with its credentials. Talks to nobody but those who give these. Raises `ConfigError`."""
+        try:
+            files = await asyncio.to_thread(
+                GCSFileSystem,
+                asynchronous=True,
+                endpoint_url=options.endpoint_url and options.endpoint_url.rstrip("/"),
+                session_kwargs={"auto_decompress": False},  # bytes as they are stored
+                skip_instance_cache=True,
+                token=options.token and os.path.expanduser(options.token),
+                use_listings_cache=False,
+            )
+        except Exception as error:  # google.auth has many, and a file that is no such JSON makes others
+            raise ConfigError(
+                f"gs://{bucket}: no credentials: {type(error).__name__}", hint=CREDENTIALS
+            ) from error
+        session = await files._set_session()  # noqa: SLF001  # gcsfs has no public name for it
+        # Each open reader has a connection: a bound would be a deadlock of those who wait for each other.
+        session.connector._limit = 0  # noqa: SLF001  # a connector of our own would lose gcsfs's mutual TLS
+        # A chunk that was sent must not be sent again by aiohttp itself, before the service was asked.
+        session._retry_connection = False  # noqa: SLF001  # as aiohttp's own test client does
+        # Half of the time for one connection: after a silent one another may be tried.
+        return cls(bucket, Requests(files, session, bucket, options.timeout / 2, options.project))
+
+    async def get(self, name: str, start: int, end: int | None, version: str | None) -> GCSBody:
+        params = {"alt": "media", **({"generation": version} if version else {})}
+        # Else the service inflates what another program has stored as gzip, and knows no ranges of it.
+        headers = {"Accept-Encoding": "gzip"}
+        if ranged := bool(start) or end is not None:
+            headers["Range"] = f"bytes={start}-{'' if end is None else end - 1}"
+        try:
+            answer = await self._requests.begin(
+                "GET",
+                self._requests.object(name),
+                params,
+                accept=(PARTIAL,) if ranged else (OK,),
+                headers=headers,
+            )
+        except RefusalError as error:
+            if error.status == NOT_FOUND:
+                await self._missing(name, version, error)
+            raise
+        return GCSBody(answer)
+
+    async def _missing(self, name: str, version: str | None, error: RefusalError) -> None:
+        """A 404 to a request for bytes has no JSON. What is not in the service's words is confirmed."""
+        if not error.known:
+            await self.head(name)
+        elif version and not isinstance(error, NoBucketError):
+            raise RefusalError(_REPLACED, "that version is gone", known=True) from error
+
+    async def head(self, name: str) -> Entry:
+        answer = await self._requests.ask("GET", self._requests.object(name), {"fields": _RESOURCE})
+        return _entry(answer.document())
+
+    async def put(self, name: str, data: Payload) -> None:
+        params = {"uploadType": "media", "name": name}
+        with _of_the_bucket():
+            await self._requests.ask("POST", self._requests.uploads, params, body=data)
+
+    async def begin(self, name: str) -> ResumableUpload:
+        with _of_the_bucket():
+            return await ResumableUpload.begin(self._requests, name)
+
+    async def page(self, prefix: str, after: str | None) -> Page:
+        params = {"fields": f"nextPageToken,items({_RESOURCE})", "prefix": prefix}
+        if after:
+            params["pageToken"] = after
+        with _of_the_bucket():
+            answer = await self._requests.ask("GET", self._requests.objects, params)
+        found = answer.document()
+        return Page([_entry(item) for item in found.get("items", ())], found.get("nextPageToken"))
+
+    async def delete(self, name: str) -> None:
+        await self._requests.ask("DELETE", self._requests.object(name), accept=(OK, NO_CONTENT))
+
+    def failure(self, error: Exception) -> Failure | None:
+        return meaning(error, self._bucket)
+
+    async def close(self) -> None:
+        await self._requests.close()
+
+
+class GCSBody:
+    """The bytes of one GET."""
+
+    def __init__(self, answer: aiohttp.ClientResponse) -> None:
+        self._answer = answer
+        self.version = answer.headers.get("X-Goog-Generation", "")
+        self.start = 0
+        if answer.status == PARTIAL:
+            found = _SPAN.fullmatch(answer.headers.get("Content-Range", ""))
+            self.start = int(found[1]) if found else -1  # -1 is not what was asked for
+        if answer.content_length is None:
+            answer.close()
+            raise RefusalError(answer.status, "the answer states no length", known=False)
+        self.size = answer.content_length
+
+    async def read(self, size: int, /) -> bytes:
+        return await self._answer.content.read(size)
+
+    def close(self) -> None:
+        self._answer.close()  # at the end of the bytes the connection has been given back
+
+
+@contextmanager
+def _of_the_bucket() -> Iterator[None]:
+    """Where no object is asked for, what is not there is the bucket."""
+    try:
+        yield
+    except RefusalError as error:
+        if error.status == NOT_FOUND and error.known:
+            raise NoBucketError(error.status, error.message, known=True) from error
+        raise
+
+
+def _entry(resource: Mapping[str, Any]) -> Entry:
+    modified = datetime.fromisoformat(resource["updated"]).timestamp()
+    return Entry(resource["name"], int(resource["size"]), modified)

@@ -1,0 +1,97 @@
+"""A resumable upload to Google Cloud Storage: chunks in order, and nothing visible before the last one.
+
+A chunk is never just sent again: the service may have kept it, or a part of it, before the connection broke.
+It is asked what it has, and is sent the rest.
+https://cloud.google.com/storage/docs/performing-resumable-uploads
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from layercache_backends.gcs_requests import CREATED, NO_CONTENT, OK, RESUME_INCOMPLETE, RefusalError
+
+if TYPE_CHECKING:
+    from layercache_backends.gcs_requests import Answer, Requests
+    from layercache_backends.services import Payload
+
+_ENDED = (NO_CONTENT, 404, 410, 499)
+"""What a service says when a session is deleted (499 is the documented answer) or is not there any more."""
+
+_KEPT = re.compile(r"bytes=0-(\d+)")
+
+
+class ResumableUpload:
+    """An `Upload`: an upload session of the service. One part at a time, as the service wants it."""
+
+    in_flight = 1
+
+    def __init__(self, requests: Requests, url: str) -> None:
+        self._requests = requests
+        self._url = url
+        self._kept = 0
+        self._unsure = False
+        self._published = False
+
+    @classmethod
+    async def begin(cls, requests: Requests, name: str) -> ResumableUpload:
+        params = {"uploadType": "resumable", "name": name}
+        answer = await requests.ask("POST", requests.uploads, params, body=b"")
+        if "Location" not in answer.headers:
+            raise RefusalError(answer.status, "the answer names no upload session", known=False)
+        return cls(requests, answer.headers["Location"])
+
+    async def send(self, number: int, offset: int, data: Payload, *, last: bool) -> None:  # noqa: ARG002  # `Upload`'s
+        """See to it that the service has this part, and all before it; published, if it is the last."""
+        end = offset + len(data.getbuffer())
+        total = end if last else None
+        if self._unsure:
+            await self._put(None, total)
+        while not self._published and (last or self._kept < end):
+            before = self._kept
+            if not offset <= before <= end:
+                raise RefusalError(
+                    RESUME_INCOMPLETE,
+                    f"the upload stands at byte {before}, not between {offset} and {end}",
+                    known=True,
+                )
+            data.seek(before - offset)
+            await self._put(data if before < end else None, total)
+            if self._kept == before and not self._published:
+                raise RefusalError(
+                    RESUME_INCOMPLETE, "the service kept nothing of what it was sent", known=True
+                )
+
+    async def complete(self) -> None:
+        """The last part did it."""
+
+    async def discard(self) -> None:
+        if not self._published:
+            await self._requests.ask("DELETE", self._url, accept=_ENDED, body=b"")
+
+    async def _put(self, data: Payload | None, total: int | None) -> None:
+        """Send what follows in the data; without any, ask how far the service is, and say if that is all."""
+        place = "*"
+        if data:
+            place = f"{self._kept}-{self._kept + len(data.getbuffer()) - data.tell() - 1}"
+        self._unsure = True
+        answer = await self._requests.ask(
+            "PUT",
+            self._url,
+            accept=(OK, CREATED, RESUME_INCOMPLETE),
+            headers={"Content-Range": f"bytes {place}/{'*' if total is None else total}"},
+            body=data or b"",
+        )
+        self._learn(answer, total)
+        self._unsure = False
+
+    def _learn(self, answer: Answer, total: int | None) -> None:
+        if answer.status == RESUME_INCOMPLETE:
+            kept = _KEPT.fullmatch(answer.headers.get("Range", ""))
+            self._kept = int(kept[1]) + 1 if kept else 0
+            return
+        self._published = True
+        size = int(answer.document()["size"])
+        if size != total:
+            raise RefusalError(answer.status, f"the service published {size} bytes of an upload", known=True)

@@ -1,0 +1,131 @@
+"""Resumable uploads to Google Cloud Storage, against sessions that behave as the service documents them."""
+
+from __future__ import annotations
+
+from contextlib import closing
+from typing import TYPE_CHECKING
+
+import pytest
+from servers.gcs_sessions import QUANTUM, SessionServer
+from servers.proxy import Fault, FaultProxy
+
+from layercache.backend import Backend, open_backend
+from layercache.errors import BackendError
+from layercache.testing import KEY, put
+from layercache.testing.base import pattern
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+PART = 8 << 20
+DATA = pattern(2 * PART + 1000)
+
+
+@pytest.fixture
+def server() -> Iterator[SessionServer]:
+    with SessionServer() as running:
+        yield running
+
+
+@pytest.fixture
+def proxy(server: SessionServer) -> Iterator[FaultProxy]:
+    with FaultProxy(server.port) as running:
+        yield running
+
+
+@pytest.fixture
+def backend(proxy: FaultProxy) -> Iterator[Backend]:
+    url = f"gs://bucket?endpoint_url={proxy.url}&token=anon&timeout=10"
+    with closing(open_backend(url)) as backend:
+        yield backend
+
+
+def test_a_big_object_is_one_session_whose_last_part_publishes(
+    backend: Backend, server: SessionServer, proxy: FaultProxy
+) -> None:
+    with backend.create(KEY) as sink:
+        sink.write(DATA)
+        assert server.objects == {}
+        sink.commit()
+    assert server.objects == {KEY: DATA}
+    assert (proxy.asked("POST"), proxy.asked("PUT"), proxy.asked("DELETE")) == (1, 3, 0)
+
+
+@pytest.mark.parametrize("keeps", [[QUANTUM], [PART - QUANTUM, None, None, 100], [None, QUANTUM, QUANTUM]])
+def test_what_the_service_did_not_keep_of_a_part_is_sent_again(
+    backend: Backend, server: SessionServer, proxy: FaultProxy, keeps: list[int | None]
+) -> None:
+    server.keeps.extend(keeps)
+    put(backend, KEY, DATA)
+    assert server.objects == {KEY: DATA}
+    less = sum(keep is not None for keep in keeps)
+    assert proxy.asked("PUT") == 3 + less
+    assert proxy.to_server < len(DATA) + 2 * PART
+
+
+@pytest.mark.parametrize("part", [1, 2, 3])
+@pytest.mark.parametrize(
+    "fault",
+    [Fault(deaf=True), Fault(cut_request=900), Fault(status=503), Fault(reset=True)],
+    ids=["the answer is lost", "the request is cut", "503", "reset"],
+)
+def test_after_a_break_the_service_is_asked_what_it_has(
+    backend: Backend, server: SessionServer, proxy: FaultProxy, fault: Fault, part: int
+) -> None:
+    proxy.on("PUT", *[Fault()] * (part - 1), fault)
+    put(backend, KEY, DATA)
+    assert server.objects == {KEY: DATA}
+    assert server.states == ["finished"]
+    if fault.deaf:
+        assert proxy.to_server == len(DATA), "nothing was sent twice"
+
+
+def test_a_service_that_keeps_nothing_is_given_up_and_told_so(
+    server: SessionServer, proxy: FaultProxy
+) -> None:
+    server.keeps.extend([0] * 1000)
+    with closing(open_backend(f"gs://b?endpoint_url={proxy.url}&token=anon&timeout=0.5")) as backend:
+        with pytest.raises(BackendError, match="kept nothing"):
+            put(backend, KEY, DATA)
+        assert server.states == ["cancelled"]
+    assert server.objects == {}
+
+
+def test_a_session_that_lost_what_it_had_ends_the_write(backend: Backend, server: SessionServer) -> None:
+    with backend.create(KEY) as sink:
+        sink.write(DATA[: PART + 1])
+        sink.write(DATA[PART + 1 : 2 * PART + 1])  # the first part has arrived when this returns
+        del server.sessions[0].kept[QUANTUM:]
+        with pytest.raises(BackendError):
+            sink.commit()
+    assert server.objects == {}
+
+
+def test_an_abort_ends_the_session_and_only_once(
+    backend: Backend, server: SessionServer, proxy: FaultProxy
+) -> None:
+    with backend.create(KEY) as sink:
+        sink.write(DATA)
+    assert server.states == ["cancelled"]
+    assert proxy.asked("DELETE") == 1
+    assert server.objects == {}
+
+
+def test_an_abort_is_told_again_where_the_answer_was_lost(
+    backend: Backend, server: SessionServer, proxy: FaultProxy
+) -> None:
+    proxy.on("DELETE", Fault(reset=True), Fault(deaf=True), Fault(status=503))
+    with backend.create(KEY) as sink:
+        sink.write(DATA)
+    assert server.states == ["cancelled"]
+    assert proxy.asked("DELETE") == 4
+
+
+def test_a_write_that_the_service_refuses_in_the_middle_leaves_nothing(
+    backend: Backend, server: SessionServer, proxy: FaultProxy
+) -> None:
+    proxy.on("PUT", Fault(), Fault(status=403))
+    with pytest.raises(BackendError, match="403"):
+        put(backend, KEY, DATA)
+    assert server.states == ["cancelled"]
+    assert server.objects == {}
