@@ -191,8 +191,8 @@ class FaultProxy:
     ) -> None:
         with suppress(OSError):  # the thread of the answer sees it too
             for piece in self._pieces(incoming, fault.cut_request, fault.bandwidth):
+                self._count(to_server=len(piece))
                 server.sendall(piece)
-                self.to_server += len(piece)
         if fault.cut_request is not None:
             _reset_at_close(client)
         # Of a request that was cut, and of a client that is gone, the server is to know.
@@ -218,11 +218,17 @@ class FaultProxy:
         for piece in self._pieces(incoming, limit, fault.bandwidth):
             if fault.flip is not None and done <= fault.flip < done + len(piece):
                 piece[fault.flip - done] ^= 0xFF
+            self._count(to_client=len(piece))
             client.sendall(piece)
             done += len(piece)
-            self.to_client += len(piece)
         if fault.stall is not None:
             self._ended.wait()
+
+    def _count(self, to_server: int = 0, to_client: int = 0) -> None:
+        """Counts before it is sent: who got the last byte may look at once."""
+        with self._lock:
+            self.to_server += to_server
+            self.to_client += to_client
 
     def _pieces(self, incoming: _Incoming, limit: int | None, bandwidth: int | None) -> Iterator[memoryview]:
         """What comes in, up to its end or to so many bytes, no faster than so many bytes a second."""
