@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from gcsfs import GCSFileSystem
 
 OK, CREATED, NO_CONTENT, PARTIAL, RESUME_INCOMPLETE = 200, 201, 204, 206, 308
-NOT_FOUND = 404
+NOT_FOUND, PRECONDITION_FAILED = 404, 412
 
 _READ_BUFFER = 1 << 20
 """Bytes that wait for a reader, twice over, before no more are read: aiohttp's own 64 KiB halve the rate."""

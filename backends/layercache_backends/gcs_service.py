@@ -22,6 +22,7 @@ from layercache_backends.gcs_requests import (
     NOT_FOUND,
     OK,
     PARTIAL,
+    PRECONDITION_FAILED,
     NoBucketError,
     RefusalError,
     Requests,
@@ -39,7 +40,6 @@ if TYPE_CHECKING:
 
 _RESOURCE = "name,size,updated,generation"
 _SPAN = re.compile(r"bytes (\d+)-(\d+)/(?:\d+|\*)")
-_REPLACED = 412
 
 
 class GCSService:
@@ -95,15 +95,32 @@ class GCSService:
         return GCSBody(answer)
 
     async def _missing(self, name: str, version: str | None, error: RefusalError) -> None:
-        """A 404 to a request for bytes has no JSON. What is not in the service's words is confirmed."""
+        """Raise what a 404 to a request for bytes means; return if it is a stranger's.
+
+        The service says it in a line of text. What is not in its own words is asked for again, with JSON.
+        """
+        if isinstance(error, NoBucketError):
+            return
         if not error.known:
-            await self.head(name)
-        elif version and not isinstance(error, NoBucketError):
-            raise RefusalError(_REPLACED, "that version is gone", known=True) from error
+            try:
+                found = await self._resource(name)
+            except RefusalError as other:
+                if not (version and other.status == NOT_FOUND and other.known):
+                    raise
+            else:
+                if version in (None, found["generation"]):
+                    return
+        if version:
+            raise RefusalError(
+                PRECONDITION_FAILED, "it was replaced or deleted meanwhile", known=True
+            ) from error
 
     async def head(self, name: str) -> Entry:
+        return _entry(await self._resource(name))
+
+    async def _resource(self, name: str) -> dict[str, Any]:
         answer = await self._requests.ask("GET", self._requests.object(name), {"fields": _RESOURCE})
-        return _entry(answer.document())
+        return answer.document()
 
     async def put(self, name: str, data: Payload) -> None:
         params = {"uploadType": "media", "name": name}
