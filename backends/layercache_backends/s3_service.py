@@ -167,6 +167,8 @@ class S3Service:
     async def page(self, prefix: str, after: str | None) -> Page:
         more = {"ContinuationToken": after} if after else {}
         answer = await self._client.list_objects_v2(Bucket=self._bucket, Prefix=prefix, **more)
+        if "IsTruncated" not in answer:
+            raise ResponseParserError("a listing that was cut off")  # an empty answer parses as no listing
         entries = [
             Entry(item["Key"], item["Size"], item["LastModified"].timestamp())
             for item in answer.get("Contents", ())

@@ -134,8 +134,13 @@ class Session:
             await asyncio.gather(connected, return_exceptions=True)
             if not connected.cancelled() and connected.exception() is None:
                 await connected.result().close()
-        await asyncio.get_running_loop().shutdown_asyncgens()
-        await asyncio.get_running_loop().shutdown_default_executor()
+        loop = asyncio.get_running_loop()
+        # A closed connection whose peer reads no more waits to be rid of its bytes, and keeps its socket.
+        for transport in list(getattr(loop, "_transports", {}).values()):
+            transport.abort()
+        await asyncio.sleep(0)
+        await loop.shutdown_asyncgens()
+        await loop.shutdown_default_executor()
 
     def _running(self) -> asyncio.AbstractEventLoop:
         if self.owner != os.getpid():
