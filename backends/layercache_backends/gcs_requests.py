@@ -65,7 +65,7 @@ class Answer:
 
 
 class Requests:
-    """``silence``: seconds without a byte after which a connection is given up; ``project``: who pays."""
+    """``silence``: seconds without a byte after which another connection is tried; ``project``: who pays."""
 
     def __init__(
         self,
@@ -78,7 +78,9 @@ class Requests:
         self._fs = fs
         self._session = session
         self._project = {"userProject": project} if project else {}
-        self._timeout = aiohttp.ClientTimeout(total=None, sock_connect=silence, sock_read=silence)
+        self._asking = aiohttp.ClientTimeout(total=None, sock_connect=silence, sock_read=silence)
+        # What was sent takes the service its time to put away: that is for the caller's patience.
+        self._sending = aiohttp.ClientTimeout(total=None, sock_connect=silence)
         self.endpoint = str(fs._location)  # noqa: SLF001  # gcsfs has no public name for it
         self.objects = f"{self.endpoint}/storage/v1/b/{_quoted(bucket)}/o"
         """The URL of the listing; that of an object is below it."""
@@ -125,7 +127,7 @@ class Requests:
             data=body,
             allow_redirects=False,
             read_bufsize=_READ_BUFFER,
-            timeout=self._timeout,
+            timeout=self._sending if body else self._asking,
         )
         if answer.status not in accept:
             async with answer:

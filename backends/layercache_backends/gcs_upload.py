@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from layercache_backends.gcs_requests import Answer, Requests
     from layercache_backends.services import Payload
 
-_ENDED = (NO_CONTENT, 404, 410, 499)
+_GONE = (404, 410)
+_ENDED = (NO_CONTENT, 499, *_GONE)
 """What a service says when a session is deleted (499 is the documented answer) or is not there any more."""
 
 _KEPT = re.compile(r"bytes=0-(\d+)")
@@ -79,7 +80,7 @@ class ResumableUpload:
         answer = await self._requests.ask(
             "PUT",
             self._url,
-            accept=(OK, CREATED, RESUME_INCOMPLETE),
+            accept=(OK, CREATED, RESUME_INCOMPLETE, *_GONE),
             headers={"Content-Range": f"bytes {place}/{'*' if total is None else total}"},
             body=data or b"",
         )
@@ -87,6 +88,9 @@ class ResumableUpload:
         self._unsure = False
 
     def _learn(self, answer: Answer, total: int | None) -> None:
+        if answer.status in _GONE:
+            # Not as a 404 of an object, which is an absence.
+            raise RefusalError(_GONE[-1], "the upload session is not there any more", known=True)
         if answer.status == RESUME_INCOMPLETE:
             kept = _KEPT.fullmatch(answer.headers.get("Range", ""))
             self._kept = int(kept[1]) + 1 if kept else 0

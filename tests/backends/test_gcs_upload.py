@@ -101,6 +101,12 @@ def test_a_session_that_lost_what_it_had_ends_the_write(backend: Backend, server
     assert server.objects == {}
 
 
+def test_a_session_that_is_gone_is_no_missing_object(backend: Backend, proxy: FaultProxy) -> None:
+    proxy.on("PUT", Fault(), Fault(status=404, body=b"No such object: a/b"))
+    with pytest.raises(BackendError, match="the upload session is not there any more"):
+        put(backend, KEY, DATA)
+
+
 def test_an_abort_ends_the_session_and_only_once(
     backend: Backend, server: SessionServer, proxy: FaultProxy
 ) -> None:
