@@ -137,7 +137,8 @@ class Session:
         loop = asyncio.get_running_loop()
         # A closed connection whose peer reads no more waits to be rid of its bytes, and keeps its socket.
         for transport in list(getattr(loop, "_transports", {}).values()):
-            transport.abort()
+            if transport.get_extra_info("socket").fileno() >= 0:
+                transport.abort()
         await asyncio.sleep(0)
         await loop.shutdown_asyncgens()
         await loop.shutdown_default_executor()

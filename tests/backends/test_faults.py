@@ -32,8 +32,11 @@ if TYPE_CHECKING:
 DATA = pattern(700_000)
 BIG = pattern((17 << 20) + 13)
 TIMEOUT = 0.5
+"""Seconds, where nobody answers."""
+ENOUGH = 1.5
+"""Seconds in which a server on a busy machine has answered."""
 HANG = 20.0
-"""Seconds that nothing with such a timeout takes, unless it hangs."""
+"""Seconds that nothing with such timeouts takes, unless it hangs."""
 
 
 @dataclass
@@ -193,7 +196,6 @@ def test_an_answer_that_stalls_ends_in_right_bytes_or_in_time(
     with suppress(BackendError):
         assert get(hasty, KEY) == DATA
     assert time.monotonic() - began < HANG
-    assert get(hasty, KEY) == DATA
 
 
 def test_a_refused_connection_ends_at_once_and_says_what_to_do(backend: Backend, store: Store) -> None:
@@ -223,10 +225,11 @@ def test_a_403_says_who_may_help(hasty: Backend, store: Store) -> None:
     assert "these credentials may not do this" in caught.value.hint
 
 
-def test_a_slow_service_is_no_broken_one(hasty: Backend, direct: Backend, store: Store) -> None:
+def test_a_slow_service_is_no_broken_one(direct: Backend, store: Store) -> None:
     put(direct, KEY, DATA)
-    store.proxy.always = Fault(latency=0.1, bandwidth=500_000)
-    assert get(hasty, KEY) == DATA, "longer than the timeout: it is progress that counts"
+    store.proxy.always = Fault(latency=0.1, bandwidth=350_000)
+    with closing(open_backend(store.url(ENOUGH))) as backend:
+        assert get(backend, KEY) == DATA, "longer than the timeout: it is progress that counts"
 
 
 def test_flipped_bytes_are_passed_on_since_a_backend_hashes_nothing(
@@ -296,11 +299,9 @@ def test_a_big_write_that_fails_is_aborted_and_leaves_no_part(
         assert direct.remove_leftovers(0) == 0
 
 
-def test_a_big_write_in_which_the_service_goes_away_has_no_name(
-    hasty: Backend, direct: Backend, store: Store
-) -> None:
+def test_a_big_write_in_which_the_service_goes_away_has_no_name(direct: Backend, store: Store) -> None:
     began = time.monotonic()
-    with hasty.create(KEY) as sink:
+    with closing(open_backend(store.url(ENOUGH))) as backend, backend.create(KEY) as sink:
         sink.write(BIG[: 9 << 20])
         store.proxy.always = Fault(stall=0)
         with suppress(BackendError):
@@ -366,13 +367,13 @@ def test_a_flipped_byte_of_the_only_copy_is_a_mismatch_and_the_next_try_works(
 
 
 def test_near_tiers_serve_whatever_the_far_one_does(store: Store, far_layer: Layer, tmp_path: Path) -> None:
-    urls = [str(tmp_path / "near"), store.url(TIMEOUT)]
-    with layercache.open(urls) as cache:
+    near = str(tmp_path / "near")
+    with layercache.open([near, store.url()]) as cache:
         assert _read(cache, far_layer, "compressed") == far_layer.blob
     store.proxy.always = Fault(stall=0)
     before = store.proxy.connections
     began = time.monotonic()
-    with layercache.open(urls) as cache:
+    with layercache.open([near, store.url(TIMEOUT)]) as cache:
         assert _read(cache, far_layer, "compressed") == far_layer.blob
     assert time.monotonic() - began < HANG
     assert store.proxy.connections == before, "a near hit asks nobody"
