@@ -11,7 +11,7 @@ from servers.fake_gcs import FakeGCS
 from servers.images import Sample, write_layout
 from servers.lying import LyingRegistry
 from servers.registry import Registry
-from servers.stores import moto, seaweedfs
+from servers.stores import make_bucket, moto, seaweedfs
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -68,6 +68,15 @@ def seaweedfs_endpoint(tmp_path_factory: pytest.TempPathFactory, worker_id: str)
     folder = tmp_path_factory.getbasetemp()
     with seaweedfs((folder if worker_id == "master" else folder.parent) / "seaweedfs") as endpoint:
         yield endpoint
+
+
+@pytest.fixture(scope="session")
+def seaweedfs_bucket_name(seaweedfs_endpoint: str) -> str:
+    """A bucket for all tests, each with a prefix of its own: SeaweedFS reserves volumes for each bucket."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("AWS_ACCESS_KEY_ID", "any")
+        patch.setenv("AWS_SECRET_ACCESS_KEY", "any")
+        return make_bucket(seaweedfs_endpoint)
 
 
 @pytest.fixture(scope="session")

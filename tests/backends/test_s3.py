@@ -63,14 +63,6 @@ def moto_bucket(moto_endpoint: str) -> str:
     return f"s3://{make_bucket(moto_endpoint)}/team/layers?endpoint_url={moto_endpoint}"
 
 
-@pytest.fixture(scope="session")
-def seaweedfs_bucket_name(seaweedfs_endpoint: str) -> str:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("AWS_ACCESS_KEY_ID", "any")
-        patch.setenv("AWS_SECRET_ACCESS_KEY", "any")
-        return make_bucket(seaweedfs_endpoint)
-
-
 @pytest.fixture
 def seaweedfs_bucket(seaweedfs_endpoint: str, seaweedfs_bucket_name: str) -> str:
     """A prefix of the test's own."""

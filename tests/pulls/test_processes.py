@@ -11,7 +11,6 @@ import time
 from typing import TYPE_CHECKING
 
 import pytest
-from servers.stores import make_bucket
 
 import layercache
 from layercache.backend_tier import open_tier
@@ -133,12 +132,15 @@ def test_who_reads_two_layers_crosswise_waits_for_nobody_for_long(
 
 
 @pytest.fixture
-def bucket(seaweedfs_endpoint: str, monkeypatch: pytest.MonkeyPatch) -> str:
-    """The URL of a bucket of this test's own in a real object store."""
+def bucket(
+    seaweedfs_endpoint: str, seaweedfs_bucket_name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> str:
+    """The URL of a prefix of this test's own in a real object store."""
     for variable in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.setenv(variable, "any")
     monkeypatch.delenv("AWS_PROFILE", raising=False)
-    return f"s3://{make_bucket(seaweedfs_endpoint)}/layers?endpoint_url={seaweedfs_endpoint}&timeout=60"
+    prefix = f"{tmp_path.parent.name}-{tmp_path.name}"
+    return f"s3://{seaweedfs_bucket_name}/{prefix}?endpoint_url={seaweedfs_endpoint}&timeout=60"
 
 
 def test_a_second_machine_takes_everything_from_the_bucket(
@@ -159,8 +161,9 @@ def test_twenty_processes_on_one_disk_and_one_bucket_leave_every_entry_right(
     registry: Registry, sample: Sample, name: str, bucket: str, tmp_path: Path
 ) -> None:
     cache = f"file://{tmp_path}/cache"
-    for process in [pull(name, cache, bucket) for _ in range(CROWD)]:
-        said(process)
+    processes = [pull(name, cache, bucket) for _ in range(CROWD)]
+    ended = [(*process.communicate(timeout=100), process.returncode) for process in processes]
+    assert {(code, err) for _, err, code in ended} == {(0, "")}
     assert_whole(cache, sample)
     for made in sample.image.layers:
         assert registry.fetches(made.digest) == 1
