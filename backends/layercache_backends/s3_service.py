@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import http.client
 from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any
 
 import aiohttp
 import s3fs
+from aiobotocore.response import AioStreamingBody
 from botocore.exceptions import (
     BotoCoreError,
     ClientError,
@@ -32,13 +34,19 @@ from botocore.parsers import ResponseParserError
 
 from layercache.backend import Entry
 from layercache.errors import ConfigError
+from layercache_backends.s3_requests import Requests
 from layercache_backends.services import Failure, Kind, Page
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from aiobotocore.awsrequest import AioAWSResponse
+
     from layercache_backends.s3 import Options
     from layercache_backends.services import Payload
+
+READ_AHEAD = 1 << 20
+"""Bytes that are taken from a connection before somebody wants them; up to twice as many."""
 
 _CREDENTIALS = (
     "set AWS_PROFILE (or ?profile=), or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY; "
@@ -93,9 +101,10 @@ _BROKEN = (
 class S3Service:
     """A bucket, through the client of an s3fs file system. As `layercache_backends.services.Service`."""
 
-    def __init__(self, bucket: str, client: Any) -> None:
+    def __init__(self, bucket: str, client: Any, session: Any) -> None:
         self._bucket = bucket
         self._client = client
+        self._requests = Requests(client, session, bucket)
 
     @classmethod
     async def connect(cls, bucket: str, options: Options) -> S3Service:
@@ -124,7 +133,8 @@ class S3Service:
                 skip_instance_cache=True,
                 use_listings_cache=False,
             )
-            return cls(bucket, await files.set_session())
+            client = await files.set_session()
+            return cls(bucket, client, files.session)
         except ProfileNotFound as error:
             raise ConfigError(
                 f"s3://{bucket}: {error}", hint="name a profile of ~/.aws/config, or leave the option out"
@@ -137,32 +147,32 @@ class S3Service:
         if start or end is not None:
             wanted["Range"] = f"bytes={start}-{'' if end is None else end - 1}"
         if version is not None:
-            wanted["IfMatch"] = version
-        return S3Body(await self._client.get_object(Bucket=self._bucket, Key=name, **wanted))
+            wanted["If-Match"] = version
+        return S3Body(await self._requests.ask("GET", name, headers=wanted))
 
     async def head(self, name: str) -> Entry:
         """A GET of one byte: one round trip that tells an absent object from another 404, as no HEAD does."""
         try:
-            answer = await self._client.get_object(Bucket=self._bucket, Key=name, Range="bytes=0-0")
+            body = S3Body(await self._requests.ask("GET", name, headers={"Range": "bytes=0-0"}))
         except ClientError as error:
             if _code(error) not in ("InvalidRange", "416"):
                 raise
             answer = await self._client.head_object(Bucket=self._bucket, Key=name)  # it is there, and empty
             return Entry(name, answer["ContentLength"], answer["LastModified"].timestamp())
-        body = S3Body(answer)
         try:
             if body.size <= 1:
                 await body.read(1)
         finally:
             body.close()
-        return Entry(name, body.total, answer["LastModified"].timestamp())
+        return Entry(name, body.total, body.modified)
 
     async def put(self, name: str, data: Payload) -> None:
-        await self._client.put_object(Bucket=self._bucket, Key=name, Body=data)
+        answer = await self._requests.ask("PUT", name, body=data)
+        await answer.content
 
     async def begin(self, name: str) -> S3Upload:
         answer = await self._client.create_multipart_upload(Bucket=self._bucket, Key=name)
-        return S3Upload(self._client, self._bucket, name, answer["UploadId"])
+        return S3Upload(self._client, self._bucket, name, answer["UploadId"], requests=self._requests)
 
     async def page(self, prefix: str, after: str | None) -> Page:
         more = {"ContinuationToken": after} if after else {}
@@ -176,7 +186,8 @@ class S3Service:
         return Page(entries, answer.get("NextContinuationToken") if answer["IsTruncated"] else None)
 
     async def delete(self, name: str) -> None:
-        await self._client.delete_object(Bucket=self._bucket, Key=name)
+        answer = await self._requests.ask("DELETE", name)
+        await answer.content
 
     async def uploads(self, prefix: str, after: tuple[str, str] | None) -> UploadPage:
         """A page of the uploads that were begun and neither completed nor aborted."""
@@ -213,16 +224,24 @@ class S3Service:
 
 
 class S3Body:
-    """The bytes of one GET. ``total``: the size of the whole object."""
+    """The bytes of one GET. ``total``: the size of the whole object; ``modified``: when it was published."""
 
-    def __init__(self, answer: Any) -> None:
-        self._stream = answer["Body"]
-        self.size: int = answer["ContentLength"]
-        self.version: str = answer.get("ETag", "")
+    def __init__(self, answer: AioAWSResponse) -> None:
+        headers = answer.headers
+        # aiohttp would read 64 KiB, and wait until they are taken.
+        answer.raw.content.set_read_chunk_size(READ_AHEAD)
+        self._stream = AioStreamingBody(answer.raw, headers["content-length"])
+        self._modified = headers["last-modified"]
+        self.size = int(headers["content-length"])
+        self.version: str = headers.get("etag", "")
         # "bytes 5-9/100"
-        span, _, total = answer.get("ContentRange", f"bytes 0-/{self.size}").partition("/")
+        span, _, total = headers.get("content-range", f"bytes 0-/{self.size}").partition("/")
         self.start = int(span.removeprefix("bytes ").partition("-")[0])
         self.total = int(total)
+
+    @property
+    def modified(self) -> float:
+        return parsedate_to_datetime(self._modified).timestamp()
 
     async def read(self, size: int, /) -> bytes:
         data: bytes = await self._stream.read(size)
@@ -243,12 +262,14 @@ class S3Upload:
     began: float = 0.0
     in_flight: int = 2
     tags: dict[int, str] | None = None
+    requests: Requests | None = None
 
     async def send(self, number: int, offset: int, data: Payload, *, last: bool) -> None:  # noqa: ARG002  # S3 counts
-        answer = await self.client.upload_part(
-            Bucket=self.bucket, Key=self.name, UploadId=self.id, PartNumber=number, Body=data
-        )
-        self.tags = {**(self.tags or {}), number: answer["ETag"]}
+        assert self.requests is not None
+        which = {"partNumber": str(number), "uploadId": self.id}
+        answer = await self.requests.ask("PUT", self.name, which, body=data)
+        await answer.content
+        self.tags = {**(self.tags or {}), number: answer.headers["etag"]}
 
     async def complete(self) -> None:
         parts = [{"PartNumber": number, "ETag": tag} for number, tag in sorted((self.tags or {}).items())]

@@ -10,7 +10,7 @@ from functools import cached_property
 from importlib.util import find_spec
 from pathlib import Path
 from statistics import median
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from benchmarks.bench import MB, Bench, Row, cache_url
@@ -34,9 +34,7 @@ RAW_WRITE = "s3fs: put_file"
 SEQUENTIAL = "s3fs, one after the other"
 PIPE = "curl | inflating"
 
-_CREDENTIALS: dict[str, str | None] = {
-    "AWS_ACCESS_KEY_ID": "any",
-    "AWS_SECRET_ACCESS_KEY": "any",
+_SETTINGS: dict[str, str | None] = {
     "AWS_DEFAULT_REGION": "us-east-1",
     "AWS_CONFIG_FILE": os.devnull,
     "AWS_PROFILE": None,
@@ -55,15 +53,11 @@ class Store:
 
     @cached_property
     def endpoint(self) -> str:
-        import botocore.session
-        from servers.stores import seaweedfs
+        from servers.stores import CREDENTIALS, seaweedfs
 
-        with environment(dict.fromkeys(_CREDENTIALS)):  # which would be the only ones that it takes
-            endpoint = self._stack.enter_context(seaweedfs(self._folder / "store", volumes=_VOLUMES))
-        self._stack.enter_context(environment(_CREDENTIALS))
-        with contextlib.closing(
-            botocore.session.get_session().create_client("s3", endpoint_url=endpoint)
-        ) as client:
+        self._stack.enter_context(environment(_SETTINGS | CREDENTIALS))
+        endpoint = self._stack.enter_context(seaweedfs(self._folder / "store", volumes=_VOLUMES))
+        with self._client(endpoint) as client:
             client.create_bucket(Bucket=self.bucket)
         return endpoint
 
@@ -71,9 +65,20 @@ class Store:
         """Of our backend."""
         return f"s3://{self.bucket}/{prefix}?endpoint_url={endpoint or self.endpoint}"
 
-    def address(self, name: str) -> str:
-        """Of an object, for curl. Nothing is signed: the server asks for no credentials."""
-        return f"{self.endpoint}/{self.bucket}/{name}"
+    def address(self, name: str, method: str = "get_object") -> str:
+        """Of an object, for curl, signed for some hours. The bytes themselves are not."""
+        with self._client(self.endpoint) as client:
+            where = {"Bucket": self.bucket, "Key": name}
+            return str(client.generate_presigned_url(method, Params=where, ExpiresIn=6 * 3600))
+
+    @staticmethod
+    def _client(endpoint: str) -> contextlib.closing[Any]:
+        import botocore.session
+        from botocore.config import Config
+
+        signed = Config(signature_version="s3v4")
+        session = botocore.session.get_session()
+        return contextlib.closing(session.create_client("s3", endpoint_url=endpoint, config=signed))
 
     def file(self, size: int) -> Path:
         """Bytes that do not compress."""
@@ -99,12 +104,12 @@ def bucket(bench: Bench) -> Iterator[Row]:
         yield _without(case, lacking)
         return
     store, path = bench.store, bench.store.file(size)
-    address = store.address("curl/object")
+    put, get = (store.address("curl/object", method) for method in ("put_object", "get_object"))
     runs = bench.interleaved(
         Contender("ours", lambda _: _probe("ours", store.url("ours"), path)),
         Contender("s3fs", lambda _: _probe("s3fs_stream", store.endpoint, store.bucket, path)),
-        Contender(CURL, lambda _: ["curl", "-sS", "--fail", "-T", str(path), address]),
-        Contender("curl read", lambda _: ["curl", "-sS", "--fail", "-o", os.devnull, address]),
+        Contender(CURL, lambda _: ["curl", "-sS", "--fail", "-T", str(path), put]),
+        Contender("curl read", lambda _: ["curl", "-sS", "--fail", "-o", os.devnull, get]),
     )
     for way, theirs, curl in (("write", RAW_WRITE, CURL), ("read", STREAM, "curl read")):
         here = f"{case}, {way}"

@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 
 _PATIENCE = 60.0
 
+CREDENTIALS = {"AWS_ACCESS_KEY_ID": "any", "AWS_SECRET_ACCESS_KEY": "any"}
+"""The only ones that SeaweedFS takes here, and it checks each signature. moto takes any."""
+
 _WATCHED = """
 import shutil, subprocess, sys
 quiet = subprocess.DEVNULL
@@ -119,7 +122,11 @@ def _start(program: str, shared: Path, volumes: int) -> tuple[subprocess.Popen[b
         f"-filer.localSocket={sockets}/filer", f"-s3.localSocket={sockets}/s3",
         *(f"-{name}={port}" for name, port in zip(names, ports, strict=True)),
     ]  # fmt: skip
-    watcher = subprocess.Popen([sys.executable, "-c", _WATCHED, sockets, *command], stdin=subprocess.PIPE)
+    watcher = subprocess.Popen(
+        [sys.executable, "-c", _WATCHED, sockets, *command],
+        stdin=subprocess.PIPE,
+        env={**os.environ, **CREDENTIALS},
+    )
     endpoint = f"http://127.0.0.1:{ports[0]}"
     patience = time.monotonic() + _PATIENCE
     while time.monotonic() < patience:

@@ -1,0 +1,181 @@
+"""Requests for the objects of one bucket: signed by botocore, and sent through its client's own connections.
+
+botocore takes a millisecond of CPU for each of its calls (endpoint rules, validation, hooks, dates), and
+reads what it sends twice, once to hash it. So its client is asked once how it would do it: where the bucket
+is, for which region and how it signs. That asks nobody. Should the service say that the bucket is elsewhere,
+the client is sent to find it, and is asked again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote, urlencode
+
+from aiobotocore.awsrequest import AioAWSResponse
+from botocore.auth import S3SigV4Auth
+from botocore.awsrequest import AWSRequest
+from botocore.exceptions import ClientError
+from botocore.parsers import create_parser
+
+from layercache.errors import BackendError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from layercache_backends.services import Payload
+
+_NAME = "name"
+_SCOPE = re.compile(r"AWS4-HMAC-SHA256 Credential=[^,]*/\d{8}/([^/,]+)/s3/aws4_request,")
+_ELSEWHERE = frozenset(
+    {"PermanentRedirect", "TemporaryRedirect", "AuthorizationHeaderMalformed", "301", "307"}
+)
+_REFUSED_FIRST = 64 << 10
+"""Bytes of a body from which on the service is asked whether it wants it: what it refuses would break the
+connection, and its reason be lost."""
+
+_HASHED_ASIDE = 1 << 20
+"""Bytes whose hash would keep the event loop from all else."""
+
+
+@dataclass(frozen=True)
+class _Manner:
+    """How the client sends a request to this bucket. ``region``: to sign for; None: nothing is signed."""
+
+    base: str
+    region: str | None
+    agent: str
+
+
+class Requests:
+    """``client`` is aiobotocore's, ``session`` the one that made it, and knows the credentials."""
+
+    def __init__(self, client: Any, session: Any, bucket: str) -> None:
+        self._client = client
+        self._session = session
+        self._bucket = bucket
+        self._sender = client._endpoint.http_session  # noqa: SLF001  # its pool, proxies, TLS and errors
+        self._parser = create_parser("rest-xml")
+        self._manner: _Manner | None = None
+
+    async def ask(
+        self,
+        method: str,
+        name: str,
+        params: Mapping[str, str] | None = None,
+        *,
+        headers: Mapping[str, str] | None = None,
+        body: Payload | None = None,
+    ) -> AioAWSResponse:
+        """A successful answer, whose body is still to be read. Raises what the client would."""
+        try:
+            return await self._ask(method, name, params, headers, body)
+        except ClientError as error:
+            if error.response["Error"]["Code"] not in _ELSEWHERE:
+                raise
+            self._manner = await self._learn(truly=True)
+            if body:
+                body.seek(0)
+            return await self._ask(method, name, params, headers, body)
+
+    async def _ask(
+        self,
+        method: str,
+        name: str,
+        params: Mapping[str, str] | None,
+        headers: Mapping[str, str] | None,
+        body: Payload | None,
+    ) -> AioAWSResponse:
+        manner = self._manner or await self._learn()
+        self._manner = manner
+        url = manner.base + _quoted(name) + (f"?{urlencode(params, quote_via=quote)}" if params else "")
+        request = AWSRequest(method, url, {"User-Agent": manner.agent, **(headers or {})}, body)
+        request.stream_output = True
+        size = len(body.getbuffer()) if body is not None else 0
+        if body is not None:
+            request.headers["Content-Length"] = str(size)
+            if size > _REFUSED_FIRST:
+                request.headers["Expect"] = "100-continue"
+        if manner.region is not None:
+            await self._sign(request, manner.region, body, size)
+        answer: AioAWSResponse = await self._sender.send(request.prepare())
+        if answer.status_code >= 300:
+            raise await self._refusal(method, answer)
+        return answer
+
+    async def _sign(self, request: AWSRequest, region: str, body: Payload | None, size: int) -> None:
+        credentials = await (await self._session.get_credentials()).get_frozen_credentials()
+        signer = _Signer(credentials, "s3", region)
+        if body is not None:
+            hashing = asyncio.to_thread(_sha256, body) if size > _HASHED_ASIDE else None
+            signer.body_hash = await hashing if hashing else _sha256(body)
+        signer.add_auth(request)
+
+    async def _refusal(self, method: str, answer: AioAWSResponse) -> ClientError:
+        body = await answer.content
+        told = {"headers": answer.headers, "status_code": answer.status_code, "body": body}
+        return ClientError(await _awaited(self._parser.parse(told, None)), method)
+
+    async def _learn(self, *, truly: bool = False) -> _Manner:
+        """How the client would ask for an object; ``truly``: let it, so that it finds the bucket."""
+        seen: list[Any] = []
+
+        def look(request: Any, **_: object) -> AioAWSResponse | None:
+            seen.append(request)
+            return None if truly else AioAWSResponse(request.url, 404, {}, _Nothing())
+
+        events = self._client.meta.events
+        events.register("before-send.s3.GetObject", look)
+        try:
+            await self._client.get_object(Bucket=self._bucket, Key=_NAME, Range="bytes=0-0")
+        except ClientError:
+            pass  # what it would have been answered is not looked for
+        finally:
+            events.unregister("before-send.s3.GetObject", look)
+        request = seen[-1]
+        signed = _text(request.headers.get("Authorization", ""))
+        scope = _SCOPE.match(signed)
+        url = request.url.partition("?")[0]
+        if (signed and not scope) or not url.endswith(f"/{_NAME}"):
+            raise BackendError(
+                f"s3://{self._bucket}: requests to this bucket are signed in a way that is not supported",
+                hint="wanted a general purpose bucket, and no signature_version but s3v4",
+            )
+        agent = _text(request.headers.get("User-Agent", "layercache"))
+        return _Manner(url.removesuffix(_NAME), scope[1] if scope else None, agent)
+
+
+class _Signer(S3SigV4Auth):  # type: ignore[misc]  # botocore has no types
+    """Signs a body whose hash is known: to read it would count as sending it (see `Payload`)."""
+
+    body_hash = hashlib.sha256().hexdigest()
+
+    def payload(self, request: AWSRequest) -> str:  # noqa: ARG002  # botocore's signature
+        return self.body_hash
+
+
+class _Nothing:
+    """An empty body."""
+
+    async def read(self) -> bytes:
+        return b""
+
+
+def _sha256(body: Payload) -> str:
+    with body.getbuffer() as view:
+        return hashlib.sha256(view).hexdigest()
+
+
+def _quoted(name: str) -> str:
+    return quote(name, safe="/~")
+
+
+def _text(value: str | bytes) -> str:
+    return value.decode("latin-1") if isinstance(value, bytes) else value
+
+
+async def _awaited(value: Any) -> Any:
+    return await value if asyncio.iscoroutine(value) else value
