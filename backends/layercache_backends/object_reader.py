@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import io
+import os
 from collections import deque
 from functools import partial
 from typing import TYPE_CHECKING
@@ -12,6 +13,8 @@ from layercache_backends.patience import Patience
 from layercache_backends.services import Failure, Kind
 
 if TYPE_CHECKING:
+    from concurrent.futures import Future
+
     from _typeshed import WriteableBuffer
 
     from layercache_backends.services import Body, Service
@@ -28,6 +31,9 @@ AHEAD = 8
 
 SLOW = 100e6
 """Bytes a second below which one connection is slow."""
+
+SMALL = 64 << 10
+"""Bytes of an object that has come whole when it is open."""
 
 LOOK = 0.25
 """Seconds of waiting for bytes after which the rate is believed."""
@@ -167,12 +173,18 @@ class Ahead:
 
 
 class ObjectReader(io.RawIOBase):
-    """An object's bytes, or a range's; not seekable. Belongs to the process that opened it."""
+    """An object's bytes, or a range's; not seekable. Belongs to the process that opened it.
+
+    While the caller is at one piece the next is fetched, so that it does not wait for the other thread.
+    """
 
     def __init__(self, session: Session, name: str, doing: str, start: int, end: int | None) -> None:
         self._session = session
         self._source: Stream | Ahead | None = None
+        self._coming: Future[list[bytes]] | None = None
+        self._pieces: deque[memoryview] = deque()
         self.size = self._left = session.call(self._open(name, doing, start, end))
+        self._fetch()
 
     def readable(self) -> bool:
         return True
@@ -188,31 +200,56 @@ class ObjectReader(io.RawIOBase):
     def read(self, size: int | None = -1, /) -> bytes:
         if size is not None and size >= 0:
             return b"".join(self._next(size))
-        pieces = []
-        while some := self._next(self._left):
+        pieces: list[memoryview] = []
+        while some := self._next(PIECE):
             pieces += some
         return b"".join(pieces)
 
     def close(self) -> None:
         """Break off what is in flight. Does not wait for it, so a finalizer may call it in any thread."""
         source, self._source = self._source, None
+        coming, self._coming = self._coming, None
+        self._pieces.clear()
+        if coming and self._session.owner == os.getpid():
+            coming.cancel()
         if source:
             self._session.soon(source.close)
         super().close()
 
     async def _open(self, name: str, doing: str, start: int, end: int | None) -> int:
         self._source = stream = Stream(self._session, name, doing, start, end)
-        return await stream.open()
+        size = await stream.open()
+        if size <= SMALL:
+            self._pieces.extend(map(memoryview, await stream.read(size)))
+        return size
 
-    def _next(self, size: int) -> list[bytes]:
+    def _next(self, size: int) -> list[memoryview]:
+        """At most ``size`` of the next bytes; none at the end."""
         if self.closed:
             raise ValueError("I/O operation on closed file")
-        size = min(size, self._left, PIECE)
-        if not size:
-            return []
-        pieces = self._session.call(self._read(size))
-        self._left -= sum(map(len, pieces))
-        return pieces
+        size = min(size, self._left)
+        if size and not self._pieces:
+            assert self._coming is not None
+            # A failure stays: what came before it in the same piece is lost, so there is no going on.
+            pieces = self._session.wait(self._coming)
+            self._coming = None
+            self._pieces.extend(map(memoryview, pieces))
+            self._fetch()
+        found = []
+        while size and self._pieces:
+            piece = self._pieces.popleft()
+            if len(piece) > size:
+                self._pieces.appendleft(piece[size:])
+                piece = piece[:size]
+            found.append(piece)
+            size -= len(piece)
+            self._left -= len(piece)
+        return found
+
+    def _fetch(self) -> None:
+        """Begin to fetch the next piece, if there is one."""
+        if self._left > sum(map(len, self._pieces)):
+            self._coming = self._session.start(self._read(PIECE))
 
     async def _read(self, size: int) -> list[bytes]:
         assert self._source is not None

@@ -41,7 +41,10 @@ class Session:
 
     def call(self, work: Coroutine[Any, Any, _T]) -> _T:
         """Do it on the event loop and wait for what it returns or raises. Not from the loop itself."""
-        future = self.start(work)
+        return self.wait(self.start(work))
+
+    def wait(self, future: Future[_T]) -> _T:
+        """What becomes of that which was begun."""
         try:
             return future.result()
         except asyncio.CancelledError:

@@ -138,6 +138,49 @@ def test_missing_credentials_say_where_to_put_them(moto_bucket: str, monkeypatch
         backend.open("some/key")
 
 
+def test_a_wrong_secret_is_an_error_that_says_so(
+    seaweedfs_bucket: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "wrong")
+    with closing(open_backend(seaweedfs_bucket)) as backend:
+        for ask in (backend.open, backend.stat, backend.delete, lambda key: put(backend, key, b"data")):
+            with pytest.raises(BackendError, match="secret key may be wrong"):
+                ask("some/key")
+
+
+def test_a_bucket_of_another_region_is_found() -> None:
+    import http.server
+    import threading
+
+    class Elsewhere(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            here = "/eu-west-1/s3/" in self.headers["Authorization"]
+            body = b"data" if here else b"<Error><Code>PermanentRedirect</Code></Error>"
+            self.send_response(200 if here else 301)
+            self.send_header("x-amz-bucket-region", "eu-west-1")
+            self.send_header("Last-Modified", self.date_time_string())
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            if self.command == "GET":
+                self.wfile.write(body)
+
+        do_HEAD = do_GET  # noqa: N815  # http.server's name
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Elsewhere) as server:
+        serving = threading.Thread(target=server.serve_forever)
+        serving.start()
+        try:
+            url = f"s3://bucket?endpoint_url=http://127.0.0.1:{server.server_port}"
+            with closing(open_backend(url)) as backend, backend.open("some/key") as reader:
+                assert reader.read() == b"data"
+        finally:
+            server.shutdown()
+            serving.join()
+
+
 def test_an_unknown_profile_is_a_config_error() -> None:
     with (
         closing(open_backend("s3://bucket?profile=nosuch")) as backend,

@@ -157,7 +157,7 @@ def bucket_small(bench: Bench) -> Iterator[Row]:
 
 def bucket_slow(bench: Bench) -> Iterator[Row]:
     """One big object, where each connection is slow."""
-    size = bench.sizes.bucket // 2
+    size = bench.sizes.bucket
     case = f"bucket_slow: {size / MB:.0f} MB, {SLOW / MB:.0f} MB/s a connection"
     if lacking := absent():
         yield _without(case, lacking)
