@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlencode
 
 from aiobotocore.awsrequest import AioAWSResponse
-from botocore.auth import S3SigV4Auth
+from botocore.auth import UNSIGNED_PAYLOAD, S3SigV4Auth
 from botocore.awsrequest import AWSRequest
 from botocore.exceptions import ClientError
 from botocore.parsers import create_parser
@@ -109,7 +109,9 @@ class Requests:
     async def _sign(self, request: AWSRequest, region: str, body: Payload | None, size: int) -> None:
         credentials = await (await self._session.get_credentials()).get_frozen_credentials()
         signer = _Signer(credentials, "s3", region)
-        if body is not None:
+        if body is not None and request.url.startswith("https:"):
+            signer.body_hash = UNSIGNED_PAYLOAD  # TLS sees to it that it arrives as it is
+        elif body is not None:
             hashing = asyncio.to_thread(_sha256, body) if size > _HASHED_ASIDE else None
             signer.body_hash = await hashing if hashing else _sha256(body)
         signer.add_auth(request)
