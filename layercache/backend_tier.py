@@ -1,4 +1,4 @@
-"""A tier on a backend; and the tier that a URL names."""
+"""A tier on a backend."""
 
 from __future__ import annotations
 
@@ -10,18 +10,15 @@ from layercache import keys, references
 from layercache.association import Association
 from layercache.backend import (
     Backend,
-    BackendURL,
     Expendable,
     LocalPath,
     Lockable,
     Spooler,
     Touchable,
-    open_backend,
 )
 from layercache.descriptor import encode
 from layercache.digest import DiffID, Digest
 from layercache.errors import BackendError, FormatError, InvalidNameError, NotFoundError
-from layercache.policy import take_policy
 from layercache.room import Room
 from layercache.streams import CHUNK
 from layercache.tier import Tier
@@ -213,6 +210,9 @@ class BackendTier(Tier):
     def image(self, key: str) -> Descriptor:
         return references.image(self.backend, key)
 
+    def image_time(self, key: str) -> float:
+        return self.backend.stat(key).modified
+
     def images(self) -> Iterator[tuple[str, Descriptor]]:
         return references.images(self.backend)
 
@@ -222,12 +222,6 @@ class BackendTier(Tier):
     def close(self) -> None:
         self._together.close()
         self.backend.close()
-
-
-def open_tier(url: str, *, nearest: bool) -> BackendTier:
-    """The tier that a URL names: the backend's options, and those of `take_policy`. Raises `ConfigError`."""
-    policy, rest = take_policy(BackendURL.parse(url), nearest=nearest)
-    return BackendTier(open_backend(rest), policy)
 
 
 def keys_of(fact: Association) -> tuple[str, str]:

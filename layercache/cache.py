@@ -15,6 +15,8 @@ from layercache.forgiven import ForgivenTier
 from layercache.given import FetchOrigin, GivenReader
 from layercache.intake import Intake
 from layercache.layer import Layer
+from layercache.reference import Reference
+from layercache.refreshing import Refresher
 from layercache.resolver import Resolver
 from layercache.streams import Limits
 
@@ -24,7 +26,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from layercache.errors import LayercacheError
-    from layercache.images import Image
+    from layercache.images import Image, Images
     from layercache.sources import Source
     from layercache.sources.client import RegistryClient
     from layercache.sources.settings import RegistrySettings
@@ -38,7 +40,7 @@ class Cache:
     ``offline`` asks no source; ``verify_always`` hashes what is read from the nearest tier too, whose
     entries were verified when they were written and are else checked by size. A tier that fails is passed
     over, and told of as an event; ``strict`` makes it an error. ``registries`` is called when the first
-    registry is asked for.
+    registry is asked for. ``tag_age``: seconds for which what a tag named is not checked with its registry.
     """
 
     def __init__(
@@ -50,14 +52,21 @@ class Cache:
         offline: bool = False,
         verify_always: bool = False,
         strict: bool = False,
+        tag_age: float = 0,
     ) -> None:
         self.tiers = tuple(tiers)
+        self.tag_age = tag_age
         self.offline = offline
         self.strict = strict
         self._observers = Observers()
         self._asked = tuple(ForgivenTier(tier, self._observers, strict=strict) for tier in self.tiers)
+        self._refresher = Refresher(self.tiers, self._observers)
         self._resolver = Resolver(
-            self._asked, self._observers, limits or Limits(), verify_always=verify_always
+            self._asked,
+            self._observers,
+            limits or Limits(),
+            verify_always=verify_always,
+            changed=self._refresher.note_change,
         )
         self._registries = registries
         self._registry: RegistryClient | None = None
@@ -125,18 +134,57 @@ class Cache:
         it is the image as it was last pulled. Raises `NotFoundError`, `SourceError`, `InvalidNameError`,
         `FormatError`, `DigestMismatchError`.
         """
-        from layercache.images import Images
         from layercache.platforms import parse_platform
-        from layercache.sources.names import open_source, registry_reference
 
         wanted = parse_platform(platform) if platform else None
-        images = Images(self._asked, self._resolver, self._observers)
+        images, reference, source = self._images(name)
+        if source is None:
+            assert reference is not None, "only registries are not asked"
+            return images.from_tiers(reference, wanted)
+        return images.from_source(source, reference, wanted)
+
+    def images(self, name: str) -> list[Image]:
+        """Every platform of an image, and what its index has beside them: attestations.
+
+        Offline, those whose documents are cached. Otherwise as `image`.
+        """
+        images, reference, source = self._images(name)
+        if source is None:
+            assert reference is not None, "only registries are not asked"
+            return images.all_from_tiers(reference)
+        return images.all_from_source(source, reference)
+
+    def _images(self, name: str) -> tuple[Images, Reference | None, Source | None]:
+        """Who opens images, the reference that a name is, if it is one, and its source, if one is asked."""
+        from layercache.images import Images
+        from layercache.sources.names import open_source, registry_reference
+
+        images = Images(self._asked, self._resolver, self._observers, tag_age=self.tag_age)
         reference = registry_reference(name)
         if self.offline and reference is not None:
-            return images.from_tiers(reference, wanted)
+            return images, reference, None
         source = open_source(name, self._client)
         self._sources.append(source)
-        return images.from_source(source, reference, wanted)
+        return images, reference, source
+
+    def forget_image(self, name: str, *, blobs: bool = False, all_tiers: bool = False) -> None:
+        """Forget what a reference names, in the nearest tier that can be written to.
+
+        ``blobs``: also the blobs that no other image there needs, both forms of layers; without, they stay.
+        ``all_tiers``: in each tier that can be written to. Raises `NotFoundError`, `InvalidNameError`.
+        """
+        from layercache.images import image_key
+
+        reference = Reference.parse(name)
+        targets = self._writable(all_tiers)
+        found = [removal.forget_image(tier, image_key(reference), blobs=blobs) for tier in targets]
+        self._refresher.note_change()
+        if not any(found):
+            raise NotFoundError(
+                f"the image {reference} is not cached",
+                looked_in=[tier.name for tier in targets],
+                hint="layercache images lists what there is",
+            )
 
     def delete(self, name: str, *, force: bool = False, all_tiers: bool = False) -> None:
         """Forget a layer or blob, by either name, in the nearest tier that can be written to.
@@ -146,20 +194,26 @@ class Cache:
         `NotFoundError` where nothing was there, `InUseError` where a cached image refers to it, unless
         ``force``.
         """
-        writable = [tier for tier in self.tiers if not tier.policy.readonly]
-        if not writable:
-            raise ConfigError("every tier is read-only", hint="name a cache that can be written to")
-        targets = writable if all_tiers else writable[:1]
-        if all_tiers:
-            self.flush()  # what is on its way there would come back
-        if not sum([removal.delete(tier, Hash(name), force=force) for tier in targets]):
+        targets = self._writable(all_tiers)
+        gone = sum([removal.delete(tier, Hash(name), force=force) for tier in targets])
+        self._refresher.note_change()
+        if not gone:
             raise NotFoundError(
                 f"{name} is not cached",
                 looked_in=[tier.name for tier in targets],
                 hint=""
-                if all_tiers or len(writable) == 1
+                if all_tiers or sum(not tier.policy.readonly for tier in self.tiers) == 1
                 else "farther tiers are left alone: all_tiers (--all-tiers) includes them",
             )
+
+    def _writable(self, all_tiers: bool) -> list[Tier]:
+        """The nearest tier that can be written to, or each. Raises `ConfigError` where there is none."""
+        writable = [tier for tier in self.tiers if not tier.policy.readonly]
+        if not writable:
+            raise ConfigError("every tier is read-only", hint="name a cache that can be written to")
+        if all_tiers:
+            self.flush()  # what is on its way there would come back
+        return writable if all_tiers else writable[:1]
 
     @property
     def counters(self) -> Counters:
@@ -213,6 +267,7 @@ class Cache:
         try:
             background.flush()
         finally:
+            self._refresher.close()
             self._close()
 
     def _close(self) -> None:

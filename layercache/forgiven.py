@@ -90,6 +90,13 @@ class ForgivenTier(Tier):
         except BackendError as error:
             raise self.pass_over(error) from error
 
+    def image_time(self, key: str) -> float:
+        self._refuse_if_resting()
+        try:
+            return self._tier.image_time(key)
+        except BackendError as error:
+            raise self.pass_over(error) from error
+
     def facts_about(self, name: Hash) -> tuple[list[Association], list[Association]]:
         nothing: tuple[list[Association], list[Association]] = ([], [])
         return self._asked(lambda: self._tier.facts_about(name), nothing)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +14,7 @@ from layercache.descriptor import (
     DOCKER_CONFIG,
     DOCKER_SCHEMA_1,
     INDEXES,
+    MANIFESTS,
     OCI_CONFIG,
     Descriptor,
     ImageConfig,
@@ -24,6 +27,7 @@ from layercache.descriptor import (
 )
 from layercache.errors import DigestMismatchError, FormatError, NotFoundError, SourceError
 from layercache.events import COMPRESSED, Event, Observers
+from layercache.holdings import check_document_size, document
 from layercache.known import Known
 from layercache.layer import Layer
 from layercache.lookup import not_found
@@ -31,7 +35,7 @@ from layercache.platforms import default_platform, normalized, select
 from layercache.streams import check_hash
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from layercache.backend import Reader
     from layercache.digest import DiffID, Digest
@@ -40,8 +44,8 @@ if TYPE_CHECKING:
     from layercache.sources import Source
     from layercache.tier import Tier
 
-MAX_DOCUMENT = 32 << 20
-"""Bytes of a manifest, index or config beyond which it is refused: they are held in memory."""
+
+_PULL = "pull it while online (layercache pull)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,32 +80,85 @@ class Image:
 class Images:
     """Opens images out of tiers and sources; keeps their documents in every tier that can be written to."""
 
-    def __init__(self, tiers: Sequence[Tier], resolver: Resolver, observers: Observers) -> None:
+    def __init__(
+        self, tiers: Sequence[Tier], resolver: Resolver, observers: Observers, *, tag_age: float = 0
+    ) -> None:
         self._tiers = tiers
         self._resolver = resolver
         self._observers = observers
+        self._tag_age = tag_age
 
     def from_source(
         self, source: Source, reference: Reference | None, platform: Platform | None = None
     ) -> Image:
         """The image that the source has now. What a registry's reference names is kept for use offline."""
-        root = source.root()
-        image = self._open(str(reference or source.name), root, platform, source)
-        if reference is not None:
-            self._resolver.keeper.tag_image(image_key(reference), root)
-        return image
+        with self._rooted(source, reference) as root:
+            return self._open(str(reference or source.name), root, platform, source)
+
+    def all_from_source(self, source: Source, reference: Reference | None) -> list[Image]:
+        """Every image of an index, in its order: each platform, and what describes them (attestations)."""
+        with self._rooted(source, reference) as root:
+            name = str(reference or source.name)
+            return [self._open(name, entry, None, source) for entry in self._manifests(root, source)]
 
     def from_tiers(self, reference: Reference, platform: Platform | None = None) -> Image:
         """The image as it was when it was last pulled, without any source. Raises `NotFoundError`."""
+        return self._open(str(reference), self._cached_root(reference), platform, None)
+
+    def all_from_tiers(self, reference: Reference) -> list[Image]:
+        """Every image of an index whose documents are there, as it was when it was last pulled."""
+        images = []
+        for entry in self._manifests(self._cached_root(reference), None):
+            with suppress(NotFoundError):
+                images.append(self._open(str(reference), entry, None, None))
+        if not images:
+            raise not_found(self._tiers, f"no platform of {reference} is cached", _PULL)
+        return images
+
+    def _cached_root(self, reference: Reference) -> Descriptor:
         for tier in self._tiers:
-            try:
-                root = tier.image(image_key(reference))
-            except NotFoundError:
-                continue
-            return self._open(str(reference), root, platform, None)
-        raise not_found(
-            self._tiers, f"the image {reference} is not cached", "pull it while online (layercache pull)"
-        )
+            with suppress(NotFoundError):
+                return tier.image(image_key(reference))
+        raise not_found(self._tiers, f"the image {reference} is not cached", _PULL)
+
+    @contextmanager
+    def _rooted(self, source: Source, reference: Reference | None) -> Iterator[Descriptor]:
+        """What the source names, as a tier has it if that needs no check; kept if the block goes well."""
+        root = self._unchecked(reference) if reference is not None else None
+        if root is not None:
+            yield root
+            return
+        root = source.root()
+        yield root
+        if reference is not None:
+            self._resolver.keeper.tag_image(image_key(reference), root, refresh=self._tag_age > 0)
+
+    def _unchecked(self, reference: Reference) -> Descriptor | None:
+        """What a tier has for a reference that needs no check: a digest, or a tag within its age.
+
+        Only where the document is there too, in any tier.
+        """
+        key = image_key(reference)
+        if reference.digest is None and not self._tag_age:
+            return None
+        for tier in self._tiers:
+            with suppress(NotFoundError):
+                root = tier.image(key)
+                if reference.digest or time.time() - tier.image_time(key) < self._tag_age:
+                    return root if any(each.has_blob(root.digest) for each in self._tiers) else None
+        return None
+
+    def _manifests(self, root: Descriptor, source: Source | None) -> Iterator[Descriptor]:
+        """The image manifests below a manifest or an index."""
+        data, kind = self._document(root, source)
+        if kind not in INDEXES:
+            yield root
+            return
+        for entry in decode(data, Index, f"the index {root.digest}").manifests:
+            if entry.media_type in MANIFESTS:
+                yield entry
+            elif entry.media_type in INDEXES:
+                yield from self._manifests(entry, source)
 
     def _open(self, name: str, root: Descriptor, platform: Platform | None, source: Source | None) -> Image:
         wanted = normalized(platform) if platform else default_platform()
@@ -167,21 +224,14 @@ class Images:
     def _blob(self, descriptor: Descriptor, fetch: Callable[[Descriptor], bytes | Reader] | None) -> bytes:
         """A small blob, whole: out of a tier, else out of the source and then kept."""
         name = descriptor.digest
-        if descriptor.size > MAX_DOCUMENT:
-            raise FormatError(
-                f"{name} is a document of {descriptor.size} bytes; at most {MAX_DOCUMENT} are read"
-            )
+        check_document_size(descriptor)
         for tier in self._tiers:
             try:
-                with tier.open_blob(name) as reader:
-                    data = reader.read(descriptor.size + 1)
-                check_hash(name, descriptor.size, name.of(data, name.algorithm), len(data))
+                return document(tier, descriptor)
             except NotFoundError:
                 continue
             except DigestMismatchError as error:
                 self._resolver.keeper.pass_over(tier, name, COMPRESSED, error.message)
-                continue
-            return data
         if fetch is None:
             raise not_found(
                 self._tiers,

@@ -12,7 +12,7 @@ from layercache.events import Event, Form, Observers
 from layercache.spool import SpoolReader
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from layercache.association import Association
     from layercache.descriptor import Descriptor
@@ -29,8 +29,12 @@ class WrongEntryError(DigestMismatchError):
 class Keeper:
     """Writes into tiers: into the nearest now, into remote ones behind it in the background. Thread-safe."""
 
-    def __init__(self, tiers: Sequence[Tier], observers: Observers) -> None:
+    def __init__(
+        self, tiers: Sequence[Tier], observers: Observers, changed: Callable[[], object] = lambda: None
+    ) -> None:
         self.background = Background()
+        self.changed = changed
+        """Called after something was written or removed nearby."""
         self.wrong: set[tuple[Tier, Hash]] = set()
         """Entries that are not what their names say, in tiers where they are not ours to remove."""
         self._tiers = tiers
@@ -68,6 +72,7 @@ class Keeper:
                         spool.publish(name)
                     else:
                         tier.copy_blob(name, SpoolReader(spool))
+                    self.changed()
                     self._observers.emit(stored)
             except BackendError as error:
                 tier.pass_over(error, writing=True)
@@ -82,16 +87,23 @@ class Keeper:
                 self.background.add(partial(tier.put_blob, name, data), about=name)
             else:
                 tier.put_blob(name, data)
+                self.changed()
 
-    def tag_image(self, key: str, descriptor: Descriptor) -> None:
-        """Keep what a reference names. Where the nearest tier knows it already, so do the others."""
+    def tag_image(self, key: str, descriptor: Descriptor, *, refresh: bool = False) -> None:
+        """Keep what a reference names. Where the nearest tier knows it already, so do the others.
+
+        ``refresh``: there it is written again all the same, so that its time tells when it was checked.
+        """
         for number, tier in enumerate(self.writable()):
             if number and tier.remote:
                 self.background.add(partial(tier.tag_image, key, descriptor), about=descriptor.digest)
             elif not number and _names(tier, key, descriptor):
+                if refresh:
+                    tier.tag_image(key, descriptor)
                 return
             else:
                 tier.tag_image(key, descriptor)
+                self.changed()
 
     def record(self, fact: Association, kept: Iterable[Tier] = ()) -> None:
         """Write a fact down where its blob was kept, and in the nearest tier that can be written to."""
@@ -117,12 +129,14 @@ class Keeper:
                 self.background.add(partial(tier.forget, claim), about=claim.digest)
             else:
                 tier.forget(claim)
+                self.changed()
 
     def pass_over(self, tier: Tier, name: Hash, form: Form, why: str) -> WrongEntryError:
         """Do not take this entry again: it is removed where it is ours alone, else remembered."""
         self._observers.emit(Event("failed", name, form, tier.name, note=why))
         if tier.policy.trusted and not tier.policy.readonly:
             tier.delete_blob(name)
+            self.changed()
         else:
             self.wrong.add((tier, name))
         return WrongEntryError(
@@ -151,6 +165,7 @@ class Keeper:
             self.background.add(partial(tier.record, fact), about=fact.digest)
         else:
             tier.record(fact)
+            self.changed()
 
     def _upload(self, tier: Tier, name: Hash, near: Tier, stored: Event, layer: Digest | None) -> None:
         # Open from now on: who evicts it nearby takes its name away, not its bytes.

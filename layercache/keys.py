@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from layercache.digest import DiffID, Digest, Hash
 
+OCI_LAYOUT = "oci-layout"
+INDEX = "index.json"
 BLOBS = "blobs/"
 ASSOCIATIONS = "associations/"
 IMAGES = "images/"

@@ -6,11 +6,12 @@ from typing import TYPE_CHECKING
 
 from layercache import keys, references
 from layercache.digest import DiffID, Digest, Hash
-from layercache.errors import InUseError
+from layercache.errors import InUseError, NotFoundError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
+    from layercache.association import Association
     from layercache.descriptor import Descriptor
     from layercache.tier import Tier
 
@@ -22,19 +23,49 @@ def delete(tier: Tier, name: Hash, *, force: bool = False) -> int:
     no other digest leads to it. Facts go before blobs, so that none outlives what it speaks of. Raises
     `InUseError` where a cached image refers to one of the blobs, unless ``force``.
     """
+    facts, names, present = _belonging(tier, name)
+    if not force and present:
+        _refuse_if_used(tier, set(names))
+    return _remove(tier, facts, present)
+
+
+def _belonging(tier: Tier, name: Hash) -> tuple[list[Association], list[Hash], list[Hash]]:
+    """What goes with a name: facts, names of blobs, and those of them that are there."""
     facts = tier.made_from(DiffID(name), claims=True)
     names: list[Hash] = [name, *dict.fromkeys(fact.digest for fact in facts)]
     own = tier.inflates_to(Digest(name), claims=True)
     tars = dict.fromkeys(fact.diff_id for fact in own)
     names += [tar for tar in tars if all(fact.digest == name for fact in tier.made_from(tar, claims=True))]
     present = [each for each in dict.fromkeys(names) if tier.has_blob(each)]
-    if not force and present:
-        _refuse_if_used(tier, set(names))
-    for fact in [*facts, *own]:
+    return [*facts, *own], names, present
+
+
+def _remove(tier: Tier, facts: Iterable[Association], present: list[Hash]) -> int:
+    for fact in facts:
         tier.forget(fact)
     for each in present:
         tier.delete_blob(each)
     return len(present)
+
+
+def forget_image(tier: Tier, key: str, *, blobs: bool = False) -> bool:
+    """Forget what a reference names; whether it was there.
+
+    ``blobs``: then remove what it needed, its own documents last, unless another image needs it.
+    """
+    try:
+        descriptor = tier.image(key)
+    except NotFoundError:
+        return False
+    needed = list(dict.fromkeys(referred_to(tier, descriptor))) if blobs else []
+    tier.forget_image(key)
+    if needed:
+        used = {name for _, other in tier.images() for name in referred_to(tier, other)}
+        for needed_name in reversed(needed):
+            facts, names, present = _belonging(tier, needed_name)
+            if used.isdisjoint(names):
+                _remove(tier, facts, present)
+    return True
 
 
 def _refuse_if_used(tier: Tier, names: set[Hash]) -> None:

@@ -35,9 +35,15 @@ class Resolver:
     """Opens layers out of tiers and origins, and keeps what it had to fetch or make. Thread-safe."""
 
     def __init__(
-        self, tiers: Sequence[Tier], observers: Observers, limits: Limits, *, verify_always: bool = False
+        self,
+        tiers: Sequence[Tier],
+        observers: Observers,
+        limits: Limits,
+        *,
+        verify_always: bool = False,
+        changed: Callable[[], object] = lambda: None,
     ) -> None:
-        self.keeper = Keeper(tiers, observers)
+        self.keeper = Keeper(tiers, observers, changed)
         self.passes = Passes(self.keeper, observers, limits)
         self._leads = Leads()
         self._tiers = tiers

@@ -129,6 +129,13 @@ class Tier(ABC):
     def image(self, key: str) -> Descriptor:
         """What a reference named when it was last pulled. Raises `NotFoundError`."""
 
+    def image_time(self, key: str) -> float:  # noqa: ARG002
+        """When a reference was last found to name what it names (seconds since the epoch); 0: not known.
+
+        Raises `NotFoundError`.
+        """
+        return 0.0
+
     @abstractmethod
     def images(self) -> Iterator[tuple[str, Descriptor]]:
         """Every image's key and descriptor, lazily, in any order."""

@@ -22,11 +22,16 @@ if TYPE_CHECKING:
 SHOWN_ERRORS = 5
 """Failures that are told in full: when a registry goes down, all layers say nearly the same."""
 
+ALL = "all"
+"""For a platform: every one of an index, and what the index has beside them."""
+
 
 @click.command(cls=Command)
 @click.argument("images", metavar="IMAGE...", nargs=-1, required=True)
 @click.option(
-    "--platform", metavar="OS/ARCH[/VARIANT]", help="Default: Linux on this machine's architecture."
+    "--platform",
+    metavar="OS/ARCH[/VARIANT]|all",
+    help="all: every platform. Default: Linux on this machine's architecture.",
 )
 @click.option(
     "--form",
@@ -101,7 +106,10 @@ def _open(cache: Cache, names: Iterable[str], platform: str | None) -> tuple[lis
     errors: list[Exception] = []
     for name in dict.fromkeys(names):
         try:
-            opened.append(cache.image(name, platform=platform))
+            if platform == ALL:
+                opened += cache.images(name)
+            else:
+                opened.append(cache.image(name, platform=platform))
         except LayercacheError as error:
             errors.append(error)
     return opened, errors

@@ -33,6 +33,7 @@ def open(
     strict: bool | None = None,
     max_inflated_size: int | None = None,
     max_ratio: int | None = None,
+    tag_age: float | None = None,
     registries: RegistrySettings | None = None,
 ) -> Cache:
     """Open a cache: one URL or folder, several (tiers, near to far), ``@NAME``, or None.
@@ -45,7 +46,8 @@ def open(
     ``offline``: no source is asked. ``verify="always"``: what the nearest tier holds is hashed each time
     it is read; by default its size is checked. ``strict``: a tier that fails is an error, not passed over.
     ``max_inflated_size`` (bytes of one layer's tar) and ``max_ratio`` (inflated to compressed, beyond the
-    first GiB) stop decompression bombs. ``registries``: how registries are reached; by default as the
+    first GiB) stop decompression bombs. ``tag_age``: for so many seconds what a tag names is not asked of
+    its registry again; 0 by default. ``registries``: how registries are reached; by default as the
     configuration, the environment and Docker's configuration say. Raises `ConfigError`.
     """
     named = _urls(urls)
@@ -58,6 +60,7 @@ def open(
         "strict": strict,
         "max_inflated_size": max_inflated_size,
         "max_ratio": max_ratio,
+        "tag_age": tag_age,
     }
     given = {key: Setting(value, ARGUMENT) for key, value in arguments.items() if value is not None}
     return config.open(named, by=ARGUMENT, given=given, registries=registries)

@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from layercache.backend import BackendURL
-from layercache.backend_tier import open_tier
 from layercache.cache import Cache
 from layercache.config import environment
 from layercache.errors import ConfigError
 from layercache.streams import MAX_INFLATED_SIZE, MAX_RATIO, Limits
+from layercache.tier_url import open_tier
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -37,6 +37,7 @@ DEFAULTS: Mapping[str, object] = {
     "strict": False,
     "max_inflated_size": MAX_INFLATED_SIZE,
     "max_ratio": MAX_RATIO,
+    "tag_age": 0,
 }
 """How a cache behaves unless told otherwise."""
 
@@ -99,6 +100,7 @@ class Configuration:
             offline=how["offline"],
             verify_always=how["verify"] == "always",
             strict=how["strict"],
+            tag_age=how["tag_age"],
         )
 
     def open_alone(self, url: str, by: str) -> BackendTier:

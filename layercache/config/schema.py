@@ -28,6 +28,7 @@ class CacheTable:
     strict: bool | None = key(values.flag, "true or false")
     max_inflated_size: int | None = key(values.size, values.SIZE)
     max_ratio: int | None = key(values.whole(1), "an integer from 1 on")
+    tag_age: int | None = key(values.whole(0), "seconds, an integer from 0 on")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,7 +9,8 @@ from layercache import keys
 from layercache.descriptor import INDEXES, MANIFESTS, Descriptor, Index, Manifest, decode, media_type_of
 from layercache.errors import FormatError, NotFoundError
 from layercache.events import COMPRESSED, UNCOMPRESSED
-from layercache.images import MAX_DOCUMENT, image_key
+from layercache.holdings import MAX_DOCUMENT
+from layercache.images import image_key
 from layercache.streams import check_hash
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 import layercache
-from layercache.backend_tier import open_tier
+from layercache.tier_url import open_tier
 
 if TYPE_CHECKING:
     from pathlib import Path

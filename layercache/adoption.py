@@ -1,0 +1,66 @@
+"""A layout that other tools made becomes a cache: its images are known, and what its configs claim."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from layercache import foreign, keys
+from layercache.backend_tier import BackendTier
+from layercache.errors import ConfigError, IntegrityError, NotALayerError, NotFoundError
+from layercache.layout import write_index
+from layercache.streams import CHUNK
+
+if TYPE_CHECKING:
+    from layercache.cache import Cache
+
+
+@dataclass
+class Adopted:
+    """``images`` and ``layers``: how many were not known before. ``verified``: layers that were inflated.
+
+    ``wrong``: what is not what its name or its image's config says.
+    """
+
+    images: int = 0
+    layers: int = 0
+    verified: int = 0
+    wrong: list[IntegrityError] = field(default_factory=list)
+
+
+def adopt(cache: Cache, *, verify: bool = False) -> Adopted:
+    """Take over the images of the nearest tier's index.json, and the claims of their configs.
+
+    ``verify``: inflate each layer of which nothing is computed, which computes its fact or refutes the
+    claim; a blob that does not have its hash is removed. Raises `ConfigError` where there is no layout,
+    `BackendError`.
+    """
+    tier = cache.tiers[0]
+    if not isinstance(tier, BackendTier) or not foreign.read(tier, keys.INDEX):
+        raise ConfigError(
+            f"{tier.name} is no OCI image layout", hint="wanted a folder with oci-layout and index.json"
+        )
+    if tier.policy.readonly:
+        raise ConfigError(f"{tier.name} is read-only", hint="what is adopted is written to")
+    entries, _ = foreign.read_index(tier)
+    images, layers = foreign.take_over(tier, entries)
+    adopted = Adopted(images, layers)
+    if verify:
+        for digest in sorted({digest for digest, _, _ in tier.pairs(computed=False)}):
+            if tier.has_blob(digest) and not any(fact.computed for fact in tier.inflates_to(digest)):
+                _verify(cache, digest, adopted)
+    write_index(tier)
+    return adopted
+
+
+def _verify(cache: Cache, digest: str, adopted: Adopted) -> None:
+    try:
+        with cache.layer(digest).uncompressed() as tar:
+            while tar.read(CHUNK):
+                pass
+    except (NotALayerError, NotFoundError):
+        return
+    except IntegrityError as error:
+        adopted.wrong.append(error)
+    else:
+        adopted.verified += 1

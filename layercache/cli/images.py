@@ -1,0 +1,112 @@
+"""``layercache images``: the images of a cache, a line each, as they are found."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import click
+
+from layercache.cli import output
+from layercache.cli.output import HASH_WIDTH, SIZE_WIDTH, Column
+from layercache.cli.session import Command, Session
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from layercache.descriptor import Descriptor
+    from layercache.digest import Digest
+    from layercache.tier import Tier
+
+COLUMNS = (
+    Column("DIGEST", HASH_WIDTH),
+    Column("SIZE", SIZE_WIDTH, right=True),
+    Column("CHECKED", 20),
+    Column("PLATFORMS", 24),
+    Column("IMAGE", 40),
+)
+TIER = Column("TIER", 0)
+
+
+@click.command(cls=Command)
+@click.option("--all-tiers", is_flag=True, help="Every tier, not the nearest alone.")
+@output.json_option
+@output.no_trunc_option
+@click.pass_obj
+def images(session: Session, all_tiers: bool, as_json: bool, no_trunc: bool) -> None:
+    """List images: digest, size, when the tag was last checked, platforms that are whole, reference.
+
+    The size is that of all its blobs that are there, in compressed form. In no order, each as soon as it
+    is found. --json prints JSON Lines: one document a line.
+    """
+    lines = output.Lines((*COLUMNS, TIER) if all_tiers else COLUMNS, whole=no_trunc)
+    with session.cache() as cache:
+        for tier in cache.tiers if all_tiers else cache.tiers[:1]:
+            for row in _rows(tier):
+                if as_json:
+                    output.line(row.document(tier))
+                else:
+                    lines.add(*row.cells(lines), *([tier.name] if all_tiers else []))
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    name: str
+    digest: Digest
+    media_type: str
+    platforms: list[str]
+    size: int
+    checked: str
+
+    def cells(self, lines: output.Lines) -> tuple[str, ...]:
+        names = (self.checked, ",".join(self.platforms), self.name)
+        sizes = (lines.hash(self.digest), lines.size(self.size))
+        return (*sizes, *(name or output.UNKNOWN for name in names))
+
+    def document(self, tier: Tier) -> dict[str, object]:
+        return {
+            "name": self.name,
+            "digest": self.digest,
+            "media_type": self.media_type,
+            "platforms": self.platforms,
+            "size": self.size,
+            "checked": self.checked or None,
+            "tier": tier.name,
+        }
+
+
+def _rows(tier: Tier) -> Iterator[Row]:
+    from layercache import keys
+
+    for key, descriptor in tier.images():
+        platforms, size = _held(tier, descriptor)
+        yield Row(
+            keys.image_name(key), descriptor.digest, descriptor.media_type, platforms, size, _time(tier, key)
+        )
+
+
+def _held(tier: Tier, root: Descriptor) -> tuple[list[str], int]:
+    """The platforms of which every blob is there, and the bytes of all that is there of the image."""
+    from layercache.holdings import holdings
+
+    there = {root.digest: root.size} if tier.has_blob(root.digest) else {}
+    platforms: dict[str, None] = {}
+    for holding in holdings(tier, root):
+        present = {blob.digest: blob.size for blob in holding.blobs() if tier.has_blob(blob.digest)}
+        there.update(present)
+        if holding.is_whole(present.__contains__):
+            platforms[str(holding.platform) or output.UNKNOWN] = None
+    return list(platforms), sum(there.values())
+
+
+def _time(tier: Tier, key: str) -> str:
+    """When the reference was last found to name this, in UTC; empty where nobody knows."""
+    from datetime import UTC, datetime
+
+    from layercache.errors import NotFoundError
+
+    try:
+        seconds = tier.image_time(key)
+    except NotFoundError:
+        return ""
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ") if seconds else ""

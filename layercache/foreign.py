@@ -1,0 +1,165 @@
+"""What other tools wrote into an index.json: images and layers that the cache does not know of yet."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from layercache import keys
+from layercache.association import DIFF_ID, Association
+from layercache.descriptor import INDEXES, MANIFESTS, OCI_INDEX, Descriptor, decode, is_layer
+from layercache.digest import DiffID
+from layercache.errors import FormatError, InvalidNameError, NotFoundError
+from layercache.holdings import holdings
+from layercache.reference import Reference
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from layercache.backend_tier import BackendTier
+    from layercache.tier import Tier
+
+REF_NAME = "org.opencontainers.image.ref.name"
+"""The annotation that names an image in index.json (image-spec annotations.md)."""
+
+ENTRY = "dev.layercache.entry"
+"""Annotation of an image that we listed: name and digest as they were then. An entry that another tool wrote
+has none, or another one's."""
+
+IMPORTED = ("localhost", "imported")
+"""Registry and repository of images whose names in an index.json are no full references."""
+
+DIGEST = "dev.ggcr.cache.digest"
+"""Annotation of a tar's descriptor: the digest of a blob that inflates to it."""
+
+_NO_TAG = re.compile(r"[^A-Za-z0-9_.-]")
+
+
+class Written(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=False):
+    """What an index.json holds, each entry as it stands there."""
+
+    schema_version: int = 2
+    media_type: str = OCI_INDEX
+    manifests: list[msgspec.Raw] = []
+
+
+def read_index(tier: BackendTier) -> tuple[list[Descriptor], list[msgspec.Raw]]:
+    """The images and layers that index.json lists, and what else stands there, to be kept as it is.
+
+    Nothing where there is none, or a torn one: it is a view.
+    """
+    entries: list[Descriptor] = []
+    others: list[msgspec.Raw] = []
+    try:
+        raw = decode(read(tier, keys.INDEX) or b"{}", Written, keys.INDEX).manifests
+    except FormatError:
+        return entries, others
+    for each in raw:
+        try:
+            entry = decode(bytes(each), Descriptor, keys.INDEX)
+        except FormatError:
+            others.append(each)
+            continue
+        if is_image(entry) or not {DIFF_ID, DIGEST}.isdisjoint(entry.annotations or ()):
+            entries.append(entry)
+        else:
+            others.append(each)
+    return entries, others
+
+
+def read(tier: BackendTier, key: str) -> bytes:
+    try:
+        with tier.backend.open(key) as reader:
+            return reader.read()
+    except NotFoundError:
+        return b""
+
+
+def is_image(entry: Descriptor) -> bool:
+    return entry.media_type in INDEXES or entry.media_type in MANIFESTS
+
+
+def is_ours(entry: Descriptor) -> bool:
+    """Whether we listed this image, so that it goes when the cache forgets it."""
+    annotations = entry.annotations or {}
+    return annotations.get(ENTRY) == mark(annotations.get(REF_NAME, ""), entry)
+
+
+def mark(name: str, entry: Descriptor) -> str:
+    return f"{name}@{entry.digest}"
+
+
+def image_key(entry: Descriptor) -> str:
+    """Where a tier keeps an image of this entry: a full reference as it is, other names below `IMPORTED`."""
+    name = (entry.annotations or {}).get(REF_NAME, "")
+    try:
+        reference = Reference.parse(name)
+    except InvalidNameError:
+        pass
+    else:
+        if str(reference) == name:
+            if reference.digest:
+                return keys.image_digest(reference.registry, reference.repository, reference.digest)
+            return keys.image_tag(reference.registry, reference.repository, reference.tag or "latest")
+    if not name:
+        return keys.image_digest(*IMPORTED, entry.digest)
+    tag = _NO_TAG.sub("_", name)[:128]
+    return keys.image_tag(*IMPORTED, f"_{tag[1:]}" if tag[0] in ".-" else tag)
+
+
+def images(entries: Iterable[Descriptor]) -> Iterator[tuple[str, Descriptor]]:
+    """The images among the entries: key and descriptor, as a tier keeps them."""
+    for entry in entries:
+        if is_image(entry):
+            key, annotations = image_key(entry), dict(entry.annotations or {})
+            annotations.pop(ENTRY, None)
+            if annotations.get(REF_NAME) == keys.image_name(key):
+                del annotations[REF_NAME]
+            yield key, msgspec.structs.replace(entry, annotations=annotations or None)
+
+
+def claims(tier: Tier, entries: Iterable[Descriptor]) -> Iterator[Association]:
+    """What the images' configs and the layers' annotations say of blobs that are there."""
+    for entry in entries:
+        if is_image(entry):
+            for holding in holdings(tier, entry):
+                yield from (claim for claim in holding.claims() if tier.has_blob(claim.digest))
+        elif (claim := _claim(entry)) and tier.has_blob(claim.digest):
+            yield claim
+
+
+def take_over(tier: Tier, entries: Iterable[Descriptor]) -> tuple[int, int]:
+    """Write down as images and claims what other tools listed; how many of each were not known."""
+    entries = list(entries)
+    new_images = new_claims = 0
+    for key, descriptor in images(entries):
+        if not _names(tier, key, descriptor):
+            tier.tag_image(key, descriptor)
+            new_images += 1
+    for claim in claims(tier, entries):
+        known = tier.inflates_to(claim.digest, claims=True)
+        if not any(fact.computed or fact.diff_id == claim.diff_id for fact in known):
+            tier.record(claim)
+            new_claims += 1
+    return new_images, new_claims
+
+
+def _claim(entry: Descriptor) -> Association | None:
+    diff_id = (entry.annotations or {}).get(DIFF_ID)
+    if diff_id is None or not is_layer(entry.media_type):
+        return None
+    try:
+        return Association(
+            digest=entry.digest, diff_id=DiffID(diff_id), size=entry.size, media_type=entry.media_type
+        )
+    except InvalidNameError:
+        return None
+
+
+def _names(tier: Tier, key: str, descriptor: Descriptor) -> bool:
+    try:
+        return tier.image(key) == descriptor
+    except NotFoundError:
+        return False

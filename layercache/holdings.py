@@ -1,0 +1,122 @@
+"""What a tier holds of an image: its documents, the platforms that are whole, what its configs claim."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from layercache.association import Association
+from layercache.descriptor import (
+    DOCKER_CONFIG,
+    INDEXES,
+    MANIFESTS,
+    OCI_CONFIG,
+    Descriptor,
+    ImageConfig,
+    Index,
+    Manifest,
+    Platform,
+    decode,
+    is_foreign,
+    is_layer,
+    media_type_of,
+)
+from layercache.errors import DigestMismatchError, FormatError, NotFoundError
+from layercache.streams import check_hash
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from layercache.digest import Hash
+    from layercache.tier import Tier
+
+MAX_DOCUMENT = 32 << 20
+"""Bytes of a manifest, index or config beyond which it is refused: they are held in memory."""
+
+
+@dataclass(frozen=True, slots=True)
+class Holding:
+    """One image manifest in a tier, with the config if that is there and is an image's.
+
+    ``listed``: what the index says of its platform.
+    """
+
+    descriptor: Descriptor
+    manifest: Manifest
+    config: ImageConfig | None
+    listed: Platform | None = None
+
+    @property
+    def platform(self) -> Platform:
+        if self.config is not None and self.config.os:
+            config = self.config
+            return Platform(os=config.os, architecture=config.architecture, variant=config.variant)
+        return self.listed or Platform()
+
+    def blobs(self) -> Iterator[Descriptor]:
+        """What must be there for the image to be whole; foreign layers are never kept."""
+        yield self.descriptor
+        yield self.manifest.config
+        for layer in self.manifest.layers:
+            if not is_foreign(layer.media_type):
+                yield layer
+
+    def is_whole(self, has: Callable[[Hash], bool]) -> bool:
+        return all(has(blob.digest) for blob in self.blobs())
+
+    def claims(self) -> Iterator[Association]:
+        """What the config says of the layers; nothing where it is no image's, or does not fit."""
+        diff_ids = self.config.rootfs.diff_ids if self.config else []
+        if len(diff_ids) != len(self.manifest.layers):
+            return
+        for layer, diff_id in zip(self.manifest.layers, diff_ids, strict=True):
+            if is_layer(layer.media_type) and not is_foreign(layer.media_type):
+                yield Association(
+                    digest=layer.digest, diff_id=diff_id, size=layer.size, media_type=layer.media_type
+                )
+
+
+def holdings(tier: Tier, root: Descriptor, listed: Platform | None = None) -> Iterator[Holding]:
+    """The image manifests below a manifest or an index, as far as the documents are in the tier."""
+    try:
+        data = document(tier, root)
+        kind = media_type_of(data, root.media_type, str(root.digest))
+        if kind in INDEXES:
+            children = decode(data, Index, str(root.digest)).manifests
+        elif kind in MANIFESTS:
+            manifest = decode(data, Manifest, str(root.digest))
+            yield Holding(root, manifest, _config(tier, manifest), listed)
+            return
+        else:
+            return
+    except (NotFoundError, FormatError, DigestMismatchError):
+        return
+    for child in children:
+        yield from holdings(tier, child, child.platform)
+
+
+def document(tier: Tier, descriptor: Descriptor) -> bytes:
+    """A small blob out of one tier, checked. Raises `NotFoundError`, `DigestMismatchError`, `FormatError`."""
+    check_document_size(descriptor)
+    name = descriptor.digest
+    with tier.open_blob(name) as reader:
+        data = reader.read(descriptor.size + 1)
+    check_hash(name, descriptor.size, name.of(data, name.algorithm), len(data))
+    return data
+
+
+def check_document_size(descriptor: Descriptor) -> None:
+    """Raise `FormatError` for more than is held in memory."""
+    if descriptor.size > MAX_DOCUMENT:
+        raise FormatError(
+            f"{descriptor.digest} is a document of {descriptor.size} bytes; at most {MAX_DOCUMENT} are read"
+        )
+
+
+def _config(tier: Tier, manifest: Manifest) -> ImageConfig | None:
+    if manifest.config.media_type not in (OCI_CONFIG, DOCKER_CONFIG):
+        return None
+    try:
+        return decode(document(tier, manifest.config), ImageConfig, str(manifest.config.digest))
+    except (NotFoundError, FormatError, DigestMismatchError):
+        return None

@@ -1,0 +1,147 @@
+"""The cache as other tools see it: an OCI image layout (image-spec image-layout.md).
+
+``oci-layout`` and ``index.json`` are derived from images and facts, and nobody resolves by them. What
+another tool added to index.json is taken over as images and claims before it is written anew.
+"""
+
+from __future__ import annotations
+
+from contextlib import nullcontext
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from layercache import foreign, keys
+from layercache.association import DIFF_ID
+from layercache.backend import Expendable, Lockable
+from layercache.descriptor import (
+    DOCKER_LAYER,
+    OCI_LAYER,
+    OCTETS,
+    Descriptor,
+    encode,
+)
+from layercache.digest import Digest
+from layercache.foreign import DIGEST, ENTRY, REF_NAME
+from layercache.holdings import holdings
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+    from contextlib import AbstractContextManager
+
+    from layercache.backend import Sink
+    from layercache.backend_tier import BackendTier
+    from layercache.digest import DiffID, Hash
+
+LAYERS_MAX = 10_000
+"""Layers from which on they are listed only when asked for: index.json has some 560 bytes for each."""
+
+LOCK_SECONDS = 10.0
+"""How long to wait for another process that writes the same index.json."""
+
+
+def write_index(tier: BackendTier, *, layers: bool | None = None, durable: bool = True) -> tuple[int, int]:
+    """Derive index.json anew and write it, whole; how many images and how many other entries it has.
+
+    ``layers``: whether layers are listed beside images; None: while they are fewer than `LAYERS_MAX`.
+    Not ``durable``: after a power cut it may be torn, and is derived again at the next change. Raises
+    `BackendError`.
+    """
+    # Who has the lock derives from all that was written before: no older view replaces a newer one.
+    with _alone(tier):
+        entries, others = foreign.read_index(tier)
+        known = _pairs(tier)
+        if any(foreign.take_over(tier, _not_known(entries, known))):
+            known = _pairs(tier)
+        sizes = {str(name): entry.size for name, entry in tier.blobs()}
+        images = sorted(_images(tier, sizes), key=lambda entry: (_name(entry), entry.digest))
+        wanted = len(known) < LAYERS_MAX if layers is None else layers
+        blobs = list(_layers(tier, known, sizes, entries)) if wanted else []
+        create = tier.backend.create
+        if not durable and isinstance(tier.backend, Expendable):
+            create = tier.backend.create_expendable
+        if not foreign.read(tier, keys.OCI_LAYOUT):
+            _write(create(keys.OCI_LAYOUT), b'{"imageLayoutVersion":"1.0.0"}')
+        raw = [msgspec.Raw(encode(entry)) for entry in (*images, *blobs)] + others
+        _write(create(keys.INDEX), msgspec.json.encode(foreign.Written(manifests=raw)))
+    return len(images), len(blobs) + len(others)
+
+
+def _pairs(tier: BackendTier) -> dict[tuple[Digest, DiffID], bool]:
+    """Every pair of names, and whether it was computed; no claim about a blob that has a computed one."""
+    found = {(digest, diff_id): True for digest, diff_id, _ in tier.pairs(computed=True)}
+    computed = {digest for digest, _ in found}
+    for digest, diff_id, _ in tier.pairs(computed=False):
+        if digest not in computed:
+            found[digest, diff_id] = False
+    return found
+
+
+def _not_known(
+    entries: Iterable[Descriptor], known: dict[tuple[Digest, DiffID], bool]
+) -> Iterator[Descriptor]:
+    """The entries that may tell something new: other tools' images, and layers of which no fact is there."""
+    digests = {digest for digest, _ in known}
+    for entry in entries:
+        if not foreign.is_ours(entry) if foreign.is_image(entry) else entry.digest not in digests:
+            yield entry
+
+
+def _images(tier: BackendTier, sizes: dict[str, int]) -> Iterator[Descriptor]:
+    """The images of which one platform at least is there, whole, in compressed form."""
+    for key, descriptor in tier.images():
+        if any(holding.is_whole(sizes.__contains__) for holding in holdings(tier, descriptor)):
+            annotations = dict(descriptor.annotations or {})
+            name = annotations.setdefault(REF_NAME, keys.image_name(key))
+            annotations[ENTRY] = foreign.mark(name, descriptor)
+            yield msgspec.structs.replace(descriptor, annotations=annotations)
+
+
+def _layers(
+    tier: BackendTier,
+    pairs: dict[tuple[Digest, DiffID], bool],
+    sizes: dict[str, int],
+    before: Iterable[Descriptor],
+) -> Iterator[Descriptor]:
+    """Two descriptors a pair, of the forms that are there: each names the other."""
+    # A fact never changes: what was listed before need not be read again.
+    types = {
+        (entry.digest, (entry.annotations or {}).get(DIFF_ID)): entry.media_type
+        for entry in before
+        if entry.media_type != OCTETS
+    }
+    for (digest, diff_id), computed in sorted(pairs.items()):
+        size, tar_size = sizes.get(digest), sizes.get(diff_id) if computed else None
+        if size is None and tar_size is None:
+            continue
+        media_type = types.get((digest, diff_id), "")
+        if not media_type:
+            fact = tier.fact(digest, diff_id, computed=computed)
+            if fact is None:
+                continue
+            media_type = fact.media_type
+        if size is not None:
+            yield _annotated(media_type, digest, size, {DIFF_ID: str(diff_id)})
+        if tar_size is not None and str(diff_id) != digest:
+            plain = DOCKER_LAYER if media_type.startswith(DOCKER_LAYER) else OCI_LAYER
+            yield _annotated(plain, diff_id, tar_size, {DIGEST: str(digest)})
+
+
+def _annotated(media_type: str, name: Hash, size: int, annotations: dict[str, str]) -> Descriptor:
+    return Descriptor(media_type=media_type, digest=Digest(name), size=size, annotations=annotations)
+
+
+def _name(entry: Descriptor) -> str:
+    return (entry.annotations or {}).get(REF_NAME, "")
+
+
+def _alone(tier: BackendTier) -> AbstractContextManager[object]:
+    if not isinstance(tier.backend, Lockable):
+        return nullcontext()
+    return tier.backend.lock(keys.INDEX, timeout=LOCK_SECONDS)
+
+
+def _write(sink: Sink, data: bytes) -> None:
+    with sink:
+        sink.write(data)
+        sink.commit()
