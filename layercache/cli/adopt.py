@@ -16,7 +16,7 @@ from layercache.cli.session import Command, Session
 @output.json_option
 @click.pass_obj
 def adopt(session: Session, path: str, verify: bool, as_json: bool) -> None:
-    """Make a cache of an OCI image layout, in its place.
+    """Make a cache of another tool's OCI image layout.
 
     The images of its index.json are known then, and its layers are found by diff ID, as their images'
     configs claim. No blob is moved or changed.

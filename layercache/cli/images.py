@@ -34,10 +34,11 @@ TIER = Column("TIER", 0)
 @output.no_trunc_option
 @click.pass_obj
 def images(session: Session, all_tiers: bool, as_json: bool, no_trunc: bool) -> None:
-    """List images: digest, size, when the tag was last checked, platforms that are whole, reference.
+    """List images: digest, size, time, platforms, reference.
 
-    The size is that of all its blobs that are there, in compressed form. In no order, each as soon as it
-    is found. --json prints JSON Lines: one document a line.
+    The size is that of all blobs of it that are there, in compressed form; the time is when the tag was
+    last checked; the platforms are those that are whole. In no order, each as soon as it is found.
+    --json prints JSON Lines: one document a line.
     """
     lines = output.Lines((*COLUMNS, TIER) if all_tiers else COLUMNS, whole=no_trunc)
     with session.cache() as cache:

@@ -16,10 +16,11 @@ from layercache.cli.session import Command, Session
 )
 @click.pass_obj
 def index(session: Session, layers: bool | None) -> None:
-    """Write the cache's index.json anew, by which other tools read it as an OCI image layout.
+    """Write index.json anew, for other tools.
 
-    On a local disk that is done by itself a few seconds after a change. In the nearest tier that can be
-    written to. What other tools have added to index.json is taken over first.
+    By it they read the cache as an OCI image layout. On a local disk it is written by itself a few
+    seconds after a change. It is that of the nearest tier that can be written to. What other tools have
+    added to it is taken over first.
     """
     from layercache.backend_tier import BackendTier
     from layercache.errors import ConfigError

@@ -209,7 +209,7 @@ def assert_sound(tier: Tier | Backend) -> None:
         elif key.startswith(keys.ASSOCIATIONS):
             Association.decode(data, computed=keys.COMPUTED in key)
         else:
-            assert key.startswith(keys.IMAGES), key
+            assert key.startswith(keys.IMAGES) or key in (keys.OCI_LAYOUT, keys.INDEX), key
 
 
 class Fetch:

@@ -34,7 +34,8 @@ def test_the_users_entries_are_as_they_were(cli: Caller, file: Path, tmp_path: P
     shown = cli("bench", *SMALL).stdout
     assert [line[:18].strip() for line in shown.splitlines()[1:]] == ROWS
     assert content(LocalBackend(str(tmp_path / "cache"))) == before
-    assert sorted(each.name for each in (tmp_path / "cache").iterdir()) == ["associations", "blobs", "tmp"]
+    names = ["associations", "blobs", "index.json", "locks", "oci-layout", "tmp"]
+    assert sorted(each.name for each in (tmp_path / "cache").iterdir()) == names
 
 
 def test_a_url_is_measured_that_is_no_tier(cli: Caller, tmp_path: Path) -> None:

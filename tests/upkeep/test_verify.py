@@ -54,13 +54,19 @@ def wrong(tier: BackendTier, *, deep: bool = False) -> dict[str, str]:
     return problems
 
 
+def facts_and_blobs(tier: BackendTier) -> dict[str, bytes]:
+    """All but the view that other tools read, which is derived."""
+    view = (keys.OCI_LAYOUT, keys.INDEX)
+    return {key: data for key, data in content(tier).items() if key not in view}
+
+
 @pytest.mark.parametrize("deep", [False, True])
 def test_what_is_right_is_left_alone(tier: BackendTier, deep: bool) -> None:
-    before = content(tier)
+    before = facts_and_blobs(tier)
     checked = list(verify(tier, deep=deep))
     assert [each for each in checked if each.problem] == []
     assert {each.key for each in checked} == set(before)
-    assert content(tier) == before
+    assert facts_and_blobs(tier) == before
     assert sum(each.size for each in checked) == sum(map(len, before.values()))
 
 
