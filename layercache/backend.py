@@ -24,7 +24,7 @@ from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit
 from layercache.errors import ConfigError, InvalidNameError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
     from contextlib import AbstractContextManager
     from types import TracebackType
 
@@ -334,13 +334,16 @@ class BackendURL:
             ) from error
 
 
-def open_backend(url: str | BackendURL) -> Backend:
-    """The backend that a URL names. Raises `ConfigError`, `BackendError`."""
+def open_backend(url: str | BackendURL, *, also: Iterable[str] = ()) -> Backend:
+    """The backend that a URL names. ``also``: schemes that the caller knows, for messages.
+
+    Raises `ConfigError`, `BackendError`.
+    """
     parsed = BackendURL.parse(url) if isinstance(url, str) else url
-    return _factory(parsed.scheme)(parsed)
+    return _factory(parsed.scheme, also)(parsed)
 
 
-def _factory(scheme: str) -> Callable[[BackendURL], Backend]:
+def _factory(scheme: str, also: Iterable[str]) -> Callable[[BackendURL], Backend]:
     family, plus, rest = scheme.partition("+")
     names = (scheme, f"{family}+") if plus and rest else (scheme,)
     if target := next((IN_THE_BOX[name] for name in names if name in IN_THE_BOX), None):
@@ -356,7 +359,7 @@ def _factory(scheme: str) -> Callable[[BackendURL], Backend]:
         if entry.name in names:
             plugin: Callable[[BackendURL], Backend] = entry.load()
             return plugin
-    known = sorted({*IN_THE_BOX, *(entry.name for entry in plugins)})
+    known = sorted({*IN_THE_BOX, *also, *(entry.name for entry in plugins)})
     raise ConfigError(
         f"unknown scheme {scheme}://", hint=f"known are {', '.join(known)}; others come by plug-in"
     )

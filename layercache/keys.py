@@ -94,6 +94,11 @@ def image_name(key: str) -> str:
     return f"{_with_brackets(repository.removesuffix('/_tags'))}:{name}"
 
 
+def image_repository(key: str) -> str:
+    """The repository of an image's key, without its registry."""
+    return key.removeprefix(IMAGES).rpartition("/")[0].rpartition("/")[0].partition("/")[2]
+
+
 def _with_brackets(repository: str) -> str:
     host, slash, path = repository.partition("/")
     if host.startswith("_"):

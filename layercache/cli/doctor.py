@@ -52,10 +52,10 @@ def doctor(session: Session, names: tuple[str, ...], timeout: float, as_json: bo
 
 def _subjects(session: Session, names: tuple[str, ...], timeout: float) -> Iterator[Subject]:
     from layercache.checkup import check_source, check_tier
-    from layercache.tier_url import open_tier
+    from layercache.tiers import open_store
 
     for number, url in enumerate(session.tiers()):
-        yield check_tier(url, partial(open_tier, url, nearest=not number), seconds=timeout)
+        yield check_tier(url, partial(open_store, url, nearest=not number), seconds=timeout)
     if names:
         from layercache.sources.client import RegistryClient
 

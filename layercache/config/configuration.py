@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import quote
 
 from layercache.backend import BackendURL
@@ -16,14 +17,16 @@ from layercache.cache import Cache
 from layercache.config import environment
 from layercache.errors import ConfigError
 from layercache.streams import MAX_INFLATED_SIZE, MAX_RATIO, Limits
-from layercache.tier_url import open_tier
+from layercache.tiers import open_store, open_tier
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from layercache.backend_tier import BackendTier
     from layercache.config.schema import CacheTable, Checked, HostTable, RegistryTable
     from layercache.sources.settings import RegistrySettings
+
+_T = TypeVar("_T")
 
 ARGUMENT = "argument"
 DEFAULT = "default"
@@ -93,9 +96,13 @@ class Configuration:
         """The cache that `choose` finds, behaving as `behaviour` says. Raises `ConfigError`."""
         chosen = self.choose(urls, by)
         how = {key: setting.value for key, setting in self.behaviour(chosen.name, given).items()}
+        reached = (lambda: registries) if registries else self.registries
         return Cache(
-            [_tier(setting, by, nearest=not number) for number, setting in enumerate(chosen.tiers)],
-            registries=(lambda: registries) if registries else self.registries,
+            [
+                _opened(setting, by, partial(open_tier, nearest=not number, registries=reached))
+                for number, setting in enumerate(chosen.tiers)
+            ],
+            registries=reached,
             limits=Limits(size=how["max_inflated_size"], ratio=how["max_ratio"]),
             offline=how["offline"],
             verify_always=how["verify"] == "always",
@@ -113,7 +120,7 @@ class Configuration:
             names = " ".join(each.value for each in tiers)
             raise ConfigError(f"{url} has {len(tiers)} tiers", hint=f"name one of them: {names}")
         scheme = BackendURL.parse(tiers[0].value).scheme
-        return _tier(tiers[0], by, nearest=scheme in ON_THIS_MACHINE)
+        return _opened(tiers[0], by, partial(open_store, nearest=scheme in ON_THIS_MACHINE))
 
     def choose(self, urls: Sequence[str] = (), by: str = "") -> Chosen:
         """The tiers that ``urls`` name, or one ``@NAME``; else those of the environment, the file, the user.
@@ -192,9 +199,9 @@ class Configuration:
         )
 
 
-def _tier(setting: Setting, by: str, *, nearest: bool) -> BackendTier:
+def _opened(setting: Setting, by: str, opens: Callable[[str], _T]) -> _T:
     try:
-        return open_tier(setting.value, nearest=nearest)
+        return opens(setting.value)
     except ConfigError as error:
         if setting.origin == by:  # who gave the URL knows where it is from
             raise

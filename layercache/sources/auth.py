@@ -192,7 +192,7 @@ def _token(response: BaseHTTPResponse, server: str, registry: str, repository: s
         raise TransientError(f"{what} answered {response.status}", retry_after=retry_after(response.headers))
     if response.status != 200:
         raise SourceError(
-            f"{what} gives no token to pull {registry}/{repository}: it answered {response.status}",
+            f"{what} gives no token for {registry}/{repository}: it answered {response.status}",
             hint=f"log in: {login_command(registry)}",
         )
     try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 from urllib3.exceptions import ProtocolError
 
@@ -15,6 +16,7 @@ from layercache.sources.mirrors import Mirrors
 from layercache.sources.refusal import refusal
 from layercache.sources.retry import Retries, TransientError
 from layercache.sources.settings import API_HOSTS, RegistrySettings, is_loopback
+from layercache.sources.url import origin, server_url
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Container, Mapping
@@ -63,25 +65,31 @@ class RegistryClient:
         path: str,
         headers: Mapping[str, str],
         *,
+        body: bytes | None = None,
         also: Container[int] = (),
     ) -> BaseHTTPResponse:
         """Ask for a path below a repository, once; an answer of status 2xx, or of one in ``also``.
 
-        Raises `NotFoundError` where the registry says that it is not there, `TransientError` where
-        another try may help, else `SourceError`.
+        A path may also be what the registry itself named in a ``Location`` or ``Link``: a URL, or a path
+        from the root. Credentials go to the registry's own server alone. Raises `NotFoundError` where the
+        registry says that it is not there, `MissingPartError` for a manifest that names what is not
+        there, `TransientError` where another try may help, else `SourceError`.
         """
         session = self._session()
         base = self._base(session, reference.registry)
-        url = f"{base}/v2/{reference.repository}/{path}"
+        start = urlsplit(f"{base}/v2/{reference.repository}/")
+        target = server_url(path, f"{reference.registry} names what", start.geturl())
+        session.http.check_redirect(start, target)
+        url, ours = target.geturl(), origin(target) == origin(start)
         name = (reference.registry, reference.repository)
-        authorization = session.authenticator.header(*name)
-        response, elsewhere = session.http.follow(method, url, headers, authorization)
-        if response.status == 401 and not elsewhere:
+        authorization = session.authenticator.header(*name) if ours else None
+        response, elsewhere = session.http.follow(method, url, headers, authorization, body)
+        if response.status == 401 and ours and not elsewhere:
             authorization = session.authenticator.answer(base, *name, response, authorization)
-            response, elsewhere = session.http.follow(method, url, headers, authorization)
+            response, elsewhere = session.http.follow(method, url, headers, authorization, body)
         if 200 <= response.status < 300 or response.status in also:
             return response
-        raise refusal(response, reference, url, elsewhere=elsewhere)
+        raise refusal(response, reference, url, method=method, elsewhere=elsewhere or not ours)
 
     def ping(self, registry: str) -> None:
         """See that a registry answers there, whoever we are to it (distribution-spec, "end-1").

@@ -61,7 +61,12 @@ class Http:
             raise translated(error, parts) from error
 
     def follow(
-        self, method: str, url: str, headers: Mapping[str, str], authorization: str | None = None
+        self,
+        method: str,
+        url: str,
+        headers: Mapping[str, str],
+        authorization: str | None = None,
+        body: bytes | None = None,
     ) -> tuple[BaseHTTPResponse, bool]:
         """The answer at the end of all redirects, and whether it is another server's.
 
@@ -74,20 +79,21 @@ class Http:
             parts = urlsplit(url)
             home = origin(parts) == origin(first)
             secret = {"Authorization": authorization} if authorization and home else {}
-            response = self.send(method, url, {**headers, **secret})
+            response = self.send(method, url, {**headers, **secret}, body)
             location = response.headers.get("Location")
             if response.status not in REDIRECTS or not location:
                 return response, not home
             discard(response)
             target = server_url(location, f"{place(parts)} redirects to what", url)
-            self._check_redirect(parts, target)
+            self.check_redirect(parts, target)
             url = target.geturl()
         raise SourceError(f"{place(first)} redirects more than {REDIRECTS_MAX} times")
 
     def close(self) -> None:
         self._connections.close()
 
-    def _check_redirect(self, start: SplitResult, target: SplitResult) -> None:
+    def check_redirect(self, start: SplitResult, target: SplitResult) -> None:
+        """Refuse to be led from TLS to none, unless the host is listed as insecure. Raises `SourceError`."""
         downgraded = start.scheme == "https" and target.scheme == "http"
         if downgraded and not self._settings.is_insecure(start.netloc):
             raise SourceError(
@@ -124,3 +130,16 @@ def read_all(response: BaseHTTPResponse, limit: int, what: str) -> bytes:
     if not left:
         raise SourceError(f"{what} is larger than {limit} bytes", hint="that is more than any real one has")
     return b"".join(parts)
+
+
+def skip(response: BaseHTTPResponse, count: int, where: str) -> None:
+    """Read past bytes that were not asked for: the server does not know ranges."""
+    try:
+        while count:
+            part = response.read(min(count, DRAINED_MAX))
+            if not part:
+                raise TransientError(f"{where} ended early")
+            count -= len(part)
+    except (HTTPError, OSError) as error:
+        abandon(response)
+        raise TransientError(f"{where} broke off: {reason(error)}") from error

@@ -20,9 +20,16 @@ if TYPE_CHECKING:
 ABSENT = frozenset({"MANIFEST_UNKNOWN", "NAME_UNKNOWN", "BLOB_UNKNOWN"})
 """The codes by which a registry says that something is not there (distribution-spec, "Error Codes")."""
 
+PARTS_ABSENT = "MANIFEST_BLOB_UNKNOWN"
+"""The code by which it refuses a manifest or index that names what its repository does not have."""
+
 PASSING = frozenset({408, 429, 500, 502, 503, 504})
 BODY_MAX = 64 << 10
 WORDS_MAX = 200
+
+
+class MissingPartError(SourceError):
+    """A manifest or index was refused, since the repository lacks something that it names."""
 
 
 class _Complaint(msgspec.Struct, frozen=True):
@@ -35,7 +42,12 @@ class _Complaints(msgspec.Struct, frozen=True):
 
 
 def refusal(
-    response: BaseHTTPResponse, reference: Reference, url: str, *, elsewhere: bool = False
+    response: BaseHTTPResponse,
+    reference: Reference,
+    url: str,
+    *,
+    method: str = "GET",
+    elsewhere: bool = False,
 ) -> LayercacheError:
     """The error that an answer of status 3xx to 5xx stands for. Reads and ends the answer.
 
@@ -56,6 +68,8 @@ def refusal(
             looked_in=[f"{asked.scheme}://{asked.netloc}{asked.path}"],
             hint=words,
         )
+    if any(each.code == PARTS_ABSENT for each in complaints):
+        return MissingPartError(f"{what} names what is not in its repository: {said}")
     if response.status in PASSING:
         limited = response.status == 429
         return TransientError(
@@ -64,8 +78,9 @@ def refusal(
             retry_after=retry_after(response.headers),
         )
     if response.status in (401, 403) and not elsewhere:
+        refused = "give" if method in ("GET", "HEAD") else "change"
         return SourceError(
-            f"{reference.registry} refuses to give {reference.repository}: {said}",
+            f"{reference.registry} refuses to {refused} {reference.repository}: {said}",
             hint=f"log in: {login_command(reference.registry)}; or there is no such repository",
         )
     if response.status == 404:

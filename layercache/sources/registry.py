@@ -5,12 +5,10 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, TypeVar
 
-from urllib3.exceptions import HTTPError
-
 from layercache.descriptor import Descriptor
 from layercache.digest import Digest
 from layercache.errors import DigestMismatchError, SourceError
-from layercache.sources.blob import PIECE, BlobReader
+from layercache.sources.blob import BlobReader
 from layercache.sources.client import RegistryClient
 from layercache.sources.document import (
     DOCUMENT_SIZE_MAX,
@@ -19,9 +17,7 @@ from layercache.sources.document import (
     described,
     refuse_schema_1,
 )
-from layercache.sources.failure import reason
-from layercache.sources.http import abandon, discard, read_all
-from layercache.sources.retry import TransientError
+from layercache.sources.http import abandon, discard, read_all, skip
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -140,18 +136,5 @@ class RegistrySource:
             raise DigestMismatchError(
                 f"{where} has {begins + length} bytes in its registry instead of the {descriptor.size} stated"
             )
-        _skip(response, offset - begins, where)
+        skip(response, offset - begins, where)
         return response
-
-
-def _skip(response: BaseHTTPResponse, count: int, where: str) -> None:
-    """Read past bytes that were not asked for: the server does not know ranges."""
-    try:
-        while count:
-            part = response.read(min(count, PIECE))
-            if not part:
-                raise TransientError(f"{where} ended early")
-            count -= len(part)
-    except (HTTPError, OSError) as error:
-        abandon(response)
-        raise TransientError(f"{where} broke off: {reason(error)}") from error

@@ -91,7 +91,7 @@ from click.testing import CliRunner
 from layercache.association import Association
 from layercache.cli.program import program
 from layercache.digest import DiffID, Digest
-from layercache.tier_url import open_tier
+from layercache.tiers import open_tier
 url, count = sys.argv[1], int(sys.argv[2])
 tier = open_tier(url, nearest=True)
 for number in range(count):

@@ -193,7 +193,7 @@ def test_a_token_that_the_registry_does_not_take_any_more_is_replaced_once(
         (200, b"<html>", "what is no token"),
         (200, b'{"token": null}', "without a token"),
         (200, b" " * (2 << 20), "larger than"),
-        (403, b"", "gives no token to pull .*/app"),
+        (403, b"", "gives no token for .*/app"),
     ],
 )
 def test_a_token_server_that_fails_is_told(

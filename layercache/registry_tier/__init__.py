@@ -1,0 +1,1 @@
+"""A registry as a tier: what is kept there, and how."""

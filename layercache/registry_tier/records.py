@@ -1,0 +1,120 @@
+"""The records of a repository: read, changed, listed.
+
+A record is read, changed and written, and the last writer wins. What one loses to another is an association,
+which costs work when it is next needed, or the hold on a blob, which a garbage collection may then take.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import threading
+from contextlib import suppress
+from dataclasses import replace
+from functools import partial
+from typing import TYPE_CHECKING
+
+from layercache.descriptor import OCI_MANIFEST
+from layercache.digest import Digest
+from layercache.errors import FormatError, NotFoundError
+from layercache.registry_tier.record import EMPTY, EMPTY_DATA, NameRecord, is_name_tag, tag_of
+from layercache.sources.refusal import MissingPartError
+from layercache.together import Together
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from layercache.digest import Hash
+    from layercache.sources.repository import Repository
+
+PAGE = 64
+"""Records that a listing asks for at a time."""
+
+LOCKS = 16
+
+
+class Records:
+    """The artefacts of one repository. Thread-safe. Raises what `Repository` does."""
+
+    def __init__(self, repository: Repository) -> None:
+        self._repository = repository
+        self._together = Together()
+        self._locks = _Locks()
+        self._holds_empty = False
+
+    def close(self) -> None:
+        self._together.close()
+
+    def read(self, name: Hash) -> NameRecord:
+        try:
+            data, _ = self._repository.manifest(tag_of(name))
+            record = NameRecord.decode(data, tag_of(name))
+        except (NotFoundError, FormatError):
+            return NameRecord(name)
+        return record if record.name == name else NameRecord(name)
+
+    def change(self, name: Hash, change: Callable[[NameRecord], NameRecord]) -> None:
+        """Read, change and write a name's record; where it says nothing any more, remove it."""
+        with self._locks.of(name):
+            old = self.read(name)
+            new = change(old)
+            if new == old:
+                return
+            if new.size is None and not new.facts:
+                self.delete(tag_of(name))
+                return
+            try:
+                self.put(tag_of(name), new.encode())
+            except MissingPartError:
+                # The blob is gone, by a garbage collection, say. What is known of it is still true.
+                self.put(tag_of(name), replace(new, size=None, published=0.0).encode())
+
+    def put(self, tag: str, data: bytes) -> None:
+        if not self._holds_empty:
+            if not self._repository.has_blob(EMPTY.digest):
+                self._repository.push(EMPTY.digest, io.BytesIO(EMPTY_DATA))
+            self._holds_empty = True
+        self._repository.put_manifest(tag, data, OCI_MANIFEST)
+
+    def delete(self, tag: str) -> None:
+        """Remove a record. By its digest, since that is all that registries allow: it has this one tag."""
+        try:
+            data, _ = self._repository.manifest(tag)
+        except NotFoundError:
+            return
+        self._repository.delete_manifest(Digest.of(data))
+
+    def all_names(self) -> Iterator[NameRecord]:
+        for tag, data in self.listed(is_name_tag):
+            with suppress(FormatError):
+                yield NameRecord.decode(data, tag)
+
+    def listed(self, wanted: Callable[[str], bool]) -> Iterator[tuple[str, bytes]]:
+        """The manifests of all tags of a kind, a few at a time."""
+        tags = [tag for tag in self._repository.tags() if wanted(tag)]
+        for start in range(0, len(tags), PAGE):
+            page = tags[start : start + PAGE]
+            found = self._together(*(partial(self._manifest, tag) for tag in page))
+            yield from ((tag, data) for tag, data in zip(page, found, strict=True) if data is not None)
+
+    def _manifest(self, tag: str) -> bytes | None:
+        try:
+            return self._repository.manifest(tag)[0]
+        except NotFoundError:
+            return None  # removed since it was listed
+
+
+class _Locks:
+    """Which records this process is changing. A forked child has its own."""
+
+    def __init__(self) -> None:
+        self._begin()
+
+    def _begin(self) -> None:
+        self._pid = os.getpid()
+        self._locks: Sequence[threading.Lock] = [threading.Lock() for _ in range(LOCKS)]
+
+    def of(self, name: Hash) -> threading.Lock:
+        if self._pid != os.getpid():
+            self._begin()
+        return self._locks[int(name.hex[-2:], 16) % LOCKS]

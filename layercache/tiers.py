@@ -1,0 +1,52 @@
+"""The tier that a URL names: on a backend, or of a kind of its own."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from layercache.backend import BackendURL, LocalPath, open_backend
+from layercache.backend_tier import BackendTier
+from layercache.errors import ConfigError
+from layercache.layout_tier import LayoutTier
+from layercache.policy import take_policy
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from layercache.backend import Backend
+    from layercache.policy import Policy
+    from layercache.sources.settings import RegistrySettings
+    from layercache.tier import Tier
+
+REGISTRY = "oci"
+
+
+def open_tier(url: str, *, nearest: bool, registries: Callable[[], RegistrySettings] | None = None) -> Tier:
+    """The tier that a URL names: the options of its kind, and those of `take_policy`.
+
+    ``registries`` says how registries are reached, and is called when one is first asked. Raises
+    `ConfigError`.
+    """
+    policy, rest = take_policy(BackendURL.parse(url), nearest=nearest)
+    if rest.scheme == REGISTRY:
+        from layercache.registry_tier.opening import open_registry_tier
+
+        return open_registry_tier(rest, policy, registries)
+    return tier_on(open_backend(rest, also=(REGISTRY,)), policy)
+
+
+def tier_on(backend: Backend, policy: Policy) -> BackendTier:
+    """The tier on a backend. A folder that is only read may be an OCI image layout that other tools made."""
+    may_be_foreign = policy.readonly and isinstance(backend, LocalPath)
+    return LayoutTier(backend, policy) if may_be_foreign else BackendTier(backend, policy)
+
+
+def open_store(url: str, *, nearest: bool) -> BackendTier:
+    """The tier on a backend that a URL names, for what is asked of a store's objects. Raises `ConfigError`."""
+    tier = open_tier(url, nearest=nearest)
+    if not isinstance(tier, BackendTier):
+        tier.close()
+        raise ConfigError(
+            f"{tier.name} is a registry, which cannot be looked into", hint="name a store of files"
+        )
+    return tier

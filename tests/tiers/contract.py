@@ -1,0 +1,285 @@
+"""What every tier promises, whatever it stands on: one suite, run on each kind."""
+
+from __future__ import annotations
+
+import io
+import threading
+from typing import TYPE_CHECKING
+
+import pytest
+from servers.images import make_layer, noise
+
+from layercache import keys
+from layercache.association import Association
+from layercache.descriptor import OCI_CONFIG, OCI_LAYER, OCI_LAYER_GZIP, OCI_MANIFEST, Descriptor
+from layercache.digest import DiffID, Digest, Hash
+from layercache.errors import DigestMismatchError, NotFoundError
+from layercache.streams import HashedReader, check_hash
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from layercache.backend import Reader
+    from layercache.tier import Tier
+
+GZIP = make_layer({"name": b"a layer", "noise": noise(9000)})
+ZSTD = make_layer({"name": b"a layer", "noise": noise(9000)}, "zstd")
+PLAIN = make_layer({"name": b"a plain one", "noise": noise(500, 1)}, "none")
+ABSENT = Digest.of(b"nobody has this")
+
+
+def fact_of(layer: object = GZIP, *, computed: bool = True) -> Association:
+    assert isinstance(layer, type(GZIP))
+    return Association(
+        layer.digest,
+        layer.diff_id,
+        len(layer.blob),
+        layer.media_type,
+        len(layer.tar) if computed else None,
+        computed=computed,
+    )
+
+
+def verified(data: bytes, name: Hash) -> Reader:
+    """What a tier is filled from: a reader that judges at its end, and whose size nobody knows."""
+    return HashedReader(
+        io.BytesIO(data),  # type: ignore[arg-type]  # of all that a reader has, ``read`` is used
+        lambda found, seen: check_hash(name, None, found, seen),
+        algorithm=name.algorithm,
+    )
+
+
+def copy(tier: Tier, data: bytes, name: Hash | None = None) -> Hash:
+    name = name or Digest.of(data)
+    with verified(data, name) as reader:
+        tier.copy_blob(name, reader)
+    return name
+
+
+def read(tier: Tier, name: Hash, start: int = 0) -> bytes:
+    with tier.open_blob(name, start) as reader:
+        return reader.read()
+
+
+def held(tier: Tier) -> dict[Hash, int]:
+    return {name: entry.size for name, entry in tier.blobs()}
+
+
+class TierContract:
+    """Subclass it, and give a fixture ``tier`` (an empty one) and ``reopen`` (another on the same place)."""
+
+    # Blobs
+
+    @pytest.mark.parametrize("size", [0, 1, 5000, 1 << 20])
+    def test_a_blob_is_read_as_it_was_kept(self, tier: Tier, size: int) -> None:
+        data = noise(size)
+        name = copy(tier, data)
+        with tier.open_blob(name) as reader:
+            assert reader.size == size
+            assert reader.read() == data
+        assert tier.stat_blob(name).size == size
+
+    @pytest.mark.parametrize("algorithm", ["sha256", "sha512"])
+    def test_a_blob_has_a_name_of_either_algorithm(self, tier: Tier, algorithm: str) -> None:
+        data = noise(700)
+        name = copy(tier, data, Digest.of(data, algorithm))
+        assert read(tier, name) == data
+        assert held(tier) == {name: 700}
+
+    @pytest.mark.parametrize("start", [0, 1, 4999, 5000])
+    def test_a_blob_is_read_from_an_offset_on(self, tier: Tier, start: int) -> None:
+        data = noise(5000)
+        name = copy(tier, data)
+        with tier.open_blob(name, start) as reader:
+            assert reader.size == 5000 - start
+            buffer = bytearray(6000)
+            view, done = memoryview(buffer), 0
+            while count := reader.readinto(view[done:]):
+                done += count
+        assert buffer[:done] == data[start:]
+
+    def test_what_is_not_there_is_not_found(self, tier: Tier) -> None:
+        copy(tier, b"something else")
+        with pytest.raises(NotFoundError):
+            tier.open_blob(ABSENT)
+        with pytest.raises(NotFoundError):
+            tier.stat_blob(ABSENT)
+        assert not tier.has_blob(ABSENT)
+
+    def test_an_empty_tier_has_nothing(self, tier: Tier) -> None:
+        assert list(tier.blobs()) == []
+        assert list(tier.associations()) == []
+        assert list(tier.images()) == []
+        assert not tier.has_blob(ABSENT)
+        assert tier.facts_about(ABSENT) == ([], [])
+
+    def test_a_document_is_kept_and_kept_again(self, tier: Tier) -> None:
+        data = b'{"a": "document"}'
+        for _ in range(2):
+            tier.put_blob(Digest.of(data), data)
+        assert read(tier, Digest.of(data)) == data
+
+    def test_a_blob_is_kept_once_more_without_an_error(self, tier: Tier) -> None:
+        copy(tier, GZIP.blob)
+        copy(tier, GZIP.blob)
+        assert read(tier, GZIP.digest) == GZIP.blob
+
+    def test_blobs_are_listed(self, tier: Tier) -> None:
+        datas = [noise(size, size) for size in range(1, 6)]
+        names = [copy(tier, data) for data in datas]
+        tier.record(fact_of())
+        assert held(tier) == {name: len(data) for name, data in zip(names, datas, strict=True)}
+
+    def test_a_blob_that_was_deleted_is_gone(self, tier: Tier) -> None:
+        name = copy(tier, GZIP.blob)
+        other = copy(tier, PLAIN.blob)
+        tier.delete_blob(name)
+        tier.delete_blob(name)
+        assert not tier.has_blob(name)
+        assert held(tier) == {other: len(PLAIN.blob)}
+        copy(tier, GZIP.blob)
+        assert read(tier, name) == GZIP.blob
+
+    def test_bytes_that_turn_out_wrong_are_never_there(self, tier: Tier) -> None:
+        with pytest.raises(DigestMismatchError), verified(GZIP.blob[:-1] + b"?", GZIP.digest) as reader:
+            tier.copy_blob(GZIP.digest, reader)
+        assert not tier.has_blob(GZIP.digest)
+        assert list(tier.blobs()) == []
+
+    def test_a_blob_that_many_keep_at_once_is_there_whole(self, tier: Tier) -> None:
+        data = noise(300_000)
+        threads = [threading.Thread(target=copy, args=(tier, data)) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert held(tier) == {Digest.of(data): len(data)}
+        assert read(tier, Digest.of(data)) == data
+
+    # Associations
+
+    @pytest.mark.parametrize("computed", [True, False])
+    def test_a_fact_is_found_under_both_names(self, tier: Tier, computed: bool) -> None:
+        fact = fact_of(computed=computed)
+        tier.record(fact)
+        assert tier.inflates_to(GZIP.digest) == [fact]
+        assert tier.made_from(GZIP.diff_id) == [fact]
+        assert tier.facts_about(GZIP.digest) == ([fact], [])
+        assert tier.facts_about(GZIP.diff_id) == ([], [fact])
+        assert list(tier.associations()) == [fact]
+
+    def test_a_fact_implies_no_blob(self, tier: Tier) -> None:
+        tier.record(fact_of())
+        assert not tier.has_blob(GZIP.digest)
+        assert list(tier.blobs()) == []
+
+    def test_a_fact_outlives_its_blob(self, tier: Tier) -> None:
+        copy(tier, GZIP.blob)
+        tier.record(fact_of())
+        tier.delete_blob(GZIP.digest)
+        assert tier.made_from(GZIP.diff_id) == [fact_of()]
+
+    def test_a_tar_may_have_several_digests(self, tier: Tier) -> None:
+        facts = [fact_of(GZIP), fact_of(ZSTD)]
+        for fact in facts:
+            tier.record(fact)
+        assert sorted(tier.made_from(GZIP.diff_id), key=str) == sorted(facts, key=str)
+        assert tier.inflates_to(ZSTD.digest) == [facts[1]]
+        assert sorted(tier.associations(), key=str) == sorted(facts, key=str)
+
+    def test_a_plain_tar_is_its_own(self, tier: Tier) -> None:
+        copy(tier, PLAIN.blob)
+        tier.record(fact_of(PLAIN))
+        assert PLAIN.digest == PLAIN.diff_id
+        assert tier.facts_about(PLAIN.digest) == ([fact_of(PLAIN)], [fact_of(PLAIN)])
+        assert list(tier.associations()) == [fact_of(PLAIN)]
+        assert read(tier, PLAIN.digest) == PLAIN.blob
+
+    def test_a_tar_that_is_another_blobs_inside_has_both_roles(self, tier: Tier) -> None:
+        plain = Association(
+            Digest(GZIP.diff_id), GZIP.diff_id, len(GZIP.tar), OCI_LAYER, len(GZIP.tar), computed=True
+        )
+        tier.record(fact_of())
+        tier.record(plain)
+        as_digest, as_diff_id = tier.facts_about(GZIP.diff_id)
+        assert as_digest == [plain]
+        assert sorted(as_diff_id, key=str) == sorted([fact_of(), plain], key=str)
+
+    def test_claims_are_told_where_nothing_is_computed_or_when_asked(self, tier: Tier) -> None:
+        claim = fact_of(computed=False)
+        false = Association(GZIP.digest, PLAIN.diff_id, len(GZIP.blob), OCI_LAYER_GZIP)
+        for fact in (claim, false):
+            tier.record(fact)
+        assert sorted(tier.inflates_to(GZIP.digest), key=str) == sorted([claim, false], key=str)
+        tier.record(fact_of())
+        assert tier.inflates_to(GZIP.digest) == [fact_of()]
+        assert len(tier.inflates_to(GZIP.digest, claims=True)) == 3
+        assert tier.made_from(PLAIN.diff_id) == [false]
+
+    def test_a_fact_that_was_forgotten_is_gone_under_both_names(self, tier: Tier) -> None:
+        for fact in (fact_of(), fact_of(computed=False), fact_of(ZSTD)):
+            tier.record(fact)
+        for _ in range(2):
+            tier.forget(fact_of())
+        assert tier.inflates_to(GZIP.digest) == [fact_of(computed=False)]
+        tier.forget(fact_of(computed=False))
+        assert tier.facts_about(GZIP.digest) == ([], [])
+        assert tier.made_from(GZIP.diff_id) == [fact_of(ZSTD)]
+
+    def test_a_read_only_tier_takes_no_fact(self, read_only: Tier) -> None:
+        read_only.record(fact_of())
+        assert list(read_only.associations()) == []
+
+    # Images
+
+    def test_an_image_is_what_its_reference_named_last(self, tier: Tier) -> None:
+        tag = keys.image_tag("ghcr.io", "team/app", "1.0")
+        pinned = keys.image_digest("[::1]:5000", "a" * 200, ABSENT)
+        first = Descriptor(media_type=OCI_MANIFEST, digest=Digest.of(b"1"), size=1)
+        second = Descriptor(media_type=OCI_MANIFEST, digest=Digest.of(b"2"), size=1, annotations={"a": "b"})
+        tier.tag_image(tag, first)
+        tier.tag_image(pinned, first)
+        tier.tag_image(tag, second)
+        assert tier.image(tag) == second
+        assert dict(tier.images()) == {tag: second, pinned: first}
+        for _ in range(2):
+            tier.forget_image(tag)
+        with pytest.raises(NotFoundError):
+            tier.image(tag)
+        assert dict(tier.images()) == {pinned: first}
+
+    def test_an_image_and_its_documents_come_and_go_by_themselves(self, tier: Tier) -> None:
+        config = b'{"rootfs": {"type": "layers", "diff_ids": []}}'
+        manifest = b'{"schemaVersion":2,"config":{"mediaType":"%b","digest":"%b","size":%d},"layers":[]}' % (
+            OCI_CONFIG.encode(),
+            Digest.of(config).encode(),
+            len(config),
+        )
+        key = keys.image_tag("docker.io", "library/empty", "latest")
+        for data in (manifest, config):
+            tier.put_blob(Digest.of(data), data)
+        tier.tag_image(
+            key, Descriptor(media_type=OCI_MANIFEST, digest=Digest.of(manifest), size=len(manifest))
+        )
+        assert read(tier, tier.image(key).digest) == manifest
+        tier.forget_image(key)
+        assert read(tier, Digest.of(manifest)) == manifest
+        tier.delete_blob(Digest.of(manifest))
+        assert held(tier) == {Digest.of(config): len(config)}
+
+    # Of all
+
+    def test_another_one_on_the_same_place_finds_it_all(self, tier: Tier, reopen: Callable[[], Tier]) -> None:
+        copy(tier, GZIP.blob)
+        tier.record(fact_of())
+        key = keys.image_tag("docker.io", "library/alpine", "latest")
+        tier.tag_image(key, Descriptor(digest=GZIP.digest, size=1))
+        other = reopen()
+        assert read(other, GZIP.digest) == GZIP.blob
+        assert other.made_from(DiffID(GZIP.diff_id)) == [fact_of()]
+        assert [found for found, _ in other.images()] == [key]
+
+    def test_closing_twice_is_no_error(self, tier: Tier) -> None:
+        tier.has_blob(ABSENT)
+        tier.close()
+        tier.close()
