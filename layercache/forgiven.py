@@ -83,6 +83,9 @@ class ForgivenTier(Tier):
         except BackendError as error:
             raise self.pass_over(error) from error
 
+    def has_blob(self, name: Hash) -> bool:
+        return self._asked(lambda: self._tier.has_blob(name), otherwise=False)
+
     def image(self, key: str) -> Descriptor:
         self._refuse_if_resting()
         try:

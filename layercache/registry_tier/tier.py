@@ -149,10 +149,10 @@ class RegistryTier(Tier):
     # Images
 
     def tag_image(self, key: str, descriptor: Descriptor) -> None:
+        if key.startswith(f"{keys.IMAGES}{self._reference.registry}/"):
+            self._sibling = keys.image_repository(key)
         with _as_backend(self.name):
             self._records.put(image_tag_of(key), image_record(key, descriptor))
-            if key.startswith(f"{keys.IMAGES}{self._reference.registry}/"):
-                self._sibling = keys.image_repository(key)
             self._keep_manifest(descriptor)
 
     def image(self, key: str) -> Descriptor:

@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
 
 import pytest
-from servers.programs import requires, skopeo_copy
+from servers.programs import requires, run, skopeo_copy
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -58,12 +58,14 @@ class Registry:
         basic_auth: bool = False,
         tls: Certificate | None = None,
         token_auth: dict[str, str] | None = None,
+        deletes: bool = True,
     ) -> None:
         requires("docker-registry")
         self._folder = folder
         self._tls = tls
         self._basic_auth = basic_auth
         self._token_auth = token_auth
+        self._deletes = deletes
         self._process: subprocess.Popen[bytes] | None = None
         self._markers = 0
         self.port = 0
@@ -147,6 +149,11 @@ class Registry:
         """Lose a blob: the registry says from now on that it has none of the name."""
         shutil.rmtree(self._storage / "blobs" / digest.algorithm / digest.hex[:2] / digest.hex)
 
+    def collect_garbage(self, *, untagged: bool = False) -> None:
+        """Remove the blobs that no manifest refers to; ``untagged``: and manifests without a tag first."""
+        config = str(self._folder / "config.yml")
+        run("docker-registry", "garbage-collect", *(["--delete-untagged"] if untagged else []), config)
+
     def __enter__(self) -> Self:
         self.start()
         return self
@@ -177,7 +184,7 @@ class Registry:
             "log": {"level": "info", "accesslog": {"disabled": False}},
             "storage": {
                 "filesystem": {"rootdirectory": str(self._folder / "storage")},
-                "delete": {"enabled": True},
+                "delete": {"enabled": self._deletes},
                 "maintenance": {"uploadpurging": {"enabled": False}},
             },
             "http": http_config,
