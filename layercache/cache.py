@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from layercache.errors import LayercacheError
+    from layercache.exporting.export import Exported
     from layercache.images import Image, Images
     from layercache.sources import Source
     from layercache.sources.client import RegistryClient
@@ -185,6 +186,27 @@ class Cache:
                 looked_in=[tier.name for tier in targets],
                 hint="layercache images lists what there is",
             )
+
+    def export(
+        self,
+        name: str,
+        target: str,
+        *,
+        platform: str | None = None,
+        progress: Callable[[int, int], object] = lambda _done, _total: None,
+    ) -> Exported:
+        """Take an image that was pulled out of the cache; no source is asked.
+
+        ``target``: ``oci:PATH[:REF]``, ``docker-archive:PATH[:REF]`` or ``registry/repository:tag``. Layout
+        and registry get manifests and blobs byte for byte, the archive the config and the layers' tars.
+        ``platform``: one, by default Linux on this machine's architecture, or ``all`` for an index and all
+        that it names. ``progress`` is called with the layers' bytes that are done, and with all of them.
+        Raises `NotFoundError` for what is not cached, `SourceError` where the target fails, `ConfigError`,
+        `InvalidNameError`, `IntegrityError`, `BackendError`.
+        """
+        from layercache.exporting.export import Exporter
+
+        return Exporter(self._asked, self._resolver, self._client).export(name, target, platform, progress)
 
     def delete(self, name: str, *, force: bool = False, all_tiers: bool = False) -> None:
         """Forget a layer or blob, by either name, in the nearest tier that can be written to.

@@ -42,7 +42,7 @@ def tier_on(backend: Backend, policy: Policy) -> BackendTier:
 
 
 def open_store(url: str, *, nearest: bool) -> BackendTier:
-    """The tier on a backend that a URL names, for what is asked of a store's objects. Raises `ConfigError`."""
+    """The tier on a backend that a URL names, for what needs a store's objects. Raises `ConfigError`."""
     tier = open_tier(url, nearest=nearest)
     if not isinstance(tier, BackendTier):
         tier.close()

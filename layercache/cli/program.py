@@ -12,8 +12,8 @@ from layercache.cli import BROKEN_PIPE, failures
 from layercache.cli.session import Session, global_options
 
 COMMANDS = (
-    "pull", "get", "put", "info", "ls", "images", "rm", "stats", "index", "adopt", "copy", "prune", "verify",
-    "config", "doctor", "bench", "demo",
+    "pull", "get", "put", "info", "ls", "images", "rm", "export", "stats", "index", "adopt", "copy", "prune",
+    "verify", "config", "doctor", "bench", "demo",
 )  # fmt: skip
 """In the order of the help. Each is the function of that name in the module of that name."""
 

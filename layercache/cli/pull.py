@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from layercache.cli import failures, output
+from layercache.cli.registries import registry_options
 from layercache.cli.session import Command, Session
 from layercache.errors import LayercacheError
 
@@ -41,19 +42,7 @@ ALL = "all"
 @click.option(
     "--jobs", "-j", type=click.IntRange(1, 64), default=4, show_default=True, help="Layers at the same time."
 )
-@click.option(
-    "--ca-file",
-    type=click.Path(exists=True, dir_okay=False),
-    metavar="FILE",
-    help="Certificates to trust too, PEM.",
-)
-@click.option("--plain-http", multiple=True, metavar="HOST", help="A registry without TLS; repeatable.")
-@click.option(
-    "--insecure",
-    multiple=True,
-    metavar="HOST",
-    help="A registry whose certificate is not checked; repeatable.",
-)
+@registry_options
 @output.json_option
 @output.no_trunc_option
 @click.pass_obj

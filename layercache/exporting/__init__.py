@@ -1,0 +1,1 @@
+"""Images out of the cache, offline: into an OCI layout, an archive for ``docker load``, or a registry."""

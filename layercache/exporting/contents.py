@@ -1,0 +1,166 @@
+"""What belongs to an image, out of the tiers alone: its documents byte for byte, and its layers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from layercache.descriptor import (
+    DOCKER_CONFIG,
+    INDEXES,
+    MANIFESTS,
+    OCI_CONFIG,
+    Descriptor,
+    ImageConfig,
+    Index,
+    Manifest,
+    Platform,
+    decode,
+    is_foreign,
+    media_type_of,
+)
+from layercache.errors import DigestMismatchError, FormatError, NotFoundError
+from layercache.images import MAX_DOCUMENT, image_key
+from layercache.known import Known
+from layercache.layer import Layer
+from layercache.lookup import not_found
+from layercache.platforms import default_platform, normalized, select
+from layercache.streams import check_hash
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from layercache.digest import DiffID, Digest
+    from layercache.reference import Reference
+    from layercache.resolver import Resolver
+    from layercache.tier import Tier
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """A manifest, an index or a config, as it was pulled. The media type is the document's own."""
+
+    descriptor: Descriptor
+    data: bytes
+
+
+@dataclass(slots=True)
+class Contents:
+    """What is exported: the manifest of one platform, or an index and all that it names."""
+
+    root: Document
+    manifests: list[Document] = field(default_factory=list)
+    """Manifests and indexes, each after what it names: the root is the last."""
+    configs: dict[Digest, Document] = field(default_factory=dict)
+    layers: dict[Digest, Layer] = field(default_factory=dict)
+    """Every layer, once, lowest first."""
+    sizes: dict[Digest, int] = field(default_factory=dict)
+    """Bytes of each layer's blob, as its manifest states them."""
+    foreign: set[Digest] = field(default_factory=set)
+
+
+class Collector:
+    """Gathers an image's contents out of tiers. No source is asked, and no layer is read."""
+
+    def __init__(self, tiers: Sequence[Tier], resolver: Resolver) -> None:
+        self._tiers = tiers
+        self._resolver = resolver
+
+    def collect(self, reference: Reference, platform: Platform | None, *, whole: bool) -> Contents:
+        """One platform's manifest, by default this machine's; ``whole``: what the reference names, with all.
+
+        Raises `NotFoundError` where it is not cached, `FormatError` for what is no image.
+        """
+        root = self._document(self._root(reference))
+        if not whole:
+            wanted = normalized(platform) if platform else default_platform()
+            while root.descriptor.media_type in INDEXES:
+                entries = decode(root.data, Index, f"the index {root.descriptor.digest}").manifests
+                root = self._document(select(entries, wanted))
+        contents = Contents(root)
+        self._add(root, contents)
+        if platform and not whole:
+            _check_platform(contents, reference, normalized(platform))
+        return contents
+
+    def _root(self, reference: Reference) -> Descriptor:
+        for tier in self._tiers:
+            try:
+                return tier.image(image_key(reference))
+            except NotFoundError:
+                continue
+        raise not_found(
+            self._tiers,
+            f"the image {reference} is not cached",
+            f"pull it first (layercache pull {reference.familiar})",
+        )
+
+    def _add(self, document: Document, contents: Contents) -> None:
+        digest, kind = document.descriptor.digest, document.descriptor.media_type
+        if any(each.descriptor.digest == digest for each in contents.manifests):
+            return
+        if kind in INDEXES:
+            for child in decode(document.data, Index, f"the index {digest}").manifests:
+                self._add(self._document(child), contents)
+        elif kind in MANIFESTS:
+            self._add_parts(decode(document.data, Manifest, f"the manifest {digest}"), contents)
+        else:
+            raise FormatError(f"{digest} is {kind}, which is no image")
+        contents.manifests.append(document)
+
+    def _add_parts(self, manifest: Manifest, contents: Contents) -> None:
+        config = Document(manifest.config, self._read(manifest.config))
+        contents.configs[manifest.config.digest] = config
+        diff_ids = diff_ids_of(config)
+        for number, descriptor in enumerate(manifest.layers):
+            if is_foreign(descriptor.media_type):
+                contents.foreign.add(descriptor.digest)
+                continue
+            known = Known(
+                digest=descriptor.digest,
+                diff_id=diff_ids[number] if number < len(diff_ids) else None,
+                size=descriptor.size,
+                media_type=descriptor.media_type,
+            )
+            contents.layers.setdefault(descriptor.digest, Layer(self._resolver, known))
+            contents.sizes[descriptor.digest] = descriptor.size
+
+    def _document(self, descriptor: Descriptor) -> Document:
+        data = self._read(descriptor)
+        kind = media_type_of(data, descriptor.media_type, f"the manifest {descriptor.digest}")
+        return Document(Descriptor(media_type=kind, digest=descriptor.digest, size=len(data)), data)
+
+    def _read(self, descriptor: Descriptor) -> bytes:
+        name = descriptor.digest
+        if descriptor.size > MAX_DOCUMENT:
+            raise FormatError(f"{name} is a document of {descriptor.size} bytes, more than {MAX_DOCUMENT}")
+        for tier in self._tiers:
+            try:
+                with tier.open_blob(name) as reader:
+                    data = reader.read(descriptor.size + 1)
+                check_hash(name, descriptor.size, name.of(data, name.algorithm), len(data))
+            except (NotFoundError, DigestMismatchError):
+                continue
+            return data
+        raise not_found(
+            self._tiers,
+            f"the document {name} is not cached",
+            "it belongs to a platform that was not pulled: pull it, or name one that was (--platform)",
+        )
+
+
+def _check_platform(contents: Contents, reference: Reference, wanted: Platform) -> None:
+    """What is no index has one platform, whichever is asked for."""
+    for config in contents.configs.values():
+        if config.descriptor.media_type in (OCI_CONFIG, DOCKER_CONFIG):
+            found = decode(config.data, ImageConfig, f"the config {config.descriptor.digest}")
+            own = normalized(Platform(os=found.os, architecture=found.architecture))
+            if found.os and (own.os, own.architecture) != (wanted.os, wanted.architecture):
+                raise NotFoundError(f"{reference} has no {wanted}", hint=f"it is for {own} only")
+
+
+def diff_ids_of(config: Document) -> Sequence[DiffID]:
+    """The names of the layers' tars; none for the config of what is no image."""
+    if config.descriptor.media_type not in (OCI_CONFIG, DOCKER_CONFIG):
+        return ()
+    return decode(config.data, ImageConfig, f"the config {config.descriptor.digest}").rootfs.diff_ids

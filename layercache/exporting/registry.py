@@ -1,0 +1,54 @@
+"""An image into a registry: what is missing there, then the manifests, those that others name first."""
+
+from __future__ import annotations
+
+import io
+from typing import TYPE_CHECKING
+
+from layercache.errors import InvalidNameError
+from layercache.sources.repository import Repository
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from layercache.digest import Digest
+    from layercache.exporting.contents import Contents
+    from layercache.reference import Reference
+    from layercache.sources.client import RegistryClient
+    from layercache.sources.upload import Bytes
+
+
+class RegistryTarget:
+    """A repository and a tag. Blobs are mounted from where the image was ``pulled``, if that is near."""
+
+    def __init__(self, client: RegistryClient, reference: Reference, pulled: Reference) -> None:
+        self._repository = Repository(client, reference.registry, reference.repository)
+        self._reference = reference
+        same = pulled.registry == reference.registry and pulled.repository != reference.repository
+        self._mount_from = pulled.repository if same else ""
+
+    def write(self, contents: Contents, seen: Callable[[int], object]) -> tuple[int, int]:
+        """How many blobs were sent, and how many bytes."""
+        root = contents.root.descriptor.digest
+        if self._reference.digest not in (None, root):
+            raise InvalidNameError(
+                f"{self._reference} is another image: this one is {root}", hint="name a tag to export it to"
+            )
+        sent = []
+        for digest, layer in contents.layers.items():
+            if not self._repository.has_blob(digest):
+                with layer.compressed() as stream:
+                    sent.append(self._push(digest, stream))
+            seen(contents.sizes[digest])
+        for digest, config in contents.configs.items():
+            if not self._repository.has_blob(digest):
+                sent.append(self._push(digest, io.BytesIO(config.data)))
+        for manifest in contents.manifests:
+            digest = manifest.descriptor.digest
+            selector = self._reference.tag if digest == root else None
+            self._repository.put_manifest(selector or digest, manifest.data, manifest.descriptor.media_type)
+        return sum(map(bool, sent)), sum(sent)
+
+    def _push(self, digest: Digest, source: Bytes) -> int:
+        """Bytes that were sent: none where it was mounted. The registry checks the hash."""
+        return self._repository.push(digest, source, mount_from=self._mount_from) or 0
