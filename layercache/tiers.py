@@ -47,6 +47,6 @@ def open_store(url: str, *, nearest: bool) -> BackendTier:
     if not isinstance(tier, BackendTier):
         tier.close()
         raise ConfigError(
-            f"{tier.name} is a registry, which cannot be looked into", hint="name a store of files"
+            f"{tier.name} is a registry: that cannot be done there", hint="name a store of files"
         )
     return tier
