@@ -20,7 +20,8 @@ from layercache.descriptor import (
     media_type_of,
 )
 from layercache.errors import DigestMismatchError, FormatError, NotFoundError
-from layercache.images import MAX_DOCUMENT, image_key
+from layercache.holdings import MAX_DOCUMENT
+from layercache.images import image_key
 from layercache.known import Known
 from layercache.layer import Layer
 from layercache.lookup import not_found
