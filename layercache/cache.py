@@ -270,6 +270,10 @@ class Cache:
         finally:
             expect(-left)
 
+    def note_change(self) -> None:
+        """Tell that a tier was changed by another way than the cache's: index.json is written anew soon."""
+        self._refresher.note_change()
+
     def flush(self) -> None:
         """Wait until remote tiers have what was kept for them.
 

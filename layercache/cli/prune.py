@@ -75,6 +75,8 @@ def prune(
             if not as_json:
                 limited = _is_limited(tier, max_size, older_than)
                 session.note(_summary(report, dry_run=dry_run, limited=limited))
+            if not dry_run:
+                cache.note_change()
     if as_json:
         output.document({"dry_run": dry_run, "tiers": documents})
 

@@ -55,6 +55,8 @@ def verify(
                 for checked in verify_tier(tier, sample=wanted, deep=deep, jobs=jobs):
                     tally.add(checked)
                     progress(checked.size if checked.kind == "blob" else 0)
+            if tally.problems:
+                cache.note_change()
             for each in () if as_json else tally.problems:
                 _print(each)
             if not as_json:

@@ -11,6 +11,7 @@ import threading
 from typing import TYPE_CHECKING
 
 import pytest
+from cli.calling import Caller
 from layout.caches import DIFF_ID, DIGEST, REF_NAME, add_entry, adopted, index_of, layers, named, view
 from servers.images import make_image, make_index, make_layer, sample_layers, write_layout
 
@@ -71,6 +72,14 @@ def test_what_is_deleted_is_listed_no_more(tmp_path: Path) -> None:
         cache.put(io.BytesIO(layer.blob))
     with layercache.open(tmp_path) as cache:
         cache.delete(layer.digest)
+    assert index_of(tmp_path) == []
+
+
+def test_what_is_pruned_is_listed_no_more(tmp_path: Path) -> None:
+    layer = make_layer({"etc/name": b"pruned"})
+    with layercache.open(tmp_path) as cache:
+        cache.put(io.BytesIO(layer.blob))
+    Caller(f"file://{tmp_path}")("prune", "--max-size", "1")
     assert index_of(tmp_path) == []
 
 
