@@ -149,17 +149,20 @@ class BackendTier(Tier):
             yield from self._facts(f"{keys.ASSOCIATIONS}{state}/by-digest/", computed=state == keys.COMPUTED)
 
     def pairs(self, *, computed: bool) -> Iterator[tuple[Digest, DiffID, float]]:
-        """The names of every fact, and when it was written (seconds since the epoch), in any order.
-
-        Out of the listing alone: no fact is read, and one or the other may turn out to be torn.
-        """
+        """As `Tier.pairs`, out of the listing alone: no fact is read."""
         state = keys.COMPUTED if computed else keys.CLAIMED
         for entry in self.backend.scan(f"{keys.ASSOCIATIONS}{state}/by-diffid/"):
             if (names := keys.fact_names(entry.key)) and names[1]:
                 yield names[0], names[1], entry.modified
 
+    def recorded(self) -> Iterator[tuple[Digest, DiffID | None]]:
+        # By digest is what is written last: where that is there, both halves of the fact are.
+        for state in (keys.COMPUTED, keys.CLAIMED):
+            for entry in self.backend.scan(f"{keys.ASSOCIATIONS}{state}/by-digest/"):
+                if names := keys.fact_names(entry.key):
+                    yield names
+
     def fact(self, digest: Digest, diff_id: DiffID, *, computed: bool) -> Association | None:
-        """What is written of just this pair; None where nothing is, or nothing whole."""
         state = keys.COMPUTED if computed else keys.CLAIMED
         return self._read(keys.by_diff_id(state, diff_id, digest), computed=computed)
 

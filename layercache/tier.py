@@ -119,6 +119,30 @@ class Tier(ABC):
     def associations(self) -> Iterator[Association]:
         """Every fact, computed and claimed, lazily, in any order."""
 
+    def pairs(self, *, computed: bool) -> Iterator[tuple[Digest, DiffID, float]]:
+        """The names of every fact, and when it was written (seconds since the epoch; 0: not known).
+
+        In any order; what was listed may turn out to be gone, or torn.
+        """
+        for fact in self.associations():
+            if fact.computed == computed:
+                yield fact.digest, fact.diff_id, 0.0
+
+    def recorded(self) -> Iterator[tuple[Digest, DiffID | None]]:
+        """Every fact that stands under both of its names: the digest, and of a claim the diff ID too.
+
+        Of what was computed a digest has one.
+        """
+        for fact in self.associations():
+            yield fact.digest, None if fact.computed else fact.diff_id
+
+    def fact(self, digest: Digest, diff_id: DiffID, *, computed: bool) -> Association | None:
+        """What is written of just this pair; None where nothing is, or nothing whole."""
+        for fact in self.inflates_to(digest, claims=not computed):
+            if (fact.diff_id, fact.computed) == (diff_id, computed):
+                return fact
+        return None
+
     # Images
 
     @abstractmethod

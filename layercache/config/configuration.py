@@ -17,14 +17,14 @@ from layercache.cache import Cache
 from layercache.config import environment
 from layercache.errors import ConfigError
 from layercache.streams import MAX_INFLATED_SIZE, MAX_RATIO, Limits
-from layercache.tiers import open_store, open_tier
+from layercache.tiers import open_tier
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from layercache.backend_tier import BackendTier
     from layercache.config.schema import CacheTable, Checked, HostTable, RegistryTable
     from layercache.sources.settings import RegistrySettings
+    from layercache.tier import Tier
 
 _T = TypeVar("_T")
 
@@ -110,7 +110,7 @@ class Configuration:
             tag_age=how["tag_age"],
         )
 
-    def open_alone(self, url: str, by: str) -> BackendTier:
+    def open_alone(self, url: str, by: str) -> Tier:
         """A cache that is no other one's tier: on this machine trusted as a nearest tier is, elsewhere not.
 
         Raises `ConfigError`; also where the name stands for several tiers.
@@ -120,7 +120,9 @@ class Configuration:
             names = " ".join(each.value for each in tiers)
             raise ConfigError(f"{url} has {len(tiers)} tiers", hint=f"name one of them: {names}")
         scheme = BackendURL.parse(tiers[0].value).scheme
-        return _opened(tiers[0], by, partial(open_store, nearest=scheme in ON_THIS_MACHINE))
+        return _opened(
+            tiers[0], by, partial(open_tier, nearest=scheme in ON_THIS_MACHINE, registries=self.registries)
+        )
 
     def choose(self, urls: Sequence[str] = (), by: str = "") -> Chosen:
         """The tiers that ``urls`` name, or one ``@NAME``; else those of the environment, the file, the user.

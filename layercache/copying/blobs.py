@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
+import io
 import threading
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from layercache import keys
 from layercache.association import Association
 from layercache.descriptor import NO_COMPRESSION, OCI_LAYER_OF, compression_of
 from layercache.digest import DiffID, Hash
 from layercache.errors import BackendError, DigestMismatchError, FormatError, NotALayerError, NotFoundError
 from layercache.events import UNCOMPRESSED, Event, Form
-from layercache.streams import CHUNK, HeadReader, InflatedReader, Limits, sniff, verified
+from layercache.streams import HeadReader, InflatedReader, Limits, sniff, verified
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from _typeshed import WriteableBuffer
+
     from layercache.backend import Reader
-    from layercache.backend_tier import BackendTier
     from layercache.digest import Digest
+    from layercache.tier import Tier
 
 
 class SourceFailedError(Exception):
@@ -57,12 +59,11 @@ class StoppedError(Exception):
 class Carrier:
     """Carries single blobs between two tiers, in as many threads as like to. ``stop()`` ends all of them."""
 
-    def __init__(self, source: BackendTier, target: BackendTier, emit: Callable[[Event], object]) -> None:
+    def __init__(self, source: Tier, target: Tier, emit: Callable[[Event], object]) -> None:
         self._source = source
         self._target = target
         self._emit = emit
         self._stopped = threading.Event()
-        self._local = threading.local()
 
     def stop(self) -> None:
         self._stopped.set()
@@ -81,7 +82,7 @@ class Carrier:
         self._emit(Event("stored", name, form, self._target.name, size=size))
         return size
 
-    def make_tar(self, fact: Association, *, near: BackendTier) -> Association:
+    def make_tar(self, fact: Association, *, near: Tier) -> Association:
         """The tar that a fact tells of, made of what ``near`` has of the blob; and the fact, now computed.
 
         Raises as `copy` does, `RefutedError` where the fact is false, `NotALayerError`, and `FormatError` or
@@ -108,27 +109,46 @@ class Carrier:
 
     def _store(self, name: Hash, form: Form, reader: Reader, total: int | None) -> int:
         """Publish what a reader gives, if it has the hash; how many bytes that are."""
-        hasher, seen = name.hasher(), 0
-        view = self._buffer()
-        with self._target.backend.create(keys.blob(name)) as sink:
-            while count := _read(reader, view):
-                if self._stopped.is_set():
-                    raise StoppedError
-                hasher.update(view[:count])
-                sink.write(view[:count])
-                seen += count
-                self._emit(Event("bytes", name, form, self._source.name, size=count, total=total))
-            if (found := Hash.from_hasher(hasher)) != name:
-                raise OtherBytesError(name, found, seen)
-            sink.commit()
-        return seen
+        if total is not None and not self._target.fits(total):
+            note = f"its {total} bytes are more than the tier may hold in all"
+            self._emit(Event("failed", name, form, self._target.name, note=note))
+            raise NotFoundError(note)
 
-    def _buffer(self) -> memoryview:
-        """One a thread: half a MiB is not to be made anew for each small blob."""
-        view: memoryview | None = getattr(self._local, "view", None)
-        if view is None:
-            view = self._local.view = memoryview(bytearray(CHUNK))
-        return view
+        def passed(count: int) -> None:
+            if self._stopped.is_set():
+                raise StoppedError
+            self._emit(Event("bytes", name, form, self._source.name, size=count, total=total))
+
+        passing = _Passing(reader, name, passed)
+        self._target.copy_blob(name, passing)
+        return passing.seen
+
+
+class _Passing(io.RawIOBase):
+    """The source's bytes on their way: hashed, and judged before their end is told."""
+
+    def __init__(self, reader: Reader, name: Hash, passed: Callable[[int], object]) -> None:
+        self.size = reader.size
+        self.seen = 0
+        self._reader = reader
+        self._name = name
+        self._hasher = name.hasher()
+        self._passed = passed
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: WriteableBuffer, /) -> int:
+        view = memoryview(buffer).cast("B")
+        with of_source():
+            count = self._reader.readinto(view)
+        if count:
+            self._hasher.update(view[:count])
+            self.seen += count
+            self._passed(count)
+        elif view and (found := Hash.from_hasher(self._hasher)) != self._name:
+            raise OtherBytesError(self._name, found, self.seen)
+        return count
 
 
 @contextmanager
@@ -139,11 +159,6 @@ def of_source() -> Iterator[None]:
         raise
     except BackendError as error:
         raise SourceFailedError(error) from error
-
-
-def _read(reader: Reader, view: memoryview) -> int:
-    with of_source():
-        return reader.readinto(view)
 
 
 def _head(reader: Reader) -> HeadReader:

@@ -22,11 +22,11 @@ if TYPE_CHECKING:
 
     from layercache.association import Association
     from layercache.backend import Entry
-    from layercache.backend_tier import BackendTier
     from layercache.copying.wanted import Wanted
     from layercache.digest import DiffID
     from layercache.errors import LayercacheError
     from layercache.events import Form
+    from layercache.tier import Tier
 
     Job = Callable[[], None]
 
@@ -49,8 +49,8 @@ class Copy:
 
     def __init__(
         self,
-        source: BackendTier,
-        target: BackendTier,
+        source: Tier,
+        target: Tier,
         wanted: Wanted,
         *,
         jobs: int = 8,
@@ -221,7 +221,7 @@ class Copy:
     def _bring_image(self, key: str, modified: float) -> None:
         """What a reference names, unless the target has learnt it later; its documents before it."""
         with suppress(NotFoundError):
-            if self._target.backend.stat(key).modified >= modified:
+            if self._target.image(key) == self._source.image(key) or self._is_newer(key, modified):
                 return
         for name, is_document in self._references(key):
             if is_document and not self._held.has(name):
@@ -229,6 +229,10 @@ class Copy:
         if not self._dry_run:
             self._target.tag_image(key, self._source.image(key))
         self.report.add(images=1)
+
+    def _is_newer(self, key: str, modified: float) -> bool:
+        """Whether the target has learnt later what a reference names. Where times are unknown it has not."""
+        return self._target.image_time(key) >= modified > 0
 
     def _references(self, key: str) -> list[tuple[Digest, bool]]:
         with of_source():

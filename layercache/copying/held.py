@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from layercache import keys
 from layercache.digest import HEX_LENGTH, DiffID
 from layercache.events import COMPRESSED, UNCOMPRESSED
 
 if TYPE_CHECKING:
     from layercache.association import Association
-    from layercache.backend_tier import BackendTier
     from layercache.digest import Digest, Hash
     from layercache.events import Form
+    from layercache.tier import Tier
 
 _ALGORITHM_OF = {length // 2: algorithm for algorithm, length in HEX_LENGTH.items()}
 
@@ -25,15 +24,12 @@ def raw(name: Hash) -> bytes:
 class Held:
     """What the target has. Grows as the copy goes on; each change is one operation on a dict or set."""
 
-    def __init__(self, tier: BackendTier) -> None:
+    def __init__(self, tier: Tier) -> None:
         self._sizes = {raw(name): entry.size for name, entry in tier.blobs()}
         self._computed: set[bytes] = set()
         self._claimed: set[bytes] = set()
-        # By digest is what is written last: where that is there, both halves of the fact are.
-        for state in (keys.COMPUTED, keys.CLAIMED):
-            for entry in tier.backend.scan(f"{keys.ASSOCIATIONS}{state}/by-digest/"):
-                if names := keys.fact_names(entry.key):
-                    self._note(*names)
+        for digest, diff_id in tier.recorded():
+            self._note(digest, diff_id)
 
     def has(self, name: Hash, size: int | None = None) -> bool:
         """Whether the blob is there; and, where a size is given, has it."""
@@ -61,7 +57,7 @@ class Held:
 class Roles:
     """What the source's facts say of its blobs: which are compressed, which are tars, and of what."""
 
-    def __init__(self, tier: BackendTier) -> None:
+    def __init__(self, tier: Tier) -> None:
         self._inside: dict[bytes, tuple[bytes, bool]] = {}
         self._tars: set[bytes] = set()
         for computed in (False, True):  # what was computed outdoes what is claimed

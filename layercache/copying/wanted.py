@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from layercache import keys
 from layercache.descriptor import INDEXES, MANIFESTS, Descriptor, Index, Manifest, decode, media_type_of
 from layercache.errors import FormatError, NotFoundError
 from layercache.events import COMPRESSED, UNCOMPRESSED
@@ -16,11 +15,11 @@ from layercache.streams import check_hash
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from layercache.backend_tier import BackendTier
     from layercache.copying.held import Roles
     from layercache.digest import Digest, Hash
     from layercache.policy import Keep
     from layercache.reference import Reference
+    from layercache.tier import Tier
 
 DEPTH = 8
 """How many indexes may stand in each other: OCI knows no limit, and nobody makes more than two."""
@@ -55,16 +54,18 @@ class Wanted:
         return (self.form or keep) in (COMPRESSED, "both")
 
 
-def image_entries(tier: BackendTier, wanted: Wanted) -> Iterator[tuple[str, float]]:
+def image_entries(tier: Tier, wanted: Wanted) -> Iterator[tuple[str, float]]:
     """The key of each wanted image, and when it was published. Raises `NotFoundError` for one not there."""
     if not wanted.images:
-        for entry in tier.backend.scan(keys.IMAGES):
-            if entry.modified >= wanted.since:
-                yield entry.key, entry.modified
+        for key, _ in tier.images():
+            modified = tier.image_time(key)
+            if modified >= wanted.since:
+                yield key, modified
     for reference in wanted.images:
         key = image_key(reference)
         try:
-            yield key, tier.backend.stat(key).modified
+            tier.image(key)
+            yield key, tier.image_time(key)
         except NotFoundError:
             raise NotFoundError(
                 f"the image {reference} is not cached",
@@ -73,9 +74,7 @@ def image_entries(tier: BackendTier, wanted: Wanted) -> Iterator[tuple[str, floa
             ) from None
 
 
-def referred_to(
-    tier: BackendTier, descriptor: Descriptor, depth: int = DEPTH
-) -> Iterator[tuple[Digest, bool]]:
+def referred_to(tier: Tier, descriptor: Descriptor, depth: int = DEPTH) -> Iterator[tuple[Digest, bool]]:
     """Every blob that an image needs, and whether it is a document: what refers to others comes after them.
 
     What an index names and nobody has pulled is left out. Raises `NotFoundError` where the image's own
@@ -97,7 +96,7 @@ def referred_to(
     yield descriptor.digest, True
 
 
-def _document(tier: BackendTier, descriptor: Descriptor) -> bytes:
+def _document(tier: Tier, descriptor: Descriptor) -> bytes:
     """A manifest or index, whole and verified. Raises `NotFoundError`, `IntegrityError`."""
     name = descriptor.digest
     if descriptor.size > MAX_DOCUMENT:
