@@ -54,7 +54,7 @@ def moto() -> Iterator[str]:
 
 
 @contextmanager
-def seaweedfs(shared: Path, volumes: int = 20) -> Iterator[str]:
+def seaweedfs(shared: Path, volumes: int = 100) -> Iterator[str]:
     """The endpoint of the run's SeaweedFS: the first to come starts it, the last to leave ends it.
 
     ``shared`` is a folder that all workers of the run know; ``volumes``: of 256 MB, what it holds at most.
