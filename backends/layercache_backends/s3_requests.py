@@ -60,6 +60,7 @@ class Requests:
         self._sender = client._endpoint.http_session  # noqa: SLF001  # its pool, proxies, TLS and errors
         self._parser = create_parser("rest-xml")
         self._manner: _Manner | None = None
+        self._learning = asyncio.Lock()  # or one who learns would see, and answer, another one's request
 
     async def ask(
         self,
@@ -130,13 +131,14 @@ class Requests:
             return None if truly else AioAWSResponse(request.url, 404, {}, _Nothing())
 
         events = self._client.meta.events
-        events.register("before-send.s3.GetObject", look)
-        try:
-            await self._client.get_object(Bucket=self._bucket, Key=_NAME, Range="bytes=0-0")
-        except ClientError:
-            pass  # what it would have been answered is not looked for
-        finally:
-            events.unregister("before-send.s3.GetObject", look)
+        async with self._learning:
+            events.register("before-send.s3.GetObject", look)
+            try:
+                await self._client.get_object(Bucket=self._bucket, Key=_NAME, Range="bytes=0-0")
+            except ClientError:
+                pass  # what it would have been answered is not looked for
+            finally:
+                events.unregister("before-send.s3.GetObject", look)
         request = seen[-1]
         signed = _text(request.headers.get("Authorization", ""))
         scope = _SCOPE.match(signed)

@@ -16,7 +16,6 @@ from urllib.parse import urlsplit
 from benchmarks.bench import MB, Bench, Row, cache_url
 from benchmarks.images import missing
 from benchmarks.measure import Contender, Run, environment, run
-from benchmarks.slow import slowed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -25,7 +24,7 @@ _PROBES = str(Path(__file__).with_name("bucket_probes.py"))
 _VOLUMES = 150  # of 256 MB: what is written anew takes its place anew
 _PIECE = 8 << 20
 THREADS = 16
-SLOW = 60e6
+SLOW = 60 * MB
 """Bytes a second of one slow connection."""
 
 CURL = "curl"
@@ -164,8 +163,10 @@ def bucket_slow(bench: Bench) -> Iterator[Row]:
         return
     store = bench.store
     run(_probe("ours", store.url("slow"), store.file(size)))
-    with slowed(urlsplit(store.endpoint).port or 0, SLOW) as port:
-        endpoint = f"http://127.0.0.1:{port}"
+    from servers.proxy import Fault, FaultProxy
+
+    with FaultProxy(urlsplit(store.endpoint).port or 0) as proxy:
+        proxy.always, endpoint = Fault(bandwidth=SLOW), proxy.url
         runs = bench.interleaved(
             Contender("ours", lambda _: _probe("ours_read", store.url("slow", endpoint), "object")),
             Contender(STREAM, lambda _: _probe("s3fs_read", endpoint, store.bucket, "slow/object")),
