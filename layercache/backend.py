@@ -218,6 +218,18 @@ class Lockable(Protocol):
 
 
 @runtime_checkable
+class Exclusive(Protocol):
+    """A backend that can publish a small object only if its name is free, whoever else tries."""
+
+    def create_new(self, key: str, data: bytes) -> bool:
+        """Publish it unless the name is taken; whether it was published.
+
+        Some services take the condition and ignore it, and an answer that was lost makes a second try find
+        the first one's object. So it is to be tried, and may save work, no more.
+        """
+
+
+@runtime_checkable
 class Leftovers(Protocol):
     """A backend in which a killed process leaves what nobody will see, and nobody else will remove."""
 

@@ -35,6 +35,12 @@ def open_tier(url: str, *, nearest: bool, registries: Callable[[], RegistrySetti
     return tier_on(open_backend(rest, also=(REGISTRY,)), policy)
 
 
+def registry_of(url: str) -> str | None:
+    """The host of the registry that a tier's URL names; None for a store."""
+    scheme, _, rest = url.partition("://")
+    return rest.partition("/")[0] if scheme == REGISTRY else None
+
+
 def tier_on(backend: Backend, policy: Policy) -> BackendTier:
     """The tier on a backend. A folder that is only read may be an OCI image layout that other tools made."""
     may_be_foreign = policy.readonly and isinstance(backend, LocalPath)

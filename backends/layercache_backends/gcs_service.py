@@ -122,8 +122,10 @@ class GCSService:
         answer = await self._requests.ask("GET", self._requests.object(name), {"fields": _RESOURCE})
         return answer.document()
 
-    async def put(self, name: str, data: Payload) -> None:
+    async def put(self, name: str, data: Payload, *, new: bool = False) -> None:
         params = {"uploadType": "media", "name": name}
+        if new:
+            params["ifGenerationMatch"] = "0"
         with _of_the_bucket():
             await self._requests.ask("POST", self._requests.uploads, params, body=data)
 

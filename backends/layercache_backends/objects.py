@@ -21,6 +21,7 @@ from layercache.backend import Entry, check_key, check_range
 from layercache.errors import ConfigError, InvalidNameError, NotFoundError
 from layercache_backends.object_reader import ObjectReader
 from layercache_backends.object_sink import ObjectSink
+from layercache_backends.services import Kind, Payload
 from layercache_backends.session import Session
 
 if TYPE_CHECKING:
@@ -59,6 +60,22 @@ class ObjectBackend:
 
     def create(self, key: str) -> ObjectSink:
         return ObjectSink(self._session, self._name(key), f"writing {key}")
+
+    def create_new(self, key: str, data: bytes) -> bool:
+        """As `Exclusive.create_new`, in one request."""
+        name = self._name(key)
+
+        async def attempt(service: Service) -> bool:
+            try:
+                await service.put(name, Payload(data), new=True)
+            except Exception as error:
+                failure = service.failure(error)
+                if failure is None or failure.kind is not Kind.CHANGED:
+                    raise
+                return False
+            return True
+
+        return self.call(f"writing {key}", attempt)
 
     def stat(self, key: str) -> Entry:
         name = self._name(key)

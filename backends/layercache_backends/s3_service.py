@@ -166,8 +166,9 @@ class S3Service:
             body.close()
         return Entry(name, body.total, body.modified)
 
-    async def put(self, name: str, data: Payload) -> None:
-        answer = await self._requests.ask("PUT", name, body=data)
+    async def put(self, name: str, data: Payload, *, new: bool = False) -> None:
+        headers = {"If-None-Match": "*"} if new else None
+        answer = await self._requests.ask("PUT", name, headers=headers, body=data)
         await answer.content
 
     async def begin(self, name: str) -> S3Upload:

@@ -131,8 +131,8 @@ class Service(Protocol):
         Absence must be the service's own word: an answer without a body, as to a HEAD, has to be confirmed.
         """
 
-    async def put(self, name: str, data: Payload) -> None:
-        """Send and publish an object in one request."""
+    async def put(self, name: str, data: Payload, *, new: bool = False) -> None:
+        """Send and publish an object in one request; ``new``: if the name is free, else `Kind.CHANGED`."""
 
     async def begin(self, name: str) -> Upload:
         """Begin to send an object in parts."""

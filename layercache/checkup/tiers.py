@@ -11,7 +11,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from layercache import keys
-from layercache.backend import LocalPath
+from layercache.backend import Exclusive, LocalPath
 from layercache.checkup.check import SECONDS, Answer, Subject
 from layercache.errors import BackendError, NotFoundError
 from layercache.streams import CHUNK
@@ -88,6 +88,8 @@ class _Probe:
             subject.run("read", self._read, seconds)
             subject.run("clock", self._clock, seconds)
             subject.run("deleted", self._delete, seconds)
+            if isinstance(self._backend, Exclusive):
+                subject.run("created once", self._create_once, seconds)
             subject.run("latency", self._latency, seconds)
             subject.run("up", self._up, SPEED_SECONDS)
             subject.run("down", self._down, SPEED_SECONDS)
@@ -160,6 +162,20 @@ class _Probe:
         except NotFoundError:
             return spent
         return Answer("it is still there", "failed", hint="the store keeps or caches what was deleted")
+
+    def _create_once(self) -> Answer:
+        """Whether the store heeds a condition. Nothing hangs on it, so that it does not is no failure."""
+        assert isinstance(self._backend, Exclusive)
+        key = f"{self._folder}/once"
+        self._written.add(key)
+        hint = "no harm: nothing here hangs on it"
+        try:
+            first, second = (self._backend.create_new(key, data) for data in (b"first", b"second"))
+        except BackendError as error:
+            return Answer(f"not in this store: {error.message}", "warning", hint)
+        if first and not second and self._get("once") == b"first":
+            return Answer("works")
+        return Answer("the condition is ignored by this store", "warning", hint)
 
     def _latency(self) -> Answer:
         puts, gets = [], []

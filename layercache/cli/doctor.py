@@ -52,16 +52,20 @@ def doctor(session: Session, names: tuple[str, ...], timeout: float, as_json: bo
 
 def _subjects(session: Session, names: tuple[str, ...], timeout: float) -> Iterator[Subject]:
     from layercache.checkup import check_source, check_tier
-    from layercache.tiers import open_store
+    from layercache.tiers import open_store, registry_of
 
+    configuration, sources = session.configuration(), list(names)
     for number, url in enumerate(session.tiers()):
-        yield check_tier(url, partial(open_store, url, nearest=not number), seconds=timeout)
-    if names:
+        if host := registry_of(url):
+            sources.append(host)  # to see whether it can be written to wants a repository of its own
+        else:
+            yield check_tier(url, partial(open_store, url, nearest=not number), seconds=timeout)
+    if sources := list(dict.fromkeys([*sources, *configuration.hosts])):
         from layercache.sources.client import RegistryClient
 
-        client = RegistryClient(session.configuration().registries())
+        client = RegistryClient(configuration.registries())
         try:
-            for name in names:
+            for name in sources:
                 yield check_source(name, client, seconds=timeout)
         finally:
             client.close()

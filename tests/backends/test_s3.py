@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 import pytest
 from servers.stores import make_bucket
 
-from layercache.backend import Leftovers, open_backend
+from layercache.backend import Exclusive, Leftovers, open_backend
 from layercache.errors import BackendError, ConfigError, NotFoundError
-from layercache.testing import BackendContract
+from layercache.testing import KEY, BackendContract, get
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -222,7 +222,7 @@ def test_a_missing_package_says_how_to_install_it(monkeypatch: pytest.MonkeyPatc
 
 def test_opening_the_url_imports_no_sdk() -> None:
     program = (
-        "import sys; from layercache.backend import open_backend; open_backend('s3://bucket').close();"
+        "import sys; from layercache.backend import Exclusive, open_backend; open_backend('s3://bucket').close();"
         "print([name for name in ('s3fs', 'botocore', 'aiohttp', 'asyncio') if name in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
@@ -308,3 +308,14 @@ def test_parts_grow_so_that_ten_thousand_suffice() -> None:
         total += part_size(total)
     assert total > 50e12
     assert part_size(0) == 8 << 20
+
+
+@pytest.mark.parametrize("service", ["moto_bucket", "seaweedfs_bucket"])
+def test_an_object_is_created_only_where_its_name_is_free(
+    service: str, request: pytest.FixtureRequest
+) -> None:
+    with closing(open_backend(request.getfixturevalue(service))) as backend:
+        assert isinstance(backend, Exclusive)
+        assert backend.create_new(KEY, b"first")
+        assert not backend.create_new(KEY, b"second")
+        assert get(backend, KEY) == b"first"

@@ -11,6 +11,7 @@ import pytest
 from cache.stores import Store, content, far, near, refuses_writes
 from cli.calling import Caller
 
+from layercache import BackendError
 from layercache.checkup import check_source, check_tier
 from layercache.sources.client import RegistryClient
 from layercache_backends.memory import MemoryBackend
@@ -148,3 +149,49 @@ def test_hosts_are_told_from_images(name: str, wanted: bool, monkeypatch: pytest
     subject = check_source(name, RegistryClient())
     assert ("image" not in results(subject)) == wanted
     assert asked == [name.removesuffix("/") if wanted else "docker.io"]
+
+
+def test_a_registry_that_is_a_tier_is_looked_at_as_a_source(cli: Caller, registry: Registry) -> None:
+    told = cli.json("--cache", f"oci://{registry.host}/team/cache", "doctor")
+    assert told["ok"]
+    assert [each["name"] for each in told["subjects"]][-1] == registry.host
+    assert checks(told, -1) == {"credentials": "ok", "reached": "ok"}
+
+
+def test_registries_of_the_configuration_are_looked_at(
+    cli: Caller, registry: Registry, tmp_path: Path
+) -> None:
+    file = tmp_path / "layercache.toml"
+    file.write_text(f'[registries."{registry.host}"]\nplain_http = true\n')
+    told = cli.json("--config", str(file), "doctor")
+    assert registry.host in [each["name"] for each in told["subjects"]]
+
+
+class Conditional(MemoryBackend):
+    """A store that heeds a condition, ignores it, or knows none."""
+
+    def __init__(self, manner: str) -> None:
+        super().__init__()
+        self.manner = manner
+
+    def create_new(self, key: str, data: bytes) -> bool:
+        if self.manner == "refuses":
+            raise BackendError("501 NotImplemented")
+        taken = any(entry.key == key for entry in self.scan())
+        if self.manner == "ignores" or not taken:
+            with self.create(key) as sink:
+                sink.write(data)
+                sink.commit()
+            return True
+        return False
+
+
+@pytest.mark.parametrize(
+    ("manner", "wanted"), [("heeds", "ok"), ("ignores", "warning"), ("refuses", "warning")]
+)
+def test_a_store_that_ignores_conditions_is_no_failure(manner: str, wanted: str) -> None:
+    store = Conditional(manner)
+    subject = check_tier("memory://", lambda: near(store))
+    assert subject.ok
+    assert results(subject)["created once"] == wanted
+    assert content(store) == {}
