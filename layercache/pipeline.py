@@ -33,7 +33,7 @@ HOLD = CHUNK
 ALL = 1 << 62
 """More bytes than any blob has: who waits for more than that waits for the end."""
 
-IN_FLIGHT = 4
+IN_FLIGHT = 8
 """Chunks on their way from the thread that reads or inflates to the one that hashes and writes."""
 
 
