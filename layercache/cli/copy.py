@@ -16,6 +16,7 @@ from layercache.cli.session import Command, Session
 if TYPE_CHECKING:
     from layercache.copying import Report, Wanted
     from layercache.policy import Keep
+    from layercache.tier import Tier
 
 SHOWN_ERRORS = 5
 """Entries that were passed over and are told in full; --json has more."""
@@ -103,6 +104,8 @@ def copy(
         copying = Copy(origin, destination, wanted, jobs=jobs, dry_run=dry_run, observers=observers)
         with copying_shown(observers, copying.report, visible=visible):
             report = copying.run()
+        if not dry_run and (report.copied or report.made or report.facts or report.images):
+            _refresh_index(destination, session)
     if as_json:
         output.document(_document(report, dry_run=dry_run, seconds=time.monotonic() - begun))
     else:
@@ -110,6 +113,20 @@ def copy(
     if not any((report.copied, report.there, report.facts, report.images, report.wrong, report.unreadable)):
         session.note(f"layercache: {origin.name} has nothing of what was asked for")
     _explain(report, session)
+
+
+def _refresh_index(tier: Tier, session: Session) -> None:
+    """Other tools shall see what came, where they can read the cache: in a folder."""
+    from layercache.backend import LocalPath
+    from layercache.backend_tier import BackendTier
+    from layercache.errors import BackendError
+    from layercache.layout import write_index
+
+    if isinstance(tier, BackendTier) and isinstance(tier.backend, LocalPath):
+        try:
+            write_index(tier)
+        except BackendError as error:  # a view: what was copied is there all the same
+            session.note(f"layercache: warning: index.json was not written: {error.message}")
 
 
 def _wanted(form: Keep | None, images: tuple[str, ...], since: float) -> Wanted:

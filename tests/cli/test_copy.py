@@ -16,7 +16,8 @@ from servers.images import noise
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from servers.images import Layer
+    from servers.images import Layer, Sample
+    from servers.registry import Registry
 
 
 @pytest.fixture
@@ -146,3 +147,15 @@ def test_a_copy_that_is_killed_leaves_whole_entries_and_the_next_brings_the_rest
     assert os.listdir(tmp_path / "other" / "tmp") == []
     told = json.loads(cli("copy", cli.url, other.url, "--json").stdout)
     assert (told["copied"], told["copied_bytes"], told["there"]) == (1, 2_000_000, 3)
+
+
+def test_other_tools_see_what_was_copied_into_a_folder(
+    registry: Registry, sample: Sample, tmp_path: Path
+) -> None:
+    name = registry.push(f"oci:{sample.layout}:image", "team/app:1")
+    source, target = str(tmp_path / "from"), tmp_path / "to"
+    Caller(source)("pull", name)
+    Caller(source)("copy", source, str(target))
+    index = json.loads((target / "index.json").read_text())
+    annotations = [each.get("annotations", {}) for each in index["manifests"]]
+    assert name in [each.get("org.opencontainers.image.ref.name") for each in annotations]
