@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import os
 import threading
+import time
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
@@ -32,6 +33,13 @@ PAGE = 64
 
 LOCKS = 16
 
+MISSING_WAITS = (0.05, 0.2)
+"""Seconds before a record is sent again whose blobs the registry said it lacks.
+
+While somebody else brings in a blob that is there already, docker-registry does not see it for a moment: it
+writes the file that links it in place.
+"""
+
 
 class Records:
     """The artefacts of one repository. Thread-safe. Raises what `Repository` does."""
@@ -41,6 +49,7 @@ class Records:
         self._together = Together()
         self._locks = _Locks()
         self._holds_empty = False
+        self._bringing_empty = threading.Lock()
 
     def close(self) -> None:
         self._together.close()
@@ -70,11 +79,23 @@ class Records:
                 self.put(tag_of(name), replace(new, size=None, published=0.0).encode())
 
     def put(self, tag: str, data: bytes) -> None:
-        if not self._holds_empty:
-            if not self._repository.has_blob(EMPTY.digest):
-                self._repository.push(EMPTY.digest, io.BytesIO(EMPTY_DATA))
-            self._holds_empty = True
+        """Raises `MissingPartError` where the repository lacks a blob that the record names."""
+        for wait in MISSING_WAITS:
+            self._bring_empty()
+            with suppress(MissingPartError):
+                self._repository.put_manifest(tag, data, OCI_MANIFEST)
+                return
+            self._holds_empty = False  # a garbage collection may have taken it
+            time.sleep(wait)
+        self._bring_empty()
         self._repository.put_manifest(tag, data, OCI_MANIFEST)
+
+    def _bring_empty(self) -> None:
+        with self._bringing_empty:
+            if not self._holds_empty:
+                if not self._repository.has_blob(EMPTY.digest):
+                    self._repository.push(EMPTY.digest, io.BytesIO(EMPTY_DATA))
+                self._holds_empty = True
 
     def delete(self, tag: str) -> None:
         """Remove a record. By its digest, since that is all that registries allow: it has this one tag."""

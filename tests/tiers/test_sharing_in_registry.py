@@ -327,6 +327,26 @@ def test_two_that_push_the_same_at_once_both_succeed(
     tier.close()
 
 
+def test_of_many_that_begin_a_cache_at_once_each_finds_its_blob_listed(registry: Registry) -> None:
+    blobs = [noise(100, seed) for seed in range(16)]
+    begin = threading.Barrier(len(blobs))
+
+    def push(data: bytes) -> None:
+        tier = far_tier(registry.host)
+        begin.wait()
+        tier.put_blob(Digest.of(data), data)
+        tier.close()
+
+    threads = [threading.Thread(target=push, args=[data]) for data in blobs]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    tier = far_tier(registry.host)
+    assert {name for name, _ in tier.blobs()} == {Digest.of(data) for data in blobs}
+    tier.close()
+
+
 def test_what_is_known_of_a_blob_is_kept_when_the_registry_has_lost_it(registry: Registry) -> None:
     tier = far_tier(registry.host)
     copy(tier, GZIP.blob)
