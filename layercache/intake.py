@@ -80,6 +80,7 @@ class Intake:
             lambda spool, _: self._keep(spool),
             self._known,
             threads=threads,
+            source=blob,
         ) as tar:
             read_through(tar)
             if not self._kept:  # there was no spool, or none that held

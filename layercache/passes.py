@@ -12,7 +12,7 @@ from layercache.digest import DiffID, Digest, Hash
 from layercache.errors import BackendError, FormatError, NotALayerError
 from layercache.events import COMPRESSED, UNCOMPRESSED, Event, Form, Observers
 from layercache.known import contradiction
-from layercache.pipeline import Transfer, read_through
+from layercache.pipeline import Follower, Transfer, read_through
 from layercache.spool import TierSpool
 from layercache.streams import HashedReader, HeadReader, InflatedReader, Limits, sniff
 from layercache.transfers import Running, Transfers
@@ -172,6 +172,7 @@ class Passes:
             names,
             algorithm=algorithm,
             threads=threads,
+            source=reader,
             from_origin=from_origin,
         )
 
@@ -197,9 +198,12 @@ class Passes:
         algorithm: str = "sha256",
         size: int | None = None,
         threads: bool = False,
+        source: Reader | None = None,
         from_origin: bool = False,
     ) -> Reader:
         """Bytes that are hashed and judged as they pass, and spooled in a tier where one keeps them.
+
+        ``source`` is what they are made of, where they are.
 
         Others who ask for one of the ``names`` in this form meanwhile read along, and learn what
         ``finish`` put into ``known``.
@@ -230,8 +234,8 @@ class Passes:
         follower = transfer.follow()
         assert follower is not None, "a transfer that has not begun has not ended"
         self.running.add([(name, form) for name in names], Running(transfer, known, from_origin))
-        if threads:
-            transfer.start()
+        if threads and transfer.start() and isinstance(source, Follower):
+            source.set_pace()
         return follower
 
     def _spool(self, store: Tier | None, form: Form) -> TierSpool | None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import io
 import threading
+from collections import deque
 from contextlib import suppress
 from queue import SimpleQueue
 from typing import TYPE_CHECKING
@@ -33,8 +34,18 @@ HOLD = CHUNK
 ALL = 1 << 62
 """More bytes than any blob has: who waits for more than that waits for the end."""
 
-IN_FLIGHT = 8
+IN_FLIGHT = 16
 """Chunks on their way from the thread that reads or inflates to the one that hashes and writes."""
+
+AHEAD = 8 << 20
+"""Bytes that a blob may be ahead of the inflater that sets its pace; so many stay in memory for it.
+
+Making the tar is the longest part of a pass. Where cores are few, what runs far ahead of it takes a core from
+it first, and leaves one idle in the end.
+"""
+
+ARENA = 16 << 20
+"""More bytes than there are on their way at a time."""
 
 
 class Transfer:
@@ -84,6 +95,9 @@ class Transfer:
         self._raw_open = self._spool_open = True
         self._thread: threading.Thread | None = None
         self._lead: Lead | None = None
+        self._pace: Follower | None = None
+        self._caught_up = threading.Condition(self._lock)
+        self._recent: deque[tuple[int, bytes]] = deque()
 
     def led_by(self, lead: Lead) -> None:
         """Hold this lead until it has ended, with a sign of life as bytes come."""
@@ -105,12 +119,13 @@ class Transfer:
             self._followers += 1
         return Follower(self, verified)
 
-    def start(self) -> None:
-        """Let two threads drive it. To be called once, by somebody who follows."""
+    def start(self) -> bool:
+        """Let two threads drive it unless somebody does; whether they do. To be called once by a follower."""
         with self._lock:
             if self._driven or self._settled:
-                return  # a reader was quicker: then the readers go on driving
+                return False  # a reader was quicker: then the readers go on driving
             self._driven = True
+        _keep_memory()
         tokens: SimpleQueue[None] = SimpleQueue()
         chunks: SimpleQueue[list[bytes] | BaseException] = SimpleQueue()
         for _ in range(IN_FLIGHT):
@@ -122,6 +137,7 @@ class Transfer:
                 while pieces := _pieces(self._raw):
                     chunks.put(pieces)
                     tokens.get()
+                    self._keep_pace()
                     if self._settled:
                         raise _given_up()
             except BaseException as error:  # handed on: the followers raise it
@@ -153,6 +169,30 @@ class Transfer:
             self._rest()
         else:
             self._thread = thread
+        return self._driven
+
+    def _keep_pace(self) -> None:
+        """Wait while it is too far ahead, until half of that is made up for."""
+        with self._lock:
+            if self._ahead() > AHEAD:
+                while self._ahead() > AHEAD // 2 and not self._settled:
+                    self._caught_up.wait()
+
+    def _ahead(self) -> int:
+        return 0 if self._pace is None else self._written - self._pace.tell()
+
+    def set_pace(self, follower: Follower | None) -> None:
+        """Do not run far ahead of this follower, who reads on without a pause; None: of nobody."""
+        with self._lock:
+            self._pace = follower
+            self._recent.clear()
+            self._caught_up.notify_all()
+
+    def catch_up(self, follower: Follower) -> None:
+        """One who follows has read on."""
+        if follower is self._pace:
+            with self._lock:
+                self._caught_up.notify_all()
 
     def cancel(self) -> threading.Thread | None:
         """Give it up unless it is sound and being published; the thread that may take a while to notice."""
@@ -186,12 +226,22 @@ class Transfer:
                 if driving:
                     self._rest()
 
+    def recent_at(self, offset: int) -> bytes | None:
+        """What a piece has from there on, if it still is in memory."""
+        with self._lock:
+            for start, piece in self._recent:
+                if start <= offset < start + len(piece):
+                    return piece[offset - start :]
+        return None
+
     def readinto_at(self, offset: int, buffer: WriteableBuffer) -> int:
         return self._spool.readinto_at(offset, buffer)
 
-    def leave(self) -> None:
+    def leave(self, follower: Follower) -> None:
         """A follower is done. The last one to leave gives up what was not yet found right."""
         with self._lock:
+            if follower is self._pace:
+                self.set_pace(None)
             self._followers -= 1
             # Whoever comes from now on comes too late.
             self._abandoned = not self._followers and not self.verified
@@ -205,6 +255,8 @@ class Transfer:
         for piece in pieces:
             self._hasher.update(piece)
             self._spool.write(piece)
+            if self._pace is not None:
+                self._remember(piece)
             self._written += len(piece)
         come = self._written - before
         if come:
@@ -218,6 +270,12 @@ class Transfer:
         with self._lock:
             self._visible = max(0, self._written - HOLD)
             self._grown.notify_all()
+
+    def _remember(self, piece: bytes) -> None:
+        with self._lock:
+            self._recent.append((self._written, piece))
+            while self._recent[0][0] < self._written - AHEAD:
+                self._recent.popleft()
 
     def _complete(self) -> None:
         found = Hash.from_hasher(self._hasher)
@@ -245,6 +303,7 @@ class Transfer:
                 self._notify()
 
     def _notify(self) -> None:
+        self._caught_up.notify_all()
         self._grown.notify_all()
         self._ended.notify_all()
 
@@ -290,6 +349,18 @@ class Follower(io.RawIOBase):
     def seekable(self) -> bool:
         return True
 
+    def read(self, size: int = -1, /) -> bytes:
+        """As any raw stream's. What is in memory as a piece is given as that, and not copied."""
+        self._checkClosed()
+        if size > 0:
+            left = self._wait(self._offset) - self._offset
+            piece = self._transfer.recent_at(self._offset)
+            if piece is not None and len(piece) <= min(left, size):
+                self._offset += len(piece)
+                self._transfer.catch_up(self)
+                return piece
+        return super().read(size) or b""
+
     def readinto(self, buffer: WriteableBuffer, /) -> int:
         self._checkClosed()
         view = memoryview(buffer).cast("B")
@@ -300,6 +371,7 @@ class Follower(io.RawIOBase):
             return 0
         count = self._transfer.readinto_at(self._offset, view[:left])
         self._offset += count
+        self._transfer.catch_up(self)
         return count
 
     def seek(self, offset: int, whence: int = io.SEEK_SET, /) -> int:
@@ -320,6 +392,10 @@ class Follower(io.RawIOBase):
     def tell(self) -> int:
         return self._offset
 
+    def set_pace(self) -> None:
+        """From now on the transfer does not run far ahead of this follower, who reads without a pause."""
+        self._transfer.set_pace(self)
+
     def run(self) -> None:
         """See the transfer to its end, without looking at what comes meanwhile."""
         self._end()
@@ -327,7 +403,7 @@ class Follower(io.RawIOBase):
     def close(self) -> None:
         if not self.closed:
             super().close()
-            self._transfer.leave()
+            self._transfer.leave(self)
 
     def _end(self) -> int:
         return self._wait(ALL)
@@ -357,6 +433,15 @@ def read_through(reader: Reader) -> None:
     else:
         while reader.read(CHUNK):
             pass
+
+
+def _keep_memory() -> None:
+    """Have the C library keep freed memory for the next chunks, which saves a page fault for every page.
+
+    glibc gives what is freed back to the system at once, until it has seen a larger block come and go
+    (mallopt(3), M_MMAP_THRESHOLD: "dynamically adjusted"). Elsewhere this does nothing.
+    """
+    bytes(ARENA)
 
 
 def _given_up() -> LayercacheError:

@@ -34,6 +34,9 @@ ZSTD_WINDOW_LOG_MAX = 27
 """128 MiB, the zstd program's own limit: a frame that wants a larger window is refused."""
 
 GZIP_MAGIC = b"\x1f\x8b"
+GZIP_HEADER_MAX = 256 << 10
+"""Bytes of a member's header at most: its name and comment may be of any length, and nobody's are long."""
+
 GZIP_RESERVED = 0xE0
 """Flags that must be zero (RFC 1952, 2.3.1.2)."""
 
@@ -230,11 +233,11 @@ class InflatedReader(JudgingReader):
         self._limits = limits
         self._what = what
         self._compression = compression
-        self._member, self._broken, size = _gzip_members() if compression == GZIP else _zstd_frames()
+        self._member, self._broken, self._largest = _gzip_members() if compression == GZIP else _zstd_frames()
         self._now: _Decompressor | None = None
         self._begun = False
-        self._buffer = memoryview(bytearray(size))
-        self._at = self._end = 0
+        self._piece = memoryview(b"")
+        self._at = 0
         self._step = FIRST_INPUT
         self._in = 0
         self._out = 0
@@ -258,13 +261,13 @@ class InflatedReader(JudgingReader):
     def _begin(self) -> bool:
         """Begin the next member or frame; False at the end of the stream."""
         while True:
-            if self._at == self._end and not self._more():
+            if self._at == len(self._piece) and not self._more():
                 if not self._in:
                     raise FormatError(f"{self._what}: the {self._compression} stream is empty")
                 return False
-            if self._compression == ZSTD or self._buffer[self._at] or not self._begun:
+            if self._compression == ZSTD or self._piece[self._at] or not self._begun:
                 break
-            self._at = self._end - len(bytes(self._buffer[self._at : self._end]).lstrip(b"\0"))
+            self._at = len(self._piece) - len(bytes(self._piece[self._at :]).lstrip(b"\0"))
         self._step = FIRST_INPUT
         if self._compression == GZIP:
             self._step += self._gzip_header()
@@ -280,12 +283,12 @@ class InflatedReader(JudgingReader):
         """
         reach = FIRST_INPUT
         while True:
-            head = bytes(self._buffer[self._at : min(self._at + reach, self._end)])
+            head = bytes(self._piece[self._at : self._at + reach])
             if not GZIP_MAGIC.startswith(head[:2]) or (len(head) > 3 and head[3] & GZIP_RESERVED):
                 raise FormatError(f"{self._what}: broken gzip stream: no gzip header where one should be")
             if length := _gzip_header_length(head):
                 return length
-            if len(head) == len(self._buffer):
+            if len(head) > GZIP_HEADER_MAX:
                 raise FormatError(f"{self._what}: broken gzip stream: a header without an end")
             if len(head) == reach:
                 reach *= 2
@@ -294,20 +297,19 @@ class InflatedReader(JudgingReader):
 
     def _take(self) -> memoryview:
         """Input for the decompressor."""
-        if self._at == self._end and not self._more():
+        if self._at == len(self._piece) and not self._more():
             raise self._cut_off()
-        start, self._at = self._at, min(self._at + self._step, self._end)
-        self._step *= 2
-        return self._buffer[start : self._at]
+        start, self._at = self._at, min(self._at + self._step, len(self._piece))
+        self._step = min(2 * self._step, self._largest)
+        return self._piece[start : self._at]
 
     def _more(self) -> bool:
         """Read on, behind what is left of the input; False at the end."""
-        left = self._end - self._at
-        self._buffer[:left] = self._buffer[self._at : self._end]
-        count = self._raw.readinto(self._buffer[left:])
-        self._at, self._end = 0, left + count
-        self._in += count
-        return bool(count)
+        more = self._raw.read(CHUNK)
+        left = self._piece[self._at :]
+        self._piece, self._at = memoryview(b"".join((left, more)) if left else more), 0
+        self._in += len(more)
+        return bool(more)
 
     def _cut_off(self) -> FormatError:
         return FormatError(f"{self._what}: the {self._compression} stream is cut off")

@@ -1,0 +1,141 @@
+"""A transfer keeps the pace of the one that is made of it, and holds up nobody without need."""
+
+from __future__ import annotations
+
+import io
+import threading
+from typing import TYPE_CHECKING
+
+import pytest
+from servers.images import noise
+
+from layercache import pipeline, streams
+from layercache.digest import Digest
+from layercache.pipeline import Transfer
+from layercache.spool import TierSpool
+from layercache.tiers import open_tier
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+CHUNK = 1 << 10
+AHEAD = 8 * CHUNK
+IN_FLIGHT = 2
+ALLOWED = AHEAD + (IN_FLIGHT + 3) * CHUNK
+DATA = noise(200 * CHUNK + 77)
+
+
+class Given(io.BytesIO):
+    """Bytes, and how many of them were given."""
+
+    size = len(DATA)
+    failing_at = len(DATA) + 1
+    given = 0
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        if self.given >= self.failing_at:
+            raise OSError("broken off")
+        data = super().read(size)
+        self.given += len(data)
+        return data
+
+
+@pytest.fixture
+def raw() -> Given:
+    return Given(DATA)
+
+
+@pytest.fixture
+def published() -> list[Digest]:
+    return []
+
+
+@pytest.fixture
+def transfer(raw: Given, published: list[Digest], monkeypatch: pytest.MonkeyPatch) -> Iterator[Transfer]:
+    for module, name in ((streams, "CHUNK"), (pipeline, "CHUNK"), (pipeline, "HOLD")):
+        monkeypatch.setattr(module, name, CHUNK)
+    monkeypatch.setattr(pipeline, "AHEAD", AHEAD)
+    monkeypatch.setattr(pipeline, "IN_FLIGHT", IN_FLIGHT)
+    tier = open_tier("memory://", nearest=True)
+    transfer = Transfer(
+        raw,
+        TierSpool(tier),
+        finish=lambda found, size: None,
+        publish=lambda found: published.append(Digest(found)),
+        settled=lambda: None,
+        progress=lambda count: None,
+    )
+    yield transfer
+    thread = transfer.cancel()
+    if thread is not None:
+        thread.join()
+    tier.close()
+
+
+@pytest.mark.parametrize("size", [100, CHUNK, 3 * CHUNK])
+def test_it_is_never_far_ahead_of_the_one_that_sets_the_pace(
+    transfer: Transfer, raw: Given, published: list[Digest], size: int
+) -> None:
+    with opened(transfer) as pace:
+        pace.set_pace()
+        assert transfer.start()
+        seen = bytearray()
+        while part := pace.read(size):
+            seen += part
+            assert raw.given <= pace.tell() + ALLOWED
+        assert seen == DATA
+    assert published == [Digest.of(DATA)]
+
+
+def test_when_the_one_that_sets_the_pace_leaves_the_others_get_all(transfer: Transfer) -> None:
+    with opened(transfer) as other:
+        with opened(transfer) as pace:
+            pace.set_pace()
+            transfer.start()
+            assert pace.read(10) == DATA[:10]
+        assert other.read() == DATA
+
+
+def test_who_waits_for_a_transfer_that_is_held_back_is_told_that_it_was_given_up(transfer: Transfer) -> None:
+    errors: list[Exception] = []
+    with opened(transfer) as pace, opened(transfer) as other:
+        pace.set_pace()
+        transfer.start()
+
+        def run() -> None:
+            try:
+                other.run()
+            except Exception as error:
+                errors.append(error)
+
+        waiting = threading.Thread(target=run)
+        waiting.start()
+        transfer.cancel()
+        waiting.join()
+    assert [str(error) for error in errors] == ["the transfer was given up before its end"]
+
+
+def test_what_breaks_off_is_told_after_what_came_before(transfer: Transfer, raw: Given) -> None:
+    raw.failing_at = 50 * CHUNK
+    with opened(transfer) as pace:
+        pace.set_pace()
+        transfer.start()
+        assert pace.read(10) == DATA[:10]
+        with pytest.raises(OSError, match="broken off"):
+            pace.read(-1)
+
+
+def test_bytes_that_went_out_of_memory_are_read_back(transfer: Transfer) -> None:
+    with opened(transfer) as pace:
+        pace.set_pace()
+        transfer.start()
+        pace.seek(150 * CHUNK)
+        assert pace.read(CHUNK) == DATA[150 * CHUNK :][:CHUNK]
+        pace.seek(3)
+        assert pace.read(-1) == DATA[3:]
+
+
+def opened(transfer: Transfer) -> pipeline.Follower:
+    follower = transfer.follow()
+    assert follower is not None
+    return follower
