@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING
 
 import pytest
 from cli.calling import Caller
 from layout.caches import named
 from servers.images import make_image, make_index, make_layer, noise, sample_layers, write_layout
-from servers.programs import requires, run, skopeo_copy
+from servers.programs import requires, run, skopeo_copy, trusting_policy
 
 import layercache
 from layercache.adoption import adopt
@@ -40,9 +39,7 @@ def written_by(program: str, folder: Path, image: Image) -> Path:
             run("umoci", "config", "--author=umoci", "--image", f"{target}:first", "--tag", "app")
         case _:
             stores = ["--storage-driver", "vfs", "--root", f"{folder}/root", "--runroot", f"{folder}/run"]
-            policy = folder / "policy.json"
-            policy.write_text(json.dumps({"default": [{"type": "insecureAcceptAnything"}]}))
-            trusting = [f"--signature-policy={policy}"]
+            trusting = [f"--signature-policy={trusting_policy(folder)}"]
             pulled = run("buildah", *stores, "pull", "--quiet", *trusting, f"oci:{source}:image").strip()
             run("buildah", *stores, "push", "--quiet", *trusting, pulled, f"oci:{target}:app")
     return target

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 from layout.caches import adopted, named
 from servers.images import make_image, make_layer, noise, sample_layers, write_dir
-from servers.programs import requires, run, skopeo_copy
+from servers.programs import requires, run, skopeo_copy, trusting_policy
 
 import layercache
 from layercache.descriptor import DOCKER_MANIFEST, OCI_MANIFEST
@@ -89,13 +89,28 @@ def test_umoci_unpacks_while_twenty_processes_write(busy: Path, tmp_path: Path) 
         assert (tmp_path / str(number) / "rootfs" / "etc" / "name").read_bytes() == b"lower"
 
 
-def test_buildah_pulls_while_twenty_processes_write(busy: Path, tmp_path: Path, image: Image) -> None:
-    requires("buildah")
-    policy = tmp_path / "policy.json"
-    policy.write_text(json.dumps({"default": [{"type": "insecureAcceptAnything"}]}))
-    stores = ["--storage-driver", "vfs", "--root", f"{tmp_path}/root", "--runroot", f"{tmp_path}/run"]
-    pulled = run("buildah", *stores, "pull", "--quiet", f"--signature-policy={policy}", f"oci:{busy}:{NAME}")
-    assert pulled.strip() == image.config_digest.hex
+def test_buildah_and_podman_pull_while_twenty_processes_write(
+    busy: Path, tmp_path: Path, image: Image
+) -> None:
+    requires("buildah", "podman")
+    configuration = tmp_path / "containers.conf"  # not the machine's: all that podman writes stays here
+    configuration.write_text(
+        f'[engine]\ntmp_dir = "{tmp_path}/libpod"\nevents_logger = "none"\nlock_type = "file"\n'
+        f'[network]\nnetwork_config_dir = "{tmp_path}/networks"\n'
+    )
+    pull = ["pull", "--quiet", f"--signature-policy={trusting_policy(tmp_path)}", f"oci:{busy}:{NAME}"]
+
+    def call(program: str, *arguments: str) -> str:
+        # podman takes no --runroot of more than 50 characters: it is named as seen from the folder
+        stores = ["--storage-driver", "vfs", "--root", f"{tmp_path}/{program}", "--runroot", f"{program}-run"]
+        settings = f"CONTAINERS_CONF={configuration}"
+        return run("env", settings, program, *stores, *arguments, cwd=str(tmp_path)).strip()
+
+    assert call("buildah", *pull) == image.config_digest.hex
+    assert call("podman", *pull) == image.config_digest.hex
+    (told,) = json.loads(call("podman", "image", "inspect", image.config_digest.hex))
+    assert (told["Id"], told["Digest"]) == (image.config_digest.hex, image.descriptor.digest)
+    assert told["RootFS"]["Layers"] == [layer.diff_id for layer in image.layers]
 
 
 @pytest.mark.parametrize("which", ["image", "index"])

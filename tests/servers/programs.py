@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import subprocess
 from typing import TYPE_CHECKING
@@ -10,6 +11,7 @@ import pytest
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
 
 def requires(*programs: str) -> None:
@@ -25,6 +27,13 @@ def run(*command: str, cwd: str | None = None) -> str:
     if done.returncode:
         pytest.fail(f"{' '.join(command)}\n{done.stdout}{done.stderr}")
     return done.stdout
+
+
+def trusting_policy(folder: Path) -> Path:
+    """A ``policy.json`` in the folder by which containers' tools take images that nobody has signed."""
+    policy = folder / "policy.json"
+    policy.write_text(json.dumps({"default": [{"type": "insecureAcceptAnything"}]}))
+    return policy
 
 
 def skopeo_copy(source: str, target: str, options: Sequence[str] = ()) -> None:
