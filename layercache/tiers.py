@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 from layercache.backend import BackendURL, LocalPath, open_backend
 from layercache.backend_tier import BackendTier
-from layercache.errors import ConfigError
 from layercache.layout_tier import LayoutTier
 from layercache.policy import take_policy
 
@@ -35,24 +34,7 @@ def open_tier(url: str, *, nearest: bool, registries: Callable[[], RegistrySetti
     return tier_on(open_backend(rest, also=(REGISTRY,)), policy)
 
 
-def registry_of(url: str) -> str | None:
-    """The host of the registry that a tier's URL names; None for a store."""
-    scheme, _, rest = url.partition("://")
-    return rest.partition("/")[0] if scheme == REGISTRY else None
-
-
 def tier_on(backend: Backend, policy: Policy) -> BackendTier:
     """The tier on a backend. A folder that is only read may be an OCI image layout that other tools made."""
     may_be_foreign = policy.readonly and isinstance(backend, LocalPath)
     return LayoutTier(backend, policy) if may_be_foreign else BackendTier(backend, policy)
-
-
-def open_store(url: str, *, nearest: bool) -> BackendTier:
-    """The tier on a backend that a URL names, for what needs a store's objects. Raises `ConfigError`."""
-    tier = open_tier(url, nearest=nearest)
-    if not isinstance(tier, BackendTier):
-        tier.close()
-        raise ConfigError(
-            f"{tier.name} is a registry: that cannot be done there", hint="name a store of files"
-        )
-    return tier

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
@@ -71,6 +72,12 @@ class Subject:
             "failed",
             hint="is the host right, and does a firewall or a proxy stand between?",
         )
+
+
+def milliseconds(begun: float, more: str = "") -> Answer:
+    """How long ago that was, by `time.perf_counter`."""
+    spent = 1000 * (time.perf_counter() - begun)
+    return Answer(f"{spent:.1f} ms{more and ', '}{more}", value=round(spent, 3), unit="ms")
 
 
 def _tried(work: Callable[[], Answer]) -> Answer:

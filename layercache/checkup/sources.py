@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-from layercache.checkup.check import SECONDS, Answer, Subject
+from layercache.checkup.check import SECONDS, Answer, Subject, milliseconds
 from layercache.errors import ConfigError
 from layercache.reference import DEFAULT_REGISTRY
 from layercache.sources.credentials import find_credential
@@ -31,8 +31,8 @@ def check_source(name: str, client: RegistryClient, *, seconds: float = SECONDS)
     else:
         repository = ""
     if host is not None:
-        subject.run("credentials", lambda: _credentials(client, host, repository), seconds)
-        if not subject.run("reached", lambda: _reach(client, host), seconds):
+        subject.run("credentials", lambda: credentials(client, host, repository), seconds)
+        if not subject.run("reached", lambda: reach(client, host), seconds):
             return subject
     if host is None or repository:
         subject.run("image", lambda: _image(name, client), seconds)
@@ -48,18 +48,19 @@ def _host(name: str) -> str | None:
     return DEFAULT_REGISTRY if host == "index.docker.io" else host
 
 
-def _credentials(client: RegistryClient, host: str, repository: str) -> Answer:
+def credentials(client: RegistryClient, host: str, repository: str) -> Answer:
+    """As whom we are known there."""
     found = find_credential(client.settings, host, repository)
     if found is None:
         return Answer("none: anonymous", hint=f"docker login {host}, if it wants to know who you are")
     return Answer(f"of {found.user}" if found.user and not found.identity_token else "an identity token")
 
 
-def _reach(client: RegistryClient, host: str) -> Answer:
+def reach(client: RegistryClient, host: str) -> Answer:
+    """Whether a registry answers there, whoever we are to it."""
     begun = time.perf_counter()
     client.ping(host)
-    spent = 1000 * (time.perf_counter() - begun)
-    return Answer(f"{spent:.1f} ms", value=round(spent, 3), unit="ms")
+    return milliseconds(begun)
 
 
 def _image(name: str, client: RegistryClient) -> Answer:
@@ -69,5 +70,4 @@ def _image(name: str, client: RegistryClient) -> Answer:
         root = source.root()
     finally:
         source.close()
-    spent = 1000 * (time.perf_counter() - begun)
-    return Answer(f"{root.digest}, {spent:.1f} ms", value=round(spent, 3), unit="ms")
+    return milliseconds(begun, str(root.digest))

@@ -35,7 +35,7 @@ def doctor(session: Session, names: tuple[str, ...], timeout: float, as_json: bo
 
     Can each tier be reached, listed, written, read, deleted, and how fast; can the registries and images that
     are named be had, and with which credentials. Writes below probes/ in each tier that can be written to,
-    and removes it. Ends with 4 if something failed.
+    in a registry as blobs, and removes it. Ends with 4 if something failed.
     """
     told, ok = [], True
     for subject in _subjects(session, names, timeout):
@@ -52,14 +52,12 @@ def doctor(session: Session, names: tuple[str, ...], timeout: float, as_json: bo
 
 def _subjects(session: Session, names: tuple[str, ...], timeout: float) -> Iterator[Subject]:
     from layercache.checkup import check_source, check_tier
-    from layercache.tiers import open_store, registry_of
+    from layercache.tiers import open_tier
 
     configuration, sources = session.configuration(), list(names)
     for number, url in enumerate(session.tiers()):
-        if host := registry_of(url):
-            sources.append(host)  # to see whether it can be written to wants a repository of its own
-        else:
-            yield check_tier(url, partial(open_store, url, nearest=not number), seconds=timeout)
+        opening = partial(open_tier, url, nearest=not number, registries=configuration.registries)
+        yield check_tier(url, opening, seconds=timeout)
     if sources := list(dict.fromkeys([*sources, *configuration.hosts])):
         from layercache.sources.client import RegistryClient
 

@@ -77,16 +77,16 @@ class RegistryTier(Tier):
 
     def open_blob(self, name: Hash, start: int = 0) -> Reader:
         with _as_backend(self.name):
-            return _BlobReader(self._repository.open_blob(name, start), self.name)
+            return _BlobReader(self.repository.open_blob(name, start), self.name)
 
     def stat_blob(self, name: Hash) -> Entry:
         with _as_backend(self.name):
-            size = self._repository.blob_size(name)
-            return Entry(keys.blob(name), size, self._records.read(name).published)
+            size = self.repository.blob_size(name)
+            return Entry(keys.blob(name), size, self.records.read(name).published)
 
     def has_blob(self, name: Hash) -> bool:
         with _as_backend(self.name):
-            return self._repository.has_blob(name)
+            return self.repository.has_blob(name)
 
     def put_blob(self, name: Hash, data: bytes) -> None:
         if not self.has_blob(name):
@@ -98,9 +98,9 @@ class RegistryTier(Tier):
 
     def delete_blob(self, name: Hash) -> None:
         with _as_backend(self.name):
-            self._repository.delete_manifest(name)
-            self._repository.delete_blob(name)
-            self._records.change(name, lambda record: replace(record, size=None, published=0.0))
+            self.repository.delete_manifest(name)
+            self.repository.delete_blob(name)
+            self.records.change(name, lambda record: replace(record, size=None, published=0.0))
 
     def blobs(self) -> Iterator[tuple[Hash, Entry]]:
         for record in self._all_names():
@@ -111,7 +111,7 @@ class RegistryTier(Tier):
 
     def facts_about(self, name: Hash) -> tuple[list[Association], list[Association]]:
         with _as_backend(self.name):
-            facts = self._records.read(name).facts
+            facts = self.records.read(name).facts
         computed = any(fact.computed for fact in facts)
         wanted = [fact for fact in facts if fact.computed or not computed]
         return [each for each in wanted if each.digest == name], [
@@ -121,13 +121,13 @@ class RegistryTier(Tier):
     def inflates_to(self, digest: Digest, *, claims: bool = False) -> list[Association]:
         with _as_backend(self.name):
             return _chosen(
-                [each for each in self._records.read(digest).facts if each.digest == digest], claims=claims
+                [each for each in self.records.read(digest).facts if each.digest == digest], claims=claims
             )
 
     def made_from(self, diff_id: DiffID, *, claims: bool = False) -> list[Association]:
         with _as_backend(self.name):
             return _chosen(
-                [each for each in self._records.read(diff_id).facts if each.diff_id == diff_id], claims=claims
+                [each for each in self.records.read(diff_id).facts if each.diff_id == diff_id], claims=claims
             )
 
     def record(self, fact: Association) -> None:
@@ -135,12 +135,12 @@ class RegistryTier(Tier):
         if not self.policy.readonly:
             with _as_backend(self.name):
                 for name in _names_of(fact):
-                    self._records.change(name, lambda record: record.with_fact(fact))
+                    self.records.change(name, lambda record: record.with_fact(fact))
 
     def forget(self, fact: Association) -> None:
         with _as_backend(self.name):
             for name in _names_of(fact):
-                self._records.change(name, lambda record: record.without_fact(fact))
+                self.records.change(name, lambda record: record.without_fact(fact))
 
     def associations(self) -> Iterator[Association]:
         for record in self._all_names():
@@ -152,13 +152,13 @@ class RegistryTier(Tier):
         if key.startswith(f"{keys.IMAGES}{self._reference.registry}/"):
             self._sibling = keys.image_repository(key)
         with _as_backend(self.name):
-            self._records.put(image_tag_of(key), image_record(key, descriptor))
+            self.records.put(image_tag_of(key), image_record(key, descriptor))
             self._keep_manifest(descriptor)
 
     def image(self, key: str) -> Descriptor:
         tag = image_tag_of(key)
         with _as_backend(self.name):
-            data, _ = self._repository.manifest(tag)
+            data, _ = self.repository.manifest(tag)
         try:
             found, descriptor = read_image(data)
         except FormatError as error:
@@ -168,7 +168,7 @@ class RegistryTier(Tier):
         return descriptor
 
     def images(self) -> Iterator[tuple[str, Descriptor]]:
-        listed = self._records.listed(is_image_tag)
+        listed = self.records.listed(is_image_tag)
         while (found := self._next(listed)) is not None:
             with suppress(FormatError):
                 key, descriptor = read_image(found[1])
@@ -177,7 +177,7 @@ class RegistryTier(Tier):
 
     def forget_image(self, key: str) -> None:
         with _as_backend(self.name):
-            self._records.delete(image_tag_of(key))
+            self.records.delete(image_tag_of(key))
 
     def close(self) -> None:
         with self._opening:
@@ -187,11 +187,18 @@ class RegistryTier(Tier):
             opened.client.close()
 
     @property
-    def _repository(self) -> Repository:
+    def client(self) -> RegistryClient:
+        """How the registry is reached."""
+        return self._open().client
+
+    @property
+    def repository(self) -> Repository:
+        """The repository as it is: blobs by their hash, manifests, tags."""
         return self._open().repository
 
     @property
-    def _records(self) -> Records:
+    def records(self) -> Records:
+        """The artefacts in it."""
         return self._open().records
 
     def _open(self) -> _Opened:
@@ -203,7 +210,7 @@ class RegistryTier(Tier):
             return self._opened
 
     def _all_names(self) -> Iterator[NameRecord]:
-        names = self._records.all_names()
+        names = self.records.all_names()
         while (record := self._next(names)) is not None:
             yield record
 
@@ -213,10 +220,10 @@ class RegistryTier(Tier):
 
     def _push(self, name: Hash, reader: Bytes) -> None:
         with _as_backend(self.name):
-            size = self._repository.push(name, reader, mount_from=self._sibling)
+            size = self.repository.push(name, reader, mount_from=self._sibling)
             if size is None:
-                size = self._repository.blob_size(name)
-            self._records.change(name, lambda record: replace(record, size=size, published=time.time()))
+                size = self.repository.blob_size(name)
+            self.records.change(name, lambda record: replace(record, size=size, published=time.time()))
 
     # Manifests of images
 
@@ -226,7 +233,7 @@ class RegistryTier(Tier):
         What a registry refuses to take as an image it still has as blobs, which is all that a cache needs.
         """
         try:
-            with self._repository.open_blob(descriptor.digest) as reader:
+            with self.repository.open_blob(descriptor.digest) as reader:
                 data = reader.read(DOCUMENT_MAX + 1)
             kind = media_type_of(data, descriptor.media_type, str(descriptor.digest))
             if kind in INDEXES:
@@ -234,7 +241,7 @@ class RegistryTier(Tier):
                     self._keep_manifest(child)
             if kind in INDEXES | MANIFESTS:
                 # Each has a tag: what an index alone refers to, some garbage collections take.
-                self._repository.put_manifest(manifest_tag_of(descriptor.digest), data, kind)
+                self.repository.put_manifest(manifest_tag_of(descriptor.digest), data, kind)
         except TransientError:
             raise
         except (NotFoundError, FormatError, SourceError):

@@ -151,13 +151,6 @@ def test_hosts_are_told_from_images(name: str, wanted: bool, monkeypatch: pytest
     assert asked == [name.removesuffix("/") if wanted else "docker.io"]
 
 
-def test_a_registry_that_is_a_tier_is_looked_at_as_a_source(cli: Caller, registry: Registry) -> None:
-    told = cli.json("--cache", f"oci://{registry.host}/team/cache", "doctor")
-    assert told["ok"]
-    assert [each["name"] for each in told["subjects"]][-1] == registry.host
-    assert checks(told, -1) == {"credentials": "ok", "reached": "ok"}
-
-
 def test_registries_of_the_configuration_are_looked_at(
     cli: Caller, registry: Registry, tmp_path: Path
 ) -> None:
