@@ -8,14 +8,7 @@ from typing import TYPE_CHECKING
 
 from layercache import keys, references
 from layercache.association import Association
-from layercache.backend import (
-    Backend,
-    Expendable,
-    LocalPath,
-    Lockable,
-    Spooler,
-    Touchable,
-)
+from layercache.capabilities import Expendable, LocalPath, Lockable, Spooler, Touchable
 from layercache.descriptor import encode
 from layercache.digest import DiffID, Digest
 from layercache.errors import BackendError, FormatError, InvalidNameError, NotFoundError
@@ -28,7 +21,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from contextlib import AbstractContextManager
 
-    from layercache.backend import Entry, Lock, Reader, Sink, Spool
+    from layercache.backend import Backend, Entry, Reader, Sink
+    from layercache.capabilities import Lock, Spool
     from layercache.descriptor import Descriptor
     from layercache.digest import Hash
     from layercache.policy import Policy

@@ -16,9 +16,10 @@ from dataclasses import dataclass, replace
 from random import Random
 from typing import TYPE_CHECKING, Self
 
-from layercache.backend import BackendURL, LocalPath, open_backend
+from layercache.backend import BackendURL, open_backend
 from layercache.backend_tier import BackendTier
 from layercache.cache import Cache
+from layercache.capabilities import LocalPath
 from layercache.errors import BackendError, ConfigError
 from layercache.policy import take_policy
 from layercache.streams import CHUNK

@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
     from layercache.association import Association
-    from layercache.backend import Entry, Lock, Reader, Spool
+    from layercache.backend import Entry, Reader
+    from layercache.capabilities import Lock, Spool
     from layercache.descriptor import Descriptor
     from layercache.digest import DiffID, Digest, Hash
     from layercache.events import Observers

@@ -13,7 +13,7 @@ import msgspec
 
 from layercache import foreign, keys
 from layercache.association import DIFF_ID
-from layercache.backend import Expendable, Lockable
+from layercache.capabilities import Expendable, Lockable
 from layercache.descriptor import (
     DOCKER_LAYER,
     OCI_LAYER,

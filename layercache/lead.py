@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from layercache.errors import BackendError
 
 if TYPE_CHECKING:
-    from layercache.backend import Lock
+    from layercache.capabilities import Lock
     from layercache.digest import Hash
     from layercache.tier import Tier
 

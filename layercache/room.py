@@ -15,13 +15,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from layercache.backend import Backend, Lockable
+from layercache.capabilities import Lockable
 from layercache.eviction import candidates, doomed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from layercache.backend import Lock
+    from layercache.backend import Backend
+    from layercache.capabilities import Lock
     from layercache.eviction import Doomed
     from layercache.policy import Policy
 

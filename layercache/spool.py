@@ -13,7 +13,7 @@ from layercache.streams import CHUNK
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer, WriteableBuffer
 
-    from layercache.backend import Spool
+    from layercache.capabilities import Spool
     from layercache.digest import Hash
     from layercache.tier import Tier
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from layercache.backend import BackendURL, LocalPath, open_backend
+from layercache.backend import BackendURL, open_backend
 from layercache.backend_tier import BackendTier
+from layercache.capabilities import LocalPath
 from layercache.layout_tier import LayoutTier
 from layercache.policy import take_policy
 

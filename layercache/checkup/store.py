@@ -8,8 +8,8 @@ import time
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from layercache.backend import Exclusive, LocalPath
 from layercache.backend_tier import BackendTier
+from layercache.capabilities import Exclusive, LocalPath
 from layercache.checkup.check import Answer, milliseconds
 from layercache.checkup.probe import Probe
 from layercache.errors import BackendError, NotFoundError

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from layercache.backend import Expendable, LocalPath, Lockable, Spooler, Touchable
+from layercache.capabilities import Expendable, LocalPath, Lockable, Spooler, Touchable
 from layercache.errors import BackendError
 from layercache.testing.base import (
     KEY,
@@ -27,7 +27,8 @@ from layercache.testing.base import (
 )
 
 if TYPE_CHECKING:
-    from layercache.backend import Backend, Spool
+    from layercache.backend import Backend
+    from layercache.capabilities import Spool
 
 
 class CapabilityPromises(Hooks):

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from layercache import keys
-from layercache.backend import Leftovers
+from layercache.capabilities import Leftovers
 from layercache.errors import ConfigError
 from layercache.eviction import candidates, doomed
 

@@ -18,7 +18,8 @@ from servers.images import Layer, make_layer, noise
 from servers.proxy import Fault, FaultProxy
 
 import layercache
-from layercache.backend import Backend, Leftovers, open_backend
+from layercache.backend import Backend, open_backend
+from layercache.capabilities import Leftovers
 from layercache.errors import BackendError, DigestMismatchError, LayercacheError, NotFoundError
 from layercache.testing import KEY, assert_absent, get, put
 from layercache.testing.base import pattern

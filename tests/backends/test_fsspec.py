@@ -11,7 +11,8 @@ from urllib.parse import quote
 
 import pytest
 
-from layercache.backend import Leftovers, open_backend
+from layercache.backend import open_backend
+from layercache.capabilities import Leftovers
 from layercache.errors import BackendError, ConfigError
 from layercache.testing import BackendContract
 

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 import pytest
 from servers.stores import make_bucket
 
-from layercache.backend import Exclusive, Leftovers, open_backend
+from layercache.backend import open_backend
+from layercache.capabilities import Exclusive, Leftovers
 from layercache.errors import BackendError, ConfigError, NotFoundError
 from layercache.testing import KEY, BackendContract, get
 
@@ -222,7 +223,7 @@ def test_a_missing_package_says_how_to_install_it(monkeypatch: pytest.MonkeyPatc
 
 def test_opening_the_url_imports_no_sdk() -> None:
     program = (
-        "import sys; from layercache.backend import Exclusive, open_backend; open_backend('s3://bucket').close();"
+        "import sys; from layercache.backend import open_backend; open_backend('s3://bucket').close();"
         "print([name for name in ('s3fs', 'botocore', 'aiohttp', 'asyncio') if name in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
