@@ -152,6 +152,14 @@ def check_key(key: str) -> str:
     return key
 
 
+def check_prefix(prefix: str) -> None:
+    """Raise `ValueError` unless it is empty or ends in "/", `InvalidNameError` unless keys may begin so."""
+    if prefix:
+        if not prefix.endswith("/"):
+            raise ValueError(f"not a folder: {prefix!r} (wanted a prefix that ends in '/')")
+        check_key(prefix[:-1])
+
+
 def check_range(start: int, end: int | None) -> None:
     """Raise `ValueError` unless 0 <= start <= end."""
     if start < 0 or (end is not None and end < start):

@@ -20,7 +20,7 @@ from datetime import datetime
 from typing import IO, TYPE_CHECKING, Any
 from urllib.parse import quote
 
-from layercache.backend import Entry, check_key, check_range
+from layercache.backend import Entry, check_key, check_prefix, check_range
 from layercache.errors import BackendError, ConfigError, InvalidNameError, LayercacheError, NotFoundError
 from layercache_backends.fsspec_streams import RANGE, FsspecReader, FsspecSink
 from layercache_backends.objects import DEFAULT_TIMEOUT, refuse_secrets, require
@@ -94,10 +94,7 @@ class FsspecBackend:
 
     def scan(self, prefix: str = "") -> Iterator[Entry]:
         """As `Backend.scan`, a folder at a time."""
-        if prefix:
-            if not prefix.endswith("/"):
-                raise ValueError(f"not a folder: {prefix!r} (wanted a prefix that ends in '/')")
-            check_key(prefix[:-1])
+        check_prefix(prefix)
         return self._walk(prefix)
 
     def delete(self, key: str) -> None:

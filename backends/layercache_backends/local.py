@@ -16,7 +16,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from layercache.backend import Entry, check_key, check_range
+from layercache.backend import Entry, check_key, check_prefix, check_range
 from layercache.errors import BackendError, ConfigError, InvalidNameError, NotFoundError
 from layercache_backends.local_spool import LocalSink, LocalSpool, sync_folder
 
@@ -115,9 +115,8 @@ class LocalBackend:
 
     def scan(self, prefix: str = "") -> Iterator[Entry]:
         """As `Backend.scan`. Files that are no keys are passed over; links to folders are not followed."""
+        check_prefix(prefix)
         if prefix:
-            if not prefix.endswith("/"):
-                raise ValueError(f"not a folder: {prefix!r} (wanted a prefix that ends in '/')")
             self.object_path(prefix[:-1])
         return self._walk(prefix)
 

@@ -12,7 +12,7 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self
 
-from layercache.backend import Entry, check_range
+from layercache.backend import Entry, check_prefix, check_range
 from layercache.errors import BackendError, ConfigError, NotFoundError
 
 if TYPE_CHECKING:
@@ -72,8 +72,7 @@ class MemoryBackend:
 
     def scan(self, prefix: str = "") -> Iterator[Entry]:
         """As `Backend.scan`: what was there when it began."""
-        if prefix and not prefix.endswith("/"):
-            raise ValueError(f"not a folder: {prefix!r} (wanted a prefix that ends in '/')")
+        check_prefix(prefix)
         objects = self._objects.copy()
         return (
             Entry(key, len(data), modified)

@@ -17,7 +17,7 @@ import re
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from layercache.backend import Entry, check_key, check_range
+from layercache.backend import Entry, check_key, check_prefix, check_range
 from layercache.errors import ConfigError, InvalidNameError, NotFoundError
 from layercache_backends.object_reader import ObjectReader
 from layercache_backends.object_sink import ObjectSink
@@ -84,10 +84,7 @@ class ObjectBackend:
 
     def scan(self, prefix: str = "") -> Iterator[Entry]:
         """As `Backend.scan`, a page at a time. Names below the prefix that are no keys are passed over."""
-        if prefix:
-            if not prefix.endswith("/"):
-                raise ValueError(f"not a folder: {prefix!r} (wanted a prefix that ends in '/')")
-            check_key(prefix[:-1])
+        check_prefix(prefix)
         return self._scan(prefix)
 
     def delete(self, key: str) -> None:
