@@ -21,17 +21,14 @@ from layercache.descriptor import (
     is_layer,
     media_type_of,
 )
+from layercache.documents import read_document
 from layercache.errors import DigestMismatchError, FormatError, NotFoundError
-from layercache.streams import check_hash
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from layercache.digest import Hash
     from layercache.tier import Tier
-
-MAX_DOCUMENT = 32 << 20
-"""Bytes of a manifest, index or config beyond which it is refused: they are held in memory."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +76,7 @@ class Holding:
 def holdings(tier: Tier, root: Descriptor, listed: Platform | None = None) -> Iterator[Holding]:
     """The image manifests below a manifest or an index, as far as the documents are in the tier."""
     try:
-        data = document(tier, root)
+        data = read_document(tier, root)
         kind = media_type_of(data, root.media_type, str(root.digest))
         if kind in INDEXES:
             children = decode(data, Index, str(root.digest)).manifests
@@ -95,28 +92,10 @@ def holdings(tier: Tier, root: Descriptor, listed: Platform | None = None) -> It
         yield from holdings(tier, child, child.platform)
 
 
-def document(tier: Tier, descriptor: Descriptor) -> bytes:
-    """A small blob out of one tier, checked. Raises `NotFoundError`, `DigestMismatchError`, `FormatError`."""
-    check_document_size(descriptor)
-    name = descriptor.digest
-    with tier.open_blob(name) as reader:
-        data = reader.read(descriptor.size + 1)
-    check_hash(name, descriptor.size, name.of(data, name.algorithm), len(data))
-    return data
-
-
-def check_document_size(descriptor: Descriptor) -> None:
-    """Raise `FormatError` for more than is held in memory."""
-    if descriptor.size > MAX_DOCUMENT:
-        raise FormatError(
-            f"{descriptor.digest} is a document of {descriptor.size} bytes; at most {MAX_DOCUMENT} are read"
-        )
-
-
 def _config(tier: Tier, manifest: Manifest) -> ImageConfig | None:
     if manifest.config.media_type not in (OCI_CONFIG, DOCKER_CONFIG):
         return None
     try:
-        return decode(document(tier, manifest.config), ImageConfig, str(manifest.config.digest))
+        return decode(read_document(tier, manifest.config), ImageConfig, str(manifest.config.digest))
     except (NotFoundError, FormatError, DigestMismatchError):
         return None

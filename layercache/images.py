@@ -25,14 +25,13 @@ from layercache.descriptor import (
     is_foreign,
     media_type_of,
 )
-from layercache.errors import DigestMismatchError, FormatError, NotFoundError, SourceError
+from layercache.documents import check_document, find_document
+from layercache.errors import FormatError, NotFoundError, SourceError
 from layercache.events import COMPRESSED, Event, Observers
-from layercache.holdings import check_document_size, document
 from layercache.known import Known
 from layercache.layer import Layer
 from layercache.lookup import not_found
 from layercache.platforms import default_platform, normalized, select
-from layercache.streams import check_hash
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -223,15 +222,14 @@ class Images:
 
     def _blob(self, descriptor: Descriptor, fetch: Callable[[Descriptor], bytes | Reader] | None) -> bytes:
         """A small blob, whole: out of a tier, else out of the source and then kept."""
-        name = descriptor.digest
-        check_document_size(descriptor)
-        for tier in self._tiers:
-            try:
-                return document(tier, descriptor)
-            except NotFoundError:
-                continue
-            except DigestMismatchError as error:
-                self._resolver.keeper.pass_over(tier, name, COMPRESSED, error.message)
+        name, keeper = descriptor.digest, self._resolver.keeper
+        found = find_document(
+            self._tiers,
+            descriptor,
+            wrong=lambda tier, error: keeper.pass_over(tier, name, COMPRESSED, error.message),
+        )
+        if found is not None:
+            return found
         if fetch is None:
             raise not_found(
                 self._tiers,
@@ -242,8 +240,8 @@ class Images:
         if not isinstance(fetched, bytes):
             with fetched:
                 fetched = fetched.read(descriptor.size + 1)
-        check_hash(name, descriptor.size, name.of(fetched, name.algorithm), len(fetched))
-        self._resolver.keeper.keep_document(name, fetched)
+        check_document(descriptor, fetched)
+        keeper.keep_document(name, fetched)
         return fetched
 
 

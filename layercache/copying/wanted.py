@@ -6,11 +6,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from layercache.descriptor import INDEXES, MANIFESTS, Descriptor, Index, Manifest, decode, media_type_of
+from layercache.documents import read_document
 from layercache.errors import FormatError, NotFoundError
 from layercache.events import COMPRESSED, UNCOMPRESSED
-from layercache.holdings import MAX_DOCUMENT
 from layercache.images import image_key
-from layercache.streams import check_hash
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -80,7 +79,7 @@ def referred_to(tier: Tier, descriptor: Descriptor, depth: int = DEPTH) -> Itera
     What an index names and nobody has pulled is left out. Raises `NotFoundError` where the image's own
     document is not there, `IntegrityError` where one is wrong.
     """
-    data = _document(tier, descriptor)
+    data = read_document(tier, descriptor)
     kind = media_type_of(data, descriptor.media_type, str(descriptor.digest))
     if kind in INDEXES:
         if not depth:
@@ -94,14 +93,3 @@ def referred_to(tier: Tier, descriptor: Descriptor, depth: int = DEPTH) -> Itera
             yield layer.digest, False
         yield manifest.config.digest, True
     yield descriptor.digest, True
-
-
-def _document(tier: Tier, descriptor: Descriptor) -> bytes:
-    """A manifest or index, whole and verified. Raises `NotFoundError`, `IntegrityError`."""
-    name = descriptor.digest
-    if descriptor.size > MAX_DOCUMENT:
-        raise FormatError(f"{name} is a document of {descriptor.size} bytes; {MAX_DOCUMENT} are read at most")
-    with tier.open_blob(name) as reader:
-        data = reader.read(descriptor.size + 1)
-    check_hash(name, descriptor.size, name.of(data, name.algorithm), len(data))
-    return data

@@ -19,14 +19,13 @@ from layercache.descriptor import (
     is_foreign,
     media_type_of,
 )
-from layercache.errors import DigestMismatchError, FormatError, NotFoundError
-from layercache.holdings import MAX_DOCUMENT
+from layercache.documents import find_document
+from layercache.errors import FormatError, NotFoundError
 from layercache.images import image_key
 from layercache.known import Known
 from layercache.layer import Layer
 from layercache.lookup import not_found
 from layercache.platforms import default_platform, normalized, select
-from layercache.streams import check_hash
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -132,20 +131,12 @@ class Collector:
         return Document(Descriptor(media_type=kind, digest=descriptor.digest, size=len(data)), data)
 
     def _read(self, descriptor: Descriptor) -> bytes:
-        name = descriptor.digest
-        if descriptor.size > MAX_DOCUMENT:
-            raise FormatError(f"{name} is a document of {descriptor.size} bytes, more than {MAX_DOCUMENT}")
-        for tier in self._tiers:
-            try:
-                with tier.open_blob(name) as reader:
-                    data = reader.read(descriptor.size + 1)
-                check_hash(name, descriptor.size, name.of(data, name.algorithm), len(data))
-            except (NotFoundError, DigestMismatchError):
-                continue
+        data = find_document(self._tiers, descriptor)
+        if data is not None:
             return data
         raise not_found(
             self._tiers,
-            f"the document {name} is not cached",
+            f"the document {descriptor.digest} is not cached",
             "it belongs to a platform that was not pulled: pull it, or name one that was (--platform)",
         )
 
