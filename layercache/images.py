@@ -26,9 +26,9 @@ from layercache.descriptor import (
     media_type_of,
 )
 from layercache.documents import check_document, find_document
-from layercache.errors import FormatError, NotFoundError, SourceError
+from layercache.errors import DigestMismatchError, FormatError, NotFoundError, SourceError
 from layercache.events import COMPRESSED, Event, Observers
-from layercache.known import Known
+from layercache.known import Known, Refutable
 from layercache.layer import Layer
 from layercache.lookup import not_found
 from layercache.platforms import default_platform, normalized, select
@@ -237,12 +237,19 @@ class Images:
                 "pull the image, for this platform, while online",
             )
         fetched = fetch(descriptor)
-        if not isinstance(fetched, bytes):
+        if isinstance(fetched, bytes):
+            data = fetched
+        else:
             with fetched:
-                fetched = fetched.read(descriptor.size + 1)
-        check_document(descriptor, fetched)
-        keeper.keep_document(name, fetched)
-        return fetched
+                data = fetched.read(descriptor.size + 1)
+        try:
+            check_document(descriptor, data)
+        except DigestMismatchError as error:
+            if isinstance(fetched, Refutable) and fetched.refute(error):
+                return self._blob(descriptor, fetch)
+            raise
+        keeper.keep_document(name, data)
+        return data
 
 
 def image_key(reference: Reference) -> str:

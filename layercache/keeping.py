@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 class WrongEntryError(DigestMismatchError):
-    """A tier's entry is not what its name says. It is out of the way now: another try goes another way."""
+    """A tier's entry, or what a mirror gave, is not what its name says. Another try goes another way."""
 
 
 class Keeper:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from layercache.association import Association
 from layercache.descriptor import OCTETS
@@ -25,6 +25,14 @@ class Origin(Protocol):
 
     def open(self, start: int) -> Reader:
         """The compressed blob from an offset on. Raises `SourceError`, `NotFoundError`."""
+
+
+@runtime_checkable
+class Refutable(Protocol):
+    """A reader out of an origin that has its bytes from one of several places."""
+
+    def refute(self, error: DigestMismatchError) -> bool:
+        """The bytes were found wrong; whether another try takes them from elsewhere."""
 
 
 @dataclass(slots=True)

@@ -17,6 +17,7 @@ from layercache.digest import Digest, Hash
 from layercache.errors import DigestMismatchError, LayercacheError, NotFoundError
 from layercache.events import COMPRESSED, UNCOMPRESSED, Event, Form, Observers
 from layercache.keeping import Keeper, WrongEntryError
+from layercache.known import Refutable
 from layercache.lead import Lead, Leads
 from layercache.passes import Passes
 from layercache.pipeline import read_through
@@ -169,12 +170,23 @@ class Resolver:
         digest, origin = known.digest, known.origin
         if digest is None or origin is None:
             raise self._no_way(known, form)
+        reader = origin.open(0)
+
+        def check(found: Hash, seen: int) -> None:
+            try:
+                check_hash(digest, known.size, found, seen)
+            except DigestMismatchError as error:
+                if isinstance(reader, Refutable) and reader.refute(error):
+                    hint = "it came from a mirror: another try takes it from elsewhere"
+                    raise WrongEntryError(error.message, looked_in=[origin.name], hint=hint) from error
+                raise
+
         return self.passes.bring(
             known,
             digest,
             COMPRESSED,
-            origin.open(0),
-            lambda found, seen: check_hash(digest, known.size, found, seen),
+            reader,
+            check,
             where=origin.name,
             inflating=form == UNCOMPRESSED,
         )

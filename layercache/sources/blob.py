@@ -29,7 +29,7 @@ class BlobReader:
 
     A body that breaks off, falls silent or ends early is asked for again from where it was, up to
     ``retries`` times without a byte of progress; then it is a `SourceError`. More bytes than stated are
-    a `DigestMismatchError`. The hash is for the reader to check.
+    a `DigestMismatchError`. The hash is for the reader to check, who says by ``refute`` that it was wrong.
     """
 
     def __init__(
@@ -39,12 +39,14 @@ class BlobReader:
         open_at: Callable[[int], BaseHTTPResponse],
         retries: Retries,
         where: str,
+        refuted: Callable[[DigestMismatchError], bool] = lambda _: False,
     ) -> None:
         self._descriptor = descriptor
         self._offset = start
         self._open_at = open_at
         self._retries = retries
         self._where = where
+        self._refuted = refuted
         self._breaks = 0
         self._response = open_at(start) if start < descriptor.size else None
         self.size: int = descriptor.size - start
@@ -76,6 +78,10 @@ class BlobReader:
         part = self.read(len(view))
         view[: len(part)] = part
         return len(part)
+
+    def refute(self, error: DigestMismatchError) -> bool:
+        """As `Refutable.refute`."""
+        return self._refuted(error)
 
     def seekable(self) -> bool:
         return False

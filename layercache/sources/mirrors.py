@@ -1,12 +1,13 @@
 """Which registries are asked for an image: its mirrors, in order, then the registry itself.
 
 A mirror is only ever a shorter way. One that lacks what is asked for is passed over; one that fails too,
-with a word to whoever listens, and is left alone for a while. What is named by digest is checked against
-it, wherever it comes from; a tag is what the first mirror that has it says.
+with a word to whoever listens, and is left alone for a while; for good, if what it gave was wrong. What is
+named by digest is checked against it, wherever it comes from; a tag is what the first that has it says.
 """
 
 from __future__ import annotations
 
+import math
 import time
 from dataclasses import replace
 from typing import TYPE_CHECKING, TypeVar
@@ -15,7 +16,7 @@ from layercache.errors import IntegrityError, LayercacheError, NotFoundError, So
 from layercache.sources.retry import TransientError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from layercache.reference import Reference
     from layercache.sources.retry import Retries
@@ -76,6 +77,13 @@ class Mirrors:
 
         return self._retries.run(everywhere)
 
+    def refute(self, mirrors: Iterable[Reference], error: IntegrityError) -> bool:
+        """Ask none of these again: bytes that they gave were wrong. Whether there is any among them."""
+        wrong = set(mirrors)
+        for mirror in wrong:
+            self._leave_alone(mirror, error)
+        return bool(wrong)
+
     def _of(self, reference: Reference) -> list[Reference]:
         found = []
         for mirror in self._settings.mirrors_of(reference.registry):
@@ -89,8 +97,9 @@ class Mirrors:
         return any(self._resting.get(key, 0.0) > now for key in (mirror.registry, mirror.name))
 
     def _leave_alone(self, mirror: Reference, error: LayercacheError) -> None:
-        # One that cannot be reached rests for every repository, one that refuses for this one.
+        # One that cannot be reached rests for every repository, one that refuses or is wrong for this one.
+        told = self._rests(mirror)
         key = mirror.registry if isinstance(error, TransientError) else mirror.name
-        self._resting[key] = time.monotonic() + REST
-        if self._passed_over is not None:
+        self._resting[key] = math.inf if isinstance(error, IntegrityError) else time.monotonic() + REST
+        if self._passed_over is not None and not told:
             self._passed_over(mirror.name, error)

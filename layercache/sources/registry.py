@@ -62,16 +62,25 @@ class RegistrySource:
         if not 0 <= start <= descriptor.size:
             raise ValueError(f"no offset {start} in {descriptor.size} bytes")
 
+        served: list[Reference] = []
         stuck_at = -1
 
         def open_at(offset: int) -> BaseHTTPResponse:
             nonlocal stuck_at
             # A mirror whose stream broke off without a byte of progress is not asked again.
             mirrors, stuck_at = offset != stuck_at, offset
-            return self._ask(lambda place: self._open_at(place, descriptor, offset), mirrors=mirrors)
+            return self._ask(lambda place: serve(place, offset), mirrors=mirrors)
+
+        def serve(place: Reference, offset: int) -> BaseHTTPResponse:
+            response = self._open_at(place, descriptor, offset)
+            served.append(place)
+            return response
+
+        def refuted(error: DigestMismatchError) -> bool:
+            return self._client.mirrors.refute([each for each in served if each != self._reference], error)
 
         where = f"{self.name}@{descriptor.digest}"
-        return BlobReader(descriptor, start, open_at, self._client.retries, where)
+        return BlobReader(descriptor, start, open_at, self._client.retries, where, refuted)
 
     def close(self) -> None:
         pass

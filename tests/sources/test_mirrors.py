@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import stat
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import pytest
-from servers.lying import status
+from servers.lying import LyingRegistry, status, wrong_bytes
 from servers.pulling import pulled
 from servers.registry import Registry
 
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 
     from servers.certificates import Certificate
     from servers.images import Sample
-    from servers.lying import LyingRegistry
 
     from layercache.events import Event
 
@@ -127,6 +126,73 @@ def test_a_manifest_with_wrong_bytes_is_had_from_the_registry(
     source = RegistrySource(client, Reference.parse(name))
     assert source.document(sample.image.descriptor) == sample.image.manifest
     assert listener == [f"{lying.host}/app"]
+
+
+@pytest.mark.parametrize("form", ["compressed", "both"])
+def test_layers_with_wrong_bytes_are_had_from_the_registry_and_the_mirror_is_left_alone(
+    registry: Registry,
+    lying: LyingRegistry,
+    sample: Sample,
+    tmp_path: Path,
+    form: Literal["compressed", "both"],
+) -> None:
+    name = registry.push(f"oci:{sample.layout}:image", "app:1")
+    digests = [made.digest for made in sample.image.layers]
+    for made in sample.image.layers:
+        lying.add_blob(made.blob)
+        lying.on(f"/blobs/{made.digest}", *[wrong_bytes] * 9)
+    events: list[Event] = []
+    with (
+        layercache.open(tmp_path / "cache", registries=settings(registry, lying.host)) as cache,
+        cache.watch(events.append),
+    ):
+        for layer in cache.image(name).layers:
+            layer.fill(form)
+        for made in sample.image.layers:
+            with cache.get(made.digest).compressed() as reader:
+                assert reader.read() == made.blob
+    (failed,) = [event for event in events if event.kind == "failed"]
+    assert failed.where == f"{lying.host}/app"
+    assert [len(lying.asked(f"/blobs/{digest}")) for digest in digests] == [1, 0, 0]
+    assert [registry.fetches(digest) for digest in digests] == [1, 1, 1]
+
+
+def test_who_reads_along_gets_the_error_and_the_next_read_is_right(
+    registry: Registry, lying: LyingRegistry, sample: Sample, tmp_path: Path
+) -> None:
+    name = registry.push(f"oci:{sample.layout}:image", "app:1")
+    lying.on(f"/blobs/{lying.add_blob(sample.image.layers[0].blob).digest}", wrong_bytes)
+    with layercache.open(tmp_path / "cache", registries=settings(registry, lying.host)) as cache:
+        layer = cache.image(name).layers[0]
+        with pytest.raises(layercache.DigestMismatchError, match="another try"), layer.compressed() as reader:
+            reader.read()
+        with layer.compressed() as reader:
+            assert reader.read() == sample.image.layers[0].blob
+
+
+def test_a_config_with_wrong_bytes_is_had_from_the_registry(
+    registry: Registry, lying: LyingRegistry, sample: Sample, tmp_path: Path
+) -> None:
+    name = registry.push(f"oci:{sample.layout}:image", "app:1")
+    lying.on(f"/blobs/{lying.add_blob(sample.image.config).digest}", wrong_bytes)
+    with layercache.open(tmp_path / "cache", registries=settings(registry, lying.host)) as cache:
+        assert cache.image(name).layers[0].diff_id == sample.image.layers[0].diff_id
+        assert cache.counters.failed == 1
+
+
+def test_wrong_bytes_everywhere_are_an_error(lying: LyingRegistry, sample: Sample, tmp_path: Path) -> None:
+    with LyingRegistry() as mirror:
+        name = lying.add_image("1", sample.image)
+        blob = sample.image.layers[0].digest
+        mirror.add_blob(sample.image.layers[0].blob)
+        for each in (mirror, lying):
+            each.on(f"/blobs/{blob}", *[wrong_bytes] * 9)
+        own = RegistrySettings(mirrors={lying.host: (mirror.host,)}, retries=0)
+        with layercache.open(tmp_path / "cache", registries=own) as cache:
+            layer = cache.image(name).layers[0]
+            with pytest.raises(layercache.DigestMismatchError):
+                layer.fill("compressed")
+        assert [len(each.asked(f"GET /v2/app/blobs/{blob}")) for each in (mirror, lying)] == [1, 1]
 
 
 def test_a_registry_has_certificates_of_its_own(
