@@ -137,6 +137,11 @@ _KEY = re.compile(
 )
 
 
+def is_key(text: str) -> bool:
+    """Whether `check_key` would take it."""
+    return _KEY.fullmatch(text) is not None
+
+
 def check_key(key: str) -> str:
     """The key, if it is one: 1 to 900 ASCII characters in components parted by "/".
 
@@ -144,7 +149,7 @@ def check_key(key: str) -> str:
     "_": so no component is empty, hidden, "." or "..". No key is a folder of another: that is for the
     caller to keep. Raises `InvalidNameError`.
     """
-    if not _KEY.fullmatch(key):
+    if not is_key(key):
         raise InvalidNameError(
             f"not an object name: {key!r}",
             hint="wanted components of letters, digits and _.+:@=- parted by '/', none empty or hidden",

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from layercache import keys, references
 from layercache.association import Association
-from layercache.capabilities import Expendable, LocalPath, Lockable, Spooler, Touchable
+from layercache.capabilities import Expendable, LocalPath, Lockable, SmallObjects, Spooler, Touchable
 from layercache.descriptor import encode
 from layercache.digest import DiffID, Digest
 from layercache.errors import BackendError, FormatError, InvalidNameError, NotFoundError
@@ -49,6 +49,7 @@ class BackendTier(Tier):
         super().__init__(backend.url, policy, remote=self._spooler is None)
         self._touchable = backend if isinstance(backend, Touchable) and not policy.readonly else None
         self.backend = backend
+        self._small = backend if isinstance(backend, SmallObjects) else None
         self._lockable = backend if isinstance(backend, Lockable) else None
         self.room = Room(backend, policy)
         self._together = Together()
@@ -118,6 +119,9 @@ class BackendTier(Tier):
     def inflates_to(self, digest: Digest, *, claims: bool = False) -> list[Association]:
         return self._found([lambda: self._computed(digest)], [lambda: self._claims(digest)], claims=claims)[0]
 
+    def has_computed(self, digest: Digest) -> bool:
+        return bool(self._computed(digest))
+
     def made_from(self, diff_id: DiffID, *, claims: bool = False) -> list[Association]:
         return self._found(
             [lambda: self._made_from(keys.COMPUTED, diff_id)],
@@ -186,18 +190,22 @@ class BackendTier(Tier):
         return list(self._facts(keys.digests_of(state, diff_id), computed=state == keys.COMPUTED))
 
     def _facts(self, folder: str, *, computed: bool) -> Iterator[Association]:
-        for entry in self.backend.scan(folder):
-            if fact := self._read(entry.key, computed=computed):
-                yield fact
+        if self._small is not None:
+            for key, data in self._small.read_small(folder):
+                if fact := _decoded(key, data, computed=computed):
+                    yield fact
+        else:
+            for entry in self.backend.scan(folder):
+                if fact := self._read(entry.key, computed=computed):
+                    yield fact
 
     def _read(self, key: str, *, computed: bool) -> Association | None:
         try:
             with self.backend.open(key) as reader:
-                fact = Association.decode(reader.read(), computed=computed)
-        except (NotFoundError, FormatError, InvalidNameError):
+                data = reader.read()
+        except NotFoundError:
             return None
-        # A fact under a name that is not its own would answer for another layer.
-        return fact if key in keys_of(fact) else None
+        return _decoded(key, data, computed=computed)
 
     # Images
 
@@ -228,6 +236,15 @@ def keys_of(fact: Association) -> tuple[str, str]:
         return keys.by_diff_id(keys.COMPUTED, fact.diff_id, fact.digest), by_digest
     by_digest = keys.claimed_by_digest(fact.digest, fact.diff_id)
     return keys.by_diff_id(keys.CLAIMED, fact.diff_id, fact.digest), by_digest
+
+
+def _decoded(key: str, data: bytes, *, computed: bool) -> Association | None:
+    """None for what is torn, and for what stands under a name not its own: it answers for another layer."""
+    try:
+        fact = Association.decode(data, computed=computed)
+    except (FormatError, InvalidNameError):
+        return None
+    return fact if key in keys_of(fact) else None
 
 
 def _write(sink: Sink, data: bytes) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from contextlib import AbstractContextManager
 
     from _typeshed import ReadableBuffer, WriteableBuffer
@@ -50,6 +51,14 @@ class Expendable(Protocol):
     """
 
     def create_expendable(self, key: str) -> Sink: ...
+
+
+@runtime_checkable
+class SmallObjects(Protocol):
+    """A backend that reads all of a folder of small objects at less cost than one after the other."""
+
+    def read_small(self, prefix: str) -> Iterator[tuple[str, bytes]]:
+        """The key and the bytes of every object that `Backend.scan` would list; lazily, in any order."""
 
 
 @runtime_checkable

@@ -17,7 +17,7 @@ CLAIMED = "claimed"
 
 def blob(name: Hash) -> str:
     """Either form of a layer, a manifest, a config: bytes under their own hash, as in an OCI layout."""
-    return f"{BLOBS}{name.algorithm}/{name.hex}"
+    return f"{BLOBS}{_as_path(name)}"
 
 
 def blob_name(key: str) -> Hash | None:
@@ -27,7 +27,7 @@ def blob_name(key: str) -> Hash | None:
 
 def computed_by_digest(digest: Digest) -> str:
     """The one fact that was computed of a blob: a blob inflates to one tar."""
-    return f"{ASSOCIATIONS}{COMPUTED}/by-digest/{digest.algorithm}/{digest.hex}"
+    return f"{ASSOCIATIONS}{COMPUTED}/by-digest/{_as_path(digest)}"
 
 
 def claimed_by_digest(digest: Digest, diff_id: DiffID) -> str:
@@ -36,7 +36,7 @@ def claimed_by_digest(digest: Digest, diff_id: DiffID) -> str:
 
 def claims_of(digest: Digest) -> str:
     """The folder of what images say a blob inflates to."""
-    return f"{ASSOCIATIONS}{CLAIMED}/by-digest/{digest.algorithm}/{digest.hex}/"
+    return f"{ASSOCIATIONS}{CLAIMED}/by-digest/{_as_path(digest)}/"
 
 
 def by_diff_id(state: str, diff_id: DiffID, digest: Digest) -> str:
@@ -54,7 +54,7 @@ def inflation(key: str) -> tuple[Hash, Hash] | None:
 
 def digests_of(state: str, diff_id: DiffID) -> str:
     """The folder of the blobs that inflate to a tar: computed, or claimed to."""
-    return f"{ASSOCIATIONS}{state}/by-diffid/{diff_id.algorithm}/{diff_id.hex}/"
+    return f"{ASSOCIATIONS}{state}/by-diffid/{_as_path(diff_id)}/"
 
 
 def fact_names(key: str) -> tuple[Digest, DiffID | None] | None:
@@ -112,8 +112,12 @@ def _repository(registry: str, repository: str) -> str:
     return f"{IMAGES}{host}/{repository}/"
 
 
+def _as_path(name: Hash) -> str:
+    return name.replace(":", "/")
+
+
 def _joined(name: Hash) -> str:
-    return f"{name.algorithm}-{name.hex}"
+    return name.replace(":", "-")
 
 
 def _hash_of(parts: list[str]) -> Hash | None:

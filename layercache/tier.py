@@ -104,6 +104,10 @@ class Tier(ABC):
     def inflates_to(self, digest: Digest, *, claims: bool = False) -> list[Association]:
         """What is known of a blob's tar: the one computed fact; where there is none, or if asked, claims."""
 
+    def has_computed(self, digest: Digest) -> bool:
+        """Whether it is computed what a blob inflates to."""
+        return any(fact.computed for fact in self.inflates_to(digest))
+
     @abstractmethod
     def made_from(self, diff_id: DiffID, *, claims: bool = False) -> list[Association]:
         """The blobs that inflate to a tar: computed; where there are none, or if asked, claimed."""

@@ -14,14 +14,14 @@ import stat
 import time
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
-from layercache.backend import Entry, check_key, check_prefix, check_range
+from layercache.backend import Entry, check_key, check_prefix, check_range, is_key
 from layercache.errors import BackendError, ConfigError, InvalidNameError, NotFoundError
 from layercache_backends.local_spool import LocalSink, LocalSpool, sync_folder
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from _typeshed import WriteableBuffer
 
@@ -31,12 +31,18 @@ if TYPE_CHECKING:
 RESERVED = frozenset({"tmp", "locks"})
 """The root's own folders. As the first component of a key they are `InvalidNameError`."""
 
+_RESERVED_FOLDERS = tuple(f"{name}/" for name in RESERVED)
+
 _HINTS = {
     errno.ENOSPC: "the disk is full: free some space, or put the cache on another disk",
     errno.EDQUOT: "the disk quota is used up: free some space, or put the cache on another disk",
     errno.EROFS: "the disk is mounted read-only: put the cache elsewhere, or configure this tier read-only",
     errno.EMFILE: "too many files are open in this process: raise the limit (ulimit -n)",
 }
+SMALL = 4096
+"""Bytes of a small object that are read at once; a fact has some 300."""
+
+_T = TypeVar("_T")
 _ABSENT = (FileNotFoundError, NotADirectoryError, IsADirectoryError)
 
 
@@ -115,10 +121,11 @@ class LocalBackend:
 
     def scan(self, prefix: str = "") -> Iterator[Entry]:
         """As `Backend.scan`. Files that are no keys are passed over; links to folders are not followed."""
-        check_prefix(prefix)
-        if prefix:
-            self.object_path(prefix[:-1])
-        return self._walk(prefix)
+        return self._walk(self._folder(prefix), _entry)
+
+    def read_small(self, prefix: str) -> Iterator[tuple[str, bytes]]:
+        """As `SmallObjects.read_small`: a third of the time that `open`, `read` and `close` take of each."""
+        return self._walk(self._folder(prefix), _content)
 
     def delete(self, key: str) -> None:
         path = self.object_path(key)
@@ -205,7 +212,7 @@ class LocalBackend:
 
     def object_path(self, key: str) -> str:
         path = self.path(key)
-        if key.partition("/")[0] in RESERVED:
+        if key.startswith(_RESERVED_FOLDERS) or key in RESERVED:
             raise InvalidNameError(
                 f"not an object name: {key!r}", hint=f"{self.url} keeps tmp/ and locks/ for itself"
             )
@@ -214,7 +221,13 @@ class LocalBackend:
     def _not_found(self, key: str) -> NotFoundError:
         return NotFoundError(f"{key} is not there", looked_in=(self.url,))
 
-    def _walk(self, prefix: str) -> Iterator[Entry]:
+    def _folder(self, prefix: str) -> str:
+        check_prefix(prefix)
+        if prefix:
+            self.object_path(prefix[:-1])
+        return prefix
+
+    def _walk(self, prefix: str, look: Callable[[str, os.DirEntry[str]], _T | None]) -> Iterator[_T]:
         # One open folder a level: memory does not grow with the number of objects.
         stack: list[tuple[str, os._ScandirIterator[str]]] = []
         try:
@@ -225,12 +238,12 @@ class LocalBackend:
                 if item is None:
                     folder.close()
                     stack.pop()
-                elif not _is_key(key := prefix + item.name) or key in RESERVED:
+                elif not is_key(key := prefix + item.name) or key in RESERVED:
                     continue
                 elif item.is_dir(follow_symlinks=False):
                     self._descend(stack, f"{key}/")
-                elif entry := _entry(key, item):
-                    yield entry
+                elif (found := look(key, item)) is not None:
+                    yield found
         except OSError as error:
             raise self.failure(f"listing {prefix or 'everything'}", error) from error
         finally:
@@ -303,14 +316,6 @@ def _unlink(path: str) -> bool:
     return True
 
 
-def _is_key(name: str) -> bool:
-    try:
-        check_key(name)
-    except InvalidNameError:
-        return False
-    return True
-
-
 def _entry(key: str, item: os.DirEntry[str]) -> Entry | None:
     """None for what vanished since the folder was read, and for what is no plain file."""
     try:
@@ -318,3 +323,20 @@ def _entry(key: str, item: os.DirEntry[str]) -> Entry | None:
     except FileNotFoundError:
         return None
     return Entry(key, status.st_size, status.st_mtime) if stat.S_ISREG(status.st_mode) else None
+
+
+def _content(key: str, item: os.DirEntry[str]) -> tuple[str, bytes] | None:
+    """As `_entry`. Without a file object: making one takes longer than all the rest."""
+    try:
+        if not item.is_file():
+            return None
+        file = os.open(item.path, os.O_RDONLY)
+    except FileNotFoundError:
+        return None
+    try:
+        data = part = os.read(file, SMALL)
+        while len(part) == SMALL:
+            data += (part := os.read(file, SMALL))
+    finally:
+        os.close(file)
+    return key, data

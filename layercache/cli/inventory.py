@@ -32,7 +32,7 @@ class Held:
 def layers(tier: Tier) -> Iterator[Held]:
     """Each pair of names once, in any order: a claim is passed over where something was computed."""
     for fact in tier.associations():
-        if fact.computed or not any(other.computed for other in tier.inflates_to(fact.digest)):
+        if fact.computed or not tier.has_computed(fact.digest):
             compressed = tier.has_blob(fact.digest)
             plain = compressed and str(fact.digest) == fact.diff_id
             tar = plain or (tier.policy.keep != COMPRESSED and tier.has_blob(fact.diff_id))

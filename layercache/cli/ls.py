@@ -39,15 +39,18 @@ def ls(session: Session, all_known: bool, all_tiers: bool, as_json: bool, no_tru
 
     In no order, each as soon as it is found. --json prints JSON Lines: one document a line.
     """
+    import msgspec
+
     from layercache.cli import inventory
 
+    as_line = msgspec.json.Encoder(enc_hook=str).encode
     lines = output.Lines((*COLUMNS, TIER) if all_tiers else COLUMNS, whole=no_trunc)
     with session.cache() as cache:
         for tier in cache.tiers if all_tiers else cache.tiers[:1]:
             for held in inventory.layers(tier):
                 if held.forms != "none" or all_known:
                     if as_json:
-                        output.line(_document(held, tier))
+                        output.written(as_line(_document(held, tier)).decode())
                     else:
                         lines.add(*_cells(held, lines), *([tier.name] if all_tiers else []))
 

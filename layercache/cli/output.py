@@ -56,7 +56,7 @@ class Lines:
 
     def add(self, *cells: str) -> None:
         if self.whole:
-            click.echo("\t".join(cells))
+            written("\t".join(cells))
             return
         if not self._begun:
             self._begun = True
@@ -81,6 +81,12 @@ class Lines:
         line = "  ".join(padded).rstrip()
         width = shutil.get_terminal_size().columns
         click.echo(line if len(line) <= width else f"{line[: width - 1]}…")
+
+
+def written(text: str) -> None:
+    """A line of many: a terminal shows it at once, and who reads a pipe gets many together."""
+    if sys.stdout is not None:
+        sys.stdout.write(f"{text}\n")
 
 
 def short(name: Hash) -> str:

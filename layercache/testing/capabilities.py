@@ -1,4 +1,4 @@
-"""What is promised by those who can more: `Spooler`, `Expendable`, `Lockable`. Others skip these."""
+"""What is promised by those who can more: `Spooler`, `SmallObjects`, `Lockable`, say. Others skip these."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from layercache.capabilities import Expendable, LocalPath, Lockable, Spooler, Touchable
+from layercache.capabilities import Expendable, LocalPath, Lockable, SmallObjects, Spooler, Touchable
 from layercache.errors import BackendError
 from layercache.testing.base import (
     KEY,
@@ -118,6 +118,33 @@ class CapabilityPromises(Hooks):
         put(backend, KEY, TEXT)
         with open(backend.path(KEY), "rb") as file:
             assert file.read() == TEXT
+
+    def test_small_objects_of_a_folder_are_read_whole(self, backend: Backend) -> None:
+        if not isinstance(backend, SmallObjects):
+            pytest.skip("this backend has no SmallObjects")
+        wanted = {
+            f"contract/ab/{size}": bytes([size % 251]) * size for size in (0, 1, 300, 4096, 8192, 10_001)
+        }
+        for key, data in {**wanted, "contract/ab/c/d": TEXT, "contract/abc/1": TEXT}.items():
+            put(backend, key, data)
+        assert dict(backend.read_small("contract/ab/")) == {**wanted, "contract/ab/c/d": TEXT}
+        assert dict(backend.read_small("contract/ab/c/")) == {"contract/ab/c/d": TEXT}
+        assert list(backend.read_small("contract/b/")) == []
+
+    def test_reading_small_objects_copes_with_what_vanishes_meanwhile(self, backend: Backend) -> None:
+        if not isinstance(backend, SmallObjects):
+            pytest.skip("this backend has no SmallObjects")
+        wanted = {f"contract/{number}/x" for number in range(20)}
+        for key in wanted:
+            put(backend, key, TEXT)
+        left, seen = set(wanted), {}
+        for key, data in backend.read_small("contract/"):
+            seen[key] = data
+            left.discard(key)
+            if left:
+                backend.delete(left.pop())
+        assert set(seen) <= wanted
+        assert set(seen.values()) == {TEXT}
 
     def test_touching_makes_an_objects_time_that_of_now_and_nothing_else(self, backend: Backend) -> None:
         if not isinstance(backend, Touchable):

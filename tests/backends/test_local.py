@@ -350,6 +350,7 @@ def test_scan_passes_over_what_is_no_object(backend: LocalBackend) -> None:
     os.symlink("..", os.path.join(backend.root, "blobs/loop"))
     os.symlink("a", os.path.join(backend.root, "blobs/link"))
     assert sorted(entry.key for entry in backend.scan()) == ["blobs/a", "blobs/link"]
+    assert sorted(backend.read_small("")) == [("blobs/a", b"1"), ("blobs/link", b"1")]
 
 
 def test_scan_closes_its_folders_when_it_is_left_early(backend: LocalBackend) -> None:
@@ -433,6 +434,8 @@ def test_a_file_that_cannot_be_opened_is_not_taken_for_an_absent_one(backend: Lo
     for look in (backend.open, backend.stat):
         with pytest.raises(BackendError, match=r"a/loop: Too many levels of symbolic links"):
             look("a/loop")
+    with pytest.raises(BackendError, match=r"listing a/: Too many levels of symbolic links"):
+        list(backend.read_small("a/"))
 
 
 @pytest.mark.parametrize("number", [errno.EACCES, errno.EIO, errno.ELOOP, errno.ESTALE])

@@ -11,8 +11,11 @@ import pytest
 from cli.calling import Caller
 from servers.images import compressed
 
+import layercache
+from layercache.association import Association
 from layercache.cli.output import human
-from layercache.digest import Digest
+from layercache.digest import DiffID, Digest
+from layercache.tiers import open_tier
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -82,6 +85,32 @@ def test_ls_lists_a_pair_once_though_it_is_claimed_and_computed(cli: Caller, lay
     computed = [json.loads(line) for line in cli("ls", "--json").stdout.splitlines()]
     assert [each["computed"] for each in computed if each["uncompressed_size"]] == [True] * 3
     assert sorted(each["digest"] for each in claimed) == sorted(each["digest"] for each in computed)
+
+
+def test_a_claim_of_a_blob_that_was_computed_is_not_listed(cli: Caller, layer: Layer, file: Path) -> None:
+    with layercache.open(cli.url) as cache:
+        false = Association(layer.digest, DiffID.of(b"another tar"), len(layer.blob), layer.media_type)
+        cache.tiers[0].record(false)
+        assert [line[1] for line in cli.lines("ls")] == []
+        assert [line[1] for line in cli.lines("ls", "--all")] == [false.diff_id]
+        cli("put", str(file))
+        cache.tiers[0].record(false)
+    assert [line[1] for line in cli.lines("ls", "--all")] == [layer.diff_id]
+    assert cli.json("stats")["tiers"][0]["layers"] == 1
+
+
+def test_ls_ends_quietly_when_nobody_reads_on(cli: Caller) -> None:
+    tier = open_tier(cli.url, nearest=True)
+    for number in range(1000):  # more lines than a pipe holds
+        name = str(number).encode()
+        tier.record(Association(Digest.of(name), DiffID.of(name + b"!"), 1, computed=True))
+    with cli.begin("ls", "--all") as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        assert process.stdout.readline().startswith(b"sha256:")
+        process.stdout.close()
+        said = process.stderr.read()
+    assert (process.returncode, said) == (141, b"")
 
 
 def test_ls_and_stats_use_the_same_memory_however_many_layers_there_are(tmp_path: Path) -> None:
