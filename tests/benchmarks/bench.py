@@ -11,7 +11,7 @@ from statistics import median
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
-from benchmarks.measure import Contender, Run, interleaved, run
+from benchmarks.measure import Contender, Run, interleaved, probe, run
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -30,7 +30,10 @@ class Sizes:
     medium: tuple[int, int] = (20, 30 * MB)
     small: tuple[int, int] = (500, 50_000)
     memory: int = 1000 * MB
+    asked: int = 250 * MB
+    askers: int = 100
     entries: tuple[int, ...] = (10, 1000)
+    listed: int = 100_000
     starts: int = 30
     bucket: int = 500 * MB
 
@@ -40,7 +43,10 @@ QUICK = Sizes(
     medium=(4, 6 * MB),
     small=(50, 50_000),
     memory=80 * MB,
+    asked=20 * MB,
+    askers=10,
     entries=(10, 100),
+    listed=200,
     starts=5,
     bucket=40 * MB,
 )
@@ -107,6 +113,13 @@ class Bench:
         return Row(
             case, what, [each.seconds for each in runs], syncs, cpu=[each.cpu for each in runs], peaks=peaks
         )
+
+    def filled(self, layers: int) -> tuple[Path, Path]:
+        """A cache of so many small layers, and a file with the names of some: made when first asked for."""
+        root, sample = (self.scratch / f"filled-{layers}{kind}" for kind in ("", ".names"))
+        if not sample.exists():
+            run(probe("populate", root, layers, sample))
+        return root, sample
 
     @cached_property
     def bare_peak(self) -> int:

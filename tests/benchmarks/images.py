@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     import contextlib
     from pathlib import Path
 
+    from servers.registry import Registry
+
 _ARCHITECTURES = {"x86_64": "amd64", "AMD64": "amd64", "aarch64": "arm64"}
 
 
@@ -34,7 +36,7 @@ class Images:
         self._files: Files | None = None
         self._layers: dict[tuple[int, int, str], MadeLayer] = {}
         self._images: dict[tuple[int, int], str] = {}
-        self._host: str | None = None
+        self._registry: Registry | None = None
 
     def layer(self, tar_size: int, number: int = 0, media_type: str = OCI_LAYER_GZIP) -> MadeLayer:
         """A layer whose tar has about so many bytes, in a file."""
@@ -50,18 +52,19 @@ class Images:
         if key not in self._images:
             layers = [self.layer(tar_size, number) for number in range(count)]
             self._images[key] = self._publish(f"bench/{count}x{tar_size}", layers)
-        return f"{self._serving()}/{self._images[key]}"
+        return f"{self.registry.host}/{self._images[key]}"
 
     def layers_of(self, count: int, tar_size: int) -> list[MadeLayer]:
         return [self.layer(tar_size, number) for number in range(count)]
 
-    def _serving(self) -> str:
-        if self._host is None:
+    @property
+    def registry(self) -> Registry:
+        """The one that serves the images, started when it is first asked for."""
+        if self._registry is None:
             from servers.registry import Registry
 
-            registry = self._stack.enter_context(Registry(self._folder / "registry"))
-            self._host = registry.host
-        return self._host
+            self._registry = self._stack.enter_context(Registry(self._folder / "registry"))
+        return self._registry
 
     def _publish(self, repository: str, layers: list[MadeLayer]) -> str:
         config = {

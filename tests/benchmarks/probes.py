@@ -20,6 +20,8 @@ CHUNK = 512 << 10
 READ = 1 << 20
 BEST_OF_LOOKUPS = 200
 OPENINGS = 200
+BLOB = b"one layer's bytes"
+LINKS = 30_000  # two a layer; ext4 takes 65,000 of one file
 
 
 def fill(url: str, path: str, digest: str, diff_id: str, size: str, media_type: str) -> dict[str, float]:
@@ -143,31 +145,74 @@ def plain(path: str) -> dict[str, float]:
     return {"first": _median_of(first_byte, OPENINGS), "whole": _timed(whole)}
 
 
-def populate(url: str, count: str, sample: str) -> dict[str, float]:
+def populate(root: str, count: str, sample: str) -> dict[str, float]:
     """Make a cache of so many small layers, and write the names of some of them into a file.
 
-    By the tier's own methods: two blobs and a computed fact a layer, as a pull of both forms leaves them.
+    Two blobs and a computed fact a layer, under the names that a pull of both forms gives them; past the
+    cache, which would take much longer. Equal files are links to one: blobs, which nobody hashes, and the two
+    objects of a fact.
     """
-    import layercache
+    from layercache import keys
     from layercache.association import Association
+    from layercache.backend_tier import keys_of
     from layercache.descriptor import OCI_LAYER_GZIP
     from layercache.digest import DiffID, Digest
 
-    number_of = int(count)
-    every = max(1, number_of // BEST_OF_LOOKUPS)
-    with layercache.open(url) as cache, open(sample, "w", encoding="ascii") as names:
-        tier = cache.tiers[0]
-        for number in range(number_of):
-            blob, tar = b"blob %d" % number, b"the tar of blob %d" % number
-            digest, diff_id = Digest.of(blob), DiffID.of(tar)
-            tier.put_blob(digest, blob)
-            tier.put_blob(diff_id, tar)
-            tier.record(
-                Association(digest, diff_id, len(blob), OCI_LAYER_GZIP, len(tar), computed=True),
-            )
+    def place(key: str) -> str:
+        path = os.path.join(root, key)
+        if (folder := os.path.dirname(path)) not in made:
+            os.makedirs(folder, exist_ok=True)
+            if "by-diffid" not in key:  # each of those is a fact's own
+                made.add(folder)
+        return path
+
+    def write(path: str, data: bytes) -> None:
+        with open(path, "xb", buffering=0) as file:
+            file.write(data)
+
+    made: set[str] = set()
+    content = ""
+    every = max(1, int(count) // BEST_OF_LOOKUPS)
+    with open(sample, "w", encoding="ascii") as names:
+        for number in range(int(count)):
+            digest, diff_id = Digest.of(b"blob %d" % number), DiffID.of(b"tar %d" % number)
+            fact = Association(digest, diff_id, len(BLOB), OCI_LAYER_GZIP, len(BLOB), computed=True)
+            blobs = [place(keys.blob(name)) for name in (digest, diff_id)]
+            if number % LINKS == 0:
+                write(content := blobs[0], BLOB)
+            else:
+                os.link(content, blobs[0])
+            os.link(content, blobs[1])
+            by_diff_id, by_digest = map(place, keys_of(fact))
+            write(by_diff_id, fact.encode())
+            os.link(by_diff_id, by_digest)
             if number % every == 0:
                 names.write(f"{digest} {diff_id}\n")
     return {}
+
+
+def look_over(root: str) -> dict[str, float]:
+    """What the system's calls alone take that tell of each layer its names, its sizes and its forms: reading
+    its fact and asking for two files; and listing all blobs with their sizes."""
+    import json
+
+    facts = os.path.join(root, "associations", "computed", "by-digest", "sha256", "")
+    blobs = os.path.join(root, "blobs", "sha256", "")
+
+    def each_layer() -> None:
+        for item in os.scandir(facts):
+            file = os.open(item.path, os.O_RDONLY)
+            data = os.read(file, 4096)
+            os.close(file)
+            os.stat(blobs + item.name)
+            os.stat(blobs + json.loads(data)["annotations"]["dev.ggcr.cache.diffid"][7:])
+
+    def each_blob() -> None:
+        for item in os.scandir(blobs):
+            item.stat()
+
+    layers = _timed(each_layer)
+    return {"layers": layers, "all": layers + _timed(each_blob)}
 
 
 def lookup(url: str, sample: str) -> dict[str, float]:
@@ -189,6 +234,57 @@ def lookup(url: str, sample: str) -> dict[str, float]:
             found["diff_id"].append(got - begun)
             found["open"].append(time.perf_counter() - got)
     return {name: _median(values) for name, values in found.items()}
+
+
+def ask(url: str, image: str, way: str, count: str) -> dict[str, float]:
+    """So many threads ask for an image's one layer at once: until the last has the tar's path, or read it.
+
+    And what the cache did for that, as its events are counted.
+    """
+    import layercache
+
+    with layercache.open(url) as cache:
+        layer = cache.image(image).layers[0]
+
+        def read() -> None:
+            with layer.uncompressed() as tar:
+                _exhaust(tar, bytearray(READ))
+
+        def path() -> None:
+            layer.fill("uncompressed")
+            assert layer.path()
+
+        last = _together(read if way == "read" else path, int(count))
+        return {"last": last, "fetched": cache.counters.fetched, "inflated": cache.counters.inflated}
+
+
+def read_together(path: str, count: str) -> dict[str, float]:
+    """So many threads read a file, until the last is done."""
+
+    def read() -> None:
+        with open(path, "rb", buffering=0) as file:
+            _exhaust(file, bytearray(READ))
+
+    return {"last": _together(read, int(count))}
+
+
+def _together(work: Callable[[], object], count: int) -> float:
+    """Seconds until the last of so many threads has done it, from when they all may begin."""
+    import threading
+    from concurrent.futures import ThreadPoolExecutor
+
+    begin = threading.Barrier(count + 1)
+
+    def one() -> float:
+        begin.wait()
+        work()
+        return time.perf_counter()
+
+    with ThreadPoolExecutor(count) as pool:
+        ends = [pool.submit(one) for _ in range(count)]
+        begin.wait()
+        begun = time.perf_counter()
+        return max(end.result() for end in ends) - begun
 
 
 def put(url: str, path: str) -> dict[str, float]:

@@ -13,10 +13,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from benchmarks import table
+from benchmarks.askers import askers
 from benchmarks.bench import QUICK, Bench, Row, Sizes
 from benchmarks.bound import bound
 from benchmarks.buckets import Store, bucket, bucket_cold, bucket_slow, bucket_small
 from benchmarks.images import Images
+from benchmarks.listing import listing
 from benchmarks.machine import describe, disturbances
 from benchmarks.measure import BenchmarkError, environment
 from benchmarks.pulls import big, jobs, medium, memory, small
@@ -37,6 +39,8 @@ CASES: dict[str, Case] = {
         bound,
         warm,
         lookup,
+        listing,
+        askers,
         memory,
         startup,
         bucket,
@@ -53,8 +57,7 @@ def main() -> int:
     options = _parse()
     sizes = QUICK if options.quick else Sizes()
     if options.entries:
-        kept = {count for count in sizes.entries if count < options.entries}
-        sizes = replace(sizes, entries=(*sorted(kept), options.entries))
+        sizes = replace(sizes, entries=tuple(sorted({*sizes.entries, *options.entries})))
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     rows: list[Row] = []
     try:
@@ -120,7 +123,11 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--runs", type=_positive, default=5, metavar="N", help="of each program (default 5)")
     parser.add_argument("--quick", action="store_true", help="small sizes: does it work, not how fast is it")
     parser.add_argument(
-        "--entries", type=_positive, metavar="N", help="look up in a cache of so many layers too (100000)"
+        "--entries",
+        action="append",
+        type=_positive,
+        metavar="N",
+        help="look up in a cache of so many layers too (100000); repeatable",
     )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write every single run into a file too")
     parser.add_argument(

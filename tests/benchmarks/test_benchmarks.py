@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from benchmarks.buckets import absent
+from benchmarks.images import missing
 
 RUN = Path(__file__).with_name("run.py")
 
@@ -46,3 +47,23 @@ def test_a_bucket_is_measured_beside_its_peers(tmp_path: Path) -> None:
     assert all(row["seconds"] for row in rows)
     assert all(row["ratios"] for row in rows if row["what"].startswith("ours"))
     assert not list(folder.iterdir())
+
+
+def test_askers_of_one_layer_are_one_fetch_and_one_inflation(tmp_path: Path) -> None:
+    if lacking := missing("docker-registry"):
+        pytest.skip(f"needs {', '.join(lacking)}, not installed here")
+    figures = tmp_path / "figures.json"
+    harness("--only", "askers", "--json", str(figures), "--dir", str(tmp_path))
+    rows = {row["what"]: row for row in json.loads(figures.read_text())["rows"]}
+    for way in ("for the tar's path", "for the tar, read whole"):
+        assert "1 fetched, 1 inflated" in rows[f"10 askers {way}"]["note"]
+        assert rows[f"10 askers {way}"]["ratios"]
+    assert rows["10 plain readers of the file"]["note"] == "by the registry's log 8 fetches in 8 pulls"
+
+
+def test_listing_is_measured_beside_the_systems_calls(tmp_path: Path) -> None:
+    figures = tmp_path / "figures.json"
+    harness("--only", "listing", "--json", str(figures), "--dir", str(tmp_path))
+    rows = json.loads(figures.read_text())["rows"]
+    listed = [row for row in rows if row["case"] == "listing: 200 layers, 800 entries"]
+    assert [row["what"] for row in listed if row["ratios"]] == ["ls", "ls --json", "stats"]

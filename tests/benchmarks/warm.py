@@ -40,12 +40,10 @@ def warm(bench: Bench) -> Iterator[Row]:
 
 def lookup(bench: Bench) -> Iterator[Row]:
     """By either name, in caches of few and of many layers: the same time in all."""
-    folder = new_folder(bench.scratch)
     contenders = {}
     for count in bench.sizes.entries:
-        url, sample = cache_url(folder / f"{count}", sync=False), folder / f"{count}.names"
-        run(probe("populate", url, count, sample))
-        contenders[count] = _looking_up(f"{count:,} layers", url, sample)
+        root, sample = bench.filled(count)
+        contenders[count] = _looking_up(f"{count:,} layers", cache_url(root, sync=False), sample)
     runs = bench.interleaved(*contenders.values())
     ways = {"diff_id": "get by diff ID", "digest": "get by digest", "open": "open of the tar, after get"}
     for inside, way in ways.items():
