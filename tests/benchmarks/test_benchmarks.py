@@ -6,17 +6,28 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from xml.etree import ElementTree as ET
 
 import pytest
 from benchmarks.buckets import absent
 from benchmarks.images import missing
 
 RUN = Path(__file__).with_name("run.py")
+PLOTS = RUN.with_name("plots.py")
 
 
 def harness(*options: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, str(RUN), "--quick", "--runs", "1", *options]
     return subprocess.run(command, capture_output=True, text=True, check=True)
+
+
+def drawn(folder: Path, *figures: Path) -> dict[str, set[str]]:
+    """The words of each plot that is made of these figures."""
+    subprocess.run([sys.executable, str(PLOTS), *map(str, figures), "--to", str(folder)], check=True)
+    return {
+        path.stem: {text.text or "" for text in ET.parse(path).iter("{http://www.w3.org/2000/svg}text")}
+        for path in folder.iterdir()
+    }
 
 
 def test_look_ups_are_measured_by_either_name_and_nothing_is_left(tmp_path: Path) -> None:
@@ -61,9 +72,41 @@ def test_askers_of_one_layer_are_one_fetch_and_one_inflation(tmp_path: Path) -> 
     assert rows["10 plain readers of the file"]["note"] == "by the registry's log 8 fetches in 8 pulls"
 
 
-def test_listing_is_measured_beside_the_systems_calls(tmp_path: Path) -> None:
-    figures = tmp_path / "figures.json"
-    harness("--only", "listing", "--json", str(figures), "--dir", str(tmp_path))
+def test_listing_is_measured_beside_the_systems_calls_and_drawn_with_the_look_ups(tmp_path: Path) -> None:
+    figures, plots = tmp_path / "figures.json", tmp_path / "plots"
+    harness("--only", "listing", "--only", "lookup", "--json", str(figures), "--dir", str(tmp_path))
     rows = json.loads(figures.read_text())["rows"]
     listed = [row for row in rows if row["case"] == "listing: 200 layers, 800 entries"]
     assert [row["what"] for row in listed if row["ratios"]] == ["ls", "ls --json", "stats"]
+    assert list(drawn(plots, figures)) == ["lookups"]
+
+
+def test_figures_become_plots(tmp_path: Path) -> None:
+    def row(case: str, what: str, **ratios: float) -> dict[str, object]:
+        return {"case": case, "what": what, "median_seconds": 5e-5, "ratios": ratios}
+
+    figures, later = tmp_path / "figures.json", tmp_path / "later.json"
+    rows = [
+        row("big: 1 x 800 MB", "pull --form both", **{"skopeo copy": 1.22}),
+        row("big: 1 x 800 MB", "pull --form both, unsynced", **{"the same, synced": 0.97}),
+        row("bound: gzip, 800 MB", "one pass", **{"bound: all CPU work": 1.08}),
+        row("lookup: get by digest", "10 layers"),
+        row("lookup: get by digest", "1,000 layers", **{"10 layers": 1.0}),
+        row("startup", "a bare interpreter"),
+    ]
+    figures.write_text(json.dumps({"rows": rows}))
+    later.write_text(json.dumps({"rows": [row("bound: gzip, 800 MB", "one pass", bound=1.03)]}))
+    plots = drawn(tmp_path / "plots", figures, later)
+    assert {"10", "1,000", "get by digest: 50"} <= plots["lookups"]
+    assert {"1 x 800 MB, both forms", "1.22"} <= plots["pulls"]
+    assert "0.97" not in plots["pulls"]
+    assert {"one pass, both forms, gzip, 800 MB", "1.03"} <= plots["bounds"], "the later file counts"
+    assert "1.08" not in plots["bounds"]
+
+
+def test_figures_of_nothing_that_is_drawn_are_an_error(tmp_path: Path) -> None:
+    figures = tmp_path / "figures.json"
+    figures.write_text('{"rows": []}')
+    command = [sys.executable, str(PLOTS), str(figures), "--to", str(tmp_path)]
+    done = subprocess.run(command, check=False, capture_output=True)
+    assert (done.returncode, list(tmp_path.glob("*.svg"))) == (1, [])
