@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import io
 import threading
+import time
 from collections import deque
 from contextlib import suppress
 from queue import SimpleQueue
@@ -33,6 +34,15 @@ HOLD = CHUNK
 
 ALL = 1 << 62
 """More bytes than any blob has: who waits for more than that waits for the end."""
+
+FEW = 4
+"""Followers that are woken for every chunk. Waking more of them each time takes longer than their reading."""
+
+PAUSE = 0.05
+"""Seconds for which more followers are left asleep while bytes come: each then finds more of them.
+
+What came so shortly before its source was stuck they see when that goes on, or ends.
+"""
 
 IN_FLIGHT = 16
 """Chunks on their way from the thread that reads or inflates to the one that hashes and writes."""
@@ -84,6 +94,7 @@ class Transfer:
         self._hasher = hashlib.new(algorithm)
         self._written = 0
         self._visible = 0
+        self._woken = 0.0
         self._lock = threading.RLock()
         self._grown = threading.Condition(self._lock)
         self._ended = threading.Condition(self._lock)
@@ -269,7 +280,11 @@ class Transfer:
             return
         with self._lock:
             self._visible = max(0, self._written - HOLD)
-            self._grown.notify_all()
+            now = time.monotonic()
+            # Whoever sets the pace must not sleep while it is waited for.
+            if self._pace or self._followers <= FEW or now >= self._woken + PAUSE:
+                self._woken = now
+                self._grown.notify_all()
 
     def _remember(self, piece: bytes) -> None:
         with self._lock:

@@ -73,7 +73,7 @@ def bars(title: str, beside: str, ratios: Sequence[tuple[str, float]]) -> str:
         y = TOP + number * (BAR + GAP)
         drawing.text(LEFT - 10, y + BAR - 6, label, "end")
         drawing.bar(LEFT, y, ratio * scale, COLOURS[ratio > 1])
-        drawing.text(LEFT + ratio * scale + 8, y + BAR - 6, f"{ratio:.2f}")
+        drawing.text(WIDTH - 12, y + BAR - 6, f"{ratio:.2f}", "end")
     bottom = drawing.height - 28
     drawing.line(LEFT, TOP - 8, LEFT, bottom)
     drawing.line(LEFT + scale, TOP - 8, LEFT + scale, bottom, "5 4")
