@@ -198,6 +198,7 @@ class Transfer:
             self._pace = follower
             self._recent.clear()
             self._caught_up.notify_all()
+            self._grown.notify_all()  # where it was one of many it may be asleep
 
     def catch_up(self, follower: Follower) -> None:
         """One who follows has read on."""
@@ -282,7 +283,7 @@ class Transfer:
             self._visible = max(0, self._written - HOLD)
             now = time.monotonic()
             # Whoever sets the pace must not sleep while it is waited for.
-            if self._pace or self._followers <= FEW or now >= self._woken + PAUSE:
+            if self._pace is not None or self._followers <= FEW or now >= self._woken + PAUSE:
                 self._woken = now
                 self._grown.notify_all()
 
