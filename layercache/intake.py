@@ -9,8 +9,8 @@ from layercache.association import Association
 from layercache.descriptor import NO_COMPRESSION, OCI_LAYER_OF
 from layercache.digest import DiffID, Digest, Hash
 from layercache.events import COMPRESSED, UNCOMPRESSED, Event, Form, Observers
+from layercache.follower import read_through
 from layercache.known import Known
-from layercache.pipeline import read_through
 from layercache.streams import HeadReader, InflatedReader, sniff
 
 if TYPE_CHECKING:

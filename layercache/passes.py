@@ -11,8 +11,9 @@ from layercache.descriptor import NO_COMPRESSION, OCI_LAYER_OF, compression_of, 
 from layercache.digest import DiffID, Digest, Hash
 from layercache.errors import BackendError, FormatError, NotALayerError
 from layercache.events import COMPRESSED, UNCOMPRESSED, Event, Form, Observers
+from layercache.follower import Follower, read_through
 from layercache.known import contradiction
-from layercache.pipeline import Follower, Transfer, read_through
+from layercache.pipeline import Transfer
 from layercache.spool import TierSpool
 from layercache.streams import HashedReader, HeadReader, InflatedReader, Limits, sniff
 from layercache.transfers import Running, Transfers

@@ -16,11 +16,11 @@ from layercache.continued import ContinuedReader
 from layercache.digest import Digest, Hash
 from layercache.errors import DigestMismatchError, LayercacheError, NotFoundError
 from layercache.events import COMPRESSED, UNCOMPRESSED, Event, Form, Observers
+from layercache.follower import read_through
 from layercache.keeping import Keeper, WrongEntryError
 from layercache.known import Refutable
 from layercache.lead import Lead, Leads
 from layercache.passes import Passes
-from layercache.pipeline import read_through
 from layercache.streams import HashedReader, Limits, check_hash, hash_of
 
 if TYPE_CHECKING:

@@ -18,6 +18,8 @@ from layercache.tiers import open_tier
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from layercache.follower import Follower
+
 CHUNK = 1 << 10
 AHEAD = 8 * CHUNK
 IN_FLIGHT = 2
@@ -135,7 +137,7 @@ def test_bytes_that_went_out_of_memory_are_read_back(transfer: Transfer) -> None
         assert pace.read(-1) == DATA[3:]
 
 
-def opened(transfer: Transfer) -> pipeline.Follower:
+def opened(transfer: Transfer) -> Follower:
     follower = transfer.follow()
     assert follower is not None
     return follower
