@@ -78,6 +78,7 @@ class Follower(io.RawIOBase):
         if target < 0:
             raise ValueError(f"a negative offset: {target}")
         self._offset = target
+        self._transfer.catch_up(self)
         return target
 
     def tell(self) -> int:
@@ -97,6 +98,7 @@ class Follower(io.RawIOBase):
             self._transfer.leave(self)
 
     def _end(self) -> int:
+        self._transfer.set_free(self)
         return self._wait(ALL)
 
     def _wait(self, beyond: int) -> int:

@@ -189,13 +189,19 @@ class Transfer:
     def _ahead(self) -> int:
         return 0 if self._pace is None else self._written - self._pace.tell()
 
-    def set_pace(self, follower: Follower | None) -> None:
-        """Do not run far ahead of this follower, who reads on without a pause; None: of nobody."""
+    def set_pace(self, follower: Follower) -> None:
+        """Do not run far ahead of this follower, who reads on without a pause."""
         with self._lock:
             self._pace = follower
-            self._recent.clear()
-            self._caught_up.notify_all()
-            self._grown.notify_all()  # where it was one of many it may be asleep
+            self._grown.notify_all()  # as one of many it may be asleep
+
+    def set_free(self, follower: Follower) -> None:
+        """Who waits for the end, or leaves, sets the pace no more."""
+        with self._lock:
+            if follower is self._pace:
+                self._pace = None
+                self._recent.clear()
+                self._caught_up.notify_all()
 
     def catch_up(self, follower: Follower) -> None:
         """One who follows has read on."""
@@ -248,9 +254,8 @@ class Transfer:
 
     def leave(self, follower: Follower) -> None:
         """A follower is done. The last one to leave gives up what was not yet found right."""
+        self.set_free(follower)
         with self._lock:
-            if follower is self._pace:
-                self.set_pace(None)
             self._followers -= 1
             # Whoever comes from now on comes too late.
             self._abandoned = not self._followers and not self.verified

@@ -117,6 +117,15 @@ def test_who_waits_for_a_transfer_that_is_held_back_is_told_that_it_was_given_up
     assert [str(error) for error in errors] == ["the transfer was given up before its end"]
 
 
+def test_who_waits_for_the_end_sets_the_pace_no_more(transfer: Transfer, published: list[Digest]) -> None:
+    with opened(transfer) as pace:
+        pace.set_pace()
+        transfer.start()
+        assert pace.seek(-5, 2) == len(DATA) - 5
+        assert pace.read() == DATA[-5:]
+    assert published == [Digest.of(DATA)]
+
+
 def test_what_breaks_off_is_told_after_what_came_before(transfer: Transfer, raw: Given) -> None:
     raw.failing_at = 50 * CHUNK
     with opened(transfer) as pace:
