@@ -12,8 +12,9 @@ import asyncio
 import hashlib
 import re
 from dataclasses import dataclass
+from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote, urlencode
+from urllib.parse import quote, urlencode, urlsplit
 
 from aiobotocore.awsrequest import AioAWSResponse
 from botocore.auth import UNSIGNED_PAYLOAD, S3SigV4Auth
@@ -110,8 +111,8 @@ class Requests:
     async def _sign(self, request: AWSRequest, region: str, body: Payload | None, size: int) -> None:
         credentials = await (await self._session.get_credentials()).get_frozen_credentials()
         signer = _Signer(credentials, "s3", region)
-        if body is not None and request.url.startswith("https:"):
-            signer.body_hash = UNSIGNED_PAYLOAD  # TLS sees to it that it arrives as it is
+        if body is not None and is_guarded(request.url):
+            signer.body_hash = UNSIGNED_PAYLOAD
         elif body is not None:
             hashing = asyncio.to_thread(_sha256, body) if size > _HASHED_ASIDE else None
             signer.body_hash = await hashing if hashing else _sha256(body)
@@ -166,6 +167,16 @@ class _Nothing:
 
     async def read(self) -> bytes:
         return b""
+
+
+def is_guarded(url: str) -> bool:
+    """Whether what is sent arrives as it is: by TLS, or within this machine. Else its hash is signed."""
+    place = urlsplit(url)
+    host = place.hostname or ""
+    try:
+        return place.scheme == "https" or ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def _sha256(body: Payload) -> str:
