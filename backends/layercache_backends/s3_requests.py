@@ -154,12 +154,19 @@ class Requests:
 
 
 class _Signer(S3SigV4Auth):  # type: ignore[misc]  # botocore has no types
-    """Signs a body whose hash is known: to read it would count as sending it (see `Payload`)."""
+    """Signs one request whose body's hash is known: to read it would count as sending it (see `Payload`)."""
 
     body_hash = hashlib.sha256().hexdigest()
+    _headers: Any = None
 
     def payload(self, request: AWSRequest) -> str:  # noqa: ARG002  # botocore's signature
         return self.body_hash
+
+    def headers_to_sign(self, request: AWSRequest) -> Any:
+        """Asked for twice, and a good part of the work that a small object is: made once."""
+        if self._headers is None:
+            self._headers = super().headers_to_sign(request)
+        return self._headers
 
 
 class _Nothing:
