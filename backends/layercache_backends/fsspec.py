@@ -10,7 +10,6 @@ once (object stores). Reads are ranges; an object that changes meanwhile is an e
 from __future__ import annotations
 
 import math
-import os
 import re
 import shutil
 import time
@@ -22,6 +21,7 @@ from urllib.parse import quote
 
 from layercache.backend import Entry, check_key, check_prefix, check_range
 from layercache.errors import BackendError, ConfigError, InvalidNameError, LayercacheError, NotFoundError
+from layercache_backends.fsspec_connections import Connections
 from layercache_backends.fsspec_streams import RANGE, FsspecReader, FsspecSink
 from layercache_backends.objects import DEFAULT_TIMEOUT, refuse_secrets, require
 
@@ -61,7 +61,7 @@ def from_url(url: BackendURL) -> FsspecBackend:
 
 
 class FsspecBackend:
-    """Objects as files below a folder of a file system. Each process has a file system object of its own.
+    """Objects as files below a folder of a file system.
 
     ``timeout``: seconds that one call of an asynchronous file system may take; None for all others.
     """
@@ -70,10 +70,9 @@ class FsspecBackend:
         self, url: str, target: str, options: dict[str, str | int | bool], timeout: float | None = None
     ) -> None:
         self.url = url
-        self._target = target
         self._options = options
         self._timeout = timeout
-        self._by_process: dict[int, tuple[Any, str]] = {}
+        self._connections = Connections(target, options, shared=timeout is not None)
 
     def __repr__(self) -> str:
         return f"FsspecBackend({self.url!r})"
@@ -100,50 +99,47 @@ class FsspecBackend:
     def delete(self, key: str) -> None:
         with suppress(NotFoundError), self._doing(f"deleting {key}"):
             self._file(key)
-            _, root = self._files
-            self._ask("rm_file", f"{root}/{key}")
+            self._ask("rm_file", key)
 
     def close(self) -> None:
-        """Forget the file system object; fsspec has no way to close one."""
-        self._by_process.pop(os.getpid(), None)
+        self._connections.forget()
 
     def remove_leftovers(self, older_than: float) -> int:
         """As `Leftovers.remove_leftovers`: files that were about to be published."""
         count = 0
         with self._doing("removing unfinished writes"):
-            _, root = self._files
-            for info in self._list(f"{root}/{_UNFINISHED}"):
+            for name, info in self._list(_UNFINISHED):
                 if _when(info) <= time.time() - older_than:
-                    self._ask("rm_file", info["name"])
+                    self._ask("rm_file", f"{_UNFINISHED}/{name}")
                     count += 1
         return count
 
     def publish(self, key: str, local: IO[bytes]) -> None:
         """Make an object of a local file, from its start."""
         with self._doing(f"writing {key}", writing=True):
-            files, root = self._files
-            waiting = f"{root}/{_UNFINISHED}/{uuid.uuid4().hex}"
-            target = f"{root}/{key}"
-            self._ask("makedirs", f"{root}/{_UNFINISHED}", exist_ok=True)
-            self._ask("makedirs", target.rpartition("/")[0], exist_ok=True)
+            waiting = f"{_UNFINISHED}/{uuid.uuid4().hex}"
+            self._make_folder(_UNFINISHED)
+            self._make_folder(key.rpartition("/")[0])
             try:
                 local.seek(0)
-                with files.open(waiting, "wb") as file:
-                    shutil.copyfileobj(local, file, RANGE)
-                files.mv(waiting, target)
+                with self._connections.one() as files:
+                    root = self._connections.root
+                    with files.open(f"{root}/{waiting}", "wb") as file:
+                        if hasattr(file, "set_pipelined"):
+                            file.set_pipelined(True)  # paramiko's: or 32 KiB a round trip
+                        shutil.copyfileobj(local, file, RANGE)
+                    files.mv(f"{root}/{waiting}", f"{root}/{key}")
             except BaseException:
-                with suppress(
-                    Exception
-                ):  # the first error is the one to show, `remove_leftovers` has the rest
+                # The first error is the one to show, `remove_leftovers` has the rest.
+                with suppress(Exception):
                     self._ask("rm_file", waiting)
                 raise
 
     def piece(self, key: str, info: dict[str, Any], start: int, end: int) -> bytes:
         """Bytes of the object that ``info`` was told of; an error if it is not that one any more."""
         with self._doing(f"reading {key}"):
-            _, root = self._files
             try:
-                data: bytes = self._ask("cat_file", f"{root}/{key}", start=start, end=end)
+                data: bytes = self._ask("cat_file", key, start=start, end=end)
                 same = _marks(self._file(key)) == _marks(info)
             except (FileNotFoundError, NotFoundError):
                 same = False
@@ -155,43 +151,42 @@ class FsspecBackend:
                 )
         return data
 
-    @property
-    def _files(self) -> tuple[Any, str]:
-        process = os.getpid()
-        if process not in self._by_process:
-            from fsspec.core import url_to_fs
-
-            files, root = url_to_fs(
-                self._target, **self._options, skip_instance_cache=True, use_listings_cache=False
-            )
-            self._by_process[process] = files, root.rstrip("/")
-        return self._by_process[process]
-
-    def _ask(self, method: str, *arguments: object, **options: object) -> Any:
+    def _ask(self, method: str, path: str, **options: object) -> Any:
         """One call of the file system, in bounded time where it is asynchronous."""
-        files, _ = self._files
-        if self._timeout is None:
-            return getattr(files, method)(*arguments, **options)
-        from fsspec.asyn import sync
+        with self._connections.one() as files:
+            where = f"{self._connections.root}/{path}".rstrip("/") or "/"
+            if self._timeout is None:
+                return getattr(files, method)(where, **options)
+            from fsspec.asyn import sync
 
-        return sync(files.loop, getattr(files, f"_{method}"), *arguments, timeout=self._timeout, **options)
+            return sync(files.loop, getattr(files, f"_{method}"), where, timeout=self._timeout, **options)
 
     def _file(self, key: str) -> dict[str, Any]:
-        _, root = self._files
-        info: dict[str, Any] = self._ask("info", f"{root}/{check_key(key)}")
+        info: dict[str, Any] = self._ask("info", check_key(key))
         if info["type"] != "file":
             raise FileNotFoundError(key)
         return info
 
+    def _make_folder(self, path: str) -> None:
+        """Have a folder, and those above it."""
+        for more in reversed(range(path.count("/") + 2)):
+            try:
+                self._ask("makedirs", path, exist_ok=True)
+            except OSError:
+                # Some fail where another writer makes one of these folders meanwhile: once for each of them.
+                if not more:
+                    raise
+            else:
+                return
+
     def _walk(self, prefix: str) -> Iterator[Entry]:
-        _, root = self._files_for("listing")
         folders = [prefix]
         while folders:
             folder = folders.pop()
             with self._doing(f"listing {folder or 'everything'}"):
-                found = self._list(f"{root}/{folder}".rstrip("/"))
-            for info in found:
-                key = folder + info["name"].rstrip("/").rpartition("/")[2]
+                found = self._list(folder)
+            for name, info in found:
+                key = folder + name
                 if not _is_key(key):
                     continue
                 if info["type"] == "directory":
@@ -199,19 +194,19 @@ class FsspecBackend:
                 elif info["type"] == "file":
                     yield Entry(key, info["size"], _when(info))
 
-    def _files_for(self, doing: str) -> tuple[Any, str]:
-        with self._doing(doing):
-            return self._files
-
-    def _list(self, folder: str) -> list[dict[str, Any]]:
-        """What is in a folder; nothing where it is not there, or is a file."""
+    def _list(self, folder: str) -> list[tuple[str, dict[str, Any]]]:
+        """What is in a folder, by name; nothing where it is not there, or is a file."""
         try:
-            found: list[dict[str, Any]] = self._ask("ls", folder or "/", detail=True)
+            found: list[dict[str, Any]] = self._ask("ls", folder, detail=True)
         except (FileNotFoundError, NotADirectoryError):
             return []
         # Some list a file, or the folder itself, as being in itself.
-        itself = folder.strip("/")
-        return [info for info in found if info["name"].strip("/") != itself]
+        itself = f"{self._connections.root}/{folder}".strip("/")
+        return [
+            (info["name"].rstrip("/").rpartition("/")[2], info)
+            for info in found
+            if info["name"].strip("/") != itself
+        ]
 
     @contextmanager
     def _doing(self, doing: str, *, writing: bool = False) -> Iterator[None]:

@@ -12,8 +12,9 @@ import asyncio
 import hashlib
 import re
 from dataclasses import dataclass
+from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote, urlencode
+from urllib.parse import quote, urlencode, urlsplit
 
 from aiobotocore.awsrequest import AioAWSResponse
 from botocore.auth import UNSIGNED_PAYLOAD, S3SigV4Auth
@@ -110,8 +111,8 @@ class Requests:
     async def _sign(self, request: AWSRequest, region: str, body: Payload | None, size: int) -> None:
         credentials = await (await self._session.get_credentials()).get_frozen_credentials()
         signer = _Signer(credentials, "s3", region)
-        if body is not None and request.url.startswith("https:"):
-            signer.body_hash = UNSIGNED_PAYLOAD  # TLS sees to it that it arrives as it is
+        if body is not None and is_guarded(request.url):
+            signer.body_hash = UNSIGNED_PAYLOAD
         elif body is not None:
             hashing = asyncio.to_thread(_sha256, body) if size > _HASHED_ASIDE else None
             signer.body_hash = await hashing if hashing else _sha256(body)
@@ -153,12 +154,19 @@ class Requests:
 
 
 class _Signer(S3SigV4Auth):  # type: ignore[misc]  # botocore has no types
-    """Signs a body whose hash is known: to read it would count as sending it (see `Payload`)."""
+    """Signs one request whose body's hash is known: to read it would count as sending it (see `Payload`)."""
 
     body_hash = hashlib.sha256().hexdigest()
+    _headers: Any = None
 
     def payload(self, request: AWSRequest) -> str:  # noqa: ARG002  # botocore's signature
         return self.body_hash
+
+    def headers_to_sign(self, request: AWSRequest) -> Any:
+        """Asked for twice, and a good part of the work that a small object is: made once."""
+        if self._headers is None:
+            self._headers = super().headers_to_sign(request)
+        return self._headers
 
 
 class _Nothing:
@@ -166,6 +174,16 @@ class _Nothing:
 
     async def read(self) -> bytes:
         return b""
+
+
+def is_guarded(url: str) -> bool:
+    """Whether what is sent arrives as it is: by TLS, or within this machine. Else its hash is signed."""
+    place = urlsplit(url)
+    host = place.hostname or ""
+    try:
+        return place.scheme == "https" or ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def _sha256(body: Payload) -> str:

@@ -116,7 +116,7 @@ class S3Service:
             "read_timeout": options.timeout,
             # Each open reader has a connection: a bound would be a deadlock of those who wait for each other.
             "max_pool_connections": 1000,
-            # Look-alikes know no trailing checksums. What is sent is signed with its sha256, or goes by TLS.
+            # Look-alikes know no trailing checksums. What is sent in the clear is signed with its sha256.
             "request_checksum_calculation": "when_required",
             "response_checksum_validation": "when_required",
             "s3": {"addressing_style": options.addressing},

@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import os
 import socket
+import threading
 import uuid
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
+import fsspec
 import pytest
+from servers.sftp import CREDENTIALS, SFTPServer
 
 from layercache.backend import open_backend
 from layercache.capabilities import Leftovers
 from layercache.errors import BackendError, ConfigError
-from layercache.testing import BackendContract
+from layercache.testing import KEY, BackendContract, get, put
+from layercache.testing.base import TEXT, in_threads
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -48,6 +53,74 @@ class TestFsspecMemory(BackendContract):
         return open_backend(backend.url)
 
 
+@pytest.fixture
+def sftp(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[SFTPServer]:
+    """A server of this test's own, and fsspec's configuration holds what it wants to know."""
+    (folder := tmp_path / "sftp").mkdir()
+    monkeypatch.setitem(fsspec.config.conf, "sftp", dict(CREDENTIALS))
+    with SFTPServer(folder) as running:
+        yield running
+
+
+class TestFsspecSFTP(BackendContract):
+    shared_between_processes = True
+    many = 100
+
+    @pytest.fixture
+    def backend(self, sftp: SFTPServer) -> Iterator[Backend]:
+        self.used = sftp.url("cache")
+        with closing(open_backend(self.used)) as backend:
+            yield backend
+
+    def reopen(self, backend: Backend) -> Backend:
+        return open_backend(self.used)
+
+
+def test_threads_have_connections_of_their_own_and_those_that_end_leave_them_to_others(
+    sftp: SFTPServer,
+) -> None:
+    with closing(open_backend(sftp.url("cache"))) as backend:
+        put(backend, KEY, TEXT)
+        assert sftp.accepted == 1
+        both = threading.Barrier(2)
+
+        def read(_: int) -> None:
+            reader = backend.open(KEY)
+            with backend._connections.one():  # type: ignore[attr-defined]
+                both.wait(60)
+                assert reader.read() == TEXT
+
+        for _ in range(2):
+            with ThreadPoolExecutor(2) as pool:
+                list(pool.map(read, range(2)))
+        assert sftp.accepted == 4, "each thread holds one and reads by another"
+
+
+def test_after_a_broken_connection_there_is_a_new_one(sftp: SFTPServer) -> None:
+    with closing(open_backend(sftp.url("cache"))) as backend:
+        put(backend, KEY, TEXT)
+        sftp.drop()
+        with pytest.raises(BackendError):
+            backend.stat(KEY)
+        assert get(backend, KEY) == TEXT
+
+
+def test_a_refused_password_is_an_error_and_not_repeated(
+    sftp: SFTPServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(fsspec.config.conf, "sftp", {**CREDENTIALS, "password": "hunter2"})
+    with closing(open_backend(sftp.url("cache"))) as backend:
+        with pytest.raises(BackendError, match="Authentication failed") as refused:
+            backend.stat(KEY)
+        assert "hunter2" not in str(refused.value)
+
+
+def test_writers_in_parallel_make_the_folders_that_they_share(sftp: SFTPServer) -> None:
+    with closing(open_backend(sftp.url("not/there/yet"))) as backend:
+        in_threads(lambda number: put(backend, f"a/b/c/{number}", TEXT), range(16))
+        assert len(list(backend.scan())) == 16
+
+
 def test_leftovers_of_a_killed_commit_are_removed_and_young_ones_are_spared(tmp_path: Path) -> None:
     folder = tmp_path / ".unfinished"
     folder.mkdir()
@@ -74,8 +147,9 @@ def test_a_credential_in_the_url_is_refused_and_not_repeated(option: str) -> Non
 def test_options_reach_the_file_system_with_their_types(tmp_path: Path) -> None:
     with closing(open_backend(f"fsspec+local://{tmp_path}?auto_mkdir=true&max_paths=5&note=text")) as backend:
         list(backend.scan())
-        ((files, _),) = backend._by_process.values()  # type: ignore[attr-defined]
-        options = {name: files.storage_options[name] for name in ("auto_mkdir", "max_paths", "note")}
+        with backend._connections.one() as files:  # type: ignore[attr-defined]
+            given = files.storage_options
+        options = {name: given[name] for name in ("auto_mkdir", "max_paths", "note")}
         assert options == {"auto_mkdir": True, "max_paths": 5, "note": "text"}
 
 
@@ -116,8 +190,9 @@ def test_a_timeout_that_is_none_is_a_config_error(timeout: str) -> None:
 def test_where_calls_cannot_be_given_up_timeout_is_the_file_systems_own() -> None:
     with closing(open_backend("fsspec+memory://cache?timeout=5")) as backend:
         list(backend.scan())
-        ((files, _),) = backend._by_process.values()  # type: ignore[attr-defined]
-        assert files.storage_options["timeout"] == 5
+        with backend._connections.one() as files:  # type: ignore[attr-defined]
+            given = files.storage_options
+        assert given["timeout"] == 5
 
 
 @pytest.mark.parametrize("given", ["hunter2", "a b/c", "x"])

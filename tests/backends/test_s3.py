@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import socket
 import subprocess
 import sys
@@ -10,12 +11,14 @@ from contextlib import closing
 from typing import TYPE_CHECKING
 
 import pytest
+from botocore.auth import UNSIGNED_PAYLOAD
 from servers.stores import make_bucket
 
 from layercache.backend import open_backend
 from layercache.capabilities import Exclusive, Leftovers
 from layercache.errors import BackendError, ConfigError, NotFoundError
-from layercache.testing import KEY, BackendContract, get
+from layercache.testing import KEY, BackendContract, get, put
+from layercache.testing.base import pattern
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -272,12 +275,6 @@ def test_a_big_object_reads_right_however_it_is_read(
             assert first + reader.read() == data[5:]
 
 
-def put(backend: Backend, key: str, data: bytes) -> None:
-    with backend.create(key) as sink:
-        sink.write(data)
-        sink.commit()
-
-
 def test_an_object_that_changed_is_not_gone_on_with(seaweedfs_bucket: str) -> None:
     with closing(open_backend(seaweedfs_bucket)) as backend:
         put(backend, "key", b"old" * (4 << 20))
@@ -299,6 +296,48 @@ def test_a_broken_stream_goes_on_at_its_offset(seaweedfs_bucket: str) -> None:
             seen = reader.read(1000)
             reader._session.soon(reader._source.close)  # type: ignore[attr-defined]
             assert seen + reader.read() == data
+
+
+@pytest.mark.parametrize(
+    ("url", "guarded"),
+    [
+        ("https://s3.example.org/bucket", True),
+        ("http://127.0.0.1:8333/bucket", True),
+        ("http://[::1]:8333/bucket", True),
+        ("http://localhost/bucket", True),
+        ("http://192.168.1.5:9000/bucket", False),
+        ("http://127.0.0.1.example.org/bucket", False),
+        ("http://localhost.example.org/bucket", False),
+        ("http://minio:9000/bucket", False),
+    ],
+)
+def test_bytes_are_signed_where_others_could_change_them(url: str, guarded: bool) -> None:
+    from layercache_backends.s3_requests import is_guarded
+
+    assert is_guarded(url) is guarded
+
+
+@pytest.mark.parametrize("size", [1000, 20 << 20])
+def test_the_signature_of_what_is_sent_in_the_clear_holds_its_hash(
+    seaweedfs_bucket: str, monkeypatch: pytest.MonkeyPatch, size: int
+) -> None:
+    from layercache_backends import s3_requests
+
+    signed: list[str] = []
+
+    def remember(signer: s3_requests._Signer, request: object) -> str:
+        signed.append(signer.body_hash)
+        return signer.body_hash
+
+    monkeypatch.setattr(s3_requests, "is_guarded", lambda _: False)
+    monkeypatch.setattr(s3_requests._Signer, "payload", remember)
+    data = pattern(size)
+    with closing(open_backend(seaweedfs_bucket)) as backend:
+        put(backend, KEY, data)
+        assert get(backend, KEY) == data
+    parts = [data[start : start + (8 << 20)] for start in range(0, size, 8 << 20)]
+    assert {hashlib.sha256(part).hexdigest() for part in parts} <= set(signed)
+    assert UNSIGNED_PAYLOAD not in signed
 
 
 def test_parts_grow_so_that_ten_thousand_suffice() -> None:

@@ -14,9 +14,9 @@ from urllib.parse import quote
 from benchmarks.measure import Contender, Run, interleaved, probe, run
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
-    from benchmarks.buckets import Store
+    from benchmarks.bucket_stores import Store
     from benchmarks.images import Images
 
 MB = 10**6
@@ -91,10 +91,10 @@ class Bench:
     sizes: Sizes
     images: Images
     scratch: Path
-    store: Store
+    stores: Mapping[str, Store]
 
     def interleaved(self, *contenders: Contender, runs: int = 0) -> dict[str, list[Run]]:
-        return interleaved(contenders, runs or self.runs, self.scratch)
+        return interleaved(contenders, runs or self.runs, self.scratch, warm=self.sizes is not QUICK)
 
     def row(
         self,

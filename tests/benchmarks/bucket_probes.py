@@ -45,24 +45,27 @@ def ours_read(url: str, key: str) -> dict[str, float]:
         return _measured("read", read)
 
 
-def s3fs_stream(endpoint: str, bucket: str, path: str) -> dict[str, float]:
-    """The same with s3fs: its upload of a file, and one stream of its client."""
-    files = _s3fs(endpoint)
+def raw_big(client: str, endpoint: str, bucket: str, path: str) -> dict[str, float]:
+    """The same with s3fs or gcsfs alone: its upload of a file, and one stream of its client."""
+    files = _CLIENTS[client](endpoint)
     return {
-        **_measured("write", lambda: files.put_file(path, f"{bucket}/s3fs/object")),
-        **s3fs_read(endpoint, bucket, "s3fs/object"),
+        **_measured("write", lambda: files.put_file(path, f"{bucket}/{client}/object")),
+        **raw_read(client, endpoint, bucket, f"{client}/object"),
     }
 
 
-def s3fs_read(endpoint: str, bucket: str, key: str) -> dict[str, float]:
-    """Read an object as one stream of s3fs's client."""
+def raw_read(client: str, endpoint: str, bucket: str, key: str) -> dict[str, float]:
+    """Read an object as one stream of the client of s3fs or gcsfs."""
     from fsspec.asyn import sync
 
-    files = _s3fs(endpoint)
+    files = _CLIENTS[client](endpoint)
     files.exists(f"{bucket}/{WARM}")
 
     async def stream() -> None:
-        body = (await files._call_s3("get_object", Bucket=bucket, Key=key))["Body"]
+        if client == "s3fs":
+            body = (await files._call_s3("get_object", Bucket=bucket, Key=key))["Body"]
+        else:
+            body = (await files.session.get(files.url(f"{bucket}/{key}"))).content
         while await body.read(READ):
             pass
 
@@ -85,12 +88,12 @@ def ours_small(url: str, count: str, size: str, threads: str) -> dict[str, float
         return _small(put, get, int(count), int(size), int(threads))
 
 
-def s3fs_small(endpoint: str, bucket: str, count: str, size: str) -> dict[str, float]:
-    """The same with s3fs, one after the other."""
-    files = _s3fs(endpoint)
+def raw_small(client: str, endpoint: str, bucket: str, count: str, size: str) -> dict[str, float]:
+    """The same with s3fs or gcsfs alone, one after the other."""
+    files = _CLIENTS[client](endpoint)
     return _small(
-        lambda key, data: files.pipe_file(f"{bucket}/s3fs/{key}", data),
-        lambda key: len(files.cat_file(f"{bucket}/s3fs/{key}")),
+        lambda key, data: files.pipe_file(f"{bucket}/{client}/{key}", data),
+        lambda key: len(files.cat_file(f"{bucket}/{client}/{key}")),
         int(count),
         int(size),
         threads=1,
@@ -189,6 +192,18 @@ def _s3fs(endpoint: str) -> Any:
     import s3fs
 
     return s3fs.S3FileSystem(endpoint_url=endpoint, skip_instance_cache=True, use_listings_cache=False)
+
+
+def _gcsfs(endpoint: str) -> Any:
+    os.environ["GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT"] = "false"  # with it, an emulator is waited for
+    import gcsfs
+
+    return gcsfs.GCSFileSystem(
+        token="anon", endpoint_url=endpoint, skip_instance_cache=True, use_listings_cache=False
+    )
+
+
+_CLIENTS: dict[str, Callable[[str], Any]] = {"s3fs": _s3fs, "gcsfs": _gcsfs}
 
 
 if __name__ == "__main__":

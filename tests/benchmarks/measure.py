@@ -88,17 +88,19 @@ def probe(name: str, *arguments: object) -> list[str]:
     return [sys.executable, PROBES, name, *map(str, arguments)]
 
 
-def interleaved(contenders: Sequence[Contender], runs: int, scratch: Path) -> dict[str, list[Run]]:
-    """Every contender so many times, in turn, after one run of each that does not count.
+def interleaved(
+    contenders: Sequence[Contender], runs: int, scratch: Path, *, warm: bool = True
+) -> dict[str, list[Run]]:
+    """Every contender so many times, in turn, after one run of each that does not count (``warm``).
 
-    The first one fills the page cache and compiles what Python compiles at first use. Before each run all
+    That one fills the page cache and compiles what Python compiles at first use. Before each run all
     that was written before is on the disk or emptied, so that nobody pays for another. Nothing is deleted
     before all is measured: ext4 does not take the place of a file that was deleted in the last minutes, and
     looks for another at every new file, which then takes twenty times as long.
     """
     os.sync()
     found: dict[str, list[Run]] = {contender.name: [] for contender in contenders}
-    for number in range(runs + 1):
+    for number in range(0 if warm else 1, runs + 1):
         turn = number % len(contenders)
         for contender in [*contenders[turn:], *contenders[:turn]]:
             folder = new_folder(scratch)

@@ -12,11 +12,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from benchmarks import table
+from benchmarks import buckets, table
 from benchmarks.askers import askers
 from benchmarks.bench import QUICK, Bench, Row, Sizes
 from benchmarks.bound import bound
-from benchmarks.buckets import Store, bucket, bucket_cold, bucket_slow, bucket_small
 from benchmarks.images import Images
 from benchmarks.listing import listing
 from benchmarks.machine import describe, disturbances
@@ -43,13 +42,10 @@ CASES: dict[str, Case] = {
         askers,
         memory,
         startup,
-        bucket,
-        bucket_small,
-        bucket_slow,
-        bucket_cold,
     )
-}
+} | buckets.cases()
 EXTRA: dict[str, Case] = {"jobs": jobs}
+GROUPS = {"buckets": list(buckets.cases())}
 INTERRUPTED = 130
 
 
@@ -80,11 +76,11 @@ def _measure(options: argparse.Namespace, sizes: Sizes, rows: list[Row]) -> bool
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix=prefix, dir=options.dir)))
         (scratch := folder / "scratch").mkdir()
         stack.enter_context(environment(_plain_environment(folder)))
-        bench = Bench(options.runs, sizes, Images(folder, stack), scratch, Store(folder, stack))
+        bench = Bench(options.runs, sizes, Images(folder, stack), scratch, buckets.stores(folder, stack))
         for disturbance in disturbances(scratch):
             print(disturbance)
         print(f"{table.LEGEND}\n\n{table.heading()}", flush=True)
-        for name in options.only or CASES:
+        for name in _asked(options.only):
             case = ""
             try:
                 for row in (CASES | EXTRA)[name](bench):
@@ -97,6 +93,11 @@ def _measure(options: argparse.Namespace, sizes: Sizes, rows: list[Row]) -> bool
                 print(f"\n{name}: failed: {error}", file=sys.stderr)
                 failed = True
     return failed
+
+
+def _asked(names: list[str] | None) -> list[str]:
+    """The cases that are meant."""
+    return [case for name in names or CASES for case in GROUPS.get(name, [name])]
 
 
 def _plain_environment(folder: Path) -> dict[str, str | None]:
@@ -112,13 +113,14 @@ def _parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="tests/benchmarks/run.py", description="Measure layercache beside other tools in the same runs."
     )
-    names = [*CASES, *EXTRA]
+    names = [*CASES, *GROUPS, *EXTRA]
     parser.add_argument(
         "--only",
         action="append",
         choices=names,
         metavar="NAME",
-        help=f"a case, repeatable: {', '.join(CASES)}; asked for alone: {', '.join(EXTRA)}",
+        help=f"a case, repeatable: {', '.join(CASES)}; several at once: {', '.join(GROUPS)};"
+        f" asked for alone: {', '.join(EXTRA)}",
     )
     parser.add_argument("--runs", type=_positive, default=5, metavar="N", help="of each program (default 5)")
     parser.add_argument("--quick", action="store_true", help="small sizes: does it work, not how fast is it")

@@ -9,7 +9,7 @@ from pathlib import Path
 from xml.etree import ElementTree as ET
 
 import pytest
-from benchmarks.buckets import absent
+from benchmarks.buckets import STORES, cases
 from benchmarks.images import missing
 
 RUN = Path(__file__).with_name("run.py")
@@ -45,16 +45,17 @@ def test_look_ups_are_measured_by_either_name_and_nothing_is_left(tmp_path: Path
     assert not list(folder.iterdir())
 
 
-def test_a_bucket_is_measured_beside_its_peers(tmp_path: Path) -> None:
-    if lacking := absent():
+@pytest.mark.parametrize("service", ["s3", "gcs"])
+def test_a_bucket_is_measured_beside_its_peers(tmp_path: Path, service: str) -> None:
+    if lacking := STORES[service].absent():
         pytest.skip(f"needs {', '.join(lacking)}, not installed here")
     figures, folder = tmp_path / "figures.json", tmp_path / "folder"
     folder.mkdir()
-    names = ("bucket", "bucket_small", "bucket_slow", "bucket_cold")
+    names = [name for name in cases() if name.startswith(service)]
     only = [option for name in names for option in ("--only", name)]
     harness(*only, "--json", str(figures), "--dir", str(folder))
     rows = json.loads(figures.read_text())["rows"]
-    assert [name for name in names if any(row["case"].startswith(f"{name}:") for row in rows)] == list(names)
+    assert [name for name in names if any(row["case"].startswith(f"{name}:") for row in rows)] == names
     assert all(row["seconds"] for row in rows)
     assert all(row["ratios"] for row in rows if row["what"].startswith("ours"))
     assert not list(folder.iterdir())
