@@ -1,8 +1,8 @@
 """What breaks between us and a bucket: right bytes or a clear error in time, and nothing partial is left.
 
-SeaweedFS's S3 and fake-gcs-server, behind a proxy that spoils what it is told to, with either engine. What a break in the middle
-of a resumable upload does is tested in ``test_gcs_upload``: fake-gcs-server appends what is sent again, and
-publishes when it is asked how far it is.
+SeaweedFS's S3 and fake-gcs-server, behind a proxy that spoils what it is told to, with either engine. What a
+break in the middle of a resumable upload does is tested in ``test_gcs_upload``: fake-gcs-server appends what
+is sent again, and publishes when it is asked how far it is.
 """
 
 from __future__ import annotations

@@ -6,14 +6,13 @@ import json
 import subprocess
 import sys
 import textwrap
-import threading
 import traceback
 import uuid
 from contextlib import closing
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
+from servers.google import Google
 from servers.proxy import Fault, FaultProxy
 
 from layercache.backend import Backend, open_backend
@@ -74,6 +73,10 @@ def no_other_way(monkeypatch: pytest.MonkeyPatch) -> None:
             monkeypatch.setattr(service, name, fail)
 
 
+def not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("layercache_backends.objects.find_spec", lambda name: name != "obstore" or None)
+
+
 @pytest.mark.usefixtures("no_other_way")
 def test_small_objects_go_by_obstore_where_it_is_installed(backend: Backend) -> None:
     put(backend, KEY, DATA)
@@ -99,13 +102,13 @@ def test_big_objects_are_read_by_obstore_too(fake_gcs: FakeGCS) -> None:
         assert buffer[:seen] == BIG[5:]
 
 
-@pytest.mark.parametrize("installed", [True, False])
-def test_engine_fsspec_leaves_obstore_alone_and_auto_does_without(
-    url: str, monkeypatch: pytest.MonkeyPatch, *, installed: bool
+@pytest.mark.parametrize("engine", ["fsspec", "auto"])
+def test_engine_fsspec_leaves_obstore_alone_and_auto_does_without_it(
+    url: str, monkeypatch: pytest.MonkeyPatch, engine: str
 ) -> None:
-    if not installed:
-        monkeypatch.setattr("layercache_backends.objects.find_spec", lambda name: name != "obstore" or None)
-    with closing(open_backend(url if not installed else f"{url}&engine=fsspec")) as backend:
+    if engine == "auto":
+        not_installed(monkeypatch)
+    with closing(open_backend(f"{url}&engine={engine}")) as backend:
         put(backend, KEY, DATA)
         with backend.open(KEY) as reader:
             assert isinstance(reader, ObjectReader)
@@ -116,7 +119,7 @@ def test_engine_fsspec_leaves_obstore_alone_and_auto_does_without(
 def test_an_engine_that_is_not_installed_says_how_to_install_it(
     scheme: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("layercache_backends.objects.find_spec", lambda name: name != "obstore" or None)
+    not_installed(monkeypatch)
     extra = {"s3": "s3", "gs": "gcs"}[scheme]
     with pytest.raises(ConfigError, match=rf"pip install 'layercache\[{extra},fast\]'"):
         open_backend(f"{scheme}://bucket?engine=obstore")
@@ -127,9 +130,7 @@ def test_an_unknown_engine_is_told_the_known_ones() -> None:
         open_backend("gs://bucket?engine=steam")
 
 
-def test_a_miss_is_one_request_and_names_no_secret(
-    backend: Backend, proxy: FaultProxy, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_miss_is_one_request_and_names_no_secret(backend: Backend, proxy: FaultProxy) -> None:
     put(backend, KEY, DATA)
     before = len(proxy.requests)
     with pytest.raises(NotFoundError) as caught:
@@ -297,94 +298,3 @@ def test_google_is_written_to_with_the_token_that_gcsfs_has(google: Google, tmp_
             backend.open("a/c")
     assert google.payers == {"payer"}
     assert google.bearers == {f"Bearer {Google.token}"}
-
-
-class Google:
-    """Gives tokens to service accounts, and takes and gives objects by the XML API."""
-
-    token = "a-token"
-
-    def __init__(self) -> None:
-        self.objects: dict[str, bytes] = {}
-        self.bearers: set[str | None] = set()
-        self.payers: set[str | None] = set()
-        outer = self
-
-        class Handler(BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
-
-            def do_POST(self) -> None:
-                self._body()
-                self._answer(200, json.dumps({"access_token": outer.token, "expires_in": 3600}).encode())
-
-            def do_PUT(self) -> None:
-                self._seen()
-                outer.objects[self._name()] = self._body()
-                self._answer(200)
-
-            def do_GET(self) -> None:
-                self._seen()
-                found = outer.objects.get(self._name())
-                if found is None:
-                    self._answer(404, b"<Error><Code>NoSuchKey</Code></Error>")
-                else:
-                    self._answer(200, found)
-
-            def _seen(self) -> None:
-                outer.bearers.add(self.headers["Authorization"])
-                outer.payers.add(self.headers["x-goog-user-project"])
-
-            def _name(self) -> str:
-                from urllib.parse import unquote
-
-                return unquote(self.path)
-
-            def _body(self) -> bytes:
-                return self.rfile.read(int(self.headers["Content-Length"]))
-
-            def _answer(self, status: int, body: bytes = b"") -> None:
-                self.send_response(status)
-                for name, value in {
-                    "Content-Length": str(len(body)),
-                    "ETag": '"tag"',
-                    "Last-Modified": self.date_time_string(),
-                    "x-goog-generation": "7",
-                }.items():
-                    self.send_header(name, value)
-                self.end_headers()
-                self.wfile.write(body)
-
-            def log_message(self, *_: object) -> None:
-                pass
-
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.01})
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self._server.server_port}"
-
-    def account(self) -> dict[str, Any]:
-        """A service account's file, with a new key."""
-        from cryptography.hazmat.primitives import serialization
-        from cryptography.hazmat.primitives.asymmetric import rsa
-
-        key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
-        pem = key.private_bytes(
-            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-        )
-        return {
-            "type": "service_account",
-            "client_email": "me@example.com",
-            "private_key": pem.decode(),
-            "token_uri": f"{self.url}/token",
-        }
-
-    def __enter__(self) -> Google:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._server.shutdown()
-        self._thread.join()
-        self._server.server_close()
