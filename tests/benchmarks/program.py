@@ -17,6 +17,7 @@ from benchmarks.askers import askers
 from benchmarks.bench import QUICK, Bench, Row, Sizes
 from benchmarks.bound import bound
 from benchmarks.buckets import Store, bucket, bucket_cold, bucket_slow, bucket_small
+from benchmarks.engines import engines
 from benchmarks.images import Images
 from benchmarks.listing import listing
 from benchmarks.machine import describe, disturbances
@@ -47,6 +48,7 @@ CASES: dict[str, Case] = {
         bucket_small,
         bucket_slow,
         bucket_cold,
+        engines,
     )
 }
 EXTRA: dict[str, Case] = {"jobs": jobs}
