@@ -3,7 +3,8 @@
 obstore (Rust) takes half of the CPU that our own requests take, or less, but only where no event loop is
 between: going through one costs what it saves. It is left to `Session` and `Service` to be patient, to go on
 after a break and to say what an error means: whatever is not plain success, or plain absence, is asked for
-again by them. So the direct way makes no promise of its own, and may be left out at any time.
+again by them. So the direct way makes no promise of its own, and may be left out at any time. An interrupt is
+heard when obstore is back: after half of the timeout at the latest.
 
 It is not gone in a forked child whose parent had obstore, since obstore hangs there.
 """
@@ -104,6 +105,7 @@ class DirectWay:
 
     def _rest(self) -> None:
         self._rests_until = time.monotonic() + REST
+        self._direct = None  # the other way may find out that the bucket is elsewhere
 
 
 def can_go() -> bool:
