@@ -58,7 +58,7 @@ class DirectWay:
         ranged = {"range": {"offset": start} if end is None else (start, end)} if start or end else None
         try:
             answer = direct.store.get(name, options=ranged)
-            reader = DirectReader(self._session, answer, name, doing, start)
+            reader = DirectReader(self._session, answer, name, doing, start, direct.version)
         except FileNotFoundError as error:
             if _ABSENT in str(error):
                 raise self._session.error(doing, Failure(Kind.ABSENT, "")) from error

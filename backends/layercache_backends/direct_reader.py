@@ -22,24 +22,27 @@ CHUNK = 64 << 10
 
 
 class DirectReader(io.RawIOBase):
-    """As `ObjectReader`. ``answer`` is obstore's; the bytes of a small object have come when it is made."""
+    """As `ObjectReader`. ``answer`` is obstore's; the bytes of a small object have come when it is made.
 
-    def __init__(self, session: Session, answer: Any, name: str, doing: str, start: int) -> None:
-        begins, self._end = answer.range
-        if begins != start:
-            raise BackendError(f"{session.url}: {doing}: other bytes than those that were asked for")
-        meta = answer.meta
+    ``version``: what of the object's metadata tells its versions apart, as in `Direct`.
+    """
+
+    def __init__(
+        self, session: Session, answer: Any, name: str, doing: str, start: int, version: str
+    ) -> None:
         self._session = session
         self._name = name
         self._doing = doing
-        meta = answer.meta
-        self._version = str(meta["version"] or meta["e_tag"] or "")
+        self._version = answer.meta[version] or ""
         self._position = start
         """Of the first byte that has not come."""
         self._waited = 0.0
         self._stream: Iterator[Any] = iter(())
         self._chunk = memoryview(b"")
         self._other: ObjectReader | None = None
+        begins, self._end = answer.range
+        if begins != start:
+            raise BackendError(f"{session.url}: {doing}: other bytes than those that were asked for")
         self.size = self._end - start
         if self.size > SMALL:
             self._stream = answer.stream(CHUNK)
@@ -90,14 +93,12 @@ class DirectReader(io.RawIOBase):
         began = time.monotonic()
         try:
             self._came(next(self._stream))
-        except (
-            Exception
-        ):  # broken, silent, or at an end too early: the other reader tries again, and says why
+        except Exception:  # broken, silent, ended too early: the other reader tries again, and says why
             self._go_on(time.monotonic() - began)
             return
         self._waited += time.monotonic() - began
         left = self._end - self._position
-        if is_slow(self.size - left, left, self._waited):
+        if self._version and is_slow(self.size - left, left, self._waited):
             self._go_on(0.0)
 
     def _came(self, data: ReadableBuffer) -> None:

@@ -156,7 +156,7 @@ class GCSService:
         headers = {"Accept-Encoding": "gzip", **await self._requests.payer()}
         endpoint = self._requests.endpoint
         store = gcs_store(self._bucket, endpoint, self._requests.token(), headers, seconds)
-        return Direct(store, writes=urlsplit(endpoint).hostname == _GOOGLE)
+        return Direct(store, writes=urlsplit(endpoint).hostname == _GOOGLE, version="version")
 
     def failure(self, error: Exception) -> Failure | None:
         return meaning(error, self._bucket)

@@ -70,7 +70,7 @@ class ObjectBackend:
         check_range(start, end)
         session, name, doing = self._session, self._name(key), f"reading {key}"
         began = time.monotonic()
-        if session.direct and (reader := session.direct.open(name, doing, start, end)):
+        if (direct := session.direct) and (reader := direct.open(name, doing, start, end)):
             return reader
         return ObjectReader(session, name, doing, start, end, spent=time.monotonic() - began)
 

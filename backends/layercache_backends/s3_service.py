@@ -216,7 +216,8 @@ class S3Service:
                 "token": found.token,
             }
 
-        return Direct(s3_store(self._bucket, base, region, credentials, seconds), writes=True)
+        store = s3_store(self._bucket, base, region, credentials, seconds)
+        return Direct(store, writes=True, version="e_tag")
 
     def failure(self, error: Exception) -> Failure | None:
         if isinstance(error, ClientError):

@@ -14,7 +14,7 @@ from __future__ import annotations
 import enum
 import io
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -118,10 +118,14 @@ class Page:
 
 @dataclass(frozen=True, slots=True)
 class Direct:
-    """obstore's store for a bucket, asked without the event loop; ``writes``: whether to write by it."""
+    """obstore's store for a bucket, asked without the event loop; ``writes``: whether to write by it.
+
+    ``version``: what of an object's metadata is what a `Body` says of its version.
+    """
 
     store: Any
     writes: bool
+    version: Literal["e_tag", "version"]
 
 
 class Service(Protocol):

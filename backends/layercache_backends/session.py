@@ -121,6 +121,7 @@ class Session:
         """End what is under way, give back connections, loop and thread."""
         with self._starting:
             loop, self._closed = self._loop, True
+            self.direct = None
         _OPEN.discard(self)
         if loop is None or self._thread is None:
             return

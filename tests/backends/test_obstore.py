@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING
 import pytest
 from servers.google import Google
 from servers.proxy import Fault, FaultProxy
+from servers.stores import make_bucket
 
 from layercache.backend import Backend, open_backend
 from layercache.errors import BackendError, ConfigError, NotFoundError
-from layercache.testing import KEY, get, in_forked_child, put
+from layercache.testing import KEY, assert_absent, get, in_forked_child, put
 from layercache.testing.base import pattern
 from layercache_backends import object_reader
 from layercache_backends.direct_reader import DirectReader
@@ -169,6 +170,34 @@ def test_reading_goes_over_in_mid_object_without_a_seam(
         first = reader.read(10)
         assert first + reader.read() == BIG[3:]
         assert reader._other
+
+
+def test_an_object_of_a_versioned_bucket_is_gone_on_with(moto_endpoint: str) -> None:
+    import botocore.session
+
+    bucket = make_bucket(moto_endpoint)
+    with closing(botocore.session.get_session().create_client("s3", endpoint_url=moto_endpoint)) as client:
+        client.put_bucket_versioning(Bucket=bucket, VersioningConfiguration={"Status": "Enabled"})
+    data = pattern(700_000)
+    with FaultProxy(int(moto_endpoint.rpartition(":")[2])) as proxy:
+        url = f"s3://{bucket}/prefix?endpoint_url={proxy.url}"
+        with closing(open_backend(url)) as backend:
+            put(backend, KEY, data)
+            proxy.on("GET /", Fault(cut_answer=200_000))
+            with backend.open(KEY) as reader:
+                assert isinstance(reader, DirectReader)
+                assert reader.read() == data
+                assert reader._other
+
+
+def test_a_sink_of_a_closed_backend_publishes_nothing(backend: Backend) -> None:
+    put(backend, f"{KEY}-other", DATA)
+    with backend.create(KEY) as sink:
+        sink.write(DATA)
+        backend.close()
+        with pytest.raises(BackendError, match="closed meanwhile"):
+            sink.commit()
+    assert_absent(backend, KEY)
 
 
 def test_an_object_that_was_replaced_is_not_gone_on_with(backend: Backend, proxy: FaultProxy) -> None:
