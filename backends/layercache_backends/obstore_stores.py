@@ -22,10 +22,13 @@ def s3_store(
     region: str | None,
     credentials: Callable[[], Mapping[str, str | None]],
     seconds: float,
+    *,
+    hashed: bool,
 ) -> S3Store:
     """``base``: what stands before a name in its URL; ``region``: to sign for, None: nothing is signed.
 
-    ``credentials`` returns ``access_key_id``, ``secret_access_key`` and ``token``, in the asking thread.
+    ``credentials`` returns ``access_key_id``, ``secret_access_key`` and ``token``, in the asking thread;
+    ``hashed``: what is sent is signed with its sha256.
     """
     # obstore reads variables of its own, which our other requests do not heed: so all is said.
     config: Any = {
@@ -34,7 +37,7 @@ def s3_store(
         "virtual_hosted_style_request": True,  # the bucket stands in the endpoint, wherever that is
         "region": region or "us-east-1",
         "skip_signature": region is None,
-        "unsigned_payload": base.startswith("https:"),  # as we do: TLS sees to it that it arrives as it is
+        "unsigned_payload": not hashed,
         "s3_express": False,
         "request_payer": False,
     }

@@ -216,7 +216,8 @@ class S3Service:
                 "token": found.token,
             }
 
-        store = s3_store(self._bucket, base, region, credentials, seconds)
+        hashed = not base.startswith("https:")  # as our own requests
+        store = s3_store(self._bucket, base, region, credentials, seconds, hashed=hashed)
         return Direct(store, writes=True, version="e_tag")
 
     def failure(self, error: Exception) -> Failure | None:
