@@ -94,18 +94,18 @@ class DirectReader(io.RawIOBase):
         try:
             self._came(next(self._stream))
         except Exception:  # broken, silent, ended too early: the other reader tries again, and says why
-            self._go_on(time.monotonic() - began)
+            self._go_on(spent=time.monotonic() - began)
             return
         self._waited += time.monotonic() - began
         left = self._end - self._position
         if self._version and is_slow(self.size - left, left, self._waited):
-            self._go_on(0.0)
+            self._go_on(slow=True)
 
     def _came(self, data: ReadableBuffer) -> None:
         self._chunk = memoryview(data)
         self._position += len(self._chunk)
 
-    def _go_on(self, spent: float) -> None:
+    def _go_on(self, *, spent: float = 0.0, slow: bool = False) -> None:
         """Have what has not come read by one that tries again, and reads ranges ahead."""
         self._stream = iter(())
         self._other = ObjectReader(
@@ -116,4 +116,5 @@ class DirectReader(io.RawIOBase):
             self._end,
             version=self._version,
             spent=spent,
+            slow=slow,
         )

@@ -178,7 +178,7 @@ class ObjectReader(io.RawIOBase):
     """An object's bytes, or a range's; not seekable. Belongs to the process that opened it.
 
     ``version``: the only one to read, as a `Body` tells it; None: the one that is there. ``spent``: seconds
-    that were waited for these bytes elsewhere.
+    that were waited for these bytes elsewhere; ``slow``: one connection was found to be slow there.
 
     While the caller is at one piece the next is fetched, so that it does not wait for the other thread.
     """
@@ -193,11 +193,13 @@ class ObjectReader(io.RawIOBase):
         *,
         version: str | None = None,
         spent: float = 0.0,
+        slow: bool = False,
     ) -> None:
         self._session = session
         self._source: Stream | Ahead | None = None
         self._coming: Future[list[bytes]] | None = None
         self._pieces: deque[memoryview] = deque()
+        self._found_slow = slow
         self.size = self._left = session.call(self._open(name, doing, start, end, version, spent))
         self._fetch()
 
@@ -280,7 +282,8 @@ class ObjectReader(io.RawIOBase):
     def _should_run_ahead(self, stream: Stream) -> bool:
         assert stream.end is not None
         left = stream.end - stream.position
-        return is_slow((self.size or 0) - left, left, stream.waited) and bool(stream.version)
+        waited = max(stream.waited, LOOK) if self._found_slow else stream.waited
+        return is_slow((self.size or 0) - left, left, waited) and bool(stream.version)
 
 
 def is_slow(read: int, left: int, waited: float) -> bool:
