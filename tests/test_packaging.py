@@ -11,7 +11,7 @@ import pytest
 from layercache._version import __version__
 from layercache.backend import ENTRY_POINT_GROUP, IN_THE_BOX
 
-HEAVY = ["backports.zstd", "click", "importlib.metadata", "isal", "msgspec", "rich", "urllib3"]
+HEAVY = ["backports.zstd", "click", "importlib.metadata", "isal", "msgspec", "obstore", "rich", "urllib3"]
 
 
 def test_the_metadata_states_the_version_of_the_code() -> None:

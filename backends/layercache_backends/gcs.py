@@ -14,10 +14,12 @@ from urllib.parse import urlsplit
 from layercache.errors import ConfigError
 from layercache_backends.objects import (
     DEFAULT_TIMEOUT,
+    Engine,
     ObjectBackend,
     bucket_and_prefix,
     refuse_secrets,
     require,
+    require_engine,
 )
 
 if TYPE_CHECKING:
@@ -34,13 +36,15 @@ class Options:
 
     ``token``: a file of credentials, or one of `METHODS`; without it, what gcsfs finds. ``project``: who pays
     for the requests, where the bucket's owner does not. ``endpoint_url``: where the service is, if not at
-    Google. ``timeout``: seconds without progress after which an operation fails.
+    Google. ``timeout``: seconds without progress after which an operation fails. ``engine``: what small
+    objects are moved by.
     """
 
     token: str | None = None
     project: str | None = None
     endpoint_url: str | None = None
     timeout: float = DEFAULT_TIMEOUT
+    engine: Engine = "auto"
 
 
 def from_url(url: BackendURL) -> ObjectBackend:
@@ -50,6 +54,7 @@ def from_url(url: BackendURL) -> ObjectBackend:
     options = url.options(Options)
     _check(url, options)
     require("gcsfs", "gcs", url)
+    require_engine(options.engine, "gcs", url)
 
     async def connect() -> Service:
         # With this on, gcsfs asks over gRPC what kind each bucket is: an emulator leaves that unanswered.
@@ -58,7 +63,8 @@ def from_url(url: BackendURL) -> ObjectBackend:
 
         return await GCSService.connect(bucket, options)
 
-    return ObjectBackend(f"gs://{bucket}/{prefix}".rstrip("/"), prefix, options.timeout, connect)
+    place = f"gs://{bucket}/{prefix}".rstrip("/")
+    return ObjectBackend(place, prefix, options.timeout, connect, options.engine)
 
 
 def _check(url: BackendURL, options: Options) -> None:

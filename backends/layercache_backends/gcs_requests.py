@@ -16,7 +16,7 @@ import aiohttp
 
 if TYPE_CHECKING:
     import io
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from gcsfs import GCSFileSystem
 
@@ -25,6 +25,8 @@ NOT_FOUND, PRECONDITION_FAILED = 404, 412
 
 _READ_BUFFER = 1 << 20
 """Bytes that wait for a reader, twice over, before no more are read: aiohttp's own 64 KiB halve the rate."""
+
+_PAYER = "x-goog-user-project"
 
 _NO_OBJECT = "No such object:"
 _NO_BUCKET = "The specified bucket does not exist"
@@ -137,6 +139,24 @@ class Requests:
     async def close(self) -> None:
         """Give back the connections."""
         await self._session.close()
+
+    def token(self) -> Callable[[], str] | None:
+        """What says the token of now, and blocks where it has to be renewed; None: nobody asks."""
+        keeper = self._fs.credentials
+        if keeper.credentials is None:
+            return None
+
+        def token() -> str:
+            keeper.maybe_refresh()
+            return str(keeper.credentials.token)
+
+        return token
+
+    async def payer(self) -> dict[str, str]:
+        """The header that says who pays, where it is not the bucket's owner."""
+        if self._project:
+            return {_PAYER: self._project["userProject"]}
+        return {name: value for name, value in (await self._credentials()).items() if name.lower() == _PAYER}
 
     async def _credentials(self) -> dict[str, str]:
         """The headers that say who asks. A token that ends is renewed, which blocks: so in a thread."""

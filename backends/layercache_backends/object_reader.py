@@ -42,7 +42,9 @@ LOOK = 0.25
 class Stream:
     """Bytes ``start`` to ``end`` of one version of an object, in order. On the event loop."""
 
-    def __init__(self, session: Session, name: str, doing: str, start: int, end: int | None) -> None:
+    def __init__(
+        self, session: Session, name: str, doing: str, start: int, end: int | None, spent: float = 0.0
+    ) -> None:
         self.session = session
         self.name = name
         self.doing = doing
@@ -52,7 +54,7 @@ class Stream:
         self.waited = 0.0
         """Seconds that were spent waiting for bytes."""
         self._body: Body | None = None
-        self._patience = Patience(session.timeout)
+        self._patience = Patience(session.timeout, spent)
 
     async def open(self) -> int:
         """Begin; how many bytes there are. Raises `NotFoundError`, `BackendError`."""
@@ -175,15 +177,30 @@ class Ahead:
 class ObjectReader(io.RawIOBase):
     """An object's bytes, or a range's; not seekable. Belongs to the process that opened it.
 
+    ``version``: the only one to read, as a `Body` tells it; None: the one that is there. ``spent``: seconds
+    that were waited for these bytes elsewhere; ``slow``: one connection was found to be slow there.
+
     While the caller is at one piece the next is fetched, so that it does not wait for the other thread.
     """
 
-    def __init__(self, session: Session, name: str, doing: str, start: int, end: int | None) -> None:
+    def __init__(
+        self,
+        session: Session,
+        name: str,
+        doing: str,
+        start: int,
+        end: int | None,
+        *,
+        version: str | None = None,
+        spent: float = 0.0,
+        slow: bool = False,
+    ) -> None:
         self._session = session
         self._source: Stream | Ahead | None = None
         self._coming: Future[list[bytes]] | None = None
         self._pieces: deque[memoryview] = deque()
-        self.size = self._left = session.call(self._open(name, doing, start, end))
+        self._found_slow = slow
+        self.size = self._left = session.call(self._open(name, doing, start, end, version, spent))
         self._fetch()
 
     def readable(self) -> bool:
@@ -216,8 +233,11 @@ class ObjectReader(io.RawIOBase):
             self._session.soon(source.close)
         super().close()
 
-    async def _open(self, name: str, doing: str, start: int, end: int | None) -> int:
-        self._source = stream = Stream(self._session, name, doing, start, end)
+    async def _open(
+        self, name: str, doing: str, start: int, end: int | None, version: str | None, spent: float
+    ) -> int:
+        self._source = stream = Stream(self._session, name, doing, start, end, spent)
+        stream.version = version
         size = await stream.open()
         if size <= SMALL:
             self._pieces.extend(map(memoryview, await stream.read(size)))
@@ -254,21 +274,24 @@ class ObjectReader(io.RawIOBase):
     async def _read(self, size: int) -> list[bytes]:
         assert self._source is not None
         pieces = await self._source.read(size)
-        if isinstance(self._source, Stream) and self._is_slow(self._source):
+        if isinstance(self._source, Stream) and self._should_run_ahead(self._source):
             stream, self._source = self._source, Ahead(self._source)
             stream.close()
         return pieces
 
-    def _is_slow(self, stream: Stream) -> bool:
-        """Whether one connection gives little where much is left.
-
-        What counts is the time that was waited for bytes: a reader who takes its time makes nothing slow.
-        """
+    def _should_run_ahead(self, stream: Stream) -> bool:
         assert stream.end is not None
-        read = (self.size or 0) - (stream.end - stream.position)
         left = stream.end - stream.position
-        slow = stream.waited >= LOOK and read < SLOW * stream.waited
-        return slow and left > 2 * RANGE and bool(stream.version)
+        waited = max(stream.waited, LOOK) if self._found_slow else stream.waited
+        return is_slow((self.size or 0) - left, left, waited) and bool(stream.version)
+
+
+def is_slow(read: int, left: int, waited: float) -> bool:
+    """Whether one connection gives little where much is left.
+
+    What counts is the time that was waited for bytes: a reader who takes its time makes nothing slow.
+    """
+    return waited >= LOOK and read < SLOW * waited and left > 2 * RANGE
 
 
 CHANGED = Failure(Kind.FINAL, "it was replaced or deleted while it was read", "read it again from its start")

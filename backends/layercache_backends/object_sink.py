@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import time
 from collections import deque
 from contextlib import suppress
 from typing import TYPE_CHECKING, Self
@@ -70,8 +71,7 @@ class ObjectSink:
         self._check()
         try:
             if self._number == 0:
-                part = self._part
-                self._session.call(self._sending(part, lambda service: service.put(self._name, part)))
+                self._put(self._part)
             else:
                 self._wait_for(0)
                 self._session.call(self._finish(self._part))
@@ -120,6 +120,13 @@ class ObjectSink:
         self._in_flight.clear()
         self._part = Payload()
 
+    def _put(self, part: Payload) -> None:
+        began = time.monotonic()
+        if (direct := self._session.direct) and direct.put(self._name, part):
+            return
+        spent = time.monotonic() - began
+        self._session.call(self._sending(part, lambda service: service.put(self._name, part), spent))
+
     def _send_part(self) -> None:
         """Send the part that is full, as soon as there is room for one more in flight."""
         if self._upload is None:
@@ -151,8 +158,10 @@ class ObjectSink:
     async def _send(self, upload: Upload, number: int, offset: int, part: Payload, *, last: bool) -> None:
         await self._sending(part, lambda _: upload.send(number, offset, part, last=last))
 
-    async def _sending(self, part: Payload, attempt: Callable[[Service], Awaitable[None]]) -> None:
-        patience = Patience(self._session.timeout)
+    async def _sending(
+        self, part: Payload, attempt: Callable[[Service], Awaitable[None]], spent: float = 0.0
+    ) -> None:
+        patience = Patience(self._session.timeout, spent)
         part.progress = patience.progress
 
         async def again(service: Service) -> None:

@@ -14,11 +14,13 @@ from __future__ import annotations
 
 import os
 import re
+import time
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from layercache.backend import Entry, check_key, check_prefix, check_range
 from layercache.errors import ConfigError, InvalidNameError, NotFoundError
+from layercache_backends.direct import DirectWay, can_go
 from layercache_backends.object_reader import ObjectReader
 from layercache_backends.object_sink import ObjectSink
 from layercache_backends.services import Kind, Payload
@@ -28,11 +30,15 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine, Iterator
 
     from layercache.backend import BackendURL
+    from layercache_backends.direct_reader import DirectReader
     from layercache_backends.services import Page, Service
 
 _T = TypeVar("_T")
 
 _SECRET = re.compile(r"key|secret|token|passw|passphrase|credential|signature|\bsas|^sas|auth", re.IGNORECASE)
+
+Engine = Literal["auto", "fsspec", "obstore"]
+"""What small objects are moved by: obstore where it is installed and works, fsspec's SDKs alone, obstore."""
 
 DEFAULT_TIMEOUT = 10.0
 """Seconds without any progress after which an operation fails, retries included."""
@@ -42,21 +48,31 @@ class ObjectBackend:
     """Objects named ``prefix`` and key. ``prefix`` is empty or ends in "/"; ``timeout`` is in seconds."""
 
     def __init__(
-        self, url: str, prefix: str, timeout: float, connect: Callable[[], Coroutine[Any, Any, Service]]
+        self,
+        url: str,
+        prefix: str,
+        timeout: float,
+        connect: Callable[[], Coroutine[Any, Any, Service]],
+        engine: Engine = "auto",
     ) -> None:
         self.url = url
         self._prefix = prefix
         self._timeout = timeout
         self._connect = connect
+        self._engine = engine
         self._sessions: dict[int, Session] = {}
         """By process. The parent's stays in a forked child: to drop it would be to finalize it."""
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.url!r})"
 
-    def open(self, key: str, start: int = 0, end: int | None = None) -> ObjectReader:
+    def open(self, key: str, start: int = 0, end: int | None = None) -> ObjectReader | DirectReader:
         check_range(start, end)
-        return ObjectReader(self._session, self._name(key), f"reading {key}", start, end)
+        session, name, doing = self._session, self._name(key), f"reading {key}"
+        began = time.monotonic()
+        if (direct := session.direct) and (reader := direct.open(name, doing, start, end)):
+            return reader
+        return ObjectReader(session, name, doing, start, end, spent=time.monotonic() - began)
 
     def create(self, key: str) -> ObjectSink:
         return ObjectSink(self._session, self._name(key), f"writing {key}")
@@ -109,9 +125,13 @@ class ObjectBackend:
         # setdefault is atomic, and a session that is not used holds nothing: so no lock, which a fork
         # could copy while it is held.
         process = os.getpid()
-        return self._sessions.get(process) or self._sessions.setdefault(
-            process, Session(self.url, self._timeout, self._connect)
-        )
+        return self._sessions.get(process) or self._sessions.setdefault(process, self._begun())
+
+    def _begun(self) -> Session:
+        session = Session(self.url, self._timeout, self._connect)
+        if self._engine != "fsspec" and can_go() and find_spec("obstore") is not None:
+            session.direct = DirectWay(session)
+        return session
 
     def _name(self, key: str) -> str:
         return self._prefix + check_key(key)
@@ -141,6 +161,12 @@ def refuse_secrets(url: BackendURL) -> None:
             f"{url.place}: a cache URL must not hold credentials: {', '.join(secrets)}",
             hint="give them as the store's own tools take them: environment, profile, credentials file",
         )
+
+
+def require_engine(engine: Engine, extra: str, url: BackendURL) -> None:
+    """Raise `ConfigError` where an engine was asked for that is not installed."""
+    if engine == "obstore":
+        require("obstore", f"{extra},fast", url)
 
 
 def require(package: str, extra: str, url: BackendURL) -> None:

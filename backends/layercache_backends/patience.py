@@ -21,13 +21,16 @@ _LONGEST_PAUSE = 2.0
 
 
 class Patience:
-    """Ends when nothing has got on for so many seconds, whatever was tried meanwhile."""
+    """Ends when nothing has got on for so many seconds, whatever was tried meanwhile.
 
-    def __init__(self, seconds: float) -> None:
+    ``spent``: of the first of these, what has passed already.
+    """
+
+    def __init__(self, seconds: float, spent: float = 0.0) -> None:
         self.seconds = seconds
         self._tries = 0
         self._guard: asyncio.Timeout | None = None
-        self._deadline = asyncio.get_running_loop().time() + seconds
+        self._deadline = asyncio.get_running_loop().time() + seconds - spent
 
     def progress(self) -> None:
         """Something arrived, or was sent: the time begins anew."""

@@ -15,10 +15,12 @@ from urllib.parse import urlsplit
 from layercache.errors import ConfigError
 from layercache_backends.objects import (
     DEFAULT_TIMEOUT,
+    Engine,
     ObjectBackend,
     bucket_and_prefix,
     refuse_secrets,
     require,
+    require_engine,
 )
 
 if TYPE_CHECKING:
@@ -33,7 +35,8 @@ class Options:
 
     ``endpoint_url``: another service than Amazon's; ``region``: of the bucket; ``profile``: a section of the
     AWS configuration; ``anon``: do not sign, for public buckets; ``addressing``: the bucket's name in the
-    path or in the host name; ``timeout``: seconds without progress after which an operation fails.
+    path or in the host name; ``timeout``: seconds without progress after which an operation fails;
+    ``engine``: what small objects are moved by.
     """
 
     endpoint_url: str | None = None
@@ -42,6 +45,7 @@ class Options:
     anon: bool = False
     addressing: Literal["auto", "path", "virtual"] = "auto"
     timeout: float = DEFAULT_TIMEOUT
+    engine: Engine = "auto"
 
 
 def from_url(url: BackendURL) -> S3Backend:
@@ -51,6 +55,7 @@ def from_url(url: BackendURL) -> S3Backend:
     options = url.options(Options)
     _check(url, options)
     require("s3fs", "s3", url)
+    require_engine(options.engine, "s3", url)
     return S3Backend(bucket, prefix, options)
 
 
@@ -63,7 +68,9 @@ class S3Backend(ObjectBackend):
 
             return await S3Service.connect(bucket, options)
 
-        super().__init__(f"s3://{bucket}/{prefix}".rstrip("/"), prefix, options.timeout, connect)
+        super().__init__(
+            f"s3://{bucket}/{prefix}".rstrip("/"), prefix, options.timeout, connect, options.engine
+        )
 
     def remove_leftovers(self, older_than: float) -> int:
         """As `Leftovers.remove_leftovers`: multipart uploads below the prefix, begun and never ended."""

@@ -91,8 +91,7 @@ class Requests:
         headers: Mapping[str, str] | None,
         body: Payload | None,
     ) -> AioAWSResponse:
-        manner = self._manner or await self._learn()
-        self._manner = manner
+        manner = await self._known()
         url = manner.base + _quoted(name) + (f"?{urlencode(params, quote_via=quote)}" if params else "")
         request = AWSRequest(method, url, {"User-Agent": manner.agent, **(headers or {})}, body)
         request.stream_output = True
@@ -108,9 +107,22 @@ class Requests:
             raise await self._refusal(method, answer)
         return answer
 
+    async def place(self) -> tuple[str, str | None]:
+        """What stands in an object's URL before its name, and the region to sign for; None: not signed."""
+        manner = await self._known()
+        return manner.base, manner.region
+
+    async def credentials(self) -> Any:
+        """As they are now, renewed where they would end soon."""
+        return await (await self._session.get_credentials()).get_frozen_credentials()
+
+    async def _known(self) -> _Manner:
+        manner = self._manner or await self._learn()
+        self._manner = manner
+        return manner
+
     async def _sign(self, request: AWSRequest, region: str, body: Payload | None, size: int) -> None:
-        credentials = await (await self._session.get_credentials()).get_frozen_credentials()
-        signer = _Signer(credentials, "s3", region)
+        signer = _Signer(await self.credentials(), "s3", region)
         if body is not None and is_guarded(request.url):
             signer.body_hash = UNSIGNED_PAYLOAD
         elif body is not None:

@@ -34,8 +34,8 @@ from botocore.parsers import ResponseParserError
 
 from layercache.backend import Entry
 from layercache.errors import ConfigError
-from layercache_backends.s3_requests import Requests
-from layercache_backends.services import Failure, Kind, Page
+from layercache_backends.s3_requests import Requests, is_guarded
+from layercache_backends.services import Direct, Failure, Kind, Page
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -200,6 +200,25 @@ class S3Service:
         ]
         following = (answer.get("NextKeyMarker", ""), answer.get("NextUploadIdMarker", ""))
         return UploadPage(uploads, following if answer.get("IsTruncated") else None)
+
+    async def direct(self, seconds: float) -> Direct:
+        from layercache_backends.obstore_stores import s3_store
+
+        base, region = await self._requests.place()
+        loop = asyncio.get_running_loop()
+
+        def credentials() -> dict[str, str | None]:
+            asked = asyncio.run_coroutine_threadsafe(self._requests.credentials(), loop)
+            found = asked.result(seconds)
+            return {
+                "access_key_id": found.access_key,
+                "secret_access_key": found.secret_key,
+                "token": found.token,
+            }
+
+        hashed = not is_guarded(base)  # as our own requests
+        store = s3_store(self._bucket, base, region, credentials, seconds, hashed=hashed)
+        return Direct(store, writes=True, version="e_tag")
 
     def failure(self, error: Exception) -> Failure | None:
         if isinstance(error, ClientError):

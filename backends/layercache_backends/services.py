@@ -14,7 +14,7 @@ from __future__ import annotations
 import enum
 import io
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -116,6 +116,18 @@ class Page:
     next: str | None
 
 
+@dataclass(frozen=True, slots=True)
+class Direct:
+    """obstore's store for a bucket, asked without the event loop; ``writes``: whether to write by it.
+
+    ``version``: what of an object's metadata is what a `Body` says of its version.
+    """
+
+    store: Any
+    writes: bool
+    version: Literal["e_tag", "version"]
+
+
 class Service(Protocol):
     """One SDK's client, connected, on the running event loop. Any method may raise what the SDK raises."""
 
@@ -142,6 +154,12 @@ class Service(Protocol):
 
     async def delete(self, name: str) -> None:
         """Remove the object; what is not there is `Kind.ABSENT` or no error."""
+
+    async def direct(self, seconds: float) -> Direct:
+        """The same bucket by obstore, at the same address and with the same credentials.
+
+        It tries once, and gives up after so many ``seconds`` of silence. Only where obstore is installed.
+        """
 
     def failure(self, error: Exception) -> Failure | None:
         """What an error that a method of this service (or of its bodies and uploads) raised means.

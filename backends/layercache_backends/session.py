@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from concurrent.futures import Future
 
     from layercache.errors import LayercacheError
+    from layercache_backends.direct import DirectWay
     from layercache_backends.services import Service
 
 _T = TypeVar("_T")
@@ -32,6 +33,8 @@ class Session:
         self.url = url
         self.timeout = timeout
         self.owner = os.getpid()
+        self.direct: DirectWay | None = None
+        """What is tried first, where there is one."""
         self._connect = connect
         self._connected: asyncio.Task[Service] | None = None
         self._starting = threading.Lock()
@@ -118,6 +121,7 @@ class Session:
         """End what is under way, give back connections, loop and thread."""
         with self._starting:
             loop, self._closed = self._loop, True
+            self.direct = None
         _OPEN.discard(self)
         if loop is None or self._thread is None:
             return
@@ -148,10 +152,7 @@ class Session:
 
     def _running(self) -> asyncio.AbstractEventLoop:
         if self.owner != os.getpid():
-            raise BackendError(
-                f"{self.url}: this belongs to process {self.owner}",
-                hint="a forked child begins reads and writes of its own",
-            )
+            raise self.foreign()
         if self._loop is None:
             with self._starting:
                 if not self._started():
@@ -165,6 +166,13 @@ class Session:
         if self._loop is None or self._closed:
             raise self._ended()
         return self._loop
+
+    def foreign(self) -> BackendError:
+        """That this is another process's."""
+        return BackendError(
+            f"{self.url}: this belongs to process {self.owner}",
+            hint="a forked child begins reads and writes of its own",
+        )
 
     def _started(self) -> bool:
         return self._loop is not None or self._closed

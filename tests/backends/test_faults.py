@@ -1,8 +1,8 @@
 """What breaks between us and a bucket: right bytes or a clear error in time, and nothing partial is left.
 
-SeaweedFS's S3 and fake-gcs-server, behind a proxy that spoils what it is told to. What a break in the middle
-of a resumable upload does is tested in ``test_gcs_upload``: fake-gcs-server appends what is sent again, and
-publishes when it is asked how far it is.
+SeaweedFS's S3 and fake-gcs-server, behind a proxy that spoils what it is told to, with either engine. What a
+break in the middle of a resumable upload does is tested in ``test_gcs_upload``: fake-gcs-server appends what
+is sent again, and publishes when it is asked how far it is.
 """
 
 from __future__ import annotations
@@ -57,10 +57,11 @@ class Store:
         return f"{self.place}?endpoint_url={endpoint}&timeout={timeout}{self.options}"
 
 
-@pytest.fixture(params=["s3", "gs"])
+@pytest.fixture(params=["s3-fsspec", "s3-obstore", "gs-fsspec", "gs-obstore"])
 def store(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[Store]:
     prefix = uuid.uuid4().hex
-    if request.param == "gs":
+    scheme, _, engine = request.param.partition("-")
+    if scheme == "gs":
         server: FakeGCS = request.getfixturevalue("fake_gcs")
         bucket, endpoint, options = server.bucket(), server.url, "&token=anon"
         ways = (f"GET /storage/v1/b/{bucket}/o/{prefix}", "POST /upload", "PUT /upload")
@@ -73,7 +74,8 @@ def store(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> It
         options = "&region=us-east-1"
         ways = (f"GET /{bucket}/{prefix}", f"PUT /{bucket}/{prefix}", "partNumber=")
     with FaultProxy(int(endpoint.rpartition(":")[2])) as proxy:
-        yield Store(f"{request.param}://{bucket}/{prefix}", endpoint, options, proxy, *ways)
+        options += f"&engine={engine}"
+        yield Store(f"{scheme}://{bucket}/{prefix}", endpoint, options, proxy, *ways)
 
 
 @pytest.fixture
@@ -263,7 +265,7 @@ def test_a_small_write_that_fails_for_good_leaves_nothing(
 @pytest.mark.parametrize(
     "fault", [Fault(status=503), Fault(reset=True), Fault(cut_request=3 << 20)], ids=["503", "reset", "cut"]
 )
-@pytest.mark.parametrize("store", ["s3"], indirect=True)
+@pytest.mark.parametrize("store", ["s3-fsspec", "s3-obstore"], indirect=True)
 def test_a_part_that_breaks_is_sent_again(
     backend: Backend, direct: Backend, store: Store, fault: Fault
 ) -> None:

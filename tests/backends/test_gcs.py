@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 def url_of(server: FakeGCS, bucket: str, prefix: str = "a/prefix") -> str:
-    return f"gs://{bucket}/{prefix}?endpoint_url={server.url}&token=anon"
+    return f"gs://{bucket}/{prefix}?endpoint_url={server.url}&token=anon&engine=fsspec"
 
 
 class TestGCS(BackendContract):
@@ -42,6 +42,18 @@ class TestGCS(BackendContract):
 
     def reopen(self, backend: Backend) -> Backend:
         return open_backend(self.used)
+
+
+class TestGCSByObstore(TestGCS):
+    """Its reading: fake-gcs-server takes no writes from obstore."""
+
+    @pytest.fixture
+    def url(self, fake_gcs: FakeGCS) -> str:
+        return by_obstore(url_of(fake_gcs, fake_gcs.bucket()))
+
+
+def by_obstore(url: str) -> str:
+    return url.replace("engine=fsspec", "engine=obstore")
 
 
 @pytest.fixture
@@ -95,7 +107,7 @@ def test_only_the_services_own_words_mean_absence(
     proxy: FaultProxy, body: bytes, kind: type[Exception]
 ) -> None:
     proxy.always = Fault(status=404, body=body)
-    with closing(open_backend(f"gs://bucket?endpoint_url={proxy.url}&token=anon")) as backend:
+    with closing(open_backend(f"gs://bucket?endpoint_url={proxy.url}&token=anon&engine=fsspec")) as backend:
         for ask in (backend.open, backend.stat):
             with pytest.raises(kind):
                 ask("a/b")
@@ -103,11 +115,13 @@ def test_only_the_services_own_words_mean_absence(
             assert len(proxy.requests) == 2, "a look-up is one request"
 
 
-def test_bytes_are_read_as_they_are_stored(fake_gcs: FakeGCS) -> None:
+@pytest.mark.parametrize("engine", ["fsspec", "obstore"])
+def test_bytes_are_read_as_they_are_stored(fake_gcs: FakeGCS, engine: str) -> None:
     bucket, data = fake_gcs.bucket(), gzip.compress(b"text" * 1000)
     path = f"/upload/storage/v1/b/{bucket}/o?uploadType=media&name=blob&contentEncoding=gzip"
     assert fake_gcs.ask("POST", path, data)[0] == 200
-    with closing(open_backend(url_of(fake_gcs, bucket, ""))) as backend:
+    url = url_of(fake_gcs, bucket, "").replace("fsspec", engine)
+    with closing(open_backend(url)) as backend:
         assert get(backend, "blob") == data
         assert get(backend, "blob", 3, 20) == data[3:20]
 
@@ -160,6 +174,6 @@ def test_nothing_is_imported_or_connected_before_it_is_used() -> None:
         "import sys, threading; from layercache.backend import open_backend\n"
         "backend = open_backend('gs://bucket/prefix?token=anon'); backend.close()\n"
         "assert threading.active_count() == 1\n"
-        "assert not {'gcsfs', 'fsspec', 'aiohttp', 'google.auth'} & set(sys.modules)"
+        "assert not {'gcsfs', 'fsspec', 'aiohttp', 'google.auth', 'obstore'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -54,6 +54,12 @@ class TestSeaweedFS(S3Contract):
         return seaweedfs_bucket
 
 
+class TestSeaweedFSByObstore(S3Contract):
+    @pytest.fixture
+    def bucket(self, seaweedfs_bucket: str) -> str:
+        return by_obstore(seaweedfs_bucket)
+
+
 class TestMoto(S3Contract):
     many = 1010  # more than one page, slowly
 
@@ -62,15 +68,27 @@ class TestMoto(S3Contract):
         return moto_bucket
 
 
+class TestMotoByObstore(S3Contract):
+    many = 5  # listing is the same
+
+    @pytest.fixture
+    def bucket(self, moto_bucket: str) -> str:
+        return by_obstore(moto_bucket)
+
+
+def by_obstore(url: str) -> str:
+    return url.replace("engine=fsspec", "engine=obstore")
+
+
 @pytest.fixture
 def moto_bucket(moto_endpoint: str) -> str:
-    return f"s3://{make_bucket(moto_endpoint)}/team/layers?endpoint_url={moto_endpoint}"
+    return f"s3://{make_bucket(moto_endpoint)}/team/layers?endpoint_url={moto_endpoint}&engine=fsspec"
 
 
 @pytest.fixture
 def seaweedfs_bucket(seaweedfs_endpoint: str, seaweedfs_bucket_name: str) -> str:
     """A prefix of the test's own."""
-    return f"s3://{seaweedfs_bucket_name}/{uuid.uuid4().hex}?endpoint_url={seaweedfs_endpoint}"
+    return f"s3://{seaweedfs_bucket_name}/{uuid.uuid4().hex}?endpoint_url={seaweedfs_endpoint}&engine=fsspec"
 
 
 def test_a_missing_bucket_is_no_missing_object(moto_endpoint: str) -> None:
@@ -210,7 +228,7 @@ def test_a_credential_in_the_endpoint_is_refused_and_not_repeated() -> None:
     "url",
     [
         "s3:///prefix", "s3://bucket/.hidden", "s3://bucket/a//b", "s3://b?timeout=0", "s3://b?timeout=x",
-        "s3://b?nosuch=1", "s3://b?endpoint_url=host",
+        "s3://b?nosuch=1", "s3://b?endpoint_url=host", "s3://b?engine=steam",
     ],
 )  # fmt: skip
 def test_a_url_that_makes_no_sense_is_a_config_error(url: str) -> None:
@@ -227,7 +245,10 @@ def test_a_missing_package_says_how_to_install_it(monkeypatch: pytest.MonkeyPatc
 def test_opening_the_url_imports_no_sdk() -> None:
     program = (
         "import sys; from layercache.backend import open_backend; open_backend('s3://bucket').close();"
-        "print([name for name in ('s3fs', 'botocore', 'aiohttp', 'asyncio') if name in sys.modules])"
+        "sdks = ('s3fs', 'botocore', 'aiohttp', 'obstore', 'asyncio');"
+        "print([name for name in sdks if name in sys.modules])"
+        "sdks = ('s3fs', 'botocore', 'aiohttp', 'obstore', 'asyncio');"
+        "print([name for name in sdks if name in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout.strip() in ("[]", "['asyncio']")

@@ -16,6 +16,7 @@ from benchmarks import buckets, table
 from benchmarks.askers import askers
 from benchmarks.bench import QUICK, Bench, Row, Sizes
 from benchmarks.bound import bound
+from benchmarks.engines import engines
 from benchmarks.images import Images
 from benchmarks.listing import listing
 from benchmarks.machine import describe, disturbances
@@ -42,6 +43,7 @@ CASES: dict[str, Case] = {
         askers,
         memory,
         startup,
+        engines,
     )
 } | buckets.cases()
 EXTRA: dict[str, Case] = {"jobs": jobs}

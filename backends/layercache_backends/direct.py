@@ -1,0 +1,122 @@
+"""The direct way to a service: by obstore, in the thread of whoever asks, where all goes well.
+
+obstore (Rust) takes half of the CPU that our own requests take, or less, but only where no event loop is
+between: going through one costs what it saves. It is left to `Session` and `Service` to be patient, to go on
+after a break and to say what an error means: whatever is not plain success, or plain absence, is asked for
+again by them. So the direct way makes no promise of its own, and may be left out at any time. An interrupt is
+heard when obstore is back: after half of the timeout at the latest.
+
+It is not gone in a forked child whose parent had obstore, since obstore hangs there.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+import time
+import weakref
+from typing import TYPE_CHECKING
+
+from layercache_backends.direct_reader import DirectReader
+from layercache_backends.services import Failure, Kind
+
+if TYPE_CHECKING:
+    from layercache_backends.services import Direct, Payload
+    from layercache_backends.session import Session
+
+LARGEST = 1 << 20
+"""Bytes of the biggest object that is written so: how far it got is not seen, so it must not take long."""
+
+REST = 30.0
+"""Seconds for which the direct way is left alone after it failed."""
+
+_ABSENT = "<Code>NoSuchKey</Code>"
+"""How S3, and Google Cloud Storage where it is asked in XML, say that there is no such object."""
+
+_inherited = False
+"""Whether this process was forked when obstore was loaded: its threads stayed with the parent."""
+
+_READERS: weakref.WeakSet[DirectReader] = weakref.WeakSet()
+_OF_THE_PARENT: list[object] = []
+"""What a forked child has of its parent: to finalize it may be to wait for a lock that nobody lets go of."""
+
+
+class DirectWay:
+    """Of one session, and like it of use in one process only. Thread-safe."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self._connecting = threading.Lock()
+        self._direct: Direct | None = None
+        self._rests_until = 0.0
+
+    def open(self, name: str, doing: str, start: int, end: int | None) -> DirectReader | None:
+        """Begin to read; None: ask the other way. Raises `NotFoundError` where the service says so itself."""
+        if start == end or (direct := self._connected()) is None:
+            return None
+        ranged = {"range": {"offset": start} if end is None else (start, end)} if start or end else None
+        try:
+            answer = direct.store.get(name, options=ranged)
+            reader = DirectReader(self._session, answer, name, doing, start, direct.version)
+        except FileNotFoundError as error:
+            if _ABSENT in str(error):
+                raise self._session.error(doing, Failure(Kind.ABSENT, "")) from error
+            return None
+        except Exception:  # whatever it is: the other way meets it too, and says what it means
+            self._rest()
+            return None
+        _READERS.add(reader)
+        return reader
+
+    def put(self, name: str, data: Payload) -> bool:
+        """Publish an object if it is small; False: it may or may not be there, send it the other way."""
+        if data.tell() > LARGEST:
+            return False
+        direct = self._connected()
+        if direct is None or not direct.writes:
+            return False
+        try:
+            direct.store.put(name, data.getvalue(), use_multipart=False)
+        except Exception:  # as above
+            self._rest()
+            return False
+        return True
+
+    def _connected(self) -> Direct | None:
+        if time.monotonic() < self._rests_until:
+            return None
+        if self._direct is None:
+            with self._connecting:
+                self._connect()
+        return self._direct
+
+    def _connect(self) -> None:
+        if self._direct or time.monotonic() < self._rests_until:
+            return  # another thread was here
+        # Half of the time, so that there is some left for the other way.
+        seconds = self._session.timeout / 2
+        try:
+            self._direct = self._session.call(
+                self._session.insist("connecting", lambda service: service.direct(seconds))
+            )
+        except Exception:  # no credentials, say: the other way says so, and what it was wanted for
+            self._rest()
+
+    def _rest(self) -> None:
+        self._rests_until = time.monotonic() + REST
+        self._direct = None  # the other way may find out that the bucket is elsewhere
+
+
+def can_go() -> bool:
+    """Whether obstore works in this process, if it is installed."""
+    return not _inherited
+
+
+def _after_fork() -> None:
+    global _inherited
+    _inherited = _inherited or "obstore" in sys.modules
+    _OF_THE_PARENT.extend(_READERS)
+
+
+os.register_at_fork(after_in_child=_after_fork)
