@@ -41,7 +41,7 @@ def askers(bench: Bench) -> Iterator[Row]:
     reading = {count: Contender(f"plain {count}", _reading(stored, count)) for count in (1, many)}
     runs = bench.interleaved(*asking.values(), *reading.values())
     fetches = bench.images.registry.fetches(layer.digest) - before
-    pulls = len(asking) * (bench.runs + 1)
+    pulls = len(asking) * (bench.runs + bench.warms)
     plain = {
         count: bench.row(case, f"{_named(count, 'plain reader')} of the file", runs[each.name], inside="last")
         for count, each in reading.items()

@@ -94,7 +94,12 @@ class Bench:
     stores: Mapping[str, Store]
 
     def interleaved(self, *contenders: Contender, runs: int = 0) -> dict[str, list[Run]]:
-        return interleaved(contenders, runs or self.runs, self.scratch, warm=self.sizes is not QUICK)
+        return interleaved(contenders, runs or self.runs, self.scratch, warm=self.warms)
+
+    @property
+    def warms(self) -> bool:
+        """Whether each contender runs once more, before all others, without being counted."""
+        return self.sizes is not QUICK
 
     def row(
         self,
