@@ -68,14 +68,6 @@ class TestMoto(S3Contract):
         return moto_bucket
 
 
-class TestMotoByObstore(S3Contract):
-    many = 5  # listing is the same
-
-    @pytest.fixture
-    def bucket(self, moto_bucket: str) -> str:
-        return by_obstore(moto_bucket)
-
-
 def by_obstore(url: str) -> str:
     return url.replace("engine=fsspec", "engine=obstore")
 
