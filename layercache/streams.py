@@ -25,11 +25,10 @@ HEAD = 512
 """How many first bytes tell what a blob is: a tar's first header."""
 
 CHUNK = 512 << 10
-INFLATE_INPUT = 256 << 10
+INFLATE_INPUT = 128 << 10
 FIRST_INPUT = 4 << 10
 """What a member or frame gets first, and then twice as much each time: what it leaves over is copied."""
 
-ZSTD_INPUT = 64 << 10
 ZSTD_WINDOW_LOG_MAX = 27
 """128 MiB, the zstd program's own limit: a frame that wants a larger window is refused."""
 
@@ -200,16 +199,16 @@ def _gzip_header_length(data: bytes) -> int:
     return end if end <= len(data) else 0
 
 
-def _gzip_members() -> tuple[Callable[[], _Decompressor], type[Exception], int]:
+def _gzip_members() -> tuple[Callable[[], _Decompressor], type[Exception]]:
     try:
         from isal import igzip_lib
     except ImportError:
-        return _ZlibMember, zlib.error, INFLATE_INPUT
+        return _ZlibMember, zlib.error
     broken: Any = igzip_lib.IsalError  # typed as an instance in isal's stub
-    return lambda: igzip_lib.IgzipDecompressor(flag=igzip_lib.DECOMP_GZIP), broken, INFLATE_INPUT
+    return lambda: igzip_lib.IgzipDecompressor(flag=igzip_lib.DECOMP_GZIP), broken
 
 
-def _zstd_frames() -> tuple[Callable[[], _Decompressor], type[Exception], int]:
+def _zstd_frames() -> tuple[Callable[[], _Decompressor], type[Exception]]:
     import sys
 
     if sys.version_info >= (3, 14):
@@ -217,7 +216,7 @@ def _zstd_frames() -> tuple[Callable[[], _Decompressor], type[Exception], int]:
     else:
         from backports import zstd
     options: dict[int, int] = {zstd.DecompressionParameter.window_log_max: ZSTD_WINDOW_LOG_MAX}
-    return lambda: zstd.ZstdDecompressor(options=options), zstd.ZstdError, ZSTD_INPUT
+    return lambda: zstd.ZstdDecompressor(options=options), zstd.ZstdError
 
 
 class InflatedReader(JudgingReader):
@@ -233,7 +232,7 @@ class InflatedReader(JudgingReader):
         self._limits = limits
         self._what = what
         self._compression = compression
-        self._member, self._broken, self._largest = _gzip_members() if compression == GZIP else _zstd_frames()
+        self._member, self._broken = _gzip_members() if compression == GZIP else _zstd_frames()
         self._now: _Decompressor | None = None
         self._begun = False
         self._piece = memoryview(b"")
@@ -300,7 +299,7 @@ class InflatedReader(JudgingReader):
         if self._at == len(self._piece) and not self._more():
             raise self._cut_off()
         start, self._at = self._at, min(self._at + self._step, len(self._piece))
-        self._step = min(2 * self._step, self._largest)
+        self._step = min(2 * self._step, INFLATE_INPUT)
         return self._piece[start : self._at]
 
     def _more(self) -> bool:

@@ -96,14 +96,14 @@ def _decompressor(media_type: str) -> tuple[Any, int, int]:
             from compression import zstd
         else:
             from backports import zstd
-        return zstd.ZstdDecompressor(), 64 << 10, 256 << 10
+        return zstd.ZstdDecompressor(), 128 << 10, 512 << 10
     try:
         from isal import igzip_lib
     except ImportError:
         from layercache.streams import _ZlibMember
 
-        return _ZlibMember(), 256 << 10, 1 << 20
-    return igzip_lib.IgzipDecompressor(flag=igzip_lib.DECOMP_GZIP), 256 << 10, 1 << 20
+        return _ZlibMember(), 128 << 10, 512 << 10
+    return igzip_lib.IgzipDecompressor(flag=igzip_lib.DECOMP_GZIP), 128 << 10, 512 << 10
 
 
 def _cpu(work: Callable[[], object]) -> dict[str, float]:

@@ -16,7 +16,6 @@ def small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
         (pipeline, "HOLD"),
         (streams, "CHUNK"),
         (streams, "INFLATE_INPUT"),
-        (streams, "ZSTD_INPUT"),
     ):
         assert hasattr(module, name)
         monkeypatch.setattr(module, name, CHUNK)

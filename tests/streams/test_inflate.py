@@ -36,7 +36,6 @@ from layercache.streams import (
     CHUNK,
     GZIP_HEADER_MAX,
     INFLATE_INPUT,
-    ZSTD_INPUT,
     Limits,
     WrappingReader,
     stream,
@@ -99,7 +98,7 @@ GZIPS = {
     "zeros at the end": (gzip_member(MIXED) + bytes(512), MIXED),
     "zeros after empty members": (gzip_member(b"") * 2 + bytes(512), b""),
     "zeros between members": (gzip_member(TEXT) + bytes(77) + gzip_member(TEXT), TEXT * 2),
-    "more zeros than a buffer holds": (gzip_member(TEXT) + bytes(2 * INFLATE_INPUT + 5), TEXT),
+    "more zeros than a buffer holds": (gzip_member(TEXT) + bytes(2 * CHUNK + 5), TEXT),
     "eStargz": estargz(FILES, 4096),
     "eStargz in small chunks": estargz(FILES, 300),
 }
@@ -134,16 +133,16 @@ def test_a_gzip_is_read_whole_by_one_read_and_into_a_buffer(engine: str) -> None
         assert b"".join(iter(lambda: bytes(buffer[: reader.readinto(buffer)]), b"")) == MIXED
 
 
-@pytest.mark.parametrize("at", range(INFLATE_INPUT - 40, INFLATE_INPUT + 3))
+@pytest.mark.parametrize("at", range(CHUNK - 40, CHUNK + 3))
 def test_the_input_buffer_may_end_anywhere_in_a_header_and_a_trailer(engine: str, at: int) -> None:
     """isal forgets what it read of a header that is given in parts (isa-l's issue 224)."""
     flags = FEXTRA | FNAME | FCOMMENT | FHCRC
-    first = gzip_member(noise(INFLATE_INPUT - 500), 0)
+    first = gzip_member(noise(CHUNK - 500), 0)
     shortest = gzip_member_with(b"", FNAME, name=b"")
     second = gzip_member_with(b"", FNAME, name=b"x" * (at - len(first) - len(shortest)))
     assert len(first + second) == at
     blob = first + second + gzip_member_with(TEXT, flags)
-    assert inflate(blob, GZIP) == noise(INFLATE_INPUT - 500) + TEXT
+    assert inflate(blob, GZIP) == noise(CHUNK - 500) + TEXT
 
 
 @pytest.mark.parametrize("flags", range(0, 32, 2))
@@ -191,7 +190,7 @@ def test_a_small_gzip_that_is_cut_at_any_byte_is_an_error(engine: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "after", [b"garbage", b"g", b"\x1f\x8a", b"\0garbage", bytes(INFLATE_INPUT) + b"x", noise(3000)]
+    "after", [b"garbage", b"g", b"\x1f\x8a", b"\0garbage", bytes(CHUNK) + b"x", noise(3000)]
 )
 def test_anything_but_members_and_zeros_after_a_gzip_is_an_error(engine: str, after: bytes) -> None:
     assert fails(gzip_member(TEXT) + after, GZIP, "no gzip header") == TEXT
@@ -265,7 +264,7 @@ ZSTDS: dict[str, tuple[bytes, bytes]] = {
     "a skippable frame between": (zstd_frame(TEXT) + zstd_skippable(b"between") + zstd_frame(TEXT), TEXT * 2),
     "a skippable frame last": (zstd_frame(TEXT) + zstd_skippable(b"last"), TEXT),
     "only skippable frames": (zstd_skippable(b"") + zstd_skippable(b"x"), b""),
-    "a large skippable frame": (zstd_skippable(noise(3 * ZSTD_INPUT)) + zstd_frame(TEXT), TEXT),
+    "a large skippable frame": (zstd_skippable(noise(3 * INFLATE_INPUT)) + zstd_frame(TEXT), TEXT),
     "a window of 128 MiB": (zstd_frame(MIXED, content_size=False, window_log=27), MIXED),
     "zstd:chunked": zstd_chunked(FILES),
 }
@@ -377,7 +376,7 @@ def test_a_bomb_is_read_no_farther_than_it_takes_to_see_it(
     raw = Trickle(compress(bytes(16 << 20)) * 40, 1000)
     with inflated(raw, compression, Limits(size=1 << 20)) as reader, pytest.raises(LimitError):
         reader.read()
-    assert raw.taken <= INFLATE_INPUT
+    assert raw.taken <= CHUNK
 
 
 def test_a_tar_that_compresses_by_less_than_the_ratio_is_no_bomb() -> None:
