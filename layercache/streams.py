@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 
     from layercache.backend import Reader
 
+BUFFER = 32 << 10
+"""Bytes of a stream's buffer. Whoever asks for more at a time, as copying does, gets them without a copy."""
+
 HEAD = 512
 """How many first bytes tell what a blob is: a tar's first header."""
 
@@ -467,4 +470,4 @@ class _RawStream(io.RawIOBase):
 def stream(reader: Reader) -> BinaryIO:
     """A reader as a buffered binary stream, for ``tarfile``, ``shutil`` and all that reads files."""
     raw = reader if isinstance(reader, io.RawIOBase) else _RawStream(reader)
-    return cast("BinaryIO", io.BufferedReader(raw, CHUNK >> 2))
+    return cast("BinaryIO", io.BufferedReader(raw, BUFFER))

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from typing import BinaryIO
 
 CHUNK = 512 << 10
-READ = 1 << 20
+READ = 128 << 10
 BEST_OF_LOOKUPS = 200
 OPENINGS = 200
 BLOB = b"one layer's bytes"
