@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from typing import TYPE_CHECKING
 
 import pytest
@@ -22,6 +23,9 @@ pytest.register_assert_rewrite("layercache.testing")  # so that a broken promise
 os.environ["LAYERCACHE_CONFIG"] = (
     os.devnull
 )  # for this process and its children: no file of the machine counts
+
+# A run in the background ignores the interrupt key, and so would each program that a test interrupts.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")
