@@ -13,12 +13,12 @@ from layercache.errors import ConfigError, NotFoundError
 from layercache.events import COMPRESSED, Counters, Event, Observers
 from layercache.forgiven import ForgivenTier
 from layercache.given import FetchOrigin, GivenReader
+from layercache.inflate import Limits
 from layercache.intake import Intake
 from layercache.layer import Layer
 from layercache.reference import Reference
 from layercache.refreshing import Refresher
 from layercache.resolver import Resolver
-from layercache.streams import Limits
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

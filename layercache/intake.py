@@ -10,8 +10,9 @@ from layercache.descriptor import NO_COMPRESSION, OCI_LAYER_OF
 from layercache.digest import DiffID, Digest, Hash
 from layercache.events import COMPRESSED, UNCOMPRESSED, Event, Form, Observers
 from layercache.follower import read_through
+from layercache.inflate import InflatedReader
 from layercache.known import Known
-from layercache.streams import HeadReader, InflatedReader, sniff
+from layercache.streams import HeadReader, sniff
 
 if TYPE_CHECKING:
     from layercache.backend import Reader

@@ -12,10 +12,11 @@ from layercache.digest import DiffID, Digest, Hash
 from layercache.errors import BackendError, FormatError, NotALayerError
 from layercache.events import COMPRESSED, UNCOMPRESSED, Event, Form, Observers
 from layercache.follower import Follower, read_through
+from layercache.inflate import InflatedReader, Limits
 from layercache.known import contradiction
 from layercache.pipeline import Transfer
 from layercache.spool import TierSpool
-from layercache.streams import HashedReader, HeadReader, InflatedReader, Limits, sniff
+from layercache.streams import HashedReader, HeadReader, sniff
 from layercache.transfers import Running, Transfers
 
 if TYPE_CHECKING:

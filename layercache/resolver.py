@@ -21,13 +21,14 @@ from layercache.keeping import Keeper, WrongEntryError
 from layercache.known import Refutable
 from layercache.lead import Lead, Leads
 from layercache.passes import Passes
-from layercache.streams import HashedReader, Limits, check_hash, hash_of
+from layercache.streams import HashedReader, check_hash, hash_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from layercache.backend import Reader
     from layercache.continued import Way
+    from layercache.inflate import Limits
     from layercache.known import Known
     from layercache.tier import Tier
 

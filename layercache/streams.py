@@ -1,17 +1,15 @@
-"""Readers that wrap readers: inflated, verified, joined; and what a blob's first bytes say it is."""
+"""Readers that wrap readers: verified, looked into, buffered; and what a blob's first bytes say it is."""
 
 from __future__ import annotations
 
 import hashlib
 import io
-import zlib
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, BinaryIO, Protocol, Self, cast
+from typing import TYPE_CHECKING, BinaryIO, Self, cast
 
 from layercache.descriptor import GZIP, NO_COMPRESSION, ZSTD
 from layercache.digest import Hash
-from layercache.errors import DigestMismatchError, FormatError, LayercacheError, LimitError
+from layercache.errors import DigestMismatchError, LayercacheError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -28,19 +26,7 @@ HEAD = 512
 """How many first bytes tell what a blob is: a tar's first header."""
 
 CHUNK = 512 << 10
-INFLATE_INPUT = 128 << 10
-FIRST_INPUT = 4 << 10
-"""What a member or frame gets first, and then twice as much each time: what it leaves over is copied."""
-
-ZSTD_WINDOW_LOG_MAX = 27
-"""128 MiB, the zstd program's own limit: a frame that wants a larger window is refused."""
-
 GZIP_MAGIC = b"\x1f\x8b"
-GZIP_HEADER_MAX = 256 << 10
-"""Bytes of a member's header at most: its name and comment may be of any length, and nobody's are long."""
-
-GZIP_RESERVED = 0xE0
-"""Flags that must be zero (RFC 1952, 2.3.1.2)."""
 
 
 def sniff(head: bytes) -> str | None:
@@ -68,23 +54,6 @@ def _is_tar_header(head: bytes) -> bool:
     except ValueError:
         return False
     return stated == sum(head[:148]) + 8 * 0x20 + sum(head[156:HEAD])
-
-
-MAX_INFLATED_SIZE = 64 << 30
-MAX_RATIO = 250
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """When inflating is stopped as a decompression bomb.
-
-    ``size``: bytes of one layer's tar. ``ratio``: inflated to compressed, looked at once a tar has
-    grown beyond ``ratio_from`` bytes, so that a small layer of zeros is no bomb.
-    """
-
-    size: int = MAX_INFLATED_SIZE
-    ratio: int = MAX_RATIO
-    ratio_from: int = 1 << 30
 
 
 class WrappingReader(ABC):
@@ -150,184 +119,6 @@ def _read_full(raw: Reader, size: int) -> bytes:
         parts.append(part)
         size -= len(part)
     return parts[0] if len(parts) == 1 else b"".join(parts)
-
-
-class _Decompressor(Protocol):
-    @property
-    def eof(self) -> bool: ...
-    @property
-    def needs_input(self) -> bool: ...
-    @property
-    def unused_data(self) -> bytes: ...
-    def decompress(self, data: Any, max_length: int) -> bytes: ...
-
-
-class _ZlibMember:
-    """A gzip member inflated by zlib, where isal has no wheel, with the interface of the others."""
-
-    def __init__(self) -> None:
-        self._inner = zlib.decompressobj(wbits=31)
-
-    @property
-    def eof(self) -> bool:
-        return self._inner.eof
-
-    @property
-    def needs_input(self) -> bool:
-        return not self._inner.unconsumed_tail
-
-    @property
-    def unused_data(self) -> bytes:
-        return self._inner.unused_data
-
-    def decompress(self, data: Any, max_length: int) -> bytes:
-        tail = self._inner.unconsumed_tail
-        return self._inner.decompress(tail + bytes(data) if tail else data, max_length)
-
-
-def _gzip_header_length(data: bytes) -> int:
-    """The length of a gzip member's header (RFC 1952, 2.3); 0 while the bytes do not reach to its end."""
-    if len(data) < 10:
-        return 0
-    flags, end = data[3], 10
-    if flags & 4:  # FEXTRA
-        end += 2 + int.from_bytes(data[10:12], "little")
-    for name in (8, 16):  # FNAME, FCOMMENT
-        if flags & name:
-            end = data.find(0, end) + 1
-            if not end:
-                return 0
-    if flags & 2:  # FHCRC
-        end += 2
-    return end if end <= len(data) else 0
-
-
-def _gzip_members() -> tuple[Callable[[], _Decompressor], type[Exception]]:
-    try:
-        from isal import igzip_lib
-    except ImportError:
-        return _ZlibMember, zlib.error
-    broken: Any = igzip_lib.IsalError  # typed as an instance in isal's stub
-    return lambda: igzip_lib.IgzipDecompressor(flag=igzip_lib.DECOMP_GZIP), broken
-
-
-def _zstd_frames() -> tuple[Callable[[], _Decompressor], type[Exception]]:
-    import sys
-
-    if sys.version_info >= (3, 14):
-        from compression import zstd
-    else:
-        from backports import zstd
-    options: dict[int, int] = {zstd.DecompressionParameter.window_log_max: ZSTD_WINDOW_LOG_MAX}
-    return lambda: zstd.ZstdDecompressor(options=options), zstd.ZstdError
-
-
-class InflatedReader(JudgingReader):
-    """The tar inside a gzip or zstd blob: all members, all frames, to the very end.
-
-    gzip: members follow each other, zeros may fill up the end (RFC 1952, 2.2; tar pads tapes so).
-    zstd: frames follow each other, skippable ones among them (RFC 8878, 3.1). Anything else after the
-    end, a cut stream and a wrong checksum are `FormatError`; beyond the limits it is `LimitError`.
-    """
-
-    def __init__(self, raw: Reader, compression: str, limits: Limits, what: str) -> None:
-        super().__init__(raw)
-        self._limits = limits
-        self._what = what
-        self._compression = compression
-        self._member, self._broken = _gzip_members() if compression == GZIP else _zstd_frames()
-        self._now: _Decompressor | None = None
-        self._begun = False
-        self._piece = memoryview(b"")
-        self._at = 0
-        self._step = FIRST_INPUT
-        self._in = 0
-        self._out = 0
-
-    def _read(self, size: int) -> bytes:
-        while size and (self._now is not None or self._begin()):
-            assert self._now is not None
-            try:
-                out = self._now.decompress(self._take() if self._now.needs_input else b"", size)
-            except self._broken as error:
-                raise FormatError(f"{self._what}: broken {self._compression} stream: {error}") from error
-            if self._now.eof:
-                self._at -= len(self._now.unused_data)
-                self._now = None
-            if out:
-                self._out += len(out)
-                self._check_limits()
-                return out
-        return b""
-
-    def _begin(self) -> bool:
-        """Begin the next member or frame; False at the end of the stream."""
-        while True:
-            if self._at == len(self._piece) and not self._more():
-                if not self._in:
-                    raise FormatError(f"{self._what}: the {self._compression} stream is empty")
-                return False
-            if self._compression == ZSTD or self._piece[self._at] or not self._begun:
-                break
-            self._at = len(self._piece) - len(bytes(self._piece[self._at :]).lstrip(b"\0"))
-        self._step = FIRST_INPUT
-        if self._compression == GZIP:
-            self._step += self._gzip_header()
-        self._now = self._member()
-        self._begun = True
-        return True
-
-    def _gzip_header(self) -> int:
-        """The length of the header, which is in the input as a whole now.
-
-        isal takes it in no parts: of a header that is cut by the end of the input it forgets what it read
-        (isa-l's issue 224).
-        """
-        reach = FIRST_INPUT
-        while True:
-            head = bytes(self._piece[self._at : self._at + reach])
-            if not GZIP_MAGIC.startswith(head[:2]) or (len(head) > 3 and head[3] & GZIP_RESERVED):
-                raise FormatError(f"{self._what}: broken gzip stream: no gzip header where one should be")
-            if length := _gzip_header_length(head):
-                return length
-            if len(head) > GZIP_HEADER_MAX:
-                raise FormatError(f"{self._what}: broken gzip stream: a header without an end")
-            if len(head) == reach:
-                reach *= 2
-            elif not self._more():
-                raise self._cut_off()
-
-    def _take(self) -> memoryview:
-        """Input for the decompressor."""
-        if self._at == len(self._piece) and not self._more():
-            raise self._cut_off()
-        start, self._at = self._at, min(self._at + self._step, len(self._piece))
-        self._step = min(2 * self._step, INFLATE_INPUT)
-        return self._piece[start : self._at]
-
-    def _more(self) -> bool:
-        """Read on, behind what is left of the input; False at the end."""
-        more = self._raw.read(CHUNK)
-        left = self._piece[self._at :]
-        self._piece, self._at = memoryview(b"".join((left, more)) if left else more), 0
-        self._in += len(more)
-        return bool(more)
-
-    def _cut_off(self) -> FormatError:
-        return FormatError(f"{self._what}: the {self._compression} stream is cut off")
-
-    def _check_limits(self) -> None:
-        limits = self._limits
-        if self._out > limits.size:
-            raise LimitError(
-                f"{self._what} inflates to more than {limits.size} bytes",
-                hint="if it is to be trusted, raise max_inflated_size",
-            )
-        if self._out > limits.ratio_from and self._out > limits.ratio * self._in:
-            raise LimitError(
-                f"{self._what} inflates to more than {limits.ratio} times its size",
-                hint="if it is to be trusted, raise max_ratio",
-            )
 
 
 class HeadReader(WrappingReader):

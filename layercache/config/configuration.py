@@ -16,7 +16,7 @@ from layercache.backend import BackendURL
 from layercache.cache import Cache
 from layercache.config import environment
 from layercache.errors import ConfigError
-from layercache.streams import MAX_INFLATED_SIZE, MAX_RATIO, Limits
+from layercache.inflate import MAX_INFLATED_SIZE, MAX_RATIO, Limits
 from layercache.tiers import open_tier
 
 if TYPE_CHECKING:

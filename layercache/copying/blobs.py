@@ -12,7 +12,8 @@ from layercache.descriptor import NO_COMPRESSION, OCI_LAYER_OF, compression_of
 from layercache.digest import DiffID, Hash
 from layercache.errors import BackendError, DigestMismatchError, FormatError, NotALayerError, NotFoundError
 from layercache.events import UNCOMPRESSED, Event, Form
-from layercache.streams import HeadReader, InflatedReader, Limits, sniff, verified
+from layercache.inflate import InflatedReader, Limits
+from layercache.streams import HeadReader, sniff, verified
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -30,11 +30,12 @@ from layercache.descriptor import (
 )
 from layercache.digest import DiffID, Digest
 from layercache.errors import FormatError, InvalidNameError, NotFoundError, SourceError
+from layercache.inflate import InflatedReader, Limits
 from layercache.reference import Reference
 from layercache.sources.archive_members import Member, Members
 from layercache.sources.names import ARCHIVE, split_path
 from layercache.sources.part import PartReader, open_file
-from layercache.streams import CHUNK, HEAD, InflatedReader, Limits, sniff
+from layercache.streams import CHUNK, HEAD, sniff
 
 MANIFEST = "manifest.json"
 DOCUMENT_SIZE_MAX = 16 << 20

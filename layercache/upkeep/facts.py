@@ -10,7 +10,8 @@ from layercache.backend_tier import keys_of
 from layercache.descriptor import NO_COMPRESSION
 from layercache.digest import Hash
 from layercache.errors import FormatError, IntegrityError, InvalidNameError, LimitError, NotFoundError
-from layercache.streams import CHUNK, HEAD, HeadReader, InflatedReader, Limits, hash_of, sniff
+from layercache.inflate import InflatedReader, Limits
+from layercache.streams import CHUNK, HEAD, HeadReader, hash_of, sniff
 
 if TYPE_CHECKING:
     from layercache.backend_tier import BackendTier

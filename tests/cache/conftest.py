@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from layercache import pipeline, streams
+from layercache import inflate, pipeline, streams
 
 CHUNK = 8 << 10
 
@@ -15,7 +15,8 @@ def small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
         (pipeline, "CHUNK"),
         (pipeline, "HOLD"),
         (streams, "CHUNK"),
-        (streams, "INFLATE_INPUT"),
+        (inflate, "CHUNK"),
+        (inflate, "INFLATE_INPUT"),
     ):
         assert hasattr(module, name)
         monkeypatch.setattr(module, name, CHUNK)

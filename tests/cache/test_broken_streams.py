@@ -24,7 +24,7 @@ from layercache import (
 )
 from layercache.cache import Cache
 from layercache.digest import Digest
-from layercache.streams import Limits
+from layercache.inflate import Limits
 
 if TYPE_CHECKING:
     from typing import BinaryIO

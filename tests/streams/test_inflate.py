@@ -32,14 +32,8 @@ from streams.blobs import (
 
 from layercache.descriptor import GZIP, ZSTD
 from layercache.errors import BackendError, FormatError, LimitError
-from layercache.streams import (
-    CHUNK,
-    GZIP_HEADER_MAX,
-    INFLATE_INPUT,
-    Limits,
-    WrappingReader,
-    stream,
-)
+from layercache.inflate import GZIP_HEADER_MAX, INFLATE_INPUT, Limits
+from layercache.streams import CHUNK, WrappingReader, stream
 from layercache_backends.memory import MemoryReader
 
 if TYPE_CHECKING:
