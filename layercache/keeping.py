@@ -111,13 +111,23 @@ class Keeper:
             self._record(tier, fact, soon=bool(number))
 
     def claim(self, known: Known, kept: Iterable[Tier]) -> None:
-        """Write down what the asker says of a blob, where it is kept, unless more is known there."""
+        """Write down what the asker says of a blob, where it is kept, unless more is known there.
+
+        What is known there of the pair the asker learns.
+        """
         fact = known.fact
         if fact is None:
             return
+        known.claimed = True
         known_here = {tier: tier.inflates_to(fact.digest) for tier in self._tiers if tier.policy.trusted}
-        if any(other.computed for found in known_here.values() for other in found):
-            return
+        for other in (other for found in known_here.values() for other in found):
+            if other.diff_id == fact.diff_id:
+                if other.computed:
+                    known.learn(other)
+                else:
+                    known.claim = known.claim or other
+            if other.computed:
+                return
         for tier in kept:
             if all(other.diff_id != fact.diff_id for other in known_here.get(tier, ())):
                 self._record(tier, replace(fact, computed=False), soon=tier is not self._tiers[0])

@@ -43,6 +43,7 @@ class Known:
     ``computed``: digest and diff ID were seen to belong together; else the diff ID is a claim. What only a
     claim says is in ``claim``, to show and to pass on, and is never a reason to refuse bytes or to take
     them: ``size``, ``uncompressed_size`` and ``media_type`` are what the asker states or we counted.
+    ``claimed``: the claim was written down, where the blob is, since it was last asked to be.
     ``hearsay``: nobody but a claim says that the diff ID is this layer's. Then the tar that has that name
     is not taken for this layer's; the blob is inflated.
     """
@@ -55,6 +56,7 @@ class Known:
     computed: bool = False
     hearsay: bool = False
     claim: Association | None = None
+    claimed: bool = False
     others: dict[Digest, Association] = field(default_factory=dict)
     origin: Origin | None = None
 

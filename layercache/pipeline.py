@@ -266,7 +266,7 @@ class Transfer:
     def _consume(self, *pieces: bytes) -> None:
         """Hash and spool what has come; nothing is the end."""
         before = self._written
-        for piece in pieces:
+        for piece in filter(None, pieces):
             self._hasher.update(piece)
             self._spool.write(piece)
             if self._pace is not None:

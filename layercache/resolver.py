@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from contextlib import suppress
 from functools import partial
+from itertools import takewhile
 from typing import TYPE_CHECKING
 
 from layercache import lookup
@@ -51,6 +52,8 @@ class Resolver:
         self._tiers = tiers
         self._observers = observers
         self._verify_always = verify_always
+        # Nearest tiers whose bytes need no second look.
+        self._at_hand = tuple(takewhile(lambda tier: tier.policy.trusted and not verify_always, tiers))
 
     def open(self, known: Known, form: Form) -> Reader:
         """The form's bytes, from the cheapest way.
@@ -59,12 +62,17 @@ class Resolver:
         `FormatError` where bytes and media type contradict each other, `BackendError`, `SourceError`.
         Reading raises `DigestMismatchError`, `FormatError` or `LimitError` before the end.
         """
+        self._ask_what_was_computed(known, form)
+        return self._warm(known, form) or self._bring(known, form)
+
+    def _ask_what_was_computed(self, known: Known, form: Form) -> None:
+        """An image's config may lie: what we found ourselves is asked before a claim is followed."""
         claimed = form == UNCOMPRESSED and known.diff_id is not None and not known.computed
-        # An image's config may lie: what we computed ourselves is asked before a claim is followed.
         if claimed and known.digest and (fact := lookup.computed(self._tiers, known.digest)):
             known.learn(fact)
-        if hit := self._warm(known, form):
-            return hit
+
+    def _bring(self, known: Known, form: Form) -> Reader:
+        """The form's bytes, by one at a time in this process, and on this disk."""
         anchor = known.digest or known.diff_id
         if anchor is None:
             raise ValueError("a layer without a name")
@@ -89,6 +97,7 @@ class Resolver:
         return self._leads.take(tier, anchor) if tier else None
 
     def _go(self, known: Known, form: Form) -> Reader:
+        """By a way that `_warm` does not know."""
         return self._compressed(known) if form == COMPRESSED else self._uncompressed(known)
 
     def _join(self, known: Known, form: Form) -> Reader | None:
@@ -109,10 +118,13 @@ class Resolver:
             if not self._verify_always and self._is_in(store, known, form):
                 self.keeper.claim(known, [store])
                 return
-            with suppress(WrongEntryError), self.open(known, form) as reader:  # a wrong entry is met once
+            self._ask_what_was_computed(known, form)
+            known.claimed = False
+            with suppress(WrongEntryError), self._bring(known, form) as reader:  # a wrong entry is met once
                 read_through(reader)
                 if store.write_failure is None:
-                    self.keeper.claim(known, [store])
+                    if not known.claimed:  # who joined another's transfer may know more than he does
+                        self.keeper.claim(known, [store])
                     return
         raise self.keeper.kept_nowhere(form)
 
@@ -138,17 +150,15 @@ class Resolver:
         self.passes.running.cancel(seconds=5)
 
     def _warm(self, known: Known, form: Form) -> Reader | None:
-        """The form out of a tier whose bytes need no second look, without a lock."""
-        for tier in self._tiers:
-            if not tier.policy.trusted or self._verify_always:
-                break
+        """The form out of a tier that is at hand: no more than an `open`."""
+        for tier in self._at_hand:
             for name in known.names(form):
                 if reader := self._open_in(tier, known, name, form):
                     return self._deliver(tier, known, name, form, reader)
         return None
 
     def _compressed(self, known: Known) -> Reader:
-        for tier in self._tiers:
+        for tier in self._tiers[len(self._at_hand) :]:
             for digest in known.digests():
                 if reader := self._open_in(tier, known, digest, COMPRESSED):
                     return self._deliver(tier, known, digest, COMPRESSED, reader)
@@ -157,6 +167,8 @@ class Resolver:
     def _uncompressed(self, known: Known) -> Reader:
         for tier in self._tiers:
             for form in _forms_of_a_tar(tier):
+                if form == UNCOMPRESSED and tier in self._at_hand:
+                    continue  # looked at
                 for name in known.names(form):
                     if reader := self._open_in(tier, known, name, form):
                         if form == UNCOMPRESSED:

@@ -156,8 +156,11 @@ class LocalBackend:
         # What the block raises is not ours to translate.
         with ExitStack() as held:
             try:
-                self.make_folders(os.path.dirname(path), sync=False)
-                lock = held.enter_context(locked(path, self.failure, timeout=timeout, lasting=lasting))
+                lock = self.in_folder(
+                    os.path.dirname(path),
+                    lambda: held.enter_context(locked(path, self.failure, timeout=timeout, lasting=lasting)),
+                    sync=False,
+                )
             except OSError as error:
                 raise self.failure(f"locking {name}", error) from error
             yield lock
@@ -189,6 +192,14 @@ class LocalBackend:
     def path(self, key: str) -> str:
         """As `LocalPath.path`; also says where a name below ``tmp/`` and ``locks/`` would be."""
         return self._below_root + check_key(key)
+
+    def in_folder(self, folder: str, act: Callable[[], _T], *, sync: bool) -> _T:
+        """Do what wants the folder; it is made only where it is missed. Raises `OSError`."""
+        try:
+            return act()
+        except FileNotFoundError:
+            self.make_folders(folder, sync=sync)
+            return act()
 
     def make_folders(self, folder: str, *, sync: bool) -> None:
         """Make a folder and what is missing above it. Raises `OSError`."""

@@ -43,11 +43,7 @@ class LocalSpool:
         self._sent = 0
         self._tmp = os.path.join(backend.root, "tmp")
         try:
-            try:
-                self._open()
-            except FileNotFoundError:
-                backend.make_folders(self._tmp, sync=sync)
-                self._open()
+            backend.in_folder(self._tmp, self._open, sync=sync)
         except OSError as error:
             raise backend.failure(what, error) from error
 
@@ -84,11 +80,7 @@ class LocalSpool:
             os.utime(self._fd)  # an object's time is when it was published, not when it was last written to
             if self._sync:
                 _sync_file(self._fd)
-            try:
-                self._give_name(target)
-            except FileNotFoundError:
-                backend.make_folders(folder, sync=self._sync)
-                self._give_name(target)
+            backend.in_folder(folder, lambda: self._give_name(target), sync=self._sync)
             if self._sync:
                 sync_folder(folder)
         except OSError as error:

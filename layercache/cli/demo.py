@@ -89,7 +89,7 @@ def _step(cache: Cache, title: str) -> Iterator[None]:
 def _pull(cache: Cache, name: str) -> None:
     from layercache.cli.warming import Warming, distinct
 
-    outcomes = Warming(cache, "compressed", jobs=4).run(distinct([cache.image(name)]), lambda _: None)
+    outcomes = Warming(cache, "compressed", jobs=8).run(distinct([cache.image(name)]), lambda _: None)
     for outcome in outcomes.values():
         if outcome.error:
             raise outcome.error

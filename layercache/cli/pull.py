@@ -40,7 +40,7 @@ ALL = "all"
     help="What is to be cached. Default: compressed, or uncompressed where no tier keeps compressed layers.",
 )
 @click.option(
-    "--jobs", "-j", type=click.IntRange(1, 64), default=4, show_default=True, help="Layers at the same time."
+    "--jobs", "-j", type=click.IntRange(1, 64), default=8, show_default=True, help="Layers at the same time."
 )
 @registry_options
 @output.json_option

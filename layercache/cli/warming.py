@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from concurrent.futures import Future, ThreadPoolExecutor, as_completed, wait
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -67,13 +67,16 @@ class Warming:
         outcomes: Outcomes = {}
         pool = ThreadPoolExecutor(self._jobs, thread_name_prefix="pull")
         with self._cache.watch(self._note), self._cache.expecting(len(layers)) as done:
-            running = {pool.submit(self._fill, layer): layer for layer in layers}
+
+            def bring(layer: Layer) -> None:
+                outcomes[str(layer.digest)] = self._bring(layer)
+                done()
+                finished(layer)
+
+            running = [pool.submit(bring, layer) for layer in layers]
             try:
-                for future in as_completed(running):
-                    layer = running[future]
-                    outcomes[str(layer.digest)] = self._outcome(layer, future)
-                    done()
-                    finished(layer)
+                for future in wait(running, return_when=FIRST_EXCEPTION).done:
+                    future.result()
             except BaseException:
                 pool.shutdown(wait=False, cancel_futures=True)
                 with suppress(Exception):  # why it is given up is what there is to say
@@ -83,29 +86,21 @@ class Warming:
         pool.shutdown()
         return outcomes
 
-    def _fill(self, layer: Layer) -> int | None:
-        """The tar's size in bytes is returned, where somebody has inflated the layer some time."""
+    def _bring(self, layer: Layer) -> Outcome:
         try:
-            layer.fill(self._form)
-        except NotALayerError:
-            layer.fill(COMPRESSED)
-        if layer.uncompressed_size is None and layer.digest:
-            return self._cache.layer(layer.digest).uncompressed_size
-        return layer.uncompressed_size
-
-    def _outcome(self, layer: Layer, future: Future[int | None]) -> Outcome:
-        error = future.exception()
-        if error is not None:
-            if not isinstance(error, LayercacheError | OSError):
-                raise error
+            try:
+                layer.fill(self._form)
+            except NotALayerError:
+                layer.fill(COMPRESSED)
+        except (LayercacheError, OSError) as error:
             return Outcome("failed", "", error=error)
         names = {layer.digest, layer.diff_id} - {None}
         inflated = not self._inflated.isdisjoint(names)
         for result, places in (("fetched", self._fetched), ("hit", self._hits)):
             for name in names:
                 if name in places:
-                    return Outcome(result, places[name], inflated, future.result())
-        return Outcome("hit", "", inflated, future.result())
+                    return Outcome(result, places[name], inflated, layer.uncompressed_size)
+        return Outcome("hit", "", inflated, layer.uncompressed_size)
 
     def _note(self, event: Event) -> None:
         if event.name is None:

@@ -36,7 +36,7 @@ class _Session:
         self.pid = os.getpid()
         self.http = Http(settings)
         self.authenticator = Authenticator(settings, self.http)
-        self.schemes: dict[str, str] = {}
+        self.bases: dict[str, str] = {}
 
 
 class RegistryClient:
@@ -117,16 +117,20 @@ class RegistryClient:
         return session
 
     def _base(self, session: _Session, registry: str) -> str:
-        """Scheme and host. A loopback registry is spoken to in plain HTTP unless it turns out to want TLS."""
+        """Scheme and host, found out once."""
+        base = session.bases.get(registry)
+        if base is None:
+            base = session.bases[registry] = self._find_base(session, registry)
+        return base
+
+    def _find_base(self, session: _Session, registry: str) -> str:
+        """A loopback registry is spoken to in plain HTTP unless it turns out to want TLS."""
         host = API_HOSTS.get(registry, registry)
         if self.settings.is_plain_http(registry):
             return f"http://{host}"
         if not is_loopback(registry):
             return f"https://{host}"
-        scheme = session.schemes.get(registry)
-        if scheme is None:
-            scheme = session.schemes[registry] = "https" if _wants_tls(session.http, host) else "http"
-        return f"{scheme}://{host}"
+        return f"https://{host}" if _wants_tls(session.http, host) else f"http://{host}"
 
 
 def _wants_tls(http: Http, host: str) -> bool:

@@ -43,9 +43,16 @@ class Connections:
     def __init__(self, settings: RegistrySettings) -> None:
         self._settings = settings
         self._managers: dict[tuple[str, str | None, bool, str | None], urllib3.PoolManager] = {}
+        self._chosen: dict[tuple[str, str], urllib3.PoolManager] = {}
 
     def to(self, parts: SplitResult) -> urllib3.PoolManager:
         """The pools that serve a URL."""
+        place = (parts.scheme, parts.netloc)
+        if place not in self._chosen:
+            self._chosen[place] = self._choose(parts)
+        return self._chosen[place]
+
+    def _choose(self, parts: SplitResult) -> urllib3.PoolManager:
         proxy = self._settings.proxy_for(parts.scheme, parts.netloc)
         checked = not self._settings.is_insecure(parts.netloc)
         own_ca_file = self._settings.ca_file_for(parts.netloc) if checked else None

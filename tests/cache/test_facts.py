@@ -6,12 +6,25 @@ from typing import TYPE_CHECKING
 
 import pytest
 from cache.layers import Layer, large, put, read, sample
-from cache.stores import Fetch, blobs, content, evict, fact, far, near, open_cache, write, write_blob
+from cache.stores import (
+    Fetch,
+    Store,
+    blobs,
+    content,
+    evict,
+    fact,
+    far,
+    near,
+    open_cache,
+    write,
+    write_blob,
+)
 
 from layercache import DigestMismatchError, NotFoundError, keys
 from layercache.association import Association
 from layercache.known import Known
 from layercache.layer import Layer as CachedLayer
+from layercache_backends.memory import MemoryBackend
 
 if TYPE_CHECKING:
     from layercache.cache import Cache
@@ -55,6 +68,27 @@ def test_a_claim_that_comes_after_the_blob_is_kept_too() -> None:
         as_an_image_has_it(cache, TRUE, TRUE.diff_id, fetch).fill("compressed")
         assert TRUE.diff_id in cache
         assert read(cache.get(TRUE.diff_id).uncompressed()) == TRUE.tar
+
+
+def test_bringing_a_layer_asks_the_disk_for_each_thing_once_and_for_the_blob_again_under_its_lock() -> None:
+    store = Store(MemoryBackend())
+    with open_cache(near(store)) as cache:
+        as_an_image_has_it(cache, TRUE, TRUE.diff_id, Fetch(TRUE.blob)).fill("compressed")
+        asked = store.asked.copy()
+        store.asked.clear()
+        as_an_image_has_it(cache, TRUE, TRUE.diff_id, Fetch(TRUE.blob)).fill("compressed")
+    blob, claims = keys.blob(TRUE.digest), keys.claims_of(TRUE.digest)
+    assert [key for action, key in asked if action in ("open", "stat", "scan")] == [
+        keys.computed_by_digest(TRUE.digest),  # as the layer is named
+        claims,
+        blob,
+        blob,
+        blob,  # whether somebody without a lock was quicker to bring it
+        keys.computed_by_digest(TRUE.digest),
+        claims,
+    ]
+    assert store.did("open", "stat", below=keys.BLOBS) == [blob]
+    assert not store.did("create")
 
 
 @pytest.mark.parametrize("layer", [sample(1), large(1)], ids=["small", "large"])
