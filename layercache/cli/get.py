@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import stat
 import sys
@@ -15,7 +16,13 @@ from layercache.cli.session import Command, Session
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-CHUNK = 1 << 20
+CHUNK = 512 << 10
+PIPE_SIZE = 1 << 20
+"""Bytes: what Linux gives to anybody (pipe(7), /proc/sys/fs/pipe-max-size)."""
+
+COPIED_AT_ONCE = 64 << 20
+"""Bytes after which an interrupt is noticed."""
+
 STDOUT = "-"
 
 
@@ -50,15 +57,33 @@ def get(session: Session, hash: str, output: str | None, form: str | None) -> No
             layer.uncompressed() if wanted == "uncompressed" else layer.compressed() as source,
             _stdout() if output is None or output == STDOUT else _whole_file(output) as target,
         ):
-            _copy(source, target)
+            copy(source, target)
 
 
-def _copy(source: BinaryIO, target: BinaryIO) -> None:
+def copy(source: BinaryIO, target: BinaryIO) -> None:
+    if sys.platform == "linux":
+        _copy_in_kernel(source, target)
     buffer = bytearray(CHUNK)
     view = memoryview(buffer)
     while size := source.readinto(buffer):  # type: ignore[attr-defined]  # typeshed's BinaryIO has none
         target.write(view[:size])
     target.flush()
+
+
+def _copy_in_kernel(source: BinaryIO, target: BinaryIO) -> None:
+    """What can go past this process goes; the rest is left, and so is to say why.
+
+    From file to file, where the file system can, nothing is copied on the disk either. A pipe gets room for
+    more than the usual 64 KiB: so many changes of process less take a fifth of the time.
+    """
+    with suppress(OSError):  # no pipe, or no more room for pipes
+        fcntl.fcntl(target.fileno(), fcntl.F_SETPIPE_SZ, PIPE_SIZE)
+    with suppress(OSError):  # not two files
+        while os.copy_file_range(source.fileno(), target.fileno(), COPIED_AT_ONCE):
+            pass
+    with suppress(OSError):  # no file to begin with: a tar that is being made, or is hashed on its way
+        while os.sendfile(target.fileno(), source.fileno(), None, COPIED_AT_ONCE):
+            pass
 
 
 @contextmanager

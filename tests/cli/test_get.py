@@ -1,15 +1,18 @@
 from __future__ import annotations
 
+import errno
 import os
 import stat
 import subprocess
+import sys
 from itertools import count
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from cli.calling import PROGRAM, Caller
 from servers.images import make_layer, noise
 
+from layercache.cli.get import copy
 from layercache.digest import Digest
 
 if TYPE_CHECKING:
@@ -179,3 +182,41 @@ def test_a_terminal_gets_no_binary_unless_it_insists(cli: Caller, layer: Layer, 
     cli("put", "-q", str(tmp_path / "text"))
     name = Digest.of(b"a blob that can be read")
     assert cli.on_terminal("get", name, "-o", "-") == (0, "a blob that can be read")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="copying past a process is Linux's")
+@pytest.mark.parametrize("call", ["copy_file_range", "sendfile"])
+def test_what_the_system_stops_to_copy_by_itself_is_read_and_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str
+) -> None:
+    """Another file system, an old kernel, a file that is appended to: the bytes are the same."""
+    data = noise(300_000)
+    (tmp_path / "source").write_bytes(data)
+    system = getattr(os, call)
+    calls = 0
+
+    def refuses(*arguments: Any) -> int:
+        nonlocal calls
+        calls += 1
+        if calls == 2:
+            raise OSError(errno.EINVAL, "not between these two")
+        count: int = system(*arguments[:-1], 1000)
+        return count
+
+    def has_none(*_: Any) -> int:
+        raise OSError(errno.EXDEV, "not between these two")
+
+    for name in ("copy_file_range", "sendfile"):
+        monkeypatch.setattr(os, name, refuses if name == call else has_none)
+    with open(tmp_path / "source", "rb") as source, open(tmp_path / "target", "xb") as target:
+        copy(source, target)
+    assert calls == 2
+    assert (tmp_path / "target").read_bytes() == data
+
+
+def test_a_layer_that_is_bigger_than_a_pipe_goes_through_one_whole(cli: Caller, tmp_path: Path) -> None:
+    big = make_layer({"noise": noise(5 << 20)})
+    (tmp_path / "big").write_bytes(big.blob)
+    cli("put", str(tmp_path / "big"))
+    for name, data in ((big.digest, big.blob), (big.diff_id, big.tar)):
+        assert cli("get", name).stdout_bytes == data
