@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from benchmarks.layers import MadeLayer
 
 INFLATE = "inflate"
+ZLIB = "inflating alone, by Python's zlib"
 
 
 def bound(bench: Bench) -> Iterator[Row]:
@@ -40,7 +41,10 @@ def _beside_bound(bench: Bench, case: str, layer: MadeLayer) -> Iterator[Row]:
             layer.media_type,
         ),
     )
-    runs = bench.interleaved(ours, *parts)
+    plain = (
+        [Contender(ZLIB, lambda _: probe("zlib_part", layer.path))] if case.startswith("bound: gzip") else []
+    )
+    runs = bench.interleaved(ours, *parts, *plain)
     work = {part.name: median(each.said("cpu") for each in runs[part.name]) for part in parts}
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     evenly = Row(case, f"bound: all CPU work / {cores} cores", [sum(work.values()) / cores])
@@ -54,6 +58,9 @@ def _beside_bound(bench: Bench, case: str, layer: MadeLayer) -> Iterator[Row]:
     yield row.compared(max(evenly, serially, key=lambda each: each.median or 0))
     yield evenly
     yield serially
+    if not plain:
+        return
+    yield bench.row(case, plain[0].name, runs[plain[0].name], inside="cpu")
 
 
 def _parts(layer: MadeLayer) -> list[Contender]:

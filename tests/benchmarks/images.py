@@ -14,6 +14,7 @@ from layercache.digest import Digest
 
 if TYPE_CHECKING:
     import contextlib
+    from collections.abc import Sequence
     from pathlib import Path
 
     from servers.registry import Registry
@@ -54,8 +55,23 @@ class Images:
             self._images[key] = self._publish(f"bench/{count}x{tar_size}", layers)
         return f"{self.registry.host}/{self._images[key]}"
 
-    def layers_of(self, count: int, tar_size: int) -> list[MadeLayer]:
-        return [self.layer(tar_size, number) for number in range(count)]
+    def layout(self, count: int, tar_size: int) -> Path:
+        """An OCI image layout with an image of so many layers, named latest."""
+        root = self._folder / f"layout-{count}x{tar_size}"
+        if not root.exists():
+            blobs = root / "blobs" / "sha256"
+            blobs.mkdir(parents=True)
+            layers = [self.layer(tar_size, number) for number in range(count)]
+            config, manifest = _documents(layers)
+            for data in (config, manifest):
+                (blobs / Digest.of(data).hex).write_bytes(data)
+            for layer in layers:
+                (blobs / layer.digest.hex).hardlink_to(layer.path)
+            entry = {"mediaType": OCI_MANIFEST, "digest": Digest.of(manifest), "size": len(manifest)}
+            entry["annotations"] = {"org.opencontainers.image.ref.name": "latest"}
+            (root / "index.json").write_text(json.dumps({"schemaVersion": 2, "manifests": [entry]}))
+            (root / "oci-layout").write_text('{"imageLayoutVersion":"1.0.0"}')
+        return root
 
     @property
     def registry(self) -> Registry:
@@ -67,23 +83,7 @@ class Images:
         return self._registry
 
     def _publish(self, repository: str, layers: list[MadeLayer]) -> str:
-        config = {
-            "architecture": _ARCHITECTURES.get(platform.machine(), platform.machine()),
-            "os": "linux",
-            "rootfs": {"type": "layers", "diff_ids": [layer.diff_id for layer in layers]},
-            "history": [{"created_by": "benchmark"} for _ in layers],
-        }
-        config_digest, config_size = self._store(json.dumps(config).encode())
-        manifest = {
-            "schemaVersion": 2,
-            "mediaType": OCI_MANIFEST,
-            "config": {"mediaType": OCI_CONFIG, "digest": config_digest, "size": config_size},
-            "layers": [
-                {"mediaType": layer.media_type, "digest": layer.digest, "size": layer.size}
-                for layer in layers
-            ],
-        }
-        digest, _ = self._store(json.dumps(manifest).encode())
+        config_digest, digest = map(self._store, _documents(layers))
         for layer in layers:
             if not (place := self._place(layer.digest)).exists():
                 place.hardlink_to(layer.path)
@@ -95,15 +95,36 @@ class Images:
         _link(names / "_manifests" / "tags" / "latest" / "index" / "sha256" / digest.hex, digest)
         return f"{repository}:latest"
 
-    def _store(self, data: bytes) -> tuple[Digest, int]:
+    def _store(self, data: bytes) -> Digest:
         digest = Digest.of(data)
         self._place(digest).write_bytes(data)
-        return digest, len(data)
+        return digest
 
     def _place(self, digest: Digest) -> Path:
         folder = self._storage / "blobs" / "sha256" / digest.hex[:2] / digest.hex
         folder.mkdir(parents=True, exist_ok=True)
         return folder / "data"
+
+
+def _documents(layers: Sequence[MadeLayer]) -> tuple[bytes, bytes]:
+    """The config and the manifest of an image of these layers."""
+    config = json.dumps(
+        {
+            "architecture": _ARCHITECTURES.get(platform.machine(), platform.machine()),
+            "os": "linux",
+            "rootfs": {"type": "layers", "diff_ids": [layer.diff_id for layer in layers]},
+            "history": [{"created_by": "benchmark"} for _ in layers],
+        }
+    ).encode()
+    manifest = {
+        "schemaVersion": 2,
+        "mediaType": OCI_MANIFEST,
+        "config": {"mediaType": OCI_CONFIG, "digest": Digest.of(config), "size": len(config)},
+        "layers": [
+            {"mediaType": layer.media_type, "digest": layer.digest, "size": layer.size} for layer in layers
+        ],
+    }
+    return config, json.dumps(manifest).encode()
 
 
 def _link(folder: Path, digest: Digest) -> None:

@@ -20,6 +20,7 @@ def describe(folder: Path) -> str:
         f"Python {platform.python_version()}",
         _inflater(),
         _version("skopeo", "--version"),
+        _version("umoci", "--version"),
         _version("docker-registry", "--version"),
     ]
     return "; ".join(facts)

@@ -100,13 +100,15 @@ def interleaved(
     """
     os.sync()
     found: dict[str, list[Run]] = {contender.name: [] for contender in contenders}
+    written = 0
     for number in range(0 if warm else 1, runs + 1):
         turn = number % len(contenders)
         for contender in [*contenders[turn:], *contenders[:turn]]:
             folder = new_folder(scratch)
+            _use_memory(scratch, written * 3 // 2)
             done = run(contender.command(folder), quiet=contender.quiet)
             if any(folder.iterdir()):
-                _empty_files(folder)
+                written = max(written, _empty_files(folder))
                 os.sync()
             if number:
                 found[contender.name].append(done)
@@ -117,12 +119,29 @@ def new_folder(scratch: Path) -> Path:
     return Path(tempfile.mkdtemp(dir=scratch))
 
 
-def _empty_files(folder: Path) -> None:
-    """Give back the room of what is large."""
+def _use_memory(scratch: Path, size: int) -> None:
+    """Have so many bytes of memory used by a file's pages, and free again.
+
+    The host of a virtual machine takes back what has been free for some seconds ("free page reporting"). To
+    be given it anew takes ten times as long as writing the page, and would be paid by whoever comes next.
+    """
+    chunk = bytes(1 << 20)
+    with (scratch / "pages").open("wb", buffering=0) as file:
+        for _ in range(size // len(chunk)):
+            file.write(chunk)
+        file.truncate(0)
+
+
+def _empty_files(folder: Path) -> int:
+    """Give back the room of what is large; how many bytes there were in all."""
+    total = 0
     for parent, _, names in os.walk(folder):
         for path in (Path(parent, name) for name in names):
-            if path.stat().st_size > _LARGE:
+            size = path.lstat().st_size
+            total += size
+            if size > _LARGE:
                 os.truncate(path, 0)
+    return total
 
 
 @contextlib.contextmanager

@@ -23,6 +23,7 @@ from benchmarks.machine import describe, disturbances
 from benchmarks.measure import BenchmarkError, environment
 from benchmarks.pulls import big, jobs, medium, memory, small
 from benchmarks.start import startup
+from benchmarks.unpack import unpack
 from benchmarks.warm import lookup, warm
 
 if TYPE_CHECKING:
@@ -36,6 +37,7 @@ CASES: dict[str, Case] = {
         big,
         medium,
         small,
+        unpack,
         bound,
         warm,
         lookup,

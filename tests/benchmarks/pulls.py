@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 SKOPEO = "skopeo copy to oci:, compressed form alone"
+SKOPEO_DIR = "skopeo copy to dir:, likewise"
 MEMORY_MAX = 100 << 20
 JOBS = (1, 2, 4, 8)
 
@@ -68,19 +69,21 @@ def _beside_skopeo(bench: Bench, case: str, count: int, size: int) -> Iterator[R
     image = bench.images.image(count, size)
     both, both_unsynced = (_pull(image, "both", sync=sync) for sync in (True, False))
     one, one_unsynced = (_pull(image, "compressed", sync=sync) for sync in (True, False))
-    peers = [] if missing("skopeo") else [Contender(SKOPEO, lambda folder: _skopeo(image, folder))]
+    peers = [
+        Contender(SKOPEO, lambda folder: _skopeo(image, f"oci:{folder}/layout:latest")),
+        Contender(SKOPEO_DIR, lambda folder: _skopeo(image, f"dir:{folder}/dir")),
+    ]
+    if missing("skopeo"):
+        peers.clear()
     runs = bench.interleaved(both, both_unsynced, one, one_unsynced, *peers)
     rows = {each: bench.row(case, each.name, runs[each.name], syncs="yes") for each in (both, one)}
-    if peers:
-        peer = bench.row(case, SKOPEO, runs[SKOPEO], syncs="yes", ours=False)
-    else:
-        peer = Row(case, SKOPEO, note=_not_installed(["skopeo"]))
+    beside = [bench.row(case, peer.name, runs[peer.name], syncs="yes", ours=False) for peer in peers]
     for synced, unsynced in ((both, both_unsynced), (one, one_unsynced)):
-        yield rows[synced].compared(peer)
+        yield rows[synced].compared(*beside)
         row = bench.row(case, unsynced.name, runs[unsynced.name], syncs="no").compared(rows[synced])
         row.beside = [("the same, synced", ratio) for _, ratio in row.beside]
         yield row
-    yield peer
+    yield from beside or [Row(case, SKOPEO, note=_not_installed(["skopeo"]))]
 
 
 def _pull(image: str, form: str, *, sync: bool, jobs: int = 0) -> Contender:
@@ -93,9 +96,9 @@ def _pull(image: str, form: str, *, sync: bool, jobs: int = 0) -> Contender:
     return Contender(name if sync or jobs else f"{name}, unsynced", command)
 
 
-def _skopeo(image: str, folder: Path) -> list[str]:
-    source, target = f"docker://{image}", f"oci:{folder}/layout:latest"
-    return ["skopeo", "--insecure-policy", "copy", "--quiet", "--src-tls-verify=false", source, target]
+def _skopeo(image: str, target: str) -> list[str]:
+    options = ["--quiet", "--src-tls-verify=false"]
+    return ["skopeo", "--insecure-policy", "copy", *options, f"docker://{image}", target]
 
 
 def _title(case: str, count: int, size: int) -> str:

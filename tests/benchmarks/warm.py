@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from benchmarks.bench import MB, Bench, Row, cache_url
+from benchmarks.bench import MB, Bench, Row, cache_url, program
 from benchmarks.measure import Contender, new_folder, probe, run
 
 if TYPE_CHECKING:
@@ -24,6 +24,10 @@ def warm(bench: Bench) -> Iterator[Row]:
         Contender("ours", lambda _: probe("warm", url, layer.diff_id)),
         Contender("file", lambda _: probe("plain", stored)),
         Contender("cat", lambda _: ["cat", str(stored)], quiet=True),
+        Contender(
+            "get", lambda target: [*program(), "--cache", url, "get", layer.diff_id, "-o", f"{target}/tar"]
+        ),
+        Contender("cp", lambda target: ["cp", str(stored), f"{target}/tar"]),
     )
     first = bench.row(case, "get and first byte", runs["ours"], inside="first")
     first_of_file = bench.row(case, "open of the file and first byte", runs["file"], inside="first")
@@ -36,6 +40,10 @@ def warm(bench: Bench) -> Iterator[Row]:
     yield whole.compared(whole_file, cat)
     yield whole_file
     yield cat
+    cp = bench.row(case, "cp to a new file", runs["cp"], syncs="no")
+    cp.peaks.clear()
+    yield bench.row(case, "get -o into a new file", runs["get"], syncs="no").compared(cp)
+    yield cp
 
 
 def lookup(bench: Bench) -> Iterator[Row]:

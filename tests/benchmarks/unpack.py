@@ -1,0 +1,61 @@
+"""The files of an image, out of a layout on disk: by umoci, and by tar out of the cache."""
+
+from __future__ import annotations
+
+import os
+import shlex
+from typing import TYPE_CHECKING
+
+from benchmarks.bench import MB, Bench, Row, cache_url, program
+from benchmarks.images import missing
+from benchmarks.measure import Contender, new_folder, run
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+UMOCI = "umoci unpack, with the sha256 of each file"
+
+
+def unpack(bench: Bench) -> Iterator[Row]:
+    """A usual image. umoci inflates and hashes it each time, the cache when it is pulled first."""
+    count, size = bench.sizes.medium
+    case = f"unpack: {count} x {size / MB:.0f} MB"
+    layout = bench.images.layout(count, size)
+    tars = [bench.images.layer(size, number).diff_id.hex for number in range(count)]
+    image, filled = f"oci:{layout}:latest", new_folder(bench.scratch)
+
+    def pull(cache: Path) -> list[str]:
+        url = cache_url(cache, sync=False)
+        return [*program(), "pull", "--quiet", "--cache", url, "--form", "uncompressed", image]
+
+    def extract(cache: Path, folder: Path) -> list[str]:
+        blobs = [str(cache / "blobs" / "sha256" / tar) for tar in tars]
+        return [
+            "sh",
+            "-ec",
+            f"mkdir {folder}/rootfs; for tar; do tar -C {folder}/rootfs -xf $tar; done",
+            "-",
+            *blobs,
+        ]
+
+    def both(folder: Path) -> list[str]:
+        steps = (pull(folder / "cache"), extract(folder / "cache", folder))
+        return ["sh", "-ec", "; ".join(map(shlex.join, steps))]
+
+    run(pull(filled))
+    cold = Contender("the first time: pull out of the layout, tar -x", both)
+    warm = Contender("later: tar -x of the cache's tars", lambda folder: extract(filled, folder))
+    rootless = ["--rootless"] if os.geteuid() else []
+    peers = [
+        Contender(
+            UMOCI, lambda to: ["umoci", "unpack", *rootless, "--image", f"{layout}:latest", f"{to}/bundle"]
+        )
+    ]
+    if missing("umoci"):
+        peers.clear()
+    runs = bench.interleaved(cold, warm, *peers)
+    beside = [bench.row(case, peer.name, runs[peer.name], syncs="no", ours=False) for peer in peers]
+    for each in (cold, warm):
+        yield bench.row(case, each.name, runs[each.name], syncs="no").compared(*beside)
+    yield from beside or [Row(case, UMOCI, note="umoci: not installed here")]
