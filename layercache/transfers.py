@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from layercache.known import Known
     from layercache.pipeline import Transfer
 
-_STRIPES = 64
+_STRIPES = 256
 
 Key = tuple[Hash, Form]
 
