@@ -185,6 +185,8 @@ def _backend(url: str) -> Any:
     backend = open_backend(url)
     with suppress(NotFoundError):
         backend.stat(WARM)
+    with suppress(NotFoundError):  # which asks another engine, if there is one
+        backend.open(WARM).close()
     return closing(backend)
 
 
