@@ -71,7 +71,7 @@ class Intake:
             self._learn(DiffID(found), seen, compression)
             self._observers.emit(Event("inflated", found, UNCOMPRESSED, "", size=seen))
 
-        blob = self._receive_blob(head, threads=threads)
+        blob = self._receive_blob(head, threads=1 if threads else 0)
         inside = InflatedReader(blob, compression, self._passes.limits, "the blob")
         with self._passes.receive(
             inside,
@@ -80,14 +80,14 @@ class Intake:
             finish,
             lambda spool, _: self._keep(spool),
             self._known,
-            threads=threads,
+            threads=2 if threads else 0,
             source=blob,
         ) as tar:
             read_through(tar)
             if not self._kept:  # there was no spool, or none that held
                 self._keep()
 
-    def _receive_blob(self, head: HeadReader, *, threads: bool = False) -> Reader:
+    def _receive_blob(self, head: HeadReader, *, threads: int = 0) -> Reader:
         def finish(found: Hash, seen: int) -> None:
             self._known.digest, self._known.size = Digest(found), seen
 

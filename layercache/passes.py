@@ -93,7 +93,8 @@ class Passes:
             if not inflating:
                 keeper.claim(known, kept)
 
-        threads = self.idle(known.size, known.digest)
+        # Beside one that inflates, a second thread costs more by changes of thread than it gains.
+        threads = (1 if inflating else 2) if self.idle(known.size, known.digest) else 0
         store = keeper.store(form, nearer_than=tier)
         return self.receive(
             reader,
@@ -163,7 +164,7 @@ class Passes:
         # A plain tar that is named by the same algorithm in both roles is one blob, kept as that.
         store = None if plain and algorithm == digest.algorithm else keeper.store(UNCOMPRESSED)
         names = [digest, *([known.diff_id] if known.diff_id else [])]
-        threads = self.idle(known.size, digest)
+        threads = 2 if self.idle(known.size, digest) else 0
         return self.receive(
             tar,
             UNCOMPRESSED,
@@ -199,13 +200,13 @@ class Passes:
         *,
         algorithm: str = "sha256",
         size: int | None = None,
-        threads: bool = False,
+        threads: int = 0,
         source: Reader | None = None,
         from_origin: bool = False,
     ) -> Reader:
         """Bytes that are hashed and judged as they pass, and spooled in a tier where one keeps them.
 
-        ``source`` is what they are made of, where they are.
+        ``source`` is what they are made of, where they are. ``threads`` drive it; without, its readers do.
 
         Others who ask for one of the ``names`` in this form meanwhile read along, and learn what
         ``finish`` put into ``known``.
@@ -236,7 +237,7 @@ class Passes:
         follower = transfer.follow()
         assert follower is not None, "a transfer that has not begun has not ended"
         self.running.add([(name, form) for name in names], Running(transfer, known, from_origin))
-        if threads and transfer.start() and isinstance(source, Follower):
+        if threads and transfer.start(threads=threads) and isinstance(source, Follower):
             source.set_pace()
         return follower
 

@@ -63,9 +63,9 @@ class Transfer:
     well or not. Followers see the last `HOLD` bytes after the first of these, the end after the second.
 
     The readers drive it: whoever needs bytes that are not there yet produces them, the others wait. After
-    ``start`` two threads do that instead: one reads (or inflates), one hashes and writes. A transfer whose
-    last follower leaves before all was found right is given up, and leaves nothing. What is read from, and
-    the spool, are closed when it has ended and nobody uses them: not while somebody drives.
+    ``start`` a thread does that instead, or two: one reads (or inflates), one hashes and writes. A transfer
+    whose last follower leaves before all was found right is given up, and leaves nothing. What is read from,
+    and the spool, are closed when it has ended and nobody uses them: not while somebody drives.
     """
 
     def __init__(
@@ -127,13 +127,38 @@ class Transfer:
             self._followers += 1
         return Follower(self, verified)
 
-    def start(self) -> bool:
-        """Let two threads drive it unless somebody does; whether they do. To be called once by a follower."""
+    def start(self, *, threads: int = 2) -> bool:
+        """Let one or two threads drive it unless somebody does; whether they do.
+
+        To be called once by a follower.
+        """
         with self._lock:
             if self._driven or self._settled:
                 return False  # a reader was quicker: then the readers go on driving
             self._driven = True
         _keep_memory()
+        work = self._drive if threads == 1 else self._drive_by_two
+        thread = threading.Thread(target=work, name="layercache writes", daemon=True)
+        try:
+            thread.start()
+        except RuntimeError:  # no more threads are to be had: then the readers drive
+            self._rest()
+        else:
+            self._thread = thread
+        return self._driven
+
+    def _drive(self) -> None:
+        try:
+            while not self._settled:
+                self._consume(*_pieces(self._raw))
+                self._keep_pace()
+        except BaseException as error:  # the followers raise it
+            self._settle(error)
+        finally:
+            self._rest()
+
+    def _drive_by_two(self) -> None:
+        """Hash and write what another thread reads, or inflates."""
         tokens: SimpleQueue[None] = SimpleQueue()
         chunks: SimpleQueue[list[bytes] | BaseException] = SimpleQueue()
         for _ in range(IN_FLIGHT):
@@ -152,32 +177,22 @@ class Transfer:
                 end = error
             chunks.put(end)
 
-        def consume() -> None:
-            producer = threading.Thread(target=produce, name="layercache reads", daemon=True)
-            try:
-                producer.start()
-                while not self._settled:
-                    chunk = chunks.get()
-                    if isinstance(chunk, BaseException):
-                        raise chunk
-                    self._consume(*chunk)
-                    tokens.put(None)
-            except BaseException as error:  # the followers raise it
-                self._settle(error)
-            finally:
-                tokens.put(None)
-                if producer.ident is not None:
-                    producer.join()  # what is read from must stay open until nobody reads
-                self._rest()
-
-        thread = threading.Thread(target=consume, name="layercache writes", daemon=True)
+        producer = threading.Thread(target=produce, name="layercache reads", daemon=True)
         try:
-            thread.start()
-        except RuntimeError:  # no more threads are to be had: then the readers drive
+            producer.start()
+            while not self._settled:
+                chunk = chunks.get()
+                if isinstance(chunk, BaseException):
+                    raise chunk
+                self._consume(*chunk)
+                tokens.put(None)
+        except BaseException as error:
+            self._settle(error)
+        finally:
+            tokens.put(None)
+            if producer.ident is not None:
+                producer.join()  # what is read from must stay open until nobody reads
             self._rest()
-        else:
-            self._thread = thread
-        return self._driven
 
     def _keep_pace(self) -> None:
         """Wait while it is too far ahead, until half of that is made up for."""
@@ -217,6 +232,8 @@ class Transfer:
 
     def wait(self, beyond: int) -> int:
         """How many bytes may be read: more than ``beyond``, or all. Drives where nobody does."""
+        if self._visible > beyond:  # it only grows: no lock is needed to see that it is enough
+            return self._visible
         while True:
             driving = False
             try:

@@ -74,13 +74,20 @@ def transfer(raw: Given, published: list[Digest], monkeypatch: pytest.MonkeyPatc
     tier.close()
 
 
+@pytest.fixture(params=[1, 2])
+def threads(request: pytest.FixtureRequest) -> int:
+    """How many drive the transfer."""
+    number: int = request.param
+    return number
+
+
 @pytest.mark.parametrize("size", [100, CHUNK, 3 * CHUNK])
 def test_it_is_never_far_ahead_of_the_one_that_sets_the_pace(
-    transfer: Transfer, raw: Given, published: list[Digest], size: int
+    transfer: Transfer, threads: int, raw: Given, published: list[Digest], size: int
 ) -> None:
     with opened(transfer) as pace:
         pace.set_pace()
-        assert transfer.start()
+        assert transfer.start(threads=threads)
         seen = bytearray()
         while part := pace.read(size):
             seen += part
@@ -89,20 +96,22 @@ def test_it_is_never_far_ahead_of_the_one_that_sets_the_pace(
     assert published == [Digest.of(DATA)]
 
 
-def test_when_the_one_that_sets_the_pace_leaves_the_others_get_all(transfer: Transfer) -> None:
+def test_when_the_one_that_sets_the_pace_leaves_the_others_get_all(transfer: Transfer, threads: int) -> None:
     with opened(transfer) as other:
         with opened(transfer) as pace:
             pace.set_pace()
-            transfer.start()
+            transfer.start(threads=threads)
             assert pace.read(10) == DATA[:10]
         assert other.read() == DATA
 
 
-def test_who_waits_for_a_transfer_that_is_held_back_is_told_that_it_was_given_up(transfer: Transfer) -> None:
+def test_who_waits_for_a_transfer_that_is_held_back_is_told_that_it_was_given_up(
+    transfer: Transfer, threads: int
+) -> None:
     errors: list[Exception] = []
     with opened(transfer) as pace, opened(transfer) as other:
         pace.set_pace()
-        transfer.start()
+        transfer.start(threads=threads)
 
         def run() -> None:
             try:
@@ -117,29 +126,31 @@ def test_who_waits_for_a_transfer_that_is_held_back_is_told_that_it_was_given_up
     assert [str(error) for error in errors] == ["the transfer was given up before its end"]
 
 
-def test_who_waits_for_the_end_sets_the_pace_no_more(transfer: Transfer, published: list[Digest]) -> None:
+def test_who_waits_for_the_end_sets_the_pace_no_more(
+    transfer: Transfer, threads: int, published: list[Digest]
+) -> None:
     with opened(transfer) as pace:
         pace.set_pace()
-        transfer.start()
+        transfer.start(threads=threads)
         assert pace.seek(-5, 2) == len(DATA) - 5
         assert pace.read() == DATA[-5:]
     assert published == [Digest.of(DATA)]
 
 
-def test_what_breaks_off_is_told_after_what_came_before(transfer: Transfer, raw: Given) -> None:
+def test_what_breaks_off_is_told_after_what_came_before(transfer: Transfer, threads: int, raw: Given) -> None:
     raw.failing_at = 50 * CHUNK
     with opened(transfer) as pace:
         pace.set_pace()
-        transfer.start()
+        transfer.start(threads=threads)
         assert pace.read(10) == DATA[:10]
         with pytest.raises(OSError, match="broken off"):
             pace.read(-1)
 
 
-def test_bytes_that_went_out_of_memory_are_read_back(transfer: Transfer) -> None:
+def test_bytes_that_went_out_of_memory_are_read_back(transfer: Transfer, threads: int) -> None:
     with opened(transfer) as pace:
         pace.set_pace()
-        transfer.start()
+        transfer.start(threads=threads)
         pace.seek(150 * CHUNK)
         assert pace.read(CHUNK) == DATA[150 * CHUNK :][:CHUNK]
         pace.seek(3)
