@@ -159,7 +159,7 @@ def test_wrong_bytes_leave_no_file(tmp_path: Path) -> None:
 
 
 def test_a_reader_that_leaves_ends_it_quietly(cli: Caller, tmp_path: Path) -> None:
-    big = make_layer({"noise": noise(1 << 20)})
+    big = make_layer({"noise": noise(5 << 20)})
     (tmp_path / "big").write_bytes(big.blob)
     cli("put", str(tmp_path / "big"))
     with cli.begin("get", big.digest) as process:
