@@ -26,7 +26,7 @@ from layercache.descriptor import (
     media_type_of,
 )
 from layercache.documents import check_document, find_document
-from layercache.errors import DigestMismatchError, FormatError, NotFoundError, SourceError
+from layercache.errors import DigestMismatchError, FormatError, LayercacheError, NotFoundError, SourceError
 from layercache.events import COMPRESSED, Event, Observers
 from layercache.known import Known, Refutable
 from layercache.layer import Layer
@@ -127,10 +127,20 @@ class Images:
         if root is not None:
             yield root
             return
-        root = source.root()
+        root = source.root(new=reference is not None and self._is_new(reference))
         yield root
         if reference is not None:
             self._resolver.keeper.tag_image(image_key(reference), root, refresh=self._tag_age > 0)
+
+    def _is_new(self, reference: Reference) -> bool:
+        """Whether no tier has heard of it. Where some are far, to ask them would cost what it can save."""
+        if any(tier.remote for tier in self._tiers):
+            return False
+        try:
+            self._cached_root(reference)
+        except LayercacheError:  # a tier that cannot be asked has not heard of it
+            return True
+        return False
 
     def _unchecked(self, reference: Reference) -> Descriptor | None:
         """What a tier has for a reference that needs no check: a digest, or a tag within its age.

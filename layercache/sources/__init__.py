@@ -20,8 +20,11 @@ class Source(Protocol):
     def name(self) -> str:
         """How messages and statistics call it: ``docker.io/library/alpine``, ``oci:/srv/layout``."""
 
-    def root(self) -> Descriptor:
-        """What the reference names now: an image manifest's or an index's descriptor."""
+    def root(self, *, new: bool = False) -> Descriptor:
+        """What the reference names now: an image manifest's or an index's descriptor.
+
+        ``new``: nothing is known of it, and its document is what will be asked for next.
+        """
 
     def document(self, descriptor: Descriptor) -> bytes:
         """A manifest or index, whole, checked against the descriptor's digest and size."""

@@ -93,7 +93,7 @@ class ArchiveSource:
     def name(self) -> str:
         return f"{ARCHIVE}{self._path}{f':{self._ref}' if self._ref else ''}"
 
-    def root(self) -> Descriptor:
+    def root(self, *, new: bool = False) -> Descriptor:  # noqa: ARG002  # both cost the same here
         return self._load().root
 
     def document(self, descriptor: Descriptor) -> bytes:

@@ -47,7 +47,7 @@ class LayoutSource:
         ref = f":{self._ref}" if self._ref else ""
         return f"{LAYOUT}{self._path}{ref}{f'@{self._digest}' if self._digest else ''}"
 
-    def root(self) -> Descriptor:
+    def root(self, *, new: bool = False) -> Descriptor:  # noqa: ARG002  # both cost the same here
         entries = [entry for entry in self._index().manifests if entry.media_type in DOCUMENTS]
         if self._digest is not None:
             listed = next((entry for entry in entries if entry.digest == self._digest), None)

@@ -47,8 +47,10 @@ class RegistrySource:
     def name(self) -> str:
         return self._reference.name
 
-    def root(self) -> Descriptor:
-        """By HEAD, which costs little and does not count against pull limits; else by GET."""
+    def root(self, *, new: bool = False) -> Descriptor:
+        """By HEAD, which costs little and does not count against pull limits; else, or where new, by GET."""
+        if new:
+            return self._ask(self._get_root)
         return self._ask(lambda place: self._head(place) or self._get_root(place))
 
     def document(self, descriptor: Descriptor) -> bytes:

@@ -54,7 +54,7 @@ class DictSource:
     asked: list[str] = field(default_factory=list)
     name: str = "registry.example/team/app:1.0"
 
-    def root(self) -> Descriptor:
+    def root(self, *, new: bool = False) -> Descriptor:
         return self.top
 
     def document(self, descriptor: Descriptor) -> bytes:

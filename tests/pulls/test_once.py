@@ -7,8 +7,10 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 import pytest
+from cache.stores import Store, far, near, open_cache
 
 import layercache
+from layercache_backends.memory import MemoryBackend
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -46,22 +48,36 @@ def test_two_pulls_and_every_layer_by_both_names_fetch_and_inflate_each_layer_on
     for made in sample.image.layers:
         assert registry.fetches(made.digest) == 1
     assert registry.fetches(layercache.Digest.of(sample.image.config)) == 1
-    assert registry.fetches(sample.image.descriptor.digest) == 1
+    manifests = [access for access in registry.accesses() if "/manifests/" in access.path]
+    assert [access.method for access in manifests if access.method == "GET"] == ["GET"]
 
 
-def test_a_second_pull_asks_the_registry_for_the_manifests_digest_alone(
+def test_a_first_pull_asks_for_the_manifest_once_and_a_second_one_for_its_digest_alone(
     registry: Registry, name: str, tmp_path: Path
 ) -> None:
-    before = 0
-    for _ in range(2):
+    def pull() -> list[tuple[str, str]]:
         before = len(registry.accesses())
         with layercache.open(tmp_path / "cache") as cache:
             for layer in cache.image(name).layers:
                 layer.fill("both")
-    second = [
-        (access.method, access.path) for access in registry.accesses()[before:] if access.path != "/v2/"
-    ]
-    assert second == [("HEAD", "/v2/team/app/manifests/1")]
+        return [
+            (access.method, access.path) for access in registry.accesses()[before:] if access.path != "/v2/"
+        ]
+
+    manifest = "/v2/team/app/manifests/1"
+    assert [asked for asked in pull() if "/blobs/" not in asked[1]] == [("GET", manifest)]
+    assert pull() == [("HEAD", manifest)]
+
+
+def test_where_a_tier_is_far_the_manifest_may_be_there_and_is_not_fetched_before_its_digest_is_known(
+    registry: Registry, name: str
+) -> None:
+    before = len(registry.accesses())
+    with open_cache(near(), far(Store(MemoryBackend()))) as cache:
+        assert cache.tiers[1].remote
+        cache.image(name)
+    asked = [access for access in registry.accesses()[before:] if access.path.endswith("manifests/1")]
+    assert [access.method for access in asked] == ["HEAD"]
 
 
 def test_offline_everything_pulled_before_works_without_the_registry(
