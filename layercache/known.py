@@ -43,7 +43,8 @@ class Known:
     ``computed``: digest and diff ID were seen to belong together; else the diff ID is a claim. What only a
     claim says is in ``claim``, to show and to pass on, and is never a reason to refuse bytes or to take
     them: ``size``, ``uncompressed_size`` and ``media_type`` are what the asker states or we counted.
-    ``claimed``: the claim was written down, where the blob is, since it was last asked to be.
+    ``claimed``: `Keeper.claim` has seen to it that the claim stands where the blob is; `Resolver.fill` looks
+    whether the transfer that it read has done so.
     ``hearsay``: nobody but a claim says that the diff ID is this layer's. Then the tar that has that name
     is not taken for this layer's; the blob is inflated.
     """
