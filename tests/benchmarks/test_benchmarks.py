@@ -63,6 +63,29 @@ def test_a_bucket_is_measured_beside_its_peers(tmp_path: Path, service: str) -> 
     assert not list(folder.iterdir())
 
 
+def test_pulls_are_measured_beside_skopeo_and_umoci_and_a_warm_layer_beside_cat_and_cp(
+    tmp_path: Path,
+) -> None:
+    if lacking := missing("docker-registry", "skopeo", "umoci"):
+        pytest.skip(f"needs {', '.join(lacking)}, not installed here")
+    figures, folder = tmp_path / "figures.json", tmp_path / "folder"
+    folder.mkdir()
+    cases = ("small", "unpack", "warm", "bound")
+    only = [option for name in cases for option in ("--only", name)]
+    harness(*only, "--json", str(figures), "--dir", str(folder))
+    rows = json.loads(figures.read_text())["rows"]
+    assert all(row["seconds"] for row in rows)
+    beside = {(row["case"].partition(":")[0], peer.split()[0]) for row in rows for peer in row["ratios"]}
+    assert beside >= {
+        ("small", "skopeo"),
+        ("unpack", "umoci"),
+        ("warm", "cat"),
+        ("warm", "cp"),
+        ("bound", "bound:"),
+    }
+    assert not list(folder.iterdir())
+
+
 def test_askers_of_one_layer_are_one_fetch_and_one_inflation(tmp_path: Path) -> None:
     if lacking := missing("docker-registry"):
         pytest.skip(f"needs {', '.join(lacking)}, not installed here")
