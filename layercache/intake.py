@@ -71,7 +71,7 @@ class Intake:
             self._learn(DiffID(found), seen, compression)
             self._observers.emit(Event("inflated", found, UNCOMPRESSED, "", size=seen))
 
-        blob = self._receive_blob(head, threads=1 if threads else 0)
+        blob = self._receive_blob(head, threads=threads, inflating=True)
         inside = InflatedReader(blob, compression, self._passes.limits, "the blob")
         with self._passes.receive(
             inside,
@@ -80,14 +80,14 @@ class Intake:
             finish,
             lambda spool, _: self._keep(spool),
             self._known,
-            threads=2 if threads else 0,
+            threads=threads,
             source=blob,
         ) as tar:
             read_through(tar)
             if not self._kept:  # there was no spool, or none that held
                 self._keep()
 
-    def _receive_blob(self, head: HeadReader, *, threads: int = 0) -> Reader:
+    def _receive_blob(self, head: HeadReader, *, threads: bool = False, inflating: bool = False) -> Reader:
         def finish(found: Hash, seen: int) -> None:
             self._known.digest, self._known.size = Digest(found), seen
 
@@ -95,7 +95,9 @@ class Intake:
             self._blob = spool
 
         store = self._keeper.store(self._form)
-        return self._passes.receive(head, self._form, store, finish, hold, self._known, threads=threads)
+        return self._passes.receive(
+            head, self._form, store, finish, hold, self._known, threads=threads, inflating=inflating
+        )
 
     def _learn(self, diff_id: DiffID, size: int, compression: str) -> None:
         known = self._known

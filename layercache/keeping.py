@@ -121,13 +121,12 @@ class Keeper:
         known.claimed = True
         known_here = {tier: tier.inflates_to(fact.digest) for tier in self._tiers if tier.policy.trusted}
         for other in (other for found in known_here.values() for other in found):
-            if other.diff_id == fact.diff_id:
-                if other.computed:
-                    known.learn(other)
-                else:
-                    known.claim = known.claim or other
             if other.computed:
+                if other.diff_id == fact.diff_id:
+                    known.learn(other)
                 return
+            if other.diff_id == fact.diff_id:
+                known.claim = known.claim or other
         for tier in kept:
             if all(other.diff_id != fact.diff_id for other in known_here.get(tier, ())):
                 self._record(tier, replace(fact, computed=False), soon=tier is not self._tiers[0])

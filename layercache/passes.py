@@ -93,8 +93,7 @@ class Passes:
             if not inflating:
                 keeper.claim(known, kept)
 
-        # Beside one that inflates, a second thread costs more by changes of thread than it gains.
-        threads = (1 if inflating else 2) if self.idle(known.size, known.digest) else 0
+        threads = self.idle(known.size, known.digest)
         store = keeper.store(form, nearer_than=tier)
         return self.receive(
             reader,
@@ -107,6 +106,7 @@ class Passes:
             algorithm=name.algorithm,
             size=size,
             threads=threads,
+            inflating=inflating,
             from_origin=tier is None,
         )
 
@@ -164,7 +164,7 @@ class Passes:
         # A plain tar that is named by the same algorithm in both roles is one blob, kept as that.
         store = None if plain and algorithm == digest.algorithm else keeper.store(UNCOMPRESSED)
         names = [digest, *([known.diff_id] if known.diff_id else [])]
-        threads = 2 if self.idle(known.size, digest) else 0
+        threads = self.idle(known.size, digest)
         return self.receive(
             tar,
             UNCOMPRESSED,
@@ -200,13 +200,15 @@ class Passes:
         *,
         algorithm: str = "sha256",
         size: int | None = None,
-        threads: int = 0,
+        threads: bool = False,
+        inflating: bool = False,
         source: Reader | None = None,
         from_origin: bool = False,
     ) -> Reader:
         """Bytes that are hashed and judged as they pass, and spooled in a tier where one keeps them.
 
         ``source`` is what they are made of, where they are. ``threads`` drive it; without, its readers do.
+        ``inflating``: what comes is inflated meanwhile.
 
         Others who ask for one of the ``names`` in this form meanwhile read along, and learn what
         ``finish`` put into ``known``.
@@ -237,7 +239,8 @@ class Passes:
         follower = transfer.follow()
         assert follower is not None, "a transfer that has not begun has not ended"
         self.running.add([(name, form) for name in names], Running(transfer, known, from_origin))
-        if threads and transfer.start(threads=threads) and isinstance(source, Follower):
+        # Beside threads that inflate, a second one for the blob costs more than it gains: they take turns.
+        if threads and transfer.start(threads=1 if inflating else 2) and isinstance(source, Follower):
             source.set_pace()
         return follower
 

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from layercache.pipeline import Transfer
 
 _STRIPES = 256
+"""Locks that layers share. One is held until a blob's first byte is there: of few, others would wait too."""
 
 Key = tuple[Hash, Form]
 

@@ -60,7 +60,8 @@ class Warming:
         self._inflated: set[Hash] = set()
 
     def run(self, layers: list[Layer], finished: Callable[[Layer], object]) -> Outcomes:
-        """How it went, by digest; ``finished`` is called with each layer that is done, well or not.
+        """How it went, by digest; ``finished`` is called with each layer that is done, well or not,
+        in the thread that has brought it.
 
         Interrupted, it gives up at once what is on its way.
         """
@@ -68,12 +69,12 @@ class Warming:
         pool = ThreadPoolExecutor(self._jobs, thread_name_prefix="pull")
         with self._cache.watch(self._note), self._cache.expecting(len(layers)) as done:
 
-            def bring(layer: Layer) -> None:
+            def work(layer: Layer) -> None:
                 outcomes[str(layer.digest)] = self._bring(layer)
                 done()
                 finished(layer)
 
-            running = [pool.submit(bring, layer) for layer in layers]
+            running = [pool.submit(work, layer) for layer in layers]
             try:
                 for future in wait(running, return_when=FIRST_EXCEPTION).done:
                     future.result()

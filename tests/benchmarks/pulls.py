@@ -69,12 +69,9 @@ def _beside_skopeo(bench: Bench, case: str, count: int, size: int) -> Iterator[R
     image = bench.images.image(count, size)
     both, both_unsynced = (_pull(image, "both", sync=sync) for sync in (True, False))
     one, one_unsynced = (_pull(image, "compressed", sync=sync) for sync in (True, False))
-    peers = [
-        Contender(SKOPEO, lambda folder: _skopeo(image, f"oci:{folder}/layout:latest")),
-        Contender(SKOPEO_DIR, lambda folder: _skopeo(image, f"dir:{folder}/dir")),
-    ]
-    if missing("skopeo"):
-        peers.clear()
+    to_layout = Contender(SKOPEO, lambda folder: _skopeo(image, f"oci:{folder}/layout:latest"))
+    to_dir = Contender(SKOPEO_DIR, lambda folder: _skopeo(image, f"dir:{folder}/dir"))
+    peers = [] if missing("skopeo") else [to_layout, to_dir]
     runs = bench.interleaved(both, both_unsynced, one, one_unsynced, *peers)
     rows = {each: bench.row(case, each.name, runs[each.name], syncs="yes") for each in (both, one)}
     beside = [bench.row(case, peer.name, runs[peer.name], syncs="yes", ours=False) for peer in peers]

@@ -17,7 +17,7 @@ LEGEND = """\
 time    median of the runs; +- is half of what lies between the fastest and the slowest
 sync    whether the program waits until the disk has what it wrote; - where it writes nothing
 cpu     seconds of all its cores, without the registry's; where it is empty a part of a process was timed
-memory  largest resident set over a bare interpreter; of skopeo, which is none, all of it
+memory  largest resident set over a bare interpreter; of skopeo and umoci, which are none, all of it
 ratio   this time by the other's in the same runs: below 1 is faster. 1.05 to a bound is 0.95 of its rate"""
 
 

@@ -30,30 +30,19 @@ def unpack(bench: Bench) -> Iterator[Row]:
         return [*program(), "pull", "--quiet", "--cache", url, "--form", "uncompressed", image]
 
     def extract(cache: Path, folder: Path) -> list[str]:
+        steps = 'root=$1; shift; mkdir "$root"; for tar; do tar -C "$root" -xf "$tar"; done'
         blobs = [str(cache / "blobs" / "sha256" / tar) for tar in tars]
-        return [
-            "sh",
-            "-ec",
-            f"mkdir {folder}/rootfs; for tar; do tar -C {folder}/rootfs -xf $tar; done",
-            "-",
-            *blobs,
-        ]
+        return ["sh", "-ec", steps, "sh", f"{folder}/rootfs", *blobs]
 
     def both(folder: Path) -> list[str]:
         steps = (pull(folder / "cache"), extract(folder / "cache", folder))
-        return ["sh", "-ec", "; ".join(map(shlex.join, steps))]
+        return ["sh", "-ec", " && ".join(map(shlex.join, steps))]
 
     run(pull(filled))
     cold = Contender("the first time: pull out of the layout, tar -x", both)
     warm = Contender("later: tar -x of the cache's tars", lambda folder: extract(filled, folder))
-    rootless = ["--rootless"] if os.geteuid() else []
-    peers = [
-        Contender(
-            UMOCI, lambda to: ["umoci", "unpack", *rootless, "--image", f"{layout}:latest", f"{to}/bundle"]
-        )
-    ]
-    if missing("umoci"):
-        peers.clear()
+    umoci = ["umoci", "unpack", *(["--rootless"] if os.geteuid() else []), "--image", f"{layout}:latest"]
+    peers = [] if missing("umoci") else [Contender(UMOCI, lambda folder: [*umoci, f"{folder}/bundle"])]
     runs = bench.interleaved(cold, warm, *peers)
     beside = [bench.row(case, peer.name, runs[peer.name], syncs="no", ours=False) for peer in peers]
     for each in (cold, warm):

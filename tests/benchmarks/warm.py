@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shlex
 from typing import TYPE_CHECKING
 
 from benchmarks.bench import MB, Bench, Row, cache_url, program
@@ -20,14 +22,15 @@ def warm(bench: Bench) -> Iterator[Row]:
     url = cache_url(folder, sync=False)
     run(probe("put", url, layer.path))
     stored = folder / "blobs" / layer.diff_id.algorithm / layer.diff_id.hex
+    get = [*program(), "--cache", url, "get", layer.diff_id]
     runs = bench.interleaved(
         Contender("ours", lambda _: probe("warm", url, layer.diff_id)),
         Contender("file", lambda _: probe("plain", stored)),
         Contender("cat", lambda _: ["cat", str(stored)], quiet=True),
-        Contender(
-            "get", lambda target: [*program(), "--cache", url, "get", layer.diff_id, "-o", f"{target}/tar"]
-        ),
+        Contender("get", lambda target: [*get, "-o", f"{target}/tar"]),
         Contender("cp", lambda target: ["cp", str(stored), f"{target}/tar"]),
+        Contender("get | cat", lambda _: _into_a_pipe(get)),
+        Contender("cat | cat", lambda _: _into_a_pipe(["cat", str(stored)])),
     )
     first = bench.row(case, "get and first byte", runs["ours"], inside="first")
     first_of_file = bench.row(case, "open of the file and first byte", runs["file"], inside="first")
@@ -44,6 +47,19 @@ def warm(bench: Bench) -> Iterator[Row]:
     cp.peaks.clear()
     yield bench.row(case, "get -o into a new file", runs["get"], syncs="no").compared(cp)
     yield cp
+    piped, by_cat = (
+        bench.row(case, what, runs[name])
+        for what, name in (("get into a pipe", "get | cat"), ("cat into a pipe", "cat | cat"))
+    )
+    piped.peaks.clear()
+    by_cat.peaks.clear()
+    yield piped.compared(by_cat)
+    yield by_cat
+
+
+def _into_a_pipe(command: list[str]) -> list[str]:
+    """The command's bytes through a pipe to somebody who reads them and nothing else."""
+    return ["sh", "-c", f"{shlex.join(command)} | cat > {os.devnull}"]
 
 
 def lookup(bench: Bench) -> Iterator[Row]:

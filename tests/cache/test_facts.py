@@ -70,7 +70,7 @@ def test_a_claim_that_comes_after_the_blob_is_kept_too() -> None:
         assert read(cache.get(TRUE.diff_id).uncompressed()) == TRUE.tar
 
 
-def test_bringing_a_layer_asks_the_disk_for_each_thing_once_and_for_the_blob_again_under_its_lock() -> None:
+def test_what_bringing_a_layer_asks_of_the_disk_and_that_a_warm_one_is_looked_for_once() -> None:
     store = Store(MemoryBackend())
     with open_cache(near(store)) as cache:
         as_an_image_has_it(cache, TRUE, TRUE.diff_id, Fetch(TRUE.blob)).fill("compressed")
@@ -81,10 +81,10 @@ def test_bringing_a_layer_asks_the_disk_for_each_thing_once_and_for_the_blob_aga
     assert [key for action, key in asked if action in ("open", "stat", "scan")] == [
         keys.computed_by_digest(TRUE.digest),  # as the layer is named
         claims,
-        blob,
-        blob,
+        blob,  # as it is asked for
+        blob,  # under its lock
         blob,  # whether somebody without a lock was quicker to bring it
-        keys.computed_by_digest(TRUE.digest),
+        keys.computed_by_digest(TRUE.digest),  # before the claim is written down
         claims,
     ]
     assert store.did("open", "stat", below=keys.BLOBS) == [blob]
