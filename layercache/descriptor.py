@@ -132,13 +132,32 @@ class ImageConfig(msgspec.Struct, frozen=True, kw_only=True):
 
 DocumentT = TypeVar("DocumentT", bound=msgspec.Struct)
 
+NOT_VALID = (msgspec.MsgspecError, ValueError, RecursionError)
+"""What msgspec raises for bytes that are not the JSON that was wanted.
+
+Text that is not UTF-8 and a number of thousands of digits are a `ValueError`, deep nesting is a
+`RecursionError`.
+"""
+
 
 def decode(data: bytes, kind: type[DocumentT], what: str) -> DocumentT:
     """Read a JSON document. Raises `FormatError`, which calls the document ``what``."""
     try:
         return msgspec.json.decode(data, type=kind, dec_hook=_decode_hash)
-    except (msgspec.DecodeError, ValueError, RecursionError) as error:
+    except NOT_VALID as error:
         raise FormatError(f"{what} is not a valid {kind.__name__.lower()}: {error}") from error
+
+
+def decode_object(data: bytes, what: str) -> dict[str, Any]:
+    """All fields of a JSON object. Raises `FormatError`, which calls the object ``what``."""
+    fields: Any
+    try:
+        fields = msgspec.json.decode(data)
+    except NOT_VALID as error:
+        raise FormatError(f"{what} is not JSON: {error}") from error
+    if not isinstance(fields, dict):
+        raise FormatError(f"{what} is not a JSON object")
+    return fields
 
 
 def encode(document: msgspec.Struct) -> bytes:
@@ -150,13 +169,7 @@ def media_type_of(data: bytes, stated: str, what: str) -> str:
 
     Raises `FormatError` where the two contradict each other (image-spec manifest.md, "mediaType").
     """
-    fields: Any
-    try:
-        fields = msgspec.json.decode(data)
-    except (msgspec.DecodeError, RecursionError) as error:
-        raise FormatError(f"{what} is not JSON: {error}") from error
-    if not isinstance(fields, dict):
-        raise FormatError(f"{what} is not a JSON object")
+    fields = decode_object(data, what)
     own = fields.get("mediaType")
     stated = stated.partition(";")[0].strip()
     known = INDEXES | MANIFESTS | DOCKER_SCHEMA_1

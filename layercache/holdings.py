@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -75,21 +76,20 @@ class Holding:
 
 def holdings(tier: Tier, root: Descriptor, listed: Platform | None = None) -> Iterator[Holding]:
     """The image manifests below a manifest or an index, as far as the documents are in the tier."""
-    try:
-        data = read_document(tier, root)
-        kind = media_type_of(data, root.media_type, str(root.digest))
-        if kind in INDEXES:
-            children = decode(data, Index, str(root.digest)).manifests
-        elif kind in MANIFESTS:
-            manifest = decode(data, Manifest, str(root.digest))
-            yield Holding(root, manifest, _config(tier, manifest), listed)
-            return
-        else:
-            return
-    except (NotFoundError, FormatError, DigestMismatchError):
-        return
-    for child in children:
-        yield from holdings(tier, child, child.platform)
+    seen: set[Hash] = set()
+    todo = [(root, listed)]
+    while todo:  # no recursion: indexes may be nested as deep as somebody likes
+        descriptor, platform = todo.pop()
+        with suppress(NotFoundError, FormatError, DigestMismatchError):
+            data = read_document(tier, descriptor)
+            kind = media_type_of(data, descriptor.media_type, str(descriptor.digest))
+            if kind in INDEXES and descriptor.digest not in seen:
+                seen.add(descriptor.digest)
+                children = decode(data, Index, str(descriptor.digest)).manifests
+                todo += [(child, child.platform) for child in reversed(children)]
+            elif kind in MANIFESTS:
+                manifest = decode(data, Manifest, str(descriptor.digest))
+                yield Holding(descriptor, manifest, _config(tier, manifest), platform)
 
 
 def _config(tier: Tier, manifest: Manifest) -> ImageConfig | None:

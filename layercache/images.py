@@ -7,8 +7,6 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import msgspec
-
 from layercache import keys
 from layercache.descriptor import (
     DOCKER_CONFIG,
@@ -22,6 +20,7 @@ from layercache.descriptor import (
     Manifest,
     Platform,
     decode,
+    decode_object,
     is_foreign,
     media_type_of,
 )
@@ -183,7 +182,7 @@ class Images:
         if manifest.config.media_type in (OCI_CONFIG, DOCKER_CONFIG):
             what = f"the config {manifest.config.digest}"
             described = decode(raw, ImageConfig, what)
-            config = msgspec.json.decode(raw)
+            config = decode_object(raw, what)
             diff_ids = described.rootfs.diff_ids
             if len(diff_ids) != len(manifest.layers):
                 raise FormatError(
@@ -195,7 +194,8 @@ class Images:
                 )
         layers, foreign = self._layers(manifest, diff_ids, source)
         descriptor = Descriptor(media_type=kind, digest=descriptor.digest, size=len(data))
-        return Image(name, descriptor, msgspec.json.decode(data), config, layers, foreign)
+        fields = decode_object(data, f"the manifest {descriptor.digest}")
+        return Image(name, descriptor, fields, config, layers, foreign)
 
     def _layers(
         self, manifest: Manifest, diff_ids: list[DiffID] | None, source: Source | None

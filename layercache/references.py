@@ -39,18 +39,22 @@ def contents(open_blob: Callable[[Hash], Reader], descriptor: Descriptor) -> Ite
     ``open_blob`` raises `NotFoundError` for those that are not. Its own digest comes first. A layer's tar
     counts as needed through the layer's digest.
     """
-    yield descriptor.digest, True
-    try:
-        with open_blob(descriptor.digest) as reader:
-            data = reader.read()
-        kind = media_type_of(data, descriptor.media_type, str(descriptor.digest))
-        if kind in INDEXES:
-            for child in decode(data, Index, str(descriptor.digest)).manifests:
-                yield from contents(open_blob, child)
-        elif kind in MANIFESTS:
-            manifest = decode(data, Manifest, str(descriptor.digest))
-            yield manifest.config.digest, True
-            for layer in manifest.layers:
-                yield layer.digest, False
-    except (NotFoundError, FormatError):
-        return
+    seen: set[Hash] = set()
+    todo = [descriptor]
+    while todo:  # no recursion: indexes may be nested as deep as somebody likes
+        document = todo.pop()
+        if document.digest in seen:
+            continue
+        seen.add(document.digest)
+        yield document.digest, True
+        with suppress(NotFoundError, FormatError):
+            with open_blob(document.digest) as reader:
+                data = reader.read()
+            kind = media_type_of(data, document.media_type, str(document.digest))
+            if kind in INDEXES:
+                todo += reversed(decode(data, Index, str(document.digest)).manifests)
+            elif kind in MANIFESTS:
+                manifest = decode(data, Manifest, str(document.digest))
+                yield manifest.config.digest, True
+                for layer in manifest.layers:
+                    yield layer.digest, False

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from layercache.descriptor import OCI_INDEX
+from layercache.descriptor import NOT_VALID, OCI_INDEX
 from layercache.errors import FormatError, InvalidNameError, SourceError
 from layercache.exporting.files import appearing, copy_checked
 from layercache.sources.oci_layout import INDEX_SIZE_MAX, REF_NAME
@@ -118,7 +118,7 @@ class LayoutTarget:
             return {"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": []}
         try:
             index = msgspec.json.decode(read_file(path, INDEX_SIZE_MAX, path), type=dict[str, Any])
-        except msgspec.MsgspecError as error:
+        except NOT_VALID as error:
             raise FormatError(f"{path} is no index: {error}") from error
         entries = index.setdefault("manifests", [])
         if not isinstance(entries, list) or not all(isinstance(each, dict) for each in entries):

@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from layercache.association import Association
-from layercache.descriptor import OCI_MANIFEST, OCTETS, Descriptor, Manifest, decode, encode
+from layercache.descriptor import NOT_VALID, OCI_MANIFEST, OCTETS, Descriptor, Manifest, decode, encode
 from layercache.digest import Digest, Hash
 from layercache.errors import FormatError, InvalidNameError
 
@@ -176,7 +176,7 @@ def read_image(data: bytes) -> tuple[str, Descriptor]:
 def _facts(annotations: Mapping[str, str], key: str, *, computed: bool) -> list[Association]:
     try:
         parts = msgspec.json.decode(annotations.get(key, "[]").encode(), type=list[msgspec.Raw])
-    except (msgspec.MsgspecError, ValueError, RecursionError):
+    except NOT_VALID:
         return []
     found = []
     for part in parts:

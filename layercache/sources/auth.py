@@ -14,6 +14,7 @@ from urllib.parse import parse_qsl, urlencode, urlsplit
 
 import msgspec
 
+from layercache.descriptor import NOT_VALID
 from layercache.errors import SourceError
 from layercache.sources.credentials import Credential, find_credential, login_command
 from layercache.sources.http import discard, read_all
@@ -197,7 +198,7 @@ def _token(response: BaseHTTPResponse, server: str, registry: str, repository: s
         )
     try:
         answer = msgspec.json.decode(body, type=_TokenAnswer, strict=False)
-    except msgspec.MsgspecError:
+    except NOT_VALID:
         raise SourceError(f"{what} answered with what is no token") from None
     if not (answer.token or answer.access_token):
         raise SourceError(f"{what} answered without a token")

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from layercache.descriptor import NOT_VALID
 from layercache.errors import SourceError
 from layercache.sources.settings import host_of
 
@@ -97,7 +98,7 @@ def _read(path: str) -> _Config | None:
         # A null stands for an absent field, as other programs write it.
         fields: dict[str, Any] = msgspec.json.decode(data or b"{}", type=dict[str, Any])
         return msgspec.convert({name: value for name, value in fields.items() if value is not None}, _Config)
-    except msgspec.MsgspecError as error:
+    except NOT_VALID as error:
         # msgspec names the place, never the value: no secret gets into the message.
         raise SourceError(f"Docker's configuration {path} is not valid: {error}") from error
 
@@ -162,7 +163,7 @@ def _ask(helper: str, key: str, where: str) -> Credential | None:
         )
     try:
         answer = msgspec.json.decode(done.stdout, type=_Answer)
-    except msgspec.MsgspecError:
+    except NOT_VALID:
         raise SourceError(f"the credential helper {program} gave no valid answer", hint=hint) from None
     if answer.username == IDENTITY_USER:
         return Credential(identity_token=answer.secret)

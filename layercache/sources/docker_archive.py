@@ -23,6 +23,7 @@ from layercache.descriptor import (
     DOCKER_MANIFEST,
     GZIP,
     NO_COMPRESSION,
+    NOT_VALID,
     ZSTD,
     Descriptor,
     ImageConfig,
@@ -178,7 +179,7 @@ class ArchiveSource:
         data = self._small(fd, members.find(MANIFEST), MANIFEST)
         try:
             return msgspec.json.decode(data, type=list[_Item])
-        except msgspec.MsgspecError as error:
+        except NOT_VALID as error:
             raise FormatError(f"{self.name}: {MANIFEST} is not valid: {error}") from error
 
     def _chosen(self, items: list[_Item]) -> _Item:

@@ -7,6 +7,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
+from layercache.descriptor import NOT_VALID
 from layercache.errors import LayercacheError, NotFoundError, SourceError
 from layercache.sources.credentials import login_command
 from layercache.sources.http import read_all
@@ -94,7 +95,7 @@ def refusal(
 def _complaints(response: BaseHTTPResponse) -> list[_Complaint]:
     try:
         return msgspec.json.decode(read_all(response, BODY_MAX, "the refusal"), type=_Complaints).errors
-    except (SourceError, msgspec.MsgspecError):
+    except (SourceError, *NOT_VALID):
         return []
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from layercache.descriptor import Descriptor
+from layercache.descriptor import NOT_VALID, Descriptor
 from layercache.digest import Digest
 from layercache.errors import NotFoundError, SourceError
 from layercache.reference import Reference
@@ -138,7 +138,7 @@ class Repository:
             data = read_all(response, TAGS_SIZE_MAX, f"the tags of {self.name}")
             try:
                 yield from msgspec.json.decode(data, type=_Tags).tags or ()
-            except msgspec.MsgspecError as error:
+            except NOT_VALID as error:
                 raise SourceError(f"the tags of {self.name} are no such list: {error}") from error
             following = _NEXT.search(response.headers.get("Link", ""))
             path = following[1] if following and following[1] != path else ""

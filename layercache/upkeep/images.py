@@ -21,6 +21,7 @@ from layercache.errors import FormatError, NotFoundError
 
 if TYPE_CHECKING:
     from layercache.backend import Backend
+    from layercache.digest import Digest
 
 
 def why_wrong(backend: Backend, key: str) -> str:
@@ -39,18 +40,22 @@ def why_wrong(backend: Backend, key: str) -> str:
 
 
 def _look(backend: Backend, descriptor: Descriptor) -> None:
-    name = str(descriptor.digest)
-    if (data := _document(backend, descriptor)) is None:
-        return
-    kind = media_type_of(data, descriptor.media_type, name)
-    if kind in INDEXES:
-        for child in decode(data, Index, name).manifests:
-            _look(backend, child)
-    elif kind in MANIFESTS:
-        config = decode(data, Manifest, name).config
-        raw = _document(backend, config)
-        if raw is not None and config.media_type in (OCI_CONFIG, DOCKER_CONFIG):
-            decode(raw, ImageConfig, str(config.digest))
+    seen: set[Digest] = set()
+    todo = [descriptor]
+    while todo:  # no recursion: indexes may be nested as deep as somebody likes
+        document = todo.pop()
+        name = str(document.digest)
+        if (data := _document(backend, document)) is None:
+            continue
+        kind = media_type_of(data, document.media_type, name)
+        if kind in INDEXES and document.digest not in seen:
+            seen.add(document.digest)
+            todo += decode(data, Index, name).manifests
+        elif kind in MANIFESTS:
+            config = decode(data, Manifest, name).config
+            raw = _document(backend, config)
+            if raw is not None and config.media_type in (OCI_CONFIG, DOCKER_CONFIG):
+                decode(raw, ImageConfig, str(config.digest))
 
 
 def _document(backend: Backend, descriptor: Descriptor) -> bytes | None:
