@@ -1,57 +1,75 @@
-"""An image's documents, which are small blobs: manifests, indexes and configs, whole and checked."""
+"""An image's documents, which are small blobs: manifests, indexes and configs, whole and checked by hash."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 from layercache.errors import DigestMismatchError, FormatError, NotFoundError
-from layercache.streams import check_hash
+from layercache.streams import check_hash, check_size, read_full
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
+    from layercache.backend import Reader
     from layercache.descriptor import Descriptor
+    from layercache.digest import Digest
     from layercache.tier import Tier
 
 MAX_DOCUMENT = 32 << 20
 """Bytes beyond which one is refused: they are held in memory."""
 
 
-def read_document(tier: Tier, descriptor: Descriptor) -> bytes:
+def read_document(tier: Tier, name: Digest) -> bytes:
     """Out of one tier. Raises `NotFoundError`, `DigestMismatchError`; `FormatError` where it is too big."""
-    _check_size(descriptor)
-    with tier.open_blob(descriptor.digest) as reader:
-        data = reader.read(descriptor.size + 1)
-    check_document(descriptor, data)
+    with tier.open_blob(name) as reader:
+        data = read_whole(reader, name)
+    check_document(name, data)
     return data
 
 
 def find_document(
     tiers: Iterable[Tier],
-    descriptor: Descriptor,
+    name: Digest,
     wrong: Callable[[Tier, DigestMismatchError], object] = lambda _tier, _error: None,
 ) -> bytes | None:
-    """Out of the first tier that has it, else None. ``wrong`` hears of those that have other bytes."""
-    _check_size(descriptor)
+    """Out of the first tier that has it, else None. ``wrong`` hears of those that have other bytes.
+
+    What is too big to be read is taken nowhere, and is not called wrong: a name may be that of a layer.
+    Raises `FormatError` where that is all there is.
+    """
+    too_big: FormatError | None = None
     for tier in tiers:
         try:
-            return read_document(tier, descriptor)
+            return read_document(tier, name)
         except NotFoundError:
             continue
+        except FormatError as error:
+            too_big = error
         except DigestMismatchError as error:
             wrong(tier, error)
+    if too_big:
+        raise too_big
     return None
 
 
-def check_document(descriptor: Descriptor, data: bytes) -> None:
-    """Raise `DigestMismatchError` for other bytes than the descriptor names."""
-    name = descriptor.digest
-    check_hash(name, descriptor.size, name.of(data, name.algorithm), len(data))
+def read_whole(reader: Reader, name: Digest) -> bytes:
+    """All of a reader. Raises `FormatError` for more than is held in memory."""
+    refuse_too_big(name, reader.size or 0)
+    data = read_full(reader, MAX_DOCUMENT + 1)
+    refuse_too_big(name, len(data))
+    return data
 
 
-def _check_size(descriptor: Descriptor) -> None:
-    """Raise `FormatError` for more than is held in memory."""
-    if descriptor.size > MAX_DOCUMENT:
-        raise FormatError(
-            f"{descriptor.digest} is a document of {descriptor.size} bytes; at most {MAX_DOCUMENT} are read"
-        )
+def refuse_too_big(name: Digest, size: int) -> None:
+    if size > MAX_DOCUMENT:
+        raise FormatError(f"{name} is a document of {size} bytes; at most {MAX_DOCUMENT} are read")
+
+
+def check_document(name: Digest, data: bytes) -> None:
+    """Raise `DigestMismatchError` for other bytes than those of this name."""
+    check_hash(name, None, name.of(data, name.algorithm), len(data))
+
+
+def check_stated(descriptor: Descriptor, data: bytes) -> None:
+    """Raise `StatedSizeError` where a document that is right has another size than a descriptor states."""
+    check_size(descriptor.digest, descriptor.size, len(data))

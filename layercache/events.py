@@ -16,27 +16,39 @@ Form = Literal["compressed", "uncompressed"]
 COMPRESSED: Form = "compressed"
 UNCOMPRESSED: Form = "uncompressed"
 
-Kind = Literal["hit", "fetching", "fetched", "inflating", "inflated", "bytes", "stored", "skipped", "failed"]
+Kind = Literal[
+    "hit",
+    "fetching",
+    "fetched",
+    "inflating",
+    "inflated",
+    "bytes",
+    "stored",
+    "skipped",
+    "mislabelled",
+    "failed",
+]
 
 
 @dataclass(frozen=True, slots=True)
 class Event:
     """One thing that happened.
 
-    ========== =======================================================================================
-    kind       meaning
-    ========== =======================================================================================
-    hit        a form was there: opened in the tier ``where``, or found stored there by ``fill``
-    fetching   a blob starts to come from a source or a farther tier
-    bytes      ``size`` more bytes of it have come, or more bytes of a tar were inflated
-    fetched    the blob has come, whole and verified; ``size`` bytes
-    inflating  a tar starts to be made
-    inflated   the tar was made and hashed; ``size`` bytes
-    stored     a blob was published in the tier ``where``; ``size`` bytes
-    skipped    a foreign layer was passed over
-    failed     an entry in the tier ``where`` was passed over, or (``name`` None) the whole tier; ``note``
-               says why
-    ========== =======================================================================================
+    =========== ======================================================================================
+    kind        meaning
+    =========== ======================================================================================
+    hit         a form was there: opened in the tier ``where``, or found stored there by ``fill``
+    fetching    a blob starts to come from a source or a farther tier
+    bytes       ``size`` more bytes of it have come, or more bytes of a tar were inflated
+    fetched     the blob has come, whole and verified; ``size`` bytes
+    inflating   a tar starts to be made
+    inflated    the tar was made and hashed; ``size`` bytes
+    stored      a blob was published in the tier ``where``; ``size`` bytes
+    skipped     a foreign layer was passed over
+    mislabelled the bytes are right, and what is stated of them is not, a size say; ``note`` says how
+    failed      an entry in the tier ``where`` was passed over, or (``name`` None) the whole tier;
+                ``note`` says why
+    =========== ======================================================================================
 
     ``name`` is the digest for the compressed form, and for the uncompressed one the diff ID, or the
     digest while the diff ID is not known. ``total`` is the expected number of bytes where it is known.

@@ -81,7 +81,7 @@ def holdings(tier: Tier, root: Descriptor, listed: Platform | None = None) -> It
     while todo:  # no recursion: indexes may be nested as deep as somebody likes
         descriptor, platform = todo.pop()
         with suppress(NotFoundError, FormatError, DigestMismatchError):
-            data = read_document(tier, descriptor)
+            data = read_document(tier, descriptor.digest)
             kind = media_type_of(data, descriptor.media_type, str(descriptor.digest))
             if kind in INDEXES and descriptor.digest not in seen:
                 seen.add(descriptor.digest)
@@ -96,6 +96,6 @@ def _config(tier: Tier, manifest: Manifest) -> ImageConfig | None:
     if manifest.config.media_type not in (OCI_CONFIG, DOCKER_CONFIG):
         return None
     try:
-        return decode(read_document(tier, manifest.config), ImageConfig, str(manifest.config.digest))
+        return decode(read_document(tier, manifest.config.digest), ImageConfig, str(manifest.config.digest))
     except (NotFoundError, FormatError, DigestMismatchError):
         return None

@@ -7,6 +7,8 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 from layercache import keys
 from layercache.descriptor import (
     DOCKER_CONFIG,
@@ -24,7 +26,7 @@ from layercache.descriptor import (
     is_foreign,
     media_type_of,
 )
-from layercache.documents import check_document, find_document
+from layercache.documents import check_document, check_stated, find_document, read_whole, refuse_too_big
 from layercache.errors import DigestMismatchError, FormatError, LayercacheError, NotFoundError, SourceError
 from layercache.events import COMPRESSED, Event, Observers
 from layercache.known import Known, Refutable
@@ -85,6 +87,8 @@ class Images:
         self._resolver = resolver
         self._observers = observers
         self._tag_age = tag_age
+        self._root: Descriptor | None = None
+        """What is opened. Its stated size is a hint, as nothing that has a hash states it."""
 
     def from_source(
         self, source: Source, reference: Reference | None, platform: Platform | None = None
@@ -101,12 +105,14 @@ class Images:
 
     def from_tiers(self, reference: Reference, platform: Platform | None = None) -> Image:
         """The image as it was when it was last pulled, without any source. Raises `NotFoundError`."""
-        return self._open(str(reference), self._cached_root(reference), platform, None)
+        self._root = self._cached_root(reference)
+        return self._open(str(reference), self._root, platform, None)
 
     def all_from_tiers(self, reference: Reference) -> list[Image]:
         """Every image of an index whose documents are there, as it was when it was last pulled."""
         images = []
-        for entry in self._manifests(self._cached_root(reference), None):
+        self._root = self._cached_root(reference)
+        for entry in self._manifests(self._root, None):
             with suppress(NotFoundError):
                 images.append(self._open(str(reference), entry, None, None))
         if not images:
@@ -122,14 +128,14 @@ class Images:
     @contextmanager
     def _rooted(self, source: Source, reference: Reference | None) -> Iterator[Descriptor]:
         """What the source names, as a tier has it if that needs no check; kept if the block goes well."""
-        root = self._unchecked(reference) if reference is not None else None
-        if root is not None:
-            yield root
+        self._root = self._unchecked(reference) if reference is not None else None
+        if self._root is not None:
+            yield self._root
             return
-        root = source.root(new=reference is not None and self._is_new(reference))
-        yield root
+        self._root = source.root(new=reference is not None and self._is_new(reference))
+        yield self._root
         if reference is not None:
-            self._resolver.keeper.tag_image(image_key(reference), root, refresh=self._tag_age > 0)
+            self._resolver.keeper.tag_image(image_key(reference), self._root, refresh=self._tag_age > 0)
 
     def _is_new(self, reference: Reference) -> bool:
         """Whether no tier has heard of it. Where some are far, to ask them would cost what it can save."""
@@ -233,12 +239,15 @@ class Images:
     def _blob(self, descriptor: Descriptor, fetch: Callable[[Descriptor], bytes | Reader] | None) -> bytes:
         """A small blob, whole: out of a tier, else out of the source and then kept."""
         name, keeper = descriptor.digest, self._resolver.keeper
+        if not self._is_root(descriptor):
+            refuse_too_big(name, descriptor.size)
         found = find_document(
             self._tiers,
-            descriptor,
+            name,
             wrong=lambda tier, error: keeper.pass_over(tier, name, COMPRESSED, error.message),
         )
         if found is not None:
+            self._judge_size(descriptor, found)
             return found
         if fetch is None:
             raise not_found(
@@ -251,15 +260,31 @@ class Images:
             data = fetched
         else:
             with fetched:
-                data = fetched.read(descriptor.size + 1)
+                data = read_whole(fetched, name)
         try:
-            check_document(descriptor, data)
+            check_document(name, data)
         except DigestMismatchError as error:
             if isinstance(fetched, Refutable) and fetched.refute(error):
                 return self._blob(descriptor, fetch)
             raise
+        self._judge_size(descriptor, data)
         keeper.keep_document(name, data)
         return data
+
+    def _judge_size(self, descriptor: Descriptor, data: bytes) -> None:
+        """Raise `StatedSizeError` where a document that is right has another size than one above it states.
+
+        What only a HEAD, a tag or a layout's list states of the root is corrected.
+        """
+        if not self._is_root(descriptor):
+            check_stated(descriptor, data)
+        elif descriptor.size != len(data):
+            note = f"has {len(data)} bytes, not the {descriptor.size} that were stated for it"
+            self._observers.emit(Event("mislabelled", descriptor.digest, COMPRESSED, "", note=note))
+            self._root = msgspec.structs.replace(descriptor, size=len(data))
+
+    def _is_root(self, descriptor: Descriptor) -> bool:
+        return self._root is not None and descriptor.digest == self._root.digest
 
 
 def image_key(reference: Reference) -> str:

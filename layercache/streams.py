@@ -112,7 +112,7 @@ class JudgingReader(WrappingReader):
         super().close()
 
 
-def _read_full(raw: Reader, size: int) -> bytes:
+def read_full(raw: Reader, size: int) -> bytes:
     """So many bytes, less only at the end, from a reader that may give them in small parts."""
     parts = []
     while size and (part := raw.read(size)):
@@ -126,7 +126,7 @@ class HeadReader(WrappingReader):
 
     def __init__(self, raw: Reader) -> None:
         super().__init__(raw, raw.size)
-        self.head = _read_full(raw, HEAD)
+        self.head = read_full(raw, HEAD)
         self._left = self.head
 
     def read(self, size: int = -1, /) -> bytes:
@@ -187,7 +187,7 @@ class HashedReader(JudgingReader):
         """The next `CHUNK` bytes, less only at the end, where all were found right."""
         if self._ended:
             return b""
-        chunk = _read_full(self._raw, CHUNK)
+        chunk = read_full(self._raw, CHUNK)
         self._hasher.update(chunk)
         self._seen += len(chunk)
         if len(chunk) < CHUNK or (self.size is not None and self._seen > self.size):
@@ -214,14 +214,32 @@ def hash_of(reader: Reader, algorithm: str) -> Hash:
     return Hash.from_hasher(hasher)
 
 
+class StatedSizeError(DigestMismatchError):
+    """The bytes have the hash that was asked for, and another size than was stated for them."""
+
+
+def check_size(name: Hash, stated: int | None, size: int) -> None:
+    """Raise `StatedSizeError` where bytes that are right have another size than is stated for them."""
+    if stated is not None and size != stated:
+        raise StatedSizeError(
+            f"{name} has {size} bytes instead of the {stated} that are stated for it",
+            hint="its bytes are right, the statement is wrong: that of the image, or of who asked",
+        )
+
+
 def check_hash(expected: Hash, wanted: int | None, found: Hash, size: int) -> None:
-    """Raise `DigestMismatchError` unless hash and size in bytes are the expected ones."""
-    if wanted is not None and size != wanted:
+    """Raise `DigestMismatchError` unless hash and size in bytes are the expected ones.
+
+    The hash decides: where only the size is another one, it is a `StatedSizeError`.
+    """
+    if found == expected:
+        check_size(expected, wanted, size)
+    elif wanted is not None and size != wanted:
         raise DigestMismatchError(
             f"{expected} came with {size} bytes instead of the {wanted} that are stated for it",
             hint="nothing of them was kept",
         )
-    if found != expected:
+    else:
         raise DigestMismatchError(
             f"the bytes of {expected} have the hash {found}", hint="nothing of them was kept"
         )

@@ -74,6 +74,8 @@ class Session:
             what = f"{event.name} in {event.where}" if event.name else event.where
             why = event.note.removeprefix(f"{event.where}: ")
             self.note(f"layercache: warning: passed over {what}: {why}")
+        elif event.kind == "mislabelled":
+            self.note(f"layercache: warning: {event.name}: {event.note}")
         elif self.verbose and event.kind != "bytes":
             size = f" {event.size} bytes" if event.size else ""
             where = f" {event.where}" if event.where else ""

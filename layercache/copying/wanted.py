@@ -79,7 +79,7 @@ def referred_to(tier: Tier, descriptor: Descriptor, depth: int = DEPTH) -> Itera
     What an index names and nobody has pulled is left out. Raises `NotFoundError` where the image's own
     document is not there, `IntegrityError` where one is wrong.
     """
-    data = read_document(tier, descriptor)
+    data = read_document(tier, descriptor.digest)
     kind = media_type_of(data, descriptor.media_type, str(descriptor.digest))
     if kind in INDEXES:
         if not depth:

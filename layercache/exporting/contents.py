@@ -131,7 +131,7 @@ class Collector:
         return Document(Descriptor(media_type=kind, digest=descriptor.digest, size=len(data)), data)
 
     def _read(self, descriptor: Descriptor) -> bytes:
-        data = find_document(self._tiers, descriptor)
+        data = find_document(self._tiers, descriptor.digest)
         if data is not None:
             return data
         raise not_found(

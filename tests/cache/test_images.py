@@ -407,11 +407,12 @@ def test_offline_it_says_what_is_missing() -> None:
 
 
 def test_a_document_of_absurd_size_is_not_read() -> None:
-    source = source_of(make_image(sample_layers(1)))
-    source.top = Descriptor(media_type=OCI_MANIFEST, digest=source.top.digest, size=1 << 40)
+    made = make_image(sample_layers(1))
+    config = {**entry(made.config, OCI_CONFIG), "size": 1 << 40}
+    source = made_of({"config": config, "layers": []}, made.config)
     with open_cache() as cache, pytest.raises(FormatError, match="at most"):
         pulled(cache, source)
-    assert source.asked == []
+    assert source.asked == [source.top.digest]
 
 
 @pytest.mark.parametrize("readonly", [0, 1])

@@ -243,8 +243,7 @@ def test_wrong_bytes_of_a_manifest_are_found_out(lying: LyingRegistry, waits: Wa
     with pytest.raises(IntegrityError):
         source_of(lying, waits).document(sample.image.descriptor)
     larger = msgspec.structs.replace(sample.image.descriptor, size=sample.image.descriptor.size + 1)
-    with pytest.raises(DigestMismatchError):
-        source_of(lying, waits).document(larger)
+    assert source_of(lying, waits).document(larger) == sample.image.manifest, "the hash decides"
 
 
 def test_wrong_bytes_of_a_blob_are_for_its_reader_to_find(lying: LyingRegistry, waits: Waits) -> None:
