@@ -18,6 +18,10 @@ UNCOMPRESSED_SIZE = "dev.layercache.uncompressed-size"
 _SIZE = re.compile(r"[0-9]{1,18}")
 
 
+class NotOfALayerError(FormatError):
+    """A fact whose media type is not a layer's. No version reads it; older ones wrote claims of this kind."""
+
+
 @dataclass(frozen=True, slots=True)
 class Association:
     """``digest``, a blob of ``size`` bytes, inflates to ``diff_id``.
@@ -62,7 +66,7 @@ class Association:
         if size is not None and not _SIZE.fullmatch(size):
             raise FormatError(f"an association's uncompressed size is {size[:40]!r}")
         if not is_layer(descriptor.media_type):
-            raise FormatError(f"an association is of {descriptor.media_type}")
+            raise NotOfALayerError(f"an association is of {descriptor.media_type}")
         return cls(
             digest=descriptor.digest,
             diff_id=diff_id,

@@ -30,6 +30,7 @@ DOCKER_SCHEMA_1 = frozenset(
 DOCKER_CONFIG = "application/vnd.docker.container.image.v1+json"
 DOCKER_LAYER = "application/vnd.docker.image.rootfs.diff.tar"
 DOCKER_LAYER_GZIP = "application/vnd.docker.image.rootfs.diff.tar.gzip"
+DOCKER_LAYER_ZSTD = "application/vnd.docker.image.rootfs.diff.tar.zstd"
 OCTETS = "application/octet-stream"
 
 INDEXES = frozenset({OCI_INDEX, DOCKER_LIST})
@@ -46,7 +47,7 @@ _LAYERS = {
     OCI_LAYER_ZSTD: ZSTD,
     DOCKER_LAYER: NO_COMPRESSION,
     DOCKER_LAYER_GZIP: GZIP,
-    "application/vnd.docker.image.rootfs.diff.tar.zstd": ZSTD,
+    DOCKER_LAYER_ZSTD: ZSTD,
     "application/vnd.oci.image.layer.nondistributable.v1.tar": NO_COMPRESSION,
     "application/vnd.oci.image.layer.nondistributable.v1.tar+gzip": GZIP,
     "application/vnd.oci.image.layer.nondistributable.v1.tar+zstd": ZSTD,
@@ -54,13 +55,21 @@ _LAYERS = {
     "application/vnd.docker.image.rootfs.foreign.diff.tar.gzip": GZIP,
 }
 
-# What a blob of no stated media type is called once its first bytes are known.
+# What a layer is called by how it is compressed, in each of the two families.
 OCI_LAYER_OF = {NO_COMPRESSION: OCI_LAYER, GZIP: OCI_LAYER_GZIP, ZSTD: OCI_LAYER_ZSTD}
+DOCKER_LAYER_OF = {NO_COMPRESSION: DOCKER_LAYER, GZIP: DOCKER_LAYER_GZIP, ZSTD: DOCKER_LAYER_ZSTD}
 
 
 def compression_of(media_type: str) -> str | None:
     """How a layer of this media type is compressed; None when the type is no layer's, or says nothing."""
     return _LAYERS.get(media_type)
+
+
+def layer_type(stated: str, compression: str) -> str:
+    """The media type of a layer that is compressed so: the stated one where it agrees, else its twin."""
+    if compression_of(stated) == compression:
+        return stated
+    return (DOCKER_LAYER_OF if stated.startswith(DOCKER_LAYER) else OCI_LAYER_OF)[compression]
 
 
 def is_layer(media_type: str) -> bool:
@@ -117,8 +126,7 @@ class Index(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
 
 
 class RootFS(msgspec.Struct, frozen=True, kw_only=True):
-    type: str = "layers"
-    diff_ids: list[DiffID] = []
+    diff_ids: list[DiffID] | None = None
 
 
 class ImageConfig(msgspec.Struct, frozen=True, kw_only=True):
@@ -127,7 +135,16 @@ class ImageConfig(msgspec.Struct, frozen=True, kw_only=True):
     architecture: str = ""
     os: str = ""
     variant: str = ""
-    rootfs: RootFS = RootFS()
+    rootfs: RootFS | None = None
+
+    @property
+    def diff_ids(self) -> list[DiffID]:
+        """The names of the layers' tars, lowest first; empty where the config names none."""
+        return (self.rootfs.diff_ids if self.rootfs else None) or []
+
+    @property
+    def platform(self) -> Platform:
+        return Platform(architecture=self.architecture, os=self.os, variant=self.variant)
 
 
 DocumentT = TypeVar("DocumentT", bound=msgspec.Struct)
@@ -158,6 +175,41 @@ def decode_object(data: bytes, what: str) -> dict[str, Any]:
     if not isinstance(fields, dict):
         raise FormatError(f"{what} is not a JSON object")
     return fields
+
+
+def image_config(kind: str, described: Descriptor, data: bytes) -> ImageConfig | None:
+    """The config of a manifest of this kind; None where it is not an image's.
+
+    In schema 2 a config is an image's whatever its media type: Docker 1.10 wrote octet-stream. Raises
+    `FormatError` for a config that should be an image's and cannot be read.
+    """
+    stated = described.media_type in (OCI_CONFIG, DOCKER_CONFIG)
+    if not stated and kind != DOCKER_MANIFEST:
+        return None
+    try:
+        return decode(data, ImageConfig, f"the config {described.digest}")
+    except FormatError:
+        if stated:
+            raise
+        return None
+
+
+def claimed_diff_ids(manifest: Manifest, config: ImageConfig | None) -> list[DiffID | None]:
+    """What the config says of each blob of the manifest; None of what is not a layer.
+
+    A config that names no diff ID claims nothing, nor does one of another length where some blobs are not
+    layers. Raises `FormatError` for a config of another length than the image has layers.
+    """
+    named = config.diff_ids if config else []
+    are_layers = [is_layer(blob.media_type) for blob in manifest.layers]
+    if len(named) == len(are_layers):
+        return [diff_id if layer else None for diff_id, layer in zip(named, are_layers, strict=True)]
+    if named and all(are_layers):
+        raise FormatError(
+            f"{manifest.config.digest} has {len(named)} diff IDs for the {len(are_layers)} layers there are",
+            hint="the image is wrong: build or push it again",
+        )
+    return [None] * len(are_layers)
 
 
 def encode(document: msgspec.Struct) -> bytes:

@@ -45,7 +45,8 @@ class Event:
     inflated    the tar was made and hashed; ``size`` bytes
     stored      a blob was published in the tier ``where``; ``size`` bytes
     skipped     a foreign layer was passed over
-    mislabelled the bytes are right, and what is stated of them is not, a size say; ``note`` says how
+    mislabelled the bytes are right, and what is stated of them is not: a size, a media type; ``note``
+                says how
     failed      an entry in the tier ``where`` was passed over, or (``name`` None) the whole tier;
                 ``note`` says why
     =========== ======================================================================================

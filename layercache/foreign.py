@@ -62,7 +62,8 @@ def read_index(tier: BackendTier) -> tuple[list[Descriptor], list[msgspec.Raw]]:
         except FormatError:
             others.append(each)
             continue
-        if is_image(entry) or not {DIFF_ID, DIGEST}.isdisjoint(entry.annotations or ()):
+        ours = is_layer(entry.media_type) and not {DIFF_ID, DIGEST}.isdisjoint(entry.annotations or ())
+        if is_image(entry) or ours:
             entries.append(entry)
         else:
             others.append(each)

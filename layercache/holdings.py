@@ -8,18 +8,17 @@ from typing import TYPE_CHECKING
 
 from layercache.association import Association
 from layercache.descriptor import (
-    DOCKER_CONFIG,
     INDEXES,
     MANIFESTS,
-    OCI_CONFIG,
     Descriptor,
     ImageConfig,
     Index,
     Manifest,
     Platform,
+    claimed_diff_ids,
     decode,
+    image_config,
     is_foreign,
-    is_layer,
     media_type_of,
 )
 from layercache.documents import read_document
@@ -47,8 +46,7 @@ class Holding:
     @property
     def platform(self) -> Platform:
         if self.config is not None and self.config.os:
-            config = self.config
-            return Platform(os=config.os, architecture=config.architecture, variant=config.variant)
+            return self.config.platform
         return self.listed or Platform()
 
     def blobs(self) -> Iterator[Descriptor]:
@@ -64,11 +62,12 @@ class Holding:
 
     def claims(self) -> Iterator[Association]:
         """What the config says of the layers; nothing where it is no image's, or does not fit."""
-        diff_ids = self.config.rootfs.diff_ids if self.config else []
-        if len(diff_ids) != len(self.manifest.layers):
+        try:
+            diff_ids = claimed_diff_ids(self.manifest, self.config)
+        except FormatError:
             return
         for layer, diff_id in zip(self.manifest.layers, diff_ids, strict=True):
-            if is_layer(layer.media_type) and not is_foreign(layer.media_type):
+            if diff_id is not None and not is_foreign(layer.media_type):
                 yield Association(
                     digest=layer.digest, diff_id=diff_id, size=layer.size, media_type=layer.media_type
                 )
@@ -89,13 +88,11 @@ def holdings(tier: Tier, root: Descriptor, listed: Platform | None = None) -> It
                 todo += [(child, child.platform) for child in reversed(children)]
             elif kind in MANIFESTS:
                 manifest = decode(data, Manifest, str(descriptor.digest))
-                yield Holding(descriptor, manifest, _config(tier, manifest), platform)
+                yield Holding(descriptor, manifest, _config(tier, kind, manifest.config), platform)
 
 
-def _config(tier: Tier, manifest: Manifest) -> ImageConfig | None:
-    if manifest.config.media_type not in (OCI_CONFIG, DOCKER_CONFIG):
-        return None
+def _config(tier: Tier, kind: str, config: Descriptor) -> ImageConfig | None:
     try:
-        return decode(read_document(tier, manifest.config.digest), ImageConfig, str(manifest.config.digest))
+        return image_config(kind, config, read_document(tier, config.digest))
     except (NotFoundError, FormatError, DigestMismatchError):
         return None

@@ -11,23 +11,23 @@ import msgspec
 
 from layercache import keys
 from layercache.descriptor import (
-    DOCKER_CONFIG,
     DOCKER_SCHEMA_1,
     INDEXES,
     MANIFESTS,
-    OCI_CONFIG,
     Descriptor,
     ImageConfig,
     Index,
     Manifest,
     Platform,
+    claimed_diff_ids,
     decode,
     decode_object,
+    image_config,
     is_foreign,
     media_type_of,
 )
 from layercache.documents import check_document, check_stated, find_document, read_whole, refuse_too_big
-from layercache.errors import DigestMismatchError, FormatError, LayercacheError, NotFoundError, SourceError
+from layercache.errors import DigestMismatchError, LayercacheError, NotFoundError, SourceError
 from layercache.events import COMPRESSED, Event, Observers
 from layercache.known import Known, Refutable
 from layercache.layer import Layer
@@ -183,31 +183,22 @@ class Images:
             data, kind = self._document(descriptor, source)
         manifest = decode(data, Manifest, f"the manifest {descriptor.digest}")
         raw = self._blob(manifest.config, source.open_blob if source else None)
-        diff_ids: list[DiffID] | None = None
-        config: dict[str, Any] = {}
-        if manifest.config.media_type in (OCI_CONFIG, DOCKER_CONFIG):
-            what = f"the config {manifest.config.digest}"
-            described = decode(raw, ImageConfig, what)
-            config = decode_object(raw, what)
-            diff_ids = described.rootfs.diff_ids
-            if len(diff_ids) != len(manifest.layers):
-                raise FormatError(
-                    f"{what} has {len(diff_ids)} diff IDs for the {len(manifest.layers)} layers of {name}"
-                )
-            if platform and described.os and not _fits(described, wanted):
-                raise NotFoundError(
-                    f"{name} has no {wanted}", hint=f"it is for {described.os}/{described.architecture} only"
-                )
-        layers, foreign = self._layers(manifest, diff_ids, source)
+        described = image_config(kind, manifest.config, raw)
+        if platform and described and described.os and not _fits(described, wanted):
+            raise NotFoundError(
+                f"{name} has no {wanted}", hint=f"it is for {described.os}/{described.architecture} only"
+            )
+        layers, foreign = self._layers(manifest, claimed_diff_ids(manifest, described), source)
         descriptor = Descriptor(media_type=kind, digest=descriptor.digest, size=len(data))
         fields = decode_object(data, f"the manifest {descriptor.digest}")
+        config = decode_object(raw, f"the config {manifest.config.digest}") if described else {}
         return Image(name, descriptor, fields, config, layers, foreign)
 
     def _layers(
-        self, manifest: Manifest, diff_ids: list[DiffID] | None, source: Source | None
+        self, manifest: Manifest, diff_ids: Sequence[DiffID | None], source: Source | None
     ) -> tuple[list[Layer], list[Descriptor]]:
         layers, foreign = [], []
-        for number, descriptor in enumerate(manifest.layers):
+        for descriptor, diff_id in zip(manifest.layers, diff_ids, strict=True):
             if is_foreign(descriptor.media_type):
                 foreign.append(descriptor)
                 self._observers.emit(
@@ -216,7 +207,7 @@ class Images:
                 continue
             known = Known(
                 digest=descriptor.digest,
-                diff_id=diff_ids[number] if diff_ids else None,
+                diff_id=diff_id,
                 size=descriptor.size,
                 media_type=descriptor.media_type,
                 origin=_BlobOrigin(source, descriptor) if source else None,
@@ -295,7 +286,7 @@ def image_key(reference: Reference) -> str:
 
 
 def _fits(config: ImageConfig, wanted: Platform) -> bool:
-    own = normalized(Platform(architecture=config.architecture, os=config.os, variant=config.variant))
+    own = normalized(config.platform)
     return (own.os, own.architecture) == (wanted.os, wanted.architecture)
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from layercache.association import Association
-from layercache.descriptor import OCTETS
+from layercache.descriptor import OCTETS, compression_of, is_layer
 from layercache.errors import DigestMismatchError
 from layercache.events import COMPRESSED
 
@@ -92,7 +92,7 @@ class Known:
             return
         if self.digest is not None and fact.digest != self.digest:
             if fact.computed and fact.diff_id == self.diff_id:  # another blob of the same tar
-                self.uncompressed_size = fact.uncompressed_size or self.uncompressed_size
+                self._count(fact.uncompressed_size)
             return
         if self.diff_id is None:
             self.hearsay = not fact.computed
@@ -110,13 +110,18 @@ class Known:
             self.size = fact.size
         if fact.computed:
             self.hearsay = False
-            self.uncompressed_size = fact.uncompressed_size or self.uncompressed_size
-            self.media_type = fact.media_type if self.media_type == OCTETS else self.media_type
+            self._count(fact.uncompressed_size)
+            found = compression_of(fact.media_type)  # by the bytes, which rule over what is stated
+            if found and is_layer(self.media_type) and found != compression_of(self.media_type):
+                self.media_type = fact.media_type
+
+    def _count(self, tar_size: int | None) -> None:
+        self.uncompressed_size = self.uncompressed_size if tar_size is None else tar_size
 
     @property
     def fact(self) -> Association | None:
-        """The association as it is known; None while a name or the size is not."""
-        if self.digest is None or self.diff_id is None or self.size is None:
+        """The association as it is known; None while a name or the size is not, and where it is no layer."""
+        if self.digest is None or self.diff_id is None or self.size is None or not is_layer(self.media_type):
             return None
         media_type, tar_size = self.media_type, self.uncompressed_size
         if self.claim and self.claim.digest == self.digest and self.claim.diff_id == self.diff_id:

@@ -22,6 +22,7 @@ from layercache.descriptor import (
     encode,
 )
 from layercache.digest import Digest
+from layercache.errors import NotFoundError
 from layercache.foreign import DIGEST, ENTRY, REF_NAME
 from layercache.holdings import holdings
 
@@ -67,19 +68,18 @@ def write_index(tier: BackendTier, *, layers: bool | None = None, durable: bool 
     return len(images), len(blobs) + len(others)
 
 
-def _pairs(tier: BackendTier) -> dict[tuple[Digest, DiffID], bool]:
-    """Every pair of names, and whether it was computed; no claim about a blob that has a computed one."""
-    found = {(digest, diff_id): True for digest, diff_id, _ in tier.pairs(computed=True)}
+def _pairs(tier: BackendTier) -> dict[tuple[Digest, DiffID], float | None]:
+    """Every pair of names, and when it was computed; None for a claim about a blob without a computed one."""
+    found: dict[tuple[Digest, DiffID], float | None]
+    found = {(digest, diff_id): written for digest, diff_id, written in tier.pairs(computed=True)}
     computed = {digest for digest, _ in found}
     for digest, diff_id, _ in tier.pairs(computed=False):
         if digest not in computed:
-            found[digest, diff_id] = False
+            found[digest, diff_id] = None
     return found
 
 
-def _not_known(
-    entries: Iterable[Descriptor], known: dict[tuple[Digest, DiffID], bool]
-) -> Iterator[Descriptor]:
+def _not_known(entries: Iterable[Descriptor], known: Iterable[tuple[Digest, DiffID]]) -> Iterator[Descriptor]:
     """The entries that may tell something new: other tools' images, and layers of which no fact is there."""
     digests = {digest for digest, _ in known}
     for entry in entries:
@@ -99,24 +99,27 @@ def _images(tier: BackendTier, sizes: dict[str, int]) -> Iterator[Descriptor]:
 
 def _layers(
     tier: BackendTier,
-    pairs: dict[tuple[Digest, DiffID], bool],
+    pairs: dict[tuple[Digest, DiffID], float | None],
     sizes: dict[str, int],
     before: Iterable[Descriptor],
 ) -> Iterator[Descriptor]:
     """Two descriptors a pair, of the forms that are there: each names the other."""
-    # A fact never changes: what was listed before need not be read again.
+    # A fact never changes: what was listed before need not be read again. What was computed since may have
+    # another media type than the claim.
+    listed = _written(tier)
     types = {
         (entry.digest, (entry.annotations or {}).get(DIFF_ID)): entry.media_type
         for entry in before
         if entry.media_type != OCTETS
     }
-    for (digest, diff_id), computed in sorted(pairs.items()):
-        size, tar_size = sizes.get(digest), sizes.get(diff_id) if computed else None
+    for digest, diff_id in sorted(pairs):
+        computed = pairs[digest, diff_id]
+        size, tar_size = sizes.get(digest), None if computed is None else sizes.get(diff_id)
         if size is None and tar_size is None:
             continue
         media_type = types.get((digest, diff_id), "")
-        if not media_type:
-            fact = tier.fact(digest, diff_id, computed=computed)
+        if not media_type or (computed is not None and computed >= listed):
+            fact = tier.fact(digest, diff_id, computed=computed is not None)
             if fact is None:
                 continue
             media_type = fact.media_type
@@ -125,6 +128,14 @@ def _layers(
         if tar_size is not None and str(diff_id) != digest:
             plain = DOCKER_LAYER if media_type.startswith(DOCKER_LAYER) else OCI_LAYER
             yield _annotated(plain, diff_id, tar_size, {DIGEST: str(digest)})
+
+
+def _written(tier: BackendTier) -> float:
+    """When index.json was written last; 0 where it was not."""
+    try:
+        return tier.backend.stat(keys.INDEX).modified
+    except NotFoundError:
+        return 0.0
 
 
 def _annotated(media_type: str, name: Hash, size: int, annotations: dict[str, str]) -> Descriptor:

@@ -7,16 +7,16 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from layercache.association import Association
-from layercache.descriptor import NO_COMPRESSION, OCI_LAYER_OF, compression_of, is_layer
+from layercache.descriptor import NO_COMPRESSION, compression_of, is_layer, layer_type
 from layercache.digest import DiffID, Digest, Hash
-from layercache.errors import BackendError, FormatError, NotALayerError
+from layercache.errors import BackendError, NotALayerError
 from layercache.events import COMPRESSED, UNCOMPRESSED, Event, Form, Observers
 from layercache.follower import Follower, read_through
 from layercache.inflate import InflatedReader, Limits
 from layercache.known import contradiction
 from layercache.pipeline import Transfer
 from layercache.spool import TierSpool
-from layercache.streams import HashedReader, HeadReader, sniff
+from layercache.streams import HashedReader, HeadReader, sniff, sniff_layer
 from layercache.transfers import Running, Transfers
 
 if TYPE_CHECKING:
@@ -129,8 +129,8 @@ class Passes:
         try:
             head = HeadReader(reader)
             try:
-                compression = _compression(known, digest, head.head)
-            except (NotALayerError, FormatError):
+                compression = self._compression(known, digest, head.head)
+            except NotALayerError:
                 read_through(head)  # wrong bytes are to be told as wrong bytes, whatever they look like
                 raise
         except BaseException:
@@ -178,6 +178,20 @@ class Passes:
             source=reader,
             from_origin=from_origin,
         )
+
+    def _compression(self, known: Known, digest: Digest, head: bytes) -> str:
+        """What the blob's first bytes say. A media type that contradicts them is reported as an event."""
+        stated = compression_of(known.media_type)
+        compression = sniff(head) if stated is None and known.diff_id is None else sniff_layer(head)
+        if not is_layer(known.media_type) or compression is None:
+            what = known.media_type if not is_layer(known.media_type) else "neither gzip, nor zstd, nor tar"
+            hint = "ask for the compressed form, which is the blob as it is"
+            raise NotALayerError(f"{digest} is no layer: {what}", hint=hint)
+        if stated not in (None, compression):
+            found = "not compressed" if compression == NO_COMPRESSION else compression
+            note = f"it is {found} by its first bytes, though its media type is {known.media_type}"
+            self._observers.emit(Event("mislabelled", digest, COMPRESSED, "", note=note))
+        return compression
 
     def _judge(self, known: Known, fact: Association) -> None:
         """Learn what was computed. A claim that it refutes is deleted and ends in `DigestMismatchError`."""
@@ -262,29 +276,12 @@ class Passes:
         return max(self.expected_layers, len(others) + 1) < self._cores
 
 
-def _compression(known: Known, digest: Digest, head: bytes) -> str:
-    """What the blob's first bytes say, checked against its media type."""
-    compression = sniff(head)
-    if not is_layer(known.media_type) or compression is None:
-        what = known.media_type if not is_layer(known.media_type) else "neither gzip, nor zstd, nor tar"
-        raise NotALayerError(
-            f"{digest} is no layer: {what}", hint="ask for the compressed form, which is the blob as it is"
-        )
-    stated = compression_of(known.media_type)
-    if stated is not None and stated != compression:
-        raise FormatError(
-            f"{digest} is {compression} by its first bytes, but its media type is {known.media_type}",
-            hint="the image's manifest is wrong; the blob itself can be had in its compressed form",
-        )
-    return compression
-
-
 def _fact(known: Known, digest: Digest, diff_id: DiffID, size: int, compression: str) -> Association:
     return Association(
         digest=digest,
         diff_id=diff_id,
         size=known.size or 0,
-        media_type=known.media_type if compression_of(known.media_type) else OCI_LAYER_OF[compression],
+        media_type=layer_type(known.media_type, compression),
         uncompressed_size=size,
         computed=True,
     )

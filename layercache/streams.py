@@ -44,6 +44,11 @@ def sniff(head: bytes) -> str | None:
     return NO_COMPRESSION if _is_tar_header(head) else None
 
 
+def sniff_layer(head: bytes) -> str | None:
+    """As `sniff`, for what is said to be a layer: of that no bytes at all are an empty tar."""
+    return sniff(head) if head else NO_COMPRESSION
+
+
 def _is_tar_header(head: bytes) -> bool:
     if len(head) < HEAD:
         return False
@@ -53,7 +58,10 @@ def _is_tar_header(head: bytes) -> bool:
         stated = int(head[148:156].strip(b" \0") or b"-", 8)
     except ValueError:
         return False
-    return stated == sum(head[:148]) + 8 * 0x20 + sum(head[156:HEAD])
+    counted = head[:148] + head[156:HEAD]
+    found = sum(counted) + 8 * 0x20
+    # Old tars of Sun and others summed signed characters, as GNU tar and Go still read them.
+    return stated in (found, found - 0x100 * sum(byte > 0x7F for byte in counted))
 
 
 class WrappingReader(ABC):

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from layercache.cache import Cache
-    from layercache.digest import Hash
+    from layercache.digest import Digest, Hash
     from layercache.events import Event
     from layercache.images import Image
     from layercache.layer import Forms, Layer
@@ -43,8 +43,14 @@ def default_form(cache: Cache) -> Forms:
 
 
 def distinct(images: Iterable[Image]) -> list[Layer]:
-    """Every layer once, however many images share it; the biggest first, so that none is left alone last."""
-    layers = {layer.digest: layer for image in images for layer in image.layers}
+    """Every layer once, however many images share it; the biggest first, so that none is left alone last.
+
+    Of a blob that is a layer to one image and an attachment to another it is the former.
+    """
+    layers: dict[Digest | None, Layer] = {}
+    for layer in (layer for image in images for layer in image.layers):
+        if layer.digest not in layers or layer.diff_id is not None:
+            layers[layer.digest] = layer
     return sorted(layers.values(), key=lambda layer: layer.size or 0, reverse=True)
 
 

@@ -8,12 +8,12 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from layercache.association import Association
-from layercache.descriptor import NO_COMPRESSION, OCI_LAYER_OF, compression_of
+from layercache.descriptor import NO_COMPRESSION, layer_type
 from layercache.digest import DiffID, Hash
-from layercache.errors import BackendError, DigestMismatchError, FormatError, NotALayerError, NotFoundError
+from layercache.errors import BackendError, DigestMismatchError, NotALayerError, NotFoundError
 from layercache.events import UNCOMPRESSED, Event, Form
 from layercache.inflate import InflatedReader, Limits
-from layercache.streams import HeadReader, sniff, verified
+from layercache.streams import HeadReader, sniff_layer, verified
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -94,11 +94,11 @@ class Carrier:
             reader = near.open_blob(digest)
         size = reader.size or 0
         with _head(verified(reader, digest, size)) as head:
-            compression = _compression(head.head, digest, fact.media_type)
+            compression = _compression(head.head, digest)
             plain = compression == NO_COMPRESSION
             tar: Reader = head if plain else InflatedReader(head, compression, Limits(), digest)
             self._emit(Event("inflating", diff_id, UNCOMPRESSED, near.name, total=fact.uncompressed_size))
-            media_type = fact.media_type if compression_of(fact.media_type) else OCI_LAYER_OF[compression]
+            media_type = layer_type(fact.media_type, compression)
             try:
                 tar_size = self._store(diff_id, UNCOMPRESSED, tar, None)
             except OtherBytesError as error:
@@ -171,11 +171,9 @@ def _head(reader: Reader) -> HeadReader:
         raise
 
 
-def _compression(head: bytes, digest: Digest, media_type: str) -> str:
-    """What the first bytes say, checked against the media type."""
-    compression = sniff(head)
+def _compression(head: bytes, digest: Digest) -> str:
+    """What the first bytes say."""
+    compression = sniff_layer(head)
     if compression is None:
         raise NotALayerError(f"{digest} is no layer: neither gzip, nor zstd, nor tar")
-    if compression_of(media_type) not in (None, compression):
-        raise FormatError(f"{digest} is {compression} by its first bytes, but its media type is {media_type}")
     return compression

@@ -10,9 +10,8 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from layercache.descriptor import DOCKER_CONFIG, OCI_CONFIG, Manifest, decode
+from layercache.descriptor import Manifest, decode
 from layercache.errors import FormatError, NotALayerError, NotFoundError
-from layercache.exporting.contents import diff_ids_of
 from layercache.exporting.files import appearing, copy_checked
 
 if TYPE_CHECKING:
@@ -35,12 +34,13 @@ class ArchiveTarget:
         """How many files were written, and how many bytes they have."""
         manifest = decode(contents.root.data, Manifest, f"the manifest {contents.root.descriptor.digest}")
         config = contents.configs[manifest.config.digest]
-        if config.descriptor.media_type not in (OCI_CONFIG, DOCKER_CONFIG):
+        image = contents.images.get(manifest.config.digest)
+        if image is None:
             raise NotALayerError(
                 f"{contents.root.descriptor.digest} is no image: it has {config.descriptor.media_type}",
                 hint="what is no image is exported to oci: or to a registry",
             )
-        diff_ids = diff_ids_of(config)
+        diff_ids = image.diff_ids
         if len(diff_ids) != len(manifest.layers):
             raise FormatError(f"the config names {len(diff_ids)} layers, the manifest {len(manifest.layers)}")
         layers: dict[DiffID, Layer] = {}

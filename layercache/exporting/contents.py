@@ -6,16 +6,15 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from layercache.descriptor import (
-    DOCKER_CONFIG,
     INDEXES,
     MANIFESTS,
-    OCI_CONFIG,
     Descriptor,
     ImageConfig,
     Index,
     Manifest,
-    Platform,
+    claimed_diff_ids,
     decode,
+    image_config,
     is_foreign,
     media_type_of,
 )
@@ -30,7 +29,8 @@ from layercache.platforms import default_platform, normalized, select
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from layercache.digest import DiffID, Digest
+    from layercache.descriptor import Platform
+    from layercache.digest import Digest
     from layercache.reference import Reference
     from layercache.resolver import Resolver
     from layercache.tier import Tier
@@ -52,6 +52,8 @@ class Contents:
     manifests: list[Document] = field(default_factory=list)
     """Manifests and indexes, each after what it names: the root is the last."""
     configs: dict[Digest, Document] = field(default_factory=dict)
+    images: dict[Digest, ImageConfig] = field(default_factory=dict)
+    """What the configs of images say, by the config's digest; an artefact has no entry."""
     layers: dict[Digest, Layer] = field(default_factory=dict)
     """Every layer, once, lowest first."""
     sizes: dict[Digest, int] = field(default_factory=dict)
@@ -103,22 +105,24 @@ class Collector:
             for child in decode(document.data, Index, f"the index {digest}").manifests:
                 self._add(self._document(child), contents)
         elif kind in MANIFESTS:
-            self._add_parts(decode(document.data, Manifest, f"the manifest {digest}"), contents)
+            self._add_parts(kind, decode(document.data, Manifest, f"the manifest {digest}"), contents)
         else:
             raise FormatError(f"{digest} is {kind}, which is no image")
         contents.manifests.append(document)
 
-    def _add_parts(self, manifest: Manifest, contents: Contents) -> None:
+    def _add_parts(self, kind: str, manifest: Manifest, contents: Contents) -> None:
         config = Document(manifest.config, self._read(manifest.config))
         contents.configs[manifest.config.digest] = config
-        diff_ids = diff_ids_of(config)
-        for number, descriptor in enumerate(manifest.layers):
+        image = image_config(kind, manifest.config, config.data)
+        if image is not None:
+            contents.images[manifest.config.digest] = image
+        for descriptor, diff_id in zip(manifest.layers, claimed_diff_ids(manifest, image), strict=True):
             if is_foreign(descriptor.media_type):
                 contents.foreign.add(descriptor.digest)
                 continue
             known = Known(
                 digest=descriptor.digest,
-                diff_id=diff_ids[number] if number < len(diff_ids) else None,
+                diff_id=diff_id,
                 size=descriptor.size,
                 media_type=descriptor.media_type,
             )
@@ -143,16 +147,7 @@ class Collector:
 
 def _check_platform(contents: Contents, reference: Reference, wanted: Platform) -> None:
     """What is no index has one platform, whichever is asked for."""
-    for config in contents.configs.values():
-        if config.descriptor.media_type in (OCI_CONFIG, DOCKER_CONFIG):
-            found = decode(config.data, ImageConfig, f"the config {config.descriptor.digest}")
-            own = normalized(Platform(os=found.os, architecture=found.architecture))
-            if found.os and (own.os, own.architecture) != (wanted.os, wanted.architecture):
-                raise NotFoundError(f"{reference} has no {wanted}", hint=f"it is for {own} only")
-
-
-def diff_ids_of(config: Document) -> Sequence[DiffID]:
-    """The names of the layers' tars; none for the config of what is no image."""
-    if config.descriptor.media_type not in (OCI_CONFIG, DOCKER_CONFIG):
-        return ()
-    return decode(config.data, ImageConfig, f"the config {config.descriptor.digest}").rootfs.diff_ids
+    for image in contents.images.values():
+        own = normalized(image.platform)
+        if image.os and (own.os, own.architecture) != (wanted.os, wanted.architecture):
+            raise NotFoundError(f"{reference} has no {wanted}", hint=f"it is for {own} only")

@@ -18,8 +18,7 @@ import msgspec
 
 from layercache.descriptor import (
     DOCKER_CONFIG,
-    DOCKER_LAYER,
-    DOCKER_LAYER_GZIP,
+    DOCKER_LAYER_OF,
     DOCKER_MANIFEST,
     GZIP,
     NO_COMPRESSION,
@@ -41,12 +40,6 @@ from layercache.streams import CHUNK, HEAD, sniff
 MANIFEST = "manifest.json"
 DOCUMENT_SIZE_MAX = 16 << 20
 """Bytes of manifest.json, and of a config, at most."""
-
-_LAYERS = {
-    NO_COMPRESSION: DOCKER_LAYER,
-    GZIP: DOCKER_LAYER_GZIP,
-    ZSTD: "application/vnd.docker.image.rootfs.diff.tar.zstd",
-}
 
 
 class _Item(msgspec.Struct, frozen=True, rename="pascal"):
@@ -153,13 +146,11 @@ class ArchiveSource:
         config = self._small(fd, config_member, item.config)
         image = decode(config, ImageConfig, f"{self.name}: {item.config}")
         layers = item.layers or []
-        if len(layers) != len(image.rootfs.diff_ids):
-            raise SourceError(
-                f"{self.name} names {len(layers)} layers, its config {len(image.rootfs.diff_ids)}"
-            )
+        if len(layers) != len(image.diff_ids):
+            raise SourceError(f"{self.name} names {len(layers)} layers, its config {len(image.diff_ids)}")
         blobs = {Digest.of(config): config_member}
         entries = [_entry(DOCKER_CONFIG, Digest.of(config), config_member.size)]
-        for name, diff_id in zip(layers, image.rootfs.diff_ids, strict=True):
+        for name, diff_id in zip(layers, image.diff_ids, strict=True):
             member = members.find(name)
             media_type, digest = self._layer(fd, member, name, diff_id)
             blobs[digest] = member
@@ -206,12 +197,12 @@ class ArchiveSource:
         if compression is None:
             raise SourceError(f"{self.name}: the layer {name!r} is no tar, gzip or zstd")
         if compression == NO_COMPRESSION:
-            return _LAYERS[compression], Digest(str(diff_id))
+            return DOCKER_LAYER_OF[compression], Digest(str(diff_id))
         hasher = diff_id.hasher()
         with _part(fd, member) as reader:
             while chunk := reader.read(CHUNK):
                 hasher.update(chunk)
-        return _LAYERS[compression], Digest.from_hasher(hasher)
+        return DOCKER_LAYER_OF[compression], Digest.from_hasher(hasher)
 
     def _small(self, fd: int, member: Member, name: str) -> bytes:
         if member.size > DOCUMENT_SIZE_MAX:

@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from layercache import keys
-from layercache.association import Association
+from layercache.association import Association, NotOfALayerError
 from layercache.backend_tier import keys_of
 from layercache.descriptor import NO_COMPRESSION
 from layercache.digest import Hash
 from layercache.errors import FormatError, IntegrityError, InvalidNameError, LimitError, NotFoundError
 from layercache.inflate import InflatedReader, Limits
-from layercache.streams import CHUNK, HEAD, HeadReader, hash_of, sniff
+from layercache.streams import CHUNK, HEAD, HeadReader, hash_of, sniff_layer
 
 if TYPE_CHECKING:
     from layercache.backend_tier import BackendTier
@@ -32,7 +32,8 @@ def wrong_facts(tier: BackendTier, key: str, *, deep: bool) -> dict[str, str]:
     try:
         fact = Association.decode(data, computed=computed)
     except (FormatError, InvalidNameError) as error:
-        return {key: error.message}
+        # Older versions wrote such claims. Nobody believes them, so they are not damage.
+        return {} if isinstance(error, NotOfALayerError) and not computed else {key: error.message}
     if key not in keys_of(fact):
         return {key: f"it is about {fact.digest} and {fact.diff_id}, and stands under another name"}
     if not computed:
@@ -94,7 +95,7 @@ def _inflated(tier: BackendTier, digest: Digest, diff_id: DiffID) -> tuple[Hash,
     """Raises `NotFoundError`, `IntegrityError`."""
     hasher, size = diff_id.hasher(), 0
     with HeadReader(tier.backend.open(keys.blob(digest))) as head:
-        compression = sniff(head.head)
+        compression = sniff_layer(head.head)
         if compression is None:
             raise FormatError(f"{digest} is neither gzip, zstd nor tar")
         plain = compression == NO_COMPRESSION
@@ -108,7 +109,7 @@ def _inflated(tier: BackendTier, digest: Digest, diff_id: DiffID) -> tuple[Hash,
 def _compression(tier: BackendTier, digest: Digest) -> str | None:
     try:
         with tier.backend.open(keys.blob(digest), 0, HEAD) as reader:
-            return sniff(reader.read())
+            return sniff_layer(reader.read())
     except NotFoundError:
         return None
 

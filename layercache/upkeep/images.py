@@ -6,15 +6,13 @@ from typing import TYPE_CHECKING
 
 from layercache import keys
 from layercache.descriptor import (
-    DOCKER_CONFIG,
     INDEXES,
     MANIFESTS,
-    OCI_CONFIG,
     Descriptor,
-    ImageConfig,
     Index,
     Manifest,
     decode,
+    image_config,
     media_type_of,
 )
 from layercache.errors import FormatError, NotFoundError
@@ -54,8 +52,8 @@ def _look(backend: Backend, descriptor: Descriptor) -> None:
         elif kind in MANIFESTS:
             config = decode(data, Manifest, name).config
             raw = _document(backend, config)
-            if raw is not None and config.media_type in (OCI_CONFIG, DOCKER_CONFIG):
-                decode(raw, ImageConfig, str(config.digest))
+            if raw is not None:
+                image_config(kind, config, raw)
 
 
 def _document(backend: Backend, descriptor: Descriptor) -> bytes | None:

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import msgspec
 import pytest
+from cache.dict_source import REFERENCE, DictSource, entry, images, made_of, pulled, source_of
 from cache.stores import content, evict, far, near, open_cache, write_blob
-from cache.test_images import REFERENCE, DictSource, entry, images, made_of, pulled, source_of
 from servers.images import make_image, make_index, sample_layers
 
 from layercache import DigestMismatchError, NotFoundError, keys
@@ -128,9 +128,9 @@ def test_a_name_that_is_a_big_layers_is_refused_as_a_document_and_the_layer_stay
 
 
 def test_a_mirror_whose_document_is_right_is_not_blamed_for_a_false_size() -> None:
-    from cache.test_images import _Blob
+    from cache.dict_source import Blob
 
-    class Mirrored(_Blob):
+    class Mirrored(Blob):
         refuted = 0
 
         def refute(self, error: DigestMismatchError) -> bool:

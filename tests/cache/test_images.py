@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import io
 import json
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
 
 import pytest
+from cache.dict_source import REFERENCE, DictSource, entry, images, made_of, pulled, source_of
 from cache.layers import flipped, read, sample
 from cache.stores import assert_sound, blobs, content, evict, far, near, open_cache, write_blob
-from servers.images import ImageIndex, make_image, make_index, sample_layers
+from servers.images import make_image, make_index, sample_layers
 
 from layercache import (
     DigestMismatchError,
@@ -23,81 +21,9 @@ from layercache import (
 )
 from layercache.descriptor import DOCKER_MANIFEST, OCI_CONFIG, OCI_LAYER_GZIP, OCI_MANIFEST, Descriptor
 from layercache.digest import Digest
-from layercache.images import Images
 from layercache.platforms import parse_platform
-from layercache.reference import Reference
 
-if TYPE_CHECKING:
-    from servers.images import Image as Made
-
-    from layercache.backend import Reader
-    from layercache.cache import Cache
-    from layercache.images import Image
-
-REFERENCE = Reference.parse("registry.example/team/app:1.0")
 EMPTY = "application/vnd.oci.empty.v1+json"
-
-
-class _Blob(io.BytesIO):
-    @property
-    def size(self) -> int | None:
-        return len(self.getvalue())
-
-
-@dataclass
-class DictSource:
-    """An image's place of origin, as a registry is one: documents and blobs by digest, and what was asked."""
-
-    top: Descriptor
-    documents: dict[str, bytes] = field(default_factory=dict)
-    blobs: dict[str, bytes] = field(default_factory=dict)
-    asked: list[str] = field(default_factory=list)
-    name: str = "registry.example/team/app:1.0"
-
-    def root(self, *, new: bool = False) -> Descriptor:
-        return self.top
-
-    def document(self, descriptor: Descriptor) -> bytes:
-        self.asked.append(descriptor.digest)
-        if descriptor.digest not in self.documents:
-            raise NotFoundError(f"no {descriptor.digest} here")
-        return self.documents[descriptor.digest]
-
-    def open_blob(self, descriptor: Descriptor, start: int = 0) -> Reader:
-        self.asked.append(descriptor.digest)
-        if descriptor.digest not in self.blobs:
-            raise NotFoundError(f"no {descriptor.digest} here")
-        return _Blob(self.blobs[descriptor.digest][start:])
-
-    def close(self) -> None:
-        pass
-
-
-def source_of(made: Made | ImageIndex) -> DictSource:
-    return DictSource(
-        made.descriptor,
-        {digest: data for digest, (_, data) in made.documents.items()},
-        {digest: data for digest, data in made.blobs.items()},  # noqa: C416  # a str for a key
-    )
-
-
-def images(cache: Cache) -> Images:
-    return Images(cache.tiers, cache._resolver, cache._observers)
-
-
-def pulled(cache: Cache, source: DictSource, platform: str | None = "linux/amd64") -> Image:
-    wanted = parse_platform(platform) if platform else None
-    return images(cache).from_source(source, REFERENCE, wanted)
-
-
-def made_of(manifest: dict[str, Any], config: bytes, media_type: str = OCI_MANIFEST) -> DictSource:
-    data = json.dumps({"schemaVersion": 2, "mediaType": media_type, **manifest}).encode()
-    descriptor = Descriptor(media_type=media_type, digest=Digest.of(data), size=len(data))
-    return DictSource(descriptor, {descriptor.digest: data}, {Digest.of(config): config})
-
-
-def entry(data: bytes, media_type: str) -> dict[str, Any]:
-    return {"mediaType": media_type, "digest": Digest.of(data), "size": len(data)}
 
 
 @pytest.mark.parametrize("docker", [False, True])
@@ -177,24 +103,6 @@ def test_a_single_image_of_another_platform_is_refused_where_one_was_asked_for()
             pulled(cache, source)
         assert "linux/s390x" in caught.value.hint
         assert str(pulled(cache, source, None).platform) == "linux/s390x"
-
-
-@pytest.mark.parametrize("count", [0, 2, 4])
-def test_a_config_with_more_or_fewer_diff_ids_than_layers_is_refused(count: int) -> None:
-    layers = sample_layers(1)
-    config = json.dumps(
-        {"os": "linux", "architecture": "amd64",
-         "rootfs": {"type": "layers", "diff_ids": [sample(seed).diff_id for seed in range(count)]}}
-    ).encode()  # fmt: skip
-    source = made_of(
-        {
-            "config": entry(config, OCI_CONFIG),
-            "layers": [entry(layer.blob, layer.media_type) for layer in layers],
-        },
-        config,
-    )
-    with open_cache() as cache, pytest.raises(FormatError, match=f"{count} diff IDs for the 3 layers"):
-        pulled(cache, source)
 
 
 @pytest.mark.parametrize("config_type", [EMPTY, "application/vnd.cncf.helm.config.v1+json"])

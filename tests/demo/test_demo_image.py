@@ -61,7 +61,7 @@ def test_the_config_names_the_tars_that_are_in_the_blobs(built: tuple[Path, Buil
     manifest = decode(blob(folder, image.manifest.digest), Manifest, "manifest")
     config = decode(blob(folder, manifest.config.digest), ImageConfig, "config")
     assert [layer.descriptor for layer in image.layers] == manifest.layers
-    assert [layer.diff_id for layer in image.layers] == config.rootfs.diff_ids
+    assert [layer.diff_id for layer in image.layers] == config.diff_ids
     for layer in image.layers:
         tar = tar_of(folder, layer.descriptor.digest, layer.descriptor.media_type)
         assert DiffID.of(tar) == layer.diff_id

@@ -35,6 +35,18 @@ def test_a_tar_is_known_by_its_first_header_or_by_zeros(tar: bytes) -> None:
     assert sniff(tar[:HEAD]) == NO_COMPRESSION
 
 
+@pytest.mark.parametrize("name", ["k\xe4se", "\xff" * 90, "plain"])
+def test_an_old_tar_whose_checksum_was_summed_of_signed_bytes_is_one(name: str) -> None:
+    header = bytearray(v7_tar()[:HEAD])
+    header[:100] = name.encode("latin-1").ljust(100, b"\0")
+    header[148:156] = b" " * 8
+    signed = sum(byte - 256 if byte > 127 else byte for byte in header)
+    header[148:156] = b"%06o\0 " % signed
+    assert sniff(bytes(header)) == NO_COMPRESSION
+    header[148:156] = b"%06o\0 " % (signed + 1)
+    assert sniff(bytes(header)) is None
+
+
 def test_a_gzip_is_known_by_its_magic() -> None:
     assert sniff(gzip.compress(b"")) == GZIP
     assert sniff(gzip.compress(noise(2000))[:HEAD]) == GZIP

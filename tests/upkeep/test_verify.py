@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -11,8 +12,9 @@ from cache.stores import Store, content, fact, far, open_cache, write, write_blo
 from upkeep.stocked import in_memory, on_disk, stock
 
 from layercache import keys
-from layercache.backend_tier import BackendTier
+from layercache.backend_tier import BackendTier, keys_of
 from layercache.digest import DiffID, Digest, Hash
+from layercache.layout import write_index
 from layercache.policy import Policy
 from layercache.upkeep import Checked, Sample, verify
 
@@ -100,6 +102,24 @@ def test_a_blob_of_sha512_is_hashed_so(tier: BackendTier) -> None:
 
 
 # Facts
+
+
+@pytest.mark.parametrize("deep", [False, True])
+def test_a_claim_of_what_is_not_a_layer_as_older_versions_wrote_is_no_damage(
+    tier: BackendTier, deep: bool
+) -> None:
+    statement = b'{"_type": "https://in-toto.io/Statement/v0.1"}'
+    digest = Digest.of(statement)
+    write_blob(tier, digest, statement)
+    claim = fact(digest, DiffID(digest), len(statement), media_type="application/vnd.in-toto+json")
+    tier.record(replace(claim, computed=False))
+    for _ in range(2):
+        assert wrong(tier, deep=deep) == {}
+    assert tier.inflates_to(digest, claims=True) == [], "nobody believes it"
+    write_index(tier)
+    assert digest not in content(tier)[keys.INDEX].decode(), "nor is it listed"
+    tier.record(claim)
+    assert set(wrong(tier, deep=deep)) == set(keys_of(claim)), "none was ever computed"
 
 
 def write_fact(tier: BackendTier, false: Association) -> tuple[str, str]:
