@@ -13,15 +13,39 @@ Subclass `BackendContract` in a test module and give it a fixture::
 
 from __future__ import annotations
 
-from layercache.testing.base import KEY, assert_absent, get, in_forked_child, keys, put
+from layercache.testing.base import KEY, assert_absent, get, keys, put
 from layercache.testing.capabilities import CapabilityPromises
+from layercache.testing.children import in_forked_child
+from layercache.testing.failing import FailurePromises
 from layercache.testing.listing import ListingPromises
+from layercache.testing.proxy import Fault, FaultProxy
 from layercache.testing.reading import ReadingPromises
 from layercache.testing.sharing import SharingPromises
+from layercache.testing.tcp_proxy import TCPProxy
 from layercache.testing.writing import WritingPromises
 
-__all__ = ["KEY", "BackendContract", "assert_absent", "get", "in_forked_child", "keys", "put"]
+__all__ = [
+    "KEY",
+    "BackendContract",
+    "Fault",
+    "FaultProxy",
+    "TCPProxy",
+    "assert_absent",
+    "get",
+    "in_forked_child",
+    "keys",
+    "put",
+]
 
 
-class BackendContract(ReadingPromises, WritingPromises, ListingPromises, SharingPromises, CapabilityPromises):
+# pytest runs the tests of the last base first. So the simplest promises stand last: what breaks one of them
+# breaks others too, and with -x the first failure names the simplest.
+class BackendContract(
+    FailurePromises,
+    CapabilityPromises,
+    SharingPromises,
+    ListingPromises,
+    WritingPromises,
+    ReadingPromises,
+):
     """What a backend promises, each promise one test. `Hooks` lists what a subclass gives."""

@@ -1,13 +1,10 @@
-"""What the parts of the contract share: hooks for a subclass, objects, threads, forked children."""
+"""What the parts of the contract share: hooks for a subclass, objects, advice, threads."""
 
 from __future__ import annotations
 
-import os
-import select
-import signal
-import warnings
 from array import array
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from functools import lru_cache
 from typing import TYPE_CHECKING, TypeVar
 
@@ -28,9 +25,6 @@ _T = TypeVar("_T")
 
 KEY = "contract/blobs/sha256/" + "0123456789abcdef" * 4
 TEXT = b"The quick brown fox jumps over the lazy dog. " * 100
-
-PATIENCE = 60.0
-"""Seconds after which a child or a thread that says nothing is taken to hang."""
 
 _FIRST = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_"
 
@@ -67,6 +61,34 @@ class Hooks:
     many = 1100
     """More objects than one page of a listing has."""
 
+    heavy = 96 << 20
+    """Bytes of the object that memory is measured with; 0: it is not measured."""
+
+    memory = 48 << 20
+    """Bytes of memory that reading or writing an object may take, whatever its size."""
+
+    kills = 20
+    """How many writers are killed at a random moment of their commit."""
+
+    timeout = 10.0
+    """Seconds of silence after which a call of the backend that `through` gives has failed, its tries and
+    those of its SDK included. Keep it short: the tests wait for it."""
+
+    slack = 5.0
+    """Seconds that a busy machine may add to `timeout`."""
+
+    lease = 10.0
+    """Seconds after which the lock of a killed process is free, for one that is `Lockable`."""
+
+    leaves_leftovers = True
+    """Whether a killed write leaves something for ``remove_leftovers``, for one that has `Leftovers`."""
+
+    server: tuple[str, int] | None = None
+    """Host and port of the server behind the fixture's store. Set it in the class or in the fixture."""
+
+    speaks_http = False
+    """Whether that server speaks plain HTTP/1.1, so that single requests can be spoilt."""
+
     @pytest.fixture
     def backend(self) -> Iterator[Backend]:
         """An empty store for each test, closed afterwards."""
@@ -75,6 +97,26 @@ class Hooks:
     def reopen(self, backend: Backend) -> Backend:  # noqa: ARG002  # for those who override it
         """A second backend on the same store that shares nothing else with the first."""
         pytest.skip("reopen() is not given: the store is not shared between instances")
+
+    def through(self, host: str, port: int) -> Backend:  # noqa: ARG002  # for those who override it
+        """A backend on the fixture's store whose server is reached at this address, with ``self.timeout``."""
+        pytest.skip("through() and server are not given: the store is not behind a server")
+
+    def wants_shared_store(self) -> None:
+        if not self.shared_between_processes:
+            pytest.skip("the store is not shared between processes")
+
+
+@contextmanager
+def expect(kind: type[BaseException], advice: str) -> Iterator[None]:
+    """As `pytest.raises`, with a line for the author of the backend where it is another error, or none."""
+    try:
+        yield
+    except kind:
+        return
+    except Exception as error:
+        pytest.fail(f"wanted {kind.__name__}, found {type(error).__name__}: {error}\n  look at    {advice}")
+    pytest.fail(f"wanted {kind.__name__}, found no error\n  look at    {advice}")
 
 
 def put(backend: Backend, key: str, data: ReadableBuffer) -> None:
@@ -88,13 +130,25 @@ def get(backend: Backend, key: str, start: int = 0, end: int | None = None) -> b
         return reader.read()
 
 
+def check_bytes(found: bytes, wanted: bytes, what: str, advice: str = "") -> None:
+    """Fail unless they are the same; shows where they differ, not megabytes."""
+    if found == wanted:
+        return
+    pairs = enumerate(zip(found, wanted, strict=False))
+    first = next((at for at, (one, other) in pairs if one != other), min(len(found), len(wanted)))
+    where = f"found {len(found)} bytes, wanted {len(wanted)}; they differ from byte {first} on"
+    pytest.fail(f"{what}: {where}" + (f"\n  look at    {advice}" if advice else ""))
+
+
 def assert_absent(backend: Backend, key: str) -> None:
     """No way leads to the key."""
-    with pytest.raises(NotFoundError):
+    with expect(NotFoundError, f"open() of {key}, which is not there: it raises now, not at the first read"):
         backend.open(key)
-    with pytest.raises(NotFoundError):
+    with expect(NotFoundError, f"stat() of {key}, which is not there"):
         backend.stat(key)
-    assert key not in [entry.key for entry in backend.scan()]
+    assert key not in [entry.key for entry in backend.scan()], (
+        "scan() lists what open() and stat() do not find"
+    )
 
 
 @lru_cache(maxsize=4)
@@ -107,34 +161,3 @@ def in_threads(work: Callable[[_T], object], items: Iterable[_T]) -> None:
     """Do the work for each item, eight at a time; raises what any of them raises."""
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(work, items))
-
-
-def in_forked_child(work: Callable[[], object]) -> str:
-    """What the work returns in a forked child, as a string; or the name of what it raises; or "killed"."""
-    reading, writing = os.pipe()
-    with warnings.catch_warnings():
-        # Python 3.12 warns of forks beside threads. Just these must work: callers have threads, and fork.
-        warnings.simplefilter("ignore", DeprecationWarning)
-        child = os.fork()
-    if child == 0:
-        answer = "?"
-        try:
-            answer = str(work())
-        except AssertionError as error:
-            answer = f"AssertionError: {error}"
-        except BaseException as error:
-            answer = type(error).__name__
-        finally:
-            os.write(writing, answer.encode()[:4096])
-            os._exit(0)  # not a step further: the rest of the test run is the parent's
-    os.close(writing)
-    try:
-        ready, _, _ = select.select([reading], [], [], PATIENCE)
-        if not ready:
-            os.kill(child, signal.SIGKILL)
-            pytest.fail(f"a forked child hangs: nothing came back in {PATIENCE:.0f} s")
-        answer = os.read(reading, 4096).decode()
-    finally:
-        os.close(reading)
-        _, status = os.waitpid(child, 0)
-    return "killed" if os.WIFSIGNALED(status) else answer

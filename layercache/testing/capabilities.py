@@ -16,15 +16,14 @@ from layercache.capabilities import Expendable, LocalPath, Lockable, SmallObject
 from layercache.errors import BackendError
 from layercache.testing.base import (
     KEY,
-    PATIENCE,
     TEXT,
     Hooks,
     assert_absent,
     get,
-    in_forked_child,
     pattern,
     put,
 )
+from layercache.testing.children import PATIENCE, in_forked_child
 
 if TYPE_CHECKING:
     from layercache.backend import Backend

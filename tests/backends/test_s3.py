@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from botocore.auth import UNSIGNED_PAYLOAD
-from servers.stores import make_bucket
+from servers.stores import at_address, make_bucket, server_of
 
 from layercache.backend import open_backend
 from layercache.capabilities import Exclusive, Leftovers
@@ -36,7 +36,7 @@ def credentials(monkeypatch: pytest.MonkeyPatch) -> None:
 
 class S3Contract(BackendContract):
     shared_between_processes = True
-    options = ""
+    memory = 80 << 20  # of a slow connection eight ranges are read ahead
 
     @pytest.fixture
     def backend(self, bucket: str) -> Iterator[Backend]:
@@ -49,19 +49,29 @@ class S3Contract(BackendContract):
 
 
 class TestSeaweedFS(S3Contract):
+    timeout = 0.5
+    speaks_http = True
+
     @pytest.fixture
-    def bucket(self, seaweedfs_bucket: str) -> str:
+    def bucket(self, seaweedfs_bucket: str, seaweedfs_endpoint: str) -> str:
+        self.server = server_of(seaweedfs_endpoint)
         return seaweedfs_bucket
 
+    def through(self, host: str, port: int) -> Backend:
+        return open_backend(at_address(self.whole_url, host, port, self.timeout))
 
-class TestSeaweedFSByObstore(S3Contract):
+
+class TestSeaweedFSByObstore(TestSeaweedFS):
     @pytest.fixture
-    def bucket(self, seaweedfs_bucket: str) -> str:
+    def bucket(self, seaweedfs_bucket: str, seaweedfs_endpoint: str) -> str:
+        self.server = server_of(seaweedfs_endpoint)
         return by_obstore(seaweedfs_bucket)
 
 
 class TestMoto(S3Contract):
     many = 1010  # more than one page, slowly
+    heavy = 0  # takes 20 s a gigabyte
+    kills = 5
 
     @pytest.fixture
     def bucket(self, moto_bucket: str) -> str:

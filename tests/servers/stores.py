@@ -15,6 +15,7 @@ import urllib.request
 import uuid
 from contextlib import closing, contextmanager, suppress
 from typing import TYPE_CHECKING
+from urllib.parse import parse_qsl, urlencode
 
 import pytest
 
@@ -96,6 +97,19 @@ def make_bucket(endpoint: str) -> str:
     with closing(session.create_client("s3", endpoint_url=endpoint, region_name="us-east-1")) as client:
         client.create_bucket(Bucket=name)
     return name
+
+
+def server_of(endpoint: str) -> tuple[str, int]:
+    """Host and port of a URL."""
+    host, _, port = endpoint.rpartition("//")[2].partition(":")
+    return host, int(port)
+
+
+def at_address(url: str, host: str, port: int, timeout: float) -> str:
+    """The bucket's URL with another ``endpoint_url``."""
+    before, _, query = url.partition("?")
+    options = {**dict(parse_qsl(query)), "endpoint_url": f"http://{host}:{port}", "timeout": str(timeout)}
+    return f"{before}?{urlencode(options)}"
 
 
 def _wait_for_the_others(shared: Path, state: Path) -> None:
