@@ -324,9 +324,9 @@ class Cache:
         with self._lock:
             if self._registry is None:
                 self._registry = RegistryClient(
-                    self._registries() if self._registries else None, passed_over=self._mirror_failed
+                    self._registries() if self._registries else None, passed_over=self._passed_over
                 )
             return self._registry
 
-    def _mirror_failed(self, mirror: str, error: LayercacheError) -> None:
-        self._observers.emit(Event("failed", None, COMPRESSED, mirror, note=error.message))
+    def _passed_over(self, place: str, error: LayercacheError) -> None:
+        self._observers.emit(Event("failed", None, COMPRESSED, place, note=error.message))

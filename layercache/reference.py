@@ -20,6 +20,9 @@ _OFFICIAL = "library/"
 _LABEL = r"(?:[a-zA-Z0-9]|[a-zA-Z0-9][a-zA-Z0-9-]*[a-zA-Z0-9])"
 _REGISTRY = re.compile(rf"(?:{_LABEL}(?:\.{_LABEL})*|\[[a-fA-F0-9:]+\])(?::[0-9]+)?")
 _COMPONENT = r"[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*"
+_HASH = re.compile(r"[a-z0-9+._-]+:[a-f0-9]+")
+
+PORT_MAX = 65535
 _REPOSITORY = re.compile(rf"{_COMPONENT}(?:/{_COMPONENT})*")
 _TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
 _IDENTIFIER = re.compile(r"[a-f0-9]{64}")
@@ -44,6 +47,11 @@ class Reference:
             raise InvalidNameError(
                 f"not a registry: {self.registry!r}",
                 hint="wanted a host with or without a port: ghcr.io, localhost:5000, [::1]:5000",
+            )
+        port = self.registry.rpartition("]")[2].rpartition(":")[2] if ":" in self.registry else ""
+        if port and not 0 < int(port.lstrip("0")[:6] or 0) <= PORT_MAX:
+            raise InvalidNameError(
+                f"not a registry: {self.registry!r}", hint=f"a port is a number from 1 to {PORT_MAX}"
             )
         _check_repository(self.repository)
         if self.tag is not None and not _TAG.fullmatch(self.tag):
@@ -73,6 +81,11 @@ class Reference:
                 f"not an image: {text!r}", hint=f"a digest is written with its algorithm: sha256:{text}"
             )
         rest, at, digest = text.partition("@")
+        if "/" in digest or "@" in digest:
+            raise InvalidNameError(
+                f"not an image: {without_user(text)!r}",
+                hint="a user and password have no place in an image's name: log in instead (docker login)",
+            )
         folder, slash, last = rest.rpartition("/")
         last, colon, tag = last.partition(":")
         registry, repository = _split_registry(f"{folder}{slash}{last}")
@@ -116,6 +129,12 @@ class Reference:
         tag = f":{self.tag}" if self.tag is not None else ""
         digest = f"@{self.digest}" if self.digest is not None else ""
         return f"{name}{tag}{digest}"
+
+
+def without_user(text: str) -> str:
+    """A name for messages: what stands before its last "@" may be a password, unless a digest follows."""
+    before, at, after = text.rpartition("@")
+    return text if not at or (_HASH.fullmatch(after) and "@" not in before) else f"…@{after}"
 
 
 def _split_registry(name: str) -> tuple[str, str]:

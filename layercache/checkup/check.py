@@ -84,7 +84,8 @@ def _tried(work: Callable[[], Answer]) -> Answer:
     try:
         return work()
     except LayercacheError as error:
-        return Answer(error.message, "failed", hint=error.hint)
+        looked_in = f"looked in {', '.join(error.looked_in)}" if error.looked_in else ""
+        return Answer(error.message, "failed", hint="; ".join(filter(None, [looked_in, error.hint])))
     except OSError as error:
         return Answer(error.strerror or str(error), "failed")
     except Exception as error:  # a plug-in's, or ours: a doctor tells of it and goes on

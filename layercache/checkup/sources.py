@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 
 from layercache.checkup.check import SECONDS, Answer, Subject, milliseconds
 from layercache.errors import ConfigError
-from layercache.reference import DEFAULT_REGISTRY
-from layercache.sources.credentials import find_credential
+from layercache.reference import DEFAULT_REGISTRY, DEFAULT_TAG, Reference, without_user
+from layercache.sources.credential import login_command
+from layercache.sources.credentials import find_login
 from layercache.sources.names import open_source, registry_reference
 
 if TYPE_CHECKING:
@@ -17,24 +18,23 @@ if TYPE_CHECKING:
 
 def check_source(name: str, client: RegistryClient, *, seconds: float = SECONDS) -> Subject:
     """Whether it answers, as whom we are known there, and whether it has the image, where one is named."""
-    subject = Subject(name, "source")
+    subject = Subject(without_user(name), "source")
     host = _host(name)
-    if host is None:
-        try:
-            reference = registry_reference(name)
-        except ConfigError as error:
-            answer = Answer(error.message, "failed", error.hint)
-            subject.run("named", lambda: answer)
-            return subject
-        host = reference.registry if reference else None
-        repository = reference.repository if reference else ""
-    else:
-        repository = ""
+    try:
+        reference = registry_reference(name) if host is None else Reference(host, "any/name", DEFAULT_TAG)
+    except ConfigError as error:
+        answer = Answer(error.message, "failed", error.hint)
+        subject.run("named", lambda: answer)
+        return subject
+    repository = reference.repository if reference and host is None else ""
+    host = reference.registry if reference else None
     if host is not None:
         subject.run("credentials", lambda: credentials(client, host, repository), seconds)
         if not subject.run("reached", lambda: reach(client, host), seconds):
             return subject
-    if host is None or repository:
+    if host is not None and not repository:
+        subject.run("accepted", lambda: _accepted(client, host), seconds)
+    else:
         subject.run("image", lambda: _image(name, client), seconds)
     return subject
 
@@ -49,11 +49,19 @@ def _host(name: str) -> str | None:
 
 
 def credentials(client: RegistryClient, host: str, repository: str) -> Answer:
-    """As whom we are known there."""
-    found = find_credential(client.settings, host, repository)
-    if found is None:
-        return Answer("none: anonymous", hint=f"docker login {host}, if it wants to know who you are")
-    return Answer(f"of {found.user}" if found.user and not found.identity_token else "an identity token")
+    """As whom we are known there, and by which file or helper."""
+    login = find_login(client.settings, host, repository)
+    if login.credential:
+        detail, hint = f"{login.credential}, by {login.looked_in[-1]}", ""
+    else:
+        places = ", ".join(login.looked_in) or "no file"
+        detail, hint = (
+            f"none: anonymous (looked in {places})",
+            f"if it wants to know who you are: {login_command(host)}",
+        )
+    if problem := next(iter(login.problems), None):
+        return Answer(f"{detail}; {problem.message}", "warning", problem.hint)
+    return Answer(detail, hint=hint)
 
 
 def reach(client: RegistryClient, host: str) -> Answer:
@@ -61,6 +69,12 @@ def reach(client: RegistryClient, host: str) -> Answer:
     begun = time.perf_counter()
     client.ping(host)
     return milliseconds(begun)
+
+
+def _accepted(client: RegistryClient, host: str) -> Answer:
+    begun = time.perf_counter()
+    login = client.log_in(host)
+    return milliseconds(begun, str(login.credential) if login.credential else "anonymous")
 
 
 def _image(name: str, client: RegistryClient) -> Answer:

@@ -160,7 +160,7 @@ class Configuration:
         """How registries are reached: as the file, the environment and the arguments say.
 
         Lists of hosts add up; of the files of certificates the first counts. Credentials are those of
-        `environment.credentials_file`, proxies those of `environment.proxies`.
+        `environment.auth_files`, proxies those of `environment.proxies`.
         """
         from layercache.sources.settings import RegistrySettings
 
@@ -173,7 +173,7 @@ class Configuration:
         plain = [host for host, table in hosts.items() if table.plain_http]
         unchecked = [host for host, table in hosts.items() if table.insecure]
         return RegistrySettings(
-            docker_config=environment.credentials_file(),
+            auth_files=environment.auth_files(),
             ca_file=ca_file or environment.ca_file() or (every and every.ca_file) or None,
             plain_http=(*plain, *environment.hosts(environment.PLAIN_HTTP), *plain_http),
             insecure=(*unchecked, *environment.hosts(environment.INSECURE), *insecure),

@@ -24,9 +24,9 @@ VARIABLES: Mapping[str, str] = {
     "HTTPS_PROXY": "the proxy for registries with TLS",
     "HTTP_PROXY": "the proxy for registries without TLS",
     "NO_PROXY": "hosts that are reached without a proxy",
-    "REGISTRY_AUTH_FILE": "a file of credentials for registries, asked first",
+    "REGISTRY_AUTH_FILE": "the file of credentials for registries; no other is read",
     "DOCKER_CONFIG": "the folder of Docker's config.json, by default ~/.docker",
-    "XDG_RUNTIME_DIR": "where podman keeps containers/auth.json",
+    "XDG_RUNTIME_DIR": "where podman keeps containers/auth.json, by default /run/containers/UID/auth.json",
     "XDG_CACHE_HOME": "where the user's cache folder is, by default ~/.cache",
     "XDG_CONFIG_HOME": "where the user's configuration is, by default ~/.config",
     "HOME": "what ~ stands for",
@@ -64,17 +64,27 @@ def proxies() -> dict[str, str]:
     return getproxies_environment()
 
 
-def credentials_file() -> str | None:
-    """Where ``docker login`` or ``podman login`` left its credentials; None where nobody did.
+def auth_files() -> tuple[str, ...]:
+    """Where ``podman login`` and ``docker login`` keep credentials, in the order of containers-auth.json(5).
 
-    The first that is there of ``$REGISTRY_AUTH_FILE``, ``$DOCKER_CONFIG/config.json`` (by default
-    ``~/.docker``) and ``$XDG_RUNTIME_DIR/containers/auth.json`` (containers-auth.json(5)).
+    ``$REGISTRY_AUTH_FILE`` alone where it is set.
     """
-    docker = os.environ.get("DOCKER_CONFIG") or os.path.expanduser(os.path.join("~", ".docker"))
-    places = [os.environ.get("REGISTRY_AUTH_FILE"), os.path.join(docker, "config.json")]
+    if named := os.environ.get("REGISTRY_AUTH_FILE"):
+        return (named,)
+    home = os.path.expanduser("~")
+    settings = os.environ.get("XDG_CONFIG_HOME") or os.path.join(home, ".config")
+    docker = os.environ.get("DOCKER_CONFIG") or os.path.join(home, ".docker")
+    places = [
+        os.path.join(settings, "containers", "auth.json"),
+        os.path.join(docker, "config.json"),
+        os.path.join(home, ".dockercfg"),
+    ]
     if runtime := os.environ.get("XDG_RUNTIME_DIR"):
-        places.append(os.path.join(runtime, "containers", "auth.json"))
-    return next((place for place in places if place and os.path.isfile(place)), None)
+        places.insert(0, os.path.join(runtime, "containers", "auth.json"))
+    elif sys.platform == "linux":
+        places.insert(0, f"/run/containers/{os.getuid()}/auth.json")
+    # Where nobody knows the user's home, "~" stays as it is, and would be a folder of the current one.
+    return tuple(place for place in places if not place.startswith("~"))
 
 
 def user_cache_folder() -> str:

@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 
 HIDDEN = "***"
 
-_USER = re.compile(r"//[^/?#]*@")
+_USER = re.compile(r"//(?:[^/?#@]*:.*|[^/?#]*)@")
+"""A user, and all of a password that should have been percent-encoded and is not."""
 
 
 def settings(
@@ -42,7 +43,8 @@ def settings(
     yield from _every_registry(configuration)
     yield from _single_registries(configuration)
     for scheme, proxy in sorted(environment.proxies().items()):
-        yield f"proxies.{scheme}", Setting(_USER.sub(f"//{HIDDEN}@", proxy), "environment")
+        shown = re.sub(r"^(\w+://)?.*@", rf"\g<1>{HIDDEN}@", proxy)
+        yield f"proxies.{scheme}", Setting(shown, "environment")
 
 
 def _every_registry(configuration: Configuration) -> Iterator[tuple[str, Setting]]:

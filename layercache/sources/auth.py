@@ -16,16 +16,18 @@ import msgspec
 
 from layercache.descriptor import NOT_VALID
 from layercache.errors import SourceError
-from layercache.sources.credentials import Credential, find_credential, login_command
+from layercache.sources.credential import login_command
+from layercache.sources.credentials import Login, find_login
 from layercache.sources.http import discard, read_all
 from layercache.sources.retry import TransientError, retry_after
 from layercache.sources.url import place, server_url
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from urllib3.response import BaseHTTPResponse
 
+    from layercache.sources.credential import UnavailableError
     from layercache.sources.http import Http
     from layercache.sources.settings import RegistrySettings
 
@@ -37,6 +39,9 @@ SPENT_EARLY = 0.1
 """The part of a token's life at whose end it is not used any more: the request takes time too."""
 
 CLIENT_ID = "layercache"
+
+_SENDABLE = re.compile(r"[!-~]+")
+"""A token that an Authorization header can hold: visible ASCII, no space, no line break."""
 
 _TOKEN = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"  # noqa: S105 # RFC 9110's word for a word
 _PARAMETER = re.compile(rf'[\s,]*({_TOKEN})\s*=\s*(?:"((?:[^"\\]|\\.)*)"|({_TOKEN}))')
@@ -92,18 +97,23 @@ class _Grant:
         self.challenge: Challenge | None = None
         self.header: str | None = None
         self.expires = 0.0
+        self.login = Login()
 
 
 class Authenticator:
     """Answers challenges, and keeps what was granted for each repository. Thread-safe.
 
     Credentials are looked up only when a registry asks for them, and are sent to it and to the token
-    server that it names, to nobody else.
+    server that it names, to nobody else. ``warn`` hears once of each place that could not be asked for them.
     """
 
-    def __init__(self, settings: RegistrySettings, http: Http) -> None:
+    def __init__(
+        self, settings: RegistrySettings, http: Http, warn: Callable[[UnavailableError], object]
+    ) -> None:
         self._settings = settings
         self._http = http
+        self._warn = warn
+        self._warned: set[str] = set()
         self._grants: dict[tuple[str, str], _Grant] = {}
 
     def header(self, registry: str, repository: str) -> str | None:
@@ -115,6 +125,11 @@ class Authenticator:
             if grant.challenge is not None and time.monotonic() >= grant.expires:
                 self._renew(grant, registry, repository)
             return grant.header
+
+    def login(self, registry: str, repository: str) -> Login:
+        """Who we are there; nobody in particular where that was never asked for."""
+        grant = self._grants.get((registry, repository))
+        return grant.login if grant else Login()
 
     def answer(
         self, base: str, registry: str, repository: str, refusal: BaseHTTPResponse, sent: str | None
@@ -154,27 +169,37 @@ class Authenticator:
 
     def _renew(self, grant: _Grant, registry: str, repository: str) -> None:
         assert grant.challenge is not None
-        credential = find_credential(self._settings, registry, repository)
         grant.header = None
+        grant.login = login = find_login(self._settings, registry, repository)
+        for problem in login.problems:
+            if problem.message not in self._warned:
+                self._warned.add(problem.message)
+                self._warn(problem)
         if grant.challenge.scheme == "basic":
-            if credential is None or not credential.user:
-                raise SourceError(f"{registry} wants a user and password", hint=login_command(registry))
-            grant.header, grant.expires = credential.basic, float("inf")
+            if not login.credential or not login.credential.user or login.credential.identity_token:
+                raise login.refused(f"{registry} wants a user and password", login_command(registry))
+            grant.header, grant.expires = login.credential.basic, float("inf")
             return
         asked = time.monotonic()
-        answer = self._fetch_token(grant.challenge, credential, registry, repository)
+        answer = self._fetch_token(grant.challenge, login, registry, repository)
         lifetime = max(answer.expires_in or 0.0, LIFETIME_MIN)
         grant.header = f"Bearer {answer.token or answer.access_token}"
         grant.expires = asked + lifetime * (1 - SPENT_EARLY)
 
     def _fetch_token(
-        self, challenge: Challenge, credential: Credential | None, registry: str, repository: str
+        self, challenge: Challenge, login: Login, registry: str, repository: str
     ) -> _TokenAnswer:
+        credential = login.credential
         realm = urlsplit(challenge.parameters["realm"])
-        scope = challenge.parameters.get("scope") or f"repository:{repository}:pull"
+        scope = challenge.parameters.get("scope") or (f"repository:{repository}:pull" if repository else "")
         query = [(name, challenge.parameters[name]) for name in ("service",) if name in challenge.parameters]
         if credential is not None and credential.identity_token:
-            form = [*query, ("scope", scope), ("grant_type", "refresh_token"), ("client_id", CLIENT_ID)]
+            form = [
+                *query,
+                *([("scope", scope)] if scope else []),
+                ("grant_type", "refresh_token"),
+                ("client_id", CLIENT_ID),
+            ]
             form.append(("refresh_token", credential.identity_token))
             headers = {"Content-Type": "application/x-www-form-urlencoded", "Accept": "application/json"}
             response = self._http.send("POST", realm.geturl(), headers, urlencode(form).encode())
@@ -183,18 +208,22 @@ class Authenticator:
             url = realm._replace(query=urlencode([*parse_qsl(realm.query), *query])).geturl()
             basic = credential.basic if credential else None
             response, _ = self._http.follow("GET", url, {"Accept": "application/json"}, basic)
-        return _token(response, place(realm), registry, repository)
+        return _token(response, place(realm), login, registry, repository)
 
 
-def _token(response: BaseHTTPResponse, server: str, registry: str, repository: str) -> _TokenAnswer:
+def _token(
+    response: BaseHTTPResponse, server: str, login: Login, registry: str, repository: str
+) -> _TokenAnswer:
     what = f"the token server {server}"
     body = read_all(response, TOKEN_SIZE_MAX, f"the answer of {what}")
     if response.status == 429 or response.status >= 500:
         raise TransientError(f"{what} answered {response.status}", retry_after=retry_after(response.headers))
     if response.status != 200:
-        raise SourceError(
-            f"{what} gives no token for {registry}/{repository}: it answered {response.status}",
-            hint=f"log in: {login_command(registry)}",
+        name = f"{registry}/{repository}" if repository else registry
+        whom = f" to {login.credential}" if login.credential else ""
+        raise login.refused(
+            f"{what} gives no token for {name}{whom}: it answered {response.status}",
+            f"log in: {login_command(registry)}",
         )
     try:
         answer = msgspec.json.decode(body, type=_TokenAnswer, strict=False)
@@ -202,4 +231,7 @@ def _token(response: BaseHTTPResponse, server: str, registry: str, repository: s
         raise SourceError(f"{what} answered with what is no token") from None
     if not (answer.token or answer.access_token):
         raise SourceError(f"{what} answered without a token")
+    if not _SENDABLE.fullmatch(answer.token or answer.access_token or ""):
+        # http.client would raise an error that quotes it.
+        raise SourceError(f"{what} answered with a token that no header can hold")
     return answer

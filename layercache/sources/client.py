@@ -11,6 +11,7 @@ from urllib3.exceptions import ProtocolError
 
 from layercache.errors import SourceError
 from layercache.sources.auth import Authenticator
+from layercache.sources.credential import login_command
 from layercache.sources.http import Http, discard, read_all
 from layercache.sources.mirrors import Mirrors
 from layercache.sources.refusal import refusal
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 
     from layercache.errors import LayercacheError
     from layercache.reference import Reference
+    from layercache.sources.credential import UnavailableError
+    from layercache.sources.credentials import Login
 
 COMPLAINT_MAX = 64 << 10
 
@@ -32,10 +35,10 @@ COMPLAINT_MAX = 64 << 10
 class _Session:
     """Connections, tokens and what was learnt of hosts: all that a forked child must not share."""
 
-    def __init__(self, settings: RegistrySettings) -> None:
+    def __init__(self, settings: RegistrySettings, warn: Callable[[UnavailableError], object]) -> None:
         self.pid = os.getpid()
         self.http = Http(settings)
-        self.authenticator = Authenticator(settings, self.http)
+        self.authenticator = Authenticator(settings, self.http, warn)
         self.bases: dict[str, str] = {}
 
 
@@ -43,7 +46,8 @@ class RegistryClient:
     """Registries, as many as are asked for, through one pool of connections.
 
     Thread-safe; a forked child makes connections and asks for tokens of its own. ``sleep`` is how it
-    waits between tries. ``passed_over`` hears of mirrors that fail, see `Mirrors`.
+    waits between tries. ``passed_over`` hears of mirrors that fail, see `Mirrors`, and of files and helpers
+    of credentials that cannot be asked.
     """
 
     def __init__(
@@ -56,6 +60,7 @@ class RegistryClient:
         self.settings = settings or RegistrySettings()
         self.retries = Retries(self.settings.retries, sleep)
         self.mirrors = Mirrors(self.settings, self.retries, passed_over)
+        self._passed_over = passed_over
         self._current: _Session | None = None
 
     def request(
@@ -89,7 +94,15 @@ class RegistryClient:
             response, elsewhere = session.http.follow(method, url, headers, authorization, body)
         if 200 <= response.status < 300 or response.status in also:
             return response
-        raise refusal(response, reference, url, method=method, elsewhere=elsewhere or not ours)
+        raise refusal(
+            response,
+            reference,
+            url,
+            method=method,
+            elsewhere=elsewhere or not ours,
+            login=session.authenticator.login(*name),
+            secrets=[authorization.partition(" ")[2]] if authorization else [],
+        )
 
     def ping(self, registry: str) -> None:
         """See that a registry answers there, whoever we are to it (distribution-spec, "end-1").
@@ -103,6 +116,26 @@ class RegistryClient:
         if response.status not in (200, 401, 403):
             raise SourceError(f"{url} answers with status {response.status}: this is no registry")
 
+    def log_in(self, registry: str) -> Login:
+        """See that a registry takes our credentials, as ``docker login`` does; who we are there.
+
+        Raises `SourceError`, `TransientError`.
+        """
+        session = self._session()
+        base = self._base(session, registry)
+        response, _ = session.http.follow("GET", f"{base}/v2/", {})
+        if response.status == 401:
+            authorization = session.authenticator.answer(base, registry, "", response, None)
+            response, _ = session.http.follow("GET", f"{base}/v2/", {}, authorization)
+        discard(response)
+        login = session.authenticator.login(registry, "")
+        if response.status in (401, 403):
+            raise login.refused(
+                f"{registry} refuses {login.credential or 'to answer'}: {response.status}",
+                f"log in: {login_command(registry)}",
+            )
+        return login
+
     def close(self) -> None:
         """Close idle connections. The client can still be used, and opens new ones."""
         session, self._current = self._current, None
@@ -113,8 +146,12 @@ class RegistryClient:
         session = self._current
         if session is None or session.pid != os.getpid():
             # Two threads may make one each: both work, the later one is kept.
-            session = self._current = _Session(self.settings)
+            session = self._current = _Session(self.settings, self._unavailable)
         return session
+
+    def _unavailable(self, error: UnavailableError) -> None:
+        if self._passed_over:
+            self._passed_over(error.place, error)
 
     def _base(self, session: _Session, registry: str) -> str:
         """Scheme and host, found out once."""

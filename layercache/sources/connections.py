@@ -68,7 +68,7 @@ class Connections:
         options: dict[str, Any] = {"num_pools": CONNECTIONS, "maxsize": CONNECTIONS}
         if scheme == "https":
             options["ssl_context"] = self._ssl_context(own_ca_file) if checked else _unchecked_context()
-        manager = urllib3.PoolManager(**options) if proxy is None else _proxied(proxy, options)
+        manager = urllib3.PoolManager(**options) if proxy is None else _proxied(scheme, proxy, options)
         if not checked:
             manager.pool_classes_by_scheme = {**manager.pool_classes_by_scheme, "https": _UncheckedPool}
         return manager
@@ -103,12 +103,19 @@ def _load(context: ssl.SSLContext, path: str) -> None:
         ) from error
 
 
-def _proxied(proxy: str, options: dict[str, Any]) -> urllib3.PoolManager:
-    url = urlsplit(proxy if "://" in proxy else f"http://{proxy}")
-    secret = f"{unquote(url.username)}:{unquote(url.password or '')}" if url.username else None
-    headers = make_headers(proxy_basic_auth=secret) if secret else None
-    bare = f"{url.scheme}://{url.netloc.rpartition('@')[2]}"
+def _proxied(scheme: str, proxy: str, options: dict[str, Any]) -> urllib3.PoolManager:
+    # Nothing of a proxy that is not a URL gets into the message: it may hold a password.
     try:
-        return urllib3.ProxyManager(bare, proxy_headers=headers, **options)
-    except ValueError as error:
-        raise ConfigError(f"not a proxy: {bare}", hint="wanted http://HOST:PORT") from error
+        url = urlsplit(proxy if "://" in proxy else f"http://{proxy}")
+        host = url.hostname and (f"[{url.hostname}]" if ":" in url.hostname else url.hostname)
+        if url.scheme not in ("http", "https") or not host or url.path not in ("", "/") or url.query:
+            raise ValueError
+        port = f":{url.port}" if url.port else ""
+        secret = f"{unquote(url.username)}:{unquote(url.password or '')}" if url.username else None
+        headers = make_headers(proxy_basic_auth=secret) if secret else None
+        return urllib3.ProxyManager(f"{url.scheme}://{host}{port}", proxy_headers=headers, **options)
+    except ValueError:
+        raise ConfigError(
+            f"the proxy for {scheme}, as {scheme.upper()}_PROXY names it, is not a URL",
+            hint="expected http://[USER:PASSWORD@]HOST:PORT, with / ? # @ in a password as %2F %3F %23 %40",
+        ) from None

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import socket
 import ssl
-from http.client import IncompleteRead, RemoteDisconnected
+from http.client import HTTPException, IncompleteRead, RemoteDisconnected
 from typing import TYPE_CHECKING
 
 from urllib3.exceptions import (
     LocationValueError,
     NameResolutionError,
     NewConnectionError,
+    ProtocolError,
     ProxyError,
     SSLError,
 )
@@ -21,6 +22,8 @@ from layercache.sources.url import place
 
 if TYPE_CHECKING:
     from urllib.parse import SplitResult
+
+_NOT_HTTP = "the answer is not HTTP"
 
 
 def translated(error: Exception, url: SplitResult) -> SourceError:
@@ -39,6 +42,17 @@ def translated(error: Exception, url: SplitResult) -> SourceError:
     if isinstance(error, NewConnectionError):
         return TransientError(f"cannot connect to {where}: {reason(error)}")
     return TransientError(f"no answer from {where}: {reason(error)}")
+
+
+def unquoted(error: Exception) -> Exception:
+    """The error, to be kept as a cause; another of its kind where its text holds a URL or what a server sent,
+    which may be a secret.
+    """
+    if isinstance(error, LocationValueError):
+        return LocationValueError("not a URL of a server")
+    if isinstance(error, ProtocolError) and reason(error) == _NOT_HTTP:
+        return ProtocolError(_NOT_HTTP)
+    return error
 
 
 def _tls_error(error: Exception, where: str) -> SourceError:
@@ -68,6 +82,8 @@ def reason(error: BaseException) -> str:
             return error.strerror
         if isinstance(error, IncompleteRead | RemoteDisconnected):
             return "the connection was closed"
+        if isinstance(error, HTTPException):
+            return _NOT_HTTP
         inner = next((each for each in error.args if isinstance(each, BaseException)), error.__cause__)
     # urllib3 puts the connection's repr in front.
     return str(error).rpartition("): ")[2] or type(error).__name__

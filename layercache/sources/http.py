@@ -10,7 +10,7 @@ from urllib3.exceptions import HTTPError
 
 from layercache.errors import SourceError
 from layercache.sources.connections import Connections
-from layercache.sources.failure import reason, translated
+from layercache.sources.failure import reason, translated, unquoted
 from layercache.sources.retry import TransientError
 from layercache.sources.url import origin, place, server_url
 
@@ -58,7 +58,13 @@ class Http:
                 timeout=self._timeout,
             )
         except (HTTPError, OSError) as error:
-            raise translated(error, parts) from error
+            raise translated(error, parts) from unquoted(error)
+        except ValueError:
+            # http.client quotes what it does not take: a header with a token, a URL with a signature.
+            raise SourceError(
+                f"a request to {place(parts)} cannot be sent: a header or the URL has characters that HTTP "
+                "does not allow"
+            ) from None
 
     def follow(
         self,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from layercache.digest import Digest
 from layercache.errors import ConfigError
-from layercache.reference import Reference
+from layercache.reference import Reference, without_user
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -42,7 +42,9 @@ def registry_reference(name: str) -> Reference | None:
     text = name.removeprefix(REGISTRY)
     if _OTHERS.match(text):
         transport = text.partition(":")[0]
-        raise ConfigError(f"unknown transport {transport}: in {name!r}", hint=f"known are {', '.join(KNOWN)}")
+        raise ConfigError(
+            f"unknown transport {transport}: in {without_user(name)!r}", hint=f"known are {', '.join(KNOWN)}"
+        )
     return Reference.parse(text)
 
 

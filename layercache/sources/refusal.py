@@ -9,11 +9,15 @@ import msgspec
 
 from layercache.descriptor import NOT_VALID
 from layercache.errors import LayercacheError, NotFoundError, SourceError
-from layercache.sources.credentials import login_command
+from layercache.sources.credential import login_command, printable
+from layercache.sources.credentials import Login
 from layercache.sources.http import read_all
+from layercache.sources.redaction import redacted
 from layercache.sources.retry import TransientError, retry_after
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from urllib3.response import BaseHTTPResponse
 
     from layercache.reference import Reference
@@ -27,6 +31,7 @@ PARTS_ABSENT = "MANIFEST_BLOB_UNKNOWN"
 PASSING = frozenset({408, 429, 500, 502, 503, 504})
 BODY_MAX = 64 << 10
 WORDS_MAX = 200
+_NOBODY = Login()
 
 
 class MissingPartError(SourceError):
@@ -49,18 +54,21 @@ def refusal(
     *,
     method: str = "GET",
     elsewhere: bool = False,
+    login: Login = _NOBODY,
+    secrets: Iterable[str] = (),
 ) -> LayercacheError:
     """The error that an answer of status 3xx to 5xx stands for. Reads and ends the answer.
 
     Absence is what the registry itself states in its error body: a 404 without one may come from
     anybody on the way. ``elsewhere``: the answer is of a server that the registry redirected to.
+    ``login`` is who asked; ``secrets`` are hidden in the registry's words.
     """
     complaints = _complaints(response)
-    words = "; ".join(f"{each.code} {_printable(each.message or '')}".strip() for each in complaints)
+    hidden = [*secrets, *login.secrets]
+    words = "; ".join(_words(each, hidden) for each in complaints)
     said = f"{response.status} {words}".strip()
     asked = urlsplit(url)
-    selector = asked.path.rpartition("/")[2]
-    what = str(reference) if selector == reference.selector else f"{reference.name}@{selector}"
+    what = _what(reference, asked.path)
     if elsewhere:
         what += ", redirected to another server"
     if response.status == 404 and not elsewhere and any(each.code in ABSENT for each in complaints):
@@ -80,9 +88,10 @@ def refusal(
         )
     if response.status in (401, 403) and not elsewhere:
         refused = "give" if method in ("GET", "HEAD") else "change"
-        return SourceError(
-            f"{reference.registry} refuses to {refused} {reference.repository}: {said}",
-            hint=f"log in: {login_command(reference.registry)}; or there is no such repository",
+        whom = f" as {login.credential}" if login.credential else ""
+        return login.refused(
+            f"{reference.registry} refuses to {refused} {reference.repository}{whom}: {said}",
+            f"log in: {login_command(reference.registry)}; or there is no such repository",
         )
     if response.status == 404:
         return SourceError(
@@ -92,13 +101,23 @@ def refusal(
     return SourceError(f"{what}: the registry answered {said}")
 
 
+def _what(reference: Reference, path: str) -> str:
+    """What was asked for. The path of an upload, or of what a registry named, may hold a key: not shown."""
+    kind, _, selector = path.removeprefix(f"/v2/{reference.repository}/").partition("/")
+    if kind not in ("manifests", "blobs") or "/" in selector:
+        return reference.name
+    return str(reference) if selector == reference.selector else f"{reference.name}@{selector}"
+
+
+def _words(complaint: _Complaint, secrets: list[str]) -> str:
+    words = f"{complaint.code} {complaint.message or ''}".strip()
+    if len(words) > WORDS_MAX:
+        words = words[:WORDS_MAX].rpartition(" ")[0]  # no piece of a word, which may be one of a secret
+    return printable(redacted(words, secrets))
+
+
 def _complaints(response: BaseHTTPResponse) -> list[_Complaint]:
     try:
         return msgspec.json.decode(read_all(response, BODY_MAX, "the refusal"), type=_Complaints).errors
     except (SourceError, *NOT_VALID):
         return []
-
-
-def _printable(text: str) -> str:
-    """A server's words, fit for a terminal."""
-    return "".join(letter if letter.isprintable() else " " for letter in text[:WORDS_MAX]).strip()

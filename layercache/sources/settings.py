@@ -21,21 +21,22 @@ API_HOSTS = {"docker.io": "registry-1.docker.io"}
 class RegistrySettings:
     """What a `RegistryClient` needs to know beforehand; the defaults suit public registries.
 
-    ``docker_config``: path of Docker's ``config.json``, for credentials; None or an absent file: anonymous.
+    ``auth_files``: paths of files of credentials (``auth.json``, ``config.json``, ``.dockercfg``), which are
+    read in order until one has an entry for a registry.
     ``ca_file``: PEM certificates to trust beside those of the system.
     ``plain_http``: registries (``host`` or ``host:port``) that are spoken to without TLS. Loopback hosts
     (localhost, 127.0.0.0/8, ::1) are so by themselves, unless they answer as a TLS server does.
     ``insecure``: registries whose TLS certificate is not checked.
     ``ca_files``, ``mirrors``, ``credential_helpers``: by registry, PEM certificates to trust there too;
     registries (``host[:port][/prefix]``) that are asked for its images first, in order; NAME of the program
-    ``docker-credential-NAME`` that is asked for its credentials before ``docker_config``.
+    ``docker-credential-NAME`` that is asked for its credentials before ``auth_files``.
     ``proxies``: URLs by scheme (``http``, ``https``) and, as ``no``, hosts that are reached without one,
     parted by commas, in the form of ``no_proxy``. As `urllib.request.getproxies_environment` gives it.
     ``connect_timeout``, ``read_timeout``: seconds, the latter without any byte. ``retries``: how often a
     failure that may pass is tried anew before it counts.
     """
 
-    docker_config: str | None = None
+    auth_files: tuple[str, ...] = ()
     ca_file: str | None = None
     plain_http: tuple[str, ...] = ()
     insecure: tuple[str, ...] = ()

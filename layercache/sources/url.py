@@ -10,11 +10,14 @@ _PORTS = {"http": 80, "https": 443}
 
 
 def server_url(text: str, what: str, base: str = "") -> SplitResult:
-    """The URL of an HTTP server, perhaps relative to ``base``; `SourceError` if it is none."""
+    """The URL of an HTTP server, perhaps relative to ``base``; `SourceError` if it is none.
+
+    A user and password in it are left out: they are nobody's but the server's, and would get into messages.
+    """
     try:
         url = urlsplit(urljoin(base, text))
         if url.scheme in _PORTS and origin(url)[1]:
-            return url
+            return url._replace(netloc=url.netloc.rpartition("@")[2])
     except ValueError:
         pass  # a port that is no number, a broken IPv6 literal
     raise SourceError(f"{what} is no URL of an HTTP server")

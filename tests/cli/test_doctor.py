@@ -120,7 +120,7 @@ def test_a_registry_and_an_image_are_looked_for(cli: Caller, registry: Registry,
     registry.push(layout, "app:1")
     told = cli.json("doctor", registry.host, f"{registry.host}/app:1", layout)
     assert told["ok"]
-    assert checks(told, 1) == {"credentials": "ok", "reached": "ok"}
+    assert checks(told, 1) == {"credentials": "ok", "reached": "ok", "accepted": "ok"}
     assert checks(told, 2) == {"credentials": "ok", "reached": "ok", "image": "ok"}
     assert checks(told, 3) == {"image": "ok"}
 

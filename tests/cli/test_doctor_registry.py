@@ -98,7 +98,7 @@ def test_a_password_opens_the_tier_and_a_wrong_one_is_told(
         log_in(monkeypatch, tmp_path, registry, PASSWORD)
         told = Caller(url(registry)).json("doctor")
         assert told["ok"]
-        assert said(told, "credentials")["detail"] == f"of {USER}"
+        assert said(told, "credentials")["detail"] == f"the user {USER}, by {tmp_path}/config.json"
         log_in(monkeypatch, tmp_path, registry, "wrong")
         told = Caller(url(registry)).json("doctor", code=4)
         assert results(told)["reached"] == "ok"

@@ -95,7 +95,7 @@ def test_with_basic_auth_and_docker_logins_credentials(tmp_path: Path, sample: S
         login = tmp_path / "auth.json"
         run("skopeo", "login", "--authfile", str(login), "--tls-verify=false", f"--username={USER}",
             f"--password={PASSWORD}", registry.host)  # fmt: skip
-        settings = RegistrySettings(docker_config=str(login))
+        settings = RegistrySettings(auth_files=(str(login),))
         with layercache.open(tmp_path / "cache", registries=settings) as cache:
             assert_same(cache.image(name), sample.image)
         with (

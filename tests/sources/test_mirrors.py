@@ -13,7 +13,8 @@ from servers.registry import Registry
 import layercache
 from layercache.errors import SourceError
 from layercache.reference import Reference
-from layercache.sources.credentials import Credential, find_credential
+from layercache.sources.credential import Credential
+from layercache.sources.credentials import find_login
 from layercache.sources.registry import RegistryClient, RegistrySource
 from layercache.sources.settings import RegistrySettings
 
@@ -218,8 +219,10 @@ def test_a_helper_that_is_named_for_a_registry_is_asked_first(
     program.chmod(program.stat().st_mode | stat.S_IXUSR)
     monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
     named = RegistrySettings(credential_helpers={"a.example": "ours", "b.example": "absent"})
-    assert find_credential(named, "a.example") == Credential("me", "x")
-    assert find_credential(named, "c.example") is None
-    with pytest.raises(SourceError, match="docker-credential-absent") as caught:
-        find_credential(named, "b.example")
-    assert "the configuration of b.example" in caught.value.hint
+    assert find_login(named, "a.example").credential == Credential("me", "x")
+    assert find_login(named, "c.example").looked_in == ()
+    login = find_login(named, "b.example")
+    assert login.credential is None
+    (problem,) = login.problems
+    assert "docker-credential-absent" in problem.message
+    assert "the configuration of b.example" in problem.hint

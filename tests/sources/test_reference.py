@@ -19,7 +19,7 @@ DIGEST = "sha256:" + "ab" * 32
 components = st.from_regex(r"[a-z0-9]{1,6}(([._]|__|-{1,3})[a-z0-9]{1,6}){0,2}", fullmatch=True)
 registries = st.one_of(
     st.sampled_from(["docker.io", "localhost", "localhost:5000", "[::1]:5000", "10.0.0.1", "Upper"]),
-    st.from_regex(r"[a-zA-Z0-9]{1,8}(\.[a-zA-Z0-9]{1,5}){1,3}(:[0-9]{1,5})?", fullmatch=True),
+    st.from_regex(r"[a-zA-Z0-9]{1,8}(\.[a-zA-Z0-9]{1,5}){1,3}(:[1-9][0-9]{0,3})?", fullmatch=True),
 )
 tags = st.from_regex(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}", fullmatch=True)
 digests = st.binary(max_size=4).map(Digest.of)
@@ -153,3 +153,21 @@ def test_reading_a_reference_loads_no_http_client() -> None:
         "import sys, layercache.reference; sys.exit('urllib3' in sys.modules or 'msgspec' in sys.modules)"
     )
     subprocess.run([sys.executable, "-c", program], check=True)
+
+
+@pytest.mark.parametrize("port", ["0", "00", "65536", "99999", "0070000", "9" * 5000])
+def test_a_port_beyond_65535_is_refused_before_anybody_is_asked(port: str) -> None:
+    for host in ("localhost", "[::1]"):
+        with pytest.raises(InvalidNameError, match="not a registry") as caught:
+            Reference.parse(f"{host}:{port}/app:1")
+        assert caught.value.hint == "a port is a number from 1 to 65535"
+    assert Reference.parse("localhost:65535/app").registry == "localhost:65535"
+
+
+@pytest.mark.parametrize("name", ["me:s3cret@ghcr.io/app:1", "me:s3@cret@ghcr.io/app", "me:s3cret@a@b"])
+def test_a_password_in_a_name_is_refused_and_not_repeated(name: str) -> None:
+    with pytest.raises(InvalidNameError) as caught:
+        Reference.parse(name)
+    assert "s3" not in str(caught.value)
+    assert "cret" not in str(caught.value)
+    assert "docker login" in caught.value.hint

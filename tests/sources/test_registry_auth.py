@@ -37,7 +37,7 @@ def client(tmp_path: Path) -> Callable[..., RegistryClient]:
     def make(config: dict[str, Any] | None = None, **settings: Any) -> RegistryClient:
         path = tmp_path / "config.json"
         path.write_text(json.dumps(config or {}))
-        return RegistryClient(RegistrySettings(docker_config=str(path), **settings), sleep=lambda _: None)
+        return RegistryClient(RegistrySettings(auth_files=(str(path),), **settings), sleep=lambda _: None)
 
     return make
 
@@ -269,7 +269,7 @@ def test_a_redirect_of_the_token_server_does_not_see_the_password(
 
 
 def test_nothing_that_can_be_printed_holds_a_secret(client: Callable[..., RegistryClient]) -> None:
-    from layercache.sources.credentials import Credential
+    from layercache.sources.credential import Credential
 
     settings = RegistrySettings(proxies={"https": "http://me:hunter2@proxy:3128"})
     credential = Credential(USER, PASSWORD, IDENTITY_TOKEN)

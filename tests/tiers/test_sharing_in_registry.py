@@ -371,7 +371,7 @@ def credentials(folder: Path, host: str) -> str:
 
 def test_a_password_opens_it_and_nothing_less(tmp_path: Path) -> None:
     with Registry(tmp_path / "registry", basic_auth=True) as registry:
-        settings = impatient(docker_config=credentials(tmp_path / "docker", registry.host))
+        settings = impatient(auth_files=(credentials(tmp_path / "docker", registry.host),))
         tier = far_tier(registry.host, settings=settings)
         copy(tier, GZIP.blob)
         tier.record(fact_of())
@@ -389,7 +389,7 @@ def test_a_token_to_push_is_asked_for_when_it_is_needed(tmp_path: Path) -> None:
         TokenServer(tmp_path / "tokens") as tokens,
         Registry(tmp_path / "registry", token_auth=tokens.registry_options) as registry,
     ):
-        settings = impatient(docker_config=credentials(tmp_path / "docker", registry.host))
+        settings = impatient(auth_files=(credentials(tmp_path / "docker", registry.host),))
         tier = far_tier(registry.host, settings=settings)
         assert not tier.has_blob(GZIP.digest)
         copy(tier, GZIP.blob)
