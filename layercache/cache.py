@@ -79,12 +79,12 @@ class Cache:
 
         Raises `NotFoundError` where no form of it is in any tier, `InvalidNameError`, `BackendError`.
         """
-        return Layer(self._resolver, lookup.find(self._asked, Hash(name)))
+        return Layer(self._resolver, lookup.find(self._asked, Hash(name), self._resolver.keeper.refuted))
 
     def __contains__(self, name: str) -> bool:
         """Whether some form is in some tier under this digest or diff ID. No source is asked."""
         try:
-            lookup.find(self._asked, Hash(name))
+            lookup.find(self._asked, Hash(name), self._resolver.keeper.refuted)
         except NotFoundError:
             return False
         return True
@@ -118,7 +118,7 @@ class Cache:
         bytes and ``media_type`` are what the manifest states: what is given is enforced. Nothing is read
         before one of the layer's streams is.
         """
-        known = lookup.of_digest(self._asked, Digest(digest))
+        known = lookup.of_digest(self._asked, Digest(digest), self._resolver.keeper.refuted)
         known.size = size if size is not None else known.size
         known.media_type = media_type or known.media_type
         if diff_id is not None and not known.computed:

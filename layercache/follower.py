@@ -88,6 +88,14 @@ class Follower(io.RawIOBase):
         """From now on the transfer does not run far ahead of this follower, who reads without a pause."""
         self._transfer.set_pace(self)
 
+    def beside(self) -> Follower:
+        """Another reader of the same transfer, from the first byte. Raises what the transfer failed with."""
+        other = self._transfer.follow()
+        if other is None:
+            self._end()  # raises
+        assert other is not None, "a transfer that is followed and has not failed can be followed"
+        return other
+
     def run(self) -> None:
         """See the transfer to its end, without looking at what comes meanwhile."""
         self._end()

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from layercache.association import Association
     from layercache.descriptor import Descriptor
-    from layercache.digest import Digest, Hash
+    from layercache.digest import DiffID, Digest, Hash
     from layercache.known import Known
     from layercache.spool import TierSpool
     from layercache.tier import Tier
@@ -37,6 +37,8 @@ class Keeper:
         """Called after something was written or removed nearby."""
         self.wrong: set[tuple[Tier, Hash]] = set()
         """Entries that are not what their names say, in tiers where they are not ours to remove."""
+        self.refuted: set[tuple[Digest, DiffID]] = set()
+        """Claims that this process found false, wherever they stand."""
         self._tiers = tiers
         self._observers = observers
 
@@ -132,7 +134,8 @@ class Keeper:
                 self._record(tier, replace(fact, computed=False), soon=tier is not self._tiers[0])
 
     def refute(self, claim: Association) -> None:
-        """Remove a claim that turned out to be false, where it can be."""
+        """Remove a claim that turned out to be false, where it can be; elsewhere it is not followed again."""
+        self.refuted.add((claim.digest, claim.diff_id))
         for number, tier in enumerate(self.writable()):
             if number and tier.remote:
                 self.background.add(partial(tier.forget, claim), about=claim.digest)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from layercache.association import Association
@@ -47,6 +47,8 @@ class Known:
     whether the transfer that it read has done so.
     ``hearsay``: nobody but a claim says that the diff ID is this layer's. Then the tar that has that name
     is not taken for this layer's; the blob is inflated.
+    ``asked``: the name that the asker gave where it is a diff ID, or may be one. Then a compressed blob of
+    another name is taken only once it was computed that it inflates to this tar.
     """
 
     digest: Digest | None = None
@@ -60,16 +62,29 @@ class Known:
     claimed: bool = False
     others: dict[Digest, Association] = field(default_factory=dict)
     origin: Origin | None = None
+    asked: DiffID | None = None
 
     def digests(self) -> list[Digest]:
         """Every digest that leads to the layer, the meant one first."""
         first = [self.digest] if self.digest else []
         return first + [digest for digest in self.others if digest != self.digest]
 
+    def is_proved(self, digest: Digest) -> bool:
+        """Whether the blob is what was asked for: by its own name, or since its tar was computed."""
+        if self.asked is None or str(self.asked) == digest:
+            return True
+        if digest == self.digest:
+            return self.computed
+        return digest in self.others and self.others[digest].computed
+
+    def claimed_digests(self) -> list[Digest]:
+        """The blobs of which only a claim says that they are what was asked for."""
+        return [digest for digest in self.digests() if not self.is_proved(digest)]
+
     def names(self, form: Form) -> list[Hash]:
-        """The blobs that hold this form."""
+        """The blobs that hold this form, and need no more proof of it than their own hash."""
         if form == COMPRESSED:
-            return list(self.digests())
+            return [digest for digest in self.digests() if self.is_proved(digest)]
         if self.diff_id is None or self.hearsay:
             return []
         # That a blob is its own tar is believed once its bytes were seen to be one.
@@ -90,6 +105,8 @@ class Known:
         """
         if self.computed and not fact.computed:
             return
+        if fact.computed and fact.digest in self.others and fact.diff_id == self.diff_id:
+            self.others[fact.digest] = fact
         if self.digest is not None and fact.digest != self.digest:
             if fact.computed and fact.diff_id == self.diff_id:  # another blob of the same tar
                 self._count(fact.uncompressed_size)
@@ -117,6 +134,11 @@ class Known:
 
     def _count(self, tar_size: int | None) -> None:
         self.uncompressed_size = self.uncompressed_size if tar_size is None else tar_size
+
+    def start_over(self, found: Known) -> None:
+        """Take over what another look-up of the same name has found."""
+        for field_ in fields(self):
+            setattr(self, field_.name, getattr(found, field_.name))
 
     @property
     def fact(self) -> Association | None:

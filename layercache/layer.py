@@ -69,10 +69,12 @@ class Layer:
         return known.claim.media_type if known.media_type == OCTETS and known.claim else known.media_type
 
     def compressed(self) -> BinaryIO:
-        """The blob as it is distributed. Never inflates anything.
+        """The blob as it is distributed.
 
-        The stream is seekable only where ``seekable()`` says so. Wrong bytes end in an error, never in a
-        clean end. Raises `NotFoundError` where only the tar is cached and no source is known,
+        It is inflated only where the layer was asked for by its diff ID and nobody here has computed that
+        this blob belongs to it: then its last 512 KiB are given once that was found true. The stream is
+        seekable only where ``seekable()`` says so. Wrong bytes end in an error, never in a clean end. Raises
+        `NotFoundError` where only the tar is cached and no source is known,
         `BackendError`, `SourceError`; reading may raise `DigestMismatchError` too.
         """
         return stream(self._resolver.open(self._known, COMPRESSED))
@@ -88,8 +90,9 @@ class Layer:
     def path(self, form: Form = UNCOMPRESSED) -> str | None:
         """The file in which the nearest tier has the form, for sendfile(2), mmap and all that wants a name.
 
-        None where it has none: `fill` it first. Read the file only, and open it soon: a limit on the tier's
-        size may take the name away, not the bytes of whoever has it open.
+        None where it has none, or where only a claim leads to the blob: `fill` it first. Read the file only,
+        and open it soon: a limit on the tier's size may take the name away, not the bytes of whoever has it
+        open.
         """
         return self._resolver.path(self._known, form)
 

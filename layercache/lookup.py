@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -21,14 +22,19 @@ if TYPE_CHECKING:
     from layercache.tier import Tier
 
 
-def find(tiers: Sequence[Tier], name: Hash) -> Known:
+Pairs = Collection[tuple[Digest, DiffID]]
+"""Claims that were found false."""
+
+
+def find(tiers: Sequence[Tier], name: Hash, refuted: Pairs = ()) -> Known:
     """The layer or blob that is cached under this name, in some form, in some tier.
 
     A name may be both, the digest of a plain tar and the diff ID of that tar compressed: then every
     digest that leads to the tar is known, and the blob that has the name itself is meant. A tier whose
-    facts lead to nothing that is there is passed over. Raises `NotFoundError`.
+    facts lead to nothing that is there is passed over, and so is what was ``refuted``. Raises
+    `NotFoundError`.
     """
-    for own, leading in _facts_about(tiers, name):
+    for own, leading in _facts_about(tiers, name, refuted):
         known = _meant(name, own, leading, there=bool(own) and _where(tiers, [name]) is not None)
         present = _where(tiers, [name, *known.digests(), *known.names(UNCOMPRESSED)])
         if present == name != known.digest and not known.computed and not _may_be_tar(tiers, name):
@@ -49,18 +55,18 @@ def facts(tiers: Sequence[Tier], name: Hash) -> Known:
     return Known(digest=Digest(name))
 
 
-def of_digest(tiers: Sequence[Tier], digest: Digest) -> Known:
+def of_digest(tiers: Sequence[Tier], digest: Digest, refuted: Pairs = ()) -> Known:
     """What the nearest tier that knows the blob says of it, whether or not it is there."""
     known = Known(digest=digest)
     for tier in tiers:
-        for fact in believed(tiers, tier, tier.inflates_to(digest))[:1]:
+        for fact in believed(tiers, tier, tier.inflates_to(digest), refuted)[:1]:
             known.learn(fact)
             return known
     return known
 
 
 def _facts_about(
-    tiers: Sequence[Tier], name: Hash
+    tiers: Sequence[Tier], name: Hash, refuted: Pairs = ()
 ) -> Iterator[tuple[Association | None, dict[Digest, Association]]]:
     """The fact about the name as a digest, and those about it as a diff ID: the nearest tier's that has
     any, then those with the next one's added, and so on.
@@ -68,7 +74,7 @@ def _facts_about(
     own: Association | None = None
     leading: dict[Digest, Association] = {}
     for tier in tiers:
-        as_digest, as_diff_id = (believed(tiers, tier, found) for found in tier.facts_about(name))
+        as_digest, as_diff_id = (believed(tiers, tier, found, refuted) for found in tier.facts_about(name))
         for fact in as_digest[:1]:
             own = fact if own is None or fact.computed else own
         for fact in as_diff_id:
@@ -79,7 +85,7 @@ def _facts_about(
 
 def _meant(name: Hash, own: Association | None, leading: dict[Digest, Association], *, there: bool) -> Known:
     """What the facts make of the name. ``there``: a blob has it."""
-    known = Known()
+    known = Known(asked=DiffID(name))
     if own and (own.computed or there):
         known.digest = own.digest
         if leading and own.diff_id != name and not own.computed:
@@ -131,8 +137,10 @@ def not_found(tiers: Sequence[Tier], message: str, hint: str = NO_SOURCE) -> Lay
     )
 
 
-def believed(tiers: Iterable[Tier], tier: Tier, found: Iterable[Association]) -> list[Association]:
-    """The facts of a tier that no computed fact of ours contradicts.
+def believed(
+    tiers: Iterable[Tier], tier: Tier, found: Iterable[Association], refuted: Pairs = ()
+) -> list[Association]:
+    """The facts of a tier that no computed fact of ours contradicts, and that were not ``refuted``.
 
     Whoever can write to a far tier could have written a computed fact there: it is a claim to us until
     our own inflation confirms it, unless the tier is trusted.
@@ -141,6 +149,8 @@ def believed(tiers: Iterable[Tier], tier: Tier, found: Iterable[Association]) ->
     for fact in found:
         if fact.computed and tier.policy.trusted:
             kept.append(fact)
+        elif (fact.digest, fact.diff_id) in refuted:
+            continue
         elif (mine := computed(tiers, fact.digest)) is None:
             kept.append(replace(fact, computed=False, counted=tier.policy.trusted))
         elif mine.diff_id == fact.diff_id:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 from layercache.association import Association
+from layercache.confirmed import RefutingReader
 from layercache.descriptor import NO_COMPRESSION, compression_of, is_layer, layer_type
 from layercache.digest import DiffID, Digest, Hash
-from layercache.errors import BackendError, NotALayerError
+from layercache.errors import BackendError, LayercacheError, LimitError, NotALayerError
 from layercache.events import COMPRESSED, UNCOMPRESSED, Event, Form, Observers
 from layercache.follower import Follower, read_through
 from layercache.inflate import InflatedReader, Limits
@@ -37,7 +39,7 @@ class Passes:
     def __init__(self, keeper: Keeper, observers: Observers, limits: Limits) -> None:
         self.running = Transfers()
         self.expected_layers = 0
-        self._keeper = keeper
+        self.keeper = keeper
         self._observers = observers
         self.limits = limits
         self._cores = (
@@ -75,9 +77,13 @@ class Passes:
         where: str,
         tier: Tier | None = None,
         inflating: bool = False,
+        spooled_for: Tier | None = None,
     ) -> Reader:
-        """A blob out of a far tier, or (``tier`` None) out of its origin: checked, and kept, as it passes."""
-        keeper = self._keeper
+        """A blob out of a far tier, or (``tier`` None) out of its origin: checked, and kept, as it passes.
+
+        ``spooled_for``: where no nearer tier keeps it, it is spooled all the same, for this one.
+        """
+        keeper = self.keeper
         size = known.size if form == COMPRESSED else known.uncompressed_size
         self._observers.emit(Event("fetching", name, form, where, total=size))
 
@@ -94,7 +100,7 @@ class Passes:
                 keeper.claim(known, kept)
 
         threads = self.idle(known.size, known.digest)
-        store = keeper.store(form, nearer_than=tier)
+        store = keeper.store(form, nearer_than=tier) or spooled_for
         return self.receive(
             reader,
             form,
@@ -125,20 +131,23 @@ class Passes:
         gets this one. Raises `NotALayerError`, `FormatError`; reading raises `DigestMismatchError` where the
         diff ID is another than was claimed.
         """
-        keeper = self._keeper
+        keeper = self.keeper
         try:
             head = HeadReader(reader)
             try:
                 compression = self._compression(known, digest, head.head)
-            except NotALayerError:
+            except NotALayerError as error:
                 read_through(head)  # wrong bytes are to be told as wrong bytes, whatever they look like
+                self._refute(known, digest, error)
                 raise
         except BaseException:
             reader.close()
             raise
         algorithm = known.diff_id.algorithm if known.diff_id else digest.algorithm
         plain = compression == NO_COMPRESSION
-        tar = head if plain else InflatedReader(head, compression, self.limits, digest)
+        tar: Reader = head if plain else InflatedReader(head, compression, self.limits, digest)
+        if known.asked and not plain:
+            tar = RefutingReader(tar, head, partial(self._refute, known, digest))
         if not plain:
             total = known.uncompressed_size
             self._observers.emit(Event("inflating", known.diff_id or digest, UNCOMPRESSED, "", total=total))
@@ -197,10 +206,19 @@ class Passes:
         """Learn what was computed. A claim that it refutes is deleted and ends in `DigestMismatchError`."""
         claimed = known.diff_id
         if claimed is not None and claimed != fact.diff_id:
-            self._keeper.record(fact)
-            self._keeper.refute(replace(fact, diff_id=claimed, computed=False))
+            self.keeper.record(fact)
+            self.keeper.refute(replace(fact, diff_id=claimed, computed=False))
             raise contradiction(fact, claimed)
         known.learn(fact)
+
+    def _refute(self, known: Known, digest: Digest, error: LayercacheError) -> None:
+        """A blob that a diff ID has led to has no tar inside: so the claim is false that it has this one."""
+        if known.asked is None or known.diff_id is None or known.computed:
+            return
+        if isinstance(error, LimitError):  # which may be raised
+            self.keeper.refuted.add((digest, known.diff_id))
+        else:
+            self.keeper.refute(Association(digest, known.diff_id, size=0))
 
     def receive(
         self,
@@ -265,7 +283,7 @@ class Passes:
                 return TierSpool(store)
             except BackendError as error:
                 store.pass_over(error, writing=True)
-                store = self._keeper.store(form)
+                store = self.keeper.store(form)
         return None
 
     def idle(self, size: int | None, digest: Digest | None) -> bool:

@@ -13,6 +13,8 @@ from itertools import takewhile
 from typing import TYPE_CHECKING
 
 from layercache import lookup
+from layercache.claims import Claims
+from layercache.confirmed import ClaimedReader
 from layercache.continued import ContinuedReader
 from layercache.digest import Digest, Hash
 from layercache.errors import DigestMismatchError, LayercacheError, NotFoundError
@@ -48,6 +50,7 @@ class Resolver:
     ) -> None:
         self.keeper = Keeper(tiers, observers, changed)
         self.passes = Passes(self.keeper, observers, limits)
+        self._claims = Claims(tiers, self.passes, observers)
         self._leads = Leads()
         self._tiers = tiers
         self._observers = observers
@@ -62,12 +65,17 @@ class Resolver:
         `FormatError` where bytes and media type contradict each other, `BackendError`, `SourceError`.
         Reading raises `DigestMismatchError`, `FormatError` or `LimitError` before the end.
         """
+        if not known.claimed_digests():
+            return self._open(known, form)
+        return self._warm(known, form) or self._claims.follow(known, partial(self._open, known, form))
+
+    def _open(self, known: Known, form: Form) -> Reader:
         self._ask_what_was_computed(known, form)
         return self._warm(known, form) or self._bring(known, form)
 
     def _ask_what_was_computed(self, known: Known, form: Form) -> None:
         """An image's config may lie: what we found ourselves is asked before a claim is followed."""
-        claimed = form == UNCOMPRESSED and known.diff_id is not None and not known.computed
+        claimed = (form == UNCOMPRESSED or known.asked) and known.diff_id is not None and not known.computed
         if claimed and known.digest and (fact := lookup.computed(self._tiers, known.digest)):
             known.learn(fact)
 
@@ -81,7 +89,9 @@ class Resolver:
                 return follower
             lead = self._take_lead(anchor, form)
             try:
-                # Who led before may have brought it.
+                # Who led before may have brought it, and computed what it is.
+                if known.claimed_digests():
+                    self._ask_what_was_computed(known, form)
                 reader = self._warm(known, form) or self._go(known, form)
                 if lead and (running := self.passes.running.last(anchor)):
                     running.transfer.led_by(lead)
@@ -102,9 +112,13 @@ class Resolver:
 
     def _join(self, known: Known, form: Form) -> Reader | None:
         """Read along with a transfer of this form, or inflate what one of the other brings."""
-        for name in known.digests() if form == COMPRESSED else (*known.names(UNCOMPRESSED), known.digest):
+        names = known.names(form)
+        for name in names if form == COMPRESSED else (*names, known.digest):
             if name and (follower := self.passes.join(known, name, form)):
                 return follower
+        for digest in known.claimed_digests() if form == COMPRESSED else ():
+            if follower := self.passes.join(known, digest, COMPRESSED):
+                return self._claims.confirmed(known, digest, follower)
         for digest in known.digests() if form == UNCOMPRESSED else ():
             if follower := self.passes.join(known, digest, COMPRESSED):
                 joined = self.passes.running.get(digest, COMPRESSED)
@@ -118,10 +132,13 @@ class Resolver:
             if not self._verify_always and self._is_in(store, known, form):
                 self.keeper.claim(known, [store])
                 return
-            self._ask_what_was_computed(known, form)
+            bring = self.open
+            if not known.claimed_digests():
+                bring = self._bring
+                self._ask_what_was_computed(known, form)
             known.claimed = False
-            with suppress(WrongEntryError), self._bring(known, form) as reader:  # a wrong entry is met once
-                read_through(reader)
+            with suppress(WrongEntryError), bring(known, form) as reader:  # a wrong entry is met once
+                reader.run() if isinstance(reader, ClaimedReader) else read_through(reader)
                 if store.write_failure is None:
                     if not known.claimed:  # who joined another's transfer may know more than he does
                         self.keeper.claim(known, [store])
@@ -159,9 +176,16 @@ class Resolver:
 
     def _compressed(self, known: Known) -> Reader:
         for tier in self._tiers[len(self._at_hand) :]:
-            for digest in known.digests():
+            for name in known.names(COMPRESSED):
+                if reader := self._open_in(tier, known, name, COMPRESSED):
+                    return self._deliver(tier, known, name, COMPRESSED, reader)
+        for tier in self._tiers:
+            for digest in known.claimed_digests():
                 if reader := self._open_in(tier, known, digest, COMPRESSED):
-                    return self._deliver(tier, known, digest, COMPRESSED, reader)
+                    reader = self._deliver(
+                        tier, known, digest, COMPRESSED, reader, inflating=True, twice=True
+                    )
+                    return self._claims.confirmed(known, digest, reader, tier)
         return self._fetch(known, COMPRESSED)
 
     def _uncompressed(self, known: Known) -> Reader:
@@ -169,7 +193,7 @@ class Resolver:
             for form in _forms_of_a_tar(tier):
                 if form == UNCOMPRESSED and tier in self._at_hand:
                     continue  # looked at
-                for name in known.names(form):
+                for name in known.digests() if form == COMPRESSED else known.names(form):
                     if reader := self._open_in(tier, known, name, form):
                         if form == UNCOMPRESSED:
                             return self._deliver(tier, known, name, form, reader)
@@ -249,12 +273,24 @@ class Resolver:
         return reader
 
     def _deliver(
-        self, tier: Tier, known: Known, name: Hash, form: Form, reader: Reader, *, inflating: bool = False
+        self,
+        tier: Tier,
+        known: Known,
+        name: Hash,
+        form: Form,
+        reader: Reader,
+        *,
+        inflating: bool = False,
+        twice: bool = False,
     ) -> Reader:
-        """A blob out of a tier: as it is, hashed as it passes, or kept by a nearer tier as it passes."""
+        """A blob out of a tier: as it is, hashed as it passes, or kept by a nearer tier as it passes.
+
+        ``twice``: it is read by two; what comes from afar is spooled then, if no tier keeps it.
+        """
         if not tier.policy.trusted:
             reader = ContinuedReader(tier, reader, self._ways_on(tier, known, name, form))
-        if not tier.policy.trusted and self.keeper.store(form, nearer_than=tier):
+        spooled = twice and tier.remote
+        if spooled or (not tier.policy.trusted and self.keeper.store(form, nearer_than=tier)):
             return self.passes.bring(
                 known,
                 name,
@@ -264,6 +300,7 @@ class Resolver:
                 where=tier.name,
                 tier=tier,
                 inflating=inflating,
+                spooled_for=tier if spooled else None,
             )
         self._hit(tier, name, form, reader)
         believed = tier.policy.trusted and not self._verify_always

@@ -134,7 +134,7 @@ POISONS: dict[str, tuple[Callable[[Tier], None], ...]] = {
 
 
 AS_A_DIFF_ID = (TRUE.digest, "the digest as a diff ID")
-"""The one lie that is not found out: a name of unknown role whose bytes we do not have gets a false role."""
+"""A name of unknown role whose bytes we do not have gets a false role: its blob may be given as a tar."""
 
 
 def ask(cache: Cache, name: str, form: str, fetch: Fetch | None) -> bytes:
@@ -143,11 +143,10 @@ def ask(cache: Cache, name: str, form: str, fetch: Fetch | None) -> bytes:
 
 
 def right(name: str, form: str, poison: str) -> set[bytes]:
-    """What may be read: by a diff ID, a layer's compressed form is whatever is said to inflate to it."""
+    """What may be read: the layer's own bytes, and by a diff ID the tar too, which is a blob as well."""
     if form == "uncompressed":
         return {TRUE.blob, TRUE.tar} if (name, poison) == AS_A_DIFF_ID else {TRUE.tar}
-    by_diff_id = name == TRUE.diff_id or (name, poison) == AS_A_DIFF_ID
-    return {TRUE.blob, OTHER.blob, BIG.blob, TRUE.tar} if by_diff_id else {TRUE.blob}
+    return {TRUE.blob, TRUE.tar} if name == TRUE.diff_id else {TRUE.blob}
 
 
 TRIES = 4

@@ -28,7 +28,7 @@ from layercache import keys
 from layercache.copying import Copy, Report, Wanted
 from layercache.copying.report import IN_A_ROW
 from layercache.digest import DiffID, Digest
-from layercache.errors import BackendError, ConfigError, NotFoundError
+from layercache.errors import BackendError, ConfigError, LayercacheError, NotFoundError
 from layercache.reference import Reference
 from layercache_backends.local import LocalBackend
 from layercache_backends.memory import MemoryBackend
@@ -212,6 +212,16 @@ def test_a_pair_of_sound_blobs_that_are_not_each_other_is_not_believed() -> None
     copy(source, target, Wanted(form="both"))
     assert ZSTD.diff_id in blobs(target)
     assert [each.computed for each in target.associations()] == [False]
+
+
+@pytest.mark.parametrize("form", [None, "compressed", "both"])
+def test_a_blob_that_was_planted_under_a_diff_id_is_not_given_after_a_copy(form: str | None) -> None:
+    source, target = far(named("liar")), empty()
+    write_blob(source, ZSTD.digest, ZSTD.blob)
+    source.record(fact(ZSTD.digest, GZIP.diff_id, len(ZSTD.blob)))
+    copy(source, target, Wanted(form=form))  # type: ignore[arg-type]  # the tests' parameters are plain strings
+    with open_cache(target) as cache, pytest.raises(LayercacheError):
+        read(cache.get(GZIP.diff_id).compressed())
 
 
 def test_a_false_claim_is_refuted_where_the_tar_is_made() -> None:

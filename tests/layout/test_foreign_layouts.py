@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from cli.calling import Caller
-from layout.caches import named
+from layout.caches import DIFF_ID, add_entry, named
 from servers.images import make_image, make_index, make_layer, noise, sample_layers, write_layout
 from servers.programs import requires, run, skopeo_copy, trusting_policy
 
@@ -139,3 +139,37 @@ def test_all_platforms_and_annotations_are_adopted(tmp_path: Path) -> None:
         "images": 1, "layers": 6, "verified": 0, "wrong": []
     }  # fmt: skip
     assert Caller(f"file://{tmp_path}").lines("images")[0][3] == "linux/amd64,linux/arm64"
+
+
+@pytest.mark.parametrize("who", ["a config", "an annotation"])
+@pytest.mark.parametrize("nearest", [True, False], ids=["alone", "behind a cache"])
+def test_a_diff_id_that_an_index_json_gives_to_a_layer_of_another_tar_leads_to_nothing(
+    tmp_path: Path, who: str, *, nearest: bool
+) -> None:
+    wanted, evil = make_layer({"bin/sh": b"good"}), make_layer({"bin/sh": b"evil"})
+    lying = {"type": "layers", "diff_ids": [wanted.diff_id]}
+    image = make_image([evil], rootfs=lying) if who == "a config" else make_image([evil])
+    folder = write_layout(tmp_path / "layout", {"app": image})
+    if who == "an annotation":
+        entry = {"mediaType": evil.media_type, "digest": evil.digest, "size": len(evil.blob)}
+        add_entry(folder, {**entry, "annotations": {DIFF_ID: wanted.diff_id}})
+    layout = f"file://{folder}?readonly=true"
+    with layercache.open([layout] if nearest else [tmp_path / "cache", layout], offline=True) as cache:
+        with pytest.raises(layercache.LayercacheError):
+            cache.get(wanted.diff_id).compressed().read()
+        with pytest.raises(layercache.LayercacheError):
+            cache.get(wanted.diff_id).uncompressed().read()
+        with cache.get(evil.digest).compressed() as blob:
+            assert blob.read() == evil.blob
+
+
+def test_an_adopted_claim_stays_a_claim(tmp_path: Path) -> None:
+    wanted, evil = make_layer({"bin/sh": b"good"}), make_layer({"bin/sh": b"evil"})
+    lying = {"type": "layers", "diff_ids": [wanted.diff_id]}
+    folder = write_layout(tmp_path / "layout", {"app": make_image([evil], rootfs=lying)})
+    with layercache.open(folder, offline=True) as cache:
+        adopt(cache)
+        with pytest.raises(layercache.DigestMismatchError):
+            cache.get(wanted.diff_id).compressed().read()
+        with pytest.raises(layercache.NotFoundError):
+            cache.get(wanted.diff_id)

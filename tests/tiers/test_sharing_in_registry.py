@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import threading
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -23,7 +24,7 @@ from tiers.contract import GZIP, PLAIN, copy, fact_of, read
 import layercache
 from layercache import keys
 from layercache.digest import Digest
-from layercache.errors import BackendError, ConfigError, NotFoundError
+from layercache.errors import BackendError, ConfigError, LayercacheError, NotFoundError
 from layercache.sources import upload
 from layercache.sources.settings import RegistrySettings
 from layercache.tiers import open_tier
@@ -97,6 +98,24 @@ def test_another_machine_gets_a_layer_by_either_name_with_one_manifest_and_one_b
     assert sum("/blobs/" in path for path in given) == 1
     assert sum("/manifests/" in path for path in given) <= 1
     assert not [access for access in registry.accesses()[before:] if access.method not in ("GET", "HEAD")]
+
+
+@pytest.mark.parametrize("computed", [True, False], ids=["computed", "claimed"])
+def test_a_blob_that_was_planted_under_a_diff_id_is_fetched_once_and_not_given(
+    registry: Registry, tmp_path: Path, *, computed: bool
+) -> None:
+    tier = far_tier(registry.host)
+    copy(tier, PLAIN.blob)
+    tier.record(replace(fact_of(GZIP, computed=computed), digest=PLAIN.digest, size=len(PLAIN.blob)))
+    with shipped(registry, tmp_path, "readonly=true") as cache:
+        before = len(registry.accesses())
+        for _ in range(2):
+            with pytest.raises(LayercacheError):
+                cache.get(GZIP.diff_id).compressed().read()
+        with cache.get(PLAIN.digest).compressed() as blob:
+            assert blob.read() == PLAIN.blob
+    got = [each for each in registry.accesses()[before:] if (each.method, each.status) == ("GET", 200)]
+    assert sum("/blobs/" in each.path for each in got) == 1
 
 
 def test_an_image_that_one_machine_pulled_is_there_offline_on_another(

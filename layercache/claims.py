@@ -1,0 +1,104 @@
+"""The way by claims: a diff ID leads to blobs of which only somebody's word says that they inflate to it."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING
+
+from layercache import lookup
+from layercache.confirmed import ClaimedReader, ConfirmedReader
+from layercache.errors import DigestMismatchError, IntegrityError, NotALayerError, NotFoundError
+from layercache.events import COMPRESSED, UNCOMPRESSED, Event, Observers
+from layercache.follower import Follower
+from layercache.keeping import WrongEntryError
+from layercache.streams import check_hash
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from layercache.backend import Reader
+    from layercache.digest import Digest, Hash
+    from layercache.errors import LayercacheError
+    from layercache.known import Known
+    from layercache.passes import Passes
+    from layercache.tier import Tier
+
+CLAIMS_MAX = 8
+"""Claims that one request follows until it gives up: each that is false costs an inflation, once."""
+
+
+class Claims:
+    """Follows claims one after the other; none decides which bytes are given. Thread-safe."""
+
+    def __init__(self, tiers: Sequence[Tier], passes: Passes, observers: Observers) -> None:
+        self._tiers = tiers
+        self._passes = passes
+        self._observers = observers
+        self._refuted = passes.keeper.refuted
+
+    def follow(self, known: Known, go: Callable[[], Reader]) -> Reader:
+        """The form that ``go`` opens by what is known. Where a claim turns out false, by the next one.
+
+        That ends with the first bytes that are read. Raises as ``go`` does, and what was wrong with the last
+        claim where no other is left.
+        """
+        left = CLAIMS_MAX
+
+        def go_on(error: LayercacheError) -> Reader:
+            nonlocal left
+            while left := left - 1:
+                self._mean_another(known, error)
+                try:
+                    return go()
+                except (IntegrityError, NotALayerError) as another:
+                    error = another
+                except NotFoundError:
+                    break
+            raise error
+
+        try:
+            first = go()
+        except (IntegrityError, NotALayerError) as error:
+            first = go_on(error)
+        return ClaimedReader(first, go_on)
+
+    def _mean_another(self, known: Known, error: LayercacheError) -> None:
+        """Look again for what leads to the tar. Raises the error if nothing does, or no claim is to blame."""
+        if known.asked is None or isinstance(error, WrongEntryError):
+            raise error
+        try:
+            found = lookup.find(self._tiers, known.asked, self._refuted)
+        except NotFoundError:
+            raise error from None
+        if found.digest == known.digest and not found.computed:
+            raise error
+        if known.digest:
+            self._observers.emit(Event("failed", known.digest, COMPRESSED, "a claim", note=error.message))
+        known.start_over(found)
+
+    def confirmed(self, known: Known, digest: Digest, blob: Reader, tier: Tier | None = None) -> Reader:
+        """A blob that a claim leads to, out of a transfer or a ``tier``; the tar inside is made and kept too.
+
+        Reading raises `DigestMismatchError` before the end where it is another tar than was asked for.
+        """
+        source = None
+        tar = self._passes.join(known, digest, UNCOMPRESSED)
+        if tar is None:
+            source = blob
+            if isinstance(source, Follower):
+                blob = source.beside()
+            else:
+                assert tier is not None, "what is on its way is followed"
+                blob = tier.open_blob(digest)
+            try:
+                tar = self._passes.inflate(known, digest, source, tier=tier)
+            except BaseException:
+                blob.close()
+                raise
+        return ConfirmedReader(blob, tar, partial(_judge, known, digest), digest=digest, source=source)
+
+
+def _judge(known: Known, digest: Digest, found: Hash, seen: int) -> None:
+    check_hash(digest, None, found, seen)
+    if not known.is_proved(digest):
+        raise DigestMismatchError(f"nothing has shown that {digest} inflates to {known.asked}")
