@@ -48,6 +48,10 @@ A name that ends in "+" stands for all schemes that begin so (``fsspec+sftp``).
 """
 
 
+SMALL_OBJECT = 64 << 10
+"""Bytes of a fact, or of what a tag names, at most: a bigger object is none."""
+
+
 @dataclass(frozen=True, slots=True)
 class Entry:
     """One object: its key, its size in bytes, when it was last published (seconds since the epoch)."""

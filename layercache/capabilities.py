@@ -58,7 +58,10 @@ class SmallObjects(Protocol):
     """A backend that reads all of a folder of small objects at less cost than one after the other."""
 
     def read_small(self, prefix: str) -> Iterator[tuple[str, bytes]]:
-        """The key and the bytes of every object that `Backend.scan` would list; lazily, in any order."""
+        """The key and the bytes of every object that `Backend.scan` would list; lazily, in any order.
+
+        One of more than `layercache.backend.SMALL_OBJECT` bytes is passed over, without reading all of it.
+        """
 
 
 @runtime_checkable

@@ -62,6 +62,10 @@ class BackendError(LayercacheError):
     """A tier's store failed: unreachable, forbidden, full, broken."""
 
 
+class ForbiddenError(BackendError):
+    """A tier's store is there, and does not allow it: what is another user's, say."""
+
+
 class SourceError(LayercacheError):
     """A registry, OCI layout or archive failed: unreachable, forbidden, broken."""
 

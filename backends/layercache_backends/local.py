@@ -2,28 +2,30 @@
 
 An object is the file ``root/key``. Two folders of the root are no keys and are never listed: ``tmp/`` has
 unfinished writes, ``locks/`` is the core's. No folder is made before something is written, and none is ever
-removed, so that a writer never loses the folder that it is about to publish into.
+removed, so that a writer never loses the folder that it is about to publish into. Only plain files are
+objects, and no link below the root is followed (`layercache_backends.local_folders`).
 """
 
 from __future__ import annotations
 
 import errno
-import io
 import os
+import re
 import stat
 import time
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
-from layercache.backend import Entry, check_key, check_prefix, check_range, is_key
-from layercache.errors import BackendError, ConfigError, InvalidNameError, NotFoundError
-from layercache_backends.local_spool import LocalSink, LocalSpool, sync_folder
+from layercache.backend import SMALL_OBJECT, Entry, check_key, check_prefix, check_range, is_key
+from layercache.errors import BackendError, ConfigError, ForbiddenError, InvalidNameError, NotFoundError
+from layercache_backends.local_folders import PLAIN, Folders, LinkError, look, open_folder
+from layercache_backends.local_reader import FileRange, WholeFile
+from layercache_backends.local_spool import LocalSink, LocalSpool
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-
-    from _typeshed import WriteableBuffer
 
     from layercache.backend import BackendURL, Reader
     from layercache_backends.local_lock import FileLock
@@ -33,13 +35,16 @@ RESERVED = frozenset({"tmp", "locks"})
 
 _RESERVED_FOLDERS = tuple(f"{name}/" for name in RESERVED)
 
+_LEFTOVER = re.compile(r"[0-9]+-[0-9A-Za-z]+")
+"""What unfinished writes are called: whatever else lies in tmp/ is not ours to remove."""
+
 _HINTS = {
     errno.ENOSPC: "the disk is full: free some space, or put the cache on another disk",
     errno.EDQUOT: "the disk quota is used up: free some space, or put the cache on another disk",
     errno.EROFS: "the disk is mounted read-only: put the cache elsewhere, or configure this tier read-only",
     errno.EMFILE: "too many files are open in this process: raise the limit (ulimit -n)",
 }
-SMALL = 4096
+PIECE = 4096
 """Bytes of a small object that are read at once; a fact has some 300."""
 
 _T = TypeVar("_T")
@@ -78,6 +83,7 @@ class LocalBackend:
         self.root = root
         self.sync = sync
         self.url = f"file://{root}"
+        self.folders = Folders(root)
         self._below_root = os.path.join(root, "")
         self.unnamed_files: bool | None = None
         """Whether `LocalSpool` can do without temporary names here; None until the first write."""
@@ -87,9 +93,9 @@ class LocalBackend:
 
     def open(self, key: str, start: int = 0, end: int | None = None) -> Reader:
         check_range(start, end)
-        path = self.object_path(key)
+        self.check_object(key)
         try:
-            file = WholeFile(self, key, path)
+            file = WholeFile(self, key)
         except _ABSENT:
             raise self._not_found(key) from None
         except OSError as error:
@@ -97,50 +103,50 @@ class LocalBackend:
         return file if start == 0 and end is None else FileRange(file, start, end)
 
     def create(self, key: str) -> LocalSink:
-        self.object_path(key)
+        self.check_object(key)
         return LocalSink(LocalSpool(self, sync=self.sync, what=f"writing {key}"), key)
 
     def create_expendable(self, key: str) -> LocalSink:
-        self.object_path(key)
+        self.check_object(key)
         return LocalSink(LocalSpool(self, sync=False, what=f"writing {key}"), key)
 
     def spool(self) -> LocalSpool:
         return LocalSpool(self, sync=self.sync, what="spooling")
 
     def stat(self, key: str) -> Entry:
-        path = self.object_path(key)
+        self.check_object(key)
         try:
-            status = os.stat(path)
+            status = self.folders.at(key, look)
         except _ABSENT:
             raise self._not_found(key) from None
         except OSError as error:
             raise self.failure(f"looking at {key}", error) from error
-        if not stat.S_ISREG(status.st_mode):
-            raise self._not_found(key)
         return Entry(key, status.st_size, status.st_mtime)
 
     def scan(self, prefix: str = "") -> Iterator[Entry]:
-        """As `Backend.scan`. Files that are no keys are passed over; links to folders are not followed."""
-        return self._walk(self._folder(prefix), _entry)
+        """As `Backend.scan`. What is no key is passed over, and so is what is no plain file."""
+        found = self._walk(self._folder(prefix), look)
+        return (Entry(key, status.st_size, status.st_mtime) for key, status in found)
 
     def read_small(self, prefix: str) -> Iterator[tuple[str, bytes]]:
         """As `SmallObjects.read_small`: a third of the time that `open`, `read` and `close` take of each."""
         return self._walk(self._folder(prefix), _content)
 
     def delete(self, key: str) -> None:
-        path = self.object_path(key)
+        self.check_object(key)
         try:
-            os.unlink(path)
+            self.folders.at(key, _remove)
         except _ABSENT:
             return
         except OSError as error:
-            if os.path.isdir(path):  # macOS says EPERM where Linux says EISDIR
+            if os.path.isdir(self.path(key)):  # macOS says EPERM where Linux says EISDIR
                 return
             raise self.failure(f"deleting {key}", error) from error
 
     def touch(self, key: str) -> None:
+        self.check_object(key)
         try:
-            os.utime(self.object_path(key))
+            self.folders.at(key, _touch)
         except _ABSENT:
             return
         except OSError as error:
@@ -152,34 +158,34 @@ class LocalBackend:
     ) -> Iterator[FileLock | None]:
         from layercache_backends.local_lock import locked
 
-        path = os.path.join(self.root, "locks", check_key(name))
+        check_key(name)
         # What the block raises is not ours to translate.
         with ExitStack() as held:
             try:
-                lock = self.in_folder(
-                    os.path.dirname(path),
-                    lambda: held.enter_context(locked(path, self.failure, timeout=timeout, lasting=lasting)),
+                lock = self.folders.inside(
+                    "locks",
+                    lambda folder: held.enter_context(
+                        locked(name, folder, self.failure, timeout=timeout, lasting=lasting)
+                    ),
                     sync=False,
                 )
+            except PermissionError:
+                lock = None  # another user's: a lock only saves work, which must not fail for want of it
             except OSError as error:
                 raise self.failure(f"locking {name}", error) from error
             yield lock
 
     def remove_leftovers(self, older_than: float) -> int:
-        """As `Leftovers.remove_leftovers`: named files in ``tmp/``, by when they were last written to, and
-        lock files that nobody holds. Whether a writer lives is not asked: its process id may be one of
-        another container's or machine's.
+        """As `Leftovers.remove_leftovers`: files of unfinished writes in ``tmp/``, by when they were last
+        written to, and lock files that nobody holds. Whether a writer lives is not asked: its process id may
+        be one of another container's or machine's. What is another user's to remove is passed over.
         """
         from layercache_backends.local_lock import remove_if_unused
 
-        before, count = time.time() - older_than, 0
-        for folder, remove in (("tmp", _unlink), ("locks", remove_if_unused)):
+        count = 0
+        for folder, remove in (("tmp", _remove_unfinished), ("locks", remove_if_unused)):
             try:
-                with os.scandir(os.path.join(self.root, folder)) as items:
-                    for item in items:
-                        with suppress(FileNotFoundError):
-                            old = item.stat(follow_symlinks=False).st_mtime < before
-                            count += old and item.is_file(follow_symlinks=False) and remove(item.path)
+                count += self._clear(folder, remove, older_than)
             except FileNotFoundError:
                 continue
             except OSError as error:
@@ -187,47 +193,36 @@ class LocalBackend:
         return count
 
     def close(self) -> None:
-        """Nothing is held open between calls."""
+        """Give back the folders that are held open. They are opened again when they are needed."""
+        self.folders.close()
 
     def path(self, key: str) -> str:
         """As `LocalPath.path`; also says where a name below ``tmp/`` and ``locks/`` would be."""
         return self._below_root + check_key(key)
 
-    def in_folder(self, folder: str, act: Callable[[], _T], *, sync: bool) -> _T:
-        """Do what wants the folder; it is made only where it is missed. Raises `OSError`."""
-        try:
-            return act()
-        except FileNotFoundError:
-            self.make_folders(folder, sync=sync)
-            return act()
-
-    def make_folders(self, folder: str, *, sync: bool) -> None:
-        """Make a folder and what is missing above it. Raises `OSError`."""
-        try:
-            os.mkdir(folder)
-        except FileExistsError:
-            return
-        except FileNotFoundError:
-            self.make_folders(os.path.dirname(folder), sync=sync)
-            with suppress(FileExistsError):  # another process was faster
-                os.mkdir(folder)
-        if sync:
-            sync_folder(os.path.dirname(folder))
-
     def failure(self, doing: str, error: OSError) -> BackendError:
         """What the operating system refused, for the person who can act. To be raised from ``error``."""
-        hint = _HINTS.get(error.errno or 0, "")
+        message = f"{self.url}: {doing}: {error.strerror or error}"
         if error.errno in (errno.EACCES, errno.EPERM):
-            hint = f"check who owns {self.root} and its mode: this process has the user id {os.geteuid()}"
-        return BackendError(f"{self.url}: {doing}: {error.strerror or error}", hint=hint)
+            mine = f"this process has the user id {os.geteuid()}"
+            return ForbiddenError(message, hint=f"check who owns {self.root} and its mode: {mine}")
+        if isinstance(error, LinkError):
+            return BackendError(
+                message, hint=f"{self.root} itself may be a link; remove what is one below it"
+            )
+        hint = _HINTS.get(error.errno or 0, "")
+        if error.errno == errno.ENOSPC and _is_out_of_inodes(self.root):
+            message = f"{self.url}: {doing}: no inodes left on the disk"
+            hint = "it has too many files, not too many bytes: remove some, or put the cache on another disk"
+        return BackendError(message, hint=hint)
 
-    def object_path(self, key: str) -> str:
-        path = self.path(key)
+    def check_object(self, key: str) -> None:
+        """Raise `InvalidNameError` unless an object may be called so."""
+        check_key(key)
         if key.startswith(_RESERVED_FOLDERS) or key in RESERVED:
             raise InvalidNameError(
                 f"not an object name: {key!r}", hint=f"{self.url} keeps tmp/ and locks/ for itself"
             )
-        return path
 
     def _not_found(self, key: str) -> NotFoundError:
         return NotFoundError(f"{key} is not there", looked_in=(self.url,))
@@ -235,119 +230,111 @@ class LocalBackend:
     def _folder(self, prefix: str) -> str:
         check_prefix(prefix)
         if prefix:
-            self.object_path(prefix[:-1])
+            self.check_object(prefix[:-1])
         return prefix
 
-    def _walk(self, prefix: str, look: Callable[[str, os.DirEntry[str]], _T | None]) -> Iterator[_T]:
+    def _walk(self, prefix: str, read: Callable[[str, int], _T | None]) -> Iterator[tuple[str, _T]]:
         # One open folder a level: memory does not grow with the number of objects.
-        stack: list[tuple[str, os._ScandirIterator[str]]] = []
+        stack: list[_Level] = []
         try:
-            self._descend(stack, prefix)
+            self._descend(stack, prefix, lambda: self.folders.listed(prefix[:-1]))
             while stack:
-                prefix, folder = stack[-1]
-                item = next(folder, None)
+                level = stack[-1]
+                prefix, folder = level.prefix, level.folder
+                item = next(level.items, None)
                 if item is None:
-                    folder.close()
-                    stack.pop()
+                    stack.pop().close()
                 elif not is_key(key := prefix + item.name) or key in RESERVED:
                     continue
                 elif item.is_dir(follow_symlinks=False):
-                    self._descend(stack, f"{key}/")
-                elif (found := look(key, item)) is not None:
-                    yield found
+                    self._descend(stack, f"{key}/", partial(open_folder, item.name, folder))
+                elif item.is_file(follow_symlinks=False):
+                    with suppress(FileNotFoundError):  # it vanished since the folder was read
+                        if (found := read(item.name, folder)) is not None:
+                            yield key, found
         except OSError as error:
             raise self.failure(f"listing {prefix or 'everything'}", error) from error
         finally:
-            for _, folder in stack:
-                folder.close()
+            for level in stack:
+                level.close()
 
-    def _descend(self, stack: list[tuple[str, os._ScandirIterator[str]]], prefix: str) -> None:
+    def _descend(self, stack: list[_Level], prefix: str, enter: Callable[[], int]) -> None:
         try:
-            stack.append((prefix, os.scandir(self._below_root + prefix)))
+            folder = enter()
         except (FileNotFoundError, NotADirectoryError):
             return  # an empty cache, or a folder that another tool removed meanwhile
+        stack.append(_Level(prefix, folder))
 
-
-class WholeFile(io.FileIO):
-    """A whole object, unbuffered and seekable. Replaced or deleted meanwhile, it keeps its bytes."""
-
-    def __init__(self, backend: LocalBackend, key: str, path: str) -> None:
-        super().__init__(path)
-        self._backend = backend
-        self._key = key
-        status = os.fstat(self.fileno())
-        self.size = status.st_size
-        self.modified = status.st_mtime
-
-    def readinto(self, buffer: WriteableBuffer, /) -> int:
+    def _clear(self, path: str, remove: Callable[[str, int], bool], older_than: float) -> int:
+        folder, count = self.folders.listed(path), 0
         try:
-            return super().readinto(buffer) or 0
-        except OSError as error:
-            raise self._backend.failure(f"reading {self._key}", error) from error
-
-    def read(self, size: int | None = -1, /) -> bytes:
-        try:
-            data: bytes = super().read(size)
-        except OSError as error:
-            raise self._backend.failure(f"reading {self._key}", error) from error
-        return data
-
-
-class FileRange(io.RawIOBase):
-    """A range of an object, in order; not seekable. Closes the file that it is given."""
-
-    def __init__(self, file: WholeFile, start: int, end: int | None) -> None:
-        self._file = file
-        stop = file.size if end is None else min(end, file.size)
-        self.size = self._left = max(0, stop - start)
-        file.seek(min(start, file.size))
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: WriteableBuffer, /) -> int:
-        with memoryview(buffer) as view, view.cast("B") as octets, octets[: self._left] as wanted:
-            count = self._file.readinto(wanted)
-        self._left -= count
+            with os.scandir(folder) as items:
+                for item in items:
+                    # What is another user's stays, as a sticky folder has it.
+                    with suppress(FileNotFoundError, PermissionError, LinkError):
+                        status = item.stat(follow_symlinks=False)
+                        if stat.S_ISREG(status.st_mode) and _is_old(item.name, folder, status, older_than):
+                            count += remove(item.name, folder)
+        finally:
+            os.close(folder)
         return count
 
-    def read(self, size: int | None = -1, /) -> bytes:
-        wanted = self._left if size is None or size < 0 else min(size, self._left)
-        data = self._file.read(wanted)
-        self._left -= len(data)
-        return data
+
+class _Level:
+    """A folder that is being listed: what its keys begin with, its descriptor, what is still to come."""
+
+    def __init__(self, prefix: str, folder: int) -> None:
+        self.prefix = prefix
+        self.folder = folder
+        self.items = os.scandir(folder)
 
     def close(self) -> None:
-        self._file.close()
-        super().close()
+        self.items.close()
+        os.close(self.folder)
 
 
-def _unlink(path: str) -> bool:
-    os.unlink(path)
+def _remove(name: str, folder: int) -> None:
+    os.unlink(name, dir_fd=folder)
+
+
+def _remove_unfinished(name: str, folder: int) -> bool:
+    if not _LEFTOVER.fullmatch(name):
+        return False
+    os.unlink(name, dir_fd=folder)
     return True
 
 
-def _entry(key: str, item: os.DirEntry[str]) -> Entry | None:
-    """None for what vanished since the folder was read, and for what is no plain file."""
-    try:
-        status = item.stat()
-    except FileNotFoundError:
-        return None
-    return Entry(key, status.st_size, status.st_mtime) if stat.S_ISREG(status.st_mode) else None
+def _touch(name: str, folder: int) -> None:
+    # A file that has another name as well may be somebody's own, and is not changed in any way.
+    if look(name, folder).st_nlink == 1:
+        os.utime(name, dir_fd=folder, follow_symlinks=False)
 
 
-def _content(key: str, item: os.DirEntry[str]) -> tuple[str, bytes] | None:
-    """As `_entry`. Without a file object: making one takes longer than all the rest."""
+def _content(name: str, folder: int) -> bytes | None:
+    """What a small file holds; None for one that is not small. Without a file object: making one takes longer
+    than all the rest.
+    """
+    file = os.open(name, PLAIN, dir_fd=folder)
     try:
-        if not item.is_file():
-            return None
-        file = os.open(item.path, os.O_RDONLY)
-    except FileNotFoundError:
-        return None
-    try:
-        data = part = os.read(file, SMALL)
-        while len(part) == SMALL:
-            data += (part := os.read(file, SMALL))
+        data = part = os.read(file, PIECE)
+        while len(part) == PIECE and len(data) <= SMALL_OBJECT:
+            data += (part := os.read(file, PIECE))
     finally:
         os.close(file)
-    return key, data
+    return data if len(data) <= SMALL_OBJECT else None
+
+
+def _is_old(name: str, folder: int, status: os.stat_result, older_than: float) -> bool:
+    age = time.time() - status.st_mtime
+    if age < 0:  # some clock was wrong: it counts as of now, and is counted from now on
+        os.utime(name, dir_fd=folder, follow_symlinks=False)
+    return max(age, 0) >= older_than
+
+
+def _is_out_of_inodes(path: str) -> bool:
+    try:
+        disk = os.statvfs(path)
+    except OSError:
+        return False
+    # Some file systems have no fixed number of inodes, and say 0 of 0.
+    return disk.f_files > 0 and disk.f_favail == 0 and disk.f_bavail > 0

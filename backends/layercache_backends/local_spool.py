@@ -6,12 +6,12 @@ or the file system cannot do that it has a name in ``tmp/``, which a kill leaves
 
 from __future__ import annotations
 
-import errno
 import os
 import sys
 from typing import TYPE_CHECKING, Self
 
 from layercache.errors import BackendError
+from layercache_backends.local_folders import sync_folder
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from _typeshed import ReadableBuffer, WriteableBuffer
 
     from layercache_backends.local import LocalBackend
+    from layercache_backends.local_folders import Folder
 
 _WRITE_BACK = 8 << 20  # bytes
 
@@ -41,9 +42,8 @@ class LocalSpool:
         self._ended = False
         self._written = 0
         self._sent = 0
-        self._tmp = os.path.join(backend.root, "tmp")
         try:
-            backend.in_folder(self._tmp, self._open, sync=sync)
+            backend.folders.inside("tmp", self._open, sync=sync)
         except OSError as error:
             raise backend.failure(what, error) from error
 
@@ -74,15 +74,13 @@ class LocalSpool:
         self._check_usable()
         self._ended = True
         backend = self._backend
-        target = backend.object_path(key)
-        folder = os.path.dirname(target)
+        backend.check_object(key)
+        path, _, name = key.rpartition("/")
         try:
             os.utime(self._fd)  # an object's time is when it was published, not when it was last written to
             if self._sync:
                 _sync_file(self._fd)
-            backend.in_folder(folder, lambda: self._give_name(target), sync=self._sync)
-            if self._sync:
-                sync_folder(folder)
+            backend.folders.inside(path, lambda folder: self._give_name(name, folder.fd), sync=self._sync)
         except OSError as error:
             raise backend.failure(f"writing {key}", error) from error
 
@@ -93,7 +91,7 @@ class LocalSpool:
         if fd >= 0:
             os.close(fd)
         if name is not None and self._owner == os.getpid():
-            _unlink(name)
+            _unlink(name, self._tmp.fd)
 
     def __del__(self) -> None:
         self.close()
@@ -107,15 +105,15 @@ class LocalSpool:
                 hint="a forked child begins writes of its own",
             )
 
-    def _open(self) -> None:
-        backend = self._backend
+    def _open(self, tmp: Folder) -> None:
+        backend, self._tmp = self._backend, tmp
         if backend.unnamed_files is None:
-            backend.unnamed_files = _can_name_later(self._tmp)
+            backend.unnamed_files = _can_name_later(tmp.fd)
         if backend.unnamed_files:
-            self._fd = os.open(self._tmp, os.O_RDWR | os.O_TMPFILE, 0o666)
+            self._fd = os.open(".", os.O_RDWR | os.O_TMPFILE, 0o666, dir_fd=tmp.fd)
         else:
-            name = _unique(self._tmp)
-            self._fd = os.open(name, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666)
+            name = _unique()
+            self._fd = os.open(name, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666, dir_fd=tmp.fd)
             self._name = name
 
     def _write_rest(self, view: memoryview, start: int) -> None:
@@ -132,22 +130,25 @@ class LocalSpool:
             os.posix_fadvise(self._fd, self._sent, self._written - self._sent, os.POSIX_FADV_DONTNEED)
         self._sent = self._written
 
-    def _give_name(self, target: str) -> None:
+    def _give_name(self, name: str, folder: int) -> None:
+        tmp = self._tmp.fd
         if self._name is not None:
-            os.replace(self._name, target)
+            os.replace(self._name, name, src_dir_fd=tmp, dst_dir_fd=folder)
             self._name = None
-            return
-        try:
-            _link(self._fd, target)
-        except FileExistsError:
-            # A link cannot replace; a rename can, but wants a name to begin with.
-            spare = _unique(self._tmp)
-            _link(self._fd, spare)
+        else:
             try:
-                os.replace(spare, target)
-            except OSError:
-                _unlink(spare)
-                raise
+                _link(self._fd, name, folder)
+            except FileExistsError:
+                # A link cannot replace; a rename can, but wants a name to begin with.
+                spare = _unique()
+                _link(self._fd, spare, tmp)
+                try:
+                    os.replace(spare, name, src_dir_fd=tmp, dst_dir_fd=folder)
+                except OSError:
+                    _unlink(spare, tmp)
+                    raise
+        if self._sync:
+            sync_folder(folder)
 
 
 class LocalSink:
@@ -178,18 +179,6 @@ class LocalSink:
         self.abort()
 
 
-def sync_folder(folder: str) -> None:
-    """Wait until the disk has the folder's names. Raises `OSError`."""
-    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(fd)
-    except OSError as error:
-        if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # some file systems sync no folders
-            raise
-    finally:
-        os.close(fd)
-
-
 def _sync_file(fd: int) -> None:
     if sys.platform == "darwin":  # its fsync does not wait for the disk
         import fcntl
@@ -199,7 +188,7 @@ def _sync_file(fd: int) -> None:
         os.fdatasync(fd)
 
 
-def _can_name_later(tmp: str) -> bool:
+def _can_name_later(tmp: int) -> bool:
     """Whether a file without a name can get one here: the kernel, the file system and /proc must agree.
 
     Tried with an empty file, since the answer must be known before there are bytes to lose. Any other
@@ -207,33 +196,31 @@ def _can_name_later(tmp: str) -> bool:
     """
     if not hasattr(os, "O_TMPFILE"):
         return False
-    if not os.path.isdir(tmp):
-        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), tmp)
-    name = _unique(tmp)
+    name = _unique()
     try:
-        fd = os.open(tmp, os.O_WRONLY | os.O_TMPFILE, 0o666)
+        fd = os.open(".", os.O_WRONLY | os.O_TMPFILE, 0o666, dir_fd=tmp)
         try:
-            _link(fd, name)
+            _link(fd, name, tmp)
         finally:
             os.close(fd)
     except OSError:
         return False
-    _unlink(name)
+    _unlink(name, tmp)
     return True
 
 
-def _link(fd: int, name: str) -> None:
+def _link(fd: int, name: str, folder: int) -> None:
     # src_dir_fd means nothing beside an absolute path, but makes Python 3.11 call linkat and follow the link;
     # without, the link in /proc itself is linked, which is EXDEV.
-    os.link(f"/proc/self/fd/{fd}", name, src_dir_fd=fd)
+    os.link(f"/proc/self/fd/{fd}", name, src_dir_fd=fd, dst_dir_fd=folder)
 
 
-def _unique(folder: str) -> str:
-    return f"{folder}/{os.getpid()}-{os.urandom(8).hex()}"
+def _unique() -> str:
+    return f"{os.getpid()}-{os.urandom(8).hex()}"
 
 
-def _unlink(name: str) -> None:
+def _unlink(name: str, folder: int) -> None:
     try:
-        os.unlink(name)
+        os.unlink(name, dir_fd=folder)
     except FileNotFoundError:
         return

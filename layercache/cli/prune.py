@@ -89,7 +89,7 @@ def _printer(lines: output.Lines, tier: str) -> Callable[[Removed], object]:
     def print_line(removed: Removed) -> None:
         from layercache.digest import Hash
 
-        name = lines.hash(Hash(removed.name)) if ":" in removed.name else removed.name
+        name = lines.hash(Hash(removed.name))
         used = datetime.fromtimestamp(removed.last_used, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
         lines.add(name, lines.size(removed.size), used, removed.limit, *([tier] if tier else []))
 

@@ -21,8 +21,8 @@ DAY = 86400.0
 
 @dataclass(frozen=True, slots=True)
 class Removed:
-    """A blob that went: its hash (its key, where that is none), its bytes, the time of its last use
-    (seconds since the epoch), and by which limit.
+    """A blob that went: its hash, its bytes, the time of its last use (seconds since the epoch), and by which
+    limit.
     """
 
     name: str
@@ -91,7 +91,8 @@ def _take(going: Iterator[Doomed], report: Pruned, watcher: Callable[[Removed], 
         blob = each.blob
         report.blobs += 1
         report.bytes += blob.size
-        name = keys.blob_name(blob.key) or blob.key
+        name = keys.blob_name(blob.key)
+        assert name is not None, "candidates are blobs"
         watcher(Removed(name, blob.size, blob.modified, "age" if each.old else "size"))
 
 

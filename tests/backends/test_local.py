@@ -93,10 +93,10 @@ def test_a_file_system_without_unnamed_files_is_written_by_rename(
 ) -> None:
     really_open = os.open
 
-    def open_named(path: str, flags: int, mode: int = 0o777) -> int:
+    def open_named(path: str, flags: int, mode: int = 0o777, *, dir_fd: int | None = None) -> int:
         if flags & os.O_TMPFILE == os.O_TMPFILE:
             raise OSError(number, os.strerror(number), path)
-        return really_open(path, flags, mode)
+        return really_open(path, flags, mode, dir_fd=dir_fd)
 
     monkeypatch.setattr(os, "open", open_named)
     check_writes_by_rename(tmp_path)
@@ -349,8 +349,8 @@ def test_scan_passes_over_what_is_no_object(backend: LocalBackend) -> None:
     os.symlink("nowhere", os.path.join(backend.root, "blobs/broken"))
     os.symlink("..", os.path.join(backend.root, "blobs/loop"))
     os.symlink("a", os.path.join(backend.root, "blobs/link"))
-    assert sorted(entry.key for entry in backend.scan()) == ["blobs/a", "blobs/link"]
-    assert sorted(backend.read_small("")) == [("blobs/a", b"1"), ("blobs/link", b"1")]
+    assert [entry.key for entry in backend.scan()] == ["blobs/a"]
+    assert list(backend.read_small("")) == [("blobs/a", b"1")]
 
 
 def test_scan_closes_its_folders_when_it_is_left_early(backend: LocalBackend) -> None:
@@ -428,17 +428,7 @@ def test_a_disk_that_fails_at_publishing_leaves_what_was_there(
     assert os.listdir(backend.path("tmp")) == []
 
 
-def test_a_file_that_cannot_be_opened_is_not_taken_for_an_absent_one(backend: LocalBackend) -> None:
-    put(backend, "a/b", b"x")
-    os.symlink("loop", backend.path("a/loop"))
-    for look in (backend.open, backend.stat):
-        with pytest.raises(BackendError, match=r"a/loop: Too many levels of symbolic links"):
-            look("a/loop")
-    with pytest.raises(BackendError, match=r"listing a/: Too many levels of symbolic links"):
-        list(backend.read_small("a/"))
-
-
-@pytest.mark.parametrize("number", [errno.EACCES, errno.EIO, errno.ELOOP, errno.ESTALE])
+@pytest.mark.parametrize("number", [errno.EACCES, errno.EIO, errno.EMFILE, errno.ESTALE])
 def test_a_failure_to_look_is_not_taken_for_absence(
     backend: LocalBackend, monkeypatch: pytest.MonkeyPatch, number: int
 ) -> None:
@@ -624,14 +614,15 @@ def test_the_spools_folder_is_the_caches_own(tmp_path: Path, monkeypatch: pytest
     opened: list[str] = []
     really_open = os.open
 
-    def remember(path: str, *rest: int) -> int:
-        opened.append(path)
-        return really_open(path, *rest)
+    def remember(path: str, flags: int, mode: int = 0o777, *, dir_fd: int | None = None) -> int:
+        fd = really_open(path, flags, mode, dir_fd=dir_fd)
+        opened.append(os.readlink(f"/proc/self/fd/{fd}"))
+        return fd
 
     monkeypatch.setattr(os, "open", remember)
     with closing(a_backend(tmp_path, sync=False).spool()) as spool:
         spool.write(b"x")
-    assert set(opened) == {f"{tmp_path}/tmp"}
+    assert {path for path in opened if not path.startswith(f"{tmp_path}/tmp")} == {str(tmp_path)}
 
 
 def test_a_file_in_the_folders_place_is_refused(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from cache.layers import put, sample
 from cache.stores import content, evict, fact, open_cache
 from upkeep.stocked import HOUR, blobs, data_of, in_memory, on_disk, stock, used
 
-from layercache import ConfigError, keys
+from layercache import ConfigError
 from layercache.backend_tier import BackendTier
 from layercache.digest import DiffID, Digest, Hash
 from layercache.policy import Policy
@@ -154,10 +154,14 @@ def test_what_is_put_in_after_a_prune_finds_the_right_count(tmp_path: Path) -> N
     assert (tmp_path / "locks" / "usage").read_text().startswith(f"{used(tier)} ")
 
 
-def test_files_that_are_no_blobs_are_told_by_their_keys(tier: BackendTier) -> None:
-    with tier.backend.create("blobs/strange") as sink:
-        sink.write(b"x")
-        sink.commit()
-    _, removed = pruned(tier, max_size=0)
-    assert [each.name for each in removed] == ["blobs/strange"]
-    assert keys.blob_name("blobs/strange") is None
+def test_what_lies_among_the_blobs_and_has_no_hash_for_a_name_stays_and_is_not_counted(
+    tier: BackendTier,
+) -> None:
+    for key in ("blobs/thesis.tex", "blobs/sha256/photos.zip", f"blobs/sha256/{'a' * 64}/photo"):
+        with tier.backend.create(key) as sink:
+            sink.write(b"x")
+            sink.commit()
+    before = content(tier)
+    report, removed = pruned(tier, max_size=0, max_age=0.0)
+    assert (removed, report.left) == ([], 0)
+    assert content(tier) == before

@@ -88,9 +88,10 @@ def test_a_damaged_tar_is_put_aside_and_made_again(tier: BackendTier) -> None:
         assert read(cache.get(GZIP.diff_id).uncompressed()) == GZIP.tar
 
 
-def test_a_blob_whose_name_is_no_hash_is_put_aside(tier: BackendTier) -> None:
-    write(tier, "blobs/sha256/abc", b"x")
-    assert wrong(tier) == {"blobs/sha256/abc": "its name is no hash"}
+def test_what_lies_among_the_blobs_and_has_no_hash_for_a_name_is_not_judged(tier: BackendTier) -> None:
+    for key in ("blobs/sha256/abc", "blobs/thesis.tex", f"blobs/sha256/{'a' * 64}/photo"):
+        write(tier, key, b"x")
+    assert wrong(tier) == {}
 
 
 def test_a_blob_of_sha512_is_hashed_so(tier: BackendTier) -> None:

@@ -1,0 +1,67 @@
+"""The local backend's readers: a file that is open, as a whole or a range of it."""
+
+from __future__ import annotations
+
+import io
+from typing import TYPE_CHECKING
+
+from layercache_backends.local_folders import open_plain
+
+if TYPE_CHECKING:
+    from _typeshed import WriteableBuffer
+
+    from layercache_backends.local import LocalBackend
+
+
+class WholeFile(io.FileIO):
+    """A whole object, unbuffered and seekable. Replaced or deleted meanwhile, it keeps its bytes."""
+
+    def __init__(self, backend: LocalBackend, key: str) -> None:
+        fd, status = backend.folders.at(key, open_plain)
+        super().__init__(fd)
+        self._backend = backend
+        self._key = key
+        self.size = status.st_size
+        self.modified = status.st_mtime
+
+    def readinto(self, buffer: WriteableBuffer, /) -> int:
+        try:
+            return super().readinto(buffer) or 0
+        except OSError as error:
+            raise self._backend.failure(f"reading {self._key}", error) from error
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        try:
+            data: bytes = super().read(size)
+        except OSError as error:
+            raise self._backend.failure(f"reading {self._key}", error) from error
+        return data
+
+
+class FileRange(io.RawIOBase):
+    """A range of an object, in order; not seekable. Closes the file that it is given."""
+
+    def __init__(self, file: WholeFile, start: int, end: int | None) -> None:
+        self._file = file
+        stop = file.size if end is None else min(end, file.size)
+        self.size = self._left = max(0, stop - start)
+        file.seek(min(start, file.size))
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: WriteableBuffer, /) -> int:
+        with memoryview(buffer) as view, view.cast("B") as octets, octets[: self._left] as wanted:
+            count = self._file.readinto(wanted)
+        self._left -= count
+        return count
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        wanted = self._left if size is None or size < 0 else min(size, self._left)
+        data = self._file.read(wanted)
+        self._left -= len(data)
+        return data
+
+    def close(self) -> None:
+        self._file.close()
+        super().close()
