@@ -19,18 +19,24 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field, fields
-from typing import TYPE_CHECKING, Any, Protocol, Self, TypeVar
+from functools import partial
+from typing import TYPE_CHECKING, Protocol, Self, TypeVar
 from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit
 
 from layercache.errors import ConfigError, InvalidNameError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
     from types import TracebackType
 
     from _typeshed import DataclassInstance, ReadableBuffer, WriteableBuffer
 
 OptionsT = TypeVar("OptionsT", bound="DataclassInstance")
+
+INTERFACE = 1
+"""The version of this interface. A plug-in may state as ``INTERFACE``, beside its factory, which one it was
+written for: a newer one is refused when it is loaded.
+"""
 
 ENTRY_POINT_GROUP = "layercache.backends"
 
@@ -259,29 +265,26 @@ class BackendURL:
 def open_backend(url: str | BackendURL, *, also: Iterable[str] = ()) -> Backend:
     """The backend that a URL names. ``also``: schemes that the caller knows, for messages.
 
-    Raises `ConfigError`, `BackendError`.
+    Raises `ConfigError`, also where a plug-in cannot be loaded or makes no backend, and `BackendError`.
     """
     parsed = BackendURL.parse(url) if isinstance(url, str) else url
-    return _factory(parsed.scheme, also)(parsed)
-
-
-def _factory(scheme: str, also: Iterable[str]) -> Callable[[BackendURL], Backend]:
-    family, plus, rest = scheme.partition("+")
-    names = (scheme, f"{family}+") if plus and rest else (scheme,)
+    family, plus, rest = parsed.scheme.partition("+")
+    names = (parsed.scheme, f"{family}+") if plus and rest else (parsed.scheme,)
     if target := next((IN_THE_BOX[name] for name in names if name in IN_THE_BOX), None):
         import importlib
 
         module, _, name = target.partition(":")
-        factory: Any = getattr(importlib.import_module(module), name)
-        return factory  # type: ignore[no-any-return]  # a name in a string has no type
-    from importlib.metadata import entry_points
+        backend: Backend = getattr(importlib.import_module(module), name)(parsed)
+        return backend
+    from layercache import plugins
 
-    plugins = entry_points(group=ENTRY_POINT_GROUP)
-    for entry in plugins:
+    installed = plugins.installed(ENTRY_POINT_GROUP)
+    for entry in installed:
         if entry.name in names:
-            plugin: Callable[[BackendURL], Backend] = entry.load()
+            factory = plugins.factory_of(entry, parsed.scheme, INTERFACE)
+            plugin: Backend = plugins.made(entry, partial(factory, parsed), parsed.place)
             return plugin
-    known = sorted({*IN_THE_BOX, *also, *(entry.name for entry in plugins)})
+    known = sorted({*IN_THE_BOX, *also, *(entry.name for entry in installed)})
     raise ConfigError(
-        f"unknown scheme {scheme}://", hint=f"known are {', '.join(known)}; others come by plug-in"
+        f"unknown scheme {parsed.scheme}://", hint=f"known are {', '.join(known)}; others come by plug-in"
     )

@@ -12,6 +12,7 @@ from layercache.capabilities import Expendable, LocalPath, Lockable, SmallObject
 from layercache.descriptor import encode
 from layercache.digest import DiffID, Digest
 from layercache.errors import BackendError, FormatError, InvalidNameError, NotFoundError
+from layercache.guard import guarded
 from layercache.room import Room
 from layercache.streams import CHUNK
 from layercache.tier import Tier
@@ -43,6 +44,7 @@ class BackendTier(Tier):
     """
 
     def __init__(self, backend: Backend, policy: Policy) -> None:
+        backend = guarded(backend)
         # Asked once: isinstance() of a protocol costs microseconds each time.
         self._spooler = backend if isinstance(backend, Spooler) else None
         self._expendable = backend if isinstance(backend, Expendable) else None

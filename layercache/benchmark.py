@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from typing import BinaryIO
 
-    from layercache.backend import Backend, Reader
+    from layercache.backend import Reader
     from layercache.digest import Hash
 
     Readable = Reader | BinaryIO
@@ -67,8 +67,9 @@ class Benchmark:
         policy, rest = take_policy(parsed, nearest=True)
         if policy.readonly:
             raise ConfigError(f"{parsed.place} is read-only", hint="name a cache that can be written to")
-        self._backend: Backend = open_backend(rest)
-        self._cache = Cache([BackendTier(self._backend, policy)], offline=True)
+        tier = BackendTier(open_backend(rest), policy)
+        self._backend = tier.backend
+        self._cache = Cache([tier], offline=True)
         self._root = (
             os.path.dirname(self._backend.path("x")) if isinstance(self._backend, LocalPath) else None
         )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, BinaryIO, Self
 
 from layercache import lookup, removal
@@ -303,8 +303,9 @@ class Cache:
         if self._registry:
             self._registry.close()
             self._registry = None
-        for tier in self._asked:
-            tier.close()
+        with ExitStack() as closing:
+            for tier in self._asked:
+                closing.callback(tier.close)
 
     def __enter__(self) -> Self:
         return self

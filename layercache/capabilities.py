@@ -6,7 +6,8 @@ not, the core does without.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol, runtime_checkable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -133,3 +134,21 @@ class Leftovers(Protocol):
         """Remove what writes that were killed have left and nobody will finish: begun more than so many
         seconds ago; how many. A writer that is still at work after that time fails and publishes nothing.
         """
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """A line of ``layercache doctor``: what was looked at, in a word or two, what was found, what to do."""
+
+    name: str
+    detail: str
+    result: Literal["ok", "warning", "failed"] = "ok"
+    hint: str = ""
+
+
+@runtime_checkable
+class Diagnosable(Protocol):
+    """A backend that knows what can be wrong with its store, beyond what is tried of any."""
+
+    def diagnose(self) -> Iterator[Finding]:
+        """Look at the store, without writing; some seconds at most. Raises `BackendError`."""

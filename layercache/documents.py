@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from layercache.errors import DigestMismatchError, FormatError, NotFoundError
+from layercache.errors import BackendError, DigestMismatchError, FormatError, NotFoundError
 from layercache.streams import check_hash, check_size, read_full
 
 if TYPE_CHECKING:
@@ -43,6 +43,8 @@ def find_document(
             return read_document(tier, name)
         except NotFoundError:
             continue
+        except BackendError as error:  # it had been opened
+            tier.pass_over(error)
         except FormatError as error:
             too_big = error
         except DigestMismatchError as error:

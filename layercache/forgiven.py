@@ -156,7 +156,10 @@ class ForgivenTier(Tier):
         self._write(lambda: self._tier.forget_image(key))
 
     def close(self) -> None:
-        self._tier.close()
+        try:
+            self._tier.close()
+        except BackendError as error:  # all that was committed is there
+            self.pass_over(error)
 
     def tag_image(self, key: str, descriptor: Descriptor) -> None:
         self._write(lambda: self._tier.tag_image(key, descriptor))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -109,8 +108,13 @@ def _may_be_tar(tiers: Iterable[Tier], name: Hash) -> bool:
     """False where we have the blob of this name, verified, and it does not begin as a tar does."""
     for tier in tiers:
         if tier.policy.trusted:
-            with suppress(NotFoundError), tier.open_blob(name) as reader:
-                return sniff(reader.read(HEAD)) == NO_COMPRESSION
+            try:
+                with tier.open_blob(name) as reader:
+                    return sniff(reader.read(HEAD)) == NO_COMPRESSION
+            except NotFoundError:
+                continue
+            except BackendError as error:  # it had been opened
+                tier.pass_over(error)
     return True
 
 

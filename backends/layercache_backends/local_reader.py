@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import io
+import os
 from typing import TYPE_CHECKING
 
+from layercache.errors import BackendError
 from layercache_backends.local_folders import open_plain
 
 if TYPE_CHECKING:
@@ -26,16 +28,31 @@ class WholeFile(io.FileIO):
 
     def readinto(self, buffer: WriteableBuffer, /) -> int:
         try:
-            return super().readinto(buffer) or 0
+            count = super().readinto(buffer) or 0
         except OSError as error:
             raise self._backend.failure(f"reading {self._key}", error) from error
+        if not count:
+            self._check_end()
+        return count
 
     def read(self, size: int | None = -1, /) -> bytes:
         try:
             data: bytes = super().read(size)
         except OSError as error:
             raise self._backend.failure(f"reading {self._key}", error) from error
+        if not data or size is None or size < 0:
+            self._check_end()
         return data
+
+    def _check_end(self) -> None:
+        """Raise `BackendError` where the file is longer or shorter than when it was opened."""
+        now = os.fstat(self.fileno()).st_size
+        if now != self.size:
+            raise BackendError(
+                f"{self._backend.url}: reading {self._key}: it has {now} bytes by now; "
+                f"{self.size} when it was opened",
+                hint="something else writes in this folder; layercache verify finds what is wrong",
+            )
 
 
 class FileRange(io.RawIOBase):

@@ -9,8 +9,8 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from layercache.backend_tier import BackendTier
-from layercache.capabilities import Exclusive, LocalPath
-from layercache.checkup.check import Answer, milliseconds
+from layercache.capabilities import Diagnosable, Exclusive, Finding, LocalPath
+from layercache.checkup.check import Answer, Check, milliseconds
 from layercache.checkup.probe import Probe
 from layercache.errors import BackendError, NotFoundError
 from layercache.streams import CHUNK
@@ -47,6 +47,7 @@ class StoreProbe(Probe[BackendTier]):
         if isinstance(self._backend, LocalPath):
             local = self._backend.path(self._folder)
             subject.run("free space", lambda: _free_space(local), seconds)
+        self._diagnose(subject, seconds)
         return usable
 
     def _try_more(self, subject: Subject, seconds: float) -> None:
@@ -59,6 +60,22 @@ class StoreProbe(Probe[BackendTier]):
             folder = os.path.dirname(self._backend.path(self._key("x")))
             subject.run("unnamed files", lambda: _unnamed_files(folder), seconds)
             subject.run("locks", lambda: _locks(folder), seconds)
+
+    def _diagnose(self, subject: Subject, seconds: float) -> None:
+        """What the backend itself looks at, a line each."""
+        backend, found = self._backend, list[Finding]()
+        if not isinstance(backend, Diagnosable):
+            return
+
+        def examine() -> Answer:
+            for finding in backend.diagnose():
+                found.append(finding)  # what it has found before it fails counts
+            return Answer(f"{len(found)} checks of the backend's")
+
+        subject.run("examined", examine, seconds)
+        for each in found:
+            answer = Answer(each.detail, each.result, each.hint)
+            subject.checks.append(Check(each.name, answer))
 
     def _reach(self) -> Answer:
         begun = time.perf_counter()

@@ -129,6 +129,7 @@ def _problems(document: Document) -> list[Problem]:
     from layercache.backend import BackendURL, open_backend
     from layercache.config.schema import check
     from layercache.config.tiers import TIER
+    from layercache.guard import guarded
     from layercache.policy import take_policy
 
     checked, checker = check(document)
@@ -136,7 +137,7 @@ def _problems(document: Document) -> list[Problem]:
     for tier in [tier for cache in caches for tier in cache.tiers or ()]:
         with checker.attempt(tier.key.removeprefix(checker.prefix), TIER):
             _, rest = take_policy(BackendURL.parse(tier.url), nearest=True)
-            open_backend(rest).close()
+            guarded(open_backend(rest)).close()
     return checker.problems
 
 

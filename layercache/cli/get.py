@@ -57,17 +57,20 @@ def get(session: Session, hash: str, output: str | None, form: str | None) -> No
             layer.uncompressed() if wanted == "uncompressed" else layer.compressed() as source,
             _stdout() if output is None or output == STDOUT else _whole_file(output) as target,
         ):
-            copy(source, target)
+            copy(source, target, "stdout" if output is None or output == STDOUT else output)
 
 
-def copy(source: BinaryIO, target: BinaryIO) -> None:
+def copy(source: BinaryIO, target: BinaryIO, name: str) -> None:
+    """``name`` is what an error of the target names; one of the source is not about it."""
     if sys.platform == "linux":
         _copy_in_kernel(source, target)
     buffer = bytearray(CHUNK)
     view = memoryview(buffer)
     while size := source.readinto(buffer):  # type: ignore[attr-defined]  # typeshed's BinaryIO has none
-        target.write(view[:size])
-    target.flush()
+        with _naming(name):
+            target.write(view[:size])
+    with _naming(name):
+        target.flush()
 
 
 def _copy_in_kernel(source: BinaryIO, target: BinaryIO) -> None:
@@ -90,13 +93,12 @@ def _copy_in_kernel(source: BinaryIO, target: BinaryIO) -> None:
 def _stdout() -> Iterator[BinaryIO]:
     if sys.stdout is None:
         raise click.UsageError("stdout is closed: name a file with -o FILE")
-    with _naming("stdout"):
-        yield sys.stdout.buffer
+    yield sys.stdout.buffer
 
 
 @contextmanager
 def _naming(path: str) -> Iterator[None]:
-    """What the operating system refuses meanwhile is about this file, if it does not say so itself."""
+    """What the operating system refuses inside is about this file, if it does not say so itself."""
     try:
         yield
     except OSError as error:
@@ -118,8 +120,14 @@ def _whole_file(path: str) -> Iterator[BinaryIO]:
     except OSError as error:
         raise click.UsageError(f"{path}: {error.strerror}") from error
     try:
-        with _naming(path), file:
+        try:
             yield file
+        except BaseException:
+            with suppress(OSError):  # its last bytes are not wanted any more
+                file.close()
+            raise
+        with _naming(path):
+            file.close()
         if not in_place:
             os.replace(unfinished, target)
     finally:

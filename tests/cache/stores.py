@@ -13,6 +13,7 @@ from layercache.backend_tier import BackendTier
 from layercache.cache import Cache
 from layercache.digest import Hash
 from layercache.errors import BackendError
+from layercache.guard import Guard
 from layercache.policy import Policy
 from layercache.tier import Tier
 from layercache_backends.memory import MemoryBackend
@@ -41,6 +42,8 @@ class Store:
     url: str = "store://"
     fails: Callable[[Action, str], bool] = lambda _action, _key: False
     asked: list[tuple[Action, str]] = field(default_factory=list)
+    published: set[str] = field(default_factory=set)
+    """Blobs at which the guard is about to look, once each: that is not a question of the core's."""
 
     def did(self, *actions: Action, below: str = "") -> list[str]:
         """The keys below a folder of which one of these was asked, in order."""
@@ -60,7 +63,10 @@ class Store:
         return _StoreSink(self, key, self.inner.create(key))
 
     def stat(self, key: str) -> Entry:
-        self.check("stat", key)
+        if key in self.published:
+            self.published.discard(key)
+        else:
+            self.check("stat", key)
         return self.inner.stat(key)
 
     def scan(self, prefix: str = "") -> Iterator[Entry]:
@@ -121,6 +127,8 @@ class _StoreSink:
     def commit(self) -> None:
         self._store.check("commit", self._key)
         self._sink.commit()
+        if self._key.startswith(keys.BLOBS):
+            self._store.published.add(self._key)
 
     def abort(self) -> None:
         self._sink.abort()
@@ -154,6 +162,15 @@ def backend_of(tier: Tier | Backend) -> Backend:
         assert isinstance(tier, BackendTier)
         return tier.backend
     return tier
+
+
+def store_of(tier: Tier) -> Store:
+    """The store behind a tier's guard."""
+    guard = backend_of(tier)
+    assert isinstance(guard, Guard)
+    store = guard._backend
+    assert isinstance(store, Store)
+    return store
 
 
 def content(tier: Tier | Backend) -> dict[str, bytes]:

@@ -209,7 +209,7 @@ def test_what_the_system_stops_to_copy_by_itself_is_read_and_written(
     for name in ("copy_file_range", "sendfile"):
         monkeypatch.setattr(os, name, refuses if name == call else has_none)
     with open(tmp_path / "source", "rb") as source, open(tmp_path / "target", "xb") as target:
-        copy(source, target)
+        copy(source, target, "target")
     assert calls == 2
     assert (tmp_path / "target").read_bytes() == data
 

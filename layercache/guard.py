@@ -1,0 +1,252 @@
+"""The guard around a backend: what it gives keeps the promises of the interface, or is a `BackendError`.
+
+Plug-ins, and the SDKs under them, raise what they like, end early, and give None. None of it may be taken for
+absence, for wrong bytes, or for an error of the core.
+"""
+
+from __future__ import annotations
+
+import math
+from contextlib import contextmanager, suppress
+from functools import cache, partial
+from typing import TYPE_CHECKING, Any, cast
+
+from layercache import keys
+from layercache.backend import IN_THE_BOX, Entry, check_prefix, check_range, is_key
+from layercache.blame import Blame
+from layercache.capabilities import (
+    Diagnosable,
+    Exclusive,
+    Expendable,
+    Finding,
+    Leftovers,
+    LocalPath,
+    Lockable,
+    SmallObjects,
+    Spooler,
+    Touchable,
+)
+from layercache.errors import BackendError, ConfigError, NotFoundError
+from layercache.guarded import GuardedLock, GuardedReader, GuardedSink, GuardedSpool
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from layercache.backend import Backend
+
+_OURS = frozenset(target.partition(":")[0] for target in IN_THE_BOX.values())
+
+_PLAIN = frozenset(IN_THE_BOX[scheme].partition(":")[0] for scheme in ("file", "memory"))
+"""Modules of backends without an SDK under them, whose own readers count: they need no guard."""
+
+
+def guarded(backend: Backend) -> Backend:
+    """The backend with a guard around it, which has those of its capabilities that the backend has."""
+    if isinstance(backend, Guard) or type(backend).__module__ in _PLAIN:
+        return backend
+    return _kind(tuple(part for protocol, part in _PARTS.items() if isinstance(backend, protocol)))(backend)
+
+
+class Guard:
+    """A backend around another."""
+
+    def __init__(self, backend: Backend) -> None:
+        self._backend: Any = backend
+        self.url = backend.url
+        self._blame = Blame(self.url, backend)
+        self._looks = type(backend).__module__ not in _OURS
+
+    def __repr__(self) -> str:
+        return f"Guard({self._backend!r})"
+
+    def open(self, key: str, start: int = 0, end: int | None = None) -> GuardedReader:
+        check_range(start, end)
+        doing = f"reading {key}"
+        with self._blame.doing(doing, NotFoundError):
+            raw = self._backend.open(key, start, end)
+        try:
+            return GuardedReader(raw, self._blame, doing, None if end is None else end - start)
+        except BaseException:
+            with suppress(Exception):
+                raw.close()
+            raise
+
+    def create(self, key: str) -> GuardedSink:
+        with self._blame.doing(f"writing {key}"):
+            return GuardedSink(self._backend.create(key), self._blame, key, self._look)
+
+    def stat(self, key: str) -> Entry:
+        doing = f"looking at {key}"
+        with self._blame.doing(doing, NotFoundError):
+            entry = self._backend.stat(key)
+        self._check_entry(doing, entry)
+        if entry.key != key:
+            raise self._blame.broken(doing, f"gave an entry of {entry.key!r}")
+        return cast("Entry", entry)
+
+    def scan(self, prefix: str = "") -> Iterator[Entry]:
+        """As `Backend.scan`. What is not a key, another tool's object say, is passed over."""
+        check_prefix(prefix)
+        return self._scan(prefix)
+
+    def delete(self, key: str) -> None:
+        with self._blame.doing(f"deleting {key}"):
+            self._backend.delete(key)
+
+    def close(self) -> None:
+        with self._blame.doing("closing it"):
+            self._backend.close()
+
+    def _scan(self, prefix: str) -> Iterator[Entry]:
+        doing = f"listing {prefix or 'everything'}"
+        for entry in self._each(doing, partial(self._backend.scan, prefix)):
+            self._check_entry(doing, entry)
+            if self._is_listed(doing, entry.key, prefix):
+                yield entry
+
+    def _each(self, doing: str, begin: Callable[[], Any]) -> Iterator[Any]:
+        """What an iterator of the backend gives; what its consumer raises is not the backend's."""
+        end = object()
+        with self._blame.doing(doing):
+            items = iter(begin())
+        while True:
+            with self._blame.doing(doing):
+                item = next(items, end)
+            if item is end:
+                return
+            yield item
+
+    def _is_listed(self, doing: str, key: object, prefix: str) -> bool:
+        if not isinstance(key, str) or not key.startswith(prefix):
+            raise self._blame.broken(doing, f"gave {key!r}, which is not below {prefix!r}")
+        return is_key(key)
+
+    def _check_entry(self, doing: str, entry: Any) -> None:
+        match entry:
+            case Entry(size=int() as size, modified=int() | float() as modified):
+                sound = size >= 0 and math.isfinite(modified)
+            case _:
+                sound = False
+        if not sound:
+            raise self._blame.broken(doing, f"gave {entry!r}; wanted an Entry with size and time")
+
+    def _look(self, key: str, size: int) -> None:
+        """Raise `BackendError` unless a blob is there as it was written: one request, of plug-ins alone.
+
+        Facts and images are not looked at: a lost one is learnt again, and they would cost as much once more.
+        """
+        if not self._looks or not key.startswith(keys.BLOBS):
+            return
+        try:
+            found = self.stat(key).size
+        except NotFoundError as error:
+            raise self._blame.broken(f"writing {key}", "commit published nothing") from error
+        if found != size:
+            with suppress(BackendError, ConfigError):
+                self.delete(key)
+            raise self._blame.broken(f"writing {key}", f"commit published {found} of {size} bytes")
+
+
+class _Spools(Guard):
+    def spool(self) -> GuardedSpool:
+        with self._blame.doing("spooling"):
+            return GuardedSpool(self._backend.spool(), self._blame, self._look)
+
+
+class _Expends(Guard):
+    def create_expendable(self, key: str) -> GuardedSink:
+        with self._blame.doing(f"writing {key}"):
+            return GuardedSink(self._backend.create_expendable(key), self._blame, key, self._look)
+
+
+class _ReadsSmall(Guard):
+    def read_small(self, prefix: str) -> Iterator[tuple[str, bytes]]:
+        check_prefix(prefix)
+        return self._read_small(prefix)
+
+    def _read_small(self, prefix: str) -> Iterator[tuple[str, bytes]]:
+        doing = f"reading all of {prefix or 'it'}"
+        for item in self._each(doing, partial(self._backend.read_small, prefix)):
+            match item:
+                case (key, bytes() as data):
+                    if self._is_listed(doing, key, prefix):
+                        yield key, data
+                case _:
+                    raise self._blame.broken(doing, f"gave {type(item).__name__}; wanted key and bytes")
+
+
+class _HasPaths(Guard):
+    def path(self, key: str) -> str:
+        doing = f"finding the file of {key}"
+        with self._blame.doing(doing):
+            path = self._backend.path(key)
+        if not isinstance(path, str):
+            raise self._blame.broken(doing, f"gave {path!r} as its path")
+        return path
+
+
+class _Touches(Guard):
+    def touch(self, key: str) -> None:
+        with self._blame.doing(f"refreshing the time of {key}"):
+            self._backend.touch(key)
+
+
+class _Locks(Guard):
+    @contextmanager
+    def lock(
+        self, name: str, *, timeout: float | None = None, lasting: bool = True
+    ) -> Iterator[GuardedLock | None]:
+        doing = f"locking {name}"
+        with self._blame.doing(doing):
+            held = self._backend.lock(name, timeout=timeout, lasting=lasting)
+            lock = held.__enter__()
+        try:
+            yield None if lock is None else GuardedLock(lock, self._blame, doing)
+        except BaseException as error:  # the block's, which no failure to let go of the lock may hide
+            with suppress(Exception):
+                held.__exit__(type(error), error, error.__traceback__)
+            raise
+        with self._blame.doing(doing):
+            held.__exit__(None, None, None)
+
+
+class _CreatesNew(Guard):
+    def create_new(self, key: str, data: bytes) -> bool:
+        with self._blame.doing(f"writing {key}"):
+            return bool(self._backend.create_new(key, data))
+
+
+class _Clears(Guard):
+    def remove_leftovers(self, older_than: float) -> int:
+        with self._blame.doing("removing leftovers"):
+            return int(self._backend.remove_leftovers(older_than))
+
+
+class _Diagnoses(Guard):
+    def diagnose(self) -> Iterator[Finding]:
+        for finding in self._each("examining it", self._backend.diagnose):
+            match finding:
+                case Finding(str(), str(), "ok" | "warning" | "failed", str()):
+                    yield finding
+                case _:
+                    raise self._blame.broken("examining it", f"gave {finding!r}; wanted a Finding")
+
+
+_PARTS: dict[type, type[Guard]] = {
+    Spooler: _Spools,
+    Expendable: _Expends,
+    SmallObjects: _ReadsSmall,
+    LocalPath: _HasPaths,
+    Touchable: _Touches,
+    Lockable: _Locks,
+    Exclusive: _CreatesNew,
+    Leftovers: _Clears,
+    Diagnosable: _Diagnoses,
+}
+"""Each capability, and the part of a guard that has it."""
+
+
+@cache
+def _kind(parts: tuple[type[Guard], ...]) -> type[Guard]:
+    """A guard with these parts and no others: the core asks with `isinstance` what a backend can do."""
+    return cast("type[Guard]", type("Guard", parts or (Guard,), {}))

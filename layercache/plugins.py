@@ -1,0 +1,102 @@
+"""Backends that come by plug-in: found by entry points, loaded, and named where they fail."""
+
+from __future__ import annotations
+
+import sys
+from contextlib import suppress
+from importlib import metadata
+from typing import TYPE_CHECKING, Any
+
+from layercache.errors import BackendError, ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from importlib.metadata import EntryPoint
+
+STATED = "INTERFACE"
+"""What a plug-in's module calls the version of the interface that it was written for."""
+
+METHODS = ("open", "create", "stat", "scan", "delete", "close")
+
+
+def installed(group: str) -> list[EntryPoint]:
+    """Every entry point of a group that an installed package registers, the first on the path first.
+
+    Packages whose metadata cannot be read are passed over: they disturb no other.
+    """
+    found: list[EntryPoint] = []
+    for package in metadata.distributions():
+        with suppress(Exception):
+            found += [entry for entry in package.entry_points if entry.group == group]
+    return found
+
+
+def factory_of(entry: EntryPoint, scheme: str, interface: int) -> Callable[..., Any]:
+    """What makes the backend of a URL. Raises `ConfigError`, also for a newer interface than ours."""
+    what = f"{scheme}://: the plug-in {package_of(entry)}"
+    try:
+        factory: Callable[..., Any] = entry.load()
+    except Exception as error:
+        ours = isinstance(error, ImportError) and (error.name or "").partition(".")[0] == "layercache"
+        raise ConfigError(
+            f"{what} cannot be loaded: {type(error).__name__}: {error}",
+            hint="it may want a newer layercache: pip install --upgrade layercache"
+            if ours
+            else _reinstall(entry, "brings what it needs"),
+        ) from error
+    if not callable(factory):
+        raise ConfigError(f"{what} has no factory: {entry.value} is not callable", hint=_reinstall(entry))
+    stated = getattr(sys.modules.get(entry.module), STATED, interface)
+    if not isinstance(stated, int):
+        raise ConfigError(f"{what} states the interface {stated!r}; wanted a number", hint=_reinstall(entry))
+    if stated > interface:
+        raise ConfigError(
+            f"{what} is written for version {stated} of the interface; this layercache has {interface}",
+            hint="pip install --upgrade layercache",
+        )
+    return factory
+
+
+def made(entry: EntryPoint, make: Callable[[], Any], place: str) -> Any:
+    """The backend that a plug-in's factory makes. Raises `ConfigError`, `BackendError`."""
+    what = f"{place}: the plug-in {package_of(entry)}"
+    try:
+        backend = make()
+    except (ConfigError, BackendError):
+        raise
+    except Exception as error:
+        raise ConfigError(
+            f"{what} cannot open it: {type(error).__name__}: {error}", hint=_reinstall(entry)
+        ) from error
+    if not all(callable(getattr(backend, name, None)) for name in METHODS) or not _has_url(backend):
+        kind = type(backend).__name__
+        raise ConfigError(f"{what} gave {kind}, which is not a backend", hint=_reinstall(entry))
+    return backend
+
+
+def package_of(entry: EntryPoint) -> str:
+    """Name and version of the package that registers it."""
+    return f"{entry.dist.name} {entry.dist.version}" if entry.dist else entry.value
+
+
+def package_behind(kind: type, group: str) -> str:
+    """Name and version of the package that a class is from; where no package has it, the class."""
+    module = kind.__module__.partition(".")[0]
+    with suppress(Exception):  # whatever is wrong with packages, there is a failure to report
+        for entry in installed(group):
+            if entry.module.partition(".")[0] == module:
+                return package_of(entry)
+        for name in metadata.packages_distributions()[module]:
+            return f"{name} {metadata.version(name)}"
+    return f"{kind.__module__}.{kind.__qualname__}"
+
+
+def _has_url(backend: Any) -> bool:
+    try:
+        return isinstance(backend.url, str)
+    except Exception:
+        return False
+
+
+def _reinstall(entry: EntryPoint, brings: str = "may bring a version that works") -> str:
+    return f"pip install --upgrade {entry.dist.name} {brings}" if entry.dist else ""
