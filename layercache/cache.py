@@ -160,7 +160,9 @@ class Cache:
         from layercache.images import Images
         from layercache.sources.names import open_source, registry_reference
 
-        images = Images(self._asked, self._resolver, self._observers, tag_age=self.tag_age)
+        images = Images(
+            self._asked, self._resolver, self._observers, tag_age=self.tag_age, strict=self.strict
+        )
         reference = registry_reference(name)
         if self.offline and reference is not None:
             return images, reference, None
@@ -174,7 +176,7 @@ class Cache:
         ``blobs``: also the blobs that no other image there needs, both forms of layers; without, they stay.
         ``all_tiers``: in each tier that can be written to. Raises `NotFoundError`, `InvalidNameError`.
         """
-        from layercache.images import image_key
+        from layercache.tags import image_key
 
         reference = Reference.parse(name)
         targets = self._writable(all_tiers)
@@ -205,8 +207,12 @@ class Cache:
         `InvalidNameError`, `IntegrityError`, `BackendError`.
         """
         from layercache.exporting.export import Exporter
+        from layercache.tags import Tags
 
-        return Exporter(self._asked, self._resolver, self._client).export(name, target, platform, progress)
+        tags = Tags(self._asked, self._observers, strict=self.strict)
+        return Exporter(self._asked, self._resolver, self._client, tags).export(
+            name, target, platform, progress
+        )
 
     def delete(self, name: str, *, force: bool = False, all_tiers: bool = False) -> None:
         """Forget a layer or blob, by either name, in the nearest tier that can be written to.

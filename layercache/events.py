@@ -26,6 +26,7 @@ Kind = Literal[
     "stored",
     "skipped",
     "mislabelled",
+    "unconfirmed",
     "failed",
 ]
 
@@ -47,6 +48,8 @@ class Event:
     skipped     a foreign layer was passed over
     mislabelled the bytes are right, and what is stated of them is not: a size, a media type; ``note``
                 says how
+    unconfirmed what an image's tag names was taken from ``where`` alone, which is not trusted; ``note`` says
+                which image
     failed      an entry in the tier ``where`` was passed over, or (``name`` None) the whole tier;
                 ``note`` says why
     =========== ======================================================================================

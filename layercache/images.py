@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import time
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from layercache import keys
 from layercache.descriptor import (
     DOCKER_SCHEMA_1,
     INDEXES,
@@ -33,6 +31,7 @@ from layercache.known import Known, Refutable
 from layercache.layer import Layer
 from layercache.lookup import not_found
 from layercache.platforms import default_platform, normalized, select
+from layercache.tags import Tags, image_key
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -81,12 +80,19 @@ class Images:
     """Opens images out of tiers and sources; keeps their documents in every tier that can be written to."""
 
     def __init__(
-        self, tiers: Sequence[Tier], resolver: Resolver, observers: Observers, *, tag_age: float = 0
+        self,
+        tiers: Sequence[Tier],
+        resolver: Resolver,
+        observers: Observers,
+        *,
+        tag_age: float = 0,
+        strict: bool = False,
     ) -> None:
         self._tiers = tiers
         self._resolver = resolver
         self._observers = observers
         self._tag_age = tag_age
+        self._tags = Tags(tiers, observers, strict=strict)
         self._root: Descriptor | None = None
         """What is opened. Its stated size is a hint, as nothing that has a hash states it."""
 
@@ -105,25 +111,19 @@ class Images:
 
     def from_tiers(self, reference: Reference, platform: Platform | None = None) -> Image:
         """The image as it was when it was last pulled, without any source. Raises `NotFoundError`."""
-        self._root = self._cached_root(reference)
+        self._root = self._tags.last(reference, _PULL)
         return self._open(str(reference), self._root, platform, None)
 
     def all_from_tiers(self, reference: Reference) -> list[Image]:
         """Every image of an index whose documents are there, as it was when it was last pulled."""
         images = []
-        self._root = self._cached_root(reference)
+        self._root = self._tags.last(reference, _PULL)
         for entry in self._manifests(self._root, None):
             with suppress(NotFoundError):
                 images.append(self._open(str(reference), entry, None, None))
         if not images:
             raise not_found(self._tiers, f"no platform of {reference} is cached", _PULL)
         return images
-
-    def _cached_root(self, reference: Reference) -> Descriptor:
-        for tier in self._tiers:
-            with suppress(NotFoundError):
-                return tier.image(image_key(reference))
-        raise not_found(self._tiers, f"the image {reference} is not cached", _PULL)
 
     @contextmanager
     def _rooted(self, source: Source, reference: Reference | None) -> Iterator[Descriptor]:
@@ -132,7 +132,12 @@ class Images:
         if self._root is not None:
             yield self._root
             return
-        self._root = source.root(new=reference is not None and self._is_new(reference))
+        try:
+            self._root = source.root(new=reference is not None and self._is_new(reference))
+        except SourceError:
+            if reference is None or not (root := self._tags.stopgap(reference, self._tag_age)):
+                raise
+            self._root, reference = root, None  # nothing to keep: it is not our word
         yield self._root
         if reference is not None:
             self._resolver.keeper.tag_image(image_key(reference), self._root, refresh=self._tag_age > 0)
@@ -142,25 +147,19 @@ class Images:
         if any(tier.remote for tier in self._tiers):
             return False
         try:
-            self._cached_root(reference)
+            return not self._tags.is_known(reference)
         except LayercacheError:  # a tier that cannot be asked has not heard of it
             return True
-        return False
 
     def _unchecked(self, reference: Reference) -> Descriptor | None:
         """What a tier has for a reference that needs no check: a digest, or a tag within its age.
 
         Only where the document is there too, in any tier.
         """
-        key = image_key(reference)
         if reference.digest is None and not self._tag_age:
             return None
-        for tier in self._tiers:
-            with suppress(NotFoundError):
-                root = tier.image(key)
-                if reference.digest or time.time() - tier.image_time(key) < self._tag_age:
-                    return root if any(each.has_blob(root.digest) for each in self._tiers) else None
-        return None
+        root = self._tags.fresh(reference, self._tag_age)
+        return root if root and any(each.has_blob(root.digest) for each in self._tiers) else None
 
     def _manifests(self, root: Descriptor, source: Source | None) -> Iterator[Descriptor]:
         """The image manifests below a manifest or an index."""
@@ -276,13 +275,6 @@ class Images:
 
     def _is_root(self, descriptor: Descriptor) -> bool:
         return self._root is not None and descriptor.digest == self._root.digest
-
-
-def image_key(reference: Reference) -> str:
-    """Where a tier keeps what the reference names: by digest if it has one, else by tag."""
-    if reference.digest:
-        return keys.image_digest(reference.registry, reference.repository, reference.digest)
-    return keys.image_tag(reference.registry, reference.repository, reference.tag or "latest")
 
 
 def _fits(config: ImageConfig, wanted: Platform) -> bool:

@@ -94,6 +94,12 @@ def image_name(key: str) -> str:
     return f"{_with_brackets(repository.removesuffix('/_tags'))}:{name}"
 
 
+def pinned(key: str) -> str:
+    """The digest that an image's key ends in; nothing where it ends in a tag."""
+    folder, _, name = key.rpartition("/")
+    return name.replace("-", ":", 1) if folder.endswith("/_digests") else ""
+
+
 def image_repository(key: str) -> str:
     """The repository of an image's key, without its registry."""
     return key.removeprefix(IMAGES).rpartition("/")[0].rpartition("/")[0].partition("/")[2]

@@ -98,7 +98,7 @@ def copy(
     visible = sys.stderr is not None and sys.stderr.isatty() and not session.quiet
     configuration = session.configuration()
     with (
-        closing(configuration.open_alone(source, "FROM")) as origin,
+        closing(configuration.open_alone(source, "FROM", filled_by_others=True)) as origin,
         closing(configuration.open_alone(target, "TO")) as destination,
     ):
         copying = Copy(origin, destination, wanted, jobs=jobs, dry_run=dry_run, observers=observers)
@@ -150,6 +150,8 @@ def _summary(report: Report, *, dry_run: bool, seconds: float) -> str:
     rest = [f"{report.there} there already"]
     if report.absent:
         rest.append(f"{report.absent} not in FROM")
+    if report.kept:
+        rest.append(f"{count(report.kept, 'other tag')} kept in TO, since FROM is not trusted")
     if passed_over := report.wrong + report.unreadable:
         rest.append(f"{passed_over} passed over")
     verb = "would copy" if dry_run else "copied"
@@ -157,7 +159,7 @@ def _summary(report: Report, *, dry_run: bool, seconds: float) -> str:
 
 
 def _document(report: Report, *, dry_run: bool, seconds: float) -> dict[str, object]:
-    names = ("copied", "copied_bytes", "made", "made_bytes", "facts", "images", "there", "absent")
+    names = ("copied", "copied_bytes", "made", "made_bytes", "facts", "images", "there", "absent", "kept")
     return {
         "dry_run": dry_run,
         **{name: getattr(report, name) for name in (*names, "wrong", "unreadable")},

@@ -76,6 +76,8 @@ class Session:
             self.note(f"layercache: warning: passed over {what}: {why}")
         elif event.kind == "mislabelled":
             self.note(f"layercache: warning: {event.name}: {event.note}")
+        elif event.kind == "unconfirmed":
+            self.note(f"layercache: warning: {event.where}: {event.note}")
         elif self.verbose and event.kind != "bytes":
             size = f" {event.size} bytes" if event.size else ""
             where = f" {event.where}" if event.where else ""

@@ -110,19 +110,25 @@ class Configuration:
             tag_age=how["tag_age"],
         )
 
-    def open_alone(self, url: str, by: str) -> Tier:
+    def open_alone(self, url: str, by: str, *, filled_by_others: bool = False) -> Tier:
         """A cache that is no other one's tier: on this machine trusted as a nearest tier is, elsewhere not.
 
-        Raises `ConfigError`; also where the name stands for several tiers.
+        ``filled_by_others``: there only if it is the nearest one of those that are configured. Raises
+        `ConfigError`; also where the name stands for several tiers.
         """
         tiers = self.choose([url], by).tiers
         if len(tiers) > 1:
             names = " ".join(each.value for each in tiers)
             raise ConfigError(f"{url} has {len(tiers)} tiers", hint=f"name one of them: {names}")
-        scheme = BackendURL.parse(tiers[0].value).scheme
-        return _opened(
-            tiers[0], by, partial(open_tier, nearest=scheme in ON_THIS_MACHINE, registries=self.registries)
-        )
+        here = BackendURL.parse(tiers[0].value).scheme in ON_THIS_MACHINE
+        nearest = here and (not filled_by_others or url.startswith("@") or self._is_own(tiers[0].value))
+        return _opened(tiers[0], by, partial(open_tier, nearest=nearest, registries=self.registries))
+
+    def _is_own(self, url: str) -> bool:
+        """Whether a URL is that of the nearest tier that is configured."""
+        one, other = (BackendURL.parse(each) for each in (url, self.choose().tiers[0].value))
+        paths = {os.path.realpath(os.path.expanduser(each.path)) for each in (one, other)}
+        return one.scheme == other.scheme and len(paths) == 1
 
     def choose(self, urls: Sequence[str] = (), by: str = "") -> Chosen:
         """The tiers that ``urls`` name, or one ``@NAME``; else those of the environment, the file, the user.

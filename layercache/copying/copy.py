@@ -8,14 +8,17 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
+from msgspec.structs import replace as replaced
+
 from layercache import keys
 from layercache.copying.blobs import Carrier, RefutedError, SourceFailedError, StoppedError, of_source
 from layercache.copying.held import Held, Roles, raw
 from layercache.copying.report import Report
 from layercache.copying.wanted import image_entries, referred_to
 from layercache.digest import Digest, Hash
-from layercache.errors import ConfigError, IntegrityError, NotALayerError, NotFoundError
+from layercache.errors import ConfigError, DigestMismatchError, IntegrityError, NotALayerError, NotFoundError
 from layercache.events import COMPRESSED, Event, Observers
+from layercache.tags import COPIED_FROM, doubtful
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -219,15 +222,27 @@ class Copy:
             yield partial(self._guarded, keys.image_name(key), partial(self._bring_image, key, modified))
 
     def _bring_image(self, key: str, modified: float) -> None:
-        """What a reference names, unless the target has learnt it later; its documents before it."""
+        """What a reference names, unless the target has learnt it later; its documents before it.
+
+        The word of a source that is not trusted replaces no tag, and is marked as what it is.
+        """
+        named = self._source.image(key)
+        if keys.pinned(key) not in ("", named.digest):
+            raise DigestMismatchError(f"it is said to be {named.digest}")
+        if who := doubtful(self._source, key, named):
+            named = replaced(named, annotations={**(named.annotations or {}), COPIED_FROM: who})
         with suppress(NotFoundError):
-            if self._target.image(key) == self._source.image(key) or self._is_newer(key, modified):
+            there = self._target.image(key)
+            if there.digest == named.digest:
+                return
+            if who or self._is_newer(key, modified):
+                self.report.add(kept=bool(who))
                 return
         for name, is_document in self._references(key):
             if is_document and not self._held.has(name):
                 self._copy(name, 0, COMPRESSED)
         if not self._dry_run:
-            self._target.tag_image(key, self._source.image(key))
+            self._target.tag_image(key, named)
         self.report.add(images=1)
 
     def _is_newer(self, key: str, modified: float) -> bool:

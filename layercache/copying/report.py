@@ -31,7 +31,8 @@ class Report:
     """Counts are of entries, bytes those of their blobs. In a dry run: what would be done.
 
     ``made``: tars that were inflated on the way. ``there``: blobs that the target had. ``absent``: blobs of
-    a wanted image that the source has not. ``wrong``: entries of the source that are not what their name
+    a wanted image that the source has not. ``kept``: tags that name something else in the target, and stay,
+    since the source is not trusted. ``wrong``: entries of the source that are not what their name
     says; ``unreadable``: those that its store did not give. Both were passed over.
     """
 
@@ -43,6 +44,7 @@ class Report:
     images: int = 0
     there: int = 0
     absent: int = 0
+    kept: int = 0
     wrong: int = 0
     unreadable: int = 0
     failures: list[Failure] = field(default_factory=list)

@@ -9,7 +9,7 @@ from layercache.descriptor import INDEXES, MANIFESTS, Descriptor, Index, Manifes
 from layercache.documents import read_document
 from layercache.errors import FormatError, NotFoundError
 from layercache.events import COMPRESSED, UNCOMPRESSED
-from layercache.images import image_key
+from layercache.tags import image_key
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

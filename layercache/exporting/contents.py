@@ -20,7 +20,6 @@ from layercache.descriptor import (
 )
 from layercache.documents import find_document
 from layercache.errors import FormatError, NotFoundError
-from layercache.images import image_key
 from layercache.known import Known
 from layercache.layer import Layer
 from layercache.lookup import not_found
@@ -33,6 +32,7 @@ if TYPE_CHECKING:
     from layercache.digest import Digest
     from layercache.reference import Reference
     from layercache.resolver import Resolver
+    from layercache.tags import Tags
     from layercache.tier import Tier
 
 
@@ -64,8 +64,9 @@ class Contents:
 class Collector:
     """Gathers an image's contents out of tiers. No source is asked, and no layer is read."""
 
-    def __init__(self, tiers: Sequence[Tier], resolver: Resolver) -> None:
+    def __init__(self, tiers: Sequence[Tier], resolver: Resolver, tags: Tags) -> None:
         self._tiers = tiers
+        self._tags = tags
         self._resolver = resolver
 
     def collect(self, reference: Reference, platform: Platform | None, *, whole: bool) -> Contents:
@@ -73,7 +74,9 @@ class Collector:
 
         Raises `NotFoundError` where it is not cached, `FormatError` for what is no image.
         """
-        root = self._document(self._root(reference))
+        root = self._document(
+            self._tags.last(reference, f"pull it first (layercache pull {reference.familiar})")
+        )
         if not whole:
             wanted = normalized(platform) if platform else default_platform()
             while root.descriptor.media_type in INDEXES:
@@ -84,18 +87,6 @@ class Collector:
         if platform and not whole:
             _check_platform(contents, reference, normalized(platform))
         return contents
-
-    def _root(self, reference: Reference) -> Descriptor:
-        for tier in self._tiers:
-            try:
-                return tier.image(image_key(reference))
-            except NotFoundError:
-                continue
-        raise not_found(
-            self._tiers,
-            f"the image {reference} is not cached",
-            f"pull it first (layercache pull {reference.familiar})",
-        )
 
     def _add(self, document: Document, contents: Contents) -> None:
         digest, kind = document.descriptor.digest, document.descriptor.media_type

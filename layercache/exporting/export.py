@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from layercache.exporting.contents import Contents
     from layercache.resolver import Resolver
     from layercache.sources.client import RegistryClient
+    from layercache.tags import Tags
     from layercache.tier import Tier
 
 ALL = "all"
@@ -51,9 +52,9 @@ class Exporter:
     """Takes images out of tiers. ``client`` is called only for a registry."""
 
     def __init__(
-        self, tiers: Sequence[Tier], resolver: Resolver, client: Callable[[], RegistryClient]
+        self, tiers: Sequence[Tier], resolver: Resolver, client: Callable[[], RegistryClient], tags: Tags
     ) -> None:
-        self._collector = Collector(tiers, resolver)
+        self._collector = Collector(tiers, resolver, tags)
         self._client = client
 
     def export(

@@ -13,8 +13,8 @@ from servers.images import make_image, make_index, sample_layers
 from layercache import DigestMismatchError, NotFoundError, keys
 from layercache.descriptor import OCI_CONFIG, OCI_INDEX, OCI_MANIFEST
 from layercache.digest import Digest
-from layercache.images import image_key
 from layercache.streams import StatedSizeError
+from layercache.tags import image_key
 from layercache.upkeep import verify
 
 if TYPE_CHECKING:

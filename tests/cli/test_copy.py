@@ -48,6 +48,7 @@ def test_json_tells_all_counts(cli: Caller, other: Caller, file: Path, layer: La
         "images": 0,
         "there": 0,
         "absent": 0,
+        "kept": 0,
         "wrong": 0,
         "unreadable": 0,
         "failures": [],
