@@ -37,6 +37,14 @@ class Spool(Protocol):
 
 
 @runtime_checkable
+class Stamped(Protocol):
+    """A spool whose object can be changed in place, by other programs, and which can tell that it was."""
+
+    def stamp(self) -> object:
+        """What is another value once somebody has written into the bytes, or cut them."""
+
+
+@runtime_checkable
 class Spooler(Protocol):
     """A backend that can spool in its own store, so that publishing costs no second copy."""
 

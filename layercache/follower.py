@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from typing import TYPE_CHECKING
 
+from layercache.errors import LayercacheError
 from layercache.streams import CHUNK
 
 if TYPE_CHECKING:
@@ -29,6 +30,9 @@ class Follower(io.RawIOBase):
         self._transfer = transfer
         self._verified = verified
         self._offset = 0
+        self._hasher = transfer.new_hasher()
+        self._judged = False
+        self._failure: LayercacheError | None = None
 
     @property
     def size(self) -> int | None:
@@ -47,8 +51,7 @@ class Follower(io.RawIOBase):
             left = self._wait(self._offset) - self._offset
             piece = self._transfer.recent_at(self._offset)
             if piece is not None and len(piece) <= min(left, size):
-                self._offset += len(piece)
-                self._transfer.catch_up(self)
+                self._pass(piece)
                 return piece
         return super().read(size) or b""
 
@@ -60,9 +63,12 @@ class Follower(io.RawIOBase):
         left = self._wait(self._offset) - self._offset
         if left <= 0:
             return 0
-        count = self._transfer.readinto_at(self._offset, view[:left])
-        self._offset += count
-        self._transfer.catch_up(self)
+        try:
+            count = self._transfer.readinto_at(self._offset, view[:left])
+            self._pass(view[:count])
+        except LayercacheError as error:
+            self._failure = error
+            raise
         return count
 
     def seek(self, offset: int, whence: int = io.SEEK_SET, /) -> int:
@@ -77,6 +83,8 @@ class Follower(io.RawIOBase):
                 raise ValueError(f"not a whence: {whence}")
         if target < 0:
             raise ValueError(f"a negative offset: {target}")
+        if target != self._offset:
+            self._hasher = None  # the hash is of all bytes in their order
         self._offset = target
         self._transfer.catch_up(self)
         return target
@@ -105,11 +113,27 @@ class Follower(io.RawIOBase):
             super().close()
             self._transfer.leave(self)
 
+    def _pass(self, data: bytes | memoryview) -> None:
+        """Go on past these bytes. Near the end, and at it, it is looked whether all still are right.
+
+        Once published, they stand in a file that other programs can reach.
+        """
+        transfer, end = self._transfer, self._offset + len(data)
+        if self._hasher is not None:
+            self._hasher.update(data)
+        if transfer.is_near_end(end) and (not self._judged or end == transfer.size):
+            transfer.judge(end, self._hasher)
+            self._judged = True
+        self._offset = end
+        transfer.catch_up(self)
+
     def _end(self) -> int:
         self._transfer.set_free(self)
         return self._wait(ALL)
 
     def _wait(self, beyond: int) -> int:
+        if self._failure is not None:
+            raise self._failure
         visible = self._transfer.wait(beyond)
         if self._verified and self._transfer.verified:
             self._verified()

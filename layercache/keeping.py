@@ -10,11 +10,13 @@ from layercache.background import Background
 from layercache.errors import BackendError, ConfigError, DigestMismatchError, LayercacheError, NotFoundError
 from layercache.events import Event, Form, Observers
 from layercache.spool import SpoolReader
+from layercache.streams import hash_of, verified
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
     from layercache.association import Association
+    from layercache.backend import Reader
     from layercache.descriptor import Descriptor
     from layercache.digest import DiffID, Digest, Hash
     from layercache.known import Known
@@ -69,11 +71,11 @@ class Keeper:
             try:
                 if kept and tier.remote:
                     self._upload(tier, name, kept[0], stored, layer)
-                elif not tier.has_blob(name):
+                elif not self._has(tier, name, form, size):
                     if tier is spool.tier:
                         spool.publish(name)
                     else:
-                        tier.copy_blob(name, SpoolReader(spool))
+                        self._copy(tier, name, form, SpoolReader(spool), spool.tier)
                     self.changed()
                     self._observers.emit(stored)
             except BackendError as error:
@@ -143,6 +145,23 @@ class Keeper:
                 tier.forget(claim)
                 self.changed()
 
+    def look_again(self, tier: Tier, name: Hash, form: Form) -> WrongEntryError | None:
+        """Hash an entry of which something wrong was made; None where it is right, or cannot be read."""
+        try:
+            with tier.open_blob(name) as reader:
+                found = hash_of(reader, name.algorithm)
+        except (NotFoundError, BackendError):
+            return None
+        return None if found == name else self.pass_over(tier, name, form, f"its bytes hash to {found}")
+
+    def changed_meanwhile(self, tier: Tier, name: Hash, form: Form) -> WrongEntryError:
+        """An entry was found right and published, and somebody changed it while it was read."""
+        return self.look_again(tier, name, form) or WrongEntryError(
+            f"{name} was changed by another program while it was read",
+            looked_in=[tier.name],
+            hint="try again; if that happens more often, find out what writes there",
+        )
+
     def pass_over(self, tier: Tier, name: Hash, form: Form, why: str) -> WrongEntryError:
         """Do not take this entry again: it is removed where it is ours alone, else remembered."""
         self._observers.emit(Event("failed", name, form, tier.name, note=why))
@@ -179,6 +198,22 @@ class Keeper:
             tier.record(fact)
             self.changed()
 
+    def _has(self, tier: Tier, name: Hash, form: Form, size: int) -> bool:
+        """Whether a tier has the blob. An entry of another size is none, nor is a wrong one that is ours."""
+        try:
+            if tier.stat_blob(name).size == size:
+                return not tier.policy.trusted or self.look_again(tier, name, form) is None
+        except NotFoundError:
+            pass
+        return False
+
+    def _copy(self, tier: Tier, name: Hash, form: Form, reader: Reader, source: Tier) -> None:
+        """Into a tier, hashed on the way: other programs can reach what is published."""
+        try:
+            tier.copy_blob(name, verified(reader, name))
+        except DigestMismatchError as error:
+            raise self.changed_meanwhile(source, name, form) from error
+
     def _upload(self, tier: Tier, name: Hash, near: Tier, stored: Event, layer: Digest | None) -> None:
         # Open from now on: who evicts it nearby takes its name away, not its bytes.
         reader = near.open_blob(name)
@@ -186,9 +221,11 @@ class Keeper:
         def upload() -> None:
             with reader:
                 try:
-                    if tier.write_failure is not None or tier.has_blob(name):
+                    if tier.write_failure is not None or self._has(tier, name, stored.form, stored.size):
                         return
-                    tier.copy_blob(name, reader)
+                    self._copy(tier, name, stored.form, reader, near)
+                except WrongEntryError:
+                    return  # it was reported: what rotted nearby meanwhile is not spread
                 except BackendError as error:
                     tier.pass_over(error, writing=True)
                 else:

@@ -36,12 +36,15 @@ THREADS_FROM = 8 << 20
 class Passes:
     """Transfers that fetch and inflate, and hand what they bring to the keeper. Thread-safe."""
 
-    def __init__(self, keeper: Keeper, observers: Observers, limits: Limits) -> None:
+    def __init__(
+        self, keeper: Keeper, observers: Observers, limits: Limits, *, verify_always: bool = False
+    ) -> None:
         self.running = Transfers()
         self.expected_layers = 0
         self.keeper = keeper
         self._observers = observers
         self.limits = limits
+        self._rehash = verify_always
         self._cores = (
             len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
         )
@@ -265,6 +268,8 @@ class Passes:
             publish=lambda found: publish(spool, found),
             settled=lambda: self.running.remove(transfer),
             progress=progress,
+            damaged=lambda found: self.keeper.changed_meanwhile(spool.tier, found, form),
+            rehash=self._rehash,
             algorithm=algorithm,
             size=size,
         )

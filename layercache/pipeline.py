@@ -18,10 +18,12 @@ from typing import TYPE_CHECKING
 from layercache.digest import Hash
 from layercache.errors import LayercacheError
 from layercache.follower import ALL, Follower
+from layercache.spool import ShortSpoolError
 from layercache.streams import CHUNK
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from hashlib import _Hash
 
     from _typeshed import WriteableBuffer
 
@@ -77,6 +79,8 @@ class Transfer:
         publish: Callable[[Hash], None],
         settled: Callable[[], None],
         progress: Callable[[int], None],
+        damaged: Callable[[Hash], LayercacheError],
+        rehash: bool = False,
         algorithm: str = "sha256",
         size: int | None = None,
     ) -> None:
@@ -88,7 +92,11 @@ class Transfer:
         self._publish = publish
         self._when_settled = settled
         self._progress = progress
+        self._damaged = damaged
+        self._rehash = rehash
+        self._algorithm = algorithm
         self._hasher = hashlib.new(algorithm)
+        self._found: Hash | None = None
         self._written = 0
         self._visible = 0
         self._woken = 0.0
@@ -97,7 +105,7 @@ class Transfer:
         self._ended = threading.Condition(self._lock)
         self._driven = False
         self._followers = 0
-        self._abandoned = False
+        self._abandoned = self._is_spoilt = False
         self._settled = False
         self._error: Exception | None = None
         self._raw_open = self._spool_open = True
@@ -122,7 +130,7 @@ class Transfer:
         gets the last bytes; what it raises, the follower raises instead.
         """
         with self._lock:
-            if self._abandoned or self._error or not self._spool_open:
+            if self._abandoned or self._error or self._is_spoilt or not self._spool_open:
                 return None
             self._followers += 1
         return Follower(self, verified)
@@ -267,7 +275,48 @@ class Transfer:
         return None
 
     def readinto_at(self, offset: int, buffer: WriteableBuffer) -> int:
-        return self._spool.readinto_at(offset, buffer)
+        try:
+            return self._spool.readinto_at(offset, buffer)
+        except ShortSpoolError as error:
+            raise self._spoilt(self._found) if self._found else error from error
+
+    def new_hasher(self) -> _Hash | None:
+        """For a follower that hashes what it reads; None where that is not wanted."""
+        return hashlib.new(self._algorithm) if self._rehash else None
+
+    def is_near_end(self, offset: int) -> bool:
+        """Whether an offset is among the last bytes, those that are held back until all were found right."""
+        return self.verified and self.size is not None and offset > self.size - HOLD
+
+    def judge(self, end: int, hasher: _Hash | None) -> None:
+        """Look whether all bytes still are what was found right; raise if not. To be called near the end.
+
+        ``hasher`` has those before ``end``, as they were read. Without, all are read again, where the store
+        says that they were changed, or ``rehash`` wants it.
+        """
+        assert self._found is not None, "near the end all was hashed"
+        if hasher is not None:
+            found = self._hash_of_rest(hasher.copy(), end)
+        elif self._rehash or self._spool.was_changed:
+            found = self._hash_of_rest(hashlib.new(self._algorithm), 0)
+        else:
+            return
+        if found != self._found:
+            raise self._spoilt(self._found)
+
+    def _spoilt(self, found: Hash) -> LayercacheError:
+        """What was published was changed: nobody else follows."""
+        with self._lock:
+            self._is_spoilt = True
+        return self._damaged(found)
+
+    def _hash_of_rest(self, hasher: _Hash, start: int) -> Hash:
+        buffer = memoryview(bytearray(CHUNK))
+        while start < self._spool.size:
+            count = self.readinto_at(start, buffer)
+            hasher.update(buffer[:count])
+            start += count
+        return Hash.from_hasher(hasher)
 
     def leave(self, follower: Follower) -> None:
         """A follower is done. The last one to leave gives up what was not yet found right."""
@@ -316,6 +365,7 @@ class Transfer:
         found = Hash.from_hasher(self._hasher)
         self._finish(found, self._written)
         with self._lock:
+            self._found = found
             self.verified = True
             self._visible = self.size = self._written
             self._grown.notify_all()

@@ -49,7 +49,7 @@ class Resolver:
         changed: Callable[[], object] = lambda: None,
     ) -> None:
         self.keeper = Keeper(tiers, observers, changed)
-        self.passes = Passes(self.keeper, observers, limits)
+        self.passes = Passes(self.keeper, observers, limits, verify_always=verify_always)
         self._claims = Claims(tiers, self.passes, observers)
         self._leads = Leads()
         self._tiers = tiers

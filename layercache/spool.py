@@ -7,6 +7,7 @@ import os
 import tempfile
 from typing import TYPE_CHECKING
 
+from layercache.capabilities import Stamped
 from layercache.errors import BackendError
 from layercache.streams import CHUNK
 
@@ -16,6 +17,10 @@ if TYPE_CHECKING:
     from layercache.capabilities import Spool
     from layercache.digest import Hash
     from layercache.tier import Tier
+
+
+class ShortSpoolError(BackendError):
+    """Bytes that were written are not there any more: another program has cut the file."""
 
 
 class TierSpool:
@@ -30,7 +35,8 @@ class TierSpool:
         self._own = tier.spool()
         self._spool: Spool | _TemporaryFile = self._own or _TemporaryFile()
         self._failure: BackendError | None = None
-        self._written = 0
+        self._stamp: object = None
+        self.size = 0
 
     def write(self, data: ReadableBuffer, /) -> None:
         try:
@@ -41,20 +47,33 @@ class TierSpool:
             self.tier.pass_over(error, writing=True)
             self._go_on_elsewhere(self._own, error)
             self._spool.write(data)
-        self._written += memoryview(data).nbytes
+        self.size += memoryview(data).nbytes
 
     def readinto_at(self, offset: int, buffer: WriteableBuffer, /) -> int:
-        """As `Spool.readinto_at`."""
-        return self._spool.readinto_at(offset, buffer)
+        """As `Spool.readinto_at`. Raises `ShortSpoolError` where bytes are gone that were written."""
+        count = self._spool.readinto_at(offset, buffer)
+        if not count and offset < self.size and memoryview(buffer).nbytes:
+            raise ShortSpoolError(f"{self.tier.name}: what was written ends at byte {offset} of {self.size}")
+        return count
+
+    @property
+    def was_changed(self) -> bool:
+        """Whether another program may have changed what was published."""
+        return self._stamp is not None and self._stamp != self._stamped()
 
     def publish(self, name: Hash) -> None:
         """Make a blob of them. They can still be read. Raises `BackendError`."""
         if self._failure is not None:
             raise self._failure
         if self._own is not None:
-            self.tier.publish_blob(name, self._own, self._written)
+            self.tier.publish_blob(name, self._own, self.size)
+            self._stamp = self._stamped()
         else:
             self.tier.copy_blob(name, SpoolReader(self))
+
+    def _stamped(self) -> object:
+        own: object = self._own
+        return own.stamp() if isinstance(own, Stamped) else None
 
     def close(self) -> None:
         self._spool.close()
@@ -65,8 +84,8 @@ class TierSpool:
         """What was written so far moves along. The old place stays: readers may be in it meanwhile."""
         new, buffer, done = _TemporaryFile(), memoryview(bytearray(CHUNK)), 0
         try:
-            while done < self._written:
-                count = own.readinto_at(done, buffer[: self._written - done])
+            while done < self.size:
+                count = own.readinto_at(done, buffer[: self.size - done])
                 if not count:
                     raise error
                 new.write(buffer[:count])
@@ -83,7 +102,7 @@ class SpoolReader(io.RawIOBase):
     def __init__(self, spool: TierSpool) -> None:
         self._spool = spool
         self._offset = 0
-        self.size = None
+        self.size = spool.size
 
     def readable(self) -> bool:
         return True

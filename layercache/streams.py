@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, BinaryIO, Self, cast
 
 from layercache.descriptor import GZIP, NO_COMPRESSION, ZSTD
 from layercache.digest import Hash
-from layercache.errors import DigestMismatchError, LayercacheError
+from layercache.errors import BackendError, DigestMismatchError, LayercacheError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -215,11 +215,19 @@ def verified(raw: Reader, expected: Hash, size: int | None = None) -> HashedRead
 
 
 def hash_of(reader: Reader, algorithm: str) -> Hash:
-    """The hash of all that is left in a reader."""
-    hasher = hashlib.new(algorithm)
+    """The hash of all that a fresh reader gives. Raises `BackendError` where it ends before its size."""
+    hasher, count = hashlib.new(algorithm), 0
     while chunk := reader.read(CHUNK):
         hasher.update(chunk)
+        count += len(chunk)
+    check_whole(reader.size, count)
     return Hash.from_hasher(hasher)
+
+
+def check_whole(size: int | None, count: int) -> None:
+    """Raise `BackendError` where a reader has ended before its size, so that nothing is judged by a part."""
+    if size is not None and count < size:
+        raise BackendError(f"the bytes ended after {count} of {size}", hint="try again, or look at the store")
 
 
 class StatedSizeError(DigestMismatchError):

@@ -70,6 +70,11 @@ class LocalSpool:
         except OSError as error:
             raise self._backend.failure(f"{self._what}: reading back", error) from error
 
+    def stamp(self) -> tuple[int, int]:
+        """As `Stamped.stamp`."""
+        status = os.fstat(self._fd)
+        return status.st_size, status.st_mtime_ns
+
     def publish(self, key: str) -> None:
         self._check_usable()
         self._ended = True

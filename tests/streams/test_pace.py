@@ -11,6 +11,7 @@ from servers.images import noise
 
 from layercache import pipeline, streams
 from layercache.digest import Digest
+from layercache.errors import LayercacheError
 from layercache.pipeline import Transfer
 from layercache.spool import TierSpool
 from layercache.tiers import open_tier
@@ -66,6 +67,7 @@ def transfer(raw: Given, published: list[Digest], monkeypatch: pytest.MonkeyPatc
         publish=lambda found: published.append(Digest(found)),
         settled=lambda: None,
         progress=lambda count: None,
+        damaged=lambda found: LayercacheError(f"{found} was changed"),
     )
     yield transfer
     thread = transfer.cancel()
