@@ -158,11 +158,24 @@ Text that is not UTF-8 and a number of thousands of digits are a `ValueError`, d
 
 
 def decode(data: bytes, kind: type[DocumentT], what: str) -> DocumentT:
-    """Read a JSON document. Raises `FormatError`, which calls the document ``what``."""
+    """Read a JSON document, in which null stands for what is absent.
+
+    Raises `FormatError`, which calls the document ``what``.
+    """
     try:
-        return msgspec.json.decode(data, type=kind, dec_hook=_decode_hash)
+        try:
+            return msgspec.json.decode(data, type=kind, dec_hook=_decode_hash)
+        except msgspec.ValidationError:  # null, perhaps, as programs in Go write an empty list
+            return msgspec.convert(without_nulls(msgspec.json.decode(data)), kind, dec_hook=_decode_hash)
     except NOT_VALID as error:
         raise FormatError(f"{what} is not a valid {kind.__name__.lower()}: {error}") from error
+
+
+def without_nulls(value: Any) -> Any:
+    """Decoded JSON whose objects have no field that is null."""
+    if isinstance(value, dict):
+        return {name: without_nulls(each) for name, each in value.items() if each is not None}
+    return [without_nulls(each) for each in value] if isinstance(value, list) else value
 
 
 def decode_object(data: bytes, what: str) -> dict[str, Any]:
@@ -233,7 +246,11 @@ def media_type_of(data: bytes, stated: str, what: str) -> str:
         return stated
     if fields.get("schemaVersion") == 1:
         return "application/vnd.docker.distribution.manifest.v1+json"
-    return OCI_INDEX if "manifests" in fields else OCI_MANIFEST
+    return OCI_INDEX if "manifests" in fields and not _is_manifest(fields) else OCI_MANIFEST
+
+
+def _is_manifest(fields: dict[str, Any]) -> bool:
+    return fields["manifests"] is None and fields.get("config") is not None
 
 
 def _decode_hash(kind: type[Any], value: Any) -> Any:

@@ -72,7 +72,7 @@ class Image:
     @property
     def platform(self) -> Platform:
         """What the config says that the image is for."""
-        fields = [self.config.get(field, "") for field in ("architecture", "os", "variant")]
+        fields = [self.config.get(field) or "" for field in ("architecture", "os", "variant")]
         return Platform(architecture=fields[0], os=fields[1], variant=fields[2])
 
 

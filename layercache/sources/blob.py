@@ -2,75 +2,89 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Self
+import time
+from typing import TYPE_CHECKING, Protocol, Self
 
 from urllib3.exceptions import HTTPError
 
 from layercache.errors import DigestMismatchError, SourceError
+from layercache.sources.ahead import Ahead, is_slow
 from layercache.sources.failure import reason
-from layercache.sources.http import abandon
+from layercache.sources.ranges import PART_MIN, RANGE_TRIES, close
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    import threading
     from types import TracebackType
 
     from _typeshed import WriteableBuffer
     from urllib3.response import BaseHTTPResponse
 
-    from layercache.descriptor import Descriptor
+    from layercache.sources.ranges import Blob, Part
     from layercache.sources.retry import Retries
 
 PIECE = 256 << 10
 """Bytes of one read at most: the fastest in measurements, and what a break can lose."""
 
 
-class BlobReader:
-    """The bytes of a blob from an offset on, as many as its descriptor states.
+class Way(Protocol):
+    """How the bytes of one blob are had."""
 
-    A body that breaks off, falls silent or ends early is asked for again from where it was, up to
-    ``retries`` times without a byte of progress; then it is a `SourceError`. More bytes than stated are
-    a `DigestMismatchError`. The hash is for the reader to check, who says by ``refute`` that it was wrong.
+    @property
+    def slots(self) -> threading.Semaphore:
+        """Who may ask for ranges ahead."""
+
+    def open_at(self, offset: int, *, ranges: bool = True) -> Part:
+        """The bytes from an offset on, by a range if ``ranges``; tried again where that may help."""
+
+    def open_range(self, begin: int, end: int) -> BaseHTTPResponse | None:
+        """Exactly these bytes from the place that was last asked, in one try; None where others come."""
+
+    def refute(self, error: DigestMismatchError) -> bool:
+        """As `Refutable.refute`."""
+
+
+class BlobReader:
+    """The bytes of a blob from an offset on, as many as are stated for it.
+
+    A body that breaks off, falls silent, ends early or is only a part is asked for again from where it was,
+    up to ``retries`` times without `PART_MIN` bytes of progress; so often, too, it may be sent from its
+    start each time. Then it is a `SourceError`. More bytes than stated are a `DigestMismatchError`. The
+    hash is for the reader to check, who reports by ``refute`` that it was wrong.
+
+    Where one connection turns out to be slow, the rest comes by several (`Ahead`).
     """
 
-    def __init__(
-        self,
-        descriptor: Descriptor,
-        start: int,
-        open_at: Callable[[int], BaseHTTPResponse],
-        retries: Retries,
-        where: str,
-        refuted: Callable[[DigestMismatchError], bool] = lambda _: False,
-    ) -> None:
-        self._descriptor = descriptor
+    def __init__(self, blob: Blob, start: int, way: Way, retries: Retries) -> None:
+        self._blob = blob
         self._offset = start
-        self._open_at = open_at
+        self._way = way
         self._retries = retries
-        self._where = where
-        self._refuted = refuted
         self._breaks = 0
-        self._response = open_at(start) if start < descriptor.size else None
-        self.size: int = descriptor.size - start
+        self._restarts = 0
+        self._gained = 0
+        self._begun = start
+        self._waited = 0.0
+        self._ahead: Ahead | None = None
+        self._may_run_ahead = True
+        self._part: Part | None = None
+        self._at = 0
+        if start < blob.size:
+            self._open()
+        self.size: int = blob.size - start
 
     def read(self, size: int = -1, /) -> bytes:
         if size < 0:
             return b"".join(iter(lambda: self.read(PIECE), b""))
-        left = self._descriptor.size - self._offset
+        left = self._blob.size - self._offset
         if not size:
             return b""
         if not left:
             self._end()
             return b""
-        while self._response is not None:
-            problem = "the stream ended"
-            try:
-                if part := self._response.read(min(size, left, PIECE)):
-                    self._offset += len(part)
-                    self._breaks = 0
-                    return part
-            except (HTTPError, OSError) as error:
-                problem = reason(error)
-            self._resume(problem)
-        raise ValueError("read of a closed blob")
+        data = self._read_ahead(size) if self._ahead is not None else b""
+        data = data or self._read_on(min(size, left, PIECE))
+        self._offset += len(data)
+        return data
 
     def readinto(self, buffer: WriteableBuffer, /) -> int:
         # urllib3's own readinto makes the same copy, a tenth of the time that the bytes need on loopback.
@@ -81,15 +95,16 @@ class BlobReader:
 
     def refute(self, error: DigestMismatchError) -> bool:
         """As `Refutable.refute`."""
-        return self._refuted(error)
+        return self._way.refute(error)
 
     def seekable(self) -> bool:
         return False
 
     def close(self) -> None:
-        response, self._response = self._response, None
-        if response is not None:
-            abandon(response)
+        self._close_part()
+        ahead, self._ahead = self._ahead, None
+        if ahead is not None:
+            ahead.close()
 
     def __enter__(self) -> Self:
         return self
@@ -99,28 +114,89 @@ class BlobReader:
     ) -> None:
         self.close()
 
+    def _read_on(self, size: int) -> bytes:
+        """The next bytes by one connection."""
+        while self._part is not None:
+            problem = "the stream ended"
+            before = min(self._offset - self._at, PIECE)  # bytes that had come, and are read past
+            wanted = before or min(size, self._part.end - self._at)
+            begun = time.monotonic()
+            try:
+                data = self._part.body.read(wanted)
+            except (HTTPError, OSError) as error:
+                data, problem = b"", reason(error)
+            self._at += len(data)
+            if not data:
+                self._resume(problem if wanted else "")
+            elif not before:
+                self._waited += time.monotonic() - begun
+                self._note_progress(len(data))
+                return data
+        raise ValueError("read of a closed blob")
+
+    def _note_progress(self, count: int) -> None:
+        self._gained += count
+        if self._gained >= PART_MIN:
+            self._breaks = 0
+        offset = self._offset + count
+        left = self._blob.size - offset
+        if self._may_run_ahead and is_slow(offset - self._begun, left, self._waited):
+            self._ahead = Ahead(offset, self._blob.size, self._way.open_range, self._way.slots)
+
+    def _read_ahead(self, size: int) -> bytes:
+        """The next bytes by several connections; none where that has ended, and one goes on."""
+        assert self._ahead is not None
+        if data := self._ahead.read(size):
+            self._close_part()
+            return data
+        self._may_run_ahead = not self._ahead.refused
+        self._ahead.close()
+        self._ahead = None
+        self._begun, self._waited = self._offset, 0.0
+        if self._part is None:
+            self._open()
+        return b""
+
+    def _open(self, *, ranges: bool = True) -> None:
+        self._part = self._way.open_at(self._offset, ranges=ranges)
+        self._at = self._part.begin
+
     def _resume(self, problem: str) -> None:
-        self.close()
-        if self._breaks >= self._retries.count:
-            raise SourceError(
-                f"{self._where} broke off {self._breaks + 1} times at byte {self._offset}"
-                f" of {self._descriptor.size}: {problem}"
-            )
-        self._retries.wait(self._breaks)
-        self._breaks += 1
-        self._response = self._open_at(self._offset)
+        """Ask for what follows; ``problem`` is empty where a part was all that was promised."""
+        self._close_part()
+        if problem:
+            if self._breaks >= self._retries.count:
+                raise self._failure(f"broke off {self._breaks + 1} times", problem)
+            self._retries.wait(self._breaks)
+            self._breaks += 1
+        self._gained = 0
+        self._open(ranges=self._breaks <= RANGE_TRIES)
+        self._restarts += self._at < self._offset
+        if self._restarts > self._retries.count:
+            self._close_part()
+            raise self._failure(f"broke off {self._restarts} times", "it was sent from its start each time")
+
+    def _failure(self, what: str, problem: str) -> SourceError:
+        blob = self._blob
+        return SourceError(f"{blob.where} {what} at byte {self._offset} of {blob.size}: {problem}")
+
+    def _close_part(self) -> None:
+        part, self._part = self._part, None
+        if part is not None:
+            close(part.body)
 
     def _end(self) -> None:
         """Let the connection be used again; what goes on beyond the stated size is not what was asked for."""
-        response, self._response = self._response, None
-        if response is None:
+        part, self._part = self._part, None
+        self.close()
+        if part is None:
             return
         try:
-            more = response.read(1)
+            more = part.body.read(1)
         except (HTTPError, OSError):
             more = b""  # all that was wanted has come
-        abandon(response)
+        close(part.body)
         if more:
             raise DigestMismatchError(
-                f"{self._where} goes on after the {self._descriptor.size} bytes that are stated for it"
+                f"{self._blob.where} goes on after the {self._blob.size} bytes that are stated for it"
             )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 import time
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -10,6 +11,7 @@ from urllib.parse import urlsplit
 from urllib3.exceptions import ProtocolError
 
 from layercache.errors import SourceError
+from layercache.sources.ahead import SLOTS
 from layercache.sources.auth import Authenticator
 from layercache.sources.credential import login_command
 from layercache.sources.http import Http, discard, read_all
@@ -40,6 +42,7 @@ class _Session:
         self.http = Http(settings)
         self.authenticator = Authenticator(settings, self.http, warn)
         self.bases: dict[str, str] = {}
+        self.slots = threading.Semaphore(SLOTS)
 
 
 class RegistryClient:
@@ -58,7 +61,7 @@ class RegistryClient:
         passed_over: Callable[[str, LayercacheError], object] | None = None,
     ) -> None:
         self.settings = settings or RegistrySettings()
-        self.retries = Retries(self.settings.retries, sleep)
+        self.retries = Retries(self.settings.retries, sleep, self.settings.read_timeout)
         self.mirrors = Mirrors(self.settings, self.retries, passed_over)
         self._passed_over = passed_over
         self._current: _Session | None = None
@@ -89,7 +92,8 @@ class RegistryClient:
         name = (reference.registry, reference.repository)
         authorization = session.authenticator.header(*name) if ours else None
         response, elsewhere = session.http.follow(method, url, headers, authorization, body)
-        if response.status == 401 and ours and not elsewhere:
+        unexplained = 401 in also and "WWW-Authenticate" not in response.headers
+        if response.status == 401 and ours and not elsewhere and not unexplained:
             authorization = session.authenticator.answer(base, *name, response, authorization)
             response, elsewhere = session.http.follow(method, url, headers, authorization, body)
         if 200 <= response.status < 300 or response.status in also:
@@ -103,6 +107,11 @@ class RegistryClient:
             login=session.authenticator.login(*name),
             secrets=[authorization.partition(" ")[2]] if authorization else [],
         )
+
+    @property
+    def slots(self) -> threading.Semaphore:
+        """Ranges that all readers of blobs may ask for ahead, see `Ahead`."""
+        return self._session().slots
 
     def ping(self, registry: str) -> None:
         """See that a registry answers there, whoever we are to it (distribution-spec, "end-1").

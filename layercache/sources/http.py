@@ -10,6 +10,7 @@ from urllib3.exceptions import HTTPError
 
 from layercache.errors import SourceError
 from layercache.sources.connections import Connections
+from layercache.sources.encoding import decoded, too_large
 from layercache.sources.failure import reason, translated, unquoted
 from layercache.sources.retry import TransientError
 from layercache.sources.url import origin, place, server_url
@@ -24,7 +25,9 @@ if TYPE_CHECKING:
 DRAINED_MAX = 64 << 10
 """Bytes that are read to no purpose at most, in order to keep a connection."""
 
-REDIRECTS_MAX = 5
+REDIRECTS_MAX = 10
+"""Redirects of one request that are followed: as many as by most clients, Go's and browsers among them."""
+
 REDIRECTS = frozenset({301, 302, 303, 307, 308})
 
 
@@ -81,7 +84,7 @@ class Http:
         host is listed as insecure.
         """
         first = urlsplit(url)
-        for _ in range(REDIRECTS_MAX):
+        for _ in range(REDIRECTS_MAX + 1):
             parts = urlsplit(url)
             home = origin(parts) == origin(first)
             secret = {"Authorization": authorization} if authorization and home else {}
@@ -122,7 +125,14 @@ def abandon(response: BaseHTTPResponse) -> None:
 
 
 def read_all(response: BaseHTTPResponse, limit: int, what: str) -> bytes:
-    """A small body, whole; more than ``limit`` bytes are a `SourceError`, a break a `TransientError`."""
+    """A small body, whole and decoded; more than ``limit`` bytes are a `SourceError`, a break a
+    `TransientError`.
+    """
+    return decoded(read_raw(response, limit, what), response.headers.get("Content-Encoding", ""), limit, what)
+
+
+def read_raw(response: BaseHTTPResponse, limit: int, what: str) -> bytes:
+    """As `read_all`, but the bytes as they come."""
     parts: list[bytes] = []
     left = limit + 1
     try:
@@ -134,18 +144,5 @@ def read_all(response: BaseHTTPResponse, limit: int, what: str) -> bytes:
     finally:
         discard(response)
     if not left:
-        raise SourceError(f"{what} is larger than {limit} bytes", hint="that is more than any real one has")
+        raise too_large(what, limit)
     return b"".join(parts)
-
-
-def skip(response: BaseHTTPResponse, count: int, where: str) -> None:
-    """Read past bytes that were not asked for: the server does not know ranges."""
-    try:
-        while count:
-            part = response.read(min(count, DRAINED_MAX))
-            if not part:
-                raise TransientError(f"{where} ended early")
-            count -= len(part)
-    except (HTTPError, OSError) as error:
-        abandon(response)
-        raise TransientError(f"{where} broke off: {reason(error)}") from error

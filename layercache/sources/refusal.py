@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import urlsplit
 
 import msgspec
@@ -22,13 +22,15 @@ if TYPE_CHECKING:
 
     from layercache.reference import Reference
 
-ABSENT = frozenset({"MANIFEST_UNKNOWN", "NAME_UNKNOWN", "BLOB_UNKNOWN"})
-"""The codes by which a registry says that something is not there (distribution-spec, "Error Codes")."""
+PARTS_ABSENT = frozenset({"MANIFEST_BLOB_UNKNOWN", "MANIFEST_UNKNOWN", "BLOB_UNKNOWN"})
+"""The codes by which it refuses a manifest or index that names what its repository does not have."""
 
-PARTS_ABSENT = "MANIFEST_BLOB_UNKNOWN"
-"""The code by which it refuses a manifest or index that names what its repository does not have."""
+PASSING = frozenset({408, 429, 500, 502, 503, 504, *range(520, 525)})
+"""Statuses that may pass. From 520 on they are Cloudflare's, for a server behind it that gives no answer."""
 
-PASSING = frozenset({408, 429, 500, 502, 503, 504})
+READING = frozenset({"GET", "HEAD", "DELETE"})
+"""Methods to which a 404 says that what they name is not there."""
+
 BODY_MAX = 64 << 10
 WORDS_MAX = 200
 _NOBODY = Login()
@@ -38,13 +40,9 @@ class MissingPartError(SourceError):
     """A manifest or index was refused, since the repository lacks something that it names."""
 
 
-class _Complaint(msgspec.Struct, frozen=True):
-    code: str = ""
-    message: str | None = None
-
-
-class _Complaints(msgspec.Struct, frozen=True):
-    errors: list[_Complaint] = []
+class _Complaint(NamedTuple):
+    code: str
+    message: str
 
 
 def refusal(
@@ -59,8 +57,10 @@ def refusal(
 ) -> LayercacheError:
     """The error that an answer of status 3xx to 5xx stands for. Reads and ends the answer.
 
-    Absence is what the registry itself states in its error body: a 404 without one may come from
-    anybody on the way. ``elsewhere``: the answer is of a server that the registry redirected to.
+    Absence is a 404 whose body is a registry's, with a list of errors (distribution-spec, "Error Codes"),
+    whatever their codes: Harbor's is NOT_FOUND, and some have none. Without such a body a 404 may come from
+    anybody on the way. ``elsewhere``: the answer is of a server that the registry redirected to, whose word
+    counts as much if it is a registry.
     ``login`` is who asked; ``secrets`` are hidden in the registry's words.
     """
     complaints = _complaints(response)
@@ -71,13 +71,13 @@ def refusal(
     what = _what(reference, asked.path)
     if elsewhere:
         what += ", redirected to another server"
-    if response.status == 404 and not elsewhere and any(each.code in ABSENT for each in complaints):
+    if response.status == 404 and complaints and method in READING:
         return NotFoundError(
             f"{what} is not in its registry",
             looked_in=[f"{asked.scheme}://{asked.netloc}{asked.path}"],
             hint=words,
         )
-    if any(each.code == PARTS_ABSENT for each in complaints):
+    if method == "PUT" and any(each.code in PARTS_ABSENT for each in complaints):
         return MissingPartError(f"{what} names what is not in its repository: {said}")
     if response.status in PASSING:
         limited = response.status == 429
@@ -85,6 +85,7 @@ def refusal(
             f"{what}: the registry answered {said}",
             hint=f"its limit may be higher after {login_command(reference.registry)}" if limited else "",
             retry_after=retry_after(response.headers),
+            limited=limited,
         )
     if response.status in (401, 403) and not elsewhere:
         refused = "give" if method in ("GET", "HEAD") else "change"
@@ -93,7 +94,7 @@ def refusal(
             f"{reference.registry} refuses to {refused} {reference.repository}{whom}: {said}",
             f"log in: {login_command(reference.registry)}; or there is no such repository",
         )
-    if response.status == 404:
+    if response.status == 404 and not complaints:
         return SourceError(
             f"{what}: answered 404, but not as a registry does",
             hint=f"is {asked.netloc} a registry, and nothing on the way that answers for it?",
@@ -110,14 +111,21 @@ def _what(reference: Reference, path: str) -> str:
 
 
 def _words(complaint: _Complaint, secrets: list[str]) -> str:
-    words = f"{complaint.code} {complaint.message or ''}".strip()
+    words = f"{complaint.code} {complaint.message}".strip()
     if len(words) > WORDS_MAX:
         words = words[:WORDS_MAX].rpartition(" ")[0]  # no piece of a word, which may be one of a secret
     return printable(redacted(words, secrets))
 
 
 def _complaints(response: BaseHTTPResponse) -> list[_Complaint]:
+    """The errors that a registry's error body lists; none for any other body."""
     try:
-        return msgspec.json.decode(read_all(response, BODY_MAX, "the refusal"), type=_Complaints).errors
+        body = msgspec.json.decode(read_all(response, BODY_MAX, "the refusal"))
     except (SourceError, *NOT_VALID):
         return []
+    errors = body.get("errors") if isinstance(body, dict) else None
+    return [
+        _Complaint(str(each.get("code") or ""), str(each.get("message") or ""))
+        for each in (errors if isinstance(errors, list) else ())
+        if isinstance(each, dict)
+    ]

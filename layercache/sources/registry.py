@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import re
+from collections import Counter
 from typing import TYPE_CHECKING, TypeVar
+
+import msgspec
 
 from layercache.descriptor import Descriptor
 from layercache.digest import Digest
-from layercache.errors import DigestMismatchError, SourceError
 from layercache.sources.blob import BlobReader
 from layercache.sources.client import RegistryClient
 from layercache.sources.document import (
@@ -17,22 +18,25 @@ from layercache.sources.document import (
     described,
     refuse_schema_1,
 )
-from layercache.sources.http import abandon, discard, read_all, skip
+from layercache.sources.encoding import is_encoded
+from layercache.sources.http import discard, read_all
+from layercache.sources.ranges import HEAD_REFUSED, RANGE_TRIES, Blob, open_part, open_range
 
 if TYPE_CHECKING:
+    import threading
     from collections.abc import Callable
 
     from urllib3.response import BaseHTTPResponse
 
+    from layercache.errors import DigestMismatchError
     from layercache.reference import Reference
+    from layercache.sources.ranges import Get, Part
 
 ResultT = TypeVar("ResultT")
 
 __all__ = ["RegistryClient", "RegistrySource"]
 
 _ACCEPT = {"Accept": ", ".join(sorted(DOCUMENTS))}
-_HEAD_REFUSED = frozenset({400, 404, 405, 501})
-_CONTENT_RANGE = re.compile(r"bytes (\d+)-\d+/(?:\d+|\*)")
 
 
 class RegistrySource:
@@ -42,6 +46,7 @@ class RegistrySource:
         self._client = client
         self._reference = reference
         self._seen: dict[Digest, bytes] = {}
+        self._sized_by_head: set[Digest] = set()
 
     @property
     def name(self) -> str:
@@ -57,32 +62,14 @@ class RegistrySource:
         data = self._seen.pop(descriptor.digest, None)
         if data is None:
             return self._ask(lambda place: self._document(place, descriptor))
-        check_document(data, descriptor, self.name)
+        self._check(data, descriptor, self.name)
         return data
 
     def open_blob(self, descriptor: Descriptor, start: int = 0) -> BlobReader:
         if not 0 <= start <= descriptor.size:
             raise ValueError(f"no offset {start} in {descriptor.size} bytes")
-
-        served: list[Reference] = []
-        stuck_at = -1
-
-        def open_at(offset: int) -> BaseHTTPResponse:
-            nonlocal stuck_at
-            # A mirror whose stream broke off without a byte of progress is not asked again.
-            mirrors, stuck_at = offset != stuck_at, offset
-            return self._ask(lambda place: serve(place, offset), mirrors=mirrors)
-
-        def serve(place: Reference, offset: int) -> BaseHTTPResponse:
-            response = self._open_at(place, descriptor, offset)
-            served.append(place)
-            return response
-
-        def refuted(error: DigestMismatchError) -> bool:
-            return self._client.mirrors.refute([each for each in served if each != self._reference], error)
-
-        where = f"{self.name}@{descriptor.digest}"
-        return BlobReader(descriptor, start, open_at, self._client.retries, where, refuted)
+        blob = Blob(descriptor.digest, descriptor.size, f"{self.name}@{descriptor.digest}")
+        return BlobReader(blob, start, _Way(self._client, self._reference, blob), self._client.retries)
 
     def close(self) -> None:
         pass
@@ -93,12 +80,13 @@ class RegistrySource:
     def _head(self, place: Reference) -> Descriptor | None:
         """The root, if the answer to HEAD says all that a descriptor needs.
 
-        None too where HEAD is refused: that has no body to say why, so GET has to find out.
+        None too where HEAD is refused, or is about an encoded body: GET has to find out. The size is what
+        the registry states, and not what a document is judged by.
         """
         path = f"manifests/{place.selector}"
-        response = self._client.request("HEAD", place, path, _ACCEPT, also=_HEAD_REFUSED)
+        response = self._client.request("HEAD", place, path, _ACCEPT, also=HEAD_REFUSED)
         discard(response)
-        if response.status in _HEAD_REFUSED:
+        if response.status in HEAD_REFUSED:
             return None
         media_type = response.headers.get("Content-Type", "").partition(";")[0].strip()
         refuse_schema_1(media_type, str(place))
@@ -107,8 +95,14 @@ class RegistrySource:
             size = int(response.headers.get("Content-Length", ""))
         except ValueError:
             return None
-        if media_type not in DOCUMENTS or digest != (place.digest or digest):
+        if (
+            media_type not in DOCUMENTS
+            or digest != (place.digest or digest)
+            or size <= 0
+            or is_encoded(response)
+        ):
             return None
+        self._sized_by_head.add(digest)
         return Descriptor(media_type=media_type, digest=digest, size=size)
 
     def _get_root(self, place: Reference) -> Descriptor:
@@ -120,8 +114,14 @@ class RegistrySource:
     def _document(self, place: Reference, descriptor: Descriptor) -> bytes:
         data, stated = self._get(place, descriptor.digest)
         described(data, stated, descriptor.digest, place.name)
-        check_document(data, descriptor, place.name)
+        self._check(data, descriptor, place.name)
         return data
+
+    def _check(self, data: bytes, descriptor: Descriptor, where: str) -> None:
+        """The hash decides, where the size is only what a HEAD stated."""
+        if descriptor.digest in self._sized_by_head:
+            descriptor = msgspec.structs.replace(descriptor, size=len(data))
+        check_document(data, descriptor, where)
 
     def _get(self, place: Reference, selector: str) -> tuple[bytes, str]:
         """A document, and the media type that it is served as."""
@@ -129,23 +129,43 @@ class RegistrySource:
         data = read_all(response, DOCUMENT_SIZE_MAX, f"the manifest {selector} of {place.name}")
         return data, response.headers.get("Content-Type", "")
 
-    def _open_at(self, place: Reference, descriptor: Descriptor, offset: int) -> BaseHTTPResponse:
-        """An answer whose next byte is the one at the offset; the length of its body is right, if stated."""
-        headers = {"Range": f"bytes={offset}-"} if offset else {}
-        response = self._client.request("GET", place, f"blobs/{descriptor.digest}", headers)
-        where = f"{place.name}@{descriptor.digest}"
-        begins = 0
-        if response.status == 206:
-            found = _CONTENT_RANGE.match(response.headers.get("Content-Range", ""))
-            begins = int(found[1]) if found else -1
-            if begins != offset:
-                abandon(response)
-                raise SourceError(f"{where}: asked for byte {offset} on, the registry sent another range")
-        length = response.length_remaining
-        if length is not None and length != descriptor.size - begins:
-            abandon(response)
-            raise DigestMismatchError(
-                f"{where} has {begins + length} bytes in its registry instead of the {descriptor.size} stated"
-            )
-        skip(response, offset - begins, where)
-        return response
+
+class _Way:
+    """A blob of an image, at the registry or its mirrors."""
+
+    def __init__(self, client: RegistryClient, reference: Reference, blob: Blob) -> None:
+        self._client = client
+        self._reference = reference
+        self._blob = blob
+        self._served: list[Reference] = []
+        self._stuck_at = -1
+
+    @property
+    def slots(self) -> threading.Semaphore:
+        return self._client.slots
+
+    def open_at(self, offset: int, *, ranges: bool = True) -> Part:
+        # A mirror whose stream broke off without a byte of progress is not asked again.
+        mirrors, self._stuck_at = offset != self._stuck_at, offset
+
+        asked: Counter[str] = Counter()
+
+        def serve(place: Reference) -> Part:
+            blob = self._blob._replace(where=f"{place.name}@{self._blob.name}")
+            asked[place.name] += 1
+            by_range = ranges and asked[place.name] <= RANGE_TRIES
+            part = open_part(self._at(place), blob, offset, ranges=by_range)
+            self._served.append(place)
+            return part
+
+        return self._client.mirrors.ask(self._reference, serve, mirrors=mirrors)
+
+    def open_range(self, begin: int, end: int) -> BaseHTTPResponse | None:
+        return open_range(self._at(self._served[-1]), self._blob, begin, end)
+
+    def refute(self, error: DigestMismatchError) -> bool:
+        return self._client.mirrors.refute([each for each in self._served if each != self._reference], error)
+
+    def _at(self, place: Reference) -> Get:
+        path = f"blobs/{self._blob.name}"
+        return lambda headers, also: self._client.request("GET", place, path, headers, also=also)

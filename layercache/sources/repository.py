@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from layercache.descriptor import NOT_VALID, Descriptor
-from layercache.digest import Digest
+from layercache.descriptor import NOT_VALID
 from layercache.errors import NotFoundError, SourceError
 from layercache.reference import Reference
-from layercache.sources.blob import BlobReader
 from layercache.sources.document import DOCUMENT_SIZE_MAX, DOCUMENTS
-from layercache.sources.http import abandon, discard, read_all, skip
+from layercache.sources.encoding import is_encoded
+from layercache.sources.http import abandon, discard, read_all
+from layercache.sources.ranges import HEAD_REFUSED, content_length
+from layercache.sources.stored import StoredBlob
 from layercache.sources.upload import Upload
 
 if TYPE_CHECKING:
@@ -25,16 +26,18 @@ if TYPE_CHECKING:
     from urllib3.response import BaseHTTPResponse
 
     from layercache.digest import Hash
+    from layercache.sources.blob import BlobReader
     from layercache.sources.client import RegistryClient
     from layercache.sources.upload import Bytes
 
 PAGE = 1000
+PAGES_MAX = 10_000
+"""Pages of tags that are asked for at most: each names the next, so that there need not be a last one."""
 TAGS_SIZE_MAX = 64 << 20
 """Bytes of one page of tags at most: docker-registry gives all of them in one."""
 
 _ACCEPT = {"Accept": ", ".join(sorted(DOCUMENTS))}
 _NEXT = re.compile(r'<([^>]*)>\s*;\s*rel="?next"?')
-_RANGE = re.compile(r"bytes (\d+)-\d+/(\d+)")
 
 
 class _Tags(msgspec.Struct, frozen=True):
@@ -61,43 +64,43 @@ class Repository:
     # Blobs
 
     def blob_size(self, name: Hash) -> int:
-        """Bytes of a blob, by HEAD. Its 404 has no body to say why: then by a GET that is not read on."""
-        path = f"blobs/{name}"
-        head = self._run("HEAD", path, also=frozenset({404}))
-        discard(head)
-        response = head if head.status != 404 else self._run("GET", path)
-        size = _content_length(response)
-        if response is not head:
+        """Bytes of a blob, as HEAD states them, else as a GET does that is not read on."""
+        size = self._stated_size(name)
+        if size is None:
+            response = self._run("GET", f"blobs/{name}")
             abandon(response)
+            size = content_length(response)
         if size is None:
             raise SourceError(f"{self.name}@{name}: the registry does not state its size")
         return size
 
     def has_blob(self, name: Hash) -> bool:
         try:
-            self.blob_size(name)
+            if self._head(name) is None:
+                abandon(self._run("GET", f"blobs/{name}"))
         except NotFoundError:
             return False
         return True
 
+    def _stated_size(self, name: Hash) -> int | None:
+        """As HEAD states it; None where it does not, or states nothing at all, which may well be wrong."""
+        head = self._head(name)
+        return None if head is None or is_encoded(head) else content_length(head) or None
+
+    def _head(self, name: Hash) -> BaseHTTPResponse | None:
+        """None where HEAD is refused: its 404 has no body to say why, and GET has the last word."""
+        head = self._run("HEAD", f"blobs/{name}", also=HEAD_REFUSED)
+        discard(head)
+        return None if head.status in HEAD_REFUSED else head
+
     def open_blob(self, name: Hash, start: int = 0) -> BlobReader:
-        """A blob's bytes from an offset on; at the end, or past it, none. One GET."""
-        first: list[BaseHTTPResponse] = []
-        response = self._get_from(name, start)
-        size = _whole_size(response, start)
-        if size is None or response.status == 416:
-            abandon(response)
-            size = self.blob_size(name)
-            start = min(start, size)
-        else:
-            first.append(response)
+        """A blob's bytes from an offset on; at the end, or past it, none. One GET, if that says how many."""
 
-        def open_at(offset: int) -> BaseHTTPResponse:
-            answer = first.pop() if first else self._get_from(name, offset)
-            return self._at(answer, name, offset, size)
+        def get(headers: dict[str, str], also: frozenset[int]) -> BaseHTTPResponse:
+            return self._run("GET", f"blobs/{name}", headers, also=also)
 
-        descriptor = Descriptor(digest=Digest(name), size=size)
-        return BlobReader(descriptor, start, open_at, self._client.retries, f"{self.name}@{name}")
+        where = f"{self.name}@{name}"
+        return StoredBlob(self._client, get, lambda: self._stated_size(name), name, where).open(start)
 
     def push(self, name: Hash, reader: Bytes, *, mount_from: str = "") -> int | None:
         """Bring a blob in, read from its start; how many bytes were sent.
@@ -130,18 +133,21 @@ class Repository:
     def tags(self) -> Iterator[str]:
         """Every tag, in the registry's own order and pages; none where there is no such repository."""
         path = f"tags/list?n={PAGE}"
-        while path:
+        for _ in range(PAGES_MAX):
             try:
                 response = self._run("GET", path)
             except NotFoundError:
                 return
             data = read_all(response, TAGS_SIZE_MAX, f"the tags of {self.name}")
             try:
-                yield from msgspec.json.decode(data, type=_Tags).tags or ()
+                yield from (msgspec.json.decode(data, type=_Tags | None) or _Tags()).tags or ()
             except NOT_VALID as error:
                 raise SourceError(f"the tags of {self.name} are no such list: {error}") from error
             following = _NEXT.search(response.headers.get("Link", ""))
-            path = following[1] if following and following[1] != path else ""
+            if not following or following[1] == path:
+                return
+            path = following[1]
+        raise SourceError(f"the tags of {self.name} come on more than {PAGES_MAX} pages")
 
     def _run(
         self,
@@ -153,12 +159,12 @@ class Repository:
         also: frozenset[int] = frozenset(),
         again: bool = True,
     ) -> BaseHTTPResponse:
-        """One request; ``again``: tried anew where that may help."""
+        """One request. ``again``: tried again where that may help, not only where nothing was done of it."""
 
         def ask() -> BaseHTTPResponse:
             return self._client.request(method, self._reference, path, headers or {}, body=body, also=also)
 
-        return self._client.retries.run(ask) if again else ask()
+        return self._client.retries.run(ask, limited_only=not again)
 
     def _delete(self, path: str, what: str) -> None:
         try:
@@ -172,35 +178,3 @@ class Repository:
                 looked_in=[self.name],
                 hint="deleting is switched off there (docker-registry: storage.delete.enabled)",
             )
-
-    def _get_from(self, name: Hash, offset: int) -> BaseHTTPResponse:
-        headers = {"Range": f"bytes={offset}-"} if offset else {}
-        return self._run("GET", f"blobs/{name}", headers, also=frozenset({416}) if offset else frozenset())
-
-    def _at(self, response: BaseHTTPResponse, name: Hash, offset: int, size: int) -> BaseHTTPResponse:
-        """The answer whose next byte is the one at the offset, of a blob of this size."""
-        where = f"{self.name}@{name}"
-        found = _RANGE.match(response.headers.get("Content-Range", ""))
-        begins = int(found[1]) if found and response.status == 206 else 0
-        if response.status == 416 or (begins != offset and begins) or _whole_size(response, offset) != size:
-            abandon(response)
-            raise SourceError(
-                f"{where}: asked for byte {offset} of {size} on, the registry sent something else"
-            )
-        if begins != offset:
-            skip(response, offset, where)
-        return response
-
-
-def _content_length(response: BaseHTTPResponse) -> int | None:
-    stated = response.headers.get("Content-Length", "")
-    return int(stated) if stated.isascii() and stated.isdigit() else None
-
-
-def _whole_size(response: BaseHTTPResponse, start: int) -> int | None:
-    """Bytes of the whole blob, as an answer to a request from an offset on states it."""
-    if response.status != 206:
-        return _content_length(response)
-    found = _RANGE.match(response.headers.get("Content-Range", ""))
-    length = _content_length(response)
-    return int(found[2]) if found else None if length is None else start + length

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import email.utils
 import random
+import re
 import time
+from datetime import UTC
 from typing import TYPE_CHECKING, TypeVar
 
 from layercache.errors import SourceError
@@ -14,51 +16,83 @@ if TYPE_CHECKING:
 
 ResultT = TypeVar("ResultT")
 
+_SECONDS = re.compile(r"[0-9]+(\.[0-9]+)?")
+
 FIRST_WAIT = 0.1
 LONGEST_WAIT = 5.0
 LONGEST_OBEYED = 30.0
-"""Seconds of a Retry-After that are waited at most: a server must not be able to stall a pull for ever."""
+"""Seconds of a Retry-After that are waited at most: a server must not be able to stall a pull."""
+PATIENCE = 60.0
+"""Seconds that are waited in all for a server that limits its requests, unless the settings say otherwise."""
 
 
 class TransientError(SourceError):
-    """A failure that may pass: unreachable, overloaded, broken off. ``retry_after`` is in seconds."""
+    """A failure that may pass: unreachable, overloaded, broken off. ``retry_after`` is in seconds.
 
-    def __init__(self, message: str, *, hint: str = "", retry_after: float | None = None) -> None:
+    ``limited``: the server takes no more requests for now, and did nothing of what was asked (429).
+    """
+
+    def __init__(
+        self, message: str, *, hint: str = "", retry_after: float | None = None, limited: bool = False
+    ) -> None:
         super().__init__(message, hint=hint)
         self.retry_after = retry_after
+        self.limited = limited
 
 
 class Retries:
-    """Tries anew, up to ``count`` times, with waits that double from `FIRST_WAIT` and are not all equal."""
+    """Tries again, up to ``count`` times, with waits that double from `FIRST_WAIT` and are not all equal.
 
-    def __init__(self, count: int, sleep: Callable[[float], object]) -> None:
+    A server that limits its requests is tried for longer: until ``patience`` seconds were waited.
+    """
+
+    def __init__(self, count: int, sleep: Callable[[float], object], patience: float = PATIENCE) -> None:
         self.count = count
         self._sleep = sleep
+        self._patience = patience
 
-    def run(self, action: Callable[[], ResultT]) -> ResultT:
-        """The action's result. Raises the last `TransientError`, and any other error at once."""
-        for attempt in range(self.count):
+    def run(self, action: Callable[[], ResultT], *, limited_only: bool = False) -> ResultT:
+        """The action's result. Raises the last `TransientError`, and any other error at once.
+
+        ``limited_only``: the action is not repeated unless it is sure that nothing of it was done.
+        """
+        attempt, waited = 0, 0.0
+        while True:
             try:
                 return action()
             except TransientError as error:
-                self.wait(attempt, error.retry_after)
-        return action()
+                left = self._patience - waited
+                if limited_only and not error.limited:
+                    raise
+                if attempt >= self.count and not (self.count and error.limited and left > 0):
+                    raise
+                longest = LONGEST_OBEYED if attempt < self.count else left
+                waited += self.wait(attempt, error.retry_after, longest)
+                attempt += 1
 
-    def wait(self, attempt: int, retry_after: float | None = None) -> None:
-        """Wait before the next try; ``attempt`` counts from 0."""
-        if retry_after is not None:
-            self._sleep(min(max(retry_after, 0.0), LONGEST_OBEYED))
-            return
-        longest = min(FIRST_WAIT * 2**attempt, LONGEST_WAIT)
-        self._sleep(random.uniform(longest / 2, longest))  # noqa: S311 # spreads clients, hides nothing
+    def wait(self, attempt: int, retry_after: float | None = None, longest: float = LONGEST_OBEYED) -> float:
+        """Wait before the next try; ``attempt`` counts from 0. Returns the seconds.
+
+        A ``retry_after`` of nothing, or of less than would be waited without it, is not obeyed: a server
+        that is asked again at once only has more to refuse.
+        """
+        doubled = min(FIRST_WAIT * 2 ** min(attempt, 16), LONGEST_WAIT)
+        pause = random.uniform(doubled / 2, doubled)  # noqa: S311 # spreads clients, hides nothing
+        pause = min(max(pause, retry_after or 0.0), longest, LONGEST_OBEYED)
+        self._sleep(pause)
+        return pause
 
 
 def retry_after(headers: Mapping[str, str]) -> float | None:
-    """Seconds to wait, as a server wishes (RFC 9110, 10.2.3: a number of them, or a date)."""
+    """Seconds to wait, as a server wishes (RFC 9110, 10.2.3: a number of them, or a date).
+
+    Decimals, which the RFC does not know, are understood too.
+    """
     value = headers.get("Retry-After", "").strip()
-    if value.isascii() and value.isdigit():
+    if _SECONDS.fullmatch(value):
         return float(value[:9])
     try:
-        return email.utils.parsedate_to_datetime(value).timestamp() - time.time()
-    except ValueError:
+        date = email.utils.parsedate_to_datetime(value)
+        return date.replace(tzinfo=date.tzinfo or UTC).timestamp() - time.time()
+    except (ValueError, OverflowError):
         return None

@@ -16,7 +16,9 @@ import json
 import ssl
 import sys
 import threading
+import time
 from collections import deque
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Self, TypeAlias
@@ -25,12 +27,13 @@ from layercache.descriptor import OCTETS, Descriptor
 from layercache.digest import Digest
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from servers.certificates import Certificate
     from servers.images import Image, ImageIndex
 
 OK, PARTIAL = 200, 206
+PIECE = 64 << 10
 
 
 @dataclass(frozen=True)
@@ -47,6 +50,7 @@ class Answer:
     """What is about to be sent; a fault changes it. ``cut`` breaks the connection after so many bytes.
 
     ``silent`` keeps it open until the registry ends. ``whole`` is the blob of which the body may be a range.
+    ``pace`` is how many bytes a second are sent.
     """
 
     status: int
@@ -56,6 +60,7 @@ class Answer:
     chunked: bool = False
     silent: bool = False
     whole: bytes = b""
+    pace: int | None = None
 
 
 class Asked(BaseHTTPRequestHandler):
@@ -87,6 +92,9 @@ class Asked(BaseHTTPRequestHandler):
         self.rfile.read(int(self.headers.get("Content-Length", 0)))
         self.do_GET()
 
+    def do_PUT(self) -> None:
+        self.do_POST()
+
     def _send(self, answer: Answer) -> None:
         self.send_response(answer.status)
         if answer.chunked:
@@ -104,13 +112,23 @@ class Asked(BaseHTTPRequestHandler):
             body = b"%x\r\n%b\r\n" % (len(body), body) if body else b""
             body += b"0\r\n\r\n" if answer.cut is None else b""
         try:
-            self.wfile.write(body)
+            self._write(body, answer.pace)
         except OSError:
             self.close_connection = True  # the client had enough of it
         if answer.silent:
             self.registry.ended.wait(60)
         if answer.cut is not None:
             self.close_connection = True
+
+    def _write(self, body: bytes, pace: int | None) -> None:
+        if pace is None:
+            self.wfile.write(body)
+            return
+        with self.registry.sending():
+            for start in range(0, len(body), PIECE):
+                piece = body[start : start + PIECE]
+                time.sleep(len(piece) / pace)
+                self.wfile.write(piece)
 
     def log_message(self, *_: object) -> None:
         pass
@@ -134,6 +152,9 @@ class LyingRegistry:
     def __init__(self, tls: Certificate | None = None) -> None:
         self.requests: list[Request] = []
         self.connections = 0
+        self.at_once = 0
+        """How many answers were on their way at once at most, of those that have a pace."""
+        self._sending = 0
         self.ended = threading.Event()
         self._faults: list[tuple[str, deque[Fault]]] = []
         self._lock = threading.Lock()
@@ -181,6 +202,18 @@ class LyingRegistry:
         """The requests so far whose "METHOD path" holds the text."""
         return [request for request in self.requests if text in f"{request.method} {request.path}"]
 
+    @contextmanager
+    def sending(self) -> Iterator[None]:
+        """While an answer is on its way."""
+        with self._lock:
+            self._sending += 1
+            self.at_once = max(self.at_once, self._sending)
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._sending -= 1
+
     def next_fault(self, request: Request) -> Fault | None:
         with self._lock:
             self.requests.append(request)
@@ -212,13 +245,17 @@ class LyingRegistry:
 
 
 def _ranged(request: Request, data: bytes) -> Answer:
-    wanted = request.headers.get("range", "").removeprefix("bytes=").removesuffix("-")
+    wanted = request.headers.get("range", "").removeprefix("bytes=")
     if not wanted:
         return Answer(OK, data, whole=data)
-    start = int(wanted)
-    return Answer(
-        PARTIAL, data[start:], {"Content-Range": f"bytes {start}-{len(data) - 1}/{len(data)}"}, whole=data
-    )
+    start, _, last = wanted.partition("-")
+    return part_of(data, int(start), min(int(last or len(data)) + 1, len(data)))
+
+
+def part_of(data: bytes, start: int, end: int) -> Answer:
+    """Some of a blob, as an answer to a request for it."""
+    content_range = {"Content-Range": f"bytes {start}-{end - 1}/{len(data)}"}
+    return Answer(PARTIAL, data[start:end], content_range, whole=data)
 
 
 def error_body(code: str, message: str) -> bytes:

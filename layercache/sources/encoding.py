@@ -1,0 +1,94 @@
+"""Bodies that come with a Content-Encoding, though none was asked for (RFC 9110, 8.4)."""
+
+from __future__ import annotations
+
+import io
+import zlib
+from typing import TYPE_CHECKING
+
+from layercache.descriptor import GZIP, ZSTD
+from layercache.errors import FormatError, LimitError, SourceError
+from layercache.inflate import InflatedReader, Limits
+from layercache.streams import HEAD, sniff
+
+if TYPE_CHECKING:
+    from urllib3.response import BaseHTTPResponse
+
+_NOTHING = frozenset({"", "identity", "aws-chunked"})
+"""Codings that leave the bytes as they are; the last is how S3 remembers in what way an object was sent."""
+
+_INFLATED = {"gzip": GZIP, "x-gzip": GZIP, "zstd": ZSTD}
+DEFLATE = "deflate"
+
+CODINGS_MAX = 2
+"""Codings on top of each other at most."""
+
+
+class BytesReader(io.BytesIO):
+    """Bytes in memory as a reader."""
+
+    @property
+    def size(self) -> int:
+        return len(self.getbuffer())
+
+
+def codings(header: str) -> list[str]:
+    """The codings that a Content-Encoding header names, in the order in which they were applied."""
+    return [name for part in header.split(",") if (name := part.strip().lower()) not in _NOTHING]
+
+
+def is_encoded(response: BaseHTTPResponse) -> bool:
+    """Whether its body is said to be encoded."""
+    return bool(codings(response.headers.get("Content-Encoding", "")))
+
+
+def decoded(data: bytes, header: str, limit: int, what: str) -> bytes:
+    """The document inside an encoded body; `SourceError` where it is larger than ``limit`` bytes.
+
+    A coding is a statement like any other: bytes that do not begin as it does are taken as they are.
+    """
+    names = codings(header)
+    if len(names) > CODINGS_MAX:
+        raise SourceError(f"{what} comes with more than {CODINGS_MAX} content encodings")
+    for name in reversed(names):
+        try:
+            data = _undone(name, data, limit, what)
+        except LimitError as error:
+            raise too_large(what, limit) from error
+        except (FormatError, zlib.error) as error:
+            raise SourceError(f"{what} cannot be decoded: it is not valid {name}") from error
+    return data
+
+
+def too_large(what: str, limit: int) -> SourceError:
+    return SourceError(f"{what} is larger than {limit} bytes", hint="that is more than any real one has")
+
+
+def _undone(name: str, data: bytes, limit: int, what: str) -> bytes:
+    if name == DEFLATE:
+        return _inflated(data, limit)
+    compression = _INFLATED.get(name)
+    if compression is None:
+        raise SourceError(
+            f"{what} comes with the content encoding {name!r}, which is not known here",
+            hint="no encoding was asked for: a proxy on the way may add it",
+        )
+    if sniff(data[:HEAD]) != compression:
+        return data
+    with InflatedReader(BytesReader(data), compression, Limits(size=limit), what) as reader:
+        return reader.read()
+
+
+def _inflated(data: bytes, limit: int) -> bytes:
+    """What "deflate" means: zlib's format, or what some servers send instead, the bare stream inside it."""
+    for wbits in (zlib.MAX_WBITS, -zlib.MAX_WBITS):
+        inflater = zlib.decompressobj(wbits)
+        try:
+            found = inflater.decompress(data, limit + 1)
+        except zlib.error:
+            continue
+        if len(found) > limit:
+            raise LimitError("it inflates to too much")
+        if inflater.eof:
+            return found
+    return data
