@@ -6,8 +6,10 @@ https://cloud.google.com/storage/docs/json_api
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import re
+import uuid
 from contextlib import contextmanager
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
@@ -29,7 +31,7 @@ from layercache_backends.gcs_requests import (
     Requests,
 )
 from layercache_backends.gcs_upload import ResumableUpload
-from layercache_backends.services import Direct, Page
+from layercache_backends.services import Direct, Page, Payload
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -37,7 +39,7 @@ if TYPE_CHECKING:
     import aiohttp
 
     from layercache_backends.gcs import Options
-    from layercache_backends.services import Failure, Payload
+    from layercache_backends.services import Failure
 
 _GOOGLE = "storage.googleapis.com"
 """The only host that obstore writes to: emulators know no more than the JSON API's uploads."""
@@ -127,11 +129,15 @@ class GCSService:
         return answer.document()
 
     async def put(self, name: str, data: Payload, *, new: bool = False) -> None:
-        params = {"uploadType": "media", "name": name}
+        params, headers = {"uploadType": "media", "name": name}, dict[str, str]()
         if new:
-            params["ifGenerationMatch"] = "0"
+            # Two parts, a resource and the bytes: fake-gcs-server looks at the condition of these alone.
+            params = {"uploadType": "multipart", "ifGenerationMatch": "0"}
+            boundary = uuid.uuid4().hex
+            headers["Content-Type"] = f"multipart/related; boundary={boundary}"
+            data = _two_parts(boundary, name, data)
         with _of_the_bucket():
-            await self._requests.ask("POST", self._requests.uploads, params, body=data)
+            await self._requests.ask("POST", self._requests.uploads, params, headers=headers, body=data)
 
     async def begin(self, name: str) -> ResumableUpload:
         with _of_the_bucket():
@@ -185,6 +191,13 @@ class GCSBody:
 
     def close(self) -> None:
         self._answer.close()  # at the end of the bytes the connection has been given back
+
+
+def _two_parts(boundary: str, name: str, data: Payload) -> Payload:
+    """The body of a multipart upload (RFC 2387): the object's resource as JSON, and its bytes."""
+    resource = f"--{boundary}\r\nContent-Type: application/json\r\n\r\n{json.dumps({'name': name})}\r\n"
+    media = f"--{boundary}\r\nContent-Type: application/octet-stream\r\n\r\n"
+    return Payload(f"{resource}{media}".encode() + data.getvalue() + f"\r\n--{boundary}--\r\n".encode())
 
 
 @contextmanager

@@ -17,7 +17,10 @@ from layercache.testing.base import KEY, assert_absent, get, keys, put
 from layercache.testing.capabilities import CapabilityPromises
 from layercache.testing.children import in_forked_child
 from layercache.testing.failing import FailurePromises
+from layercache.testing.killing import KillPromises
 from layercache.testing.listing import ListingPromises
+from layercache.testing.locking import LockingPromises
+from layercache.testing.memory import MemoryPromises
 from layercache.testing.proxy import Fault, FaultProxy
 from layercache.testing.reading import ReadingPromises
 from layercache.testing.sharing import SharingPromises
@@ -41,7 +44,10 @@ __all__ = [
 # pytest runs the tests of the last base first. So the simplest promises stand last: what breaks one of them
 # breaks others too, and with -x the first failure names the simplest.
 class BackendContract(
+    MemoryPromises,
     FailurePromises,
+    KillPromises,
+    LockingPromises,
     CapabilityPromises,
     SharingPromises,
     ListingPromises,

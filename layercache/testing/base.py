@@ -9,7 +9,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, TypeVar
 
 import pytest
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 
 from layercache.errors import NotFoundError
@@ -32,6 +32,7 @@ few_examples = settings(
     max_examples=25,
     deadline=None,
     database=None,
+    phases=[Phase.explicit, Phase.generate],  # each try is some requests: finding a smaller one takes minutes
     # One store for all examples is what is wanted here, and so is a method that many classes inherit.
     suppress_health_check=[
         HealthCheck.function_scoped_fixture,

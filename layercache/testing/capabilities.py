@@ -1,10 +1,10 @@
-"""What is promised by those who can more: `Spooler`, `SmallObjects`, `Lockable`, say. Others skip these."""
+"""What is promised by those who can more: `Spooler`, `SmallObjects`, `Touchable`, say. Others skip these."""
 
 from __future__ import annotations
 
 import gc
 import os
-import threading
+import signal
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, suppress
@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from layercache.capabilities import Expendable, LocalPath, Lockable, SmallObjects, Spooler, Touchable
+from layercache.capabilities import Expendable, LocalPath, SmallObjects, Spooler, Touchable
 from layercache.errors import BackendError
 from layercache.testing.base import (
     KEY,
     TEXT,
     Hooks,
     assert_absent,
+    check_bytes,
     get,
     pattern,
     put,
@@ -28,6 +29,9 @@ from layercache.testing.children import PATIENCE, in_forked_child
 if TYPE_CHECKING:
     from layercache.backend import Backend
     from layercache.capabilities import Spool
+
+
+MEDIUM = (1 << 20) + 7
 
 
 class CapabilityPromises(Hooks):
@@ -118,15 +122,29 @@ class CapabilityPromises(Hooks):
         with open(backend.path(KEY), "rb") as file:
             assert file.read() == TEXT
 
+    def test_a_killed_spool_leaves_nothing(self, backend: Backend) -> None:
+        self._spool(backend).close()
+        self.wants_shared_store()
+
+        def write_and_die() -> None:
+            self._spool(backend).write(TEXT)
+            os.kill(os.getpid(), signal.SIGKILL)
+
+        assert in_forked_child(write_and_die) == "killed"
+        assert list(backend.scan()) == [], "a spool has no name before it is published"
+
     def test_small_objects_of_a_folder_are_read_whole(self, backend: Backend) -> None:
         if not isinstance(backend, SmallObjects):
             pytest.skip("this backend has no SmallObjects")
         wanted = {
-            f"contract/ab/{size}": bytes([size % 251]) * size for size in (0, 1, 300, 4096, 8192, 10_001)
+            f"contract/ab/{size}": pattern(size) for size in (0, 1, 300, 4096, 8192, 10_001, 65_537, MEDIUM)
         }
         for key, data in {**wanted, "contract/ab/c/d": TEXT, "contract/abc/1": TEXT}.items():
             put(backend, key, data)
-        assert dict(backend.read_small("contract/ab/")) == {**wanted, "contract/ab/c/d": TEXT}
+        found = dict(backend.read_small("contract/ab/"))
+        assert set(found) == {*wanted, "contract/ab/c/d"}, "read_small() gives what scan() lists, of any size"
+        for key, data in wanted.items():
+            check_bytes(found[key], data, f"read_small() of an object of {len(data)} bytes")
         assert dict(backend.read_small("contract/ab/c/")) == {"contract/ab/c/d": TEXT}
         assert list(backend.read_small("contract/b/")) == []
 
@@ -151,7 +169,11 @@ class CapabilityPromises(Hooks):
         put(backend, KEY, TEXT)
         before = backend.stat(KEY)
         with backend.open(KEY) as reader:
-            assert getattr(reader, "modified", None) == before.modified
+            assert getattr(reader, "modified", None) == before.modified, (
+                "readers of a Touchable have modified"
+            )
+            backend.touch(KEY)
+            assert reader.read() == TEXT, "touch() must not break the readers that are open"
         patience = time.monotonic() + PATIENCE
         while backend.stat(KEY).modified <= before.modified and time.monotonic() < patience:
             backend.touch(KEY)
@@ -161,50 +183,6 @@ class CapabilityPromises(Hooks):
         backend.delete(KEY)
         backend.touch(KEY)
         assert_absent(backend, KEY)
-
-    def test_a_lock_is_held_by_one(self, backend: Backend) -> None:
-        lockable = self._lockable(backend)
-        with lockable.lock("name") as held:
-            assert held
-            with lockable.lock("name", timeout=0) as second:
-                assert second is None
-            with lockable.lock("another", timeout=0) as other:
-                assert other
-        with lockable.lock("name", timeout=0) as again:
-            assert again
-        assert list(backend.scan()) == []
-
-    def test_a_lock_is_let_go_whatever_happens_under_it(self, backend: Backend) -> None:
-        lockable = self._lockable(backend)
-        with pytest.raises(KeyboardInterrupt), lockable.lock("name"):
-            raise KeyboardInterrupt
-        with lockable.lock("name", timeout=0) as again:
-            assert again
-
-    def test_threads_that_hold_a_lock_in_turn_read_each_others_notes(self, backend: Backend) -> None:
-        lockable = self._lockable(backend)
-
-        def count() -> None:
-            for _ in range(25):
-                with lockable.lock("count") as held:
-                    assert held
-                    held.leave_note(b"%d" % (int(held.note() or b"0") + 1))
-
-        threads = [threading.Thread(target=count) for _ in range(4)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-        with lockable.lock("count") as held:
-            assert held
-            assert held.note() == b"100"
-            held.leave_note(b"7")
-            assert held.note() == b"7"
-
-    def _lockable(self, backend: Backend) -> Lockable:
-        if not isinstance(backend, Lockable):
-            pytest.skip("this backend is not Lockable")
-        return backend
 
     def _spool(self, backend: Backend) -> Spool:
         if not isinstance(backend, Spooler):

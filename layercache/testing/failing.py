@@ -71,7 +71,7 @@ class FailurePromises(Hooks):
             self._all_fail(far, "the server's answer is nonsense")
 
     def test_an_answer_of_somebody_else_is_not_absence(self, backend: Backend) -> None:
-        if not self.speaks_http:
+        if self.server and not self.speaks_http:
             pytest.skip("the server does not speak HTTP")
         put(backend, KEY, DATA)
         for what, fault in OTHERS_ANSWERS.items():

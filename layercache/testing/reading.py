@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from layercache.errors import LayercacheError, NotFoundError
-from layercache.testing.base import KEY, TEXT, Hooks, few_examples, get, put
+from layercache.testing.base import KEY, TEXT, Hooks, assert_absent, check_bytes, few_examples, get, put
+from layercache.testing.children import in_forked_child
 
 if TYPE_CHECKING:
     from layercache.backend import Backend, Reader
@@ -31,6 +32,27 @@ class ReadingPromises(Hooks):
     def test_what_is_not_there_is_not_found_by_stat(self, backend: Backend) -> None:
         with pytest.raises(NotFoundError):
             backend.stat(KEY)
+
+    def test_what_was_deleted_or_aborted_is_not_found(self, backend: Backend) -> None:
+        put(backend, f"{KEY}-deleted", TEXT)
+        backend.delete(f"{KEY}-deleted")
+        with backend.create(f"{KEY}-aborted") as sink:
+            sink.write(TEXT)
+        for name in ("deleted", "aborted"):
+            assert_absent(backend, f"{KEY}-{name}")
+        assert in_forked_child(lambda: assert_absent(backend, f"{KEY}-deleted")) == "None"
+
+    def test_names_beside_one_that_is_there_are_not_found(self, backend: Backend) -> None:
+        put(backend, KEY, TEXT)
+        for name in (
+            KEY[:-1],
+            f"{KEY}0",
+            KEY.upper(),
+            f"{KEY}.tmp",
+            KEY.replace("sha256", "sha512"),
+            "other",
+        ):
+            assert_absent(backend, name)
 
     def test_a_folder_is_not_an_object(self, backend: Backend) -> None:
         put(backend, KEY, TEXT)
@@ -141,14 +163,20 @@ class ReadingPromises(Hooks):
             with backend.open(KEY, start, end) as reader:
                 reader.close()
 
-    @pytest.mark.parametrize("change", ["replace", "delete"])
-    def test_an_open_reader_keeps_the_old_bytes_or_fails(self, backend: Backend, change: str) -> None:
+    @pytest.mark.parametrize("change", ["replace", "shorten", "delete"])
+    @pytest.mark.parametrize("start", [0, 5], ids=["whole", "range"])
+    def test_an_open_reader_keeps_the_old_bytes_or_fails(
+        self, backend: Backend, change: str, start: int
+    ) -> None:
         old, new = b"old!" * (self.big // 4), b"new!" * (self.big // 4)
         put(backend, KEY, old)
-        with backend.open(KEY) as reader:
+        old = old[start:]
+        with backend.open(KEY, start) as reader:
             seen = reader.read(1000)
             if change == "replace":
                 put(backend, KEY, new)
+            elif change == "shorten":
+                put(backend, KEY, new[:2000])
             else:
                 backend.delete(KEY)
             try:
@@ -156,7 +184,7 @@ class ReadingPromises(Hooks):
             except LayercacheError:
                 assert old.startswith(seen)
             else:
-                assert seen == old
+                check_bytes(seen, old, "a reader of what changed meanwhile gives the old bytes, or raises")
 
 
 def _check_seeking(reader: Reader, data: bytes) -> None:

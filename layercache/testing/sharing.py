@@ -22,7 +22,7 @@ from layercache.testing.base import (
     pattern,
     put,
 )
-from layercache.testing.children import in_forked_child
+from layercache.testing.children import PATIENCE, in_forked_child
 
 if TYPE_CHECKING:
     from layercache.backend import Backend
@@ -47,6 +47,31 @@ class SharingPromises(Hooks):
                 done.set()
             watching.result()
         assert get(backend, KEY) in values
+
+    def test_writers_of_one_big_name_do_not_harm_each_other(self, backend: Backend) -> None:
+        """Some stores drop the parts that one writer has sent when another commits the same name."""
+        first, second = (bytes([letter]) * self.big for letter in b"ab")
+        advice = "look at    commit(): where the store has dropped the parts, send them again"
+        try:
+            with backend.create(KEY) as one, backend.create(KEY) as other:
+                one.write(first)
+                other.write(second)
+                one.commit()
+                assert get(backend, KEY) == first
+                other.commit()
+            assert get(backend, KEY) == second, "the last to commit wins"
+            both = threading.Barrier(2)
+
+            def write(value: bytes) -> None:
+                with backend.create(KEY) as sink:
+                    sink.write(value)
+                    both.wait(PATIENCE)
+                    sink.commit()
+
+            in_threads(write, [first, second])
+        except BackendError as error:
+            pytest.fail(f"of two writers of {self.big} bytes under one name one failed: {error}\n  {advice}")
+        assert get(backend, KEY) in (first, second), "the object is neither of the two that were committed"
 
     def test_one_backend_serves_many_threads(self, backend: Backend) -> None:
         def work(number: int) -> None:
@@ -138,7 +163,7 @@ class SharingPromises(Hooks):
     def test_a_forked_child_cannot_abort_its_parents_sink(self, backend: Backend, size: int | None) -> None:
         data = pattern(size or self.big)
         with backend.create(KEY) as sink:
-            sink.write(data[:3])
+            sink.write(data[:-3])
 
             def leave() -> str:
                 with sink:
@@ -146,7 +171,7 @@ class SharingPromises(Hooks):
                 return "fine"
 
             assert in_forked_child(leave) == "fine"
-            sink.write(data[3:])
+            sink.write(data[-3:])
             sink.commit()
         assert get(backend, KEY) == data
 

@@ -65,6 +65,9 @@ def sftp(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[SFTPServer
 class TestFsspecSFTP(BackendContract):
     shared_between_processes = True
     many = 100
+    big = (9 << 20) + 13
+    heavy = 0  # the server's encryption is slow, and `TestFsspecLocal` has the same streams
+    kills = 3
 
     @pytest.fixture
     def backend(self, sftp: SFTPServer) -> Iterator[Backend]:

@@ -33,6 +33,7 @@ class TestGCS(BackendContract):
     timeout = 0.5
     speaks_http = True
     memory = 80 << 20  # of a slow connection eight ranges are read ahead
+    kills = 8
 
     @pytest.fixture
     def url(self, fake_gcs: FakeGCS) -> str:

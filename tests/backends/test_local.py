@@ -38,6 +38,7 @@ def refuse(number: int) -> Callable[..., Any]:
 
 class TestLocal(BackendContract):
     shared_between_processes = True
+    leaves_leftovers = False  # files without a name go with their process
 
     @pytest.fixture
     def backend(self, tmp_path: Path) -> Iterator[Backend]:

@@ -1,47 +1,70 @@
-"""The contract is proved by what it catches."""
+"""The contract is proved by what it catches: faults, planted one at a time in a backend that has none."""
 
 from __future__ import annotations
 
-from contextlib import closing
-from typing import TYPE_CHECKING
+import importlib
+import os
+from pathlib import Path
 
 import pytest
-from planted.server import ObjectServer
-from planted.store import Store
+from planted import contract
+from planted.plants import PLANTS
 
-from layercache.testing import BackendContract
+CONTRACT = Path(contract.__file__)
+ALONE = ["-c", os.devnull, f"--rootdir={CONTRACT.parent}", "--noconftest", "--import-mode=importlib", "-q"]
+WITHOUT = ["cacheprovider", "xdist", "timeout"]
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from layercache.backend import Backend
-
-
-class TestUnharmed(BackendContract):
-    """The backend in which faults are planted keeps every promise without them."""
-
-    shared_between_processes = True
-    many = 60
-    timeout = 0.5
-    lease = 1.0
-    speaks_http = True
-
-    @pytest.fixture
-    def backend(self) -> Iterator[Backend]:
-        with ObjectServer() as running:
-            self.server = "127.0.0.1", running.server_port
-            with closing(self.through(*self.server)) as backend:
-                yield backend
-
-    def reopen(self, backend: Backend) -> Backend:
-        assert isinstance(backend, Store)
-        return Store(backend.host, backend.port)
-
-    def through(self, host: str, port: int) -> Backend:
-        return Store(host, port, self.timeout)
+for table in ("bytes_faults", "capability_faults"):
+    importlib.import_module(f"planted.{table}")  # fills PLANTS
 
 
-class TestUnharmedOverTCP(TestUnharmed):
+class TestUnharmed(contract.TestStore):
+    """Without a fault the backend keeps every promise."""
+
+
+class TestUnharmedOverTCP(contract.TestStore):
     """As if the server did not speak HTTP."""
 
     speaks_http = False
+
+
+class Record:
+    """A plugin of pytest's: the names of the tests that failed, in order."""
+
+    def __init__(self) -> None:
+        self.failed: list[str] = []
+        self.ran = 0
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        self.ran += report.when == "call"
+        if report.failed:
+            assert report.when == "call", report.longreprtext
+            self.failed.append(report.nodeid.rpartition("::")[2])
+
+
+def run_contract(*arguments: str) -> Record:
+    """Run the contract, or some of its tests, on the backend as it is now: in this process."""
+    record = Record()
+    options = [*ALONE, *(option for name in WITHOUT for option in ("-p", f"no:{name}"))]
+    pytest.main([*options, *arguments], plugins=[record])
+    return record
+
+
+@pytest.mark.parametrize("name", PLANTS)
+def test_the_contract_catches_a_planted_fault(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    for target, attribute, faulty in PLANTS[name].changes:
+        monkeypatch.setattr(target, attribute, faulty)
+    for test in PLANTS[name].caught_by:
+        record = run_contract("-x", f"{CONTRACT}::TestHarmed::{test}")
+        assert record.failed, f"{test} passed ({record.ran} cases) although {name.replace('_', ' ')}"
+
+
+def test_with_x_the_first_failure_names_the_simplest_promise(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, simplest in [
+        ("the_last_byte_is_lost", "test_an_object_reads_as_it_was_written"),
+        ("a_range_past_the_end_is_an_error", "test_a_range_is_the_slice_of_the_object"),
+    ]:
+        ((target, attribute, faulty),) = PLANTS[name].changes
+        with monkeypatch.context() as patch:
+            patch.setattr(target, attribute, faulty)
+            assert run_contract("-x", f"{CONTRACT}::TestHarmed").failed == [simplest]

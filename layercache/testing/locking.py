@@ -1,0 +1,203 @@
+"""What is promised by those who keep others out: `Lockable` and `Exclusive`. Others skip these."""
+
+from __future__ import annotations
+
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from typing import TYPE_CHECKING
+
+import pytest
+
+from layercache.capabilities import Exclusive, Lockable
+from layercache.testing.base import KEY, TEXT, Hooks, get, in_threads, put
+from layercache.testing.children import PATIENCE, ForkedChild, in_forked_child
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from layercache.backend import Backend
+
+WAIT = 1.2
+"""Seconds that a lock is waited for: more than one, as a store may count in whole seconds."""
+
+
+class LockingPromises(Hooks):
+    def test_create_new_publishes_where_the_name_is_free(self, backend: Backend) -> None:
+        exclusive = self._exclusive(backend)
+        for _ in range(2):
+            assert exclusive.create_new(KEY, TEXT) is True, "the name is free: create_new() gives True"
+            assert get(backend, KEY) == TEXT, "create_new() gave True, so all of the object is there"
+            assert backend.stat(KEY).size == len(TEXT)
+            assert [entry.key for entry in backend.scan()] == [KEY]
+            backend.delete(KEY)
+
+    def test_create_new_leaves_what_is_there(self, backend: Backend) -> None:
+        exclusive = self._exclusive(backend)
+        for old in (TEXT, b""):
+            put(backend, KEY, old)
+            for data in (b"another", old):
+                assert exclusive.create_new(KEY, data) is False, "the name is taken: create_new() gives False"
+                assert get(backend, KEY) == old, "create_new() must not replace what is there"
+
+    def test_one_of_those_who_create_at_once_wins(self, backend: Backend) -> None:
+        exclusive = self._exclusive(backend)
+        for number in range(5):
+            key, winners = f"{KEY}-{number}", []
+            start = threading.Barrier(8)
+
+            def create(value: int, key: str = key, start: threading.Barrier = start) -> None:
+                start.wait(PATIENCE)
+                if exclusive.create_new(key, b"%d" % value):
+                    winners.append(b"%d" % value)  # noqa: B023  # of this round, which ends first
+
+            in_threads(create, range(8))
+            assert len(winners) == 1, f"{len(winners)} of 8 were given True: the store itself must decide"
+            assert get(backend, key) == winners[0], "the object must be that of the one who was given True"
+
+    def test_a_lock_is_held_by_one(self, backend: Backend) -> None:
+        lockable = self._lockable(backend)
+        with lockable.lock("name") as held:
+            assert held
+            with lockable.lock("name", timeout=0) as second:
+                assert second is None, "a lock that is held must not be given again, in this process either"
+            with lockable.lock("another", timeout=0) as other:
+                assert other, "locks of two names have nothing to do with each other"
+        with lockable.lock("name", timeout=0) as again:
+            assert again, "leaving the block lets go of the lock"
+        assert list(backend.scan()) == [], "scan() must not list what locks are made of"
+
+    def test_a_lock_is_let_go_whatever_happens_under_it(self, backend: Backend) -> None:
+        lockable = self._lockable(backend)
+        with pytest.raises(KeyboardInterrupt), lockable.lock("name"):
+            raise KeyboardInterrupt
+        with lockable.lock("name", timeout=0) as again:
+            assert again, "leaving the block by an exception lets go of the lock, too"
+
+    def test_threads_that_hold_a_lock_in_turn_read_each_others_notes(self, backend: Backend) -> None:
+        lockable = self._lockable(backend)
+        in_threads(lambda _: _count(lockable, 25), range(4))
+        with lockable.lock("count") as held:
+            assert held
+            assert held.note() == b"100", "two held the lock at once, or a note was lost"
+            held.leave_note(b"7")
+            assert held.note() == b"7"
+
+    def test_processes_that_hold_a_lock_in_turn_read_each_others_notes(self, backend: Backend) -> None:
+        lockable = self._lockable(backend)
+        self.wants_shared_store()
+        with ForkedChild(lambda _: _count(lockable, 25)) as child:
+            _count(lockable, 25)
+            assert child.result() == "None"
+        with lockable.lock("count") as held:
+            assert held
+            assert held.note() == b"50", "two processes held the lock at once, or a note was lost"
+
+    def test_the_lock_of_another_process_is_held_until_it_is_killed(self, backend: Backend) -> None:
+        lockable = self._lockable(backend)
+        self.wants_shared_store()
+
+        def hold(report: Callable[[], None]) -> None:
+            with lockable.lock("name") as held:
+                assert held
+                report()
+                time.sleep(PATIENCE)
+
+        with ForkedChild(hold) as child:
+            child.wait_for_report()
+            with lockable.lock("name", timeout=0) as ours:
+                assert ours is None, "the lock is held by another process"
+            child.kill()
+            assert child.result() == "killed"
+            limit = time.monotonic() + self.lease + self.slack
+            while not _is_free(lockable, "name"):
+                assert time.monotonic() < limit, (
+                    f"the lock of a killed process is still held after {self.lease:g} s (lease)\n"
+                    "  look at    what ends with its holder: a connection, a file's lock, a time to live"
+                )
+                time.sleep(0.02)
+
+    def test_a_lock_that_is_let_go_is_had_by_one_who_waits(self, backend: Backend) -> None:
+        lockable = self._lockable(backend)
+        with ThreadPoolExecutor(1) as pool:
+            with lockable.lock("name"):
+                waiting = pool.submit(_is_free, lockable, "name", None)
+                time.sleep(0.2)
+                assert not waiting.done(), "timeout=None waits for as long as the lock is held"
+            assert waiting.result(PATIENCE) is True
+
+    def test_a_holder_that_gives_no_sign_of_life_is_waited_for_until_the_timeout(
+        self, backend: Backend
+    ) -> None:
+        lockable = self._lockable(backend)
+        pool = ThreadPoolExecutor(1)
+        with lockable.lock("name"):
+            began = time.monotonic()
+            waiting = pool.submit(_is_free, lockable, "name", WAIT)
+            try:
+                free = waiting.result(WAIT + self.slack)
+            except TimeoutError:
+                free = None
+            waited = time.monotonic() - began
+        pool.shutdown()
+        assert free is not None, f"timeout={WAIT:g} must bound the waiting: nothing after {waited:.1f} s"
+        assert free is False, "the lock is held all the time: lock() gives None"
+        assert waited > WAIT / 4, f"timeout={WAIT:g} must be waited for, since the holder took it just now"
+
+    def test_a_holder_that_leaves_notes_is_waited_for(self, backend: Backend) -> None:
+        lockable = self._lockable(backend)
+        with ThreadPoolExecutor(1) as pool:
+            with lockable.lock("name") as held:
+                assert held
+                waiting = pool.submit(_is_free, lockable, "name", WAIT)
+                for _ in range(10):
+                    time.sleep(2 * WAIT / 10)
+                    held.leave_note(b"still here")
+            assert waiting.result(PATIENCE), "a note is a sign of life: timeout begins again with each"
+
+    @pytest.mark.parametrize("lasting", [True, False])
+    def test_a_note_outlives_its_holder_only_if_the_lock_is_lasting(
+        self, backend: Backend, lasting: bool
+    ) -> None:
+        lockable = self._lockable(backend)
+        with lockable.lock("name", lasting=lasting) as held:
+            assert held
+            assert held.note() == b"", "a lock that nobody has held has an empty note"
+            held.leave_note(b"from before")
+        with closing(self.reopen(backend)) as other:
+            assert isinstance(other, Lockable)
+            with other.lock("name") as held:
+                assert held
+                wanted = b"from before" if lasting else b""
+                assert held.note() == wanted, f"a note of a lock with lasting={lasting}"
+
+    def test_a_forked_child_takes_a_lock(self, backend: Backend) -> None:
+        lockable = self._lockable(backend)
+        with lockable.lock("before"):
+            assert in_forked_child(lambda: _is_free(lockable, "name")) == "True"
+        assert _is_free(lockable, "before"), "a lock held across a fork is let go by its holder"
+
+    def _lockable(self, backend: Backend) -> Lockable:
+        if not isinstance(backend, Lockable):
+            pytest.skip("this backend is not Lockable")
+        return backend
+
+    def _exclusive(self, backend: Backend) -> Exclusive:
+        if not isinstance(backend, Exclusive):
+            pytest.skip("this backend is not Exclusive")
+        return backend
+
+
+def _count(lockable: Lockable, times: int) -> None:
+    """Add to the number in the note of a lock."""
+    for _ in range(times):
+        with lockable.lock("count") as held:
+            assert held
+            held.leave_note(b"%d" % (int(held.note() or b"0") + 1))
+
+
+def _is_free(lockable: Lockable, name: str, timeout: float | None = 0) -> bool:
+    """Whether the lock could be had; it is let go at once."""
+    with lockable.lock(name, timeout=timeout) as held:
+        return held is not None
