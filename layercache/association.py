@@ -15,6 +15,9 @@ DIFF_ID = "dev.ggcr.cache.diffid"
 UNCOMPRESSED_SIZE = "dev.layercache.uncompressed-size"
 """Annotation: the tar's size in bytes, decimal."""
 
+FACTS_MAX = 32
+"""Facts about one name, of a kind, that are looked at in one place: no layer has nearly so many."""
+
 _SIZE = re.compile(r"[0-9]{1,18}")
 
 

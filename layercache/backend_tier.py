@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import time
 from contextlib import nullcontext, suppress
+from functools import partial
+from itertools import islice
 from typing import TYPE_CHECKING
 
 from layercache import keys, references
-from layercache.association import Association
+from layercache.association import FACTS_MAX, Association
+from layercache.backend import SMALL_OBJECT
 from layercache.capabilities import Expendable, LocalPath, Lockable, SmallObjects, Spooler, Touchable
 from layercache.descriptor import encode
 from layercache.digest import DiffID, Digest
 from layercache.errors import BackendError, FormatError, InvalidNameError, NotFoundError
 from layercache.guard import guarded
 from layercache.room import Room
-from layercache.streams import CHUNK
+from layercache.streams import CHUNK, read_bounded
 from layercache.tier import Tier
 from layercache.together import Together
 
@@ -33,8 +36,6 @@ if TYPE_CHECKING:
 
 TOUCHED_FOR = 60.0
 """Seconds in which a blob's time is not refreshed again, however often it is used."""
-
-_NEVER_OLD = float("inf")
 
 
 class BackendTier(Tier):
@@ -55,12 +56,17 @@ class BackendTier(Tier):
         self._lockable = backend if isinstance(backend, Lockable) else None
         self.room = Room(backend, policy)
         self._together = Together()
+        self._facts_at_once = (
+            Together()
+        )  # not the same: who waits in a pool's thread for its others may wait forever
 
     # Blobs
 
     def open_blob(self, name: Hash, start: int = 0) -> Reader:
         reader = self.backend.open(keys.blob(name), start)
-        if self._touchable and getattr(reader, "modified", _NEVER_OLD) < time.time() - TOUCHED_FOR:
+        modified = getattr(reader, "modified", None)
+        # A time of the future counts as now, and is written down as that: else it would be new for years.
+        if self._touchable and modified is not None and abs(time.time() - modified) > TOUCHED_FOR:
             with suppress(BackendError):  # another's file, say: it may be read all the same
                 self._touchable.touch(keys.blob(name))
         return reader
@@ -186,14 +192,26 @@ class BackendTier(Tier):
         return [fact] if fact else []
 
     def _claims(self, digest: Digest) -> list[Association]:
-        return list(self._facts(keys.claims_of(digest), computed=False))
+        return self._some(keys.claims_of(digest), computed=False)
 
     def _made_from(self, state: str, diff_id: DiffID) -> list[Association]:
-        return list(self._facts(keys.digests_of(state, diff_id), computed=state == keys.COMPUTED))
+        return self._some(keys.digests_of(state, diff_id), computed=state == keys.COMPUTED)
 
-    def _facts(self, folder: str, *, computed: bool) -> Iterator[Association]:
+    def _some(self, folder: str, *, computed: bool) -> list[Association]:
+        """The facts about one name, read at once; of very many the first that the store lists.
+
+        No layer has that many. Whoever can write to the tier can write thousands, which are not to be waited
+        for.
+        """
         if self._small is not None:
-            for key, data in self._small.read_small(folder):
+            return list(self._facts(folder, computed=computed, most=FACTS_MAX))
+        listed = [entry.key for entry in islice(self.backend.scan(folder), FACTS_MAX)]
+        found = self._facts_at_once(*(partial(self._read, key, computed=computed) for key in listed))
+        return [fact for fact in found if fact is not None]
+
+    def _facts(self, folder: str, *, computed: bool, most: int | None = None) -> Iterator[Association]:
+        if self._small is not None:
+            for key, data in islice(self._small.read_small(folder), most):
                 if fact := _decoded(key, data, computed=computed):
                     yield fact
         else:
@@ -204,8 +222,8 @@ class BackendTier(Tier):
     def _read(self, key: str, *, computed: bool) -> Association | None:
         try:
             with self.backend.open(key) as reader:
-                data = reader.read()
-        except NotFoundError:
+                data = read_bounded(reader, SMALL_OBJECT, key)
+        except (NotFoundError, FormatError):
             return None
         return _decoded(key, data, computed=computed)
 
@@ -228,6 +246,7 @@ class BackendTier(Tier):
 
     def close(self) -> None:
         self._together.close()
+        self._facts_at_once.close()
         self.backend.close()
 
 

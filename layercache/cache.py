@@ -8,6 +8,7 @@ from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, BinaryIO, Self
 
 from layercache import lookup, removal
+from layercache.descriptor import DOCUMENT_MAX
 from layercache.digest import DiffID, Digest, Hash
 from layercache.errors import ConfigError, NotFoundError
 from layercache.events import COMPRESSED, Counters, Event, Observers
@@ -42,6 +43,7 @@ class Cache:
     entries were verified when they were written and are else checked by size. A tier that fails is passed
     over, and told of as an event; ``strict`` makes it an error. ``registries`` is called when the first
     registry is asked for. ``tag_age``: seconds for which what a tag named is not checked with its registry.
+    ``max_document_size``: bytes of a manifest or an index out of a local source, at most.
     """
 
     def __init__(
@@ -54,7 +56,9 @@ class Cache:
         verify_always: bool = False,
         strict: bool = False,
         tag_age: float = 0,
+        max_document_size: int = DOCUMENT_MAX,
     ) -> None:
+        self._max_document_size = max_document_size
         self.tiers = tuple(tiers)
         self.tag_age = tag_age
         self.offline = offline
@@ -166,7 +170,7 @@ class Cache:
         reference = registry_reference(name)
         if self.offline and reference is not None:
             return images, reference, None
-        source = open_source(name, self._client)
+        source = open_source(name, self._client, max_document_size=self._max_document_size)
         self._sources.append(source)
         return images, reference, source
 

@@ -33,6 +33,13 @@ DOCKER_LAYER_GZIP = "application/vnd.docker.image.rootfs.diff.tar.gzip"
 DOCKER_LAYER_ZSTD = "application/vnd.docker.image.rootfs.diff.tar.zstd"
 OCTETS = "application/octet-stream"
 
+DOCUMENT_MAX = 4 << 20
+"""Bytes of a manifest, an index or a config at most, unless configured (distribution-spec, "Pushing
+Manifests"): they are held in memory."""
+
+INDEX_SHARE = 16
+"""How many times as big as any other document index.json may be: it lists a whole cache."""
+
 INDEXES = frozenset({OCI_INDEX, DOCKER_LIST})
 MANIFESTS = frozenset({OCI_MANIFEST, DOCKER_MANIFEST})
 

@@ -15,14 +15,11 @@ if TYPE_CHECKING:
     from layercache.digest import Digest
     from layercache.tier import Tier
 
-MAX_DOCUMENT = 32 << 20
-"""Bytes beyond which one is refused: they are held in memory."""
-
 
 def read_document(tier: Tier, name: Digest) -> bytes:
     """Out of one tier. Raises `NotFoundError`, `DigestMismatchError`; `FormatError` where it is too big."""
     with tier.open_blob(name) as reader:
-        data = read_whole(reader, name)
+        data = read_whole(reader, name, tier.policy.max_document_size)
     check_document(name, data)
     return data
 
@@ -54,17 +51,20 @@ def find_document(
     return None
 
 
-def read_whole(reader: Reader, name: Digest) -> bytes:
-    """All of a reader. Raises `FormatError` for more than is held in memory."""
-    refuse_too_big(name, reader.size or 0)
-    data = read_full(reader, MAX_DOCUMENT + 1)
-    refuse_too_big(name, len(data))
+def read_whole(reader: Reader, name: Digest, limit: int) -> bytes:
+    """All of a reader. Raises `FormatError` for more than ``limit`` bytes."""
+    refuse_too_big(name, reader.size or 0, limit)
+    data = read_full(reader, limit + 1)
+    refuse_too_big(name, len(data), limit)
     return data
 
 
-def refuse_too_big(name: Digest, size: int) -> None:
-    if size > MAX_DOCUMENT:
-        raise FormatError(f"{name} is a document of {size} bytes; at most {MAX_DOCUMENT} are read")
+def refuse_too_big(name: Digest, size: int, limit: int) -> None:
+    if size > limit:
+        raise FormatError(
+            f"{name} is a document of {size} bytes; at most {limit} are read",
+            hint="if it should be so big, configure max_document_size",
+        )
 
 
 def check_document(name: Digest, data: bytes) -> None:

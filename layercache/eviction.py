@@ -19,7 +19,9 @@ from layercache import keys, references
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from layercache.backend import Backend
+    from layercache.backend import Backend, Reader
+    from layercache.digest import Hash
+    from layercache.policy import Policy
 
 YOUNG = 300.0
 """Seconds after its last use in which a blob is spared as long as there is another: it may be in use."""
@@ -37,7 +39,7 @@ class Candidate:
     key: str
 
 
-def candidates(backend: Backend) -> list[Candidate]:
+def candidates(backend: Backend, policy: Policy) -> list[Candidate]:
     """Every blob, first the one that goes first. Some 200 bytes of memory each.
 
     What was used in the future counts as used now: some clock was wrong. What else lies among the blobs is
@@ -46,7 +48,7 @@ def candidates(backend: Backend) -> list[Candidate]:
     now = time.time()
     there = {entry.key: entry for entry in backend.scan(keys.BLOBS) if keys.blob_name(entry.key)}
     ranks = dict.fromkeys(_tars_to_be_made_again(backend, there), TAR_AGAIN)
-    ranks |= dict.fromkeys(_documents(backend), DOCUMENT)
+    ranks |= dict.fromkeys(_documents(backend, policy.max_document_size), DOCUMENT)
     return sorted(
         Candidate(ranks.get(entry.key, OTHER), min(entry.modified, now), entry.size, entry.key)
         for entry in there.values()
@@ -60,10 +62,12 @@ def _tars_to_be_made_again(backend: Backend, there: Iterable[str]) -> Iterator[s
             yield keys.blob(pair[1])
 
 
-def _documents(backend: Backend) -> Iterator[str]:
+def _documents(backend: Backend, limit: int) -> Iterator[str]:
+    def open_blob(name: Hash) -> Reader:
+        return backend.open(keys.blob(name))  # past the tier: that eviction reads a document is no use of it
+
     for _, descriptor in references.images(backend):
-        # Past the tier: that eviction reads a document is no use of it.
-        for name, document in references.contents(lambda name: backend.open(keys.blob(name)), descriptor):
+        for name, document in references.contents(open_blob, descriptor, limit):
             if document:
                 yield keys.blob(name)
 

@@ -9,11 +9,13 @@ import msgspec
 
 from layercache import keys
 from layercache.association import DIFF_ID, Association
-from layercache.descriptor import INDEXES, MANIFESTS, OCI_INDEX, Descriptor, decode, is_layer
+from layercache.backend import SMALL_OBJECT
+from layercache.descriptor import INDEX_SHARE, INDEXES, MANIFESTS, OCI_INDEX, Descriptor, decode, is_layer
 from layercache.digest import DiffID
 from layercache.errors import FormatError, InvalidNameError, NotFoundError
 from layercache.holdings import holdings
 from layercache.reference import Reference
+from layercache.streams import read_bounded
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -71,10 +73,12 @@ def read_index(tier: BackendTier) -> tuple[list[Descriptor], list[msgspec.Raw]]:
 
 
 def read(tier: BackendTier, key: str) -> bytes:
+    """One of a layout's two files; nothing where it is not there, or is bigger than any real one."""
+    limit = tier.policy.max_document_size * INDEX_SHARE if key == keys.INDEX else SMALL_OBJECT
     try:
         with tier.backend.open(key) as reader:
-            return reader.read()
-    except NotFoundError:
+            return read_bounded(reader, limit, key)
+    except (NotFoundError, FormatError):
         return b""
 
 

@@ -10,6 +10,7 @@ import msgspec
 
 from layercache.descriptor import (
     DOCKER_SCHEMA_1,
+    DOCUMENT_MAX,
     INDEXES,
     MANIFESTS,
     Descriptor,
@@ -93,6 +94,7 @@ class Images:
         self._observers = observers
         self._tag_age = tag_age
         self._tags = Tags(tiers, observers, strict=strict)
+        self._max_document = max((tier.policy.max_document_size for tier in tiers), default=DOCUMENT_MAX)
         self._root: Descriptor | None = None
         """What is opened. Its stated size is a hint, as nothing that has a hash states it."""
 
@@ -230,7 +232,7 @@ class Images:
         """A small blob, whole: out of a tier, else out of the source and then kept."""
         name, keeper = descriptor.digest, self._resolver.keeper
         if not self._is_root(descriptor):
-            refuse_too_big(name, descriptor.size)
+            refuse_too_big(name, descriptor.size, self._max_document)
         found = find_document(
             self._tiers,
             name,
@@ -250,7 +252,7 @@ class Images:
             data = fetched
         else:
             with fetched:
-                data = read_whole(fetched, name)
+                data = read_whole(fetched, name, self._max_document)
         try:
             check_document(name, data)
         except DigestMismatchError as error:

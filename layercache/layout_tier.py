@@ -7,6 +7,7 @@ from collections import defaultdict
 from typing import TYPE_CHECKING
 
 from layercache import foreign, keys
+from layercache.association import FACTS_MAX
 from layercache.backend_tier import BackendTier
 
 if TYPE_CHECKING:
@@ -83,7 +84,8 @@ class _Contents:
         self.by_diff_id: defaultdict[DiffID, list[Association]] = defaultdict(list)
 
     def add(self, claim: Association) -> None:
-        if claim not in self.by_digest[claim.digest]:
+        known, leading = self.by_digest[claim.digest], self.by_diff_id[claim.diff_id]
+        if max(len(known), len(leading)) < FACTS_MAX and claim not in known:
             self.claims.append(claim)
-            self.by_digest[claim.digest].append(claim)
-            self.by_diff_id[claim.diff_id].append(claim)
+            known.append(claim)
+            leading.append(claim)

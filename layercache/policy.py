@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, TypeVar
 
 from layercache.backend import BackendURL
+from layercache.descriptor import DOCUMENT_MAX
 from layercache.errors import ConfigError
 from layercache.events import COMPRESSED
 from layercache.units import AGE_EXAMPLES, SIZE_EXAMPLES, parse_age, parse_size
@@ -29,6 +30,7 @@ class Policy:
     ``trusted``: what is read there was verified when it was written, and nobody else writes there; so it
     is checked by size only. Bytes from any other tier are hashed as they pass. ``max_size``: bytes that
     its blobs may have in all. ``max_age``: seconds after its last use when a blob is removed.
+    ``max_document_size``: bytes of a manifest, an index or a config that is read there, at most.
     """
 
     keep: Keep = "both"
@@ -36,16 +38,19 @@ class Policy:
     trusted: bool = False
     max_size: int | None = None
     max_age: float | None = None
+    max_document_size: int = DOCUMENT_MAX
 
     def stores(self, form: Form) -> bool:
         return not self.readonly and self.keep in ("both", form)
 
 
-def take_policy(url: BackendURL, *, nearest: bool) -> tuple[Policy, BackendURL]:
+def take_policy(
+    url: BackendURL, *, nearest: bool, max_document_size: int = DOCUMENT_MAX
+) -> tuple[Policy, BackendURL]:
     """The tier's options out of a URL, and the URL that is left for the backend.
 
     The nearest tier keeps both forms unless told otherwise and is trusted, a farther one keeps the
-    compressed form. Raises `ConfigError`.
+    compressed form. ``max_document_size`` is that of the cache. Raises `ConfigError`.
     """
     query = dict(url.query)
 
@@ -64,6 +69,7 @@ def take_policy(url: BackendURL, *, nearest: bool) -> tuple[Policy, BackendURL]:
         trusted=take("trusted", nearest, _flag, "true or false"),
         max_size=take("max_size", None, parse_size, SIZE_EXAMPLES),
         max_age=take("max_age", None, parse_age, AGE_EXAMPLES),
+        max_document_size=take("max_document_size", max_document_size, parse_size, SIZE_EXAMPLES),
     )
     return policy, BackendURL(url.scheme, url.netloc, url.path, query)
 

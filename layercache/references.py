@@ -6,8 +6,19 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from layercache import keys
-from layercache.descriptor import INDEXES, MANIFESTS, Descriptor, Index, Manifest, decode, media_type_of
+from layercache.backend import SMALL_OBJECT
+from layercache.descriptor import (
+    DOCUMENT_MAX,
+    INDEXES,
+    MANIFESTS,
+    Descriptor,
+    Index,
+    Manifest,
+    decode,
+    media_type_of,
+)
 from layercache.errors import FormatError, NotFoundError
+from layercache.streams import read_bounded
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -18,9 +29,9 @@ if TYPE_CHECKING:
 
 def image(backend: Backend, key: str) -> Descriptor:
     """What the reference names that has this key. Raises `NotFoundError`, also where it is not readable."""
-    with backend.open(key) as reader:
-        data = reader.read()
     try:
+        with backend.open(key) as reader:
+            data = read_bounded(reader, SMALL_OBJECT, key)
         return decode(data, Descriptor, f"{backend.url}: {key}")
     except FormatError as error:
         raise NotFoundError(str(error)) from error
@@ -33,11 +44,13 @@ def images(backend: Backend) -> Iterator[tuple[str, Descriptor]]:
             yield entry.key, image(backend, entry.key)
 
 
-def contents(open_blob: Callable[[Hash], Reader], descriptor: Descriptor) -> Iterator[tuple[Hash, bool]]:
+def contents(
+    open_blob: Callable[[Hash], Reader], descriptor: Descriptor, limit: int = DOCUMENT_MAX
+) -> Iterator[tuple[Hash, bool]]:
     """Every blob that an image needs, and whether it is a document, as far as its documents are here.
 
-    ``open_blob`` raises `NotFoundError` for those that are not. Its own digest comes first. A layer's tar
-    counts as needed through the layer's digest.
+    ``open_blob`` raises `NotFoundError` for those that are not; none of more than ``limit`` bytes is read.
+    Its own digest comes first. A layer's tar counts as needed through the layer's digest.
     """
     seen: set[Hash] = set()
     todo = [descriptor]
@@ -49,7 +62,7 @@ def contents(open_blob: Callable[[Hash], Reader], descriptor: Descriptor) -> Ite
         yield document.digest, True
         with suppress(NotFoundError, FormatError):
             with open_blob(document.digest) as reader:
-                data = reader.read()
+                data = read_bounded(reader, limit, str(document.digest))
             kind = media_type_of(data, document.media_type, str(document.digest))
             if kind in INDEXES:
                 todo += reversed(decode(data, Index, str(document.digest)).manifests)

@@ -84,4 +84,6 @@ def referred_to(tier: Tier, descriptor: Descriptor) -> Iterator[Hash]:
 
     A layer's tar counts as needed through the layer's digest.
     """
-    return (name for name, _ in references.contents(tier.open_blob, descriptor))
+    return (
+        name for name, _ in references.contents(tier.open_blob, descriptor, tier.policy.max_document_size)
+    )

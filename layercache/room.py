@@ -72,6 +72,7 @@ class Room:
 
     def __init__(self, backend: Backend, policy: Policy) -> None:
         self._backend = backend
+        self._policy = policy
         self._max_size = policy.max_size
         self._max_age = policy.max_age
         self._lockable = backend if isinstance(backend, Lockable) else None
@@ -127,7 +128,7 @@ class Room:
     def _evict(
         self, account: Account, *, limit: int | None, max_age: float | None, goal: int | None = None
     ) -> Iterator[Doomed]:
-        blobs = candidates(self._backend)
+        blobs = candidates(self._backend, self._policy)
         account.used, account.counted = sum(blob.size for blob in blobs), time.time()
         for each in doomed(blobs, limit=limit, goal=goal, max_age=max_age):
             self._backend.delete(each.blob.key)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, BinaryIO, Self, cast
 
 from layercache.descriptor import GZIP, NO_COMPRESSION, ZSTD
 from layercache.digest import Hash
-from layercache.errors import BackendError, DigestMismatchError, LayercacheError
+from layercache.errors import BackendError, DigestMismatchError, FormatError, LayercacheError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -127,6 +127,16 @@ def read_full(raw: Reader, size: int) -> bytes:
         parts.append(part)
         size -= len(part)
     return parts[0] if len(parts) == 1 else b"".join(parts)
+
+
+def read_bounded(reader: Reader, limit: int, what: str) -> bytes:
+    """All of something small. Raises `FormatError` for more than ``limit`` bytes, and reads no more."""
+    size = reader.size
+    if size is None or size <= limit:
+        data = read_full(reader, limit + 1 if size is None else size)
+        if len(data) <= limit:
+            return data
+    raise FormatError(f"{what} has more than {limit} bytes")
 
 
 class HeadReader(WrappingReader):

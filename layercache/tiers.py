@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from layercache.backend import BackendURL, open_backend
 from layercache.backend_tier import BackendTier
 from layercache.capabilities import LocalPath
+from layercache.descriptor import DOCUMENT_MAX
 from layercache.layout_tier import LayoutTier
 from layercache.policy import take_policy
 
@@ -21,13 +22,20 @@ if TYPE_CHECKING:
 REGISTRY = "oci"
 
 
-def open_tier(url: str, *, nearest: bool, registries: Callable[[], RegistrySettings] | None = None) -> Tier:
+def open_tier(
+    url: str,
+    *,
+    nearest: bool,
+    registries: Callable[[], RegistrySettings] | None = None,
+    max_document_size: int = DOCUMENT_MAX,
+) -> Tier:
     """The tier that a URL names: the options of its kind, and those of `take_policy`.
 
-    ``registries`` says how registries are reached, and is called when one is first asked. Raises
+    ``registries`` says how registries are reached, and is called when one is first asked.
+    ``max_document_size``: bytes of a manifest, an index or a config that is read there, at most. Raises
     `ConfigError`.
     """
-    policy, rest = take_policy(BackendURL.parse(url), nearest=nearest)
+    policy, rest = take_policy(BackendURL.parse(url), nearest=nearest, max_document_size=max_document_size)
     if rest.scheme == REGISTRY:
         from layercache.registry_tier.opening import open_registry_tier
 

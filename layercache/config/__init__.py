@@ -33,6 +33,7 @@ def open(
     strict: bool | None = None,
     max_inflated_size: int | None = None,
     max_ratio: int | None = None,
+    max_document_size: int | None = None,
     tag_age: float | None = None,
     registries: RegistrySettings | None = None,
 ) -> Cache:
@@ -46,8 +47,9 @@ def open(
     ``offline``: no source is asked. ``verify="always"``: what the nearest tier holds is hashed each time
     it is read; by default its size is checked. ``strict``: a tier that fails is an error, not passed over.
     ``max_inflated_size`` (bytes of one layer's tar) and ``max_ratio`` (inflated to compressed, beyond the
-    first GiB) stop decompression bombs. ``tag_age``: for so many seconds what a tag names is not asked of
-    its registry again; 0 by default. ``registries``: how registries are reached; by default as the
+    first GiB) stop decompression bombs; ``max_document_size`` is the bytes that a manifest, an index or a
+    config may have. ``tag_age``: for so many seconds what a tag names is not asked of its registry again; 0
+    by default. ``registries``: how registries are reached; by default as the
     configuration, the environment and Docker's configuration say. Raises `ConfigError`.
     """
     named = _urls(urls)
@@ -60,6 +62,7 @@ def open(
         "strict": strict,
         "max_inflated_size": max_inflated_size,
         "max_ratio": max_ratio,
+        "max_document_size": max_document_size,
         "tag_age": tag_age,
     }
     given = {key: Setting(value, ARGUMENT) for key, value in arguments.items() if value is not None}

@@ -15,6 +15,7 @@ from urllib.parse import quote
 from layercache.backend import BackendURL
 from layercache.cache import Cache
 from layercache.config import environment
+from layercache.descriptor import DOCUMENT_MAX
 from layercache.errors import ConfigError
 from layercache.inflate import MAX_INFLATED_SIZE, MAX_RATIO, Limits
 from layercache.tiers import open_tier
@@ -40,6 +41,7 @@ DEFAULTS: Mapping[str, object] = {
     "strict": False,
     "max_inflated_size": MAX_INFLATED_SIZE,
     "max_ratio": MAX_RATIO,
+    "max_document_size": DOCUMENT_MAX,
     "tag_age": 0,
 }
 """How a cache behaves unless told otherwise."""
@@ -96,10 +98,12 @@ class Configuration:
         """The cache that `choose` finds, behaving as `behaviour` says. Raises `ConfigError`."""
         chosen = self.choose(urls, by)
         how = {key: setting.value for key, setting in self.behaviour(chosen.name, given).items()}
-        reached = (lambda: registries) if registries else self.registries
+        biggest = how["max_document_size"]
+        reached = (lambda: registries) if registries else partial(self.registries, max_document_size=biggest)
+        opens = partial(open_tier, registries=reached, max_document_size=biggest)
         return Cache(
             [
-                _opened(setting, by, partial(open_tier, nearest=not number, registries=reached))
+                _opened(setting, by, partial(opens, nearest=not number))
                 for number, setting in enumerate(chosen.tiers)
             ],
             registries=reached,
@@ -108,6 +112,7 @@ class Configuration:
             verify_always=how["verify"] == "always",
             strict=how["strict"],
             tag_age=how["tag_age"],
+            max_document_size=biggest,
         )
 
     def open_alone(self, url: str, by: str, *, filled_by_others: bool = False) -> Tier:
@@ -122,7 +127,9 @@ class Configuration:
             raise ConfigError(f"{url} has {len(tiers)} tiers", hint=f"name one of them: {names}")
         here = BackendURL.parse(tiers[0].value).scheme in ON_THIS_MACHINE
         nearest = here and (not filled_by_others or url.startswith("@") or self._is_own(tiers[0].value))
-        return _opened(tiers[0], by, partial(open_tier, nearest=nearest, registries=self.registries))
+        biggest = self.behaviour()["max_document_size"].value
+        opens = partial(open_tier, registries=self.registries, max_document_size=biggest)
+        return _opened(tiers[0], by, partial(opens, nearest=nearest))
 
     def _is_own(self, url: str) -> bool:
         """Whether a URL is that of the nearest tier that is configured."""
@@ -161,7 +168,12 @@ class Configuration:
         return {**found, **(given or {})}
 
     def registries(
-        self, *, ca_file: str | None = None, plain_http: Sequence[str] = (), insecure: Sequence[str] = ()
+        self,
+        *,
+        ca_file: str | None = None,
+        plain_http: Sequence[str] = (),
+        insecure: Sequence[str] = (),
+        max_document_size: int | None = None,
     ) -> RegistrySettings:
         """How registries are reached: as the file, the environment and the arguments say.
 
@@ -189,6 +201,7 @@ class Configuration:
                 host: table.credentials_helper for host, table in hosts.items() if table.credentials_helper
             },
             proxies=environment.proxies(),
+            max_document_size=max_document_size or self.behaviour()["max_document_size"].value,
             **tuned,
         )
 

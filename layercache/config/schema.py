@@ -28,6 +28,7 @@ class CacheTable:
     strict: bool | None = key(values.flag, "true or false")
     max_inflated_size: int | None = key(values.size, values.SIZE)
     max_ratio: int | None = key(values.whole(1), "an integer from 1 on")
+    max_document_size: int | None = key(values.size, values.SIZE)
     tag_age: int | None = key(values.whole(0), "seconds, an integer from 0 on")
 
 

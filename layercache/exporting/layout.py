@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from layercache.descriptor import NOT_VALID, OCI_INDEX
+from layercache.descriptor import DOCUMENT_MAX, INDEX_SHARE, NOT_VALID, OCI_INDEX
 from layercache.errors import FormatError, InvalidNameError, SourceError
 from layercache.exporting.files import appearing, copy_checked
-from layercache.sources.oci_layout import INDEX_SIZE_MAX, REF_NAME
+from layercache.sources.oci_layout import REF_NAME
 from layercache.sources.part import read_file
 
 if TYPE_CHECKING:
@@ -117,7 +117,9 @@ class LayoutTarget:
         if not os.path.exists(path):
             return {"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": []}
         try:
-            index = msgspec.json.decode(read_file(path, INDEX_SIZE_MAX, path), type=dict[str, Any])
+            index = msgspec.json.decode(
+                read_file(path, DOCUMENT_MAX * INDEX_SHARE, path), type=dict[str, Any]
+            )
         except NOT_VALID as error:
             raise FormatError(f"{path} is no index: {error}") from error
         entries = index.setdefault("manifests", [])

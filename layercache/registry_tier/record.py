@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from layercache.association import Association
+from layercache.association import FACTS_MAX, Association
 from layercache.descriptor import NOT_VALID, OCI_MANIFEST, OCTETS, Descriptor, Manifest, decode, encode
 from layercache.digest import Digest, Hash
 from layercache.errors import FormatError, InvalidNameError
@@ -103,7 +103,7 @@ class NameRecord:
     def decode(cls, data: bytes, tag: str) -> NameRecord:
         """What a tag's manifest says of its name. Raises `FormatError` for what is no record of it.
 
-        A fact that is torn, or about other names, is no fact.
+        A fact that is torn, or about other names, is no fact. Of very many those that came last are taken.
         """
         manifest = decode(data, Manifest, f"the record {tag}")
         annotations = manifest.annotations or {}
@@ -114,12 +114,10 @@ class NameRecord:
         if manifest.artifact_type != NAME_TYPE or tag_of(name) != tag:
             raise FormatError(f"{tag} is no record of a name")
         held = [layer for layer in manifest.layers if layer.digest == name and layer.media_type != EMPTY_TYPE]
-        facts = [
-            fact
-            for key, computed in ((COMPUTED, True), (CLAIMED, False))
-            for fact in _facts(annotations, key, computed=computed)
-            if name in (fact.digest, fact.diff_id)
-        ]
+        facts: list[Association] = []
+        for key, computed in ((COMPUTED, True), (CLAIMED, False)):
+            found = _facts(annotations, key, computed=computed)
+            facts += [fact for fact in found if name in (fact.digest, fact.diff_id)][-FACTS_MAX:]
         return cls(name, held[0].size if held else None, _seconds(annotations.get(CREATED, "")), tuple(facts))
 
     def encode(self) -> bytes:

@@ -19,6 +19,7 @@ from layercache.descriptor import OCI_MANIFEST
 from layercache.digest import Digest
 from layercache.errors import FormatError, NotFoundError
 from layercache.registry_tier.record import EMPTY, EMPTY_DATA, NameRecord, is_name_tag, tag_of
+from layercache.sources.encoding import TooBigError
 from layercache.sources.refusal import MissingPartError
 from layercache.together import Together
 
@@ -27,6 +28,9 @@ if TYPE_CHECKING:
 
     from layercache.digest import Hash
     from layercache.sources.repository import Repository
+
+RECORD_MAX = 128 << 10
+"""Bytes of a record at most: as many facts as are looked at have half of that. A bigger one is none."""
 
 PAGE = 64
 """Records that a listing asks for at a time."""
@@ -56,9 +60,9 @@ class Records:
 
     def read(self, name: Hash) -> NameRecord:
         try:
-            data, _ = self._repository.manifest(tag_of(name))
+            data, _ = self._repository.manifest(tag_of(name), RECORD_MAX)
             record = NameRecord.decode(data, tag_of(name))
-        except (NotFoundError, FormatError):
+        except (NotFoundError, FormatError, TooBigError):
             return NameRecord(name)
         return record if record.name == name else NameRecord(name)
 
@@ -120,9 +124,9 @@ class Records:
 
     def _manifest(self, tag: str) -> bytes | None:
         try:
-            return self._repository.manifest(tag)[0]
-        except NotFoundError:
-            return None  # removed since it was listed
+            return self._repository.manifest(tag, RECORD_MAX)[0]
+        except (NotFoundError, TooBigError):
+            return None  # removed since it was listed; or no record
 
 
 class _Locks:

@@ -27,10 +27,11 @@ from layercache.registry_tier.record import (
     manifest_tag_of,
     read_image,
 )
-from layercache.registry_tier.records import Records
+from layercache.registry_tier.records import RECORD_MAX, Records
+from layercache.sources.encoding import TooBigError
 from layercache.sources.repository import Repository
 from layercache.sources.retry import TransientError
-from layercache.streams import WrappingReader
+from layercache.streams import WrappingReader, read_bounded
 from layercache.tier import Tier
 
 if TYPE_CHECKING:
@@ -47,8 +48,6 @@ if TYPE_CHECKING:
 _T = TypeVar("_T")
 
 SCHEME = "oci"
-DOCUMENT_MAX = 4 << 20
-"""Bytes of an image's manifest or index at most, as registries have it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,11 +157,11 @@ class RegistryTier(Tier):
     def image(self, key: str) -> Descriptor:
         tag = image_tag_of(key)
         with _as_backend(self.name):
-            data, _ = self.repository.manifest(tag)
-        try:
-            found, descriptor = read_image(data)
-        except FormatError as error:
-            raise NotFoundError(f"{self.name}: {error.message}") from error
+            try:
+                data, _ = self.repository.manifest(tag, RECORD_MAX)
+                found, descriptor = read_image(data)
+            except (FormatError, TooBigError) as error:
+                raise NotFoundError(f"{self.name}: {error.message}") from error
         if found != key:
             raise NotFoundError(f"{self.name}: {tag} is the record of another image")
         return descriptor
@@ -234,7 +233,7 @@ class RegistryTier(Tier):
         """
         try:
             with self.repository.open_blob(descriptor.digest) as reader:
-                data = reader.read(DOCUMENT_MAX + 1)
+                data = read_bounded(reader, self.policy.max_document_size, str(descriptor.digest))
             kind = media_type_of(data, descriptor.media_type, str(descriptor.digest))
             if kind in INDEXES:
                 for child in decode(data, Index, str(descriptor.digest)).manifests:

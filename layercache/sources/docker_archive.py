@@ -20,6 +20,7 @@ from layercache.descriptor import (
     DOCKER_CONFIG,
     DOCKER_LAYER_OF,
     DOCKER_MANIFEST,
+    DOCUMENT_MAX,
     GZIP,
     NO_COMPRESSION,
     NOT_VALID,
@@ -38,8 +39,6 @@ from layercache.sources.part import PartReader, open_file
 from layercache.streams import CHUNK, HEAD, sniff
 
 MANIFEST = "manifest.json"
-DOCUMENT_SIZE_MAX = 16 << 20
-"""Bytes of manifest.json, and of a config, at most."""
 
 
 class _Item(msgspec.Struct, frozen=True, rename="pascal"):
@@ -66,14 +65,15 @@ class ArchiveSource:
     An archive that is compressed as a whole is inflated once, into a temporary file without a name.
     """
 
-    def __init__(self, path: str, ref: str = "") -> None:
+    def __init__(self, path: str, ref: str = "", *, max_document_size: int = DOCUMENT_MAX) -> None:
         self._path = path
+        self._max_size = max_document_size
         self._ref = ref
         self._lock = threading.Lock()
         self._found: _Found | None = None
 
     @classmethod
-    def parse(cls, text: str) -> Self:
+    def parse(cls, text: str, *, max_document_size: int = DOCUMENT_MAX) -> Self:
         """``PATH[:REF]``, REF one of the image's tags or ``@N``, its place in manifest.json from 0.
 
         For a ":" in the path see `split_path`.
@@ -81,7 +81,7 @@ class ArchiveSource:
         path, ref = split_path(text, os.path.isfile)
         fd, _ = open_file(path, f"{ARCHIVE}{path}")
         os.close(fd)
-        return cls(path, ref)
+        return cls(path, ref, max_document_size=max_document_size)
 
     @property
     def name(self) -> str:
@@ -205,7 +205,7 @@ class ArchiveSource:
         return DOCKER_LAYER_OF[compression], Digest.from_hasher(hasher)
 
     def _small(self, fd: int, member: Member, name: str) -> bytes:
-        if member.size > DOCUMENT_SIZE_MAX:
+        if member.size > self._max_size:
             raise SourceError(f"{self.name}: {name!r} has {member.size} bytes, which is not believed")
         with _part(fd, member) as reader:
             return reader.read()

@@ -11,9 +11,6 @@ from layercache.errors import DigestMismatchError, SourceError
 if TYPE_CHECKING:
     from layercache.digest import Hash
 
-DOCUMENT_SIZE_MAX = 4 << 20
-"""Bytes of a manifest or index at most (distribution-spec, "Pushing Manifests")."""
-
 DOCUMENTS = INDEXES | MANIFESTS
 
 

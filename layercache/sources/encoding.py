@@ -24,6 +24,10 @@ CODINGS_MAX = 2
 """Codings on top of each other at most."""
 
 
+class TooBigError(SourceError):
+    """A body has more bytes than anything has that should be there."""
+
+
 class BytesReader(io.BytesIO):
     """Bytes in memory as a reader."""
 
@@ -60,8 +64,8 @@ def decoded(data: bytes, header: str, limit: int, what: str) -> bytes:
     return data
 
 
-def too_large(what: str, limit: int) -> SourceError:
-    return SourceError(f"{what} is larger than {limit} bytes", hint="that is more than any real one has")
+def too_large(what: str, limit: int) -> TooBigError:
+    return TooBigError(f"{what} is larger than {limit} bytes", hint="that is more than any real one has")
 
 
 def _undone(name: str, data: bytes, limit: int, what: str) -> bytes:

@@ -125,7 +125,7 @@ def abandon(response: BaseHTTPResponse) -> None:
 
 
 def read_all(response: BaseHTTPResponse, limit: int, what: str) -> bytes:
-    """A small body, whole and decoded; more than ``limit`` bytes are a `SourceError`, a break a
+    """A small body, whole and decoded; more than ``limit`` bytes are a `TooBigError`, a break a
     `TransientError`.
     """
     return decoded(read_raw(response, limit, what), response.headers.get("Content-Encoding", ""), limit, what)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
+from layercache.descriptor import DOCUMENT_MAX
 from layercache.digest import Digest
 from layercache.errors import ConfigError
 from layercache.reference import Reference, without_user
@@ -48,8 +49,12 @@ def registry_reference(name: str) -> Reference | None:
     return Reference.parse(text)
 
 
-def open_source(name: str, client: Callable[[], RegistryClient]) -> Source:
+def open_source(
+    name: str, client: Callable[[], RegistryClient], *, max_document_size: int = DOCUMENT_MAX
+) -> Source:
     """The source that a name means. ``client`` is called only for a registry, and stays its owner's.
+
+    ``max_document_size``: bytes of a document of a local one, at most; of a registry's the client knows.
 
     A local one is looked at now: raises `NotFoundError` or `SourceError` where it is not there or is
     not what it should be; `ConfigError` and `InvalidNameError` as `registry_reference` does.
@@ -62,10 +67,10 @@ def open_source(name: str, client: Callable[[], RegistryClient]) -> Source:
     if name.startswith(LAYOUT):
         from layercache.sources.oci_layout import LayoutSource
 
-        return LayoutSource.parse(name.removeprefix(LAYOUT))
+        return LayoutSource.parse(name.removeprefix(LAYOUT), max_document_size=max_document_size)
     from layercache.sources.docker_archive import ArchiveSource
 
-    return ArchiveSource.parse(name.removeprefix(ARCHIVE))
+    return ArchiveSource.parse(name.removeprefix(ARCHIVE), max_document_size=max_document_size)
 
 
 def split_path(text: str, is_there: Callable[[str], bool]) -> tuple[str, str]:

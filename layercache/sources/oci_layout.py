@@ -6,12 +6,14 @@ import os
 from typing import TYPE_CHECKING, Self
 
 from layercache.descriptor import (
+    DOCUMENT_MAX,
+    INDEX_SHARE,
     Descriptor,
     Index,
     decode,
 )
 from layercache.errors import DigestMismatchError, NotFoundError, SourceError
-from layercache.sources.document import DOCUMENT_SIZE_MAX, DOCUMENTS, check_document, described
+from layercache.sources.document import DOCUMENTS, check_document, described
 from layercache.sources.names import LAYOUT, split_digest, split_path
 from layercache.sources.part import PartReader, open_file, read_file
 
@@ -21,24 +23,29 @@ if TYPE_CHECKING:
 REF_NAME = "org.opencontainers.image.ref.name"
 """The annotation that names an entry of index.json (image-spec annotations.md)."""
 
-INDEX_SIZE_MAX = 256 << 20
-"""Bytes of index.json at most: that of a cache with half a million layers fits."""
-
 
 class LayoutSource:
     """One image of a layout. The folder is read as it is when it is asked."""
 
-    def __init__(self, path: str, ref: str = "", digest: Digest | None = None) -> None:
+    def __init__(
+        self,
+        path: str,
+        ref: str = "",
+        digest: Digest | None = None,
+        *,
+        max_document_size: int = DOCUMENT_MAX,
+    ) -> None:
         self._path = path
+        self._max_size = max_document_size
         self._ref = ref
         self._digest = digest
 
     @classmethod
-    def parse(cls, text: str) -> Self:
+    def parse(cls, text: str, *, max_document_size: int = DOCUMENT_MAX) -> Self:
         """``PATH[:REF][@DIGEST]``; for a ":" in the path see `split_path`. The digest rules over REF."""
         text, digest = split_digest(text)
         path, ref = split_path(text, os.path.isdir)
-        source = cls(path, ref, digest)
+        source = cls(path, ref, digest, max_document_size=max_document_size)
         source._check_there()
         return source
 
@@ -63,7 +70,7 @@ class LayoutSource:
 
     def document(self, descriptor: Descriptor) -> bytes:
         path = self._blob(descriptor.digest)
-        data = read_file(path, DOCUMENT_SIZE_MAX, f"the manifest {descriptor.digest} of {self.name}")
+        data = read_file(path, self._max_size, f"the manifest {descriptor.digest} of {self.name}")
         check_document(data, descriptor, path)
         return data
 
@@ -88,11 +95,11 @@ class LayoutSource:
 
     def _index(self) -> Index:
         path = os.path.join(self._path, "index.json")
-        return decode(read_file(path, INDEX_SIZE_MAX, f"the index of {self.name}"), Index, path)
+        return decode(read_file(path, self._max_size * INDEX_SHARE, f"the index of {self.name}"), Index, path)
 
     def _unlisted(self, digest: Digest) -> Descriptor:
         """A manifest that index.json does not list itself, as one of a nested index."""
-        data = read_file(self._blob(digest), DOCUMENT_SIZE_MAX, f"the manifest {digest} of {self.name}")
+        data = read_file(self._blob(digest), self._max_size, f"the manifest {digest} of {self.name}")
         return described(data, "", digest, self.name)
 
     def _blob(self, digest: Digest) -> str:

@@ -10,8 +10,8 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
+from layercache.descriptor import DOCUMENT_MAX
 from layercache.errors import DigestMismatchError
-from layercache.sources.document import DOCUMENT_SIZE_MAX
 from layercache.sources.encoding import BytesReader, decoded, is_encoded
 from layercache.sources.http import abandon, read_raw
 from layercache.sources.retry import TransientError
@@ -103,7 +103,7 @@ def whole(response: BaseHTTPResponse, blob: Blob) -> Part:
         return part
     body: BaseHTTPResponse | BytesReader = response
     length = content_length(response)
-    if is_encoded(response) and blob.size <= DOCUMENT_SIZE_MAX:
+    if is_encoded(response) and blob.size <= DOCUMENT_MAX:
         body = BytesReader(plain(response, blob.name, blob.where))
         length = body.size
     if length is not None and length != blob.size:
@@ -129,10 +129,10 @@ def plain(response: BaseHTTPResponse, name: Hash, where: str) -> bytes:
 
     The hash decides whether it is: a gzip layer is often stored with its compression as its encoding.
     """
-    data = read_raw(response, DOCUMENT_SIZE_MAX, where)
+    data = read_raw(response, DOCUMENT_MAX, where)
     if name.of(data, name.algorithm) == name:
         return data
-    return decoded(data, response.headers.get("Content-Encoding", ""), DOCUMENT_SIZE_MAX, where)
+    return decoded(data, response.headers.get("Content-Encoding", ""), DOCUMENT_MAX, where)
 
 
 def range_header(begin: int, end: int) -> dict[str, str]:

@@ -12,7 +12,6 @@ from layercache.digest import Digest
 from layercache.sources.blob import BlobReader
 from layercache.sources.client import RegistryClient
 from layercache.sources.document import (
-    DOCUMENT_SIZE_MAX,
     DOCUMENTS,
     check_document,
     described,
@@ -126,7 +125,9 @@ class RegistrySource:
     def _get(self, place: Reference, selector: str) -> tuple[bytes, str]:
         """A document, and the media type that it is served as."""
         response = self._client.request("GET", place, f"manifests/{selector}", _ACCEPT)
-        data = read_all(response, DOCUMENT_SIZE_MAX, f"the manifest {selector} of {place.name}")
+        data = read_all(
+            response, self._client.settings.max_document_size, f"the manifest {selector} of {place.name}"
+        )
         return data, response.headers.get("Content-Type", "")
 
 

@@ -13,7 +13,7 @@ import msgspec
 from layercache.descriptor import NOT_VALID
 from layercache.errors import NotFoundError, SourceError
 from layercache.reference import Reference
-from layercache.sources.document import DOCUMENT_SIZE_MAX, DOCUMENTS
+from layercache.sources.document import DOCUMENTS
 from layercache.sources.encoding import is_encoded
 from layercache.sources.http import abandon, discard, read_all
 from layercache.sources.ranges import HEAD_REFUSED, content_length
@@ -114,10 +114,17 @@ class Repository:
 
     # Manifests
 
-    def manifest(self, selector: str) -> tuple[bytes, str]:
-        """The document of a tag or digest, and the media type that it is served as."""
+    def manifest(self, selector: str, limit: int | None = None) -> tuple[bytes, str]:
+        """The document of a tag or digest, and the media type that it is served as.
+
+        ``limit``: its bytes at most, by default those of any document. Raises `TooBigError` for more.
+        """
         response = self._run("GET", f"manifests/{selector}", _ACCEPT)
-        data = read_all(response, DOCUMENT_SIZE_MAX, f"the manifest {selector} of {self.name}")
+        data = read_all(
+            response,
+            limit or self._client.settings.max_document_size,
+            f"the manifest {selector} of {self.name}",
+        )
         return data, response.headers.get("Content-Type", "")
 
     def put_manifest(self, selector: str, data: bytes, media_type: str) -> None:

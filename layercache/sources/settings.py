@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeVar
 
 from layercache._version import __version__
+from layercache.descriptor import DOCUMENT_MAX
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -33,7 +34,8 @@ class RegistrySettings:
     ``proxies``: URLs by scheme (``http``, ``https``) and, as ``no``, hosts that are reached without one,
     parted by commas, in the form of ``no_proxy``. As `urllib.request.getproxies_environment` gives it.
     ``connect_timeout``, ``read_timeout``: seconds, the latter without any byte. ``retries``: how often a
-    failure that may pass is tried anew before it counts.
+    failure that may pass is tried anew before it counts. ``max_document_size``: bytes of a manifest or an
+    index at most.
     """
 
     auth_files: tuple[str, ...] = ()
@@ -47,6 +49,7 @@ class RegistrySettings:
     connect_timeout: float = 10.0
     read_timeout: float = 60.0
     retries: int = 4
+    max_document_size: int = DOCUMENT_MAX
     user_agent: str = f"layercache/{__version__}"
 
     def is_plain_http(self, registry: str) -> bool:

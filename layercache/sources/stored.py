@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from layercache.descriptor import DOCUMENT_MAX
 from layercache.errors import DigestMismatchError, SourceError
 from layercache.sources.blob import BlobReader
-from layercache.sources.document import DOCUMENT_SIZE_MAX
 from layercache.sources.encoding import BytesReader, is_encoded
 from layercache.sources.http import abandon
 from layercache.sources.ranges import (
@@ -94,9 +94,9 @@ class StoredBlob:
         if size is None:
             # A big one is as big as HEAD states; a small one is counted.
             size = self._head()
-            if size is not None and size > DOCUMENT_SIZE_MAX:
+            if size is not None and size > DOCUMENT_MAX:
                 return size
-        elif size > DOCUMENT_SIZE_MAX or response.status == 206 or not is_encoded(response):
+        elif size > DOCUMENT_MAX or response.status == 206 or not is_encoded(response):
             return size
         self._first = BytesReader(plain(response, self._blob.name, self._blob.where))
         return self._first.size

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from layercache.backend import SMALL_OBJECT
 from layercache.capabilities import Expendable, LocalPath, SmallObjects, Spooler, Touchable
 from layercache.errors import BackendError
 from layercache.testing.base import (
@@ -142,11 +143,15 @@ class CapabilityPromises(Hooks):
         for key, data in {**wanted, "contract/ab/c/d": TEXT, "contract/abc/1": TEXT}.items():
             put(backend, key, data)
         found = dict(backend.read_small("contract/ab/"))
-        assert set(found) == {*wanted, "contract/ab/c/d"}, "read_small() gives what scan() lists, of any size"
+        assert set(found) == {*wanted, "contract/ab/c/d"}, "read_small() gives what scan() lists"
         for key, data in wanted.items():
             check_bytes(found[key], data, f"read_small() of an object of {len(data)} bytes")
         assert dict(backend.read_small("contract/ab/c/")) == {"contract/ab/c/d": TEXT}
         assert list(backend.read_small("contract/b/")) == []
+        put(backend, "contract/d/full", bytes(SMALL_OBJECT))
+        put(backend, "contract/d/huge", bytes(SMALL_OBJECT + 1))
+        small = [key for key, _ in backend.read_small("contract/d/")]
+        assert small == ["contract/d/full"], "read_small() passes over more than SMALL_OBJECT bytes"
 
     def test_reading_small_objects_copes_with_what_vanishes_meanwhile(self, backend: Backend) -> None:
         if not isinstance(backend, SmallObjects):

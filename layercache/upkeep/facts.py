@@ -6,12 +6,13 @@ from typing import TYPE_CHECKING
 
 from layercache import keys
 from layercache.association import Association, NotOfALayerError
+from layercache.backend import SMALL_OBJECT
 from layercache.backend_tier import keys_of
 from layercache.descriptor import NO_COMPRESSION
 from layercache.digest import Hash
 from layercache.errors import FormatError, IntegrityError, InvalidNameError, LimitError, NotFoundError
 from layercache.inflate import InflatedReader, Limits
-from layercache.streams import CHUNK, HEAD, HeadReader, hash_of, sniff_layer
+from layercache.streams import CHUNK, HEAD, HeadReader, hash_of, read_bounded, sniff_layer
 
 if TYPE_CHECKING:
     from layercache.backend_tier import BackendTier
@@ -26,10 +27,10 @@ def wrong_facts(tier: BackendTier, key: str, *, deep: bool) -> dict[str, str]:
     other, or ``deep``, the blob is inflated, which tells. No blob that is itself wrong makes a fact wrong.
     Raises `NotFoundError` where the fact is gone, `BackendError`.
     """
-    with tier.backend.open(key) as reader:
-        data = reader.read()
     computed = key.startswith(f"{keys.ASSOCIATIONS}{keys.COMPUTED}/")
     try:
+        with tier.backend.open(key) as reader:
+            data = read_bounded(reader, SMALL_OBJECT, "it")
         fact = Association.decode(data, computed=computed)
     except (FormatError, InvalidNameError) as error:
         # Older versions wrote such claims. Nobody believes them, so they are not damage.

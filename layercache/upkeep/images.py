@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from layercache import keys
+from layercache.backend import SMALL_OBJECT
 from layercache.descriptor import (
     INDEXES,
     MANIFESTS,
@@ -15,35 +16,37 @@ from layercache.descriptor import (
     image_config,
     media_type_of,
 )
+from layercache.documents import read_whole
 from layercache.errors import FormatError, NotFoundError
+from layercache.streams import read_bounded
 
 if TYPE_CHECKING:
-    from layercache.backend import Backend
+    from layercache.backend_tier import BackendTier
     from layercache.digest import Digest
 
 
-def why_wrong(backend: Backend, key: str) -> str:
+def why_wrong(tier: BackendTier, key: str) -> str:
     """What is wrong with the image that a reference's key names; empty where nothing is.
 
     Documents are taken to hash right: that is looked at elsewhere. One that is not here is no fault. Raises
     `NotFoundError` where the key itself is gone, `BackendError`.
     """
-    with backend.open(key) as reader:
-        data = reader.read()
     try:
-        _look(backend, decode(data, Descriptor, "it"))
+        with tier.backend.open(key) as reader:
+            data = read_bounded(reader, SMALL_OBJECT, "it")
+        _look(tier, decode(data, Descriptor, "it"))
     except FormatError as error:
         return error.message
     return ""
 
 
-def _look(backend: Backend, descriptor: Descriptor) -> None:
+def _look(tier: BackendTier, descriptor: Descriptor) -> None:
     seen: set[Digest] = set()
     todo = [descriptor]
     while todo:  # no recursion: indexes may be nested as deep as somebody likes
         document = todo.pop()
         name = str(document.digest)
-        if (data := _document(backend, document)) is None:
+        if (data := _document(tier, document)) is None:
             continue
         kind = media_type_of(data, document.media_type, name)
         if kind in INDEXES and document.digest not in seen:
@@ -51,18 +54,18 @@ def _look(backend: Backend, descriptor: Descriptor) -> None:
             todo += decode(data, Index, name).manifests
         elif kind in MANIFESTS:
             config = decode(data, Manifest, name).config
-            raw = _document(backend, config)
+            raw = _document(tier, config)
             if raw is not None:
                 image_config(kind, config, raw)
 
 
-def _document(backend: Backend, descriptor: Descriptor) -> bytes | None:
+def _document(tier: BackendTier, descriptor: Descriptor) -> bytes | None:
     try:
-        with backend.open(keys.blob(descriptor.digest)) as reader:
+        with tier.backend.open(keys.blob(descriptor.digest)) as reader:
             if reader.size != descriptor.size:
                 raise FormatError(
                     f"{descriptor.digest} has {reader.size} bytes, and {descriptor.size} are stated"
                 )
-            return reader.read()
+            return read_whole(reader, descriptor.digest, tier.policy.max_document_size)
     except NotFoundError:
         return None

@@ -70,7 +70,7 @@ def prune(
     max_age = tier.policy.max_age if max_age is None else max_age
     report = Pruned(tier.name)
     if dry_run:
-        blobs = candidates(tier.backend)
+        blobs = candidates(tier.backend, tier.policy)
         report.left = sum(blob.size for blob in blobs)
         _take(doomed(blobs, limit=max_size, max_age=max_age), report, watcher)
     else:

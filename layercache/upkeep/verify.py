@@ -134,5 +134,5 @@ def _wrong_facts(tier: BackendTier, deep: bool, entry: Entry) -> Problems:
 
 
 def _wrong_image(tier: BackendTier, entry: Entry) -> Problems:
-    problem = why_wrong(tier.backend, entry.key)
+    problem = why_wrong(tier, entry.key)
     return {entry.key: problem} if problem else {}

@@ -1,0 +1,236 @@
+"""What is read of a tier that others write to is bounded: facts, bytes and requests."""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+import tracemalloc
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Self
+
+import pytest
+from cache.stores import Store, fact, write
+
+from layercache import NotFoundError, keys
+from layercache.association import FACTS_MAX
+from layercache.backend import SMALL_OBJECT
+from layercache.backend_tier import BackendTier
+from layercache.descriptor import DOCUMENT_MAX, INDEX_SHARE, OCI_INDEX, Descriptor, encode
+from layercache.digest import DiffID, Digest, Hash
+from layercache.documents import find_document
+from layercache.errors import FormatError
+from layercache.foreign import read_index
+from layercache.layout_tier import LayoutTier
+from layercache.policy import Policy
+from layercache.references import contents
+from layercache.upkeep import verify
+from layercache_backends.local import LocalBackend
+from layercache_backends.memory import MemoryBackend
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from _typeshed import WriteableBuffer
+
+    from layercache.backend import Reader
+
+DIFF_ID = DiffID(f"sha256:{'cd' * 32}")
+DIGEST = Digest(f"sha256:{'ab' * 32}")
+IMAGE = "images/host/name/_tags/latest"
+HUGE = 40 << 20
+
+
+def nth(number: int) -> Digest:
+    return Digest(Hash.of(b"%d" % number))
+
+
+@dataclass
+class Metered(Store):
+    """Counts the bytes that are taken out of it. ``crowd``: so many must be opening at once."""
+
+    taken: int = 0
+    crowd: threading.Barrier | None = None
+
+    def open(self, key: str, start: int = 0, end: int | None = None) -> Reader:
+        reader = super().open(key, start, end)
+        if self.crowd is not None:
+            self.crowd.wait(30)
+        return _Meter(self, reader)
+
+
+class _Meter:
+    def __init__(self, store: Metered, reader: Reader) -> None:
+        self._store = store
+        self._reader = reader
+        self.size = reader.size
+
+    def read(self, size: int = -1, /) -> bytes:
+        data = self._reader.read(size)
+        self._store.taken += len(data)
+        return data
+
+    def readinto(self, buffer: WriteableBuffer, /) -> int:
+        raise AssertionError("small things are read by read()")
+
+    def seekable(self) -> bool:
+        return False
+
+    def close(self) -> None:
+        self._reader.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def padded(document: bytes, size: int) -> bytes:
+    """The same JSON, so many bytes bigger."""
+    return document[:-1] + b',"x":"' + b"a" * size + b'"}'
+
+
+FACT = fact(DIGEST, DIFF_ID, 9, tar_size=9)
+CLAIM = fact(DIGEST, DIFF_ID, 9, computed=False)
+
+BY_KEY: dict[str, tuple[str, Callable[[BackendTier], object]]] = {
+    "by digest": (keys.computed_by_digest(DIGEST), lambda tier: tier.inflates_to(DIGEST)),
+    "by diff ID": (keys.by_diff_id("computed", DIFF_ID, DIGEST), lambda tier: tier.made_from(DIFF_ID)),
+    "claim by digest": (keys.claimed_by_digest(DIGEST, DIFF_ID), lambda tier: tier.inflates_to(DIGEST)),
+    "claim by diff ID": (keys.by_diff_id("claimed", DIFF_ID, DIGEST), lambda tier: tier.made_from(DIFF_ID)),
+    "of a pair": (
+        keys.by_diff_id("computed", DIFF_ID, DIGEST),
+        lambda tier: tier.fact(DIGEST, DIFF_ID, computed=True) or [],
+    ),
+    "listed": (keys.computed_by_digest(DIGEST), lambda tier: list(tier.associations())),
+}
+
+
+@pytest.mark.parametrize("where", BY_KEY)
+@pytest.mark.parametrize("store", ["memory", "disk"])
+def test_a_huge_fact_is_no_fact_and_is_not_read(tmp_path: Path, where: str, store: str) -> None:
+    key, ask = BY_KEY[where]
+    known = FACT if "computed" in key else CLAIM
+    backend = Metered(MemoryBackend()) if store == "memory" else LocalBackend(str(tmp_path))
+    tier = BackendTier(backend, Policy())
+    write(tier, key, padded(known.encode(), SMALL_OBJECT - len(known.encode()) - 7))
+    assert ask(tier)
+    write(tier, key, padded(known.encode(), HUGE))
+    tracemalloc.start()
+    try:
+        assert ask(tier) == []
+        assert tracemalloc.get_traced_memory()[1] < 1 << 20
+    finally:
+        tracemalloc.stop()
+    if isinstance(backend, Metered):
+        assert backend.taken <= 2 * SMALL_OBJECT
+
+
+def test_a_huge_tag_names_nothing_and_is_not_read() -> None:
+    backend = Metered(MemoryBackend())
+    tier = BackendTier(backend, Policy())
+    write(tier, IMAGE, padded(encode(Descriptor(media_type=OCI_INDEX, digest=DIGEST, size=9)), HUGE))
+    with pytest.raises(NotFoundError):
+        tier.image(IMAGE)
+    assert list(tier.images()) == []
+    assert backend.taken == 0
+    assert [each.problem for each in verify(tier)] == [f"it has more than {SMALL_OBJECT} bytes"]
+
+
+def test_of_thousands_of_facts_about_one_name_a_few_are_read() -> None:
+    backend = Metered(MemoryBackend())
+    tier = BackendTier(backend, Policy())
+    for number in range(2000):
+        tier.record(fact(nth(number), DIFF_ID, 9, computed=number % 2 == 0, tar_size=9))
+        tier.record(fact(DIGEST, DiffID(nth(number)), 9, computed=False))
+    backend.asked.clear()
+    assert len(tier.made_from(DIFF_ID, claims=True)) == 2 * FACTS_MAX
+    assert len(tier.facts_about(Hash(DIFF_ID))[1]) == FACTS_MAX
+    assert len(tier.inflates_to(DIGEST)) == FACTS_MAX
+    assert all(each.computed for each in tier.made_from(DIFF_ID))
+    assert len(backend.did("open")) < 8 * FACTS_MAX
+    assert len(backend.did("scan")) <= 8
+    assert tier.made_from(DIFF_ID) == tier.made_from(DIFF_ID)
+
+
+def test_facts_of_a_far_tier_are_read_at_once() -> None:
+    """All of eight readers must be there before any goes on."""
+    backend = Metered(MemoryBackend())
+    tier = BackendTier(backend, Policy())
+    for number in range(8):
+        tier.record(fact(nth(number), DIFF_ID, 9, tar_size=9))
+    backend.crowd = threading.Barrier(8)
+    assert len(tier.made_from(DIFF_ID)) == 8
+
+
+def test_facts_that_are_asked_for_by_many_threads_at_once_come() -> None:
+    """Questions are asked in threads, and so is each fact: neither waits for the other's threads."""
+    tier = BackendTier(Metered(MemoryBackend()), Policy())
+    for number in range(40):
+        tier.record(fact(nth(number), DIFF_ID, 9, tar_size=9))
+    found: list[int] = []
+    threads = [
+        threading.Thread(target=lambda: found.append(len(tier.facts_about(Hash(DIFF_ID))[1])), daemon=True)
+        for _ in range(32)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert found == [FACTS_MAX] * 32
+    tier.close()
+
+
+# Documents and the layout's own files
+
+
+@pytest.mark.parametrize("key", [keys.INDEX, keys.OCI_LAYOUT])
+@pytest.mark.parametrize("make", [os.mkfifo, lambda path: os.symlink("/dev/zero", path), None])
+def test_a_layouts_file_that_is_none_is_passed_over(
+    tmp_path: Path, key: str, make: Callable[[Path], None] | None
+) -> None:
+    path = tmp_path / key
+    if make is not None:
+        make(path)
+    else:
+        with open(path, "wb") as file:
+            file.truncate(DOCUMENT_MAX * INDEX_SHARE + 1)
+    backend = LocalBackend(str(tmp_path))
+    assert read_index(BackendTier(backend, Policy())) == ([], [])
+    assert list(LayoutTier(backend, Policy(readonly=True)).images()) == []
+
+
+def test_a_layout_that_claims_thousands_of_blobs_for_one_tar_is_believed_a_few(tmp_path: Path) -> None:
+    backend = LocalBackend(str(tmp_path))
+    entries = [
+        {
+            "mediaType": "application/vnd.oci.image.layer.v1.tar+gzip",
+            "digest": str(nth(number)),
+            "size": 1,
+            "annotations": {"dev.ggcr.cache.diffid": str(DIFF_ID)},
+        }
+        for number in range(500)
+    ]
+    write(BackendTier(backend, Policy()), keys.INDEX, json.dumps({"manifests": entries}).encode())
+    for number in range(500):
+        write(BackendTier(backend, Policy()), keys.blob(nth(number)), b"x")
+    tier = LayoutTier(backend, Policy(readonly=True))
+    assert len(tier.made_from(DIFF_ID)) == FACTS_MAX
+
+
+def test_a_huge_blob_that_a_tag_calls_a_manifest_is_not_read() -> None:
+    backend = Metered(MemoryBackend())
+    tier = BackendTier(backend, Policy(max_document_size=1000))
+    blob = b"{" + b" " * 1000 + b"}"
+    name = Digest.of(blob)
+    write(tier, keys.blob(name), blob)
+    root = Descriptor(media_type=OCI_INDEX, digest=name, size=len(blob))
+    assert list(contents(tier.open_blob, root, tier.policy.max_document_size)) == [(name, True)]
+    with pytest.raises(FormatError, match="at most 1000 are read") as caught:
+        find_document([tier], name)
+    assert "max_document_size" in caught.value.hint
+    assert backend.taken == 0
+    wider = BackendTier(backend, Policy(max_document_size=2000))
+    assert find_document([wider], name) == blob
