@@ -5,14 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from layercache import foreign, keys
+from layercache import foreign, keys, lookup
 from layercache.backend_tier import BackendTier
 from layercache.errors import ConfigError, IntegrityError, NotALayerError, NotFoundError
+from layercache.known import contradiction
 from layercache.layout import write_index
 from layercache.streams import CHUNK
 
 if TYPE_CHECKING:
     from layercache.cache import Cache
+    from layercache.digest import DiffID, Digest
 
 
 @dataclass
@@ -46,14 +48,15 @@ def adopt(cache: Cache, *, verify: bool = False) -> Adopted:
     images, layers = foreign.take_over(tier, entries)
     adopted = Adopted(images, layers)
     if verify:
-        for digest in sorted({digest for digest, _, _ in tier.pairs(computed=False)}):
-            if tier.has_blob(digest) and not any(fact.computed for fact in tier.inflates_to(digest)):
-                _verify(cache, digest, adopted)
+        claims = {digest: diff_id for digest, diff_id, _ in tier.pairs(computed=False)}
+        for digest, claimed in sorted(claims.items()):
+            if tier.has_blob(digest) and not tier.has_computed(digest):
+                _verify(cache, digest, claimed, adopted)
     write_index(tier)
     return adopted
 
 
-def _verify(cache: Cache, digest: str, adopted: Adopted) -> None:
+def _verify(cache: Cache, digest: Digest, claimed: DiffID, adopted: Adopted) -> None:
     try:
         with cache.layer(digest).uncompressed() as tar:
             while tar.read(CHUNK):
@@ -63,4 +66,8 @@ def _verify(cache: Cache, digest: str, adopted: Adopted) -> None:
     except IntegrityError as error:
         adopted.wrong.append(error)
     else:
-        adopted.verified += 1
+        found = lookup.computed(cache.tiers, digest)
+        if found and found.diff_id.algorithm == claimed.algorithm and found.diff_id != claimed:
+            adopted.wrong.append(contradiction(found, claimed))
+        else:
+            adopted.verified += 1

@@ -121,6 +121,7 @@ class BackendTier(Tier):
         as_digest, as_diff_id = self._found(
             [lambda: self._computed(digest), lambda: self._made_from(keys.COMPUTED, diff_id)],
             [lambda: self._claims(digest), lambda: self._made_from(keys.CLAIMED, diff_id)],
+            claims=not self.policy.trusted,
         )
         return as_digest, as_diff_id
 

@@ -100,8 +100,8 @@ class Known:
     def learn(self, fact: Association) -> None:
         """Take in a fact about the digest that is meant. A claim never outdoes what was computed.
 
-        Raises `DigestMismatchError` where a computed fact refutes the diff ID. One of another algorithm
-        refutes nothing: a tar has a name in each.
+        Raises `DigestMismatchError` where a computed fact refutes the diff ID that the asker gave. Hearsay is
+        replaced. A diff ID of another algorithm refutes nothing: a tar has a name in each.
         """
         if self.computed and not fact.computed:
             return
@@ -114,9 +114,11 @@ class Known:
         if self.diff_id is None:
             self.hearsay = not fact.computed
         elif self.diff_id != fact.diff_id:
-            if fact.computed and self.diff_id.algorithm == fact.diff_id.algorithm:
+            same = self.diff_id.algorithm == fact.diff_id.algorithm
+            if fact.computed and same and not self.hearsay:
                 raise contradiction(fact, self.diff_id)
-            return
+            if not (fact.computed and same):
+                return
         self.diff_id = fact.diff_id
         self._take(fact)
 

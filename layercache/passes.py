@@ -206,12 +206,15 @@ class Passes:
         return compression
 
     def _judge(self, known: Known, fact: Association) -> None:
-        """Learn what was computed. A claim that it refutes is deleted and ends in `DigestMismatchError`."""
+        """Learn what was computed. A claim that it refutes is deleted, and an error if the asker made it."""
         claimed = known.diff_id
         if claimed is not None and claimed != fact.diff_id:
             self.keeper.record(fact)
             self.keeper.refute(replace(fact, diff_id=claimed, computed=False))
-            raise contradiction(fact, claimed)
+            error = contradiction(fact, claimed)
+            if not known.hearsay:
+                raise error
+            self._observers.emit(Event("failed", fact.digest, COMPRESSED, "a claim", note=error.message))
         known.learn(fact)
 
     def _refute(self, known: Known, digest: Digest, error: LayercacheError) -> None:

@@ -98,7 +98,10 @@ class Tier(ABC):
 
     @abstractmethod
     def facts_about(self, name: Hash) -> tuple[list[Association], list[Association]]:
-        """What is known of a name as a digest, and as a diff ID; claims only if nothing is computed."""
+        """What is known of a name as a digest, and as a diff ID.
+
+        Claims only if nothing is computed, or the tier is not trusted: then that is no more than a claim.
+        """
 
     @abstractmethod
     def inflates_to(self, digest: Digest, *, claims: bool = False) -> list[Association]:

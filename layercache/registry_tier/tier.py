@@ -111,8 +111,7 @@ class RegistryTier(Tier):
     def facts_about(self, name: Hash) -> tuple[list[Association], list[Association]]:
         with _as_backend(self.name):
             facts = self.records.read(name).facts
-        computed = any(fact.computed for fact in facts)
-        wanted = [fact for fact in facts if fact.computed or not computed]
+        wanted = _chosen(facts, claims=not self.policy.trusted)
         return [each for each in wanted if each.digest == name], [
             each for each in wanted if each.diff_id == name
         ]

@@ -406,3 +406,38 @@ def test_a_flipped_bit_in_a_far_blob_refutes_no_claim() -> None:
             break
         else:
             pytest.fail("the sound blob was never found")
+
+
+@pytest.mark.parametrize("trusted_order", ["the lie first", "the claim first"])
+def test_a_planted_fact_does_not_hide_what_a_pull_has_claimed_in_the_same_tier(trusted_order: str) -> None:
+    shared = far()
+    plants = [(EVIL.blob, True), (TRUE.blob, False)]
+    for blob, computed in plants if trusted_order == "the lie first" else reversed(plants):
+        plant(shared, blob, TRUE.diff_id, computed=computed)
+    with open_cache(near(), shared) as cache:
+        assert read(cache.get(TRUE.diff_id).compressed()) == TRUE.blob
+
+
+@pytest.mark.parametrize("computed", [True, False])
+@pytest.mark.parametrize("keep", ["both", "compressed"])
+def test_what_a_stranger_says_of_a_digest_fails_nobody_who_asks_by_it(*, computed: bool, keep: Keep) -> None:
+    poisoned = far()
+    plant(poisoned, TRUE.blob, EVIL.diff_id, computed=computed)
+    with open_cache(near(keep=keep), poisoned) as cache:
+        for layer in (cache.get(TRUE.digest), cache.layer(TRUE.digest)):
+            assert read(layer.uncompressed()) == TRUE.tar
+            assert (layer.diff_id, layer.computed) == (TRUE.diff_id, True)
+        with pytest.raises(LayercacheError):
+            read(cache.get(EVIL.diff_id).uncompressed())
+
+
+def test_who_reads_along_by_a_false_claim_is_not_given_what_a_reader_by_digest_is() -> None:
+    poisoned = far()
+    plant(poisoned, BIG.blob, BIG_EVIL.diff_id)
+    with open_cache(near(), poisoned) as cache:
+        by_digest = cache.get(BIG.digest).uncompressed()
+        start = by_digest.read(10)
+        with pytest.raises(DigestMismatchError):
+            read(cache.get(BIG_EVIL.diff_id).uncompressed())
+        assert start + read(by_digest) == BIG.tar
+        assert BIG_EVIL.diff_id not in cache

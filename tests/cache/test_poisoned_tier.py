@@ -320,7 +320,6 @@ def test_a_false_fact_to_a_tar_that_is_on_its_way_gives_no_wrong_tar() -> None:
     with open_cache(near(), poisoned) as cache:
         other = cache.layer(BIG.digest, diff_id=BIG.diff_id, fetch=Fetch(BIG.blob)).uncompressed()
         start = other.read(10)
-        with pytest.raises(DigestMismatchError):
-            read(cache.get(TRUE.digest).uncompressed())
+        assert read(cache.get(TRUE.digest).uncompressed()) == TRUE.tar
         assert start + read(other) == BIG.tar
         assert read(cache.get(TRUE.digest).uncompressed()) == TRUE.tar
