@@ -148,16 +148,18 @@ class Cache:
             return images.from_tiers(reference, wanted)
         return images.from_source(source, reference, wanted)
 
-    def images(self, name: str) -> list[Image]:
+    def images(self, name: str, *, missing: Callable[[LayercacheError], object] | None = None) -> list[Image]:
         """Every platform of an image, and what its index has beside them: attestations.
 
-        Offline, those whose documents are cached. Otherwise as `image`.
+        Where the source has only some of them, ``missing`` is called with an error for each that it lacks,
+        or that is wrong; without ``missing`` the first is raised. Offline, those whose documents are cached.
+        Otherwise as `image`.
         """
         images, reference, source = self._images(name)
         if source is None:
             assert reference is not None, "only registries are not asked"
             return images.all_from_tiers(reference)
-        return images.all_from_source(source, reference)
+        return images.all_from_source(source, reference, missing)
 
     def _images(self, name: str) -> tuple[Images, Reference | None, Source | None]:
         """Who opens images, the reference that a name is, if it is one, and its source, if one is asked."""

@@ -6,12 +6,15 @@ nothing that is not named here is lost.
 
 from __future__ import annotations
 
-from typing import Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import msgspec
 
 from layercache.digest import DiffID, Digest, Hash
 from layercache.errors import FormatError, InvalidNameError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 OCI_INDEX = "application/vnd.oci.image.index.v1+json"
 OCI_MANIFEST = "application/vnd.oci.image.manifest.v1+json"
@@ -131,6 +134,16 @@ class Index(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     manifests: list[Descriptor] = []
     annotations: dict[str, str] | None = None
 
+    @property
+    def documents(self) -> list[Descriptor]:
+        """The entries that are manifests or indexes themselves."""
+        return [entry for entry in self.manifests if entry.media_type in INDEXES | MANIFESTS]
+
+    @property
+    def blobs(self) -> list[Descriptor]:
+        """The other entries: BuildKit exports a build's cache as an index of layers."""
+        return [entry for entry in self.manifests if entry.media_type not in INDEXES | MANIFESTS]
+
 
 class RootFS(msgspec.Struct, frozen=True, kw_only=True):
     diff_ids: list[DiffID] | None = None
@@ -230,6 +243,12 @@ def claimed_diff_ids(manifest: Manifest, config: ImageConfig | None) -> list[Dif
             hint="the image is wrong: build or push it again",
         )
     return [None] * len(are_layers)
+
+
+def index_of(entries: Iterable[Descriptor]) -> bytes:
+    """An index of these entries, as somebody could have written it; the same entries give the same bytes."""
+    document = {"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": list(entries)}
+    return msgspec.json.encode(document, enc_hook=str)
 
 
 def encode(document: msgspec.Struct) -> bytes:

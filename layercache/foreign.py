@@ -10,10 +10,22 @@ import msgspec
 from layercache import keys
 from layercache.association import DIFF_ID, Association
 from layercache.backend import SMALL_OBJECT
-from layercache.descriptor import INDEX_SHARE, INDEXES, MANIFESTS, OCI_INDEX, Descriptor, decode, is_layer
-from layercache.digest import DiffID
+from layercache.descriptor import (
+    INDEX_SHARE,
+    INDEXES,
+    MANIFESTS,
+    OCI_INDEX,
+    Descriptor,
+    decode,
+    index_of,
+    is_layer,
+    media_type_of,
+)
+from layercache.digest import DiffID, Digest
+from layercache.documents import read_document
 from layercache.errors import FormatError, InvalidNameError, NotFoundError
 from layercache.holdings import holdings
+from layercache.offers import Offers
 from layercache.reference import Reference
 from layercache.streams import read_bounded
 
@@ -25,6 +37,9 @@ if TYPE_CHECKING:
 
 REF_NAME = "org.opencontainers.image.ref.name"
 """The annotation that names an image in index.json (image-spec annotations.md)."""
+
+FULL_NAME = "io.containerd.image.name"
+"""The annotation by which containerd and Docker name it in full; `REF_NAME` is the tag alone then."""
 
 ENTRY = "dev.layercache.entry"
 """Annotation of an image that we listed: name and digest as they were then. An entry that another tool wrote
@@ -98,13 +113,10 @@ def mark(name: str, entry: Descriptor) -> str:
 
 def image_key(entry: Descriptor) -> str:
     """Where a tier keeps an image of this entry: a full reference as it is, other names below `IMPORTED`."""
-    name = (entry.annotations or {}).get(REF_NAME, "")
-    try:
-        reference = Reference.parse(name)
-    except InvalidNameError:
-        pass
-    else:
-        if str(reference) == name:
+    annotations = entry.annotations or {}
+    name = annotations.get(REF_NAME, "")
+    for each in (name, annotations.get(FULL_NAME, "")):
+        if (reference := _in_full(each)) is not None:
             if reference.digest:
                 return keys.image_digest(reference.registry, reference.repository, reference.digest)
             return keys.image_tag(reference.registry, reference.repository, reference.tag or "latest")
@@ -112,6 +124,15 @@ def image_key(entry: Descriptor) -> str:
         return keys.image_digest(*IMPORTED, entry.digest)
     tag = _NO_TAG.sub("_", name)[:128]
     return keys.image_tag(*IMPORTED, f"_{tag[1:]}" if tag[0] in ".-" else tag)
+
+
+def _in_full(name: str) -> Reference | None:
+    """The reference that a name is, if nothing has to be filled in."""
+    try:
+        reference = Reference.parse(name)
+    except InvalidNameError:
+        return None
+    return reference if str(reference) == name else None
 
 
 def images(entries: Iterable[Descriptor]) -> Iterator[tuple[str, Descriptor]]:
@@ -139,7 +160,7 @@ def take_over(tier: Tier, entries: Iterable[Descriptor]) -> tuple[int, int]:
     """Write down as images and claims what other tools listed; how many of each were not known."""
     entries = list(entries)
     new_images = new_claims = 0
-    for key, descriptor in images(entries):
+    for key, descriptor in _by_key(tier, entries):
         if not _names(tier, key, descriptor):
             tier.tag_image(key, descriptor)
             new_images += 1
@@ -149,6 +170,31 @@ def take_over(tier: Tier, entries: Iterable[Descriptor]) -> tuple[int, int]:
             tier.record(claim)
             new_claims += 1
     return new_images, new_claims
+
+
+def _by_key(tier: Tier, entries: Iterable[Descriptor]) -> Iterator[tuple[str, Descriptor]]:
+    """The images among the entries, one a key: the last of them, or where they are for several platforms an
+    index of all, which the tier then has.
+    """
+    found: dict[str, dict[Digest, Descriptor]] = {}
+    for key, descriptor in images(entries):
+        found.setdefault(key, {})[descriptor.digest] = descriptor
+
+    def document(descriptor: Descriptor) -> tuple[bytes, str]:
+        data = read_document(tier, descriptor.digest)
+        return data, media_type_of(data, descriptor.media_type, str(descriptor.digest))
+
+    for key, several in found.items():
+        *others, last = several.values()
+        offers = Offers(document, lambda each: read_document(tier, each.digest))
+        if others and (alternatives := offers.alternatives(several.values())):
+            data = index_of(alternatives)
+            digest = Digest.of(data)
+            tier.put_blob(digest, data)
+            last = msgspec.structs.replace(
+                last, media_type=OCI_INDEX, digest=digest, size=len(data), platform=None
+            )
+        yield key, last
 
 
 def _claim(entry: Descriptor) -> Association | None:

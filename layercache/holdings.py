@@ -84,7 +84,7 @@ def holdings(tier: Tier, root: Descriptor, listed: Platform | None = None) -> It
             kind = media_type_of(data, descriptor.media_type, str(descriptor.digest))
             if kind in INDEXES and descriptor.digest not in seen:
                 seen.add(descriptor.digest)
-                children = decode(data, Index, str(descriptor.digest)).manifests
+                children = decode(data, Index, str(descriptor.digest)).documents
                 todo += [(child, child.platform) for child in reversed(children)]
             elif kind in MANIFESTS:
                 manifest = decode(data, Manifest, str(descriptor.digest))

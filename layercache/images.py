@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +12,6 @@ from layercache.descriptor import (
     DOCKER_SCHEMA_1,
     DOCUMENT_MAX,
     INDEXES,
-    MANIFESTS,
     Descriptor,
     ImageConfig,
     Index,
@@ -26,11 +25,18 @@ from layercache.descriptor import (
     media_type_of,
 )
 from layercache.documents import check_document, check_stated, find_document, read_whole, refuse_too_big
-from layercache.errors import DigestMismatchError, LayercacheError, NotFoundError, SourceError
+from layercache.errors import (
+    DigestMismatchError,
+    IntegrityError,
+    LayercacheError,
+    NotFoundError,
+    SourceError,
+)
 from layercache.events import COMPRESSED, Event, Observers
 from layercache.known import Known, Refutable
 from layercache.layer import Layer
 from layercache.lookup import not_found
+from layercache.offers import Offers
 from layercache.platforms import default_platform, normalized, select
 from layercache.tags import Tags, image_key
 
@@ -43,6 +49,8 @@ if TYPE_CHECKING:
     from layercache.resolver import Resolver
     from layercache.sources import Source
     from layercache.tier import Tier
+
+    Missing = Callable[[LayercacheError], object]
 
 
 _PULL = "pull it while online (layercache pull)"
@@ -105,11 +113,20 @@ class Images:
         with self._rooted(source, reference) as root:
             return self._open(str(reference or source.name), root, platform, source)
 
-    def all_from_source(self, source: Source, reference: Reference | None) -> list[Image]:
-        """Every image of an index, in its order: each platform, and what describes them (attestations)."""
+    def all_from_source(
+        self, source: Source, reference: Reference | None, missing: Missing | None = None
+    ) -> list[Image]:
+        """Every image of an index, in its order: each platform, and what describes them (attestations).
+
+        ``missing`` is called with why an entry cannot be had, if any can; without, that is raised.
+        """
         with self._rooted(source, reference) as root:
-            name = str(reference or source.name)
-            return [self._open(name, entry, None, source) for entry in self._manifests(root, source)]
+            images, errors = self._all(str(reference or source.name), root, source)
+            for error in errors:
+                if missing is None or not images:
+                    raise error
+                missing(error)
+            return images
 
     def from_tiers(self, reference: Reference, platform: Platform | None = None) -> Image:
         """The image as it was when it was last pulled, without any source. Raises `NotFoundError`."""
@@ -118,11 +135,10 @@ class Images:
 
     def all_from_tiers(self, reference: Reference) -> list[Image]:
         """Every image of an index whose documents are there, as it was when it was last pulled."""
-        images = []
         self._root = self._tags.last(reference, _PULL)
-        for entry in self._manifests(self._root, None):
-            with suppress(NotFoundError):
-                images.append(self._open(str(reference), entry, None, None))
+        images, errors = self._all(str(reference), self._root, None)
+        if wrong := [error for error in errors if not isinstance(error, NotFoundError)]:
+            raise wrong[0]
         if not images:
             raise not_found(self._tiers, f"no platform of {reference} is cached", _PULL)
         return images
@@ -163,43 +179,74 @@ class Images:
         root = self._tags.fresh(reference, self._tag_age)
         return root if root and any(each.has_blob(root.digest) for each in self._tiers) else None
 
-    def _manifests(self, root: Descriptor, source: Source | None) -> Iterator[Descriptor]:
-        """The image manifests below a manifest or an index."""
-        data, kind = self._document(root, source)
-        if kind not in INDEXES:
-            yield root
-            return
-        for entry in decode(data, Index, f"the index {root.digest}").manifests:
-            if entry.media_type in MANIFESTS:
-                yield entry
-            elif entry.media_type in INDEXES:
-                yield from self._manifests(entry, source)
+    def _all(
+        self, name: str, root: Descriptor, source: Source | None
+    ) -> tuple[list[Image], list[LayercacheError]]:
+        """The images below a manifest or an index, and why others cannot be had: not there, or wrong.
+
+        The blobs that an index lists itself are one more image, of no platform. Raises `SourceError`, and
+        what the root's own document fails with.
+        """
+        images: list[Image] = []
+        errors: list[LayercacheError] = []
+        seen: set[Digest] = set()
+        todo = [root]
+        while todo:
+            entry = todo.pop()
+            if entry.digest in seen:
+                continue
+            seen.add(entry.digest)
+            try:
+                data, kind = b"", entry.media_type
+                if kind in INDEXES or self._is_root(entry):
+                    data, kind = self._document(entry, source)
+                if kind not in INDEXES:
+                    images.append(self._open(name, entry, None, source))
+                    continue
+                index = decode(data, Index, f"the index {entry.digest}")
+                todo += reversed(index.documents)
+                if index.blobs:
+                    images.append(self._loose(name, entry, data, index.blobs, source))
+            except (NotFoundError, IntegrityError) as error:
+                if self._is_root(entry):
+                    raise
+                errors.append(error)
+        return images, errors
+
+    def _loose(
+        self, name: str, entry: Descriptor, data: bytes, blobs: list[Descriptor], source: Source | None
+    ) -> Image:
+        layers, foreign = self._layers(blobs, [None] * len(blobs), source)
+        return Image(name, entry, decode_object(data, f"the index {entry.digest}"), {}, layers, foreign)
 
     def _open(self, name: str, root: Descriptor, platform: Platform | None, source: Source | None) -> Image:
         wanted = normalized(platform) if platform else default_platform()
         descriptor = root
         data, kind = self._document(root, source)
+        fetch = source.open_blob if source else None
+        offers = Offers(lambda each: self._document(each, source), lambda each: self._blob(each, fetch))
         while kind in INDEXES:
-            descriptor = select(decode(data, Index, f"the index {descriptor.digest}").manifests, wanted)
+            entries = decode(data, Index, f"the index {descriptor.digest}").manifests
+            descriptor = select(entries, wanted, offers.platforms)
             data, kind = self._document(descriptor, source)
         manifest = decode(data, Manifest, f"the manifest {descriptor.digest}")
-        raw = self._blob(manifest.config, source.open_blob if source else None)
+        raw = self._blob(manifest.config, fetch)
         described = image_config(kind, manifest.config, raw)
         if platform and described and described.os and not _fits(described, wanted):
             raise NotFoundError(
                 f"{name} has no {wanted}", hint=f"it is for {described.os}/{described.architecture} only"
             )
-        layers, foreign = self._layers(manifest, claimed_diff_ids(manifest, described), source)
+        layers, foreign = self._layers(manifest.layers, claimed_diff_ids(manifest, described), source)
         descriptor = Descriptor(media_type=kind, digest=descriptor.digest, size=len(data))
         fields = decode_object(data, f"the manifest {descriptor.digest}")
         config = decode_object(raw, f"the config {manifest.config.digest}") if described else {}
         return Image(name, descriptor, fields, config, layers, foreign)
 
     def _layers(
-        self, manifest: Manifest, diff_ids: Sequence[DiffID | None], source: Source | None
+        self, blobs: Sequence[Descriptor], diff_ids: Sequence[DiffID | None], source: Source | None
     ) -> tuple[list[Layer], list[Descriptor]]:
         layers, foreign = [], []
-        for descriptor, diff_id in zip(manifest.layers, diff_ids, strict=True):
+        for descriptor, diff_id in zip(blobs, diff_ids, strict=True):
             if is_foreign(descriptor.media_type):
                 foreign.append(descriptor)
                 self._observers.emit(

@@ -29,6 +29,13 @@ GZIP_RESERVED = 0xE0
 """Flags that must be zero (RFC 1952, 2.3.1.2)."""
 
 
+XZ = "xz"
+BZIP2 = "bzip2"
+"""As ``docker save`` is often compressed by hand. No layer in a registry is."""
+
+XZ_MEMORY_MAX = 160 << 20
+"""Bytes that an xz stream may ask for: a dictionary as big as the largest window of zstd, and tables."""
+
 MAX_INFLATED_SIZE = 64 << 30
 MAX_RATIO = 250
 
@@ -116,10 +123,26 @@ def _zstd_frames() -> tuple[Callable[[], _Decompressor], type[Exception]]:
     return lambda: zstd.ZstdDecompressor(options=options), zstd.ZstdError
 
 
+def _xz_streams() -> tuple[Callable[[], _Decompressor], type[Exception]]:
+    import lzma
+
+    return lambda: lzma.LZMADecompressor(lzma.FORMAT_XZ, memlimit=XZ_MEMORY_MAX), lzma.LZMAError
+
+
+def _bzip2_streams() -> tuple[Callable[[], _Decompressor], type[Exception]]:
+    import bz2
+
+    return bz2.BZ2Decompressor, OSError
+
+
+_DECOMPRESSORS = {GZIP: _gzip_members, ZSTD: _zstd_frames, XZ: _xz_streams, BZIP2: _bzip2_streams}
+
+
 class InflatedReader(JudgingReader):
     """The tar inside a gzip or zstd blob: all members, all frames, to the very end.
 
-    gzip: members follow each other, zeros may fill up the end (RFC 1952, 2.2; tar pads tapes so).
+    gzip: members follow each other, zeros may fill up the end (RFC 1952, 2.2; tar pads tapes so); the same
+    holds of xz and bzip2.
     zstd: frames follow each other, skippable ones among them (RFC 8878, 3.1). Anything else after the
     end, a cut stream and a wrong checksum are `FormatError`; beyond the limits it is `LimitError`.
     """
@@ -129,7 +152,7 @@ class InflatedReader(JudgingReader):
         self._limits = limits
         self._what = what
         self._compression = compression
-        self._member, self._broken = _gzip_members() if compression == GZIP else _zstd_frames()
+        self._member, self._broken = _DECOMPRESSORS[compression]()
         self._now: _Decompressor | None = None
         self._begun = False
         self._piece = memoryview(b"")

@@ -14,7 +14,7 @@ from layercache.descriptor import INDEXES, MANIFESTS, Descriptor, Platform
 from layercache.errors import InvalidNameError, NotFoundError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
 ATTESTATION_TYPE = "vnd.docker.reference.type"
 """The annotation by which BuildKit marks an index's entries that are no images."""
@@ -116,32 +116,56 @@ def is_attestation(descriptor: Descriptor) -> bool:
     return ATTESTATION_TYPE in (descriptor.annotations or {})
 
 
-def select(descriptors: Iterable[Descriptor], platform: Platform) -> Descriptor:
+def select(
+    descriptors: Iterable[Descriptor],
+    platform: Platform,
+    look_into: Callable[[Descriptor], Iterable[Platform]] = lambda _: (),
+) -> Descriptor:
     """The entry of an index that suits the platform best; of equals, the first.
 
     First the platform itself, then lower variants of the same architecture, the highest first (a v7 arm
-    runs v6 and v5). An entry without a platform is taken only where it is the index's one image. Never
-    an attestation, nor ``unknown/unknown``. Raises `NotFoundError`, which lists the platforms there are.
+    runs v6 and v5). An entry without a platform is taken where it is the index's one image, or where no other
+    suits and ``look_into`` finds that it does. Never an attestation, nor ``unknown/unknown``. Raises
+    `NotFoundError`, which lists the platforms there are.
     """
-    images = [entry for entry in descriptors if _is_image(entry)]
-    offered = [(normalized(entry.platform), entry) for entry in images if entry.platform is not None]
+    images = [entry for entry in descriptors if is_image(entry)]
+    if len(images) == 1 and stated_platform(images[0]) is None:
+        return images[0]
     wanted = normalized(platform)
+    there: set[str] = set()
+    for offered in (
+        ((stated, entry) for entry in images if (stated := stated_platform(entry)) is not None),
+        ((found, entry) for entry in images if stated_platform(entry) is None for found in look_into(entry)),
+    ):
+        pairs = list(offered)
+        if (best := _best(pairs, wanted)) is not None:
+            return best
+        there |= {str(found) for found, _ in pairs}
+    raise NotFoundError(
+        f"no image for {platform}",
+        hint=f"there are {', '.join(sorted(there))}" if there else "the index names no platform at all",
+    )
+
+
+def _best(offered: Iterable[tuple[Platform, Descriptor]], wanted: Platform) -> Descriptor | None:
+    named = [(normalized(platform), entry) for platform, entry in offered]
     for variant in _variants(wanted):
-        for found, entry in offered:
+        for found, entry in named:
             if (found.os, found.architecture, found.variant) != (wanted.os, wanted.architecture, variant):
                 continue
             if not wanted.os_version or wanted.os_version == found.os_version:
                 return entry
-    if len(images) == 1 and images[0].platform is None:
-        return images[0]
-    there = sorted({str(entry.platform) for entry in images if entry.platform is not None})
-    raise NotFoundError(
-        f"no image for {platform}",
-        hint=f"there are {', '.join(there)}" if there else "the index names no platform at all",
-    )
+    return None
 
 
-def _is_image(descriptor: Descriptor) -> bool:
+def stated_platform(descriptor: Descriptor) -> Platform | None:
+    """What an index says of its entry; None for an empty platform too."""
+    platform = descriptor.platform
+    return platform if platform is not None and (platform.os or platform.architecture) else None
+
+
+def is_image(descriptor: Descriptor) -> bool:
+    """Whether an index's entry may be one of its images."""
     if descriptor.media_type not in INDEXES | MANIFESTS or is_attestation(descriptor):
         return False
     platform = descriptor.platform

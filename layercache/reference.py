@@ -137,6 +137,14 @@ def without_user(text: str) -> str:
     return text if not at or (_HASH.fullmatch(after) and "@" not in before) else f"…@{after}"
 
 
+def canonical(name: str) -> str:
+    """A name in full, if it is a reference's; else as it is."""
+    try:
+        return str(Reference.parse(name))
+    except InvalidNameError:
+        return name
+
+
 def _split_registry(name: str) -> tuple[str, str]:
     first, slash, rest = name.partition("/")
     is_registry = slash and (first == "localhost" or "." in first or ":" in first or first != first.lower())

@@ -65,7 +65,9 @@ def contents(
                 data = read_bounded(reader, limit, str(document.digest))
             kind = media_type_of(data, document.media_type, str(document.digest))
             if kind in INDEXES:
-                todo += reversed(decode(data, Index, str(document.digest)).manifests)
+                index = decode(data, Index, str(document.digest))
+                yield from ((blob.digest, False) for blob in index.blobs)
+                todo += reversed(index.documents)
             elif kind in MANIFESTS:
                 manifest = decode(data, Manifest, str(document.digest))
                 yield manifest.config.digest, True

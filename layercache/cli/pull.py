@@ -96,7 +96,7 @@ def _open(cache: Cache, names: Iterable[str], platform: str | None) -> tuple[lis
     for name in dict.fromkeys(names):
         try:
             if platform == ALL:
-                opened += cache.images(name)
+                opened += cache.images(name, missing=errors.append)
             else:
                 opened.append(cache.image(name, platform=platform))
         except LayercacheError as error:

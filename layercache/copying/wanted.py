@@ -84,9 +84,13 @@ def referred_to(tier: Tier, descriptor: Descriptor, depth: int = DEPTH) -> Itera
     if kind in INDEXES:
         if not depth:
             raise FormatError(f"{descriptor.digest} is an index in more than {DEPTH} others")
-        for child in decode(data, Index, str(descriptor.digest)).manifests:
+        index = decode(data, Index, str(descriptor.digest))
+        for child in index.documents:
             if tier.has_blob(child.digest):
                 yield from referred_to(tier, child, depth - 1)
+        for blob in index.blobs:
+            if tier.has_blob(blob.digest):
+                yield blob.digest, False
     elif kind in MANIFESTS:
         manifest = decode(data, Manifest, str(descriptor.digest))
         for layer in manifest.layers:

@@ -23,13 +23,14 @@ from layercache.errors import FormatError, NotFoundError
 from layercache.known import Known
 from layercache.layer import Layer
 from layercache.lookup import not_found
+from layercache.offers import Offers
 from layercache.platforms import default_platform, normalized, select
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from layercache.descriptor import Platform
-    from layercache.digest import Digest
+    from layercache.digest import DiffID, Digest
     from layercache.reference import Reference
     from layercache.resolver import Resolver
     from layercache.tags import Tags
@@ -79,9 +80,10 @@ class Collector:
         )
         if not whole:
             wanted = normalized(platform) if platform else default_platform()
+            offers = Offers(self._read_document, self._read)
             while root.descriptor.media_type in INDEXES:
                 entries = decode(root.data, Index, f"the index {root.descriptor.digest}").manifests
-                root = self._document(select(entries, wanted))
+                root = self._document(select(entries, wanted, offers.platforms))
         contents = Contents(root)
         self._add(root, contents)
         if platform and not whole:
@@ -93,8 +95,11 @@ class Collector:
         if any(each.descriptor.digest == digest for each in contents.manifests):
             return
         if kind in INDEXES:
-            for child in decode(document.data, Index, f"the index {digest}").manifests:
+            index = decode(document.data, Index, f"the index {digest}")
+            for child in index.documents:
                 self._add(self._document(child), contents)
+            for blob in index.blobs:
+                self._add_layer(blob, None, contents)
         elif kind in MANIFESTS:
             self._add_parts(kind, decode(document.data, Manifest, f"the manifest {digest}"), contents)
         else:
@@ -108,17 +113,24 @@ class Collector:
         if image is not None:
             contents.images[manifest.config.digest] = image
         for descriptor, diff_id in zip(manifest.layers, claimed_diff_ids(manifest, image), strict=True):
-            if is_foreign(descriptor.media_type):
-                contents.foreign.add(descriptor.digest)
-                continue
-            known = Known(
-                digest=descriptor.digest,
-                diff_id=diff_id,
-                size=descriptor.size,
-                media_type=descriptor.media_type,
-            )
-            contents.layers.setdefault(descriptor.digest, Layer(self._resolver, known))
-            contents.sizes[descriptor.digest] = descriptor.size
+            self._add_layer(descriptor, diff_id, contents)
+
+    def _add_layer(self, descriptor: Descriptor, diff_id: DiffID | None, contents: Contents) -> None:
+        if is_foreign(descriptor.media_type):
+            contents.foreign.add(descriptor.digest)
+            return
+        known = Known(
+            digest=descriptor.digest,
+            diff_id=diff_id,
+            size=descriptor.size,
+            media_type=descriptor.media_type,
+        )
+        contents.layers.setdefault(descriptor.digest, Layer(self._resolver, known))
+        contents.sizes[descriptor.digest] = descriptor.size
+
+    def _read_document(self, descriptor: Descriptor) -> tuple[bytes, str]:
+        document = self._document(descriptor)
+        return document.data, document.descriptor.media_type
 
     def _document(self, descriptor: Descriptor) -> Document:
         data = self._read(descriptor)

@@ -11,7 +11,7 @@ from layercache.errors import ConfigError
 from layercache.exporting.contents import Collector
 from layercache.platforms import parse_platform
 from layercache.reference import Reference
-from layercache.sources.names import ARCHIVE, LAYOUT, registry_reference, split_path
+from layercache.sources.names import ARCHIVE, LAYOUT, registry_hint, registry_reference, split_path
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -99,7 +99,10 @@ class Exporter:
         if target.startswith(LAYOUT):
             from layercache.exporting.layout import LayoutTarget
 
-            path, ref = split_path(target.removeprefix(LAYOUT), os.path.isdir)
+            text = target.removeprefix(LAYOUT)
+            path, ref = split_path(text, os.path.isdir)
+            if text.startswith("//") and not os.path.isdir(path) and (hint := registry_hint(text)):
+                raise ConfigError(f"{target} is the path of an OCI layout, {path}", hint=hint)
             return LayoutTarget(_path(path, target), ref or reference.tag or "")
         if target.startswith(ARCHIVE):
             from layercache.exporting.archive import ArchiveTarget

@@ -235,7 +235,7 @@ class RegistryTier(Tier):
                 data = read_bounded(reader, self.policy.max_document_size, str(descriptor.digest))
             kind = media_type_of(data, descriptor.media_type, str(descriptor.digest))
             if kind in INDEXES:
-                for child in decode(data, Index, str(descriptor.digest)).manifests:
+                for child in decode(data, Index, str(descriptor.digest)).documents:
                     self._keep_manifest(child)
             if kind in INDEXES | MANIFESTS:
                 # Each has a tag: what an index alone refers to, some garbage collections take.

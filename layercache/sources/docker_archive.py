@@ -9,8 +9,8 @@ Docker 25 and newer save is an OCI layout too, but has the same manifest.json.
 from __future__ import annotations
 
 import os
-import tempfile
 import threading
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Self
 
@@ -21,22 +21,20 @@ from layercache.descriptor import (
     DOCKER_LAYER_OF,
     DOCKER_MANIFEST,
     DOCUMENT_MAX,
-    GZIP,
     NO_COMPRESSION,
     NOT_VALID,
-    ZSTD,
     Descriptor,
     ImageConfig,
     decode,
 )
 from layercache.digest import DiffID, Digest
-from layercache.errors import FormatError, InvalidNameError, NotFoundError, SourceError
-from layercache.inflate import InflatedReader, Limits
-from layercache.reference import Reference
+from layercache.errors import FormatError, NotFoundError, SourceError
+from layercache.reference import canonical
 from layercache.sources.archive_members import Member, Members
+from layercache.sources.inflated import InflatedFile, sniff_archive
 from layercache.sources.names import ARCHIVE, split_path
 from layercache.sources.part import PartReader, open_file
-from layercache.streams import CHUNK, HEAD, sniff
+from layercache.streams import CHUNK, HEAD
 
 MANIFEST = "manifest.json"
 
@@ -53,16 +51,16 @@ class _Item(msgspec.Struct, frozen=True, rename="pascal"):
 class _Found:
     """The image that was asked for: its manifest, and where its blobs lie."""
 
-    fd: int
     manifest: bytes
     root: Descriptor
-    blobs: dict[Digest, Member]
+    blobs: dict[Digest, tuple[int, Member]]
 
 
 class ArchiveSource:
     """One image of an archive. It is looked through at the first question, and kept open until `close`.
 
-    An archive that is compressed as a whole is inflated once, into a temporary file without a name.
+    An archive that is compressed as a whole is inflated once, into a temporary file without a name; so are
+    layers inside it that are compressed as no registry has them, by xz or bzip2.
     """
 
     def __init__(self, path: str, ref: str = "", *, max_document_size: int = DOCUMENT_MAX) -> None:
@@ -71,6 +69,7 @@ class ArchiveSource:
         self._ref = ref
         self._lock = threading.Lock()
         self._found: _Found | None = None
+        self._opened = ExitStack()
 
     @classmethod
     def parse(cls, text: str, *, max_document_size: int = DOCUMENT_MAX) -> Self:
@@ -99,18 +98,17 @@ class ArchiveSource:
     def open_blob(self, descriptor: Descriptor, start: int = 0) -> PartReader:
         with self._lock:
             found = self._load_locked()
-            member = found.blobs.get(descriptor.digest)
-            if member is None:
+            if descriptor.digest not in found.blobs:
                 raise NotFoundError(f"{self.name} has no blob {descriptor.digest}", looked_in=[self._path])
+            fd, member = found.blobs[descriptor.digest]
             if not 0 <= start <= member.size:
                 raise ValueError(f"no offset {start} in {member.size} bytes")
-            return PartReader(os.dup(found.fd), member.start + start, member.start + member.size)
+            return PartReader(os.dup(fd), member.start + start, member.start + member.size)
 
     def close(self) -> None:
         with self._lock:
-            found, self._found = self._found, None
-            if found is not None:
-                os.close(found.fd)
+            self._found = None
+            self._opened.close()
 
     def _load(self) -> _Found:
         with self._lock:
@@ -118,29 +116,20 @@ class ArchiveSource:
 
     def _load_locked(self) -> _Found:
         if self._found is None:
-            fd = self._open()
-            try:
-                members = Members.read(fd, os.fstat(fd).st_size, self.name)
-                self._found = self._image(fd, members)
-            except BaseException:
-                os.close(fd)
-                raise
+            with ExitStack() as opened:
+                inflated = InflatedFile()
+                opened.callback(inflated.close)
+                fd, size = open_file(self._path, self.name)
+                opened.callback(os.close, fd)
+                compression = sniff_archive(os.pread(fd, HEAD, 0))
+                if compression not in (None, NO_COMPRESSION):
+                    fd, whole = inflated.append(_part(fd, Member(0, size)), compression, self.name)
+                    size = whole.size
+                self._found = self._image(fd, Members.read(fd, size, self.name), inflated)
+                self._opened = opened.pop_all()
         return self._found
 
-    def _open(self) -> int:
-        fd, size = open_file(self._path, self.name)
-        compression = sniff(os.pread(fd, HEAD, 0))
-        if compression not in (GZIP, ZSTD):
-            return fd
-        with (
-            InflatedReader(PartReader(fd, 0, size), compression, Limits(), self.name) as inflated,
-            tempfile.TemporaryFile(buffering=0) as file,
-        ):
-            while chunk := inflated.read(CHUNK):
-                file.write(chunk)
-            return os.dup(file.fileno())
-
-    def _image(self, fd: int, members: Members) -> _Found:
+    def _image(self, fd: int, members: Members, inflated: InflatedFile) -> _Found:
         item = self._chosen(self._items(fd, members))
         config_member = members.find(item.config)
         config = self._small(fd, config_member, item.config)
@@ -148,18 +137,27 @@ class ArchiveSource:
         layers = item.layers or []
         if len(layers) != len(image.diff_ids):
             raise SourceError(f"{self.name} names {len(layers)} layers, its config {len(image.diff_ids)}")
-        blobs = {Digest.of(config): config_member}
+        blobs = {Digest.of(config): (fd, config_member)}
         entries = [_entry(DOCKER_CONFIG, Digest.of(config), config_member.size)]
+        insides: dict[Member, tuple[int, Member]] = {}
         for name, diff_id in zip(layers, image.diff_ids, strict=True):
             member = members.find(name)
-            media_type, digest = self._layer(fd, member, name, diff_id)
-            blobs[digest] = member
-            entries.append(_entry(media_type, digest, member.size))
+            compression = sniff_archive(os.pread(fd, min(HEAD, member.size), member.start))
+            if compression is None:
+                raise SourceError(f"{self.name}: the layer {name!r} is no tar, and none that is compressed")
+            place = fd, member
+            if compression not in DOCKER_LAYER_OF:  # to registries it is a tar
+                if member not in insides:
+                    insides[member] = inflated.append(_part(fd, member), compression, f"{self.name}: {name}")
+                place, compression = insides[member], NO_COMPRESSION
+            digest = Digest(str(diff_id)) if compression == NO_COMPRESSION else _digest(*place, diff_id)
+            blobs[digest] = place
+            entries.append(_entry(DOCKER_LAYER_OF[compression], digest, place[1].size))
         manifest = msgspec.json.encode(
             {"schemaVersion": 2, "mediaType": DOCKER_MANIFEST, "config": entries[0], "layers": entries[1:]}
         )
         root = Descriptor(media_type=DOCKER_MANIFEST, digest=Digest.of(manifest), size=len(manifest))
-        return _Found(fd, manifest, root, blobs)
+        return _Found(manifest, root, blobs)
 
     def _items(self, fd: int, members: Members) -> list[_Item]:
         if MANIFEST not in members:
@@ -182,8 +180,8 @@ class ArchiveSource:
             number = int(self._ref[1:]) if self._ref[1:].isdecimal() else len(items)
             found = items[number : number + 1]
         elif self._ref:
-            wanted = _canonical(self._ref)
-            found = [item for item in items if wanted in map(_canonical, item.repo_tags or [])]
+            wanted = canonical(self._ref)
+            found = [item for item in items if wanted in map(canonical, item.repo_tags or [])]
         else:
             found = items
         if not found:
@@ -192,23 +190,20 @@ class ArchiveSource:
             raise SourceError(f"{self.name} holds several images", hint=f"add one of :REF or :@N; {hint}")
         return found[0]
 
-    def _layer(self, fd: int, member: Member, name: str, diff_id: DiffID) -> tuple[str, Digest]:
-        compression = sniff(os.pread(fd, min(HEAD, member.size), member.start))
-        if compression is None:
-            raise SourceError(f"{self.name}: the layer {name!r} is no tar, gzip or zstd")
-        if compression == NO_COMPRESSION:
-            return DOCKER_LAYER_OF[compression], Digest(str(diff_id))
-        hasher = diff_id.hasher()
-        with _part(fd, member) as reader:
-            while chunk := reader.read(CHUNK):
-                hasher.update(chunk)
-        return DOCKER_LAYER_OF[compression], Digest.from_hasher(hasher)
-
     def _small(self, fd: int, member: Member, name: str) -> bytes:
         if member.size > self._max_size:
             raise SourceError(f"{self.name}: {name!r} has {member.size} bytes, which is not believed")
         with _part(fd, member) as reader:
             return reader.read()
+
+
+def _digest(fd: int, member: Member, diff_id: DiffID) -> Digest:
+    """The name of a layer that lies there compressed, by the diff ID's algorithm."""
+    hasher = diff_id.hasher()
+    with _part(fd, member) as reader:
+        while chunk := reader.read(CHUNK):
+            hasher.update(chunk)
+    return Digest.from_hasher(hasher)
 
 
 def _part(fd: int, member: Member) -> PartReader:
@@ -217,10 +212,3 @@ def _part(fd: int, member: Member) -> PartReader:
 
 def _entry(media_type: str, digest: Digest, size: int) -> dict[str, str | int]:
     return {"mediaType": media_type, "size": size, "digest": str(digest)}
-
-
-def _canonical(tag: str) -> str:
-    try:
-        return str(Reference.parse(tag))
-    except InvalidNameError:
-        return tag

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 from layercache.descriptor import DOCUMENT_MAX
 from layercache.digest import Digest
-from layercache.errors import ConfigError
-from layercache.reference import Reference, without_user
+from layercache.errors import ConfigError, InvalidNameError
+from layercache.reference import DEFAULT_REGISTRY, Reference, without_user
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -43,9 +43,10 @@ def registry_reference(name: str) -> Reference | None:
     text = name.removeprefix(REGISTRY)
     if _OTHERS.match(text):
         transport = text.partition(":")[0]
-        raise ConfigError(
-            f"unknown transport {transport}: in {without_user(name)!r}", hint=f"known are {', '.join(KNOWN)}"
-        )
+        hint = f"known are {', '.join(KNOWN)}"
+        if transport == "oci-archive":
+            hint += f"; unpack the archive into a folder and name that: {LAYOUT}FOLDER"
+        raise ConfigError(f"unknown transport {transport}: in {without_user(name)!r}", hint=hint)
     return Reference.parse(text)
 
 
@@ -71,6 +72,20 @@ def open_source(
     from layercache.sources.docker_archive import ArchiveSource
 
     return ArchiveSource.parse(name.removeprefix(ARCHIVE), max_document_size=max_document_size)
+
+
+def registry_hint(text: str) -> str:
+    """What to say of an OCI layout's path that is not there: it may be a registry's image; "" if it is not.
+
+    Helm and this cache's own tiers write ``oci://HOST/REPOSITORY``.
+    """
+    try:
+        reference = Reference.parse(text.removeprefix("//"))
+    except InvalidNameError:
+        return ""
+    if text.startswith("//") or reference.registry != DEFAULT_REGISTRY:
+        return f"an image in a registry has no prefix: {text.removeprefix('//')}"
+    return ""
 
 
 def split_path(text: str, is_there: Callable[[str], bool]) -> tuple[str, str]:

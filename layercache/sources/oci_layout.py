@@ -8,17 +8,24 @@ from typing import TYPE_CHECKING, Self
 from layercache.descriptor import (
     DOCUMENT_MAX,
     INDEX_SHARE,
+    OCI_INDEX,
     Descriptor,
     Index,
     decode,
+    index_of,
+    media_type_of,
 )
+from layercache.digest import Digest
 from layercache.errors import DigestMismatchError, NotFoundError, SourceError
+from layercache.foreign import FULL_NAME
+from layercache.offers import Offers
+from layercache.reference import canonical
 from layercache.sources.document import DOCUMENTS, check_document, described
-from layercache.sources.names import LAYOUT, split_digest, split_path
+from layercache.sources.names import ARCHIVE, LAYOUT, registry_hint, split_digest, split_path
 from layercache.sources.part import PartReader, open_file, read_file
 
 if TYPE_CHECKING:
-    from layercache.digest import Digest
+    from collections.abc import Iterable, Sequence
 
 REF_NAME = "org.opencontainers.image.ref.name"
 """The annotation that names an entry of index.json (image-spec annotations.md)."""
@@ -39,14 +46,16 @@ class LayoutSource:
         self._max_size = max_document_size
         self._ref = ref
         self._digest = digest
+        self._made = b""
+        """An index of the entries that one name stands for, where it stands for several platforms."""
 
     @classmethod
     def parse(cls, text: str, *, max_document_size: int = DOCUMENT_MAX) -> Self:
         """``PATH[:REF][@DIGEST]``; for a ":" in the path see `split_path`. The digest rules over REF."""
-        text, digest = split_digest(text)
-        path, ref = split_path(text, os.path.isdir)
+        rest, digest = split_digest(text)
+        path, ref = split_path(rest, os.path.isdir)
         source = cls(path, ref, digest, max_document_size=max_document_size)
-        source._check_there()
+        source._check_there(registry_hint(text))
         return source
 
     @property
@@ -59,16 +68,40 @@ class LayoutSource:
         if self._digest is not None:
             listed = next((entry for entry in entries if entry.digest == self._digest), None)
             return listed or self._unlisted(self._digest)
-        found = [entry for entry in entries if not self._ref or _ref_of(entry) == self._ref]
-        if len({entry.digest for entry in found}) == 1:
+        found = list({entry.digest: entry for entry in self._named(entries)}.values())
+        if len(found) == 1:
             return found[0]
-        there = ", ".join(_ref_of(entry) or f"@{entry.digest}" for entry in entries) or "no image at all"
+        there = ", ".join(_labels(entries)) or "no image at all"
         if not found:
             raise NotFoundError(f"{self.name} is not in the layout", hint=f"it holds {there}")
+        if (index := self._platforms_of_one(found)) is not None:
+            return index
         problem = "names several images" if self._ref else "holds several images"
         raise SourceError(f"{self.name} {problem}", hint=f"add one of :REF or @DIGEST: {there}")
 
+    def _named(self, entries: Sequence[Descriptor]) -> Sequence[Descriptor]:
+        """The entries that REF means: all where there is none."""
+        by_ref = [entry for entry in entries if not self._ref or _ref_of(entry) == self._ref]
+        full = canonical(self._ref) if self._ref else ""
+        return by_ref or [entry for entry in entries if full and canonical(_full_name_of(entry)) == full]
+
+    def _platforms_of_one(self, found: Sequence[Descriptor]) -> Descriptor | None:
+        """An index of entries of one name, if each is for platforms that no other is for."""
+        if len({(_ref_of(entry), _full_name_of(entry)) for entry in found}) > 1:
+            return None
+        entries = Offers(self._read_document, self.document).alternatives(found)
+        if not entries:
+            return None
+        self._made = index_of(entries)
+        return Descriptor(media_type=OCI_INDEX, digest=Digest.of(self._made), size=len(self._made))
+
+    def _read_document(self, descriptor: Descriptor) -> tuple[bytes, str]:
+        data = self.document(descriptor)
+        return data, media_type_of(data, descriptor.media_type, str(descriptor.digest))
+
     def document(self, descriptor: Descriptor) -> bytes:
+        if self._made and descriptor.digest == Digest.of(self._made):
+            return self._made
         path = self._blob(descriptor.digest)
         data = read_file(path, self._max_size, f"the manifest {descriptor.digest} of {self.name}")
         check_document(data, descriptor, path)
@@ -87,9 +120,15 @@ class LayoutSource:
     def close(self) -> None:
         pass
 
-    def _check_there(self) -> None:
+    def _check_there(self, hint: str) -> None:
+        if os.path.isfile(self._path):
+            raise SourceError(
+                f"{self._path} is a file, and an OCI layout is a folder",
+                hint=f"unpack it and name the folder; what docker save wrote is {ARCHIVE}{self._path}",
+            )
         if not os.path.isdir(self._path):
-            raise NotFoundError(f"{LAYOUT}{self._path} is not there", looked_in=[os.path.abspath(self._path)])
+            looked_in = [os.path.abspath(self._path)]
+            raise NotFoundError(f"{LAYOUT}{self._path} is not there", looked_in=looked_in, hint=hint)
         if not os.path.isfile(os.path.join(self._path, "index.json")):
             raise SourceError(f"{self._path} is no OCI layout", hint="it has no index.json")
 
@@ -109,3 +148,20 @@ class LayoutSource:
 
 def _ref_of(entry: Descriptor) -> str:
     return (entry.annotations or {}).get(REF_NAME, "")
+
+
+def _full_name_of(entry: Descriptor) -> str:
+    return (entry.annotations or {}).get(FULL_NAME, "")
+
+
+def _labels(entries: Sequence[Descriptor]) -> Iterable[str]:
+    """What to type for each entry: its name, and the digest too where several have that name."""
+    for name_of in (_ref_of, _full_name_of):
+        names = [name_of(entry) for entry in entries]
+        if len(set(names)) == len(names) and all(names):
+            yield from names
+            return
+    refs = [_ref_of(entry) for entry in entries]
+    for entry, ref in zip(entries, refs, strict=True):
+        platform = f" ({entry.platform})" if entry.platform else ""
+        yield ref if ref and refs.count(ref) == 1 else f"{ref}@{entry.digest}{platform}"

@@ -51,7 +51,7 @@ def _look(tier: BackendTier, descriptor: Descriptor) -> None:
         kind = media_type_of(data, document.media_type, name)
         if kind in INDEXES and document.digest not in seen:
             seen.add(document.digest)
-            todo += decode(data, Index, name).manifests
+            todo += decode(data, Index, name).documents
         elif kind in MANIFESTS:
             config = decode(data, Manifest, name).config
             raw = _document(tier, config)

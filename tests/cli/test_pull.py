@@ -303,3 +303,20 @@ def assert_whole(cache: Path, *, absent: Digest) -> None:
         assert Digest.of(blob.read_bytes()).hex == blob.name
         assert blob.name != absent.hex
     assert list((cache / "tmp").iterdir()) == []
+
+
+def test_all_of_a_sparse_index_is_what_is_there_and_what_is_missing_is_told(
+    cli: Caller, registry: LyingRegistry, sample: Sample
+) -> None:
+    there, missing = sample.index.images
+    name = registry.add_image("part", there).removesuffix("part") + "1"
+    registry.add_manifest("1", sample.index.media_type, sample.index.manifest)
+    called = cli("pull", "--platform", "all", name, code=1)
+    assert [line.split("\t")[4] for line in called.stdout.splitlines()] == ["fetched"] * 3
+    assert missing.descriptor.digest in called.stderr
+    assert there.descriptor.digest not in called.stderr
+    document = cli.json("pull", "--platform", "all", name, code=1)
+    assert [each["digest"] for each in document["images"]] == [there.descriptor.digest]
+    assert len(document["errors"]) == 1
+    assert len(cli.lines("--offline", "pull", "--platform", "all", name)) == 3
+    cli("verify")

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING
 
 import pytest
 from cli.calling import Caller
-from layout.caches import DIFF_ID, add_entry, named
+from layout.caches import DIFF_ID, REF_NAME, add_entry, index_of, named
 from servers.images import make_image, make_index, make_layer, noise, sample_layers, write_layout
 from servers.programs import requires, run, skopeo_copy, trusting_policy
 
 import layercache
 from layercache.adoption import adopt
+from layercache.backend_tier import BackendTier
+from layercache.upkeep import verify
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -173,3 +176,41 @@ def test_an_adopted_claim_stays_a_claim(tmp_path: Path) -> None:
             cache.get(wanted.diff_id).compressed().read()
         with pytest.raises(layercache.NotFoundError):
             cache.get(wanted.diff_id)
+
+
+def test_what_containerd_exports_is_known_by_its_full_names(tmp_path: Path) -> None:
+    made = [make_image(sample_layers(seed)) for seed in range(2)]
+    folder = write_layout(tmp_path / "l", {str(number): image for number, image in enumerate(made)})
+    document = json.loads((folder / "index.json").read_text())
+    for entry, name in zip(document["manifests"], ("docker.io/team/a:1", "docker.io/team/b:1"), strict=True):
+        entry["annotations"] = {REF_NAME: "1", "io.containerd.image.name": name}
+    (folder / "index.json").write_text(json.dumps(document))
+    with layercache.open(folder, offline=True) as cache:
+        assert adopt(cache).images == 2
+        for image, name in zip(made, ("team/a:1", "team/b:1"), strict=True):
+            assert cache.image(name, platform="linux/amd64").digest == image.descriptor.digest
+    listed = [entry["annotations"].get(REF_NAME) for entry in index_of(folder)]
+    assert listed.count("1") == 2, "in index.json it keeps the name that the tool gave it"
+
+
+@pytest.mark.parametrize("stated", [True, False])
+def test_entries_of_one_name_and_several_platforms_become_an_index(tmp_path: Path, stated: bool) -> None:
+    names = ("amd64", "arm64")
+    made = {name: make_image(sample_layers(seed), f"linux/{name}") for seed, name in enumerate(names)}
+    folder = write_layout(tmp_path / "l", made)
+    document = json.loads((folder / "index.json").read_text())
+    for entry in document["manifests"]:
+        if stated:
+            entry["platform"] = {"os": "linux", "architecture": entry["annotations"][REF_NAME]}
+        entry["annotations"] = {REF_NAME: "registry.example/app:1"}
+    (folder / "index.json").write_text(json.dumps(document))
+    with layercache.open(folder, offline=True) as cache:
+        assert adopt(cache).images == 1
+        for name, image in made.items():
+            found = cache.image("registry.example/app:1", platform=f"linux/{name}")
+            assert found.digest == image.descriptor.digest
+        assert len(cache.images("registry.example/app:1")) == 2
+        tier = cache.tiers[0]
+        assert isinstance(tier, BackendTier)
+        assert [each for each in verify(tier) if each.problem] == []
+    assert [entry["platform"] for entry in index_of(folder) if "platform" in entry] == []

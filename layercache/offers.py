@@ -1,0 +1,72 @@
+"""What the entries of an index offer: a platform is the entry's, or where it has none its config's."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from layercache.descriptor import INDEXES, Descriptor, Index, Manifest, decode, image_config
+from layercache.errors import IntegrityError, NotFoundError
+from layercache.platforms import is_image, normalized, stated_platform
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+    from layercache.descriptor import Platform
+
+LOOKED_INTO = 32
+"""Manifests without a platform that are looked into for one index: each costs two documents."""
+
+
+class Offers:
+    """Answers for the entries of one index. ``document`` gives a manifest or an index and its media type,
+    ``blob`` a config.
+    """
+
+    def __init__(
+        self, document: Callable[[Descriptor], tuple[bytes, str]], blob: Callable[[Descriptor], bytes]
+    ) -> None:
+        self._document = document
+        self._blob = blob
+        self._left = LOOKED_INTO
+
+    def platforms(self, entry: Descriptor) -> Iterator[Platform]:
+        """Of an image its platform, of an index those of its images; nothing where nobody says.
+
+        What is not there, or broken, offers nothing.
+        """
+        if (stated := stated_platform(entry)) is not None:
+            yield stated
+        elif is_image(entry) and self._left:
+            self._left -= 1
+            try:
+                yield from self._within(entry)
+            except (NotFoundError, IntegrityError):
+                return
+
+    def alternatives(self, entries: Iterable[Descriptor]) -> list[Descriptor]:
+        """The entries, each with its platform, if no two are for the same one; else nothing.
+
+        Then one name may stand for all of them, and the platform chooses.
+        """
+        found: list[Descriptor] = []
+        seen: set[Platform] = set()
+        for entry in entries:
+            offered = [normalized(each) for each in self.platforms(entry)] if is_image(entry) else []
+            if not seen.isdisjoint(offered):
+                return []
+            seen.update(offered)
+            found.append(msgspec.structs.replace(entry, platform=offered[0]) if len(offered) == 1 else entry)
+        return found if seen else []
+
+    def _within(self, entry: Descriptor) -> Iterator[Platform]:
+        data, kind = self._document(entry)
+        if kind in INDEXES:
+            for child in decode(data, Index, f"the index {entry.digest}").manifests:
+                yield from self.platforms(child)
+            return
+        described = decode(data, Manifest, f"the manifest {entry.digest}").config
+        config = image_config(kind, described, self._blob(described))
+        if config is not None and config.os:
+            yield config.platform

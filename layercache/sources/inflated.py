@@ -1,0 +1,80 @@
+"""What a local archive is compressed by, and its inside in a temporary file that has no name."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from typing import TYPE_CHECKING
+
+from layercache.errors import SourceError
+from layercache.inflate import BZIP2, MAX_INFLATED_SIZE, XZ, InflatedReader, Limits
+from layercache.sources.archive_members import Member
+from layercache.streams import CHUNK, sniff_layer
+
+if TYPE_CHECKING:
+    from layercache.backend import Reader
+
+# The .xz File Format 1.2.1, 2.1.1.1; bzip2 has no specification: its magic, a level, and a block or the end.
+_XZ_MAGIC = b"\xfd7zXZ\x00"
+_BZIP2_MAGIC = b"BZh"
+_BZIP2_BLOCKS = (b"\x31\x41\x59\x26\x53\x59", b"\x17\x72\x45\x38\x50\x90")
+
+
+def sniff_archive(head: bytes) -> str | None:
+    """As `sniff_layer`, and xz and bzip2, which ``docker load`` reads too but no registry has."""
+    if head.startswith(_XZ_MAGIC):
+        return XZ
+    if head.startswith(_BZIP2_MAGIC) and head[3:4] in b"123456789" and head[4:10] in _BZIP2_BLOCKS:
+        return BZIP2
+    return sniff_layer(head)
+
+
+class InflatedFile:
+    """A temporary file that grows by what is inflated into it, made with the first of it."""
+
+    def __init__(self) -> None:
+        self.fd: int | None = None
+        self._size = 0
+
+    def append(self, raw: Reader, compression: str, what: str) -> tuple[int, Member]:
+        """The file, and where in it the inside of a stream lies now.
+
+        All of them together are bounded as one layer is. Raises `FormatError`, `LimitError`; `SourceError`
+        where there is no room.
+        """
+        fd, start = self._opened(), self._size
+        with InflatedReader(raw, compression, Limits(MAX_INFLATED_SIZE - start), what) as inflated:
+            while chunk := inflated.read(CHUNK):
+                self._write(fd, chunk)
+        return fd, Member(start, self._size - start)
+
+    def close(self) -> None:
+        if self.fd is not None:
+            os.close(self.fd)
+            self.fd = None
+
+    def _opened(self) -> int:
+        if self.fd is None:
+            try:
+                with tempfile.TemporaryFile(buffering=0) as file:
+                    self.fd = os.dup(file.fileno())
+            except OSError as error:
+                raise _failure(error) from error
+        return self.fd
+
+    def _write(self, fd: int, chunk: bytes) -> None:
+        left = memoryview(chunk)
+        while left:
+            try:
+                written = os.pwrite(fd, left, self._size)
+            except OSError as error:
+                raise _failure(error) from error
+            self._size += written
+            left = left[written:]
+
+
+def _failure(error: OSError) -> SourceError:
+    return SourceError(
+        f"an archive cannot be inflated into the folder for temporary files: {error.strerror}",
+        hint="$TMPDIR names another one",
+    )
