@@ -142,8 +142,8 @@ def a_lock_is_listed_as_an_object(self: Store, name: str, **options: Any) -> Ite
 
 
 @plant(Store, "read_small", "test_small_objects_of_a_folder_are_read_whole")
-def small_objects_are_left_out_beyond_64_kib(self: Store, prefix: str) -> Iterator[tuple[str, bytes]]:
-    return (item for item in READ_SMALL(self, prefix) if len(item[1]) <= 65_536)
+def small_objects_are_left_out_beyond_8_kib(self: Store, prefix: str) -> Iterator[tuple[str, bytes]]:
+    return (item for item in READ_SMALL(self, prefix) if len(item[1]) <= 8192)
 
 
 @plant(Store, "read_small", REFUSES)

@@ -13,7 +13,7 @@ from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import quote
 
-from layercache.backend import Entry, check_prefix, check_range
+from layercache.backend import SMALL_OBJECT, Entry, check_prefix, check_range
 from layercache.errors import BackendError, LayercacheError, NotFoundError
 
 if TYPE_CHECKING:
@@ -83,8 +83,10 @@ class Store:
     def read_small(self, prefix: str) -> Iterator[tuple[str, bytes]]:
         with self.doing(f"reading {prefix}"):
             found = json.loads(self.whole(self.ask("GET", f"/s/{prefix}")))
-        for key, data in found.items():
-            yield key, base64.b64decode(data)
+        for key, encoded in found.items():
+            data = base64.b64decode(encoded)
+            if len(data) <= SMALL_OBJECT:
+                yield key, data
 
     def create_new(self, key: str, data: bytes) -> bool:
         with self.doing(f"writing {key}"):
