@@ -19,8 +19,9 @@ from layercache.errors import SourceError
 from layercache.sources.credential import login_command
 from layercache.sources.credentials import Login, find_login
 from layercache.sources.http import discard, read_all
+from layercache.sources.refusal import quoted, reason_in
 from layercache.sources.retry import TransientError, retry_after
-from layercache.sources.url import place, server_url
+from layercache.sources.url import origin, place, server_url
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -97,6 +98,7 @@ class _Grant:
         self.challenge: Challenge | None = None
         self.header: str | None = None
         self.expires = 0.0
+        self.anonymous = False
         self.login = Login()
 
 
@@ -132,11 +134,19 @@ class Authenticator:
         return grant.login if grant else Login()
 
     def answer(
-        self, base: str, registry: str, repository: str, refusal: BaseHTTPResponse, sent: str | None
-    ) -> str:
-        """The header that may turn a 401 into what was asked for; ``sent`` is the one that did not.
+        self,
+        base: str,
+        registry: str,
+        repository: str,
+        refusal: BaseHTTPResponse,
+        sent: str | None,
+        *,
+        anonymous: bool = False,
+    ) -> None:
+        """Find the header that may turn a 401 into what was asked for; ``sent`` is the one that did not.
 
-        ``base`` is the registry's own scheme and host. Raises `SourceError`.
+        ``base`` is the registry's own scheme and host. ``anonymous``: it is not to learn who we are. Raises
+        `SourceError`.
         """
         challenges = parse_challenges(refusal.headers.getlist("WWW-Authenticate"))
         discard(refusal)
@@ -144,9 +154,8 @@ class Authenticator:
         with grant.lock:
             if grant.header is None or grant.header == sent:
                 grant.challenge = self._chosen(challenges, base, registry)
+                grant.anonymous = anonymous
                 self._renew(grant, registry, repository)
-            assert grant.header is not None
-            return grant.header
 
     def _chosen(self, challenges: list[Challenge], base: str, registry: str) -> Challenge:
         for challenge in challenges:
@@ -170,7 +179,8 @@ class Authenticator:
     def _renew(self, grant: _Grant, registry: str, repository: str) -> None:
         assert grant.challenge is not None
         grant.header = None
-        grant.login = login = find_login(self._settings, registry, repository)
+        login = Login() if grant.anonymous else find_login(self._settings, registry, repository)
+        grant.login = login
         for problem in login.problems:
             if problem.message not in self._warned:
                 self._warned.add(problem.message)
@@ -207,7 +217,13 @@ class Authenticator:
             query += [("scope", each) for each in scope.split()]
             url = realm._replace(query=urlencode([*parse_qsl(realm.query), *query])).geturl()
             basic = credential.basic if credential else None
-            response, _ = self._http.follow("GET", url, {"Accept": "application/json"}, basic)
+            # Where the token server redirects to, nobody is told our password.
+            response, _ = self._http.follow(
+                "GET",
+                url,
+                {"Accept": "application/json"},
+                lambda at: basic if origin(at) == origin(realm) else None,
+            )
         return _token(response, place(realm), login, registry, repository)
 
 
@@ -217,12 +233,17 @@ def _token(
     what = f"the token server {server}"
     body = read_all(response, TOKEN_SIZE_MAX, f"the answer of {what}")
     if response.status == 429 or response.status >= 500:
-        raise TransientError(f"{what} answered {response.status}", retry_after=retry_after(response.headers))
+        raise TransientError(
+            f"{what} answered {response.status}",
+            retry_after=retry_after(response.headers),
+            limited=response.status == 429,
+        )
     if response.status != 200:
         name = f"{registry}/{repository}" if repository else registry
         whom = f" to {login.credential}" if login.credential else ""
+        words = quoted(reason_in(body), login.secrets)
         raise login.refused(
-            f"{what} gives no token for {name}{whom}: it answered {response.status}",
+            f"{what} gives no token for {name}{whom}: it answered {response.status} {words}".strip(),
             f"log in: {login_command(registry)}",
         )
     try:

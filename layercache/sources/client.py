@@ -13,6 +13,7 @@ from urllib3.exceptions import ProtocolError
 from layercache.errors import SourceError
 from layercache.sources.ahead import SLOTS
 from layercache.sources.auth import Authenticator
+from layercache.sources.authorization import Authorization
 from layercache.sources.credential import login_command
 from layercache.sources.http import Http, discard, read_all
 from layercache.sources.mirrors import Mirrors
@@ -79,33 +80,33 @@ class RegistryClient:
         """Ask for a path below a repository, once; an answer of status 2xx, or of one in ``also``.
 
         A path may also be what the registry itself named in a ``Location`` or ``Link``: a URL, or a path
-        from the root. Credentials go to the registry's own server alone. Raises `NotFoundError` where the
-        registry says that it is not there, `MissingPartError` for a manifest that names what is not
-        there, `TransientError` where another try may help, else `SourceError`.
+        from the root. Each server is shown our credentials for it alone, see `Authorization`. Raises
+        `NotFoundError` where the registry says that it is not there, `MissingPartError` for a manifest that
+        names what is not there, `TransientError` where another try may help, else `SourceError`.
         """
         session = self._session()
         base = self._base(session, reference.registry)
         start = urlsplit(f"{base}/v2/{reference.repository}/")
         target = server_url(path, f"{reference.registry} names what", start.geturl())
         session.http.check_redirect(start, target)
-        url, ours = target.geturl(), origin(target) == origin(start)
-        name = (reference.registry, reference.repository)
-        authorization = session.authenticator.header(*name) if ours else None
-        response, elsewhere = session.http.follow(method, url, headers, authorization, body)
-        unexplained = 401 in also and "WWW-Authenticate" not in response.headers
-        if response.status == 401 and ours and not elsewhere and not unexplained:
-            authorization = session.authenticator.answer(base, *name, response, authorization)
-            response, elsewhere = session.http.follow(method, url, headers, authorization, body)
+        shown = Authorization(self.settings, session.authenticator, method, reference, start)
+        url = target.geturl()
+        while True:
+            response, at = session.http.follow(method, url, headers, shown.header, body)
+            unexplained = 401 in also and "WWW-Authenticate" not in response.headers
+            if response.status != 401 or unexplained or not shown.answer(at, response):
+                break
+            url = url if shown.is_home(at) else at.geturl()
         if 200 <= response.status < 300 or response.status in also:
             return response
         raise refusal(
             response,
             reference,
-            url,
+            target.geturl(),
             method=method,
-            elsewhere=elsewhere or not ours,
-            login=session.authenticator.login(*name),
-            secrets=[authorization.partition(" ")[2]] if authorization else [],
+            elsewhere=not shown.is_home(at),
+            login=shown.login(at),
+            secrets=shown.secrets,
         )
 
     @property
@@ -134,8 +135,11 @@ class RegistryClient:
         base = self._base(session, registry)
         response, _ = session.http.follow("GET", f"{base}/v2/", {})
         if response.status == 401:
-            authorization = session.authenticator.answer(base, registry, "", response, None)
-            response, _ = session.http.follow("GET", f"{base}/v2/", {}, authorization)
+            session.authenticator.answer(base, registry, "", response, None)
+            header, home = session.authenticator.header(registry, ""), origin(urlsplit(base))
+            response, _ = session.http.follow(
+                "GET", f"{base}/v2/", {}, lambda at: header if origin(at) == home else None
+            )
         discard(response)
         login = session.authenticator.login(registry, "")
         if response.status in (401, 403):

@@ -13,10 +13,10 @@ from layercache.sources.connections import Connections
 from layercache.sources.encoding import decoded, too_large
 from layercache.sources.failure import reason, translated, unquoted
 from layercache.sources.retry import TransientError
-from layercache.sources.url import origin, place, server_url
+from layercache.sources.url import place, server_url
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from urllib3.response import BaseHTTPResponse
 
@@ -74,28 +74,26 @@ class Http:
         method: str,
         url: str,
         headers: Mapping[str, str],
-        authorization: str | None = None,
+        authorize: Callable[[SplitResult], str | None] = lambda _: None,
         body: bytes | None = None,
-    ) -> tuple[BaseHTTPResponse, bool]:
-        """The answer at the end of all redirects, and whether it is another server's.
+    ) -> tuple[BaseHTTPResponse, SplitResult]:
+        """The answer at the end of all redirects, and the URL that gave it.
 
-        ``authorization`` is sent to the URL's own server alone: not to another host or port, nor without
-        TLS where the URL has it. Such a redirect, from TLS to none, is refused altogether, unless the
-        host is listed as insecure.
+        ``authorize`` gives the Authorization header for each URL on the way. A redirect from TLS to none is
+        refused altogether, unless the host is listed as insecure.
         """
-        first = urlsplit(url)
+        first = parts = urlsplit(url)
         for _ in range(REDIRECTS_MAX + 1):
-            parts = urlsplit(url)
-            home = origin(parts) == origin(first)
-            secret = {"Authorization": authorization} if authorization and home else {}
-            response = self.send(method, url, {**headers, **secret}, body)
+            authorization = authorize(parts)
+            secret = {"Authorization": authorization} if authorization else {}
+            response = self.send(method, parts.geturl(), {**headers, **secret}, body)
             location = response.headers.get("Location")
             if response.status not in REDIRECTS or not location:
-                return response, not home
+                return response, parts
             discard(response)
-            target = server_url(location, f"{place(parts)} redirects to what", url)
+            target = server_url(location, f"{place(parts)} redirects to what", parts.geturl())
             self.check_redirect(parts, target)
-            url = target.geturl()
+            parts = target
         raise SourceError(f"{place(first)} redirects more than {REDIRECTS_MAX} times")
 
     def close(self) -> None:

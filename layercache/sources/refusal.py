@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import urlsplit
 
 import msgspec
@@ -65,7 +65,7 @@ def refusal(
     """
     complaints = _complaints(response)
     hidden = [*secrets, *login.secrets]
-    words = "; ".join(_words(each, hidden) for each in complaints)
+    words = "; ".join(quoted(f"{each.code} {each.message}".strip(), hidden) for each in complaints)
     said = f"{response.status} {words}".strip()
     asked = urlsplit(url)
     what = _what(reference, asked.path)
@@ -110,22 +110,42 @@ def _what(reference: Reference, path: str) -> str:
     return str(reference) if selector == reference.selector else f"{reference.name}@{selector}"
 
 
-def _words(complaint: _Complaint, secrets: list[str]) -> str:
-    words = f"{complaint.code} {complaint.message}".strip()
+def quoted(words: str, secrets: Iterable[str]) -> str:
+    """A server's words, fit for a terminal and without our secrets."""
     if len(words) > WORDS_MAX:
         words = words[:WORDS_MAX].rpartition(" ")[0]  # no piece of a word, which may be one of a secret
     return printable(redacted(words, secrets))
 
 
 def _complaints(response: BaseHTTPResponse) -> list[_Complaint]:
-    """The errors that a registry's error body lists; none for any other body."""
     try:
-        body = msgspec.json.decode(read_all(response, BODY_MAX, "the refusal"))
-    except (SourceError, *NOT_VALID):
+        return complaints_in(read_all(response, BODY_MAX, "the refusal"))
+    except SourceError:
         return []
-    errors = body.get("errors") if isinstance(body, dict) else None
+
+
+def complaints_in(body: bytes) -> list[_Complaint]:
+    """The errors that a registry's error body lists; none for any other body."""
+    fields = _fields(body)
+    errors = fields.get("errors")
     return [
         _Complaint(str(each.get("code") or ""), str(each.get("message") or ""))
         for each in (errors if isinstance(errors, list) else ())
         if isinstance(each, dict)
     ]
+
+
+def reason_in(body: bytes) -> str:
+    """Why a token server refuses, in its words, as registries write them or as others do; else nothing."""
+    fields = _fields(body)
+    listed = "; ".join(f"{each.code} {each.message}".strip() for each in complaints_in(body))
+    named = (fields.get(name) for name in ("details", "error_description", "message", "error"))
+    return listed or next((text for text in named if isinstance(text, str) and text), "")
+
+
+def _fields(body: bytes) -> dict[str, Any]:
+    try:
+        fields = msgspec.json.decode(body)
+    except NOT_VALID:
+        return {}
+    return fields if isinstance(fields, dict) else {}

@@ -29,6 +29,11 @@ def place(url: SplitResult) -> str:
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
+def authority(url: SplitResult) -> str:
+    """Host and port as references name a registry: the scheme's own port is left out."""
+    return place(url).removesuffix(f":{_PORTS[url.scheme]}")
+
+
 def origin(url: SplitResult) -> tuple[str, str, int]:
     """Scheme, host and port: what two URLs share that lead to one server."""
     return url.scheme, url.hostname or "", url.port or _PORTS[url.scheme]

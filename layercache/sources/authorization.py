@@ -1,0 +1,107 @@
+"""Which credentials each server is shown that one request meets on its way.
+
+A registry may redirect to another one, which wants to know who asks, too. Each is shown what was granted by
+itself, for the repository that the URL names there; none is shown another's.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, NamedTuple
+
+from layercache.sources.credentials import Login
+from layercache.sources.settings import API_HOSTS, is_loopback
+from layercache.sources.url import authority, origin
+
+if TYPE_CHECKING:
+    from urllib.parse import SplitResult
+
+    from urllib3.response import BaseHTTPResponse
+
+    from layercache.reference import Reference
+    from layercache.sources.auth import Authenticator
+    from layercache.sources.settings import RegistrySettings
+
+CHALLENGES_MAX = 3
+"""Servers that are answered in one request at most."""
+
+READING = frozenset({"GET", "HEAD"})
+
+_API = re.compile(r"/v2/(.+)/(?:manifests|blobs|tags)/[^/]+")
+
+
+class _Door(NamedTuple):
+    registry: str
+    repository: str
+
+
+class Authorization:
+    """The Authorization headers of one request and of its redirects.
+
+    ``start`` is a URL of the registry that is asked. Another server's challenge is answered only if it is a
+    registry, by the path, and only for a request that changes nothing: a registry must not be able to choose
+    what is written elsewhere with our credentials. We are anonymous to one without TLS, unless it is listed
+    as ``plain_http`` or is this machine.
+    """
+
+    def __init__(
+        self,
+        settings: RegistrySettings,
+        authenticator: Authenticator,
+        method: str,
+        reference: Reference,
+        start: SplitResult,
+    ) -> None:
+        self._settings = settings
+        self._authenticator = authenticator
+        self._reads = method in READING
+        self._own = _Door(reference.registry, reference.repository)
+        self._home = origin(start)
+        self._left = False
+        self._sent: dict[tuple[str, str, int], str | None] = {}
+        self._answered: set[tuple[str, str, int]] = set()
+
+    def header(self, url: SplitResult) -> str | None:
+        """The Authorization header for a URL."""
+        self._left |= origin(url) != self._home
+        door = self._door(url)
+        sent = self._sent[origin(url)] = self._authenticator.header(*door) if door else None
+        return sent
+
+    def answer(self, url: SplitResult, refusal: BaseHTTPResponse) -> bool:
+        """Turn a challenge into a header to send; False where it is left as it is. Raises `SourceError`."""
+        place, door = origin(url), self._door(url)
+        if door is None or place in self._answered or len(self._answered) == CHALLENGES_MAX:
+            return False
+        self._answered.add(place)
+        base = f"{url.scheme}://{url.netloc}"
+        anonymous = door.registry.startswith("http://")
+        self._authenticator.answer(base, *door, refusal, self._sent[place], anonymous=anonymous)
+        return True
+
+    def is_home(self, url: SplitResult) -> bool:
+        return origin(url) == self._home
+
+    def login(self, url: SplitResult) -> Login:
+        """Who we are there."""
+        door = self._door(url)
+        return self._authenticator.login(*door) if door else Login()
+
+    @property
+    def secrets(self) -> list[str]:
+        """What was shown to anybody."""
+        return [header.partition(" ")[2] for header in self._sent.values() if header]
+
+    def _door(self, url: SplitResult) -> _Door | None:
+        """What was, or may be, granted for a URL; None where nothing is."""
+        if self._left and not self._reads:
+            return None
+        if self.is_home(url):
+            return self._own
+        found = _API.fullmatch(url.path)
+        if not found:
+            return None
+        host = authority(url)
+        registry = next((name for name, api in API_HOSTS.items() if api == host), host)
+        agreed = url.scheme == "https" or self._settings.is_plain_http(registry) or is_loopback(host)
+        return _Door(registry if agreed else f"http://{host}", found[1])
