@@ -17,7 +17,7 @@ CREDENTIALS = (
 _ENDPOINT = "check endpoint_url and STORAGE_EMULATOR_HOST, and whether the service can be reached from here"
 _STRANGER = "is there a proxy between, or no such service at all?"
 
-_KINDS = {404: Kind.ABSENT, 412: Kind.CHANGED, 416: Kind.PAST_END} | dict.fromkeys(
+_KINDS = {401: Kind.EXPIRED, 404: Kind.ABSENT, 412: Kind.CHANGED, 416: Kind.PAST_END} | dict.fromkeys(
     (RESUME_INCOMPLETE, 408, 429, 500, 502, 503, 504), Kind.BUSY
 )
 _HINTS = {

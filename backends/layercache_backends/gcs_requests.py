@@ -77,8 +77,9 @@ class Requests:
         silence: float,
         project: str | None = None,
     ) -> None:
-        self._fs = fs
-        self._session = session
+        self._before: aiohttp.ClientSession | None = None
+        """The session before the last renewal: readers may still have its connections."""
+        self._use(fs, session)
         self._project = {"userProject": project} if project else {}
         self._asking = aiohttp.ClientTimeout(total=None, sock_connect=silence, sock_read=silence)
         # What was sent takes the service its time to put away: that is for the caller's patience.
@@ -87,6 +88,17 @@ class Requests:
         self.objects = f"{self.endpoint}/storage/v1/b/{_quoted(bucket)}/o"
         """The URL of the listing; that of an object is below it."""
         self.uploads = f"{self.endpoint}/upload/storage/v1/b/{_quoted(bucket)}/o"
+
+    def _use(self, fs: GCSFileSystem, session: aiohttp.ClientSession) -> None:
+        self._fs = fs
+        self._session = session
+
+    async def renew(self, fs: GCSFileSystem, session: aiohttp.ClientSession) -> None:
+        """Ask with these credentials, and through this session, from now on."""
+        if self._before:
+            await self._before.close()
+        self._before = self._session
+        self._use(fs, session)
 
     def object(self, name: str) -> str:
         return f"{self.objects}/{_quoted(name)}"
@@ -138,15 +150,20 @@ class Requests:
 
     async def close(self) -> None:
         """Give back the connections."""
-        await self._session.close()
+        for session in filter(None, (self._before, self._session)):
+            await session.close()
+
+    @property
+    def anonymous(self) -> bool:
+        return self._fs.credentials.credentials is None
 
     def token(self) -> Callable[[], str] | None:
         """What says the token of now, and blocks where it has to be renewed; None: nobody asks."""
-        keeper = self._fs.credentials
-        if keeper.credentials is None:
+        if self.anonymous:
             return None
 
         def token() -> str:
+            keeper = self._fs.credentials  # those of now
             keeper.maybe_refresh()
             return str(keeper.credentials.token)
 
@@ -160,7 +177,7 @@ class Requests:
 
     async def _credentials(self) -> dict[str, str]:
         """The headers that say who asks. A token that ends is renewed, which blocks: so in a thread."""
-        if self._fs.credentials.credentials is None:
+        if self.anonymous:
             return {}
         headers: dict[str, str] = await asyncio.to_thread(self._fs._get_headers, None)  # noqa: SLF001  # as above
         return headers

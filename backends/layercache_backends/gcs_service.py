@@ -11,6 +11,7 @@ import os
 import re
 import uuid
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -31,7 +32,7 @@ from layercache_backends.gcs_requests import (
     Requests,
 )
 from layercache_backends.gcs_upload import ResumableUpload
-from layercache_backends.services import Direct, Page, Payload
+from layercache_backends.services import Direct, Kind, Page, Payload
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -51,13 +52,24 @@ _SPAN = re.compile(r"bytes (\d+)-(\d+)/(?:\d+|\*)")
 class GCSService:
     """A bucket. As `layercache_backends.services.Service`."""
 
-    def __init__(self, bucket: str, requests: Requests) -> None:
+    def __init__(self, bucket: str, options: Options, requests: Requests) -> None:
         self._bucket = bucket
+        self._options = options
         self._requests = requests
 
     @classmethod
     async def connect(cls, bucket: str, options: Options) -> GCSService:
         """A client with its credentials. Talks to nobody but those who give these. Raises `ConfigError`."""
+        files, session = await cls._new_client(bucket, options)
+        # Half of the time for one connection: after a silent one another may be tried.
+        requests = Requests(files, session, bucket, options.timeout / 2, options.project)
+        return cls(bucket, options, requests)
+
+    async def renew(self) -> None:
+        await self._requests.renew(*await self._new_client(self._bucket, self._options))
+
+    @staticmethod
+    async def _new_client(bucket: str, options: Options) -> tuple[GCSFileSystem, aiohttp.ClientSession]:
         try:
             files = await asyncio.to_thread(
                 GCSFileSystem,
@@ -77,8 +89,7 @@ class GCSService:
         session.connector._limit = 0  # noqa: SLF001  # a connector of our own would lose gcsfs's mutual TLS
         # A chunk that was sent must not be sent again by aiohttp itself, before the service was asked.
         session._retry_connection = False  # noqa: SLF001  # as aiohttp's own test client does
-        # Half of the time for one connection: after a silent one another may be tried.
-        return cls(bucket, Requests(files, session, bucket, options.timeout / 2, options.project))
+        return files, session
 
     async def get(self, name: str, start: int, end: int | None, version: str | None) -> GCSBody:
         params = {"alt": "media", **({"generation": version} if version else {})}
@@ -165,7 +176,10 @@ class GCSService:
         return Direct(store, writes=urlsplit(endpoint).hostname == _GOOGLE, version="version")
 
     def failure(self, error: Exception) -> Failure | None:
-        return meaning(error, self._bucket)
+        failure = meaning(error, self._bucket)
+        if failure and failure.kind is Kind.EXPIRED and self._requests.anonymous:
+            return replace(failure, kind=Kind.FINAL)  # who has none cannot get new ones
+        return failure
 
     async def close(self) -> None:
         await self._requests.close()

@@ -24,11 +24,15 @@ def s3_store(
     seconds: float,
     *,
     hashed: bool,
+    summed: bool = False,
+    requester_pays: bool = False,
+    sse: str | None = None,
+    sse_kms_key_id: str | None = None,
 ) -> S3Store:
     """``base``: what stands before a name in its URL; ``region``: to sign for, None: nothing is signed.
 
     ``credentials`` returns ``access_key_id``, ``secret_access_key`` and ``token``, in the asking thread;
-    ``hashed``: what is sent is signed with its sha256.
+    ``hashed``: what is sent is signed with its sha256; ``summed``: and has it in a header of its own too.
     """
     # obstore reads variables of its own, which our other requests do not heed: so all is said.
     config: Any = {
@@ -39,8 +43,14 @@ def s3_store(
         "skip_signature": region is None,
         "unsigned_payload": not hashed,
         "s3_express": False,
-        "request_payer": False,
+        "request_payer": requester_pays,
     }
+    if summed:
+        config["checksum_algorithm"] = "sha256"
+    if sse:
+        config["server_side_encryption"] = sse
+    if sse_kms_key_id:
+        config["sse_kms_key_id"] = sse_kms_key_id
 
     def provide() -> Any:
         return {**credentials(), "expires_at": datetime.now(UTC) + _KNOWN}

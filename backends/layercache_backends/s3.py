@@ -7,7 +7,7 @@ and whose aiobotocore client is used directly. It is imported at the first use, 
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Literal
 from urllib.parse import urlsplit
@@ -29,6 +29,9 @@ if TYPE_CHECKING:
     from layercache_backends.services import Service
 
 
+Encryption = Literal["AES256", "aws:kms", "aws:kms:dsse"]
+
+
 @dataclass(frozen=True, slots=True)
 class Options:
     """What may stand after the "?" of the URL.
@@ -36,7 +39,8 @@ class Options:
     ``endpoint_url``: another service than Amazon's; ``region``: of the bucket; ``profile``: a section of the
     AWS configuration; ``anon``: do not sign, for public buckets; ``addressing``: the bucket's name in the
     path or in the host name; ``timeout``: seconds without progress after which an operation fails;
-    ``engine``: what small objects are moved by.
+    ``engine``: what small objects are moved by; ``requester_pays``: who asks pays, not the bucket's owner;
+    ``sse`` and ``sse_kms_key_id``: how the service encrypts what is written, and with which key of its own.
     """
 
     endpoint_url: str | None = None
@@ -46,13 +50,19 @@ class Options:
     addressing: Literal["auto", "path", "virtual"] = "auto"
     timeout: float = DEFAULT_TIMEOUT
     engine: Engine = "auto"
+    requester_pays: bool = False
+    sse: Encryption | None = None
+    sse_kms_key_id: str | None = None
 
 
 def from_url(url: BackendURL) -> S3Backend:
     """The backend of ``s3://bucket/prefix``. Nothing is imported or connected yet."""
-    refuse_secrets(url)
+    # A key's id is no secret.
+    refuse_secrets(replace(url, query={name: "" for name in url.query if name != "sse_kms_key_id"}))
     bucket, prefix = bucket_and_prefix(url)
     options = url.options(Options)
+    if options.sse_kms_key_id and options.sse is None:
+        options = replace(options, sse="aws:kms")
     _check(url, options)
     require("s3fs", "s3", url)
     require_engine(options.engine, "s3", url)
@@ -103,6 +113,11 @@ async def _discard(_: Service, upload: S3Upload) -> None:
 def _check(url: BackendURL, options: Options) -> None:
     if options.timeout <= 0:
         raise ConfigError(f"{url.place}: timeout must be more than 0 seconds")
+    if options.sse_kms_key_id and options.sse == "AES256":
+        raise ConfigError(
+            f"{url.place}: sse_kms_key_id is not for sse=AES256",
+            hint="expected sse=aws:kms or sse=aws:kms:dsse",
+        )
     if options.endpoint_url is None:
         return
     try:

@@ -9,6 +9,7 @@ the client is sent to find it, and is asked again.
 from __future__ import annotations
 
 import asyncio
+import base64
 import hashlib
 import re
 from dataclasses import dataclass
@@ -27,6 +28,8 @@ from layercache.errors import BackendError
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from _typeshed import ReadableBuffer
+
     from layercache_backends.services import Payload
 
 _NAME = "name"
@@ -34,6 +37,9 @@ _SCOPE = re.compile(r"AWS4-HMAC-SHA256 Credential=[^,]*/\d{8}/([^/,]+)/s3/aws4_r
 _ELSEWHERE = frozenset(
     {"PermanentRedirect", "TemporaryRedirect", "AuthorizationHeaderMalformed", "301", "307"}
 )
+_SUM_WANTED = re.compile(r"content-?md5|x-amz-(sdk-)?checksum", re.IGNORECASE)
+"""How a service says that it wants to know the hash of what it is sent."""
+
 _REFUSED_FIRST = 64 << 10
 """Bytes of a body from which on the service is asked whether it wants it: what it refuses would break the
 connection, and its reason be lost."""
@@ -52,16 +58,27 @@ class _Manner:
 
 
 class Requests:
-    """``client`` is aiobotocore's, ``session`` the one that made it, and knows the credentials."""
+    """``client`` is aiobotocore's, ``session`` the one that made it, and knows the credentials.
 
-    def __init__(self, client: Any, session: Any, bucket: str) -> None:
-        self._client = client
-        self._session = session
+    ``payer``: what the client's calls say of who pays. ``sums``: whether the bucket has asked for the MD5 of
+    what is sent, as those with object lock do; taking it costs more than sending, so others are spared.
+    """
+
+    def __init__(self, client: Any, session: Any, bucket: str, *, requester_pays: bool = False) -> None:
+        self.payer = {"RequestPayer": "requester"} if requester_pays else {}
+        self.sums = False
         self._bucket = bucket
-        self._sender = client._endpoint.http_session  # noqa: SLF001  # its pool, proxies, TLS and errors
         self._parser = create_parser("rest-xml")
-        self._manner: _Manner | None = None
         self._learning = asyncio.Lock()  # or one who learns would see, and answer, another one's request
+        self.use(client, session)
+
+    def use(self, client: Any, session: Any) -> None:
+        """Ask through this client from now on."""
+        self.client = client
+        self._session = session
+        self._sender = client._endpoint.http_session  # noqa: SLF001  # its pool, proxies, TLS and errors
+        self._manner: _Manner | None = None
+        client.meta.events.register("before-sign.s3.CompleteMultipartUpload", _add_sum)
 
     async def ask(
         self,
@@ -73,15 +90,22 @@ class Requests:
         body: Payload | None = None,
     ) -> AioAWSResponse:
         """A successful answer, whose body is still to be read. Raises what the client would."""
-        try:
-            return await self._ask(method, name, params, headers, body)
-        except ClientError as error:
-            if error.response["Error"]["Code"] not in _ELSEWHERE:
-                raise
-            self._manner = await self._learn(truly=True)
-            if body:
-                body.seek(0)
-            return await self._ask(method, name, params, headers, body)
+        for last in (False, False, True):
+            summed = self.sums
+            try:
+                return await self._ask(method, name, params, headers, body)
+            except ClientError as error:
+                if last:
+                    raise
+                if error.response["Error"]["Code"] in _ELSEWHERE:
+                    self._manner = await self._learn(truly=True)
+                elif body is not None and not summed and _wants_sum(error):
+                    self.sums = True
+                else:
+                    raise
+                if body:
+                    body.seek(0)
+        raise AssertionError("the last try returns or raises")
 
     async def _ask(
         self,
@@ -94,12 +118,17 @@ class Requests:
         manner = await self._known()
         url = manner.base + _quoted(name) + (f"?{urlencode(params, quote_via=quote)}" if params else "")
         request = AWSRequest(method, url, {"User-Agent": manner.agent, **(headers or {})}, body)
+        if self.payer:
+            request.headers["x-amz-request-payer"] = "requester"
         request.stream_output = True
         size = len(body.getbuffer()) if body is not None else 0
         if body is not None:
             request.headers["Content-Length"] = str(size)
             if size > _REFUSED_FIRST:
                 request.headers["Expect"] = "100-continue"
+            if self.sums:
+                summing = asyncio.to_thread(_md5, body) if size > _HASHED_ASIDE else None
+                request.headers["Content-MD5"] = await summing if summing else _md5(body)
         if manner.region is not None:
             await self._sign(request, manner.region, body, size)
         answer: AioAWSResponse = await self._sender.send(request.prepare())
@@ -143,11 +172,11 @@ class Requests:
             seen.append(request)
             return None if truly else AioAWSResponse(request.url, 404, {}, _Nothing())
 
-        events = self._client.meta.events
+        events = self.client.meta.events
         async with self._learning:
             events.register("before-send.s3.GetObject", look)
             try:
-                await self._client.get_object(Bucket=self._bucket, Key=_NAME, Range="bytes=0-0")
+                await self.client.get_object(Bucket=self._bucket, Key=_NAME, Range="bytes=0-0", **self.payer)
             except ClientError:
                 pass  # what it would have been answered is not looked for
             finally:
@@ -201,6 +230,25 @@ def is_guarded(url: str) -> bool:
 def _sha256(body: Payload) -> str:
     with body.getbuffer() as view:
         return hashlib.sha256(view).hexdigest()
+
+
+def _md5(body: Payload) -> str:
+    with body.getbuffer() as view:
+        return _md5_of(view)
+
+
+def _md5_of(data: ReadableBuffer) -> str:
+    return base64.b64encode(hashlib.md5(data, usedforsecurity=False).digest()).decode()
+
+
+def _add_sum(request: AWSRequest, **_: object) -> None:
+    """The list of an upload's parts is short: it is always sent with its MD5."""
+    request.headers["Content-MD5"] = _md5_of(request.body)
+
+
+def _wants_sum(error: ClientError) -> bool:
+    told = error.response["Error"]
+    return bool(_SUM_WANTED.search(f"{told.get('Code')} {told.get('Message')}"))
 
 
 def _quoted(name: str) -> str:

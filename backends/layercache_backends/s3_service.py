@@ -3,39 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-import http.client
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any
 
-import aiohttp
 import s3fs
 from aiobotocore.response import AioStreamingBody
-from botocore.exceptions import (
-    BotoCoreError,
-    ClientError,
-    ConnectionClosedError,
-    ConnectTimeoutError,
-    CredentialRetrievalError,
-    EndpointConnectionError,
-    HTTPClientError,
-    IncompleteReadError,
-    NoCredentialsError,
-    NoRegionError,
-    PartialCredentialsError,
-    ProfileNotFound,
-    ProxyConnectionError,
-    ResponseStreamingError,
-    SSLError,
-    TokenRetrievalError,
-    UnauthorizedSSOTokenError,
-)
+from botocore.exceptions import BotoCoreError, ClientError, ProfileNotFound
 from botocore.parsers import ResponseParserError
 
 from layercache.backend import Entry
 from layercache.errors import ConfigError
+from layercache_backends.s3_failures import REGION, code_of, meaning
 from layercache_backends.s3_requests import Requests, is_guarded
-from layercache_backends.services import Direct, Failure, Kind, Page
+from layercache_backends.services import Direct, Page
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -43,72 +24,45 @@ if TYPE_CHECKING:
     from aiobotocore.awsrequest import AioAWSResponse
 
     from layercache_backends.s3 import Options
-    from layercache_backends.services import Payload
+    from layercache_backends.services import Failure, Payload
 
 READ_AHEAD = 1 << 20
 """Bytes that are taken from a connection before somebody wants them; up to twice as many."""
-
-_CREDENTIALS = (
-    "set AWS_PROFILE (or ?profile=), or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY; "
-    "for a public bucket ?anon=true"
-)
-_REGION = (
-    "set ?region= or AWS_REGION to the region of the bucket, and ?endpoint_url= where it is not Amazon's"
-)
-_ENDPOINT = "check endpoint_url and region, and whether the service runs and can be reached from here"
-
-_KINDS = {
-    "NoSuchKey": Kind.ABSENT,
-    "PreconditionFailed": Kind.CHANGED,
-    "412": Kind.CHANGED,
-    "InvalidRange": Kind.PAST_END,
-    "416": Kind.PAST_END,
-    "RequestTimeout": Kind.BUSY,
-    "RequestTimeTooSlow": Kind.BUSY,
-    "ConditionalRequestConflict": Kind.BUSY,
-    "OperationAborted": Kind.BUSY,
-}
-_BUSY_STATUS = frozenset({429, 500, 502, 503, 504})
-_HINTS = {
-    "NoSuchBucket": "create the bucket, or check its name, region and endpoint_url",
-    "InvalidBucketName": "check the name of the bucket in the URL",
-    "AccessDenied": "these credentials may not do this: check the policy of the bucket and of the user",
-    "InvalidAccessKeyId": _CREDENTIALS,
-    "SignatureDoesNotMatch": f"the secret key may be wrong: {_CREDENTIALS}",
-    "ExpiredToken": "the credentials have ended: get new ones (aws sso login)",
-    "TokenRefreshRequired": "the credentials have ended: get new ones (aws sso login)",
-    "RequestTimeTooSkewed": "the clock of this machine is wrong",
-    "PermanentRedirect": _REGION,
-    "TemporaryRedirect": _REGION,
-    "AuthorizationHeaderMalformed": _REGION,
-    "IllegalLocationConstraintException": _REGION,
-}
-_BROKEN = (
-    ConnectionClosedError,
-    ConnectionResetError,
-    ConnectTimeoutError,
-    HTTPClientError,
-    IncompleteReadError,
-    ResponseParserError,
-    ResponseStreamingError,
-    http.client.IncompleteRead,
-    aiohttp.ClientPayloadError,
-    aiohttp.ClientConnectionError,
-    asyncio.TimeoutError,
-)
 
 
 class S3Service:
     """A bucket, through the client of an s3fs file system. As `layercache_backends.services.Service`."""
 
-    def __init__(self, bucket: str, client: Any, session: Any) -> None:
+    def __init__(self, bucket: str, options: Options, client: Any, session: Any) -> None:
         self._bucket = bucket
-        self._client = client
-        self._requests = Requests(client, session, bucket)
+        self._options = options
+        self._requests = Requests(client, session, bucket, requester_pays=options.requester_pays)
+        self._before: Any = None
+        """The client before the last renewal: readers may still have its connections."""
+        self._encryption = {
+            name: value
+            for name, value in (
+                ("x-amz-server-side-encryption", options.sse),
+                ("x-amz-server-side-encryption-aws-kms-key-id", options.sse_kms_key_id),
+            )
+            if value
+        }
 
     @classmethod
     async def connect(cls, bucket: str, options: Options) -> S3Service:
         """A client for the bucket. Talks to nobody yet. Raises `ConfigError`."""
+        return cls(bucket, options, *await cls._new_client(bucket, options))
+
+    async def renew(self) -> None:
+        client, session = await self._new_client(self._bucket, self._options)
+        if self._before:
+            await self._before.close()
+        self._before = self._requests.client
+        self._requests.use(client, session)
+
+    @staticmethod
+    async def _new_client(bucket: str, options: Options) -> tuple[Any, Any]:
+        """A client, and the session that knows its credentials."""
         config: dict[str, Any] = {
             # Trying again is the session's: it knows what is progress.
             "retries": {"total_max_attempts": 1, "mode": "standard"},
@@ -133,14 +87,13 @@ class S3Service:
                 skip_instance_cache=True,
                 use_listings_cache=False,
             )
-            client = await files.set_session()
-            return cls(bucket, client, files.session)
+            return await files.set_session(), files.session
         except ProfileNotFound as error:
             raise ConfigError(
                 f"s3://{bucket}: {error}", hint="name a profile of ~/.aws/config, or leave the option out"
             ) from error
         except (BotoCoreError, ValueError) as error:
-            raise ConfigError(f"s3://{bucket}: {error}", hint=_REGION) from error
+            raise ConfigError(f"s3://{bucket}: {error}", hint=REGION) from error
 
     async def get(self, name: str, start: int, end: int | None, version: str | None) -> S3Body:
         wanted: dict[str, str] = {}
@@ -155,9 +108,12 @@ class S3Service:
         try:
             body = S3Body(await self._requests.ask("GET", name, headers={"Range": "bytes=0-0"}))
         except ClientError as error:
-            if _code(error) not in ("InvalidRange", "416"):
+            if code_of(error) not in ("InvalidRange", "416"):
                 raise
-            answer = await self._client.head_object(Bucket=self._bucket, Key=name)  # it is there, and empty
+            # It is there, and empty.
+            answer = await self._requests.client.head_object(
+                Bucket=self._bucket, Key=name, **self._requests.payer
+            )
             return Entry(name, answer["ContentLength"], answer["LastModified"].timestamp())
         try:
             if body.size <= 1:
@@ -167,17 +123,25 @@ class S3Service:
         return Entry(name, body.total, body.modified)
 
     async def put(self, name: str, data: Payload, *, new: bool = False) -> None:
-        headers = {"If-None-Match": "*"} if new else None
+        headers = {**self._encryption, **({"If-None-Match": "*"} if new else {})}
         answer = await self._requests.ask("PUT", name, headers=headers, body=data)
         await answer.content
 
     async def begin(self, name: str) -> S3Upload:
-        answer = await self._client.create_multipart_upload(Bucket=self._bucket, Key=name)
-        return S3Upload(self._client, self._bucket, name, answer["UploadId"], requests=self._requests)
+        more = {"ServerSideEncryption": self._options.sse, "SSEKMSKeyId": self._options.sse_kms_key_id}
+        answer = await self._requests.client.create_multipart_upload(
+            Bucket=self._bucket,
+            Key=name,
+            **{option: value for option, value in more.items() if value},
+            **self._requests.payer,
+        )
+        return S3Upload(self._requests, self._bucket, name, answer["UploadId"])
 
     async def page(self, prefix: str, after: str | None) -> Page:
         more = {"ContinuationToken": after} if after else {}
-        answer = await self._client.list_objects_v2(Bucket=self._bucket, Prefix=prefix, **more)
+        answer = await self._requests.client.list_objects_v2(
+            Bucket=self._bucket, Prefix=prefix, **more, **self._requests.payer
+        )
         if "IsTruncated" not in answer:
             raise ResponseParserError("a listing that was cut off")  # an empty answer parses as no listing
         entries = [
@@ -193,9 +157,13 @@ class S3Service:
     async def uploads(self, prefix: str, after: tuple[str, str] | None) -> UploadPage:
         """A page of the uploads that were begun and neither completed nor aborted."""
         more = {"KeyMarker": after[0], "UploadIdMarker": after[1]} if after else {}
-        answer = await self._client.list_multipart_uploads(Bucket=self._bucket, Prefix=prefix, **more)
+        answer = await self._requests.client.list_multipart_uploads(
+            Bucket=self._bucket, Prefix=prefix, **more, **self._requests.payer
+        )
         uploads = [
-            S3Upload(self._client, self._bucket, item["Key"], item["UploadId"], item["Initiated"].timestamp())
+            S3Upload(
+                self._requests, self._bucket, item["Key"], item["UploadId"], item["Initiated"].timestamp()
+            )
             for item in answer.get("Uploads", ())
         ]
         following = (answer.get("NextKeyMarker", ""), answer.get("NextUploadIdMarker", ""))
@@ -217,30 +185,27 @@ class S3Service:
             }
 
         hashed = not is_guarded(base)  # as our own requests
-        store = s3_store(self._bucket, base, region, credentials, seconds, hashed=hashed)
+        options = self._options
+        store = s3_store(
+            self._bucket,
+            base,
+            region,
+            credentials,
+            seconds,
+            hashed=hashed,
+            summed=self._requests.sums,
+            requester_pays=options.requester_pays,
+            sse=options.sse,
+            sse_kms_key_id=options.sse_kms_key_id,
+        )
         return Direct(store, writes=True, version="e_tag")
 
     def failure(self, error: Exception) -> Failure | None:
-        if isinstance(error, ClientError):
-            return _answered(error, self._bucket)
-        if isinstance(error, (NoCredentialsError, PartialCredentialsError)):
-            return Failure(Kind.FINAL, f"no credentials: {error}", _CREDENTIALS)
-        if isinstance(error, (CredentialRetrievalError, TokenRetrievalError, UnauthorizedSSOTokenError)):
-            return Failure(Kind.FINAL, f"no credentials: {error}", "get new ones (aws sso login)")
-        if isinstance(error, NoRegionError):
-            return Failure(Kind.FINAL, str(error), _REGION)
-        if isinstance(error, SSLError):
-            return Failure(Kind.FINAL, f"TLS failed: {error}", "for a CA of your own set AWS_CA_BUNDLE")
-        if isinstance(error, (EndpointConnectionError, ProxyConnectionError)):
-            return Failure(Kind.UNREACHABLE, f"cannot connect: {error}", _ENDPOINT)
-        if isinstance(error, _BROKEN):
-            return Failure(Kind.BROKEN, f"the connection broke: {error or type(error).__name__}", _ENDPOINT)
-        if isinstance(error, BotoCoreError):
-            return Failure(Kind.FINAL, str(error))
-        return None
+        return meaning(error, self._bucket)
 
     async def close(self) -> None:
-        await self._client.close()
+        for client in filter(None, (self._before, self._requests.client)):
+            await client.close()
 
 
 class S3Body:
@@ -275,17 +240,15 @@ class S3Body:
 class S3Upload:
     """A multipart upload. ``began``: when, in seconds since the epoch; 0 for one of our own."""
 
-    client: Any
+    requests: Requests
     bucket: str
     name: str
     id: str
     began: float = 0.0
     in_flight: int = 2
     tags: dict[int, str] | None = None
-    requests: Requests | None = None
 
     async def send(self, number: int, offset: int, data: Payload, *, last: bool) -> None:  # noqa: ARG002  # S3 counts
-        assert self.requests is not None
         which = {"partNumber": str(number), "uploadId": self.id}
         answer = await self.requests.ask("PUT", self.name, which, body=data)
         await answer.content
@@ -293,15 +256,21 @@ class S3Upload:
 
     async def complete(self) -> None:
         parts = [{"PartNumber": number, "ETag": tag} for number, tag in sorted((self.tags or {}).items())]
-        await self.client.complete_multipart_upload(
-            Bucket=self.bucket, Key=self.name, UploadId=self.id, MultipartUpload={"Parts": parts}
+        await self.requests.client.complete_multipart_upload(
+            Bucket=self.bucket,
+            Key=self.name,
+            UploadId=self.id,
+            MultipartUpload={"Parts": parts},
+            **self.requests.payer,
         )
 
     async def discard(self) -> None:
         try:
-            await self.client.abort_multipart_upload(Bucket=self.bucket, Key=self.name, UploadId=self.id)
+            await self.requests.client.abort_multipart_upload(
+                Bucket=self.bucket, Key=self.name, UploadId=self.id, **self.requests.payer
+            )
         except ClientError as error:
-            if _code(error) != "NoSuchUpload":  # somebody else, or an earlier try, was here
+            if code_of(error) != "NoSuchUpload":  # somebody else, or an earlier try, was here
                 raise
 
 
@@ -311,31 +280,3 @@ class UploadPage:
 
     uploads: Sequence[S3Upload]
     next: tuple[str, str] | None
-
-
-def _code(error: ClientError) -> str:
-    return str(error.response.get("Error", {}).get("Code", ""))
-
-
-def _answered(error: ClientError, bucket: str) -> Failure:
-    """What an answer of the service means."""
-    code = _code(error)
-    status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
-    said = error.response.get("Error", {}).get("Message", "")
-    if code == "NoSuchBucket":
-        return Failure(Kind.FINAL, f"there is no bucket {bucket}", _HINTS[code])
-    kind = _KINDS.get(code)
-    if kind is None and (status in _BUSY_STATUS or "SlowDown" in code or "Throttl" in code):
-        kind = Kind.BUSY
-    if kind is not None:
-        return Failure(kind, f"{code}: {said}")
-    hint = _HINTS.get(code, "")
-    if status == 404 and code in ("404", ""):
-        return Failure(
-            Kind.FINAL,
-            "404 without the service's own error",
-            "is there a proxy between, or no S3 service at all?",
-        )
-    if status in (401, 403) and not hint:
-        hint = _HINTS["AccessDenied"]
-    return Failure(Kind.FINAL, f"{code}: {said}" if said else f"status {status} {code}".rstrip(), hint)

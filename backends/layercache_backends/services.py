@@ -30,6 +30,7 @@ class Kind(enum.Enum):
     PAST_END = "the range begins at or past the object's end"
     BUSY = "throttled or failing just now: worth another try"
     BROKEN = "the connection broke or went silent: worth another try"
+    EXPIRED = "the credentials have ended: worth one more try with new ones"
     UNREACHABLE = "refused, or no such host: worth a quick second try and no more"
     FINAL = "forbidden, no bucket, no credentials, and all that another try does not change"
 
@@ -166,6 +167,12 @@ class Service(Protocol):
 
         None: not an error of the service but one of the program. `Kind.ABSENT` only with the service's own
         error code for an object that is not there.
+        """
+
+    async def renew(self) -> None:
+        """Find the credentials again, after `Kind.EXPIRED`. What is being read or written goes on.
+
+        Raises `ConfigError`, or what the SDK raises.
         """
 
     async def close(self) -> None:

@@ -41,6 +41,8 @@ class Session:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
         self._closed = False
+        self._renewals = 0
+        self._renewing = asyncio.Lock()
 
     def call(self, work: Coroutine[Any, Any, _T]) -> _T:
         """Do it on the event loop and wait for what it returns or raises. Not from the loop itself."""
@@ -72,13 +74,16 @@ class Session:
     async def insist(
         self, doing: str, attempt: Callable[[Service], Awaitable[_T]], patience: Patience | None = None
     ) -> _T:
-        """What the attempt returns; where it fails and another try may help, another one.
+        """What the attempt returns; where it fails and another try may help, another one. Credentials that
+        have ended are looked for again, once.
 
         Raises `NotFoundError` or `BackendError`, which say what was being done, in the end.
         """
         service = await self.service()
         patience = patience or Patience(self.timeout)
+        may_renew = True
         while True:
+            renewals = self._renewals
             try:
                 async with patience:
                     return await attempt(service)
@@ -86,8 +91,24 @@ class Session:
                 failure = self.understood(service, error, patience)
                 if failure is None:
                     raise
-                if not await patience.again(failure):
+                if failure.kind is Kind.EXPIRED and may_renew:
+                    may_renew = False
+                    await self._renew(service, doing, renewals)
+                elif not await patience.again(failure):
                     raise self.error(doing, failure) from error
+
+    async def _renew(self, service: Service, doing: str, renewals: int) -> None:
+        """Have new credentials, unless another request has got them since there were so many ``renewals``."""
+        async with self._renewing:
+            if self._renewals == renewals:
+                try:
+                    await service.renew()
+                except Exception as error:
+                    failure = service.failure(error)
+                    if failure is None:
+                        raise
+                    raise self.error(doing, failure) from error
+                self._renewals += 1
 
     async def service(self) -> Service:
         """The connected client. Whoever comes first connects it; a failure is not kept."""

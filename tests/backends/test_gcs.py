@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import gzip
+import json
 import subprocess
 import sys
 from contextlib import closing
 from typing import TYPE_CHECKING
 
 import pytest
+from servers.google import Google
 from servers.proxy import Fault, FaultProxy
 from servers.stores import at_address, server_of
+from servers.strict_store import StrictStore, bearer_is
 
 from layercache.backend import Backend, open_backend
 from layercache.errors import BackendError, ConfigError, NotFoundError
@@ -189,3 +192,46 @@ def test_nothing_is_imported_or_connected_before_it_is_used() -> None:
         "assert not {'gcsfs', 'fsspec', 'aiohttp', 'google.auth', 'obstore'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.parametrize("engine", ["fsspec", "obstore"])
+def test_after_a_token_was_revoked_credentials_are_found_again_and_nobody_notices(
+    engine: str, fake_gcs: FakeGCS, tmp_path: Path
+) -> None:
+    account = tmp_path / "account.json"
+    data = pattern(17 << 20)
+    with Google() as google, StrictStore(fake_gcs.url) as strict:
+        account.write_text(json.dumps(google.account()))
+        strict.demands = [bearer_is(lambda: google.token)]
+        url = f"gs://{fake_gcs.bucket()}/a?endpoint_url={strict.url}&token={account}&engine={engine}&timeout=60"
+        with closing(open_backend(url)) as backend:
+            put(backend, KEY, b"first")
+            assert strict.refused == []
+            google.token = "another"
+            assert get(backend, KEY) == b"first"
+            assert 1 <= len(strict.refused) <= 2, "once by each way"
+            put(backend, "big", data)
+            with backend.open("big") as reader:
+                google.token = "a third"
+                assert reader.read() == data
+            google.token = "a fourth"
+            assert {entry.key for entry in backend.scan()} == {KEY, "big"}
+
+
+def test_a_refused_token_that_stays_the_same_is_an_error_after_one_more_try(
+    fake_gcs: FakeGCS, tmp_path: Path
+) -> None:
+    account = tmp_path / "account.json"
+    with Google() as google, StrictStore(fake_gcs.url) as strict:
+        account.write_text(json.dumps(google.account()))
+        strict.demands = [bearer_is(lambda: "other")]
+        where = f"gs://{fake_gcs.bucket()}/a?endpoint_url={strict.url}&engine=fsspec&token="
+        for token, requests in ((account, 2), ("anon", 1)):
+            strict.refused.clear()
+            with (
+                closing(open_backend(f"{where}{token}")) as backend,
+                pytest.raises(BackendError, match="401 Invalid Credentials") as caught,
+            ):
+                backend.stat(KEY)
+            assert "gcloud auth application-default login" in caught.value.hint
+            assert len(strict.refused) == requests

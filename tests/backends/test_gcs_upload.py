@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from contextlib import closing
 from typing import TYPE_CHECKING
 
 import pytest
 from servers.gcs_sessions import QUANTUM, SessionServer
+from servers.google import Google
 from servers.proxy import Fault, FaultProxy
+from servers.strict_store import StrictStore, bearer_is
 
 from layercache.backend import Backend, open_backend
 from layercache.errors import BackendError
@@ -16,6 +19,7 @@ from layercache.testing.base import pattern
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
 PART = 8 << 20
 DATA = pattern(2 * PART + 1000)
@@ -135,3 +139,19 @@ def test_a_write_that_the_service_refuses_in_the_middle_leaves_nothing(
         put(backend, KEY, DATA)
     assert server.states == ["cancelled"]
     assert server.objects == {}
+
+
+def test_an_upload_outlives_its_token(server: SessionServer, tmp_path: Path) -> None:
+    account = tmp_path / "account.json"
+    with Google() as google, StrictStore(f"http://127.0.0.1:{server.port}") as strict:
+        account.write_text(json.dumps(google.account()))
+        strict.demands = [bearer_is(lambda: google.token)]
+        url = f"gs://bucket?endpoint_url={strict.url}&token={account}&timeout=60"
+        with closing(open_backend(url)) as backend, backend.create(KEY) as sink:
+            sink.write(DATA[: PART + 1])
+            google.token = "another"
+            sink.write(DATA[PART + 1 :])
+            google.token = "a third"
+            sink.commit()
+    assert server.objects == {KEY: DATA}
+    assert 1 <= len(strict.refused) <= 2

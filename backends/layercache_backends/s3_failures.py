@@ -1,0 +1,130 @@
+"""What an error of S3, of its credentials or of the way to it means."""
+
+from __future__ import annotations
+
+import asyncio
+import http.client
+
+import aiohttp
+from botocore.exceptions import (
+    BotoCoreError,
+    ClientError,
+    ConnectionClosedError,
+    ConnectTimeoutError,
+    CredentialRetrievalError,
+    EndpointConnectionError,
+    HTTPClientError,
+    IncompleteReadError,
+    NoCredentialsError,
+    NoRegionError,
+    PartialCredentialsError,
+    ProxyConnectionError,
+    ResponseStreamingError,
+    SSLError,
+    TokenRetrievalError,
+    UnauthorizedSSOTokenError,
+)
+from botocore.parsers import ResponseParserError
+
+from layercache_backends.services import Failure, Kind
+
+_CREDENTIALS = (
+    "set AWS_PROFILE (or ?profile=), or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY; "
+    "for a public bucket ?anon=true"
+)
+REGION = "set ?region= or AWSREGION to the region of the bucket, and ?endpoint_url= where it is not Amazon's"
+_EXPIRED = "the credentials have ended: get new ones (aws sso login)"
+_ENDPOINT = "check endpoint_url and region, and whether the service runs and can be reached from here"
+
+_KINDS = {
+    "NoSuchKey": Kind.ABSENT,
+    "PreconditionFailed": Kind.CHANGED,
+    "412": Kind.CHANGED,
+    "InvalidRange": Kind.PAST_END,
+    "416": Kind.PAST_END,
+    "RequestTimeout": Kind.BUSY,
+    "RequestTimeTooSlow": Kind.BUSY,
+    "BadDigest": Kind.BUSY,
+    "ConditionalRequestConflict": Kind.BUSY,
+    "ExpiredToken": Kind.EXPIRED,
+    "ExpiredTokenException": Kind.EXPIRED,
+    "InvalidToken": Kind.EXPIRED,
+    "InvalidTokenId": Kind.EXPIRED,
+    "TokenRefreshRequired": Kind.EXPIRED,
+    "OperationAborted": Kind.BUSY,
+}
+_BUSY_STATUS = frozenset({429, 500, 502, 503, 504})
+_HINTS = {
+    "NoSuchBucket": "create the bucket, or check its name, region and endpoint_url",
+    "InvalidBucketName": "check the name of the bucket in the URL",
+    "AccessDenied": "these credentials may not do this: check the policy of the bucket and of the user",
+    "InvalidAccessKeyId": _CREDENTIALS,
+    "SignatureDoesNotMatch": f"the secret key may be wrong: {_CREDENTIALS}",
+    "RequestTimeTooSkewed": "the clock of this machine is wrong",
+    "PermanentRedirect": REGION,
+    "TemporaryRedirect": REGION,
+    "AuthorizationHeaderMalformed": REGION,
+    "IllegalLocationConstraintException": REGION,
+}
+_BROKEN = (
+    ConnectionClosedError,
+    ConnectionResetError,
+    ConnectTimeoutError,
+    HTTPClientError,
+    IncompleteReadError,
+    ResponseParserError,
+    ResponseStreamingError,
+    http.client.IncompleteRead,
+    aiohttp.ClientPayloadError,
+    aiohttp.ClientConnectionError,
+    asyncio.TimeoutError,
+)
+
+
+def meaning(error: Exception, bucket: str) -> Failure | None:
+    """The error, understood; None for one that is none of these."""
+    if isinstance(error, ClientError):
+        return _answered(error, bucket)
+    if isinstance(error, (NoCredentialsError, PartialCredentialsError)):
+        return Failure(Kind.FINAL, f"no credentials: {error}", _CREDENTIALS)
+    if isinstance(error, (CredentialRetrievalError, TokenRetrievalError, UnauthorizedSSOTokenError)):
+        return Failure(Kind.FINAL, f"no credentials: {error}", "get new ones (aws sso login)")
+    if isinstance(error, NoRegionError):
+        return Failure(Kind.FINAL, str(error), REGION)
+    if isinstance(error, SSLError):
+        return Failure(Kind.FINAL, f"TLS failed: {error}", "for a CA of your own set AWS_CA_BUNDLE")
+    if isinstance(error, (EndpointConnectionError, ProxyConnectionError)):
+        return Failure(Kind.UNREACHABLE, f"cannot connect: {error}", _ENDPOINT)
+    if isinstance(error, _BROKEN):
+        return Failure(Kind.BROKEN, f"the connection broke: {error or type(error).__name__}", _ENDPOINT)
+    if isinstance(error, BotoCoreError):
+        return Failure(Kind.FINAL, str(error))
+    return None
+
+
+def code_of(error: ClientError) -> str:
+    return str(error.response.get("Error", {}).get("Code", ""))
+
+
+def _answered(error: ClientError, bucket: str) -> Failure:
+    """What an answer of the service means."""
+    code = code_of(error)
+    status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+    said = error.response.get("Error", {}).get("Message", "")
+    if code == "NoSuchBucket":
+        return Failure(Kind.FINAL, f"there is no bucket {bucket}", _HINTS[code])
+    kind = _KINDS.get(code)
+    if kind is None and (status in _BUSY_STATUS or "SlowDown" in code or "Throttl" in code):
+        kind = Kind.BUSY
+    if kind is not None:
+        return Failure(kind, f"{code}: {said}", _EXPIRED if kind is Kind.EXPIRED else "")
+    hint = _HINTS.get(code, "")
+    if status == 404 and code in ("404", ""):
+        return Failure(
+            Kind.FINAL,
+            "404 without the service's own error",
+            "is there a proxy between, or no S3 service at all?",
+        )
+    if status in (401, 403) and not hint:
+        hint = _HINTS["AccessDenied"]
+    return Failure(Kind.FINAL, f"{code}: {said}" if said else f"status {status} {code}".rstrip(), hint)
