@@ -67,6 +67,16 @@ class Entry:
     modified: float
 
 
+@dataclass(frozen=True, slots=True)
+class Leftover:
+    """What an unfinished write takes up. ``began``: when it did, or was last written to, in seconds since the
+    epoch by the store's clock; ``size``: bytes, None where the store does not state them.
+    """
+
+    began: float
+    size: int | None = None
+
+
 class Reader(Protocol):
     """The bytes of an object, or of a range of it, in order."""
 

@@ -10,12 +10,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
     from contextlib import AbstractContextManager
 
     from _typeshed import ReadableBuffer, WriteableBuffer
 
-    from layercache.backend import Sink
+    from layercache.backend import Leftover, Sink
 
 
 class Spool(Protocol):
@@ -142,6 +142,14 @@ class Leftovers(Protocol):
         """Remove what writes that were killed have left and nobody will finish: begun more than so many
         seconds ago; how many. A writer that is still at work after that time fails and publishes nothing.
         """
+
+
+@runtime_checkable
+class CountedLeftovers(Protocol):
+    """A backend of `Leftovers` that can list them: ``layercache stats`` and ``doctor`` report how many."""
+
+    def leftovers(self) -> Iterable[Leftover]:
+        """What unfinished writes take up, those of writers that are still at work among them."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,9 +12,10 @@ from functools import cache, partial
 from typing import TYPE_CHECKING, Any, cast
 
 from layercache import keys
-from layercache.backend import IN_THE_BOX, Entry, check_prefix, check_range, is_key
+from layercache.backend import IN_THE_BOX, Entry, Leftover, check_prefix, check_range, is_key
 from layercache.blame import Blame
 from layercache.capabilities import (
+    CountedLeftovers,
     Diagnosable,
     Exclusive,
     Expendable,
@@ -222,6 +223,17 @@ class _Clears(Guard):
             return int(self._backend.remove_leftovers(older_than))
 
 
+class _CountsLeftovers(Guard):
+    def leftovers(self) -> Iterator[Leftover]:
+        doing = "listing leftovers"
+        for leftover in self._each(doing, self._backend.leftovers):
+            match leftover:
+                case Leftover(began=int() | float(), size=int() | None):
+                    yield leftover
+                case _:
+                    raise self._blame.broken(doing, f"gave {leftover!r}; wanted a Leftover")
+
+
 class _Diagnoses(Guard):
     def diagnose(self) -> Iterator[Finding]:
         for finding in self._each("examining it", self._backend.diagnose):
@@ -241,6 +253,7 @@ _PARTS: dict[type, type[Guard]] = {
     Lockable: _Locks,
     Exclusive: _CreatesNew,
     Leftovers: _Clears,
+    CountedLeftovers: _CountsLeftovers,
     Diagnosable: _Diagnoses,
 }
 """Each capability, and the part of a guard that has it."""

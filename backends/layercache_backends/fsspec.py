@@ -19,7 +19,7 @@ from datetime import datetime
 from typing import IO, TYPE_CHECKING, Any
 from urllib.parse import quote
 
-from layercache.backend import Entry, check_key, check_prefix, check_range
+from layercache.backend import Entry, Leftover, check_key, check_prefix, check_range
 from layercache.errors import BackendError, ConfigError, InvalidNameError, LayercacheError, NotFoundError
 from layercache_backends.fsspec_connections import Connections
 from layercache_backends.fsspec_streams import RANGE, FsspecReader, FsspecSink
@@ -109,10 +109,16 @@ class FsspecBackend:
         count = 0
         with self._doing("removing unfinished writes"):
             for name, info in self._list(_UNFINISHED):
-                if _when(info) <= time.time() - older_than:
+                if max(time.time() - _when(info), 0) >= older_than:
                     self._ask("rm_file", f"{_UNFINISHED}/{name}")
                     count += 1
         return count
+
+    def leftovers(self) -> Iterator[Leftover]:
+        """As `CountedLeftovers.leftovers`: files that were about to be published."""
+        with self._doing("listing unfinished writes"):
+            for _, info in self._list(_UNFINISHED):
+                yield Leftover(_when(info), info["size"])
 
     def publish(self, key: str, local: IO[bytes]) -> None:
         """Make an object of a local file, from its start."""

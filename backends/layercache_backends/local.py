@@ -10,9 +10,6 @@ from __future__ import annotations
 
 import errno
 import os
-import re
-import stat
-import time
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
@@ -27,16 +24,13 @@ from layercache_backends.local_spool import LocalSink, LocalSpool
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from layercache.backend import BackendURL, Reader
+    from layercache.backend import BackendURL, Leftover, Reader
     from layercache_backends.local_lock import FileLock
 
 RESERVED = frozenset({"tmp", "locks"})
 """The root's own folders. As the first component of a key they are `InvalidNameError`."""
 
 _RESERVED_FOLDERS = tuple(f"{name}/" for name in RESERVED)
-
-_LEFTOVER = re.compile(r"[0-9]+-[0-9A-Za-z]+")
-"""What unfinished writes are called: whatever else lies in tmp/ is not ours to remove."""
 
 _HINTS = {
     errno.ENOSPC: "the disk is full: free some space, or put the cache on another disk",
@@ -180,17 +174,29 @@ class LocalBackend:
         written to, and lock files that nobody holds. Whether a writer lives is not asked: its process id may
         be one of another container's or machine's. What is another user's to remove is passed over.
         """
+        from layercache_backends.local_leftovers import remove_unfinished, removed
         from layercache_backends.local_lock import remove_if_unused
 
         count = 0
-        for folder, remove in (("tmp", _remove_unfinished), ("locks", remove_if_unused)):
+        for folder, remove in (("tmp", remove_unfinished), ("locks", remove_if_unused)):
             try:
-                count += self._clear(folder, remove, older_than)
+                count += removed(self.folders, folder, remove, older_than)
             except FileNotFoundError:
                 continue
             except OSError as error:
                 raise self.failure(f"clearing {folder}/", error) from error
         return count
+
+    def leftovers(self) -> list[Leftover]:
+        """As `CountedLeftovers.leftovers`: the files of unfinished writes in ``tmp/``."""
+        from layercache_backends.local_leftovers import unfinished
+
+        try:
+            return unfinished(self.folders)
+        except FileNotFoundError:
+            return []
+        except OSError as error:
+            raise self.failure("looking into tmp/", error) from error
 
     def close(self) -> None:
         """Give back the folders that are held open. They are opened again when they are needed."""
@@ -265,20 +271,6 @@ class LocalBackend:
             return  # an empty cache, or a folder that another tool removed meanwhile
         stack.append(_Level(prefix, folder))
 
-    def _clear(self, path: str, remove: Callable[[str, int], bool], older_than: float) -> int:
-        folder, count = self.folders.listed(path), 0
-        try:
-            with os.scandir(folder) as items:
-                for item in items:
-                    # What is another user's stays, as a sticky folder has it.
-                    with suppress(FileNotFoundError, PermissionError, LinkError):
-                        status = item.stat(follow_symlinks=False)
-                        if stat.S_ISREG(status.st_mode) and _is_old(item.name, folder, status, older_than):
-                            count += remove(item.name, folder)
-        finally:
-            os.close(folder)
-        return count
-
 
 class _Level:
     """A folder that is being listed: what its keys begin with, its descriptor, what is still to come."""
@@ -295,13 +287,6 @@ class _Level:
 
 def _remove(name: str, folder: int) -> None:
     os.unlink(name, dir_fd=folder)
-
-
-def _remove_unfinished(name: str, folder: int) -> bool:
-    if not _LEFTOVER.fullmatch(name):
-        return False
-    os.unlink(name, dir_fd=folder)
-    return True
 
 
 def _touch(name: str, folder: int) -> None:
@@ -322,13 +307,6 @@ def _content(name: str, folder: int) -> bytes | None:
     finally:
         os.close(file)
     return data if len(data) <= SMALL_OBJECT else None
-
-
-def _is_old(name: str, folder: int, status: os.stat_result, older_than: float) -> bool:
-    age = time.time() - status.st_mtime
-    if age < 0:  # some clock was wrong: it counts as of now, and is counted from now on
-        os.utime(name, dir_fd=folder, follow_symlinks=False)
-    return max(age, 0) >= older_than
 
 
 def _is_out_of_inodes(path: str) -> bool:

@@ -12,6 +12,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Literal
 from urllib.parse import urlsplit
 
+from layercache.backend import Leftover, is_key
 from layercache.errors import ConfigError
 from layercache_backends.objects import (
     DEFAULT_TIMEOUT,
@@ -24,6 +25,8 @@ from layercache_backends.objects import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from layercache.backend import BackendURL
     from layercache_backends.s3_service import S3Service, S3Upload, UploadPage
     from layercache_backends.services import Service
@@ -84,20 +87,29 @@ class S3Backend(ObjectBackend):
 
     def remove_leftovers(self, older_than: float) -> int:
         """As `Leftovers.remove_leftovers`: multipart uploads below the prefix, begun and never ended."""
-        before = time.time() - older_than
         count = 0
+        for upload in self._unfinished():
+            # An upload of the future was begun just now, by another clock.
+            if max(time.time() - upload.began, 0) >= older_than:
+                self.call(f"removing an unfinished upload of {upload.name}", partial(_discard, upload=upload))
+                count += 1
+        return count
+
+    def leftovers(self) -> Iterator[Leftover]:
+        """As `CountedLeftovers.leftovers`. How big they are would take a request for each."""
+        return (Leftover(upload.began) for upload in self._unfinished())
+
+    def _unfinished(self) -> Iterator[S3Upload]:
+        """Uploads of ours that were begun and never ended: of names that are keys below the prefix."""
         after = None
         while True:
             page = self.call("listing unfinished uploads", partial(self._uploads, after=after))
             for upload in page.uploads:
-                if upload.began <= before:
-                    self.call(
-                        f"removing an unfinished upload of {upload.name}", partial(_discard, upload=upload)
-                    )
-                    count += 1
+                if is_key(upload.name.removeprefix(self._prefix)):
+                    yield upload
             after = page.next
             if after is None:
-                return count
+                return
 
     async def _uploads(self, service: Service, after: tuple[str, str] | None) -> UploadPage:
         from layercache_backends.s3_service import S3Service

@@ -9,10 +9,11 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from layercache.backend_tier import BackendTier
-from layercache.capabilities import Diagnosable, Exclusive, Finding, LocalPath
+from layercache.capabilities import CountedLeftovers, Diagnosable, Exclusive, Finding, LocalPath
 from layercache.checkup.check import Answer, Check, milliseconds
 from layercache.checkup.probe import Probe
 from layercache.errors import BackendError, NotFoundError
+from layercache.leftovers import DAY, count_leftovers
 from layercache.streams import CHUNK
 
 if TYPE_CHECKING:
@@ -44,6 +45,8 @@ class StoreProbe(Probe[BackendTier]):
 
     def _look(self, subject: Subject, seconds: float) -> bool:
         usable = subject.run("reached", self._reach, seconds) and subject.run("listed", self._list, seconds)
+        if usable and isinstance(self._backend, CountedLeftovers):
+            subject.run("leftovers", self._leftovers, seconds)
         if isinstance(self._backend, LocalPath):
             local = self._backend.path(self._folder)
             subject.run("free space", lambda: _free_space(local), seconds)
@@ -81,6 +84,18 @@ class StoreProbe(Probe[BackendTier]):
         begun = time.perf_counter()
         self._has("absent")
         return milliseconds(begun)
+
+    def _leftovers(self) -> Answer:
+        """Unfinished writes: of killed processes, where they are old."""
+        try:
+            found = count_leftovers(self._backend)
+        except BackendError as error:
+            return Answer(f"cannot be listed: {error.message}", "warning", error.hint)
+        assert found is not None
+        if (found.oldest or 0.0) < DAY:
+            return Answer(str(found), value=found.count)
+        hint = "layercache prune removes those that are older than a day (--leftovers-older-than AGE)"
+        return Answer(str(found), "warning", hint, found.count)
 
     def _clock(self) -> Answer:
         before = time.time()

@@ -30,7 +30,15 @@ TIER = Column("TIER", 0)
 
 @click.command(cls=Command)
 @click.option("--max-size", type=SIZE, metavar="SIZE", help="Bytes that blobs may have in all: 20GB, 500MiB.")
-@click.option("--older-than", type=AGE, metavar="AGE", help="Remove what was not used for so long: 30d, 12h.")
+@click.option(
+    "--older-than", type=AGE, metavar="AGE", help="Remove what was not used for this long: 30d, 12h."
+)
+@click.option(
+    "--leftovers-older-than",
+    type=AGE,
+    metavar="AGE",
+    help="Remove unfinished writes begun this long ago. Default: 1d, or less with --older-than.",
+)
 @click.option("--forget", is_flag=True, help="Also facts and images of which no blob is there any more.")
 @click.option("--dry-run", "-n", is_flag=True, help="Remove nothing, and print what would go.")
 @click.option("--all-tiers", is_flag=True, help="Every tier that can be written to, not the nearest alone.")
@@ -41,22 +49,27 @@ def prune(
     session: Session,
     max_size: int | None,
     older_than: float | None,
+    leftovers_older_than: float | None,
     forget: bool,
     dry_run: bool,
     all_tiers: bool,
     as_json: bool,
     no_trunc: bool,
 ) -> None:
-    """Remove what was not used for long, and dead leftovers.
+    """Remove what was not used for long, and leftovers of killed writes.
 
     The least recently used blobs go until the cache is as small and as young as it should be: first tars
     that can be made again from a blob that stays, last the documents of images. Without --max-size and
-    --older-than the limits of the cache's own URL hold; where it has none, only what killed writes have left
-    goes. Prints each blob that went: name, size, last use, and which limit.
+    --older-than the limits of the cache's own URL hold; where it has none, only leftovers go. A write that
+    is older than their age fails, even if it is still at work. Prints each blob that went: name, size, last
+    use, and which limit.
     """
+    from layercache.leftovers import DAY
     from layercache.upkeep import prune as prune_tier
     from layercache.upkeep import stores_of
 
+    if leftovers_older_than is None:
+        leftovers_older_than = DAY if older_than is None else min(older_than, DAY)
     lines = output.Lines((*COLUMNS, TIER) if all_tiers else COLUMNS, whole=no_trunc)
     documents = []
     with session.cache() as cache:
@@ -69,12 +82,14 @@ def prune(
                 max_age=older_than,
                 forget=forget,
                 dry_run=dry_run,
+                leftovers_older_than=leftovers_older_than,
                 watcher=removed.append if as_json else print_line,
             )
             documents.append({**asdict(report), "removed": [asdict(each) for each in removed]})
             if not as_json:
                 limited = _is_limited(tier, max_size, older_than)
-                session.note(_summary(report, dry_run=dry_run, limited=limited))
+                young = _young(report, leftovers_older_than)
+                session.note(_summary(report, young, dry_run=dry_run, limited=limited))
             if not dry_run:
                 cache.note_change()
     if as_json:
@@ -96,10 +111,14 @@ def _printer(lines: output.Lines, tier: str) -> Callable[[Removed], object]:
     return print_line
 
 
-def _summary(report: Pruned, *, dry_run: bool, limited: bool) -> str:
+def _young(report: Pruned, age: float) -> str:
+    return f" ({report.leftovers_left} younger than {output.age(age)})" if report.leftovers_left else ""
+
+
+def _summary(report: Pruned, young: str, *, dry_run: bool, limited: bool) -> str:
     words = [f"{output.count(report.blobs, 'blob')} ({output.human(report.bytes)})"]
     if not dry_run:
-        words.append(output.count(report.leftovers, "leftover"))
+        words.append(output.count(report.leftovers, "leftover") + young)
     if report.facts or report.images:
         words.append(f"{output.count(report.facts, 'fact')} and {output.count(report.images, 'image')}")
     verb = "would remove" if dry_run else "removed"

@@ -9,8 +9,10 @@ import click
 
 from layercache.cli import output
 from layercache.cli.session import Command, Session
+from layercache.errors import BackendError
 
 if TYPE_CHECKING:
+    from layercache.leftovers import LeftoverCount
     from layercache.tier import Tier
 
 
@@ -20,16 +22,17 @@ if TYPE_CHECKING:
 def stats(session: Session, as_json: bool) -> None:
     """Count what each tier holds.
 
-    Blobs and their bytes, layers by the forms that are there, images. Every object is looked at, in a far
-    tier too, so that takes its time.
+    Blobs and their bytes, layers by the forms that are there, images, and leftovers: writes that were not
+    finished. Every object is looked at, in a far tier too, so that takes its time.
     """
     found = []
     with session.cache() as cache:
         for tier in cache.tiers:
             counted = _count(tier)
-            found.append(counted)
+            left = _leftovers(tier)
+            found.append({**counted, **_document(left)})
             if not as_json:
-                _print(counted)
+                _print(counted, left)
     if as_json:
         output.document({"tiers": found})
 
@@ -57,7 +60,26 @@ def _count(tier: Tier) -> dict[str, object]:
     }
 
 
-def _print(counted: dict[str, object]) -> None:
+def _leftovers(tier: Tier) -> LeftoverCount | None:
+    """Unfinished writes; None where the store cannot list them, or may not."""
+    from layercache.backend_tier import BackendTier
+    from layercache.leftovers import count_leftovers
+
+    try:
+        return count_leftovers(tier.backend) if isinstance(tier, BackendTier) else None
+    except BackendError:
+        return None
+
+
+def _document(left: LeftoverCount | None) -> dict[str, object]:
+    return {
+        "leftovers": left and left.count,
+        "leftover_bytes": left and left.bytes,
+        "leftover_age": left and left.oldest,
+    }
+
+
+def _print(counted: dict[str, object], left: LeftoverCount | None) -> None:
     size = counted["bytes"]
     assert isinstance(size, int)
     forms = (
@@ -70,6 +92,8 @@ def _print(counted: dict[str, object]) -> None:
         click.echo(f"  limits  {limits}")
     click.echo(f"  layers  {counted['layers']} known: {forms}")
     click.echo(f"  images  {counted['images']}")
+    if left and left.count:
+        click.echo(f"  leftovers  {left}")
 
 
 def _limits(counted: dict[str, object], size: int) -> str:

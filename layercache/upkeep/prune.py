@@ -9,14 +9,13 @@ from layercache import keys
 from layercache.capabilities import Leftovers
 from layercache.errors import ConfigError
 from layercache.eviction import candidates, doomed
+from layercache.leftovers import DAY, count_leftovers
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from layercache.backend_tier import BackendTier
     from layercache.eviction import Doomed
-
-DAY = 86400.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +33,8 @@ class Removed:
 @dataclass(slots=True)
 class Pruned:
     """What was removed from a tier, or would be: how many blobs of how many bytes, leftovers of killed
-    writes, facts and images of which nothing was there. ``left``: bytes of the blobs that stay.
+    writes, facts and images of which nothing was there. ``left``: bytes of the blobs that stay;
+    ``leftovers_left``: leftovers that are too young to go, where the store can count them.
     """
 
     tier: str
@@ -42,6 +42,7 @@ class Pruned:
     bytes: int = 0
     left: int = 0
     leftovers: int = 0
+    leftovers_left: int = 0
     facts: int = 0
     images: int = 0
 
@@ -79,6 +80,8 @@ def prune(
             report.left = account.used
         if isinstance(tier.backend, Leftovers):
             report.leftovers = tier.backend.remove_leftovers(leftovers_older_than)
+            if young := count_leftovers(tier.backend):
+                report.leftovers_left = young.count
     if dry_run:
         report.left -= report.bytes
     if forget:

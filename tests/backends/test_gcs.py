@@ -203,7 +203,9 @@ def test_after_a_token_was_revoked_credentials_are_found_again_and_nobody_notice
     with Google() as google, StrictStore(fake_gcs.url) as strict:
         account.write_text(json.dumps(google.account()))
         strict.demands = [bearer_is(lambda: google.token)]
-        url = f"gs://{fake_gcs.bucket()}/a?endpoint_url={strict.url}&token={account}&engine={engine}&timeout=60"
+        url = (
+            f"gs://{fake_gcs.bucket()}/a?endpoint_url={strict.url}&token={account}&engine={engine}&timeout=60"
+        )
         with closing(open_backend(url)) as backend:
             put(backend, KEY, b"first")
             assert strict.refused == []

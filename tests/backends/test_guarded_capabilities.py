@@ -10,6 +10,7 @@ from cli.calling import Caller
 from servers.misbehaving import BadBackend, Options, ThrottledError, install
 
 from layercache import capabilities
+from layercache.backend import Leftover
 from layercache.capabilities import Finding
 from layercache.errors import BackendError, NotFoundError
 from layercache.guard import guarded
@@ -106,6 +107,12 @@ class Able(MemoryBackend):
         self._check("remove_leftovers")
         return 3
 
+    def leftovers(self) -> Iterator[Any]:
+        yield Leftover(1.0, 2)
+        self._check("leftovers")
+        if "no leftover" in self.fails:
+            yield "left"
+
     def diagnose(self) -> Iterator[Any]:
         yield Finding("memory", "enough of it")
         self._check("diagnose")
@@ -156,6 +163,8 @@ USES: dict[str, Callable[[Any], object]] = {
     "unlock": locked,
     "create_new": lambda backend: backend.create_new("a/b", b""),
     "remove_leftovers": lambda backend: backend.remove_leftovers(1.0),
+    "leftovers": lambda backend: list(backend.leftovers()),
+    "no leftover": lambda backend: list(backend.leftovers()),
     "diagnose": lambda backend: list(backend.diagnose()),
     "no finding": lambda backend: list(backend.diagnose()),
 }

@@ -10,6 +10,7 @@ import pytest
 from cli.calling import Caller
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from servers.images import Layer
@@ -61,6 +62,66 @@ def test_prune_without_a_limit_says_so(cli: Caller, blobs: Path) -> None:
     assert "no limit is set" in called.stderr
     assert not leftover.exists()
     assert len(list(blobs.iterdir())) == 2
+
+
+@pytest.fixture
+def leave(blobs: Path) -> Callable[[str, float], Path]:
+    """Leaves what a writer that was killed so many seconds ago would leave."""
+
+    def make(name: str, age: float) -> Path:
+        path = blobs.parents[1] / "tmp" / name
+        path.write_bytes(b"part of a layer")
+        os.utime(path, (time.time() - age,) * 2)
+        return path
+
+    return make
+
+
+def test_leftovers_that_are_too_young_are_counted_and_go_by_an_age_that_is_named(
+    cli: Caller, blobs: Path, leave: Callable[[str, float], Path]
+) -> None:
+    young, old = leave("1-young", 7200), leave("2-old", 3 * 86400)
+    assert "0 blobs (0 B), 1 leftover (1 younger than 1d);" in cli("prune").stderr
+    assert (young.exists(), old.exists()) == (True, False)
+    assert "0 leftovers (1 younger than 3h);" in cli("prune", "--leftovers-older-than", "3h").stderr
+    told = cli.json("prune", "--leftovers-older-than", "0s")
+    assert told["tiers"][0]["leftovers_left"] == 0
+    assert not young.exists()
+    assert len(list(blobs.iterdir())) == 2, "an age of leftovers is none of blobs"
+
+
+@pytest.mark.parametrize(("age", "goes"), [("3h", False), ("1h", True), ("0s", True), ("200d", False)])
+def test_an_age_that_is_named_for_blobs_counts_for_leftovers_too(
+    age: str, goes: bool, cli: Caller, leave: Callable[[str, float], Path]
+) -> None:
+    left, old = leave("1-left", 7200), leave("2-old", 2 * 86400)
+    cli("prune", "--older-than", age)
+    assert left.exists() is not goes
+    assert not old.exists(), "no age makes them stay longer than a day"
+
+
+def test_a_leftover_of_the_future_counts_as_of_now(cli: Caller, leave: Callable[[str, float], Path]) -> None:
+    left = leave("1-left", -86400)
+    cli("prune", "--leftovers-older-than", "1m")
+    assert left.exists()
+    cli("prune", "--leftovers-older-than", "0s")
+    assert not left.exists()
+
+
+def test_stats_and_doctor_report_leftovers(cli: Caller, leave: Callable[[str, float], Path]) -> None:
+    (tier,) = cli.json("stats")["tiers"]
+    assert (tier["leftovers"], tier["leftover_bytes"], tier["leftover_age"]) == (0, 0, None)
+    assert "leftovers" not in cli("stats").stdout
+    assert "  ok       leftovers      none" in cli("doctor").stdout
+    leave("1-left", 7200)
+    assert "  ok       leftovers      1, 0.0 MB, the oldest begun 2h ago" in cli("doctor").stdout
+    leave("2-left", 3 * 86400)
+    (tier,) = cli.json("stats")["tiers"]
+    assert (tier["leftovers"], tier["leftover_bytes"], tier["leftover_age"] // 86400) == (2, 30, 3)
+    assert "  leftovers  2, 0.0 MB, the oldest begun 3d ago" in cli("stats").stdout
+    said = cli("doctor").stdout
+    assert "  warning  leftovers      2, 0.0 MB, the oldest begun 3d ago" in said
+    assert "layercache prune removes those that are older than a day" in said
 
 
 def test_prune_holds_the_limits_of_the_url(cli: Caller, blobs: Path) -> None:
