@@ -21,7 +21,7 @@ from urllib.parse import quote
 
 from layercache.backend import Entry, Leftover, check_key, check_prefix, check_range
 from layercache.errors import BackendError, ConfigError, InvalidNameError, LayercacheError, NotFoundError
-from layercache_backends.fsspec_connections import Connections
+from layercache_backends.fsspec_connections import SSH_TIMEOUTS, Connections, Options
 from layercache_backends.fsspec_streams import RANGE, FsspecReader, FsspecSink
 from layercache_backends.objects import DEFAULT_TIMEOUT, refuse_secrets, require
 
@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 
 _UNFINISHED = ".unfinished"
 """The folder of what is being published. No key begins with "."."""
+
+_SSH = ("sftp", "ssh")
 
 _TIMES = ("mtime", "LastModified", "last_modified", "modified", "updated", "created")
 _MARKS = ("ETag", "etag", "ino", "generation", "md5", *_TIMES)
@@ -56,7 +58,11 @@ def from_url(url: BackendURL) -> FsspecBackend:
     query = dict(url.query)
     # Only asynchronous calls can be given up from outside. Wrappers, which have a property, cannot tell yet.
     timeout = _seconds(url, query.pop("timeout", None)) if kind.async_impl is True else None
-    options = {name: _typed(value) for name, value in query.items()}
+    options: Options = {}
+    if protocol in _SSH:
+        # paramiko waits for ever for some answers: each of its steps has a timeout of its own.
+        options = dict.fromkeys(SSH_TIMEOUTS, _seconds(url, query.pop("timeout", None)))
+    options |= {name: _typed(value) for name, value in query.items()}
     return FsspecBackend(url.place, f"{protocol}://{url.netloc}{url.path}", options, timeout)
 
 
@@ -66,9 +72,7 @@ class FsspecBackend:
     ``timeout``: seconds that one call of an asynchronous file system may take; None for all others.
     """
 
-    def __init__(
-        self, url: str, target: str, options: dict[str, str | int | bool], timeout: float | None = None
-    ) -> None:
+    def __init__(self, url: str, target: str, options: Options, timeout: float | None = None) -> None:
         self.url = url
         self._options = options
         self._timeout = timeout
@@ -248,7 +252,7 @@ def _seconds(url: BackendURL, text: str | None) -> float:
     return seconds
 
 
-def _without(options: dict[str, str | int | bool], text: str) -> str:
+def _without(options: Options, text: str) -> str:
     """What a file system says, without what it was given: any of that may be a secret that we do not know."""
     values = [value for value in options.values() if isinstance(value, str) and value]
     for value in sorted({*values, *map(quote, values)}, key=len, reverse=True):

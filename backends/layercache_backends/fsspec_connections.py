@@ -7,7 +7,13 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator
+
+Options = dict[str, str | int | float | bool]
+"""What the constructor of a file system is given."""
+
+SSH_TIMEOUTS = ("timeout", "banner_timeout", "auth_timeout", "channel_timeout")
+"""paramiko's: seconds until it is connected, greeted, let in, and has a channel."""
 
 _NO_BREAK = (FileNotFoundError, FileExistsError, IsADirectoryError, NotADirectoryError)
 """What a file system says of files, and says by a connection that works."""
@@ -21,7 +27,7 @@ class Connections:
     is not used any more, and what was idle meanwhile neither.
     """
 
-    def __init__(self, target: str, options: Mapping[str, str | int | bool], *, shared: bool) -> None:
+    def __init__(self, target: str, options: Options, *, shared: bool) -> None:
         self.root = ""
         """The cache's folder, as the file system names it; known once there was a connection."""
         self._target = target
@@ -65,5 +71,7 @@ class Connections:
         files, root = url_to_fs(self._target, **self._options, skip_instance_cache=True)
         # Not by an option: sftp, for one, gives all options to its client, which does not know this one.
         files.dircache.use_listings_cache = False
+        if silence := self._options.get(SSH_TIMEOUTS[-1]):
+            files.ftp.get_channel().settimeout(float(silence))  # and until each answer
         self.root = root.rstrip("/")
         return files

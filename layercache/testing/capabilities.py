@@ -13,7 +13,15 @@ from typing import TYPE_CHECKING
 import pytest
 
 from layercache.backend import SMALL_OBJECT
-from layercache.capabilities import Expendable, LocalPath, SmallObjects, Spooler, Touchable
+from layercache.capabilities import (
+    Diagnosable,
+    Expendable,
+    Finding,
+    LocalPath,
+    SmallObjects,
+    Spooler,
+    Touchable,
+)
 from layercache.errors import BackendError
 from layercache.testing.base import (
     KEY,
@@ -185,6 +193,17 @@ class CapabilityPromises(Hooks):
         backend.delete(KEY)
         backend.touch(KEY)
         assert_absent(backend, KEY)
+
+    def test_a_diagnosis_finds_something_and_writes_nothing(self, backend: Backend) -> None:
+        if not isinstance(backend, Diagnosable):
+            pytest.skip("this backend is not Diagnosable")
+        put(backend, KEY, TEXT)
+        before = list(backend.scan())
+        for finding in backend.diagnose():
+            assert isinstance(finding, Finding), f"diagnose() gives each Finding, not {finding!r}"
+            assert finding.name
+            assert finding.detail, "a finding says what was found"
+        assert list(backend.scan()) == before, "diagnose() must not write"
 
     def _spool(self, backend: Backend) -> Spool:
         if not isinstance(backend, Spooler):

@@ -68,15 +68,20 @@ class TestFsspecSFTP(BackendContract):
     big = (9 << 20) + 13
     heavy = 0  # the server's encryption is slow, and `TestFsspecLocal` has the same streams
     kills = 3
+    timeout = 1.0
 
     @pytest.fixture
     def backend(self, sftp: SFTPServer) -> Iterator[Backend]:
         self.used = sftp.url("cache")
+        self.server = "127.0.0.1", sftp.port
         with closing(open_backend(self.used)) as backend:
             yield backend
 
     def reopen(self, backend: Backend) -> Backend:
         return open_backend(self.used)
+
+    def through(self, host: str, port: int) -> Backend:
+        return open_backend(f"fsspec+sftp://{host}/cache?port={port}&timeout={self.timeout}")
 
 
 def test_threads_have_connections_of_their_own_and_those_that_end_leave_them_to_others(

@@ -17,9 +17,12 @@ from layercache.errors import BackendError, NotFoundError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from layercache.capabilities import Finding
+
 REMOVE, CREATE_NEW, LOCK, TAKE, READ_SMALL, TOUCH = (
     Store.remove_leftovers, Store.create_new, Store.lock, Store.take, Store.read_small, Store.touch,
 )  # fmt: skip
+DIAGNOSE = Store.diagnose
 FINISH, PUBLISH, LEAVE_NOTE = Handler.finish, StoreSpool.publish, StoreLock.leave_note
 
 REFUSES = "test_a_server_that_refuses_is_a_backend_error_in_time"
@@ -146,6 +149,13 @@ def small_objects_are_left_out_beyond_8_kib(self: Store, prefix: str) -> Iterato
     return (item for item in READ_SMALL(self, prefix) if len(item[1]) <= 8192)
 
 
+@plant(Store, "read_small", "test_small_objects_of_a_folder_are_read_whole")
+def what_is_not_small_is_read_too(self: Store, prefix: str) -> Iterator[tuple[str, bytes]]:
+    for entry in self.scan(prefix):
+        with self.open(entry.key) as reader:
+            yield entry.key, reader.read()
+
+
 @plant(Store, "read_small", REFUSES)
 def small_objects_that_cannot_be_read_are_none(self: Store, prefix: str) -> Iterator[tuple[str, bytes]]:
     try:
@@ -176,3 +186,9 @@ def the_end_of_a_spool_is_lost(self: StoreSpool, key: str) -> None:
 def an_expendable_object_is_made_at_once(self: Store, key: str) -> Any:
     self.whole(self.ask("PUT", f"/o/{key}", b""))
     return self.create(key)
+
+
+@plant(Store, "diagnose", "test_a_diagnosis_finds_something_and_writes_nothing")
+def a_diagnosis_writes(self: Store) -> Iterator[Finding]:
+    self.create_new("diagnosis", b"")
+    yield from DIAGNOSE(self)

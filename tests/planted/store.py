@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import quote
 
 from layercache.backend import SMALL_OBJECT, Entry, check_prefix, check_range
+from layercache.capabilities import Finding
 from layercache.errors import BackendError, LayercacheError, NotFoundError
 
 if TYPE_CHECKING:
@@ -95,6 +96,11 @@ class Store:
                 return False
             self.whole(answer)
             return True
+
+    def diagnose(self) -> Iterator[Finding]:
+        with self.doing("looking at the server"):
+            uploads = json.loads(self.whole(self.ask("GET", "/u/")))
+        yield Finding("uploads", f"{len(uploads)} unfinished")
 
     def remove_leftovers(self, older_than: float) -> int:
         with self.doing("removing unfinished writes"):
