@@ -180,33 +180,39 @@ def test_a_proxy_that_fails_is_named_without_its_password(
     assert_hidden(error, PASSWORD)
 
 
-def test_a_registry_that_refuses_is_told_with_user_and_files_but_no_password(
-    lying: LyingRegistry, client: Callable[..., RegistryClient], tmp_path: Path
+@pytest.mark.parametrize(
+    ("known", "scheme", "token", "refusal", "message"),
+    [
+        (True, "Basic", 0, 401, "refuses to give app as the user me: 401"),
+        (False, "Basic", 0, 401, "wants a user and password"),
+        (True, "Bearer", 401, 0, "to the user me: it answered 401"),
+        (False, "Bearer", 401, 0, "/app: it answered 401"),
+        (True, "Bearer", 200, 403, "refuses to give app as the user me: 403"),
+        (False, "Bearer", 200, 403, "refuses to give app: 403"),
+    ],
+)
+def test_a_registry_that_refuses_is_reported_with_user_and_files_but_no_password(
+    known: bool,
+    scheme: str,
+    token: int,
+    refusal: int,
+    message: str,
+    lying: LyingRegistry,
+    client: Callable[..., RegistryClient],
+    tmp_path: Path,
 ) -> None:
     path, absent = str(tmp_path / "config.json"), str(tmp_path / "absent")
-    known = {"auths": {lying.host: {"auth": AUTH}}}
-    challenge = status(401, WWW_Authenticate=f'Bearer realm="http://{lying.host}/token"')
-    basic = status(401, WWW_Authenticate="Basic realm=x")
-
-    def refused(config: dict[str, Any], *faults: Any) -> str:
-        lying.on("HEAD", *faults)
-        error = root(f"{lying.host}/app:1", client(config, auth_files=(absent, path)))
-        assert isinstance(error, SourceError)
-        assert error.looked_in == (absent, path)
-        assert f"docker login {lying.host}" in error.hint
-        assert_hidden(error, *SECRETS)
-        return error.message
-
-    assert "refuses to give app as the user me: 401" in refused(known, basic, basic)
-    assert "wants a user and password" in refused({}, basic)
-    lying.on(
-        "/token", status(401), status(401), status(200, b'{"token": "x"}'), status(200, b'{"token": "x"}')
-    )
-    assert "gives no token for" in (message := refused(known, challenge))
-    assert "to the user me: it answered 401" in message
-    assert "the user" not in refused({}, challenge)
-    assert "as the user me: 403" in refused(known, challenge, status(403))
-    assert "refuses to give app: 403" in refused({}, challenge, status(403))
+    challenge = f'{scheme} realm="http://{lying.host}/token"'
+    lying.on("/token", *[status(token, json.dumps({"token": TOKEN}).encode())] * 9)
+    lying.on("/manifests/", status(401, WWW_Authenticate=challenge))
+    lying.on("/manifests/", *[status(refusal, WWW_Authenticate=challenge)] * 9)
+    config = {"auths": {lying.host: {"auth": AUTH}}} if known else {}
+    error = root(f"{lying.host}/app:1", client(config, auth_files=(absent, path)))
+    assert isinstance(error, SourceError)
+    assert message in error.message
+    assert error.looked_in == (absent, path)
+    assert f"docker login {lying.host}" in error.hint
+    assert_hidden(error, *SECRETS)
 
 
 def test_where_a_registry_refuses_a_helper_that_failed_is_the_error(
@@ -247,9 +253,10 @@ def test_an_upload_elsewhere_is_not_named_in_full(
     from layercache.sources.repository import Repository
 
     lying.on("POST /v2/app/blobs/uploads", status(202, Location=f"/there/{TOKEN}?state={PASSWORD}"))
+    lying.on("/there/", *[status(400)] * 9)
     with pytest.raises(SourceError) as caught:
         Repository(client(), lying.host, "app").push(Digest.of(b"x"), io.BytesIO(b"x"))
-    assert "answered" in caught.value.message
+    assert "the registry answered 400" in caught.value.message
     assert_hidden(caught.value, TOKEN, PASSWORD)
 
 
