@@ -6,6 +6,7 @@ No manifest refers to these blobs: where they cannot be deleted, a garbage colle
 from __future__ import annotations
 
 import io
+import os
 import time
 from typing import TYPE_CHECKING
 
@@ -13,7 +14,7 @@ from layercache.checkup.check import Answer, milliseconds
 from layercache.checkup.probe import Probe
 from layercache.checkup.sources import credentials, reach
 from layercache.digest import Digest
-from layercache.errors import SourceError
+from layercache.errors import NotFoundError, SourceError
 from layercache.registry_tier.record import NAME_TYPE, artefact
 from layercache.registry_tier.tier import RegistryTier
 from layercache.sources.retry import TransientError
@@ -69,13 +70,17 @@ class RegistryProbe(Probe[RegistryTier]):
             subject.run("left behind", self._left, seconds)
 
     def _put_artefact(self) -> Answer:
-        """Whether it takes what a tier writes down names and images as."""
+        """Whether it takes and finds what a tier writes down names and images as, and reports absence."""
         begun = time.perf_counter()
         self._written.add(TAG)
         try:
+            self._tier.records.read(Digest.of(os.urandom(32)))
             self._tier.records.put(TAG, artefact(NAME_TYPE, {}, []))
+            self._repository.manifest(TAG)
         except TransientError:
             raise
+        except NotFoundError as error:
+            return Answer(error.message, "failed", "the registry took the artefact, and does not find it")
         except SourceError as error:
             hint = "a cache there needs a registry that takes OCI artefacts"
             return Answer(error.message, "failed", error.hint or hint)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from cli.calling import Caller
+from servers.proxy import Fault, FaultProxy
 from servers.registry import PASSWORD, USER, Registry
 from servers.tokens import TokenServer
 
@@ -160,3 +161,21 @@ def test_a_registry_that_is_down_is_told_once() -> None:
         port = server.getsockname()[1]
     told = Caller(f"oci://127.0.0.1:{port}/team/cache").json("doctor", code=4)
     assert results(told) == {"configured": "ok", "credentials": "ok", "reached": "failed"}
+
+
+def test_a_registry_whose_absence_is_not_understood_is_found_out(registry: Registry) -> None:
+    with FaultProxy(registry.port) as proxy:
+        proxy.on("GET /v2/team/cache/manifests/", *[Fault(status=404, body=b"<html>not found</html>")] * 9)
+        told = Caller(f"oci://127.0.0.1:{proxy.port}/team/cache").json("doctor", code=4)
+        assert not told["ok"]
+        assert results(told)["artefact"] == "failed"
+        assert "not as a registry does" in said(told, "artefact")["detail"]
+
+
+def test_a_registry_that_does_not_find_what_it_took_is_found_out(registry: Registry) -> None:
+    with FaultProxy(registry.port) as proxy:
+        absent = Fault(status=404, body=b'{"errors":[{"code":"NOT_FOUND"}]}')
+        proxy.on("GET /v2/team/cache/manifests/doctor", *[absent] * 9)
+        told = Caller(f"oci://127.0.0.1:{proxy.port}/team/cache").json("doctor", code=4)
+        assert results(told)["artefact"] == "failed"
+        assert "does not find it" in said(told, "artefact")["hint"]
