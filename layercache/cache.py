@@ -123,7 +123,8 @@ class Cache:
         before one of the layer's streams is.
         """
         known = lookup.of_digest(self._asked, Digest(digest), self._resolver.keeper.refuted)
-        known.size = size if size is not None else known.size
+        if size is not None:
+            known.size = known.stated_size = size
         known.media_type = media_type or known.media_type
         if diff_id is not None and not known.computed:
             known.diff_id, known.hearsay = DiffID(diff_id), False

@@ -92,6 +92,25 @@ class Follower(io.RawIOBase):
     def tell(self) -> int:
         return self._offset
 
+    def begins_alike(self, other: Reader, count: int) -> bool:
+        """Whether another reader begins with the first bytes of this transfer. It is read up to there."""
+        offset, buffer = 0, memoryview(bytearray(CHUNK))
+        while offset < count:
+            theirs = other.read(min(CHUNK, count - offset))
+            done = 0
+            while done < len(theirs):
+                try:
+                    got = self._transfer.readinto_at(offset + done, buffer[: len(theirs) - done])
+                except LayercacheError:  # it is gone: nobody knows what it was
+                    return False
+                if buffer[:got] != theirs[done : done + got]:
+                    return False
+                done += got
+            if not theirs:
+                return False
+            offset += len(theirs)
+        return True
+
     def set_pace(self) -> None:
         """From now on the transfer does not run far ahead of this follower, who reads without a pause."""
         self._transfer.set_pace(self)

@@ -256,7 +256,7 @@ class Images:
             known = Known(
                 digest=descriptor.digest,
                 diff_id=diff_id,
-                size=descriptor.size,
+                stated_size=descriptor.size,
                 media_type=descriptor.media_type,
                 origin=_BlobOrigin(source, descriptor) if source else None,
             )

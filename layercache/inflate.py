@@ -145,10 +145,24 @@ class InflatedReader(JudgingReader):
     holds of xz and bzip2.
     zstd: frames follow each other, skippable ones among them (RFC 8878, 3.1). Anything else after the
     end, a cut stream and a wrong checksum are `FormatError`; beyond the limits it is `LimitError`.
+
+    ``doubt`` is called before either is raised (with True), and (with False) once it has become more than the
+    ``expected`` bytes, which may be false: it raises where the blob is not what its name says.
     """
 
-    def __init__(self, raw: Reader, compression: str, limits: Limits, what: str) -> None:
+    def __init__(
+        self,
+        raw: Reader,
+        compression: str,
+        limits: Limits,
+        what: str,
+        *,
+        expected: int | None = None,
+        doubt: Callable[[bool], object] = lambda _: None,
+    ) -> None:
         super().__init__(raw)
+        self._expected = expected
+        self._doubt = doubt
         self._limits = limits
         self._what = what
         self._compression = compression
@@ -162,6 +176,13 @@ class InflatedReader(JudgingReader):
         self._out = 0
 
     def _read(self, size: int) -> bytes:
+        try:
+            return self._inflate(size)
+        except (FormatError, LimitError):
+            self._doubt(True)
+            raise
+
+    def _inflate(self, size: int) -> bytes:
         while size and (self._now is not None or self._begin()):
             assert self._now is not None
             try:
@@ -235,6 +256,9 @@ class InflatedReader(JudgingReader):
 
     def _check_limits(self) -> None:
         limits = self._limits
+        if self._expected is not None and self._out > self._expected:
+            self._expected = None
+            self._doubt(False)
         if self._out > limits.size:
             raise LimitError(
                 f"{self._what} inflates to more than {limits.size} bytes",

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from layercache.background import Background
 from layercache.errors import BackendError, ConfigError, DigestMismatchError, LayercacheError, NotFoundError
-from layercache.events import Event, Form, Observers
+from layercache.events import COMPRESSED, Event, Form, Observers
 from layercache.spool import SpoolReader
 from layercache.streams import hash_of, verified
 
@@ -76,6 +76,7 @@ class Keeper:
                         spool.publish(name)
                     else:
                         self._copy(tier, name, form, SpoolReader(spool), spool.tier)
+                    self.wrong.discard((tier, name))
                     self.changed()
                     self._observers.emit(stored)
             except BackendError as error:
@@ -146,13 +147,49 @@ class Keeper:
                 self.changed()
 
     def look_again(self, tier: Tier, name: Hash, form: Form) -> WrongEntryError | None:
-        """Hash an entry of which something wrong was made; None where it is right, or cannot be read."""
+        """Hash an entry of which something wrong was made; None where it is right."""
         try:
             with tier.open_blob(name) as reader:
                 found = hash_of(reader, name.algorithm)
-        except (NotFoundError, BackendError):
-            return None
+        except (NotFoundError, BackendError) as error:
+            return WrongEntryError(
+                f"{name} could not be read again: {error.message}", looked_in=[tier.name], hint="try again"
+            )
         return None if found == name else self.pass_over(tier, name, form, f"its bytes hash to {found}")
+
+    def correct(self, known: Known, name: Hash, form: Form, size: int) -> None:
+        """Replace facts of ours that state another size for a blob that is right; report it."""
+        facts = [fact for fact in (known.fact, *known.others.values()) if fact]
+        for tier in self._tiers:
+            if tier.policy.trusted and not tier.policy.readonly:
+                for fact in facts:
+                    self._correct(tier, fact, name, form, size)
+        for digest, fact in known.others.items():
+            known.others[digest] = _sized(fact, name, form, size)
+        note = f"it has {size} bytes, which is not what a fact says of it"
+        self._observers.emit(Event("mislabelled", name, form, "", note=note))
+
+    def _correct(self, tier: Tier, fact: Association, name: Hash, form: Form, size: int) -> None:
+        # Each fact stands there twice, and either may be the one that rotted.
+        for each in (*tier.inflates_to(fact.digest, claims=True), *tier.made_from(fact.diff_id, claims=True)):
+            right = _sized(each, name, form, size)
+            if right != each:
+                self._record(tier, right, soon=False)
+
+    def recant(self, fact: Association) -> None:
+        """Remove a fact of ours that is false."""
+        note = f"it does not inflate to {fact.diff_id}, as a fact says"
+        self._observers.emit(Event("mislabelled", fact.digest, COMPRESSED, "", note=note))
+        for tier in self._tiers:
+            if tier.policy.trusted and not tier.policy.readonly:
+                tier.forget(fact)
+                self.changed()
+
+    def is_half(self, fact: Association) -> bool:
+        """Whether a computed fact stands under the digest alone: a bit of it rotted, or it was cut off."""
+        trusted = [tier for tier in self._tiers if tier.policy.trusted]
+        by_diff_id = [each for tier in trusted for each in tier.made_from(fact.diff_id) if each.computed]
+        return all(each.digest != fact.digest for each in by_diff_id)
 
     def changed_meanwhile(self, tier: Tier, name: Hash, form: Form) -> WrongEntryError:
         """An entry was found right and published, and somebody changed it while it was read."""
@@ -168,7 +205,7 @@ class Keeper:
         if tier.policy.trusted and not tier.policy.readonly:
             tier.delete_blob(name)
             self.changed()
-        else:
+        if not tier.policy.trusted or tier.policy.readonly or tier.has_blob(name):
             self.wrong.add((tier, name))
         return WrongEntryError(
             f"the entry {name} is wrong: {why}",
@@ -232,6 +269,14 @@ class Keeper:
                     self._observers.emit(stored)
 
         self.background.add(upload, about=layer or name, drop=reader.close)
+
+
+def _sized(fact: Association, name: Hash, form: Form, size: int) -> Association:
+    """The fact with the size that was counted, where it is about this blob."""
+    if form == COMPRESSED:
+        return replace(fact, size=size) if fact.digest == name else fact
+    is_other = fact.diff_id == name and fact.uncompressed_size is not None
+    return replace(fact, uncompressed_size=size) if is_other else fact
 
 
 def _names(tier: Tier, key: str, descriptor: Descriptor) -> bool:

@@ -49,6 +49,8 @@ class Known:
     is not taken for this layer's; the blob is inflated.
     ``asked``: the name that the asker gave where it is a diff ID, or may be one. Then a compressed blob of
     another name is taken only once it was computed that it inflates to this tar.
+    ``stated_size``: the blob's bytes, as the asker states them, or an image's manifest; those are enforced.
+    What only a fact says of a size is a hint.
     """
 
     digest: Digest | None = None
@@ -63,6 +65,11 @@ class Known:
     others: dict[Digest, Association] = field(default_factory=dict)
     origin: Origin | None = None
     asked: DiffID | None = None
+    stated_size: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.size is None:
+            self.size = self.stated_size
 
     def digests(self) -> list[Digest]:
         """Every digest that leads to the layer, the meant one first."""
@@ -94,6 +101,7 @@ class Known:
         """Mean this one of the digests."""
         if digest != self.digest and (fact := self.others.get(digest)):
             self.size, self.media_type, self.computed = None, OCTETS, False
+            self.stated_size = None
             self._take(fact)
         self.digest = digest
 

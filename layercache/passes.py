@@ -140,7 +140,7 @@ class Passes:
             try:
                 compression = self._compression(known, digest, head.head)
             except NotALayerError as error:
-                read_through(head)  # wrong bytes are to be told as wrong bytes, whatever they look like
+                self._doubt(digest, reader, tier, True)  # wrong bytes are wrong, whatever they look like
                 self._refute(known, digest, error)
                 raise
         except BaseException:
@@ -148,7 +148,13 @@ class Passes:
             raise
         algorithm = known.diff_id.algorithm if known.diff_id else digest.algorithm
         plain = compression == NO_COMPRESSION
-        tar: Reader = head if plain else InflatedReader(head, compression, self.limits, digest)
+        tar: Reader = head
+        if not plain:
+            expected = known.uncompressed_size
+            if expected is None and known.claim:
+                expected = known.claim.uncompressed_size
+            doubt = partial(self._doubt, digest, reader, tier)
+            tar = InflatedReader(head, compression, self.limits, digest, expected=expected, doubt=doubt)
         if known.asked and not plain:
             tar = RefutingReader(tar, head, partial(self._refute, known, digest))
         if not plain:
@@ -157,10 +163,7 @@ class Passes:
 
         def finish(found: Hash, seen: int) -> None:
             if known.computed and found != known.diff_id and tier is not None:
-                # The blob was taken by its size alone, and is not what it was when the fact was computed.
-                raise keeper.pass_over(
-                    tier, digest, COMPRESSED, f"it inflates to {found}, not to {known.diff_id}"
-                )
+                self._doubt_fact(known, digest, tier)
             self._judge(known, _fact(known, digest, DiffID(found), seen, compression))
             if not plain:
                 self._observers.emit(Event("inflated", found, UNCOMPRESSED, "", size=seen))
@@ -190,6 +193,35 @@ class Passes:
             source=reader,
             from_origin=from_origin,
         )
+
+    def _doubt(self, digest: Digest, blob: Reader, tier: Tier | None, ended: bool) -> None:
+        """What is made of a blob is broken, or too much: look whether the blob is what its name says.
+
+        Raises `WrongEntryError`, or what else the blob's reader finds, where it is not. ``ended``: nobody
+        reads on. Until then a blob that comes from its origin and is kept nowhere cannot be looked at.
+        """
+        if isinstance(blob, Follower):
+            blob.run()
+        elif tier is not None:
+            if wrong := self.keeper.look_again(tier, digest, COMPRESSED):
+                raise wrong
+        elif ended:
+            read_through(blob)
+
+    def _doubt_fact(self, known: Known, digest: Digest, tier: Tier) -> None:
+        """A blob has another tar inside than was computed: either it is wrong, or a fact of ours is.
+
+        A fact of which a bit rotted is dropped, and what is true is learnt instead. One that is whole is
+        left to `_judge`.
+        """
+        if wrong := self.keeper.look_again(tier, digest, COMPRESSED):
+            raise wrong
+        if fact := known.fact:
+            rotten = self.keeper.is_half(fact)
+            self.keeper.recant(fact)
+            if rotten and known.asked != known.diff_id:
+                known.diff_id = known.uncompressed_size = None
+            known.computed = False
 
     def _compression(self, known: Known, digest: Digest, head: bytes) -> str:
         """What the blob's first bytes say. A media type that contradicts them is reported as an event."""

@@ -20,11 +20,12 @@ from layercache.digest import Digest, Hash
 from layercache.errors import DigestMismatchError, LayercacheError, NotFoundError
 from layercache.events import COMPRESSED, UNCOMPRESSED, Event, Form, Observers
 from layercache.follower import read_through
+from layercache.healing import healing
 from layercache.keeping import Keeper, WrongEntryError
 from layercache.known import Refutable
 from layercache.lead import Lead, Leads
 from layercache.passes import Passes
-from layercache.streams import HashedReader, check_hash, hash_of
+from layercache.streams import HashedReader, StatedSizeError, check_hash, check_size
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -65,9 +66,19 @@ class Resolver:
         `FormatError` where bytes and media type contradict each other, `BackendError`, `SourceError`.
         Reading raises `DigestMismatchError`, `FormatError` or `LimitError` before the end.
         """
-        if not known.claimed_digests():
-            return self._open(known, form)
-        return self._warm(known, form) or self._claims.follow(known, partial(self._open, known, form))
+        return healing(self._way(known, form))
+
+    def _way(self, known: Known, form: Form) -> Callable[[], Reader]:
+        """Opens the form; anew as if nothing had been learnt from an entry that turned out to be wrong."""
+        sizes = known.size, known.uncompressed_size
+
+        def way() -> Reader:
+            known.size, known.uncompressed_size = sizes
+            if not known.claimed_digests():
+                return self._open(known, form)
+            return self._warm(known, form) or self._claims.follow(known, partial(self._open, known, form))
+
+        return way
 
     def _open(self, known: Known, form: Form) -> Reader:
         self._ask_what_was_computed(known, form)
@@ -77,7 +88,10 @@ class Resolver:
         """An image's config may lie: what we found ourselves is asked before a claim is followed."""
         claimed = (form == UNCOMPRESSED or known.asked) and known.diff_id is not None and not known.computed
         if claimed and known.digest and (fact := lookup.computed(self._tiers, known.digest)):
-            known.learn(fact)
+            if fact.diff_id != known.diff_id and self.keeper.is_half(fact):
+                self.keeper.recant(fact)
+            else:
+                known.learn(fact)
 
     def _bring(self, known: Known, form: Form) -> Reader:
         """The form's bytes, by one at a time in this process, and on this disk."""
@@ -132,18 +146,22 @@ class Resolver:
             if not self._verify_always and self._is_in(store, known, form):
                 self.keeper.claim(known, [store])
                 return
-            bring = self.open
-            if not known.claimed_digests():
-                bring = self._bring
-                self._ask_what_was_computed(known, form)
+            sizes = known.size, known.uncompressed_size
             known.claimed = False
-            with suppress(WrongEntryError), bring(known, form) as reader:  # a wrong entry is met once
+            with suppress(WrongEntryError), self._brought(known, form) as reader:  # a wrong entry is met once
                 reader.run() if isinstance(reader, ClaimedReader) else read_through(reader)
                 if store.write_failure is None:
                     if not known.claimed:  # who joined another's transfer may know more than he does
                         self.keeper.claim(known, [store])
                     return
+            known.size, known.uncompressed_size = sizes
         raise self.keeper.kept_nowhere(form)
+
+    def _brought(self, known: Known, form: Form) -> Reader:
+        if known.claimed_digests():
+            return self._way(known, form)()
+        self._ask_what_was_computed(known, form)
+        return self._bring(known, form)
 
     def _is_in(self, tier: Tier, known: Known, form: Form) -> bool:
         for name in known.names(form):
@@ -157,8 +175,10 @@ class Resolver:
         for tier in self._tiers:
             for name in known.names(form) if tier.policy.trusted else ():
                 path = tier.blob_path(name)
-                if path is not None and (reader := self._open_in(tier, known, name, form)):
-                    self._hit(tier, name, form, reader).close()
+                if path is None or not (reader := self._open_in(tier, known, name, form)):
+                    continue
+                self._hit(tier, name, form, reader).close()
+                if not self._verify_always or self.keeper.look_again(tier, name, form) is None:
                     return path
         return None
 
@@ -212,6 +232,8 @@ class Resolver:
         def check(found: Hash, seen: int) -> None:
             try:
                 check_hash(digest, known.size, found, seen)
+            except StatedSizeError:
+                raise
             except DigestMismatchError as error:
                 if isinstance(reader, Refutable) and reader.refute(error):
                     hint = "it came from a mirror: another try takes it from elsewhere"
@@ -250,16 +272,15 @@ class Resolver:
         if form == COMPRESSED:
             known.choose(Digest(name))
         wanted = known.size if form == COMPRESSED else known.uncompressed_size
-        if wanted is not None and reader.size != wanted:
-            with reader:
-                sound = tier.policy.trusted and hash_of(reader, name.algorithm) == name
-            why = f"{reader.size} bytes instead of {wanted}"
-            if sound:
-                raise DigestMismatchError(
-                    f"{name} has {why}", hint="the size that was stated for it is wrong"
-                )
-            self.keeper.pass_over(tier, name, form, why)
-            return None
+        if wanted not in (None, reader.size):
+            try:
+                taken = self._is_taken(tier, known, name, form, reader.size or 0)
+            except BaseException:
+                reader.close()
+                raise
+            if not taken:
+                reader.close()
+                return None
         if wanted is None and tier.policy.trusted and not self._verify_always:
             reader = self._hashed(tier, name, form, reader)  # nothing is known that it could be checked by
         if form == COMPRESSED:
@@ -267,6 +288,24 @@ class Resolver:
         else:
             known.uncompressed_size = reader.size
         return reader
+
+    def _is_taken(self, tier: Tier, known: Known, name: Hash, form: Form, size: int) -> bool:
+        """Whether to take an entry of another size than is known: the hash decides, not the size.
+
+        What is at hand is hashed now. What is far is hashed while it is read, unless the asker states a size.
+        Raises `StatedSizeError` where the entry is right, and the size that was stated is not.
+        """
+        stated = known.stated_size if form == COMPRESSED else None
+        if tier.policy.trusted:
+            if self.keeper.look_again(tier, name, form):
+                return False
+            check_size(name, stated, size)
+            self.keeper.correct(known, name, form, size)
+        elif stated not in (None, size):
+            note = f"it has {size} bytes instead of the {stated} that are stated for it"
+            self._observers.emit(Event("failed", name, form, tier.name, note=note))
+            return False
+        return True
 
     def _hit(self, tier: Tier, name: Hash, form: Form, reader: Reader) -> Reader:
         self._observers.emit(Event("hit", name, form, tier.name, size=reader.size or 0))

@@ -181,6 +181,7 @@ class HashedReader(JudgingReader):
         self._finish = finish
         self._hasher = hashlib.new(algorithm)
         self._seen = 0
+        self._marks = [(0, self._hasher.copy())] * 2  # how far it was, and the hash until there
         self._ended = False
         self._held = memoryview(b"")
         self._next: bytes | None = None
@@ -206,12 +207,27 @@ class HashedReader(JudgingReader):
         if self._ended:
             return b""
         chunk = read_full(self._raw, CHUNK)
+        self._marks = [self._marks[1], (self._seen, self._hasher.copy())]
         self._hasher.update(chunk)
         self._seen += len(chunk)
         if len(chunk) < CHUNK or (self.size is not None and self._seen > self.size):
             self._ended = True
             self._finish(Hash.from_hasher(self._hasher), self._seen)
         return chunk
+
+    def begins_alike(self, other: Reader, count: int) -> bool:
+        """Whether another reader begins with the bytes that this one gave before it failed, so many.
+
+        It is read up to there.
+        """
+        for seen, hasher in self._marks:
+            if seen == count:
+                theirs = hashlib.new(hasher.name)
+                while count and (part := other.read(min(CHUNK, count))):
+                    theirs.update(part)
+                    count -= len(part)
+                return theirs.digest() == hasher.digest()
+        return False
 
 
 def verified(raw: Reader, expected: Hash, size: int | None = None) -> HashedReader:

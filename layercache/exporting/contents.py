@@ -122,7 +122,7 @@ class Collector:
         known = Known(
             digest=descriptor.digest,
             diff_id=diff_id,
-            size=descriptor.size,
+            stated_size=descriptor.size,
             media_type=descriptor.media_type,
         )
         contents.layers.setdefault(descriptor.digest, Layer(self._resolver, known))

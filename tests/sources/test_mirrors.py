@@ -158,15 +158,13 @@ def test_layers_with_wrong_bytes_are_had_from_the_registry_and_the_mirror_is_lef
     assert [registry.fetches(digest) for digest in digests] == [1, 1, 1]
 
 
-def test_who_reads_along_gets_the_error_and_the_next_read_is_right(
+def test_who_reads_along_gets_the_right_bytes_from_the_next_place(
     registry: Registry, lying: LyingRegistry, sample: Sample, tmp_path: Path
 ) -> None:
     name = registry.push(f"oci:{sample.layout}:image", "app:1")
     lying.on(f"/blobs/{lying.add_blob(sample.image.layers[0].blob).digest}", wrong_bytes)
     with layercache.open(tmp_path / "cache", registries=settings(registry, lying.host)) as cache:
         layer = cache.image(name).layers[0]
-        with pytest.raises(layercache.DigestMismatchError, match="another try"), layer.compressed() as reader:
-            reader.read()
         with layer.compressed() as reader:
             assert reader.read() == sample.image.layers[0].blob
 
