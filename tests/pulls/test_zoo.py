@@ -56,8 +56,10 @@ def test_nothing_is_wrong_with_what_was_pulled_copied_exported_and_adopted(
             assert Digest.of(cache("get", known).stdout_bytes) == known
     again = cache.json("pull", name, "--platform", "all", "--form", form)
     assert again["fetched"] == 0
-    if all(layer["diff_id"] for layer in layers):  # where nobody says, only inflating tells
-        assert again["inflated"] == 0
+    if animal not in ("build_cache", "build_cache_as_an_image", "without_diff_ids"):
+        assert (
+            again["inflated"] == 0
+        )  # of those nobody says what the tar is called, so they are inflated again
     verified(cache)
 
     for more in ([], ["--form", "both"]):
