@@ -13,6 +13,7 @@ from servers.lying import LyingRegistry, cut_off, error_body, redirect, status
 from servers.pulling import pulled
 from sources.asking import Waits, read, repository_of, source_of
 
+from layercache.descriptor import OCI_MANIFEST
 from layercache.digest import Digest
 from layercache.errors import NotFoundError, SourceError
 from layercache.sources.encoding import BytesReader
@@ -231,6 +232,23 @@ def test_an_upload_that_goes_on_elsewhere_shows_no_credentials_there(
     with pytest.raises(SourceError, match="redirected to another server: the registry answered 401"):
         pushed(lying, waits, **settings)
     assert not any("authorization" in request.headers for request in back.requests)
+
+
+@pytest.mark.parametrize("returns", [False, True], ids=["elsewhere", "and back"])
+def test_a_manifest_that_is_led_elsewhere_is_written_nowhere_in_our_name(
+    returns: bool, lying: LyingRegistry, back: LyingRegistry, waits: Waits, tmp_path: Path
+) -> None:
+    lying.on("PUT /v2/app/", status(401, WWW_Authenticate="Basic realm=x"))
+    lying.on("PUT /v2/app/", *[redirect(f"http://{back.host}/v2/team/manifests/1")] * 2)
+    chosen = redirect(f"http://{lying.host}/v2/private/manifests/1")
+    back.on("PUT", *[chosen if returns else status(401, WWW_Authenticate="Basic realm=y")] * 2)
+    lying.on("PUT /v2/private/", *[status(401, WWW_Authenticate="Basic realm=x")] * 2)
+    repository = repository_of(lying, waits, **known(tmp_path, lying.host, back.host))
+    with pytest.raises(SourceError, match="401"):
+        repository.put_manifest("1", b"{}", OCI_MANIFEST)
+    led = [*back.requests, *lying.asked("/v2/private/")]
+    assert len(led) == 1 + returns
+    assert not any("authorization" in request.headers for request in led)
 
 
 def test_a_page_of_tags_elsewhere_shows_no_credentials_there(
