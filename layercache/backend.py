@@ -41,6 +41,8 @@ written for: a newer one is refused when it is loaded.
 ENTRY_POINT_GROUP = "layercache.backends"
 
 IN_THE_BOX: Mapping[str, str] = {
+    "az": "layercache_backends.obspec:from_url",
+    "azure": "layercache_backends.obspec:from_url",
     "fsspec+": "layercache_backends.fsspec:from_url",
     "file": "layercache_backends.local:from_url",
     "gcs": "layercache_backends.gcs:from_url",

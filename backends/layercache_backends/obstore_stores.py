@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from obstore.store import GCSStore, S3Store
+from obstore.store import AzureStore, GCSStore, S3Store
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -81,6 +81,15 @@ def gcs_store(
         retry_config=_ONCE,
         credential_provider=provide if token else None,
     )
+
+
+def azure_store(container: str, account: str | None, endpoint: str | None, seconds: float) -> AzureStore:
+    """Credentials are those of ``AZURE_STORAGE_*``; ``account`` and ``endpoint`` None: those too."""
+    config: Any = {
+        **({"account_name": account} if account else {}),
+        **({"endpoint": endpoint} if endpoint else {}),
+    }
+    return AzureStore(container, config=config, client_options=_client(seconds, {}), retry_config=_ONCE)
 
 
 def _client(seconds: float, headers: Mapping[str, str]) -> Any:

@@ -56,6 +56,10 @@ class Hooks:
     shared_between_processes = False
     """Whether a forked child that writes to the backend writes to the same store."""
 
+    survives_fork = True
+    """Whether a forked child can use the backend. Where its SDK cannot, because its threads stay with the
+    parent, say False: then the child must get a `BackendError`, and not hang."""
+
     big = (17 << 20) + 13
     """Bytes of an object that is written in more than one part, if the store has such things."""
 

@@ -1,0 +1,172 @@
+"""Stores that speak obspec, obstore's protocols: Azure's blobs by URL, any other by a few lines of a plug-in.
+
+obspec (Get, Put, List, Head, Delete) is what obstore's stores implement. `ObspecBackend` makes a backend of
+such a store; `from_url` opens ``az://container/prefix`` by obstore's AzureStore.
+
+obstore hangs in a forked child whose parent had loaded it: there every call is refused.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from layercache.backend import Entry
+from layercache.errors import BackendError, ConfigError
+from layercache.plain import PerProcess, Piece, PlainBackend
+from layercache_backends.direct import can_go
+
+if TYPE_CHECKING:
+    import io
+    from collections.abc import Callable, Iterable
+
+    from layercache.backend import BackendURL
+
+PART = 8 << 20
+"""Bytes of a part of an upload; two are in flight."""
+
+_AZURE_ABSENT = "<Code>BlobNotFound</Code>"
+"""How Azure says that it has no such blob. A proxy's 404, or that of a missing container, says something else."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """What may stand after the "?" of the URL.
+
+    ``account``: the storage account, by default that of ``AZURE_STORAGE_ACCOUNT_NAME``. ``endpoint_url``: the
+    account's blob service, for an emulator or a private cloud. ``timeout``: seconds without an answer.
+    """
+
+    account: str | None = None
+    endpoint_url: str | None = None
+    timeout: float = 10.0
+
+
+def from_url(url: BackendURL) -> ObspecBackend:
+    """Azure's blobs: ``az://container/prefix``. Credentials are those of ``AZURE_STORAGE_*``."""
+    container, prefix = url.netloc, url.path.strip("/")
+    if not container:
+        raise ConfigError(f"{url.place}: no container", hint=f"wanted {url.scheme}://container/prefix")
+    options = url.options(Options)
+
+    def connect() -> Any:
+        from layercache_backends.obstore_stores import azure_store
+
+        return azure_store(container, options.account, options.endpoint_url, options.timeout)
+
+    place = url.place.rstrip("/")
+    return ObspecBackend(place, connect, prefix=prefix, timeout=options.timeout, absent=_AZURE_ABSENT)
+
+
+class ObspecBackend(PlainBackend):
+    """Objects below ``prefix`` of the store that ``connect`` makes, once in each process.
+
+    ``absent``: words in the answer of a service behind HTTP by which it says itself that an object is not
+    there. Without them every `FileNotFoundError` is absence.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        connect: Callable[[], Any],
+        *,
+        prefix: str = "",
+        timeout: float = 10.0,
+        absent: str | None = None,
+    ) -> None:
+        super().__init__(url, timeout=timeout)
+        self._absent = absent
+        self._prefix = f"{prefix}/" if prefix else ""
+        self._stores: PerProcess[Any] = PerProcess(connect)
+
+    @property
+    def _store(self) -> Any:
+        if not can_go():
+            raise BackendError(
+                f"{self.url}: obstore does not work in a forked child",
+                hint="start processes by spawn or forkserver, or use the cache in the parent",
+            )
+        return self._stores.get()
+
+    def fetch(self, key: str, start: int, length: int, version: object | None) -> Piece | None:
+        store, name = self._store, self._prefix + key
+        try:
+            if not length:
+                return _piece(b"", store.head(name))
+            wanted: dict[str, Any] = {"range": (start, start + length)}
+            if version is not None:
+                wanted["if_match"] = version
+            found = store.get(name, options=wanted)
+            return _piece(bytes(found.buffer()), found.meta)
+        except FileNotFoundError as error:
+            self._refuse_a_guess(name, error, length)
+            return None
+        except Exception:
+            # A range of no bytes is an error to these services: past the end, or of an empty object.
+            described = store.head(name) if version is None else None
+            if described is None or start < described["size"]:
+                raise
+            return _piece(b"", described)
+
+    def put(self, key: str, data: bytes) -> None:
+        self._store.put(self._prefix + key, data, use_multipart=False)
+
+    def put_file(self, key: str, file: io.BufferedIOBase, size: int) -> None:  # noqa: ARG002  # the parts say it
+        self._store.put(self._prefix + key, file, use_multipart=True, chunk_size=PART, max_concurrency=2)
+
+    def list(self, prefix: str) -> Iterable[Entry]:
+        skipped = len(self._prefix)
+        for page in self._store.list((self._prefix + prefix).rstrip("/") or None):
+            for each in page:
+                yield Entry(each["path"][skipped:], each["size"], each["last_modified"].timestamp())
+
+    def remove(self, key: str) -> None:
+        name = self._prefix + key
+        try:
+            self._store.delete(name)
+        except FileNotFoundError as error:
+            self._refuse_a_guess(name, error, 0)
+
+    def transient(self, error: Exception) -> bool:
+        """A connection, a busy service; and Azure, which drops the parts of everybody who writes a name at
+        the moment when one of them has completed it.
+        """
+        text = str(error)
+        return super().transient(error) or any(word in text for word in _WORTH_ANOTHER_TRY)
+
+    def describe(self, error: Exception) -> str:
+        """Obstore adds pages of internals below the first line."""
+        return str(error).partition("\n")[0].rstrip(": ")
+
+    def close(self) -> None:
+        self._stores.take()
+
+    def _refuse_a_guess(self, name: str, error: FileNotFoundError, length: int) -> None:
+        """Raise `BackendError` where a 404 may be somebody else's (a proxy's), not the service's own."""
+        if self._absent is None:
+            return
+        text = str(error)
+        if not length:  # a HEAD has no body that could show it
+            try:
+                self._store.get(name, options={"range": (0, 1)})
+            except FileNotFoundError as again:
+                text = str(again)
+        if self._absent not in text:
+            raise BackendError(
+                f"{self.url}: a 404 that is not the service's: {self.describe(error)}"
+            ) from error
+
+
+_WORTH_ANOTHER_TRY = (
+    "InvalidBlockList",
+    "error sending request",
+    "error decoding response body",
+    "operation timed out",
+    "status code: 429",
+    *(f"status code: {status}" for status in (500, 502, 503, 504)),
+)
+
+
+def _piece(data: bytes, described: Any) -> Piece:
+    modified = described["last_modified"].timestamp()
+    return Piece(data, described["size"], modified, described.get("e_tag") or modified)

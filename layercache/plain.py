@@ -1,0 +1,314 @@
+"""A backend out of six small methods, for stores that need nothing more.
+
+An author subclasses `PlainBackend` and writes what only the store knows: fetch, put, put_file, list, remove,
+transient. The rest is here: readers that stay with one version of an object and never end early, sinks that
+publish whole or not at all, errors that name the store, tries within one time, clients that a forked child
+does not share with its parent (`PerProcess`).
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import random
+import tempfile
+import threading
+import time
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
+
+from layercache.backend import Entry, check_prefix, check_range
+from layercache.errors import BackendError, LayercacheError, NotFoundError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+    from _typeshed import ReadableBuffer, WriteableBuffer
+
+_T = TypeVar("_T")
+
+PIECE = 4 << 20
+"""Bytes that a reader asks for at a time, and bytes of an object that a sink keeps in memory."""
+
+FIRST_PAUSE, LONGEST_PAUSE = 0.05, 2.0
+"""Seconds between two tries: they double, and are drawn at random up to this much."""
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """Bytes of an object, and the object as it was when they were read.
+
+    ``size``: bytes of the whole object. ``modified``: when it was last published, in seconds since the epoch.
+    ``version``: what no other value of this name has (an ETag, a generation, a row's number).
+    """
+
+    data: bytes
+    size: int
+    modified: float
+    version: object
+
+
+class PlainBackend(ABC):
+    """A `layercache.backend.Backend`; the abstract methods are what the author writes.
+
+    They may raise whatever the SDK raises: each error becomes a `BackendError` that names the store, what was
+    being done and the cause. While `transient` says that another try may help, the call is repeated with
+    growing pauses until ``timeout`` seconds have passed since it began. A call that hangs is not interrupted:
+    give the SDK a timeout that is no longer, and switch off its own retries, or the two multiply.
+
+    All of them are called from many threads at a time. What only some stores can do
+    (`layercache.capabilities`) is a method more in the subclass.
+    """
+
+    def __init__(self, url: str, *, timeout: float = 10.0) -> None:
+        self.url = url
+        self.timeout = timeout
+
+    @abstractmethod
+    def fetch(self, key: str, start: int, length: int, version: object | None) -> Piece | None:
+        """At most ``length`` bytes from ``start``; None where the store says that there is no such object.
+
+        Fewer bytes are right as long as there are some; none at the object's end and past it, and where
+        ``length`` is 0 (only size, time and version are wanted then). ``version``: of this value alone; where
+        the store cannot be asked for it return what there is, a `Piece` of another version is refused.
+        """
+
+    @abstractmethod
+    def put(self, key: str, data: bytes) -> None:
+        """Publish a small object, whole or not at all, in place of what the name had."""
+
+    @abstractmethod
+    def put_file(self, key: str, file: io.BufferedIOBase, size: int) -> None:
+        """Publish the ``size`` bytes of a file: whole or not at all, in bounded memory."""
+
+    @abstractmethod
+    def list(self, prefix: str) -> Iterable[Entry]:
+        """Every object below ``prefix``, a folder that ends in "/" or empty for all; in any order."""
+
+    @abstractmethod
+    def remove(self, key: str) -> None:
+        """Remove the object. One that is not there is no error."""
+
+    def transient(self, error: Exception) -> bool:
+        """Whether another try may help. By default: a connection that was lost, a time that ran out."""
+        return isinstance(error, ConnectionError | TimeoutError)
+
+    def describe(self, error: Exception) -> str:
+        """What an error of the SDK says in one line, for the message."""
+        return str(error) or type(error).__name__
+
+    def close(self) -> None:  # noqa: B027  # many have nothing to give back
+        """Give back connections. Closing twice is no error."""
+
+    # What the core calls
+
+    def open(self, key: str, start: int = 0, end: int | None = None) -> PlainReader:
+        check_range(start, end)
+        length = PIECE if end is None else min(PIECE, end - start)
+        return PlainReader(self, key, start, end, self._fetch(key, start, length))
+
+    def create(self, key: str) -> PlainSink:
+        return PlainSink(self, key)
+
+    def stat(self, key: str) -> Entry:
+        piece = self._fetch(key, 0, 0)
+        return Entry(key, piece.size, piece.modified)
+
+    def scan(self, prefix: str = "") -> Iterator[Entry]:
+        check_prefix(prefix)
+        doing = f"listing {prefix or 'everything'}"
+        # Until the first entry has come nothing was given away, so it can be begun again.
+        entries, first = self.attempt(doing, lambda: _begin(self.list(prefix)))
+        while first is not None:
+            yield first
+            try:
+                first = next(entries, None)
+            except Exception as error:
+                raise self._failed(doing, error) from error
+
+    def delete(self, key: str) -> None:
+        self.attempt(f"deleting {key}", lambda: self.remove(key))
+
+    def attempt(self, doing: str, work: Callable[[], _T]) -> _T:
+        """Do this, again while that may help and there is time. Raises `BackendError`."""
+        began, pause = time.monotonic(), FIRST_PAUSE
+        while True:
+            try:
+                return work()
+            except LayercacheError:
+                raise
+            except Exception as error:
+                left = began + self.timeout - time.monotonic()
+                if left <= 0 or not self.transient(error):
+                    raise self._failed(doing, error) from error
+            time.sleep(min(left, pause * random.uniform(0.5, 1)))  # noqa: S311  # no secret
+            pause = min(2 * pause, LONGEST_PAUSE)
+
+    def _fetch(self, key: str, start: int, length: int) -> Piece:
+        piece = self.attempt(f"reading {key}", lambda: self.fetch(key, start, length, None))
+        if piece is None:
+            raise NotFoundError(f"{key} is not there", looked_in=(self.url,))
+        return piece
+
+    def _failed(self, doing: str, error: Exception) -> BackendError:
+        if isinstance(error, BackendError):
+            return error
+        return BackendError(f"{self.url}: {doing}: {self.describe(error)}")
+
+
+class PlainReader(io.RawIOBase):
+    """The bytes of one version of an object, fetched piece by piece."""
+
+    def __init__(self, backend: PlainBackend, key: str, start: int, end: int | None, first: Piece) -> None:
+        size = first.size
+        self.size = max(0, (size if end is None else min(end, size)) - start)
+        self.modified = first.modified
+        self._backend = backend
+        self._key = key
+        self._version = first.version
+        self._at = start
+        self._end = start + self.size
+        self._rest = memoryview(b"")
+        self._take(first)
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: WriteableBuffer, /) -> int:
+        with memoryview(buffer).cast("B") as view:
+            if not self._rest and view and self._at < self._end:
+                self._take(self._next())
+            count = min(len(view), len(self._rest))
+            view[:count] = self._rest[:count]
+        self._rest = self._rest[count:]
+        return count
+
+    def _next(self) -> Piece:
+        length = min(PIECE, self._end - self._at)
+        fetch, version = self._backend.fetch, self._version
+        doing = f"reading {self._key}"
+        piece = self._backend.attempt(doing, lambda: fetch(self._key, self._at, length, version))
+        if piece is None or piece.version != version:
+            raise self._error("the object was replaced or removed")
+        return piece
+
+    def _take(self, piece: Piece) -> None:
+        due = min(PIECE, self._end - self._at)
+        if len(piece.data) > due or (due and not piece.data):
+            raise self._error(f"wanted up to {due} bytes from byte {self._at}, found {len(piece.data)}")
+        self._at += len(piece.data)
+        self._rest = memoryview(piece.data)
+
+    def _error(self, what: str) -> BackendError:
+        return BackendError(f"{self._backend.url}: reading {self._key}: {what}")
+
+
+class PlainSink:
+    """Bytes wait in memory, or from `PIECE` on in a temporary file, until they are whole."""
+
+    def __init__(self, backend: PlainBackend, key: str) -> None:
+        self._backend = backend
+        self._key = key
+        self._owner = os.getpid()
+        self._memory: bytearray | None = bytearray()
+        self._file: io.FileIO | None = None
+
+    def write(self, data: ReadableBuffer, /) -> None:
+        memory = self._open()
+        with memoryview(data) as view, view.cast("B") as octets:
+            if self._file is None and len(memory) + len(octets) <= PIECE:
+                memory += octets
+                return
+            if self._file is None:
+                # Unbuffered: a forked child has nothing of it to flush.
+                self._file = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115  # closed by `_end`
+                _write(self._file, memory)
+                memory.clear()
+            _write(self._file, octets)
+
+    def commit(self) -> None:
+        memory, file = self._open(), self._file
+        try:
+            if file is None:
+                data = bytes(memory)
+                self._publish(lambda: self._backend.put(self._key, data))
+            else:
+                self._publish(lambda: self._put_file(file))
+        finally:
+            self._end()
+
+    def abort(self) -> None:
+        """Never asks the store: it has nothing of it."""
+        if self._owner == os.getpid():
+            self._end()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.abort()
+
+    def _publish(self, work: Callable[[], None]) -> None:
+        self._backend.attempt(f"writing {self._key}", work)
+
+    def _put_file(self, file: io.FileIO) -> None:
+        size = file.seek(0, os.SEEK_END)
+        file.seek(0)
+        with os.fdopen(os.dup(file.fileno()), "rb") as buffered:
+            self._backend.put_file(self._key, buffered, size)
+
+    def _open(self) -> bytearray:
+        doing = f"{self._backend.url}: writing {self._key}"
+        if self._memory is None:
+            raise BackendError(f"{doing}: already ended")
+        if self._owner != os.getpid():
+            raise BackendError(f"{doing}: begun in another process")
+        return self._memory
+
+    def _end(self) -> None:
+        self._memory = None
+        if self._file is not None:
+            self._file.close()
+
+
+class PerProcess(Generic[_T]):
+    """One of something in each process, a client say: made at its first use, and anew in a forked child."""
+
+    def __init__(self, make: Callable[[], _T]) -> None:
+        self._make = make
+        self._lock = threading.Lock()
+        self._made: tuple[int, _T] | None = None
+        self._inherited: list[Any] = []
+
+    def get(self) -> _T:
+        made = self._made
+        if made is not None and made[0] == os.getpid():
+            return made[1]
+        if made is not None:
+            # Not to be finalized here: that could end the parent's connections. Its lock may be held by a
+            # thread that this process does not have.
+            self._inherited.append(made)
+            if self._made is made:
+                self._lock, self._made = threading.Lock(), None
+        with self._lock:
+            if self._made is None:
+                self._made = os.getpid(), self._make()
+            return self._made[1]
+
+    def take(self) -> _T | None:
+        """What this process has, to be closed; it is made again when it is used again."""
+        made, self._made = self._made, None
+        return made[1] if made is not None and made[0] == os.getpid() else None
+
+
+def _begin(entries: Iterable[Entry]) -> tuple[Iterator[Entry], Entry | None]:
+    iterator = iter(entries)
+    return iterator, next(iterator, None)
+
+
+def _write(file: io.FileIO, data: ReadableBuffer) -> None:
+    with memoryview(data) as view:
+        done = 0
+        while done < len(view):
+            done += file.write(view[done:]) or 0
