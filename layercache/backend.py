@@ -244,6 +244,19 @@ class BackendURL:
         return f"{self.place}{query}"
 
     @property
+    def host(self) -> str:
+        """The host of ``scheme://host:port/``, without the brackets of an IPv6 address; empty if none."""
+        return urlsplit(f"//{self.netloc}").hostname or ""
+
+    @property
+    def port(self) -> int | None:
+        """The port of ``scheme://host:port/``; None if none is given. Raises `ConfigError`."""
+        try:
+            return urlsplit(f"//{self.netloc}").port
+        except ValueError as error:
+            raise ConfigError(f"{self.place}: {error}", hint="a port is a number up to 65535") from error
+
+    @property
     def place(self) -> str:
         """The URL without its options, for messages: a value given to the wrong option may be a secret."""
         if self.scheme == "file" and self.path.startswith((".", "~")):

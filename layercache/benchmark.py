@@ -1,6 +1,6 @@
 """A cache measured beside the plain store that it stands on: the same bytes, in turns, in one run.
 
-All happens in a place of its own below the cache's URL, which is removed in the end.
+Everything is written below names that nothing else has, and is removed at the end.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ from layercache.policy import take_policy
 from layercache.streams import CHUNK
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Iterator
     from typing import BinaryIO
 
-    from layercache.backend import Reader
+    from layercache.backend import Backend, Entry, Reader, Sink
     from layercache.digest import Hash
 
     Readable = Reader | BinaryIO
@@ -63,11 +63,10 @@ class Benchmark:
 
     def __init__(self, url: str, *, size: int, count: int, runs: int) -> None:
         self._size, self._count, self._runs = size, count, runs
-        parsed = _below(BackendURL.parse(url), f"layercache-bench-{os.urandom(6).hex()}")
-        policy, rest = take_policy(parsed, nearest=True)
+        policy, rest = take_policy(BackendURL.parse(url), nearest=True)
         if policy.readonly:
-            raise ConfigError(f"{parsed.place} is read-only", hint="name a cache that can be written to")
-        tier = BackendTier(open_backend(rest), policy)
+            raise ConfigError(f"{rest.place} is read-only", hint="name a cache that can be written to")
+        tier = BackendTier(_own_place(rest, f"layercache-bench-{os.urandom(6).hex()}"), policy)
         self._backend = tier.backend
         self._cache = Cache([tier], offline=True)
         self._root = (
@@ -210,8 +209,42 @@ def _tar(size: int, seed: str) -> bytes:
     return info.tobuf() + Random(seed).randbytes(size) + bytes(rest)  # noqa: S311  # no secret
 
 
-def _below(url: BackendURL, name: str) -> BackendURL:
-    """A place of its own in the same store. Memory has no folders: there it is a store of its own."""
+def _own_place(url: BackendURL, name: str) -> Backend:
+    """A store that is empty: a folder or a memory of its own, elsewhere a part of the names of the URL's."""
     if url.scheme == "memory":
-        return replace(url, netloc="")
-    return replace(url, path=f"{url.path.rstrip('/')}/{name}")
+        return open_backend(replace(url, netloc=name))
+    backend = open_backend(url)
+    if not isinstance(backend, LocalPath):
+        return _Below(backend, f"{name}/")
+    backend.close()
+    return open_backend(replace(url, path=f"{url.path.rstrip('/')}/{name}"))
+
+
+class _Below:
+    """The names of a backend that begin with a prefix, without it. What they cost there they cost here."""
+
+    def __init__(self, backend: Backend, prefix: str) -> None:
+        self.url = backend.url
+        self._backend = backend
+        self._prefix = prefix
+
+    def open(self, key: str, start: int = 0, end: int | None = None) -> Reader:
+        return self._backend.open(self._prefix + key, start, end)
+
+    def create(self, key: str) -> Sink:
+        return self._backend.create(self._prefix + key)
+
+    def stat(self, key: str) -> Entry:
+        return self._named(self._backend.stat(self._prefix + key))
+
+    def scan(self, prefix: str = "") -> Iterator[Entry]:
+        return map(self._named, self._backend.scan(self._prefix + prefix))
+
+    def delete(self, key: str) -> None:
+        self._backend.delete(self._prefix + key)
+
+    def close(self) -> None:
+        self._backend.close()
+
+    def _named(self, entry: Entry) -> Entry:
+        return replace(entry, key=entry.key.removeprefix(self._prefix))

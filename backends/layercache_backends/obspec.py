@@ -26,7 +26,7 @@ PART = 8 << 20
 """Bytes of a part of an upload; two are in flight."""
 
 _AZURE_ABSENT = "<Code>BlobNotFound</Code>"
-"""How Azure says that it has no such blob. A proxy's 404, or that of a missing container, says something else."""
+"""How Azure says that it has no such blob: a proxy's 404, or a missing container's, does not."""
 
 
 @dataclass(frozen=True)

@@ -47,8 +47,8 @@ def bench(session: Session, url: str | None, size: int, count: int, runs: int, a
     """Measure a cache beside its plain store.
 
     By default the nearest tier. The same bytes go through the cache, and as they are into the same store
-    (of a local one also into a plain file), in turns. They are written into a folder of their own below the
-    URL, which is removed in the end; nothing else there is touched.
+    (of a local one also into a plain file), in turns. They are written below a name that nothing else
+    there has (layercache-bench-…), and removed at the end; nothing else is touched.
     """
     from layercache.benchmark import Benchmark
 
