@@ -1,61 +1,52 @@
-"""docs/backends.md as its reader would use it: the plug-in installed from a wheel, found by URL, and tested.
+"""docs/backends.md as its reader would use it: the plug-ins installed by pip, found by URL, and tested.
 
-The wheel is put together here, and pip installs it into a folder of the test's: no network, nothing left.
+pip builds and installs them into folders of the test's, as they stand on the page: no network, nothing left.
 """
 
 from __future__ import annotations
 
 import os
 import re
+import socket
 import subprocess
 import sys
-import tomllib
-import zipfile
 from pathlib import Path
 
 import pytest
+from servers.programs import requires
 
 PAGE = Path(__file__).parents[2] / "docs" / "backends.md"
 
 
-def blocks() -> dict[str, str]:
-    """File name to text, of the page's fenced blocks: the name stands before the block, in back quotes."""
-    found = re.findall(r"`([\w.]+)`:\n\n```\w+\n(.*?)^```$", PAGE.read_text(), re.DOTALL | re.MULTILINE)
-    return dict(found)
+def blocks() -> list[tuple[str, str]]:
+    """File name and text of the page's fenced blocks: the name stands before the block, in back quotes."""
+    return re.findall(r"`([\w.]+)`:\n\n```\w+\n(.*?)^```$", PAGE.read_text(), re.DOTALL | re.MULTILINE)
 
 
-def write_wheel(folder: Path) -> Path:
-    """The plug-in as a wheel of one module (the binary distribution format, PyPA specifications)."""
-    page = blocks()
-    project = tomllib.loads(page["pyproject.toml"])["project"]
-    name, version = project["name"].replace("-", "_"), project["version"]
-    entry_points = "".join(
-        f"[{group}]\n" + "".join(f"{scheme} = {target}\n" for scheme, target in entries.items())
-        for group, entries in project["entry-points"].items()
-    )
-    info = f"{name}-{version}.dist-info"
-    files = {
-        "layercache_sqlite.py": page["layercache_sqlite.py"],
-        f"{info}/METADATA": f"Metadata-Version: 2.1\nName: {project['name']}\nVersion: {version}\n",
-        f"{info}/WHEEL": "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
-        f"{info}/entry_points.txt": entry_points,
-    }
-    wheel = folder / f"{name}-{version}-py3-none-any.whl"
-    with zipfile.ZipFile(wheel, "w") as archive:
-        for path, text in files.items():
-            archive.writestr(path, text)
-        archive.writestr(f"{info}/RECORD", "".join(f"{path},,\n" for path in [*files, f"{info}/RECORD"]))
-    return wheel
+def installed(folder: Path, name: str) -> Path:
+    """A folder for PYTHONPATH with the plug-in of this name, its test beside it."""
+    project = folder / "project"
+    project.mkdir()
+    for file, text in blocks():
+        if name in file or (file == "pyproject.toml" and f'"layercache-{name}"' in text):
+            (project / file).write_text(text)
+    pip = ["-m", "pip", "--disable-pip-version-check", "--no-input"]
+    # The build backend is that of this environment, and so are the dependencies.
+    here = ["--no-build-isolation", "--no-index", "--no-deps", f"--target={folder / 'site'}"]
+    run(*pip, "install", "--quiet", *here, str(project))
+    (folder / f"test_layercache_{name}.py").write_text((project / f"test_layercache_{name}.py").read_text())
+    return folder / "site"
 
 
 @pytest.fixture(scope="module")
-def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder for PYTHONPATH that the plug-in is installed in."""
-    folder = tmp_path_factory.mktemp("plugin")
-    wheel = write_wheel(folder)
-    pip = ["-m", "pip", "--disable-pip-version-check", "--no-input"]
-    run(*pip, "install", "--quiet", "--no-index", "--no-deps", f"--target={folder / 'site'}", str(wheel))
-    return folder / "site"
+def sqlite(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return installed(tmp_path_factory.mktemp("sqlite"), "sqlite")
+
+
+@pytest.fixture(scope="module")
+def redis(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    requires("redis-server")
+    return installed(tmp_path_factory.mktemp("redis"), "redis")
 
 
 def run(*arguments: str, site: Path | None = None, folder: Path | None = None) -> str:
@@ -70,13 +61,13 @@ def run(*arguments: str, site: Path | None = None, folder: Path | None = None) -
         stderr=subprocess.STDOUT,
         text=True,
         check=False,
-        timeout=100,
+        timeout=200,
     )
     assert done.returncode == 0, done.stdout
     return done.stdout
 
 
-def test_an_installed_plug_in_is_found_by_its_scheme(installed: Path, tmp_path: Path) -> None:
+def test_an_installed_plug_in_is_found_by_its_scheme(sqlite: Path, tmp_path: Path) -> None:
     program = """
 import sys
 from layercache.backend import open_backend
@@ -92,21 +83,62 @@ for url in ("sqlite:///x?patience=5", "nowhere://x"):
     except ConfigError as error:
         print(error.hint)
 """
-    used, options, schemes = run("-c", program, str(tmp_path), site=installed).splitlines()
+    used, options, schemes = run("-c", program, str(tmp_path), site=sqlite).splitlines()
     assert used == f"sqlite://{tmp_path}/layers.db ['a/b']"
     assert options == "sqlite:// knows wait"
-    assert schemes.startswith("known are file,")
+    assert schemes.startswith("known are az,")
     assert ", sqlite" in schemes
 
 
-def test_the_plug_in_of_the_page_keeps_the_contract(installed: Path, tmp_path: Path) -> None:
-    (tmp_path / "test_layercache_sqlite.py").write_text(blocks()["test_layercache_sqlite.py"])
-    plain = ["-p", "no:cacheprovider", "-p", "no:xdist", "--basetemp", str(tmp_path / "basetemp")]
-    told = run("-W", "error", "-m", "pytest", "-q", "-rs", *plain, site=installed, folder=tmp_path)
-    passed = re.search(r"^(\d+) passed, \d+ skipped in", told, re.MULTILINE)
-    assert passed, told
-    assert int(passed[1]) > 70, told
-    # The page's backend has the six methods alone, and no server.
-    skipped = re.findall(r"^SKIPPED \[\d+\] [^ ]+ (.*)$", told, re.MULTILINE)
-    others = {reason for reason in skipped if not reason.startswith("this backend ")}
-    assert others == {"through() and server are not given: the store is not behind a server"}, told
+def test_the_plug_in_without_the_base_class_keeps_the_contract(sqlite: Path, tmp_path: Path) -> None:
+    passed, skipped = contract(sqlite, tmp_path)
+    assert passed > 70
+    # It has the six methods alone, and no server.
+    assert skipped == {"through() and server are not given: the store is not behind a server"}
+
+
+def test_the_plug_in_on_the_base_class_keeps_the_contract_behind_a_breaking_proxy(
+    redis: Path, tmp_path: Path
+) -> None:
+    passed, skipped = contract(redis, tmp_path)
+    assert passed > 90
+    assert skipped == {"the server does not speak HTTP"}
+
+
+def test_the_plug_in_on_the_base_class_serves_the_command_line(redis: Path, tmp_path: Path) -> None:
+    """`doctor` and `bench` too: a database has no folders below its URL."""
+    with socket.create_server(("127.0.0.1", 0)) as holder:
+        port = holder.getsockname()[1]
+    command = ["redis-server", "--bind", "127.0.0.1", "--port", str(port), "--save", ""]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL) as server:
+        try:
+            while not _listens(port):
+                assert server.poll() is None
+            cache = ["-m", "layercache", "--cache", f"redis://127.0.0.1:{port}/0"]
+            (tmp_path / "layer").write_bytes(bytes(1024))
+            digest = run(*cache, "put", str(tmp_path / "layer"), site=redis).split("\t")[0]
+            run(*cache, "get", digest.strip(), "-o", str(tmp_path / "out"), site=redis)
+            assert (tmp_path / "out").read_bytes() == bytes(1024)
+            assert "big layer up" in run(
+                *cache, "bench", "--size", "1MB", "--count", "2", "--runs", "1", site=redis
+            )
+            run(*cache, "doctor", site=redis)
+            assert len(run(*cache, "ls", site=redis).splitlines()) == 1
+        finally:
+            server.kill()
+
+
+def _listens(port: int) -> bool:
+    with socket.socket() as asking:
+        return asking.connect_ex(("127.0.0.1", port)) == 0
+
+
+def contract(site: Path, folder: Path) -> tuple[int, set[str]]:
+    """Run the page's test of a plug-in: how many tests passed, and why others were skipped, capabilities apart."""
+    (test,) = site.parent.glob("test_*.py")
+    plain = ["-p", "no:cacheprovider", "-p", "no:xdist", "--basetemp", str(folder / "basetemp")]
+    out = run("-W", "error", "-m", "pytest", "-q", "-rs", *plain, str(test), site=site, folder=folder)
+    passed = re.search(r"^(\d+) passed, \d+ skipped in", out, re.MULTILINE)
+    assert passed, out
+    skipped = re.findall(r"^SKIPPED \[\d+\] [^ ]+ (.*)$", out, re.MULTILINE)
+    return int(passed[1]), {reason for reason in skipped if not reason.startswith("this backend ")}

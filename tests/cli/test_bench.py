@@ -43,20 +43,6 @@ def test_a_url_is_measured_that_is_no_tier(cli: Caller, tmp_path: Path) -> None:
     assert not (tmp_path / "cache").exists()
 
 
-def test_a_store_whose_url_has_no_folders_is_measured_and_left_as_it_was(bucket: str) -> None:
-    """A plug-in's URL may name one database, say: its path is not ours to add to."""
-    with closing(open_backend(bucket)) as store:
-        put(store, "blobs/kept", b"kept")
-        opened: list[str] = []
-        with pytest.MonkeyPatch.context() as patch:
-            real = benchmark.open_backend
-            patch.setattr(benchmark, "open_backend", lambda url: opened.append(str(url)) or real(url))
-            with Benchmark(bucket, size=100_000, count=2, runs=1) as bench:
-                assert len(bench.run()) == len(ROWS)
-        assert opened == [bucket]
-        assert content(store) == {"blobs/kept": b"kept"}
-
-
 def test_an_interrupt_leaves_nothing(tmp_path: Path) -> None:
     def interrupt(_done: int) -> None:
         raise KeyboardInterrupt
