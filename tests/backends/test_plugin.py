@@ -134,7 +134,7 @@ def _listens(port: int) -> bool:
 
 
 def contract(site: Path, folder: Path) -> tuple[int, set[str]]:
-    """Run the page's test of a plug-in: how many tests passed, and why others were skipped, capabilities apart."""
+    """Run the test of a plug-in: how many passed, and why others were skipped (capabilities apart)."""
     (test,) = site.parent.glob("test_*.py")
     plain = ["-p", "no:cacheprovider", "-p", "no:xdist", "--basetemp", str(folder / "basetemp")]
     out = run("-W", "error", "-m", "pytest", "-q", "-rs", *plain, str(test), site=site, folder=folder)
