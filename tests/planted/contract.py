@@ -10,6 +10,7 @@ from planted.server import ObjectServer
 from planted.store import Store
 
 from layercache.testing import BackendContract
+from layercache.testing.base import Hooks
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from layercache.backend import Backend
 
 
-class TestStore(BackendContract):
+class OnServer(Hooks):
     shared_between_processes = True
     many = 60
     timeout = 0.5
@@ -39,7 +40,7 @@ class TestStore(BackendContract):
         return Store(host, port, self.timeout)
 
 
-class TestHarmed(TestStore):
+class TestHarmed(OnServer, BackendContract):
     """Small and in a hurry, as nothing here is meant to pass."""
 
     slack = 1.0

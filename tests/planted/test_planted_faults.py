@@ -10,6 +10,9 @@ import pytest
 from planted import contract
 from planted.plants import PLANTS
 
+from layercache.testing import BackendContract
+from layercache.testing.failing import FailurePromises
+
 CONTRACT = Path(contract.__file__)
 ALONE = ["-c", os.devnull, f"--rootdir={CONTRACT.parent}", "--noconftest", "--import-mode=importlib", "-q"]
 WITHOUT = ["cacheprovider", "xdist", "timeout"]
@@ -18,12 +21,12 @@ for table in ("bytes_faults", "capability_faults"):
     importlib.import_module(f"planted.{table}")  # fills PLANTS
 
 
-class TestUnharmed(contract.TestStore):
+class TestUnharmed(contract.OnServer, BackendContract):
     """Without a fault the backend keeps every promise."""
 
 
-class TestUnharmedOverTCP(contract.TestStore):
-    """As if the server did not speak HTTP."""
+class TestUnharmedOverTCP(contract.OnServer, FailurePromises):
+    """As if the server did not speak HTTP: connections are spoilt, not requests."""
 
     speaks_http = False
 
