@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from layercache import keys, references
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from layercache.backend import Backend, Reader
     from layercache.digest import Hash
@@ -31,12 +31,16 @@ TAR_AGAIN, OTHER, DOCUMENT = range(3)
 
 @dataclass(frozen=True, slots=True, order=True)
 class Candidate:
-    """A blob, in the order in which blobs go: by ``rank``, then by when it was last used."""
+    """A blob, in the order in which blobs go: by ``rank``, then by when it was last used.
+
+    ``ahead``: that is said to be in the future.
+    """
 
     rank: int
     modified: float
     size: int
     key: str
+    ahead: bool = False
 
 
 def candidates(backend: Backend, policy: Policy) -> list[Candidate]:
@@ -50,7 +54,13 @@ def candidates(backend: Backend, policy: Policy) -> list[Candidate]:
     ranks = dict.fromkeys(_tars_to_be_made_again(backend, there), TAR_AGAIN)
     ranks |= dict.fromkeys(_documents(backend, policy.max_document_size), DOCUMENT)
     return sorted(
-        Candidate(ranks.get(entry.key, OTHER), min(entry.modified, now), entry.size, entry.key)
+        Candidate(
+            ranks.get(entry.key, OTHER),
+            min(entry.modified, now),
+            entry.size,
+            entry.key,
+            ahead=entry.modified > now + YOUNG,
+        )
         for entry in there.values()
     )
 
@@ -81,11 +91,17 @@ class Doomed:
 
 
 def doomed(
-    blobs: list[Candidate], *, limit: int | None = None, goal: int | None = None, max_age: float | None = None
+    blobs: list[Candidate],
+    remove: Callable[[Candidate], bool] = lambda _blob: True,
+    *,
+    limit: int | None = None,
+    goal: int | None = None,
+    max_age: float | None = None,
 ) -> Iterator[Doomed]:
-    """What has to go: all that was not used for ``max_age`` seconds; then, where more than ``limit`` bytes
-    are left, so many of the rest, in order, that at most ``goal`` bytes are (by default the limit).
+    """What goes: all that was not used for ``max_age`` seconds; then, where more than ``limit`` bytes are
+    left, so many of the rest, in order, that at most ``goal`` bytes are (by default the limit).
 
+    ``remove`` removes a blob, or returns False where that is not allowed: then the next one goes.
     Young blobs and documents go only where the limit cannot be kept otherwise.
     """
     now = time.time()
@@ -94,7 +110,10 @@ def doomed(
     left = 0
     for blob in blobs:
         if max_age is not None and blob.modified < now - max_age:
-            yield Doomed(blob, old=True)
+            if remove(blob):
+                yield Doomed(blob, old=True)
+            else:
+                left += blob.size
         else:
             left += blob.size
             (spared if blob.rank == DOCUMENT or blob.modified > now - YOUNG else easy).append(blob)
@@ -104,5 +123,6 @@ def doomed(
         for blob in some:
             if left <= wanted:
                 break
-            left -= blob.size
-            yield Doomed(blob, old=False)
+            if remove(blob):
+                left -= blob.size
+                yield Doomed(blob, old=False)

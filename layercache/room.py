@@ -11,19 +11,20 @@ from __future__ import annotations
 import os
 import threading
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from layercache.capabilities import Lockable
+from layercache.capabilities import Lockable, Touchable
+from layercache.errors import BackendError, ForbiddenError
 from layercache.eviction import candidates, doomed
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from layercache.backend import Backend
     from layercache.capabilities import Lock
-    from layercache.eviction import Doomed
+    from layercache.eviction import Candidate, Doomed
     from layercache.policy import Policy
 
 LOCK = "usage"
@@ -45,6 +46,8 @@ class Account:
     used: int = 0
     counted: float = 0.0
     lock: Lock | None = None
+    refused: int = 0
+    """Blobs that were to go, and that this user may not remove."""
 
     @classmethod
     def under(cls, lock: Lock) -> Account:
@@ -130,10 +133,26 @@ class Room:
     ) -> Iterator[Doomed]:
         blobs = candidates(self._backend, self._policy)
         account.used, account.counted = sum(blob.size for blob in blobs), time.time()
-        for each in doomed(blobs, limit=limit, goal=goal, max_age=max_age):
-            self._backend.delete(each.blob.key)
-            account.used -= each.blob.size
-            yield each
+        self._count_from_now(blobs)
+
+        def remove(blob: Candidate) -> bool:
+            try:
+                self._backend.delete(blob.key)
+            except ForbiddenError:  # another user's, in a folder where each removes his own
+                account.refused += 1
+                return False
+            account.used -= blob.size
+            return True
+
+        yield from doomed(blobs, remove, limit=limit, goal=goal, max_age=max_age)
+
+    def _count_from_now(self, blobs: Iterable[Candidate]) -> None:
+        """Write down of what was used in the future that it was used now: else it would be new for years."""
+        if isinstance(self._backend, Touchable):
+            for blob in blobs:
+                if blob.ahead:
+                    with suppress(BackendError):
+                        self._backend.touch(blob.key)
 
     @contextmanager
     def _account(self) -> Iterator[Account]:

@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from layercache.reference import Reference
     from layercache.tier import Tier
 
+SKEW = 60.0
+"""Seconds that another machine's clock may be ahead."""
+
 COPIED_FROM = "dev.layercache.copied-from"
 """Annotation of what a tag names, where a copy brought it: the store that said so, which is not trusted."""
 
@@ -97,7 +100,8 @@ class Tags:
 
     def _is_young(self, tier: Tier, key: str, age: float) -> bool:
         with suppress(NotFoundError):
-            return time.time() - tier.image_time(key) < age
+            # One from the future, by some clock's mistake, would be young for years.
+            return -SKEW < time.time() - tier.image_time(key) < age
         return False
 
     def _report(self, reference: Reference, root: Descriptor, who: str) -> Descriptor:

@@ -62,7 +62,10 @@ def from_url(url: BackendURL) -> LocalBackend:
     path = os.path.expanduser(url.path) if url.path.startswith("~") else url.path
     if not path or path.startswith("~") or "\0" in path:
         raise ConfigError(
-            f"{url}: not a folder", hint="wanted file:///var/cache/layers, ./layers or ~/layers"
+            f"{url}: not a folder",
+            hint="nobody knows that home folder: set HOME, or give a path"
+            if path.startswith("~")
+            else "wanted file:///var/cache/layers, ./layers or ~/layers",
         )
     root = os.path.abspath(path)
     if os.path.lexists(root) and not os.path.isdir(root):

@@ -123,6 +123,8 @@ def _summary(report: Pruned, young: str, *, dry_run: bool, limited: bool) -> str
         words.append(f"{output.count(report.facts, 'fact')} and {output.count(report.images, 'image')}")
     verb = "would remove" if dry_run else "removed"
     text = f"{verb} {', '.join(words)}; {output.human(report.left)} in {report.tier}"
+    if report.refused:
+        text += f"\n{output.count(report.refused, 'object')} of other users may not be removed by this one"
     if not limited:
         text += "\nno limit is set, so no blob had to go: name one (--max-size 20GB, --older-than 30d)"
     return text

@@ -6,6 +6,8 @@ import os
 import sys
 from typing import TYPE_CHECKING
 
+from layercache.errors import ConfigError
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -71,31 +73,42 @@ def auth_files() -> tuple[str, ...]:
     """
     if named := os.environ.get("REGISTRY_AUTH_FILE"):
         return (named,)
-    home = os.path.expanduser("~")
-    settings = os.environ.get("XDG_CONFIG_HOME") or os.path.join(home, ".config")
-    docker = os.environ.get("DOCKER_CONFIG") or os.path.join(home, ".docker")
+    folder = home()
+    settings = os.environ.get("XDG_CONFIG_HOME") or os.path.join(folder, ".config")
+    docker = os.environ.get("DOCKER_CONFIG") or os.path.join(folder, ".docker")
     places = [
         os.path.join(settings, "containers", "auth.json"),
         os.path.join(docker, "config.json"),
-        os.path.join(home, ".dockercfg"),
+        os.path.join(folder, ".dockercfg"),
     ]
     if runtime := os.environ.get("XDG_RUNTIME_DIR"):
         places.insert(0, os.path.join(runtime, "containers", "auth.json"))
     elif sys.platform == "linux":
         places.insert(0, f"/run/containers/{os.getuid()}/auth.json")
-    # Where nobody knows the user's home, "~" stays as it is, and would be a folder of the current one.
-    return tuple(place for place in places if not place.startswith("~"))
+    # Where nobody knows the user's home, these would be in the current folder.
+    return tuple(place for place in places if folder or not place.startswith((".config", ".docker")))
+
+
+def home() -> str:
+    """The user's home folder; empty where nobody knows one: no HOME, and no entry in the user database."""
+    places = (os.environ.get("HOME", "/"), os.path.expanduser("~"))  # an empty HOME would make it the root
+    return places[1] if all(map(os.path.isabs, places)) else ""
 
 
 def user_cache_folder() -> str:
-    """Where the platform has a user's caches."""
+    """Where the platform has a user's caches. Raises `ConfigError` for a user without a home."""
     from platformdirs import user_cache_dir
 
+    if not os.environ.get("XDG_CACHE_HOME") and not home():
+        raise ConfigError(
+            f"no cache is named, and the user {os.getuid()} has no home folder to have one in",
+            hint=f"name a cache (--cache, {URL}), or set HOME",
+        )
     return user_cache_dir("layercache", appauthor=False)
 
 
 def user_config_folder() -> str:
-    """Where the platform has a user's configuration.
+    """Where the platform has a user's configuration; empty for a user without a home.
 
     On Linux by the rule that platformdirs follows too (XDG Base Directory Specification): every command
     looks there, and importing platformdirs costs it a third of the interpreter's start.
@@ -106,5 +119,7 @@ def user_config_folder() -> str:
         return user_config_dir("layercache", appauthor=False)
     base = os.environ.get("XDG_CONFIG_HOME", "")
     if not os.path.isabs(base):  # also where it is not set: the specification has a relative one ignored
-        base = os.path.expanduser(os.path.join("~", ".config"))
+        if not home():
+            return ""
+        base = os.path.join(home(), ".config")
     return os.path.join(base, "layercache")

@@ -23,6 +23,9 @@ USER_FILE = "config.toml"
 SYSTEM_FILE = "/etc/layercache/config.toml"
 PYPROJECT_TABLE = "tool.layercache"
 
+FILE_MAX = 1 << 20
+"""Bytes of a configuration at most."""
+
 Kind = Literal["option", "environment", "project", "user", "system"]
 
 
@@ -71,7 +74,8 @@ def places(named: str | None = None) -> Iterator[Place]:
     for folder in _folders_up():
         yield Place(os.path.join(folder, PROJECT_FILE), "project")
         yield Place(os.path.join(folder, PYPROJECT), "project")
-    yield Place(os.path.join(environment.user_config_folder(), USER_FILE), "user")
+    if folder := environment.user_config_folder():
+        yield Place(os.path.join(folder, USER_FILE), "user")
     yield Place(SYSTEM_FILE, "system")
 
 
@@ -90,10 +94,12 @@ def look(place: Place) -> Document | str:
     Raises `ConfigError` for one that is no TOML, and for a named one that is not there.
     """
     try:
-        with open(place.path, "rb") as file:
+        with open(place.path, "rb", opener=None if place.named else _without_waiting) as file:
+            if not place.named and not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                return "passed over: no plain file"
             if place.kind == "project" and _anybodys(place.path, file.fileno()):
                 return "passed over: another user's, in a folder that all can write to"
-            data = file.read()
+            data = file.read(FILE_MAX + 1)
     except (FileNotFoundError, NotADirectoryError) as error:
         if place.named:
             raise _unreadable(place, error) from None
@@ -103,7 +109,14 @@ def look(place: Place) -> Document | str:
         if place.named or os.path.lexists(place.path):
             raise _unreadable(place, error) from error
         return "absent"
+    if len(data) > FILE_MAX:
+        raise ConfigError(f"the configuration {place.path} has more than {FILE_MAX} bytes")
     return _parse(place, data)
+
+
+def _without_waiting(path: str, flags: int) -> int:
+    """Open a file that is found by itself: where a pipe stands, nobody may ever write to it."""
+    return os.open(path, flags | os.O_NONBLOCK)
 
 
 def _parse(place: Place, data: bytes) -> Document | str:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Literal
 
 from layercache import keys
 from layercache.capabilities import Leftovers
-from layercache.errors import ConfigError
+from layercache.errors import ConfigError, ForbiddenError
 from layercache.eviction import candidates, doomed
 from layercache.leftovers import DAY, count_leftovers
 
@@ -34,7 +35,8 @@ class Removed:
 class Pruned:
     """What was removed from a tier, or would be: how many blobs of how many bytes, leftovers of killed
     writes, facts and images of which nothing was there. ``left``: bytes of the blobs that stay;
-    ``leftovers_left``: leftovers that are too young to go, where the store can count them.
+    ``leftovers_left``: leftovers that are too young to go, where the store can count them; ``refused``:
+    blobs, facts and images that should go and are another user's to remove.
     """
 
     tier: str
@@ -45,6 +47,7 @@ class Pruned:
     leftovers_left: int = 0
     facts: int = 0
     images: int = 0
+    refused: int = 0
 
 
 def prune(
@@ -77,7 +80,7 @@ def prune(
     else:
         with tier.room.evicting(max_size=max_size, max_age=max_age) as (account, going):
             _take(going, report, watcher)
-            report.left = account.used
+            report.left, report.refused = account.used, account.refused
         if isinstance(tier.backend, Leftovers):
             report.leftovers = tier.backend.remove_leftovers(leftovers_older_than)
             if young := count_leftovers(tier.backend):
@@ -100,13 +103,18 @@ def _take(going: Iterator[Doomed], report: Pruned, watcher: Callable[[Removed], 
 
 
 def _forget(tier: BackendTier, report: Pruned, *, dry_run: bool) -> None:
+    def removed(remove: Callable[[], None]) -> bool:
+        try:
+            if not dry_run:
+                remove()
+        except ForbiddenError:
+            report.refused += 1
+            return False
+        return True
+
     for key, descriptor in list(tier.images()):
         if not tier.has_blob(descriptor.digest):
-            report.images += 1
-            if not dry_run:
-                tier.forget_image(key)
+            report.images += removed(partial(tier.forget_image, key))
     for fact in tier.associations():
         if not tier.has_blob(fact.digest) and not tier.has_blob(fact.diff_id):
-            report.facts += 1
-            if not dry_run:
-                tier.forget(fact)
+            report.facts += removed(partial(tier.forget, fact))

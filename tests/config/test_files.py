@@ -127,6 +127,23 @@ def test_a_file_that_cannot_be_read_is_an_error_and_not_passed_over(project: Pat
         load()
 
 
+@pytest.mark.parametrize("make", [os.mkfifo, lambda path: os.symlink("/dev/zero", path)])
+def test_a_project_file_that_is_no_plain_file_is_passed_over(
+    project: Path, make: Callable[[Path], None]
+) -> None:
+    make(project / "layercache.toml")
+    assert counts() is None
+
+
+def test_a_huge_file_is_refused_and_not_read(project: Path) -> None:
+    with open(project / "layercache.toml", "wb") as file:
+        file.truncate(600 << 20)
+    with pytest.raises(ConfigError, match="more than 1048576 bytes"):
+        load()
+    with pytest.raises(ConfigError, match="more than 1048576 bytes"):
+        load("/dev/zero")
+
+
 @pytest.mark.skipif(sys.platform in ("darwin", "win32"), reason="there platformdirs itself is asked")
 @pytest.mark.parametrize("base", [None, "", "/somewhere", "relative"])
 def test_the_users_folder_is_where_platformdirs_has_it(
