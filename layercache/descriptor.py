@@ -146,6 +146,7 @@ class Index(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
 
 
 class RootFS(msgspec.Struct, frozen=True, kw_only=True):
+    type: str | None = "layers"
     diff_ids: list[DiffID] | None = None
 
 

@@ -62,6 +62,8 @@ def test_the_config_names_the_tars_that_are_in_the_blobs(built: tuple[Path, Buil
     config = decode(blob(folder, manifest.config.digest), ImageConfig, "config")
     assert [layer.descriptor for layer in image.layers] == manifest.layers
     assert [layer.diff_id for layer in image.layers] == config.diff_ids
+    assert config.rootfs is not None
+    assert b'"type":"layers"' in blob(folder, manifest.config.digest), "as image-spec config.md wants it"
     for layer in image.layers:
         tar = tar_of(folder, layer.descriptor.digest, layer.descriptor.media_type)
         assert DiffID.of(tar) == layer.diff_id
