@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from layercache import keys, references
 from layercache.association import FACTS_MAX, Association
 from layercache.backend import SMALL_OBJECT
-from layercache.capabilities import Expendable, LocalPath, Lockable, SmallObjects, Spooler, Touchable
+from layercache.capabilities import Expendable, LocalPath, Lockable, Movable, SmallObjects, Spooler, Touchable
 from layercache.descriptor import encode
 from layercache.digest import DiffID, Digest
 from layercache.errors import BackendError, FormatError, InvalidNameError, NotFoundError
@@ -108,6 +108,13 @@ class BackendTier(Tier):
 
     def delete_blob(self, name: Hash) -> None:
         self.backend.delete(keys.blob(name))
+
+    def put_aside(self, name: Hash) -> None:
+        if isinstance(self.backend, Movable):
+            with suppress(NotFoundError):
+                self.backend.move(keys.blob(name), keys.quarantine(keys.blob(name)))
+        else:
+            self.delete_blob(name)
 
     def blobs(self) -> Iterator[tuple[Hash, Entry]]:
         for entry in self.backend.scan(keys.BLOBS):

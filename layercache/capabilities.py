@@ -52,6 +52,17 @@ class Spooler(Protocol):
 
 
 @runtime_checkable
+class Movable(Protocol):
+    """A backend that can give an object another name, without reading it."""
+
+    def move(self, key: str, to: str) -> None:
+        """The object is under one of the names at every moment, whole. What had the new one is replaced.
+
+        Raises `NotFoundError`.
+        """
+
+
+@runtime_checkable
 class Expendable(Protocol):
     """A backend that writes small objects cheaper where a loss at a power cut would be no harm.
 

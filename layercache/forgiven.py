@@ -140,6 +140,9 @@ class ForgivenTier(Tier):
     def delete_blob(self, name: Hash) -> None:
         self._write(lambda: self._tier.delete_blob(name))
 
+    def put_aside(self, name: Hash) -> None:
+        self._write(lambda: self._tier.put_aside(name))
+
     def record(self, fact: Association) -> None:
         self._write(lambda: self._tier.record(fact))
 

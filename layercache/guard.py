@@ -23,6 +23,7 @@ from layercache.capabilities import (
     Leftovers,
     LocalPath,
     Lockable,
+    Movable,
     SmallObjects,
     Spooler,
     Touchable,
@@ -186,6 +187,12 @@ class _HasPaths(Guard):
         return path
 
 
+class _Moves(Guard):
+    def move(self, key: str, to: str) -> None:
+        with self._blame.doing(f"moving {key} to {to}", NotFoundError):
+            self._backend.move(key, to)
+
+
 class _Touches(Guard):
     def touch(self, key: str) -> None:
         with self._blame.doing(f"refreshing the time of {key}"):
@@ -249,6 +256,7 @@ _PARTS: dict[type, type[Guard]] = {
     Expendable: _Expends,
     SmallObjects: _ReadsSmall,
     LocalPath: _HasPaths,
+    Movable: _Moves,
     Touchable: _Touches,
     Lockable: _Locks,
     Exclusive: _CreatesNew,

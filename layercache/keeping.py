@@ -200,10 +200,10 @@ class Keeper:
         )
 
     def pass_over(self, tier: Tier, name: Hash, form: Form, why: str) -> WrongEntryError:
-        """Do not take this entry again: it is removed where it is ours alone, else remembered."""
+        """Do not take this entry again: it is put aside where it is ours alone, else remembered."""
         self._observers.emit(Event("failed", name, form, tier.name, note=why))
         if tier.policy.trusted and not tier.policy.readonly:
-            tier.delete_blob(name)
+            tier.put_aside(name)
             self.changed()
         if not tier.policy.trusted or tier.policy.readonly or tier.has_blob(name):
             self.wrong.add((tier, name))

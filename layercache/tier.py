@@ -90,6 +90,10 @@ class Tier(ABC):
     def delete_blob(self, name: Hash) -> None:
         """Remove a blob; no error if it is not there."""
 
+    def put_aside(self, name: Hash) -> None:
+        """Put a wrong blob out of the way: into the quarantine if that only moves it, else remove it."""
+        self.delete_blob(name)
+
     @abstractmethod
     def blobs(self) -> Iterator[tuple[Hash, Entry]]:
         """Every blob, lazily, in any order."""

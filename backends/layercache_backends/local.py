@@ -140,6 +140,26 @@ class LocalBackend:
                 return
             raise self.failure(f"deleting {key}", error) from error
 
+    def move(self, key: str, to: str) -> None:
+        self.check_object(key)
+        self.check_object(to)
+        above, _, new = to.rpartition("/")
+
+        def rename(name: str, folder: int) -> None:
+            look(name, folder)  # absent, or not an object: no folder is made for it
+            self.folders.inside(
+                above,
+                lambda target: os.rename(name, new, src_dir_fd=folder, dst_dir_fd=target.fd),
+                sync=self.sync,
+            )
+
+        try:
+            self.folders.at(key, rename)
+        except _ABSENT:
+            raise self._not_found(key) from None
+        except OSError as error:
+            raise self.failure(f"moving {key} to {to}", error) from error
+
     def touch(self, key: str) -> None:
         self.check_object(key)
         try:

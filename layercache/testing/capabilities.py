@@ -18,11 +18,12 @@ from layercache.capabilities import (
     Expendable,
     Finding,
     LocalPath,
+    Movable,
     SmallObjects,
     Spooler,
     Touchable,
 )
-from layercache.errors import BackendError
+from layercache.errors import BackendError, NotFoundError
 from layercache.testing.base import (
     KEY,
     TEXT,
@@ -172,6 +173,22 @@ class CapabilityPromises(Hooks):
                 backend.delete(left.pop())
         assert set(seen) <= wanted
         assert set(seen.values()) == {TEXT}
+
+    def test_moving_gives_an_object_another_name_and_replaces_what_had_it(self, backend: Backend) -> None:
+        if not isinstance(backend, Movable):
+            pytest.skip("this backend is not Movable")
+        put(backend, KEY, TEXT)
+        for _ in range(2):
+            with backend.open(KEY) as reader:
+                backend.move(KEY, f"{KEY}-moved")
+                assert reader.read() == TEXT, "move() must not break the readers that are open"
+            assert_absent(backend, KEY)
+            assert get(backend, f"{KEY}-moved") == TEXT
+            put(backend, KEY, TEXT)
+        backend.delete(KEY)
+        with pytest.raises(NotFoundError):
+            backend.move(KEY, f"{KEY}-moved")
+        assert get(backend, f"{KEY}-moved") == TEXT, "what is absent replaces nothing"
 
     def test_touching_makes_an_objects_time_that_of_now_and_nothing_else(self, backend: Backend) -> None:
         if not isinstance(backend, Touchable):

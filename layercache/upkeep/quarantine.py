@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 from typing import TYPE_CHECKING
 
 from layercache import keys
-from layercache.streams import CHUNK
+from layercache.capabilities import Movable
+from layercache.digest import Hash
+from layercache.errors import BackendError
+from layercache.streams import CHUNK, check_whole, hash_of
 
 if TYPE_CHECKING:
     from layercache.backend_tier import BackendTier
@@ -14,14 +18,25 @@ if TYPE_CHECKING:
 def put_aside(tier: BackendTier, key: str) -> bool:
     """Move an object of a tier into its quarantine, under its own key; False where nothing may be written.
 
-    What was put aside under this key before is replaced. Raises `NotFoundError`, `BackendError`.
+    Where the store cannot move it, it is copied, and deleted only once the whole copy was read back. What
+    was put aside under this key before is replaced. Raises `NotFoundError`, `BackendError`.
     """
     if tier.policy.readonly:
         return False
-    backend = tier.backend
-    with backend.open(key) as reader, backend.create(keys.quarantine(key)) as sink:
+    backend, aside = tier.backend, keys.quarantine(key)
+    if isinstance(backend, Movable):
+        backend.move(key, aside)
+        return True
+    hasher, size = hashlib.sha256(), 0
+    with backend.open(key) as reader, backend.create(aside) as sink:
         while chunk := reader.read(CHUNK):
+            hasher.update(chunk)
             sink.write(chunk)
+            size += len(chunk)
+        check_whole(reader.size, size)
         sink.commit()
+    with backend.open(aside) as copy:
+        if copy.size != size or hash_of(copy, hasher.name) != Hash.from_hasher(hasher):
+            raise BackendError(f"{backend.url}: {aside} is not what was written there; {key} stays")
     backend.delete(key)
     return True

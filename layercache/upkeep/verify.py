@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Literal, TypeVar
 
 from layercache import keys
 from layercache.errors import BackendError, NotFoundError
-from layercache.streams import CHUNK
+from layercache.streams import CHUNK, check_whole
 from layercache.upkeep.facts import wrong_facts
 from layercache.upkeep.images import why_wrong
 from layercache.upkeep.quarantine import put_aside
@@ -41,7 +41,7 @@ class Checked:
     """An object that was looked at; ``size`` in bytes.
 
     ``problem``: what is wrong with it, empty where nothing is. ``put_aside``: it was moved to the
-    quarantine. ``unreadable``: the store failed, so that nobody knows whether the object is right.
+    quarantine. ``unreadable``: the store failed, or gave a part, so that nobody knows whether it is right.
     """
 
     tier: str
@@ -124,6 +124,8 @@ def _wrong_blob(tier: BackendTier, stop: Event, entry: Entry) -> Problems:
         while (chunk := reader.read(CHUNK)) and not stop.is_set():
             hasher.update(chunk)
             size += len(chunk)
+    if not stop.is_set():
+        check_whole(reader.size, size)
     if stop.is_set() or hasher.hexdigest() == name.hex:
         return {}
     return {entry.key: f"holds {size} bytes that hash to {hasher.name}:{hasher.hexdigest()}"}
