@@ -233,3 +233,22 @@ def test_twenty_processes_write_and_the_last_view_has_it_all(tmp_path: Path) -> 
     assert [writer.wait() for writer in writers] == [0] * 20
     assert len(layers(tmp_path)) == 20 * 3 * 2 >= seen
     assert all(REF_NAME not in entry["annotations"] for entry in index_of(tmp_path))
+
+
+def test_a_mislabelled_layer_is_listed_as_what_it_is_once_its_bytes_were_seen(tmp_path: Path) -> None:
+    layer = make_layer({"etc/name": b"mislabelled"})
+    with layercache.open(tmp_path) as cache:
+        asked = cache.layer(
+            layer.digest,
+            diff_id=layer.diff_id,
+            media_type=f"{DOCKER}.zstd",
+            fetch=lambda _: io.BytesIO(layer.blob),
+        )
+        asked.fill("compressed")
+        view(cache)
+        assert layers(tmp_path)[layer.digest]["mediaType"] == f"{DOCKER}.zstd", "as is claimed"
+        asked.fill("uncompressed")
+        for _ in range(2):
+            view(cache)
+            assert layers(tmp_path)[layer.digest]["mediaType"] == f"{DOCKER}.gzip"
+            assert layers(tmp_path)[layer.diff_id]["mediaType"] == DOCKER
