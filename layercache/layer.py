@@ -106,5 +106,12 @@ class Layer:
         if form != UNCOMPRESSED:
             self._resolver.fill(self._known, COMPRESSED)
 
+    def doubt(self, form: Form) -> bool:
+        """Have the believed entries of this form hashed, as bytes were wrong; whether any was put aside.
+
+        Then another read takes another way.
+        """
+        return self._resolver.doubt(self._known, form)
+
     def __repr__(self) -> str:
         return f"<Layer digest={self.digest} diff_id={self.diff_id}>"

@@ -182,6 +182,13 @@ class Resolver:
                     return path
         return None
 
+    def doubt(self, known: Known, form: Form) -> bool:
+        """A reader found this form wrong: hash what trusted tiers have of it; whether any was put aside."""
+        entries = [(tier, name) for tier in self._tiers if tier.policy.trusted for name in known.names(form)]
+        there = [(tier, name) for tier, name in entries if (tier, name) not in self.keeper.wrong]
+        found = [self.keeper.look_again(*each, form) for each in there if each[0].has_blob(each[1])]
+        return any(found)
+
     def close(self) -> None:
         """Give up what is on its way."""
         self.passes.running.cancel(seconds=5)

@@ -12,7 +12,8 @@ import msgspec
 
 from layercache.descriptor import Manifest, decode
 from layercache.errors import FormatError, NotALayerError, NotFoundError
-from layercache.exporting.files import appearing, copy_checked
+from layercache.events import UNCOMPRESSED
+from layercache.exporting.files import appearing, copy_checked, until_right
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -78,9 +79,15 @@ def _append_layer(
 ) -> int:
     """Its size is known when it was read: the header before it is written last."""
     start = file.tell()
-    file.write(bytes(tarfile.BLOCKSIZE))
-    with layer.uncompressed() as stream:
-        size = copy_checked(stream, diff_id, None, file.write, lambda _: None)
+
+    def put() -> int:
+        file.seek(start)
+        file.truncate()
+        file.write(bytes(tarfile.BLOCKSIZE))
+        with layer.uncompressed() as stream:
+            return copy_checked(stream, diff_id, None, file.write, lambda _: None)
+
+    size = until_right(layer, UNCOMPRESSED, put)
     seen(layer.size or 0)
     _pad(file, size)
     end = file.tell()

@@ -6,13 +6,18 @@ import os
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, BinaryIO
 
-from layercache.errors import SourceError
+from layercache.errors import DigestMismatchError, NotFoundError, SourceError
 from layercache.streams import CHUNK, check_hash
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from layercache.digest import Hash
+    from layercache.events import Form
+    from layercache.layer import Layer
+
+TRIES = 4
+"""Wrong entries of one layer that an export meets until it fails."""
 
 
 @contextmanager
@@ -36,6 +41,22 @@ def appearing(path: str, *, beside: str = "") -> Iterator[BinaryIO]:
     finally:
         with suppress(OSError):
             os.unlink(unfinished)
+
+
+def until_right(layer: Layer, form: Form, go: Callable[[], int]) -> int:
+    """What ``go`` gives, which reads the layer; once more where an entry was wrong, and is put aside then."""
+    wrong: DigestMismatchError | None = None
+    for _ in range(TRIES):
+        try:
+            return go()
+        except DigestMismatchError as error:
+            wrong = error
+            if not layer.doubt(form):
+                break
+        except NotFoundError as error:
+            raise (wrong or error) from error
+    assert wrong is not None, "it was tried"
+    raise wrong
 
 
 def copy_checked(

@@ -6,13 +6,15 @@ import fcntl
 import os
 import re
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from layercache.descriptor import DOCUMENT_MAX, INDEX_SHARE, NOT_VALID, OCI_INDEX
-from layercache.errors import FormatError, InvalidNameError, SourceError
-from layercache.exporting.files import appearing, copy_checked
+from layercache.errors import DigestMismatchError, FormatError, InvalidNameError, SourceError
+from layercache.events import COMPRESSED
+from layercache.exporting.files import appearing, copy_checked, until_right
 from layercache.sources.oci_layout import REF_NAME
 from layercache.sources.part import read_file
 
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
     from layercache.descriptor import Descriptor
     from layercache.digest import Digest
     from layercache.exporting.contents import Contents, Document
+    from layercache.layer import Layer
 
 _REF = re.compile(r"[A-Za-z0-9]+(?:(?:[-._:@+]|--|/)[A-Za-z0-9]+)*")
 """image-spec annotations.md, "org.opencontainers.image.ref.name"."""
@@ -47,10 +50,25 @@ class LayoutTarget:
             if self._has(digest, size):
                 seen(size)
                 continue
-            with layer.compressed() as stream, self._blob(digest) as file:
-                written.append(copy_checked(stream, digest, size, file.write, seen))
+            put = partial(self._put_layer, digest, size, layer, seen)
+            written.append(until_right(layer, COMPRESSED, put))
         self._list(contents.root.descriptor)
         return sum(map(bool, written)), sum(written)
+
+    def _put_layer(self, digest: Digest, size: int, layer: Layer, seen: Callable[[int], object]) -> int:
+        done = 0
+
+        def passed(count: int) -> None:
+            nonlocal done
+            done += count
+            seen(count)
+
+        try:
+            with layer.compressed() as stream, self._blob(digest) as file:
+                return copy_checked(stream, digest, size, file.write, passed)
+        except DigestMismatchError:
+            seen(-done)
+            raise
 
     def _prepare(self) -> None:
         path = self._path

@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import io
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, cast
 
 from layercache.errors import InvalidNameError
+from layercache.events import COMPRESSED
+from layercache.exporting.files import until_right
 from layercache.sources.repository import Repository
+from layercache.streams import verified
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from layercache.backend import Reader
     from layercache.digest import Digest
     from layercache.exporting.contents import Contents
+    from layercache.layer import Layer
     from layercache.reference import Reference
     from layercache.sources.client import RegistryClient
     from layercache.sources.upload import Bytes
@@ -37,8 +43,7 @@ class RegistryTarget:
         sent = []
         for digest, layer in contents.layers.items():
             if not self._repository.has_blob(digest):
-                with layer.compressed() as stream:
-                    sent.append(self._push(digest, stream))
+                sent.append(until_right(layer, COMPRESSED, partial(self._push_layer, digest, layer)))
             seen(contents.sizes[digest])
         for digest, config in contents.configs.items():
             if not self._repository.has_blob(digest):
@@ -48,6 +53,10 @@ class RegistryTarget:
             selector = self._reference.tag if digest == root else None
             self._repository.put_manifest(selector or digest, manifest.data, manifest.descriptor.media_type)
         return sum(map(bool, sent)), sum(sent)
+
+    def _push_layer(self, digest: Digest, layer: Layer) -> int:
+        with layer.compressed() as stream:
+            return self._push(digest, verified(cast("Reader", stream), digest))
 
     def _push(self, digest: Digest, source: Bytes) -> int:
         """Bytes that were sent: none where it was mounted. The registry checks the hash."""

@@ -390,3 +390,47 @@ def test_progress_ends_at_the_whole(cache: Cache, tmp_path: Path, sample: Sample
         whole = sum(len(layer.blob) for layer in sample.image.layers)
         assert steps[0] == (0, whole)
         assert steps[-1] == (whole, whole)
+
+
+@pytest.mark.parametrize("target", ["docker-archive:{folder}/a.tar", "oci:{folder}/layout"])
+def test_what_rotted_nearby_is_put_aside_and_made_or_taken_from_elsewhere_in_the_same_export(
+    tmp_path: Path, target: str
+) -> None:
+    image = make_image(sample_layers(1))
+    near, far = tmp_path / "near", tmp_path / "far"
+    seen = []
+    with layercache.open([f"file://{near}", f"file://{far}"], offline=True) as cache:
+        for tier in cache.tiers:
+            for data in image.blobs.values():
+                tier.put_blob(Digest.of(data), data)
+        name = keep(cache, image)
+        for layer in image.layers:
+            cache.get(layer.digest).fill("both")
+            for blob, data in ((layer.digest, layer.blob), (layer.diff_id, layer.tar)):
+                changed = bytearray(data)
+                changed[-7] ^= 1
+                with open(near / "blobs" / blob.algorithm / blob.hex, "r+b") as file:
+                    file.write(changed)
+        cache.export(
+            name, target.format(folder=tmp_path), progress=lambda done, total: seen.append((done, total))
+        )
+        assert cache.counters.failed
+    assert seen[-1][0] == seen[-1][1], "bytes that were wrong are not counted"
+    with layercache.open(f"file://{tmp_path}/other") as other:
+        exported = other.image(f"{target.format(folder=tmp_path)}", platform=None)
+        for got, layer in zip(exported.layers, image.layers, strict=True):
+            with got.uncompressed() as tar:
+                assert tar.read() == layer.tar
+
+
+def test_a_rotten_layer_is_not_pushed(registry: Registry, tmp_path: Path) -> None:
+    image = make_image(sample_layers(1))
+    with layercache.open([f"file://{tmp_path}/near", f"file://{tmp_path}/far"], offline=True) as cache:
+        for data in image.blobs.values():
+            cache.tiers[1].put_blob(Digest.of(data), data)
+        name = keep(cache, image)
+        for layer in image.layers:
+            with open(tmp_path / "near/blobs" / layer.digest.algorithm / layer.digest.hex, "r+b") as file:
+                file.write(b"rot")
+        cache.export(name, f"{registry.host}/rotten:1")
+        assert cache.counters.failed == len(image.layers)
