@@ -7,6 +7,7 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, BinaryIO
 
 from layercache.errors import DigestMismatchError, NotFoundError, SourceError
+from layercache.keeping import WrongEntryError
 from layercache.streams import CHUNK, check_hash
 
 if TYPE_CHECKING:
@@ -51,7 +52,7 @@ def until_right(layer: Layer, form: Form, go: Callable[[], int]) -> int:
             return go()
         except DigestMismatchError as error:
             wrong = error
-            if not layer.doubt(form):
+            if not isinstance(error, WrongEntryError) and not layer.doubt(form):
                 break
         except NotFoundError as error:
             raise (wrong or error) from error

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import threading
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import pytest
 from servers.images import (
@@ -392,14 +392,15 @@ def test_progress_ends_at_the_whole(cache: Cache, tmp_path: Path, sample: Sample
         assert steps[-1] == (whole, whole)
 
 
+@pytest.mark.parametrize("verify", ["size", "always"])
 @pytest.mark.parametrize("target", ["docker-archive:{folder}/a.tar", "oci:{folder}/layout"])
 def test_what_rotted_nearby_is_put_aside_and_made_or_taken_from_elsewhere_in_the_same_export(
-    tmp_path: Path, target: str
+    tmp_path: Path, target: str, verify: Literal["size", "always"]
 ) -> None:
     image = make_image(sample_layers(1))
     near, far = tmp_path / "near", tmp_path / "far"
     seen = []
-    with layercache.open([f"file://{near}", f"file://{far}"], offline=True) as cache:
+    with layercache.open([f"file://{near}", f"file://{far}"], offline=True, verify=verify) as cache:
         for tier in cache.tiers:
             for data in image.blobs.values():
                 tier.put_blob(Digest.of(data), data)
