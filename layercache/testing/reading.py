@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 
 from layercache.errors import LayercacheError, NotFoundError
 from layercache.testing.base import KEY, TEXT, Hooks, assert_absent, check_bytes, few_examples, get, put
-from layercache.testing.children import in_forked_child
 
 if TYPE_CHECKING:
     from layercache.backend import Backend, Reader
@@ -40,7 +39,6 @@ class ReadingPromises(Hooks):
             sink.write(TEXT)
         for name in ("deleted", "aborted"):
             assert_absent(backend, f"{KEY}-{name}")
-        assert in_forked_child(lambda: assert_absent(backend, f"{KEY}-deleted")) == "None"
 
     def test_names_beside_one_that_is_there_are_not_found(self, backend: Backend) -> None:
         put(backend, KEY, TEXT)

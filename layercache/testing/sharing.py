@@ -136,6 +136,7 @@ class SharingPromises(Hooks):
             assert get(backend, KEY) == TEXT
             put(backend, child_key, b"of the child")
             assert get(backend, child_key) == b"of the child"
+            assert_absent(backend, f"{KEY}-absent")
             backend.close()
             return "fine"
 
