@@ -113,7 +113,9 @@ class Keeper:
     def record(self, fact: Association, kept: Iterable[Tier] = ()) -> None:
         """Write a fact down where its blob was kept, and in the nearest tier that can be written to."""
         for number, tier in enumerate(dict.fromkeys([*self.writable()[:1], *kept])):
-            self._record(tier, fact, soon=bool(number))
+            # What such a nearest tier calls computed is a claim to us, and is computed once more each time.
+            if number or tier.policy.trusted or fact not in tier.inflates_to(fact.digest):
+                self._record(tier, fact, soon=bool(number))
 
     def claim(self, known: Known, kept: Iterable[Tier]) -> None:
         """Write down what the asker says of a blob, where it is kept, unless more is known there.
@@ -124,14 +126,19 @@ class Keeper:
         if fact is None:
             return
         known.claimed = True
-        known_here = {tier: tier.inflates_to(fact.digest) for tier in self._tiers if tier.policy.trusted}
-        for other in (other for found in known_here.values() for other in found):
-            if other.computed:
+        nearest, kept = self._tiers[0], list(kept)
+        known_here = {
+            tier: tier.inflates_to(fact.digest)
+            for tier in self._tiers
+            if tier.policy.trusted or (tier is nearest and tier in kept)
+        }
+        for tier, other in ((tier, other) for tier, found in known_here.items() for other in found):
+            if other.computed and tier.policy.trusted:
                 if other.diff_id == fact.diff_id:
                     known.learn(other)
                 return
             if other.diff_id == fact.diff_id:
-                known.claim = known.claim or other
+                known.claim = known.claim or replace(other, computed=False, counted=tier.policy.trusted)
         for tier in kept:
             if all(other.diff_id != fact.diff_id for other in known_here.get(tier, ())):
                 self._record(tier, replace(fact, computed=False), soon=tier is not self._tiers[0])
@@ -236,7 +243,12 @@ class Keeper:
             self.changed()
 
     def _has(self, tier: Tier, name: Hash, form: Form, size: int) -> bool:
-        """Whether a tier has the blob. An entry of another size is none, nor is a wrong one that is ours."""
+        """Whether a tier has the blob. An entry of another size is none, nor is one that was found wrong."""
+        if (tier, name) in self.wrong:  # now there are right bytes for it
+            self.wrong.discard((tier, name))
+            if not tier.remote:  # a folder publishes nothing over what is there
+                tier.delete_blob(name)
+            return False
         try:
             if tier.stat_blob(name).size == size:
                 return not tier.policy.trusted or self.look_again(tier, name, form) is None

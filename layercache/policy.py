@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 Keep = Literal["both", "compressed", "uncompressed"]
 KEEPS: tuple[Keep, ...] = ("both", "compressed", "uncompressed")
 
+ON_THIS_MACHINE = frozenset({"file", "memory"})
+"""Schemes of stores that nobody but this machine's users can write to."""
+
 _T = TypeVar("_T")
 
 
@@ -49,8 +52,8 @@ def take_policy(
 ) -> tuple[Policy, BackendURL]:
     """The tier's options out of a URL, and the URL that is left for the backend.
 
-    The nearest tier keeps both forms unless told otherwise and is trusted, a farther one keeps the
-    compressed form. ``max_document_size`` is that of the cache. Raises `ConfigError`.
+    The nearest tier keeps both forms unless told otherwise, and is trusted where it is on this machine; a
+    farther one keeps the compressed form. ``max_document_size`` is that of the cache. Raises `ConfigError`.
     """
     query = dict(url.query)
 
@@ -66,7 +69,7 @@ def take_policy(
     policy = Policy(
         keep=take("keep", default, _keep, ", ".join(KEEPS)),
         readonly=take("readonly", False, _flag, "true or false"),
-        trusted=take("trusted", nearest, _flag, "true or false"),
+        trusted=take("trusted", nearest and url.scheme in ON_THIS_MACHINE, _flag, "true or false"),
         max_size=take("max_size", None, parse_size, SIZE_EXAMPLES),
         max_age=take("max_age", None, parse_age, AGE_EXAMPLES),
         max_document_size=take("max_document_size", max_document_size, parse_size, SIZE_EXAMPLES),

@@ -56,8 +56,9 @@ class Resolver:
         self._tiers = tiers
         self._observers = observers
         self._verify_always = verify_always
-        # Nearest tiers whose bytes need no second look.
-        self._at_hand = tuple(takewhile(lambda tier: tier.policy.trusted and not verify_always, tiers))
+        # Nearest tiers, whose bytes nobody keeps on their way: all that need no second look, else the first.
+        believed = tuple(takewhile(lambda tier: tier.policy.trusted, tiers))
+        self._at_hand = () if verify_always else believed or tuple(tiers[:1])
 
     def open(self, known: Known, form: Form) -> Reader:
         """The form's bytes, from the cheapest way.

@@ -18,6 +18,7 @@ from layercache.config import environment
 from layercache.descriptor import DOCUMENT_MAX
 from layercache.errors import ConfigError
 from layercache.inflate import MAX_INFLATED_SIZE, MAX_RATIO, Limits
+from layercache.policy import ON_THIS_MACHINE
 from layercache.tiers import open_tier
 
 if TYPE_CHECKING:
@@ -31,9 +32,6 @@ _T = TypeVar("_T")
 
 ARGUMENT = "argument"
 DEFAULT = "default"
-
-ON_THIS_MACHINE = frozenset({"file", "memory"})
-"""Schemes of stores that nobody but this machine's users can write to."""
 
 DEFAULTS: Mapping[str, object] = {
     "offline": False,

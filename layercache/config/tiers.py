@@ -98,12 +98,11 @@ def _check_option(checker: Checker, url: BackendURL, name: str, text: str, *, ne
 
 
 def _is_the_users(checker: Checker, url: BackendURL) -> bool:
-    """Whether a tier that a project's file names first can be believed without hashing what it holds.
+    """Whether a tier that a project's file names first may be trusted as any nearest one on this machine.
 
-    The nearest tier is, since nobody else writes there. But a folder that came with a project, or a bucket
-    that its file names, may have been filled by whoever made the project.
+    A folder that came with a project may have been filled by whoever made the project.
     """
     if url.scheme != "file":
-        return url.scheme == "memory"
+        return True
     project = os.path.realpath(checker.folder)
     return os.path.commonpath([project, os.path.realpath(url.path)]) != project

@@ -146,6 +146,8 @@ class BadReader(io.BytesIO):
                 super().__init__(data[: len(data) // 2])
             case "ends":
                 super().__init__(b"")
+            case "flipped":
+                super().__init__(bytes([data[0] ^ 1]) + data[1:])
             case "long":
                 super().__init__(data + b"more")
 
