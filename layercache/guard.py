@@ -26,10 +26,11 @@ from layercache.capabilities import (
     Movable,
     SmallObjects,
     Spooler,
+    Stamped,
     Touchable,
 )
 from layercache.errors import BackendError, ConfigError, NotFoundError
-from layercache.guarded import GuardedLock, GuardedReader, GuardedSink, GuardedSpool
+from layercache.guarded import GuardedLock, GuardedReader, GuardedSink, GuardedSpool, StampedSpool
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -152,7 +153,9 @@ class Guard:
 class _Spools(Guard):
     def spool(self) -> GuardedSpool:
         with self._blame.doing("spooling"):
-            return GuardedSpool(self._backend.spool(), self._blame, self._look)
+            spool = self._backend.spool()
+            kind = StampedSpool if isinstance(spool, Stamped) else GuardedSpool
+            return kind(spool, self._blame, self._look)
 
 
 class _Expends(Guard):

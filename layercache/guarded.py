@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import math
 from contextlib import suppress
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Self, cast
 
 from layercache.errors import BackendError, ConfigError
 from layercache.streams import JudgingReader
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from layercache.backend import Reader, Sink
     from layercache.blame import Blame
-    from layercache.capabilities import Lock, Spool
+    from layercache.capabilities import Lock, Spool, Stamped
 
 
 class GuardedReader(JudgingReader):
@@ -149,6 +149,14 @@ class GuardedSpool:
     def close(self) -> None:
         with suppress(Exception):  # what it held was published, or is not wanted
             self._raw.close()
+
+
+class StampedSpool(GuardedSpool):
+    """The same around one that is `Stamped`."""
+
+    def stamp(self) -> object:
+        with self._blame.doing("reading a spool"):
+            return cast("Stamped", self._raw).stamp()
 
 
 class GuardedLock:

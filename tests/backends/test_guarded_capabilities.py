@@ -24,7 +24,9 @@ if TYPE_CHECKING:
 PROTOCOLS = [
     each
     for each in vars(capabilities).values()
-    if getattr(each, "_is_runtime_protocol", False) and each.__module__ == capabilities.__name__
+    if getattr(each, "_is_runtime_protocol", False)
+    and each.__module__ == capabilities.__name__
+    and each is not capabilities.Stamped  # what a spool can do
 ]
 
 
@@ -118,6 +120,30 @@ class Able(MemoryBackend):
         self._check("diagnose")
         if "no finding" in self.fails:
             yield "all is well"
+
+
+@pytest.mark.parametrize("fails", [(), ("stamp",)])
+def test_a_spool_that_is_stamped_stays_so(fails: tuple[str, ...]) -> None:
+    class Stamping(Able):
+        def spool(self) -> Any:
+            def stamp() -> int:
+                self._check("stamp")
+                return 7
+
+            spool = super().spool()
+            spool.stamp = stamp
+            return spool
+
+    assert not isinstance(able().spool(), capabilities.Stamped)
+    backend = Stamping()
+    backend.fails = fails
+    spool = guarded(backend).spool()  # type: ignore[attr-defined]  # a part of this guard alone
+    assert isinstance(spool, capabilities.Stamped)
+    if not fails:
+        assert spool.stamp() == 7
+        return
+    with pytest.raises(BackendError, match="ThrottledError: stamp"):
+        spool.stamp()
 
 
 def able(*fails: str) -> Any:
