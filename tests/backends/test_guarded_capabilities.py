@@ -80,6 +80,9 @@ class Able(MemoryBackend):
         self._check("path")
         return None if "no path" in self.fails else f"/x/{key}"
 
+    def move(self, key: str, to: str) -> None:
+        self._check("move")
+
     def touch(self, key: str) -> None:
         self._check("touch")
 
@@ -181,6 +184,7 @@ USES: dict[str, Callable[[Any], object]] = {
     "no bytes": lambda backend: list(backend.read_small("a/")),
     "path": lambda backend: backend.path("a/b"),
     "no path": lambda backend: backend.path("a/b"),
+    "move": lambda backend: backend.move("a/b", "c/d"),
     "touch": lambda backend: backend.touch("a/b"),
     "lock": locked,
     "note": locked,
