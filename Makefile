@@ -7,7 +7,7 @@ ARGS ?=
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo test check bench clean
+.PHONY: help demo test check bench chaos clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-7s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -26,6 +26,9 @@ check: .venv/.dev ## formatting, lint, types and the rules about who may import 
 
 bench: .venv/.dev ## measure against other tools
 	$(BIN)/python tests/benchmarks/run.py $(ARGS)
+
+chaos: .venv/.dev ## use a cache for two minutes while it is killed and spoiled
+	$(BIN)/python tests/chaos/run.py $(ARGS)
 
 clean: ## remove the environment and everything that was made
 	rm -rf .venv build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache bench-results

@@ -98,6 +98,11 @@ class FaultProxy:
         with self._lock:
             self._faults.append((text, deque(faults)))
 
+    def forgive(self) -> None:
+        """Drop the faults that no request has met yet."""
+        with self._lock:
+            self._faults.clear()
+
     def asked(self, text: str) -> int:
         """How many requests' "METHOD path" held the text."""
         return sum(text in request for request in self.requests)
