@@ -96,7 +96,8 @@ class Harm:
             self.done[f"object: {how}"] += 1
 
     def spoil_an_answer(self, proxy: FaultProxy, chance: random.Random) -> None:
-        """The next request that the proxy sees, or the next of one method."""
+        """The next request that the proxy sees, or the next of one method; one at a time."""
+        proxy.forgive()
         offset = chance.choice([0, 10, 1000, 100_000])
         fault = chance.choice(
             [
