@@ -1,6 +1,6 @@
 """A worker: one process that uses caches at random until it is killed, and judges every byte that it gets.
 
-``python -m chaos.work FOLDER NUMBER SEED``, below ``tests/``. Each operation is a line in the worker's log.
+Each operation is a line in the worker's log.
 """
 
 from __future__ import annotations
@@ -10,12 +10,10 @@ import json
 import os
 import random
 import shutil
-import sys
 import threading
 import time
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from chaos.truth import Known, Truth
@@ -25,6 +23,7 @@ from layercache.cli.program import program
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from pathlib import Path
 
 Outcome = Literal["right", "refused", "wrong", "crash"]
 """``refused``: an error that is documented. ``crash``: any other exception, or exit code 70."""
@@ -223,5 +222,8 @@ class Worker:
         os.write(self._log, json.dumps(line).encode() + b"\n")
 
 
-if __name__ == "__main__":
-    Worker(Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])).run()
+def work(folder: Path, number: int, seed: int) -> None:
+    """A worker's whole life. What Python prints when it dies goes to the worker's own file."""
+    errors = os.open(folder / f"worker-{number}.err", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    os.dup2(errors, 2)
+    Worker(folder, number, seed).run()
