@@ -40,9 +40,13 @@ class WholeFile(io.FileIO):
             data: bytes = super().read(size)
         except OSError as error:
             raise self._backend.failure(f"reading {self._key}", error) from error
-        if not data or size is None or size < 0:
+        if len(data) != self.size and (not data or size is None or size < 0):
             self._check_end()
         return data
+
+    def readall(self) -> bytes:
+        """As ``read()``, which is what `io.BufferedReader` calls for all that is left."""
+        return self.read()
 
     def _check_end(self) -> None:
         """Raise `BackendError` where the file is longer or shorter than when it was opened."""

@@ -13,6 +13,7 @@ from servers.misbehaving import RAISED, SIZES, BadBackend, Options, RawReader, i
 from layercache.backend import Backend, Entry
 from layercache.errors import BackendError, ConfigError, NotFoundError
 from layercache.guard import guarded
+from layercache.streams import stream
 from layercache_backends.local import LocalBackend
 from layercache_backends.memory import MemoryBackend
 
@@ -234,6 +235,17 @@ def test_what_is_raised_while_a_listing_is_looked_at_passes_as_it_is(
 ) -> None:
     with pytest.raises(ZeroDivisionError):
         [1 // 0 for _ in bad("", "").scan()]
+
+
+@pytest.mark.parametrize("begun", [0, 1, 2999])
+def test_a_buffered_reader_of_a_file_that_is_cut_does_not_end_well(tmp_path: Path, begun: int) -> None:
+    backend = LocalBackend(str(tmp_path))
+    write(backend)
+    with stream(backend.open(KEY)) as reader:
+        reader.read(begun)
+        os.truncate(tmp_path / KEY, 1000)
+        with pytest.raises(BackendError, match="when it was opened"):
+            _in_pieces(reader, -1, [])
 
 
 @pytest.mark.parametrize("pieces", [7, 100_000, -1])
