@@ -144,9 +144,10 @@ class FailurePromises(Hooks):
                         proxy.on("", fault)
                     found = self._in_time({"writing": partial(put, far, key, data)})["writing"]
                     proxy.always = Fault()
-                    self._check_written(backend, key, data, found, f"a write that is {how} {often}")
+                    self.check_written(backend, key, data, found, f"a write that is {how} {often}")
 
-    def _check_written(self, backend: Backend, key: str, data: bytes, found: object, what: str) -> None:
+    def check_written(self, backend: Backend, key: str, data: bytes, found: object, what: str) -> None:
+        """Fail unless what is published fits what a write that broke gave: None, or what it raised."""
         assert found is None or isinstance(found, BackendError), (
             f"{what} gave {found!r}\n  look at    create(), write() and commit(): translate the SDK's errors"
         )

@@ -7,7 +7,7 @@ import socket
 import subprocess
 import sys
 import uuid
-from contextlib import closing
+from contextlib import closing, suppress
 from typing import TYPE_CHECKING
 
 import pytest
@@ -60,6 +60,15 @@ class TestSeaweedFS(S3Contract):
 
     def through(self, host: str, port: int) -> Backend:
         return open_backend(at_address(self.whole_url, host, port, self.timeout))
+
+    def check_written(self, backend: Backend, key: str, data: bytes, found: object, what: str) -> None:
+        """Of a request that breaks off after its head SeaweedFS 4 makes an empty object. The core finds these
+        by their size, and the next put replaces them.
+        """
+        with suppress(NotFoundError):
+            if isinstance(found, BackendError) and backend.stat(key).size == 0:
+                return
+        super().check_written(backend, key, data, found, what)
 
 
 class TestSeaweedFSByObstore(TestSeaweedFS):
