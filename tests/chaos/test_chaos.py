@@ -10,7 +10,8 @@ from chaos.driver import run
 if TYPE_CHECKING:
     from pathlib import Path
 
-SECONDS = 10
+SECONDS = 5
+"""Of each run; there are two."""
 
 
 @pytest.mark.timeout(300)

@@ -63,6 +63,15 @@ def test_a_size_inside_may_be_unknown_and_other_annotations_may_be_there() -> No
     assert Association.decode(json.dumps(document).encode(), computed=True) == fact
 
 
+def changed(**fields: Any) -> bytes:
+    return json.dumps({**json.loads(FACT.encode()), **fields}).encode()
+
+
+def test_a_media_type_that_is_null_is_absent() -> None:
+    fact = Association.decode(changed(mediaType=None), computed=True)
+    assert fact == replace(FACT, media_type=OCTETS)
+
+
 def test_whether_it_was_computed_is_said_by_the_place_and_not_by_the_document() -> None:
     assert not Association.decode(FACT.encode(), computed=False).computed
 
@@ -71,10 +80,6 @@ def test_whether_it_was_computed_is_said_by_the_place_and_not_by_the_document() 
 def test_a_torn_fact_is_none(length: int) -> None:
     with pytest.raises(FormatError):
         Association.decode(FACT.encode()[:length], computed=True)
-
-
-def changed(**fields: Any) -> bytes:
-    return json.dumps({**json.loads(FACT.encode()), **fields}).encode()
 
 
 @pytest.mark.parametrize(
@@ -112,7 +117,6 @@ def changed(**fields: Any) -> bytes:
         changed(annotations={DIFF_ID: FACT.diff_id, UNCOMPRESSED_SIZE: 3}),
         changed(mediaType="application/vnd.oci.image.manifest.v1+json"),
         changed(mediaType=""),
-        changed(mediaType=None),
     ],
 )
 def test_what_is_foreign_or_hostile_is_no_fact(data: bytes) -> None:
