@@ -5,6 +5,9 @@ PYTHON ?= python3
 BIN := .venv/bin
 ARGS ?=
 
+# Two a core: many tests wait for a server that is silent on purpose.
+WORKERS ?= $(shell echo $$((2 * $$(getconf _NPROCESSORS_ONLN))))
+
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 .PHONY: help demo test check bench chaos clean
@@ -16,7 +19,7 @@ demo: .venv/.core ## show what the cache does, on a registry and an image of its
 	@$(BIN)/layercache demo $(ARGS)
 
 test: .venv/.dev ## run the tests in parallel (some: make test ARGS='-k digest')
-	$(BIN)/python -m pytest -n auto --maxprocesses=8 $(ARGS)
+	$(BIN)/python -m pytest -n $(WORKERS) --maxprocesses=8 $(ARGS)
 
 check: .venv/.dev ## formatting, lint, types and the rules about who may import whom
 	$(BIN)/ruff format --check .
