@@ -94,7 +94,10 @@ def test_without_a_fault_a_connection_lasts_and_all_passes(proxy: TCPProxy, echo
 
 def test_a_fault_meets_the_next_connection_and_no_other(proxy: TCPProxy) -> None:
     proxy.on("", Fault(cut_answer=1000))
-    assert ask(proxy) == bytes(1000)
+    # The system may reset a connection that is closed while a request still comes, and drop what was sent.
+    with suppress(ConnectionError):
+        assert ask(proxy) == bytes(1000)
+    assert proxy.to_client == 1000
     assert ask(proxy) == bytes(SIZE)
 
 
