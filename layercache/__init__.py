@@ -16,7 +16,6 @@ TYPE_CHECKING = False  # type checkers take it for typing's, which costs a third
 if TYPE_CHECKING:
     from layercache.cache import Cache
     from layercache.config import open
-    from layercache.digest import DiffID, Digest
     from layercache.errors import (
         BackendError,
         ConfigError,
@@ -34,6 +33,7 @@ if TYPE_CHECKING:
     from layercache.events import Counters, Event
     from layercache.images import Image
     from layercache.layer import Layer
+    from layercache.oci.digest import DiffID, Digest
     from layercache.sources.settings import RegistrySettings
 
 _HOME = {

@@ -14,7 +14,7 @@ from layercache.streams import CHUNK
 
 if TYPE_CHECKING:
     from layercache.cache import Cache
-    from layercache.digest import DiffID, Digest
+    from layercache.oci.digest import DiffID, Digest
 
 
 @dataclass

@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from layercache.descriptor import OCTETS, Descriptor, decode, encode, is_layer
-from layercache.digest import DiffID, Digest
 from layercache.errors import FormatError, InvalidNameError
+from layercache.oci.descriptor import OCTETS, Descriptor, decode, encode, is_layer
+from layercache.oci.digest import DiffID, Digest
 
 DIFF_ID = "dev.ggcr.cache.diffid"
 """Annotation of a compressed blob's descriptor: its diff ID, as go-containerregistry's proposal names it."""

@@ -12,10 +12,10 @@ from layercache import keys, references
 from layercache.association import FACTS_MAX, Association
 from layercache.backend import SMALL_OBJECT
 from layercache.capabilities import Expendable, LocalPath, Lockable, Movable, SmallObjects, Spooler, Touchable
-from layercache.descriptor import encode
-from layercache.digest import DiffID, Digest
 from layercache.errors import BackendError, FormatError, InvalidNameError, NotFoundError
 from layercache.guard import guarded
+from layercache.oci.descriptor import encode
+from layercache.oci.digest import DiffID, Digest
 from layercache.room import Room
 from layercache.streams import CHUNK, read_bounded
 from layercache.tier import Tier
@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 
     from layercache.backend import Backend, Entry, Reader, Sink
     from layercache.capabilities import Lock, Spool
-    from layercache.descriptor import Descriptor
-    from layercache.digest import Hash
+    from layercache.oci.descriptor import Descriptor
+    from layercache.oci.digest import Hash
     from layercache.policy import Policy
 
     Question = Callable[[], list[Association]]

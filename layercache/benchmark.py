@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from typing import BinaryIO
 
     from layercache.backend import Backend, Entry, Reader, Sink
-    from layercache.digest import Hash
+    from layercache.oci.digest import Hash
 
     Readable = Reader | BinaryIO
     Steps = list[tuple[str, Callable[[], object]]]

@@ -8,16 +8,17 @@ from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, BinaryIO, Self
 
 from layercache import lookup, removal
-from layercache.descriptor import DOCUMENT_MAX
-from layercache.digest import DiffID, Digest, Hash
 from layercache.errors import ConfigError, NotFoundError
-from layercache.events import COMPRESSED, Counters, Event, Observers
+from layercache.events import Counters, Event, Observers
 from layercache.forgiven import ForgivenTier
 from layercache.given import FetchOrigin, GivenReader
 from layercache.inflate import Limits
 from layercache.intake import Intake
 from layercache.layer import Layer
-from layercache.reference import Reference
+from layercache.oci.descriptor import DOCUMENT_MAX
+from layercache.oci.digest import DiffID, Digest, Hash
+from layercache.oci.forms import COMPRESSED
+from layercache.oci.reference import Reference
 from layercache.refreshing import Refresher
 from layercache.resolver import Resolver
 
@@ -140,7 +141,7 @@ class Cache:
         it is the image as it was last pulled. Raises `NotFoundError`, `SourceError`, `InvalidNameError`,
         `FormatError`, `DigestMismatchError`.
         """
-        from layercache.platforms import parse_platform
+        from layercache.oci.platforms import parse_platform
 
         wanted = parse_platform(platform) if platform else None
         images, reference, source = self._images(name)

@@ -8,18 +8,19 @@ from typing import TYPE_CHECKING
 from layercache import lookup
 from layercache.confirmed import ClaimedReader, ConfirmedReader
 from layercache.errors import DigestMismatchError, IntegrityError, NotALayerError, NotFoundError
-from layercache.events import COMPRESSED, UNCOMPRESSED, Event, Observers
+from layercache.events import Event, Observers
 from layercache.follower import Follower
 from layercache.keeping import WrongEntryError
+from layercache.oci.forms import COMPRESSED, UNCOMPRESSED
 from layercache.streams import check_hash
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from layercache.backend import Reader
-    from layercache.digest import Digest, Hash
     from layercache.errors import LayercacheError
     from layercache.known import Known
+    from layercache.oci.digest import Digest, Hash
     from layercache.passes import Passes
     from layercache.tier import Tier
 

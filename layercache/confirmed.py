@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
 
     from layercache.backend import Reader
-    from layercache.digest import Digest, Hash
+    from layercache.oci.digest import Digest, Hash
 
 _T = TypeVar("_T")
 

@@ -11,8 +11,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from layercache.backend import Reader
-    from layercache.descriptor import Descriptor
-    from layercache.digest import Digest
+    from layercache.oci.descriptor import Descriptor
+    from layercache.oci.digest import Digest
     from layercache.tier import Tier
 
 

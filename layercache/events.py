@@ -10,11 +10,9 @@ from typing import TYPE_CHECKING, Literal
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from layercache.digest import Hash
+    from layercache.oci.digest import Hash
+    from layercache.oci.forms import Form
 
-Form = Literal["compressed", "uncompressed"]
-COMPRESSED: Form = "compressed"
-UNCOMPRESSED: Form = "uncompressed"
 
 Kind = Literal[
     "hit",

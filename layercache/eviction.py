@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
     from layercache.backend import Backend, Reader
-    from layercache.digest import Hash
+    from layercache.oci.digest import Hash
     from layercache.policy import Policy
 
 YOUNG = 300.0

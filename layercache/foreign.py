@@ -10,7 +10,10 @@ import msgspec
 from layercache import keys
 from layercache.association import DIFF_ID, Association
 from layercache.backend import SMALL_OBJECT
-from layercache.descriptor import (
+from layercache.documents import read_document
+from layercache.errors import FormatError, InvalidNameError, NotFoundError
+from layercache.holdings import holdings
+from layercache.oci.descriptor import (
     INDEX_SHARE,
     INDEXES,
     MANIFESTS,
@@ -21,12 +24,9 @@ from layercache.descriptor import (
     is_layer,
     media_type_of,
 )
-from layercache.digest import DiffID, Digest
-from layercache.documents import read_document
-from layercache.errors import FormatError, InvalidNameError, NotFoundError
-from layercache.holdings import holdings
-from layercache.offers import Offers
-from layercache.reference import Reference
+from layercache.oci.digest import DiffID, Digest
+from layercache.oci.offers import Offers
+from layercache.oci.reference import Reference
 from layercache.streams import read_bounded
 
 if TYPE_CHECKING:

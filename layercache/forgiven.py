@@ -7,7 +7,8 @@ import time
 from typing import TYPE_CHECKING, TypeVar
 
 from layercache.errors import BackendError, NotFoundError
-from layercache.events import COMPRESSED, Event
+from layercache.events import Event
+from layercache.oci.forms import COMPRESSED
 from layercache.tier import Tier
 
 if TYPE_CHECKING:
@@ -17,9 +18,9 @@ if TYPE_CHECKING:
     from layercache.association import Association
     from layercache.backend import Entry, Reader
     from layercache.capabilities import Lock, Spool
-    from layercache.descriptor import Descriptor
-    from layercache.digest import DiffID, Digest, Hash
     from layercache.events import Observers
+    from layercache.oci.descriptor import Descriptor
+    from layercache.oci.digest import DiffID, Digest, Hash
 
 REST = 30.0
 """Seconds for which a tier that failed is not asked again."""

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from layercache.backend import Reader
-    from layercache.digest import Digest
+    from layercache.oci.digest import Digest
 
 
 class _Readable(Protocol):

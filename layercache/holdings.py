@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from layercache.association import Association
-from layercache.descriptor import (
+from layercache.documents import read_document
+from layercache.errors import DigestMismatchError, FormatError, NotFoundError
+from layercache.oci.descriptor import (
     INDEXES,
     MANIFESTS,
     Descriptor,
@@ -21,13 +23,11 @@ from layercache.descriptor import (
     is_foreign,
     media_type_of,
 )
-from layercache.documents import read_document
-from layercache.errors import DigestMismatchError, FormatError, NotFoundError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from layercache.digest import Hash
+    from layercache.oci.digest import Hash
     from layercache.tier import Tier
 
 

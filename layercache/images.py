@@ -8,7 +8,19 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from layercache.descriptor import (
+from layercache.documents import check_document, check_stated, find_document, read_whole, refuse_too_big
+from layercache.errors import (
+    DigestMismatchError,
+    IntegrityError,
+    LayercacheError,
+    NotFoundError,
+    SourceError,
+)
+from layercache.events import Event, Observers
+from layercache.known import Known, Refutable
+from layercache.layer import Layer
+from layercache.lookup import not_found
+from layercache.oci.descriptor import (
     DOCKER_SCHEMA_1,
     DOCUMENT_MAX,
     INDEXES,
@@ -24,28 +36,17 @@ from layercache.descriptor import (
     is_foreign,
     media_type_of,
 )
-from layercache.documents import check_document, check_stated, find_document, read_whole, refuse_too_big
-from layercache.errors import (
-    DigestMismatchError,
-    IntegrityError,
-    LayercacheError,
-    NotFoundError,
-    SourceError,
-)
-from layercache.events import COMPRESSED, Event, Observers
-from layercache.known import Known, Refutable
-from layercache.layer import Layer
-from layercache.lookup import not_found
-from layercache.offers import Offers
-from layercache.platforms import default_platform, normalized, select
+from layercache.oci.forms import COMPRESSED
+from layercache.oci.offers import Offers
+from layercache.oci.platforms import default_platform, normalized, select
 from layercache.tags import Tags, image_key
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from layercache.backend import Reader
-    from layercache.digest import DiffID, Digest
-    from layercache.reference import Reference
+    from layercache.oci.digest import DiffID, Digest
+    from layercache.oci.reference import Reference
     from layercache.resolver import Resolver
     from layercache.sources import Source
     from layercache.tier import Tier

@@ -6,8 +6,8 @@ import zlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
-from layercache.descriptor import GZIP, ZSTD
 from layercache.errors import FormatError, LimitError
+from layercache.oci.descriptor import GZIP, ZSTD
 from layercache.streams import CHUNK, GZIP_MAGIC, JudgingReader
 
 if TYPE_CHECKING:

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 from layercache.background import Background
 from layercache.errors import BackendError, ConfigError, DigestMismatchError, LayercacheError, NotFoundError
-from layercache.events import COMPRESSED, Event, Form, Observers
+from layercache.events import Event, Observers
+from layercache.oci.forms import COMPRESSED, Form
 from layercache.spool import SpoolReader
 from layercache.streams import hash_of, verified
 
@@ -17,9 +18,9 @@ if TYPE_CHECKING:
 
     from layercache.association import Association
     from layercache.backend import Reader
-    from layercache.descriptor import Descriptor
-    from layercache.digest import DiffID, Digest, Hash
     from layercache.known import Known
+    from layercache.oci.descriptor import Descriptor
+    from layercache.oci.digest import DiffID, Digest, Hash
     from layercache.spool import TierSpool
     from layercache.tier import Tier
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from layercache.digest import DiffID, Digest, Hash
+from layercache.oci.digest import DiffID, Digest, Hash
 
 OCI_LAYOUT = "oci-layout"
 INDEX = "index.json"

@@ -6,14 +6,14 @@ from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from layercache.association import Association
-from layercache.descriptor import OCTETS, compression_of, is_layer
 from layercache.errors import DigestMismatchError
-from layercache.events import COMPRESSED
+from layercache.oci.descriptor import OCTETS, compression_of, is_layer
+from layercache.oci.forms import COMPRESSED
 
 if TYPE_CHECKING:
     from layercache.backend import Reader
-    from layercache.digest import DiffID, Digest, Hash
-    from layercache.events import Form
+    from layercache.oci.digest import DiffID, Digest, Hash
+    from layercache.oci.forms import Form
 
 
 class Origin(Protocol):

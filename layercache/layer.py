@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, BinaryIO, Literal
 
-from layercache.descriptor import OCTETS
-from layercache.events import COMPRESSED, UNCOMPRESSED
+from layercache.oci.descriptor import OCTETS
+from layercache.oci.forms import COMPRESSED, UNCOMPRESSED
 from layercache.streams import stream
 
 if TYPE_CHECKING:
-    from layercache.digest import DiffID, Digest
-    from layercache.events import Form
     from layercache.known import Known
+    from layercache.oci.digest import DiffID, Digest
+    from layercache.oci.forms import Form
     from layercache.resolver import Resolver
 
 Forms = Literal["compressed", "uncompressed", "both"]

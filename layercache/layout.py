@@ -14,17 +14,11 @@ import msgspec
 from layercache import foreign, keys
 from layercache.association import DIFF_ID
 from layercache.capabilities import Expendable, Lockable
-from layercache.descriptor import (
-    DOCKER_LAYER,
-    OCI_LAYER,
-    OCTETS,
-    Descriptor,
-    encode,
-)
-from layercache.digest import Digest
 from layercache.errors import NotFoundError
 from layercache.foreign import DIGEST, ENTRY, REF_NAME
 from layercache.holdings import holdings
+from layercache.oci.descriptor import DOCKER_LAYER, OCI_LAYER, OCTETS, Descriptor, encode
+from layercache.oci.digest import Digest
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -32,7 +26,7 @@ if TYPE_CHECKING:
 
     from layercache.backend import Sink
     from layercache.backend_tier import BackendTier
-    from layercache.digest import DiffID, Hash
+    from layercache.oci.digest import DiffID, Hash
 
 LAYERS_MAX = 10_000
 """Layers from which on they are listed only when asked for: index.json has some 560 bytes for each."""

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 
     from layercache.association import Association
     from layercache.backend import Backend
-    from layercache.descriptor import Descriptor
-    from layercache.digest import DiffID, Digest
+    from layercache.oci.descriptor import Descriptor
+    from layercache.oci.digest import DiffID, Digest
     from layercache.policy import Policy
 
 

@@ -15,7 +15,7 @@ from layercache.errors import BackendError
 
 if TYPE_CHECKING:
     from layercache.capabilities import Lock
-    from layercache.digest import Hash
+    from layercache.oci.digest import Hash
     from layercache.tier import Tier
 
 PATIENCE = 15.0

@@ -6,18 +6,18 @@ from collections.abc import Collection
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from layercache.descriptor import NO_COMPRESSION
-from layercache.digest import DiffID, Digest
 from layercache.errors import BackendError, LayercacheError, NotFoundError
-from layercache.events import UNCOMPRESSED
 from layercache.known import Known
+from layercache.oci.descriptor import NO_COMPRESSION
+from layercache.oci.digest import DiffID, Digest
+from layercache.oci.forms import UNCOMPRESSED
 from layercache.streams import HEAD, sniff
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
     from layercache.association import Association
-    from layercache.digest import Hash
+    from layercache.oci.digest import Hash
     from layercache.tier import Tier
 
 

@@ -15,9 +15,9 @@ from contextlib import suppress
 from queue import SimpleQueue
 from typing import TYPE_CHECKING
 
-from layercache.digest import Hash
 from layercache.errors import LayercacheError
 from layercache.follower import ALL, Follower
+from layercache.oci.digest import Hash
 from layercache.spool import ShortSpoolError
 from layercache.streams import CHUNK
 

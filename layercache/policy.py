@@ -6,15 +6,15 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, TypeVar
 
 from layercache.backend import BackendURL
-from layercache.descriptor import DOCUMENT_MAX
 from layercache.errors import ConfigError
-from layercache.events import COMPRESSED
+from layercache.oci.descriptor import DOCUMENT_MAX
+from layercache.oci.forms import COMPRESSED
 from layercache.units import AGE_EXAMPLES, SIZE_EXAMPLES, parse_age, parse_size
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from layercache.events import Form
+    from layercache.oci.forms import Form
 
 Keep = Literal["both", "compressed", "uncompressed"]
 KEEPS: tuple[Keep, ...] = ("both", "compressed", "uncompressed")

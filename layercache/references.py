@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 from layercache import keys
 from layercache.backend import SMALL_OBJECT
-from layercache.descriptor import (
+from layercache.errors import FormatError, NotFoundError
+from layercache.oci.descriptor import (
     DOCUMENT_MAX,
     INDEXES,
     MANIFESTS,
@@ -17,14 +18,13 @@ from layercache.descriptor import (
     decode,
     media_type_of,
 )
-from layercache.errors import FormatError, NotFoundError
 from layercache.streams import read_bounded
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from layercache.backend import Backend, Reader
-    from layercache.digest import Hash
+    from layercache.oci.digest import Hash
 
 
 def image(backend: Backend, key: str) -> Descriptor:

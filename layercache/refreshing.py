@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 from layercache.backend_tier import BackendTier
 from layercache.capabilities import LocalPath
 from layercache.errors import LayercacheError
-from layercache.events import COMPRESSED, Event
+from layercache.events import Event
+from layercache.oci.forms import COMPRESSED
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

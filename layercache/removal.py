@@ -5,14 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from layercache import keys, references
-from layercache.digest import DiffID, Digest, Hash
 from layercache.errors import InUseError, NotFoundError
+from layercache.oci.digest import DiffID, Digest, Hash
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from layercache.association import Association
-    from layercache.descriptor import Descriptor
+    from layercache.oci.descriptor import Descriptor
     from layercache.tier import Tier
 
 

@@ -16,14 +16,15 @@ from layercache import lookup
 from layercache.claims import Claims
 from layercache.confirmed import ClaimedReader
 from layercache.continued import ContinuedReader
-from layercache.digest import Digest, Hash
 from layercache.errors import DigestMismatchError, LayercacheError, NotFoundError
-from layercache.events import COMPRESSED, UNCOMPRESSED, Event, Form, Observers
+from layercache.events import Event, Observers
 from layercache.follower import read_through
 from layercache.healing import healing
 from layercache.keeping import Keeper, WrongEntryError
 from layercache.known import Refutable
 from layercache.lead import Lead, Leads
+from layercache.oci.digest import Digest, Hash
+from layercache.oci.forms import COMPRESSED, UNCOMPRESSED, Form
 from layercache.passes import Passes
 from layercache.streams import HashedReader, StatedSizeError, check_hash, check_size
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from _typeshed import ReadableBuffer, WriteableBuffer
 
     from layercache.capabilities import Spool
-    from layercache.digest import Hash
+    from layercache.oci.digest import Hash
     from layercache.tier import Tier
 
 

@@ -7,9 +7,9 @@ import io
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, BinaryIO, Self, cast
 
-from layercache.descriptor import GZIP, NO_COMPRESSION, ZSTD
-from layercache.digest import Hash
 from layercache.errors import BackendError, DigestMismatchError, FormatError, LayercacheError
+from layercache.oci.descriptor import GZIP, NO_COMPRESSION, ZSTD
+from layercache.oci.digest import Hash
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -12,14 +12,15 @@ from typing import TYPE_CHECKING
 
 from layercache import keys
 from layercache.errors import NotFoundError
-from layercache.events import COMPRESSED, Event, Observers
+from layercache.events import Event, Observers
 from layercache.lookup import not_found
+from layercache.oci.forms import COMPRESSED
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from layercache.descriptor import Descriptor
-    from layercache.reference import Reference
+    from layercache.oci.descriptor import Descriptor
+    from layercache.oci.reference import Reference
     from layercache.tier import Tier
 
 SKEW = 60.0

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 from layercache.backend import BackendURL, open_backend
 from layercache.backend_tier import BackendTier
 from layercache.capabilities import LocalPath
-from layercache.descriptor import DOCUMENT_MAX
 from layercache.layout_tier import LayoutTier
+from layercache.oci.descriptor import DOCUMENT_MAX
 from layercache.policy import take_policy
 
 if TYPE_CHECKING:

@@ -8,8 +8,8 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from layercache.digest import Digest, Hash
-from layercache.events import COMPRESSED, UNCOMPRESSED, Form
+from layercache.oci.digest import Digest, Hash
+from layercache.oci.forms import COMPRESSED, UNCOMPRESSED, Form
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

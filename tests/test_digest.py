@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from layercache.digest import HEX_LENGTH, DiffID, Digest, Hash
 from layercache.errors import InvalidNameError
+from layercache.oci.digest import HEX_LENGTH, DiffID, Digest, Hash
 
 HEX = "0123456789abcdef" * 4
 

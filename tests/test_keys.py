@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from layercache import keys
 from layercache.backend import check_key
-from layercache.digest import HEX_LENGTH, DiffID, Digest, Hash
+from layercache.oci.digest import HEX_LENGTH, DiffID, Digest, Hash
 
 A, B = "a" * 64, "b" * 64
 

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 from layercache.checkup.check import Answer, milliseconds
 from layercache.checkup.probe import Probe
 from layercache.checkup.sources import credentials, reach
-from layercache.digest import Digest
 from layercache.errors import NotFoundError, SourceError
+from layercache.oci.digest import Digest
 from layercache.registry_tier.record import NAME_TYPE, artefact
 from layercache.registry_tier.tier import RegistryTier
 from layercache.sources.retry import TransientError

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from layercache.checkup.check import SECONDS, Answer, Subject, milliseconds
 from layercache.errors import ConfigError
-from layercache.reference import DEFAULT_REGISTRY, DEFAULT_TAG, Reference, without_user
+from layercache.oci.reference import DEFAULT_REGISTRY, DEFAULT_TAG, Reference, without_user
 from layercache.sources.credential import login_command
 from layercache.sources.credentials import find_login
 from layercache.sources.names import open_source, registry_reference

@@ -97,7 +97,7 @@ def _pull(cache: Cache, name: str) -> None:
 
 def _read(cache: Cache, names: Iterable[str]) -> None:
     """Read what has these hashes, and see for ourselves that it has."""
-    from layercache.digest import Hash
+    from layercache.oci.digest import Hash
     from layercache.streams import check_hash
 
     buffer = memoryview(bytearray(CHUNK))

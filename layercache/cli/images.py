@@ -14,8 +14,8 @@ from layercache.cli.session import Command, Session
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from layercache.descriptor import Descriptor
-    from layercache.digest import Digest
+    from layercache.oci.descriptor import Descriptor
+    from layercache.oci.digest import Digest
     from layercache.tier import Tier
 
 COLUMNS = (

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from layercache.events import COMPRESSED
+from layercache.oci.forms import COMPRESSED
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

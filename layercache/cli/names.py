@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from layercache.digest import HEX_LENGTH, Hash
 from layercache.errors import InvalidNameError, NotFoundError
+from layercache.oci.digest import HEX_LENGTH, Hash
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

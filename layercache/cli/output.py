@@ -12,7 +12,7 @@ import click
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from layercache.digest import Hash
+    from layercache.oci.digest import Hash
 
 UNKNOWN = "-"
 SHORT = 12

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from layercache.cli.output import short
-from layercache.events import COMPRESSED
+from layercache.oci.forms import COMPRESSED
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

@@ -102,7 +102,7 @@ def _is_limited(tier: Tier, max_size: int | None, max_age: float | None) -> bool
 
 def _printer(lines: output.Lines, tier: str) -> Callable[[Removed], object]:
     def print_line(removed: Removed) -> None:
-        from layercache.digest import Hash
+        from layercache.oci.digest import Hash
 
         name = lines.hash(Hash(removed.name))
         used = datetime.fromtimestamp(removed.last_used, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -8,16 +8,16 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from layercache.errors import LayercacheError, NotALayerError
-from layercache.events import COMPRESSED, UNCOMPRESSED
+from layercache.oci.forms import COMPRESSED, UNCOMPRESSED
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from layercache.cache import Cache
-    from layercache.digest import Digest, Hash
     from layercache.events import Event
     from layercache.images import Image
     from layercache.layer import Forms, Layer
+    from layercache.oci.digest import Digest, Hash
 
 LAST_WORDS = 3.0
 """Seconds that layers on their way get to take back what is unfinished, when all is given up."""

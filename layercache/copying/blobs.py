@@ -8,11 +8,12 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from layercache.association import Association
-from layercache.descriptor import NO_COMPRESSION, layer_type
-from layercache.digest import DiffID, Hash
 from layercache.errors import BackendError, DigestMismatchError, NotALayerError, NotFoundError
-from layercache.events import UNCOMPRESSED, Event, Form
+from layercache.events import Event
 from layercache.inflate import InflatedReader, Limits
+from layercache.oci.descriptor import NO_COMPRESSION, layer_type
+from layercache.oci.digest import DiffID, Hash
+from layercache.oci.forms import UNCOMPRESSED, Form
 from layercache.streams import HeadReader, sniff_layer, verified
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
 
     from layercache.backend import Reader
-    from layercache.digest import Digest
+    from layercache.oci.digest import Digest
     from layercache.tier import Tier
 
 

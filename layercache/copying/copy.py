@@ -15,9 +15,10 @@ from layercache.copying.blobs import Carrier, RefutedError, SourceFailedError, S
 from layercache.copying.held import Held, Roles, raw
 from layercache.copying.report import Report
 from layercache.copying.wanted import image_entries, referred_to
-from layercache.digest import Digest, Hash
 from layercache.errors import ConfigError, DigestMismatchError, IntegrityError, NotALayerError, NotFoundError
-from layercache.events import COMPRESSED, Event, Observers
+from layercache.events import Event, Observers
+from layercache.oci.digest import Digest, Hash
+from layercache.oci.forms import COMPRESSED
 from layercache.tags import COPIED_FROM, doubtful
 
 if TYPE_CHECKING:
@@ -26,9 +27,9 @@ if TYPE_CHECKING:
     from layercache.association import Association
     from layercache.backend import Entry
     from layercache.copying.wanted import Wanted
-    from layercache.digest import DiffID
     from layercache.errors import LayercacheError
-    from layercache.events import Form
+    from layercache.oci.digest import DiffID
+    from layercache.oci.forms import Form
     from layercache.tier import Tier
 
     Job = Callable[[], None]

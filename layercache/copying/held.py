@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from layercache.digest import HEX_LENGTH, DiffID
-from layercache.events import COMPRESSED, UNCOMPRESSED
+from layercache.oci.digest import HEX_LENGTH, DiffID
+from layercache.oci.forms import COMPRESSED, UNCOMPRESSED
 
 if TYPE_CHECKING:
     from layercache.association import Association
-    from layercache.digest import Digest, Hash
-    from layercache.events import Form
+    from layercache.oci.digest import Digest, Hash
+    from layercache.oci.forms import Form
     from layercache.tier import Tier
 
 _ALGORITHM_OF = {length // 2: algorithm for algorithm, length in HEX_LENGTH.items()}

@@ -5,19 +5,19 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from layercache.descriptor import INDEXES, MANIFESTS, Descriptor, Index, Manifest, decode, media_type_of
 from layercache.documents import read_document
 from layercache.errors import FormatError, NotFoundError
-from layercache.events import COMPRESSED, UNCOMPRESSED
+from layercache.oci.descriptor import INDEXES, MANIFESTS, Descriptor, Index, Manifest, decode, media_type_of
+from layercache.oci.forms import COMPRESSED, UNCOMPRESSED
 from layercache.tags import image_key
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from layercache.copying.held import Roles
-    from layercache.digest import Digest, Hash
+    from layercache.oci.digest import Digest, Hash
+    from layercache.oci.reference import Reference
     from layercache.policy import Keep
-    from layercache.reference import Reference
     from layercache.tier import Tier
 
 DEPTH = 8

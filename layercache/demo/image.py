@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Protocol
 import msgspec
 
 from layercache.demo import REF_NAME
-from layercache.descriptor import (
+from layercache.oci.descriptor import (
     OCI_CONFIG,
     OCI_INDEX,
     OCI_LAYER_GZIP,
@@ -26,7 +26,7 @@ from layercache.descriptor import (
     RootFS,
     encode,
 )
-from layercache.digest import DiffID, Digest
+from layercache.oci.digest import DiffID, Digest
 
 if sys.version_info >= (3, 14):
     from compression import zstd

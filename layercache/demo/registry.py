@@ -23,9 +23,9 @@ from urllib.parse import urlsplit
 import msgspec
 
 from layercache.demo import REF_NAME
-from layercache.descriptor import INDEXES, OCTETS, Descriptor, Index, decode
-from layercache.digest import Digest
 from layercache.errors import InvalidNameError
+from layercache.oci.descriptor import INDEXES, OCTETS, Descriptor, Index, decode
+from layercache.oci.digest import Digest
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

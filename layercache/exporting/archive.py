@@ -10,18 +10,18 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from layercache.descriptor import Manifest, decode
 from layercache.errors import FormatError, NotALayerError, NotFoundError
-from layercache.events import UNCOMPRESSED
 from layercache.exporting.files import appearing, copy_checked, until_right
+from layercache.oci.descriptor import Manifest, decode
+from layercache.oci.forms import UNCOMPRESSED
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from typing import BinaryIO
 
-    from layercache.digest import DiffID
     from layercache.exporting.contents import Contents, Document
     from layercache.layer import Layer
+    from layercache.oci.digest import DiffID
 
 
 class ArchiveTarget:

@@ -5,7 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from layercache.descriptor import (
+from layercache.documents import find_document
+from layercache.errors import FormatError, NotFoundError
+from layercache.known import Known
+from layercache.layer import Layer
+from layercache.lookup import not_found
+from layercache.oci.descriptor import (
     INDEXES,
     MANIFESTS,
     Descriptor,
@@ -18,20 +23,15 @@ from layercache.descriptor import (
     is_foreign,
     media_type_of,
 )
-from layercache.documents import find_document
-from layercache.errors import FormatError, NotFoundError
-from layercache.known import Known
-from layercache.layer import Layer
-from layercache.lookup import not_found
-from layercache.offers import Offers
-from layercache.platforms import default_platform, normalized, select
+from layercache.oci.offers import Offers
+from layercache.oci.platforms import default_platform, normalized, select
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from layercache.descriptor import Platform
-    from layercache.digest import DiffID, Digest
-    from layercache.reference import Reference
+    from layercache.oci.descriptor import Platform
+    from layercache.oci.digest import DiffID, Digest
+    from layercache.oci.reference import Reference
     from layercache.resolver import Resolver
     from layercache.tags import Tags
     from layercache.tier import Tier

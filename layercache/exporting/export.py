@@ -6,18 +6,18 @@ import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
-from layercache.descriptor import INDEXES, Manifest, decode
 from layercache.errors import ConfigError
 from layercache.exporting.contents import Collector
-from layercache.platforms import parse_platform
-from layercache.reference import Reference
+from layercache.oci.descriptor import INDEXES, Manifest, decode
+from layercache.oci.platforms import parse_platform
+from layercache.oci.reference import Reference
 from layercache.sources.names import ARCHIVE, LAYOUT, registry_hint, registry_reference, split_path
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from layercache.digest import Digest
     from layercache.exporting.contents import Contents
+    from layercache.oci.digest import Digest
     from layercache.resolver import Resolver
     from layercache.sources.client import RegistryClient
     from layercache.tags import Tags

@@ -13,9 +13,9 @@ from layercache.streams import CHUNK, check_hash
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from layercache.digest import Hash
-    from layercache.events import Form
     from layercache.layer import Layer
+    from layercache.oci.digest import Hash
+    from layercache.oci.forms import Form
 
 TRIES = 4
 """Wrong entries of one layer that an export meets until it fails."""

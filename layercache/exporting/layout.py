@@ -11,20 +11,20 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from layercache.descriptor import DOCUMENT_MAX, INDEX_SHARE, NOT_VALID, OCI_INDEX
 from layercache.errors import DigestMismatchError, FormatError, InvalidNameError, SourceError
-from layercache.events import COMPRESSED
 from layercache.exporting.files import appearing, copy_checked, until_right
+from layercache.oci.descriptor import DOCUMENT_MAX, INDEX_SHARE, NOT_VALID, OCI_INDEX
+from layercache.oci.forms import COMPRESSED
 from layercache.sources.oci_layout import REF_NAME
 from layercache.sources.part import read_file
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from layercache.descriptor import Descriptor
-    from layercache.digest import Digest
     from layercache.exporting.contents import Contents, Document
     from layercache.layer import Layer
+    from layercache.oci.descriptor import Descriptor
+    from layercache.oci.digest import Digest
 
 _REF = re.compile(r"[A-Za-z0-9]+(?:(?:[-._:@+]|--|/)[A-Za-z0-9]+)*")
 """image-spec annotations.md, "org.opencontainers.image.ref.name"."""

@@ -7,8 +7,8 @@ from functools import partial
 from typing import TYPE_CHECKING, cast
 
 from layercache.errors import InvalidNameError
-from layercache.events import COMPRESSED
 from layercache.exporting.files import until_right
+from layercache.oci.forms import COMPRESSED
 from layercache.sources.repository import Repository
 from layercache.streams import verified
 
@@ -16,10 +16,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from layercache.backend import Reader
-    from layercache.digest import Digest
     from layercache.exporting.contents import Contents
     from layercache.layer import Layer
-    from layercache.reference import Reference
+    from layercache.oci.digest import Digest
+    from layercache.oci.reference import Reference
     from layercache.sources.client import RegistryClient
     from layercache.sources.upload import Bytes
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from layercache.reference import Reference
+from layercache.oci.reference import Reference
 from layercache.registry_tier.tier import RegistryTier
 from layercache.sources.client import RegistryClient
 from layercache.sources.settings import RegistrySettings

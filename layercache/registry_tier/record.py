@@ -26,9 +26,9 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from layercache.association import FACTS_MAX, Association
-from layercache.descriptor import NOT_VALID, OCI_MANIFEST, OCTETS, Descriptor, Manifest, decode, encode
-from layercache.digest import Digest, Hash
 from layercache.errors import FormatError, InvalidNameError
+from layercache.oci.descriptor import NOT_VALID, OCI_MANIFEST, OCTETS, Descriptor, Manifest, decode, encode
+from layercache.oci.digest import Digest, Hash
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

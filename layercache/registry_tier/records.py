@@ -15,9 +15,9 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
-from layercache.descriptor import OCI_MANIFEST
-from layercache.digest import Digest
 from layercache.errors import FormatError, NotFoundError
+from layercache.oci.descriptor import OCI_MANIFEST
+from layercache.oci.digest import Digest
 from layercache.registry_tier.record import EMPTY, EMPTY_DATA, NameRecord, is_name_tag, tag_of
 from layercache.sources.encoding import TooBigError
 from layercache.sources.refusal import MissingPartError
@@ -26,7 +26,7 @@ from layercache.together import Together
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from layercache.digest import Hash
+    from layercache.oci.digest import Hash
     from layercache.sources.repository import Repository
 
 RECORD_MAX = 128 << 10

@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, TypeVar
 
 from layercache import keys
 from layercache.backend import Entry
-from layercache.descriptor import INDEXES, MANIFESTS, Descriptor, Index, decode, media_type_of
-from layercache.digest import Digest, Hash
 from layercache.errors import BackendError, DigestMismatchError, FormatError, NotFoundError, SourceError
+from layercache.oci.descriptor import INDEXES, MANIFESTS, Descriptor, Index, decode, media_type_of
+from layercache.oci.digest import Digest, Hash
 from layercache.registry_tier.record import (
     NameRecord,
     image_record,
@@ -39,9 +39,9 @@ if TYPE_CHECKING:
 
     from layercache.association import Association
     from layercache.backend import Reader
-    from layercache.digest import DiffID
+    from layercache.oci.digest import DiffID
+    from layercache.oci.reference import Reference
     from layercache.policy import Policy
-    from layercache.reference import Reference
     from layercache.sources.client import RegistryClient
     from layercache.sources.upload import Bytes
 

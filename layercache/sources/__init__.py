@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from layercache.backend import Reader
-    from layercache.descriptor import Descriptor
+    from layercache.oci.descriptor import Descriptor
 
 
 class Source(Protocol):

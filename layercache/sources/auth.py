@@ -14,8 +14,8 @@ from urllib.parse import parse_qsl, urlencode, urlsplit
 
 import msgspec
 
-from layercache.descriptor import NOT_VALID
 from layercache.errors import SourceError
+from layercache.oci.descriptor import NOT_VALID
 from layercache.sources.credential import login_command
 from layercache.sources.credentials import Login, find_login
 from layercache.sources.http import discard, read_all

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, TypeVar
 
 import msgspec
 
-from layercache.descriptor import NOT_VALID
 from layercache.errors import SourceError
+from layercache.oci.descriptor import NOT_VALID
 from layercache.sources.credential import (
     DOCKER_HUB,
     DOCKER_HUB_KEY,

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from urllib3.response import BaseHTTPResponse
 
-    from layercache.reference import Reference
+    from layercache.oci.reference import Reference
     from layercache.sources.auth import Authenticator
     from layercache.sources.settings import RegistrySettings
 

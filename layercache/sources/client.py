@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from urllib3.response import BaseHTTPResponse
 
     from layercache.errors import LayercacheError
-    from layercache.reference import Reference
+    from layercache.oci.reference import Reference
     from layercache.sources.credential import UnavailableError
     from layercache.sources.credentials import Login
 

@@ -7,7 +7,7 @@ import subprocess
 
 import msgspec
 
-from layercache.descriptor import NOT_VALID
+from layercache.oci.descriptor import NOT_VALID
 from layercache.sources.credential import Credential, UnavailableError
 
 HELPER_SECONDS = 60

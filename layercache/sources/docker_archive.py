@@ -16,7 +16,8 @@ from typing import Self
 
 import msgspec
 
-from layercache.descriptor import (
+from layercache.errors import FormatError, NotFoundError, SourceError
+from layercache.oci.descriptor import (
     DOCKER_CONFIG,
     DOCKER_LAYER_OF,
     DOCKER_MANIFEST,
@@ -27,9 +28,8 @@ from layercache.descriptor import (
     ImageConfig,
     decode,
 )
-from layercache.digest import DiffID, Digest
-from layercache.errors import FormatError, NotFoundError, SourceError
-from layercache.reference import canonical
+from layercache.oci.digest import DiffID, Digest
+from layercache.oci.reference import canonical
 from layercache.sources.archive_members import Member, Members
 from layercache.sources.inflated import InflatedFile, sniff_archive
 from layercache.sources.names import ARCHIVE, split_path

@@ -6,9 +6,9 @@ import io
 import zlib
 from typing import TYPE_CHECKING
 
-from layercache.descriptor import GZIP, ZSTD
 from layercache.errors import FormatError, LimitError, SourceError
 from layercache.inflate import InflatedReader, Limits
+from layercache.oci.descriptor import GZIP, ZSTD
 from layercache.streams import HEAD, sniff
 
 if TYPE_CHECKING:

@@ -18,7 +18,7 @@ from layercache.sources.retry import TransientError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from layercache.reference import Reference
+    from layercache.oci.reference import Reference
     from layercache.sources.retry import Retries
     from layercache.sources.settings import RegistrySettings
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from layercache.descriptor import DOCUMENT_MAX
-from layercache.digest import Digest
 from layercache.errors import ConfigError, InvalidNameError
-from layercache.reference import DEFAULT_REGISTRY, Reference, without_user
+from layercache.oci.descriptor import DOCUMENT_MAX
+from layercache.oci.digest import Digest
+from layercache.oci.reference import DEFAULT_REGISTRY, Reference, without_user
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Self
 
-from layercache.descriptor import (
+from layercache.errors import DigestMismatchError, NotFoundError, SourceError
+from layercache.foreign import FULL_NAME
+from layercache.oci.descriptor import (
     DOCUMENT_MAX,
     INDEX_SHARE,
     OCI_INDEX,
@@ -15,12 +17,10 @@ from layercache.descriptor import (
     index_of,
     media_type_of,
 )
-from layercache.digest import Digest
-from layercache.errors import DigestMismatchError, NotFoundError, SourceError
-from layercache.foreign import FULL_NAME
-from layercache.offers import Offers
-from layercache.reference import canonical
-from layercache.sources.document import DOCUMENTS, check_document, described
+from layercache.oci.digest import Digest
+from layercache.oci.documents import DOCUMENTS, check_document, described
+from layercache.oci.offers import Offers
+from layercache.oci.reference import canonical
 from layercache.sources.names import ARCHIVE, LAYOUT, registry_hint, split_digest, split_path
 from layercache.sources.part import PartReader, open_file, read_file
 

@@ -10,8 +10,8 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
-from layercache.descriptor import DOCUMENT_MAX
 from layercache.errors import DigestMismatchError
+from layercache.oci.descriptor import DOCUMENT_MAX
 from layercache.sources.encoding import BytesReader, decoded, is_encoded
 from layercache.sources.http import abandon, read_raw
 from layercache.sources.retry import TransientError
@@ -19,7 +19,7 @@ from layercache.sources.retry import TransientError
 if TYPE_CHECKING:
     from urllib3.response import BaseHTTPResponse
 
-    from layercache.digest import Hash
+    from layercache.oci.digest import Hash
 
 PART_MIN = 16 << 10
 """Bytes of a smaller part than was asked for, or between two breaks, that are worth another request."""

@@ -7,8 +7,8 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from layercache.descriptor import NOT_VALID
 from layercache.errors import LayercacheError, NotFoundError, SourceError
+from layercache.oci.descriptor import NOT_VALID
 from layercache.sources.credential import login_command, printable
 from layercache.sources.credentials import Login
 from layercache.sources.http import read_all
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from urllib3.response import BaseHTTPResponse
 
-    from layercache.reference import Reference
+    from layercache.oci.reference import Reference
 
 PARTS_ABSENT = frozenset({"MANIFEST_BLOB_UNKNOWN", "MANIFEST_UNKNOWN", "BLOB_UNKNOWN"})
 """The codes by which it refuses a manifest or index that names what its repository does not have."""

@@ -7,16 +7,11 @@ from typing import TYPE_CHECKING, TypeVar
 
 import msgspec
 
-from layercache.descriptor import Descriptor
-from layercache.digest import Digest
+from layercache.oci.descriptor import Descriptor
+from layercache.oci.digest import Digest
+from layercache.oci.documents import DOCUMENTS, check_document, described, refuse_schema_1
 from layercache.sources.blob import BlobReader
 from layercache.sources.client import RegistryClient
-from layercache.sources.document import (
-    DOCUMENTS,
-    check_document,
-    described,
-    refuse_schema_1,
-)
 from layercache.sources.encoding import is_encoded
 from layercache.sources.http import discard, read_all
 from layercache.sources.ranges import HEAD_REFUSED, RANGE_TRIES, Blob, open_part, open_range
@@ -28,7 +23,7 @@ if TYPE_CHECKING:
     from urllib3.response import BaseHTTPResponse
 
     from layercache.errors import DigestMismatchError
-    from layercache.reference import Reference
+    from layercache.oci.reference import Reference
     from layercache.sources.ranges import Get, Part
 
 ResultT = TypeVar("ResultT")

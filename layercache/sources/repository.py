@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from layercache.descriptor import NOT_VALID
 from layercache.errors import NotFoundError, SourceError
-from layercache.reference import Reference
-from layercache.sources.document import DOCUMENTS
+from layercache.oci.descriptor import NOT_VALID
+from layercache.oci.documents import DOCUMENTS
+from layercache.oci.reference import Reference
 from layercache.sources.encoding import is_encoded
 from layercache.sources.http import abandon, discard, read_all
 from layercache.sources.ranges import HEAD_REFUSED, content_length
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from urllib3.response import BaseHTTPResponse
 
-    from layercache.digest import Hash
+    from layercache.oci.digest import Hash
     from layercache.sources.blob import BlobReader
     from layercache.sources.client import RegistryClient
     from layercache.sources.upload import Bytes

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeVar
 
 from layercache._version import __version__
-from layercache.descriptor import DOCUMENT_MAX
+from layercache.oci.descriptor import DOCUMENT_MAX
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from layercache.descriptor import DOCUMENT_MAX
 from layercache.errors import DigestMismatchError, SourceError
+from layercache.oci.descriptor import DOCUMENT_MAX
 from layercache.sources.blob import BlobReader
 from layercache.sources.encoding import BytesReader, is_encoded
 from layercache.sources.http import abandon
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from urllib3.response import BaseHTTPResponse
 
-    from layercache.digest import Hash
+    from layercache.oci.digest import Hash
     from layercache.sources.client import RegistryClient
     from layercache.sources.ranges import Get
 

@@ -16,7 +16,7 @@ from layercache.sources.retry import TransientError
 if TYPE_CHECKING:
     from urllib3.response import BaseHTTPResponse
 
-    from layercache.digest import Hash
+    from layercache.oci.digest import Hash
     from layercache.sources.retry import Retries
 
 PIECE = 8 << 20

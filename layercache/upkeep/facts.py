@@ -8,15 +8,15 @@ from layercache import keys
 from layercache.association import Association, NotOfALayerError
 from layercache.backend import SMALL_OBJECT
 from layercache.backend_tier import keys_of
-from layercache.descriptor import NO_COMPRESSION
-from layercache.digest import Hash
 from layercache.errors import FormatError, IntegrityError, InvalidNameError, LimitError, NotFoundError
 from layercache.inflate import InflatedReader, Limits
+from layercache.oci.descriptor import NO_COMPRESSION
+from layercache.oci.digest import Hash
 from layercache.streams import CHUNK, HEAD, HeadReader, hash_of, read_bounded, sniff_layer
 
 if TYPE_CHECKING:
     from layercache.backend_tier import BackendTier
-    from layercache.digest import DiffID, Digest
+    from layercache.oci.digest import DiffID, Digest
 
 
 def wrong_facts(tier: BackendTier, key: str, *, deep: bool) -> dict[str, str]:

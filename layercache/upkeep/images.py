@@ -6,7 +6,9 @@ from typing import TYPE_CHECKING
 
 from layercache import keys
 from layercache.backend import SMALL_OBJECT
-from layercache.descriptor import (
+from layercache.documents import read_whole
+from layercache.errors import FormatError, NotFoundError
+from layercache.oci.descriptor import (
     INDEXES,
     MANIFESTS,
     Descriptor,
@@ -16,13 +18,11 @@ from layercache.descriptor import (
     image_config,
     media_type_of,
 )
-from layercache.documents import read_whole
-from layercache.errors import FormatError, NotFoundError
 from layercache.streams import read_bounded
 
 if TYPE_CHECKING:
     from layercache.backend_tier import BackendTier
-    from layercache.digest import Digest
+    from layercache.oci.digest import Digest
 
 
 def why_wrong(tier: BackendTier, key: str) -> str:

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 from layercache import keys
 from layercache.capabilities import Movable
-from layercache.digest import Hash
 from layercache.errors import BackendError
+from layercache.oci.digest import Hash
 from layercache.streams import CHUNK, check_whole, hash_of
 
 if TYPE_CHECKING:

@@ -13,8 +13,8 @@ from upkeep.stocked import HOUR, blobs, stock, used
 
 from layercache import keys
 from layercache.backend_tier import BackendTier
-from layercache.digest import Hash
 from layercache.errors import BackendError, ForbiddenError
+from layercache.oci.digest import Hash
 from layercache.policy import Policy
 from layercache.testing import in_forked_child
 from layercache.upkeep import prune

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from benchmarks.bench import MB, Bench, Row, cache_url
 from benchmarks.measure import Contender, probe
 
-from layercache.descriptor import OCI_LAYER_GZIP, OCI_LAYER_ZSTD
+from layercache.oci.descriptor import OCI_LAYER_GZIP, OCI_LAYER_ZSTD
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 from benchmarks.layers import Files, MadeLayer, make_layer
 
-from layercache.descriptor import OCI_CONFIG, OCI_LAYER_GZIP, OCI_MANIFEST
-from layercache.digest import Digest
+from layercache.oci.descriptor import OCI_CONFIG, OCI_LAYER_GZIP, OCI_MANIFEST
+from layercache.oci.digest import Digest
 
 if TYPE_CHECKING:
     import contextlib

@@ -22,8 +22,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from layercache.descriptor import OCI_LAYER_ZSTD
-from layercache.digest import DiffID, Digest
+from layercache.oci.descriptor import OCI_LAYER_ZSTD
+from layercache.oci.digest import DiffID, Digest
 
 if sys.version_info >= (3, 14):
     from compression import zstd

@@ -170,8 +170,8 @@ def populate(root: str, count: str, sample: str) -> dict[str, float]:
     from layercache import keys
     from layercache.association import Association
     from layercache.backend_tier import keys_of
-    from layercache.descriptor import OCI_LAYER_GZIP
-    from layercache.digest import DiffID, Digest
+    from layercache.oci.descriptor import OCI_LAYER_GZIP
+    from layercache.oci.digest import DiffID, Digest
 
     def place(key: str) -> str:
         path = os.path.join(root, key)

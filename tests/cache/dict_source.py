@@ -8,11 +8,11 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from layercache import NotFoundError
-from layercache.descriptor import OCI_MANIFEST, Descriptor
-from layercache.digest import Digest
 from layercache.images import Images
-from layercache.platforms import parse_platform
-from layercache.reference import Reference
+from layercache.oci.descriptor import OCI_MANIFEST, Descriptor
+from layercache.oci.digest import Digest
+from layercache.oci.platforms import parse_platform
+from layercache.oci.reference import Reference
 
 if TYPE_CHECKING:
     from servers.images import Image as Made

@@ -11,9 +11,9 @@ from layercache import keys
 from layercache.association import Association
 from layercache.backend_tier import BackendTier
 from layercache.cache import Cache
-from layercache.digest import Hash
 from layercache.errors import BackendError
 from layercache.guard import Guard
+from layercache.oci.digest import Hash
 from layercache.policy import Policy
 from layercache.tier import Tier
 from layercache_backends.memory import MemoryBackend
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
 
     from layercache.backend import Backend, Entry, Reader, Sink
-    from layercache.digest import DiffID, Digest
+    from layercache.oci.digest import DiffID, Digest
     from layercache.policy import Keep
 
 Action = Literal["open", "read", "create", "write", "commit", "stat", "scan", "delete"]

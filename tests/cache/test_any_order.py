@@ -18,7 +18,7 @@ from layercache_backends.memory import MemoryBackend
 if TYPE_CHECKING:
     from layercache.association import Association
     from layercache.cache import Cache
-    from layercache.digest import Hash
+    from layercache.oci.digest import Hash
 
 LAYERS = [sample(seed, compression, 700) for seed in (1, 2) for compression in ("gzip", "zstd", "none")]
 TARS: dict[str, Layer] = {layer.diff_id: layer for layer in LAYERS}

@@ -21,8 +21,8 @@ from cache.stores import (
 from servers.images import make_image, make_index
 
 from layercache import InUseError, NotFoundError, keys
-from layercache.descriptor import OCI_LAYER_GZIP, Descriptor
-from layercache.digest import Digest
+from layercache.oci.descriptor import OCI_LAYER_GZIP, Descriptor
+from layercache.oci.digest import Digest
 from layercache_backends.memory import MemoryBackend
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from cache.layers import COMPRESSIONS, large, put, read, sample
 from cache.stores import Fetch, far, near, open_cache, write_blob
 
 from layercache import passes
-from layercache.descriptor import OCI_LAYER_GZIP
+from layercache.oci.descriptor import OCI_LAYER_GZIP
 
 if TYPE_CHECKING:
     from layercache.events import Event

@@ -31,10 +31,10 @@ from layercache import (
     keys,
     pipeline,
 )
-from layercache.digest import Digest
 from layercache.errors import IntegrityError
 from layercache.events import Event
 from layercache.inflate import Limits
+from layercache.oci.digest import Digest
 from layercache_backends.local import LocalBackend
 from layercache_backends.memory import MemoryBackend
 

@@ -11,8 +11,8 @@ from cache.stores import content, evict, far, near, open_cache, write_blob
 from servers.images import make_image, make_index, sample_layers
 
 from layercache import DigestMismatchError, NotFoundError, keys
-from layercache.descriptor import OCI_CONFIG, OCI_INDEX, OCI_MANIFEST
-from layercache.digest import Digest
+from layercache.oci.descriptor import OCI_CONFIG, OCI_INDEX, OCI_MANIFEST
+from layercache.oci.digest import Digest
 from layercache.streams import StatedSizeError
 from layercache.tags import image_key
 from layercache.upkeep import verify

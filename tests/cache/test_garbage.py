@@ -14,7 +14,7 @@ from layercache import FormatError, LayercacheError, keys
 from layercache.association import Association
 from layercache.backend_tier import BackendTier
 from layercache.cli.program import program
-from layercache.descriptor import (
+from layercache.oci.descriptor import (
     OCI_CONFIG,
     OCI_INDEX,
     OCI_MANIFEST,
@@ -27,7 +27,7 @@ from layercache.descriptor import (
     encode,
     media_type_of,
 )
-from layercache.digest import Digest
+from layercache.oci.digest import Digest
 from layercache.policy import Policy
 from layercache.references import contents
 from layercache.upkeep import prune, verify

@@ -12,8 +12,8 @@ from cache.stores import Fetch, assert_sound, blobs, evict, far, near, open_cach
 
 from layercache import DigestMismatchError, FormatError, LayercacheError, keys, passes
 from layercache.association import Association
-from layercache.descriptor import OCI_LAYER_ZSTD
-from layercache.digest import DiffID, Digest
+from layercache.oci.descriptor import OCI_LAYER_ZSTD
+from layercache.oci.digest import DiffID, Digest
 from layercache.streams import StatedSizeError
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from cache.stores import open_cache
 from servers.images import make_image, sample_layers
 
 from layercache import FormatError, NotFoundError
-from layercache.descriptor import DOCKER_MANIFEST, OCI_CONFIG
+from layercache.oci.descriptor import DOCKER_MANIFEST, OCI_CONFIG
 
 
 @pytest.mark.parametrize("count", [2, 4])

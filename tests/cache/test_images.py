@@ -19,9 +19,9 @@ from layercache import (
     SourceError,
     keys,
 )
-from layercache.descriptor import DOCKER_MANIFEST, OCI_CONFIG, OCI_LAYER_GZIP, OCI_MANIFEST, Descriptor
-from layercache.digest import Digest
-from layercache.platforms import parse_platform
+from layercache.oci.descriptor import DOCKER_MANIFEST, OCI_CONFIG, OCI_LAYER_GZIP, OCI_MANIFEST, Descriptor
+from layercache.oci.digest import Digest
+from layercache.oci.platforms import parse_platform
 
 EMPTY = "application/vnd.oci.empty.v1+json"
 

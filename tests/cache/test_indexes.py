@@ -12,9 +12,9 @@ from cache.stores import near, open_cache
 from servers.images import make_image, make_index, sample_layers
 
 from layercache import DigestMismatchError, NotFoundError, SourceError
-from layercache.descriptor import OCI_INDEX, OCI_LAYER_GZIP, Descriptor
-from layercache.digest import Digest
-from layercache.offers import LOOKED_INTO
+from layercache.oci.descriptor import OCI_INDEX, OCI_LAYER_GZIP, Descriptor
+from layercache.oci.digest import Digest
+from layercache.oci.offers import LOOKED_INTO
 from layercache.upkeep import verify
 
 if TYPE_CHECKING:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from layercache.cache import Cache
-    from layercache.digest import Digest
+    from layercache.oci.digest import Digest
     from layercache.policy import Keep
 
 ASKERS = 8

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from layercache.cache import Cache
-    from layercache.digest import Hash
+    from layercache.oci.digest import Hash
 
 LAYER, BIG = sample(1), large(1)
 BYTES: dict[Hash, bytes] = {LAYER.digest: LAYER.blob, LAYER.diff_id: LAYER.tar}

@@ -11,10 +11,10 @@ from cache.layers import COMPRESSIONS, compressed, put, read, sample
 from cache.stores import Fetch, blobs, far, near, open_cache
 
 import layercache
-from layercache.digest import DiffID, Digest
+from layercache.oci.digest import DiffID, Digest
 
 if TYPE_CHECKING:
-    from layercache.events import Form
+    from layercache.oci.forms import Form
     from layercache.policy import Keep
     from layercache.tier import Tier
 

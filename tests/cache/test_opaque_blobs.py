@@ -12,7 +12,7 @@ from cache.stores import Fetch, blobs, content, far, near, open_cache
 
 from layercache import DigestMismatchError, NotALayerError, keys
 from layercache.backend_tier import BackendTier
-from layercache.descriptor import (
+from layercache.oci.descriptor import (
     DOCKER_LAYER,
     DOCKER_LAYER_GZIP,
     OCI_CONFIG,
@@ -23,7 +23,7 @@ from layercache.descriptor import (
     compression_of,
     layer_type,
 )
-from layercache.digest import DiffID, Digest
+from layercache.oci.digest import DiffID, Digest
 from layercache.upkeep import verify
 
 if TYPE_CHECKING:

@@ -10,8 +10,8 @@ from cache.layers import compressed, flipped, large, read, sample
 from cache.stores import Fetch, assert_sound, fact, far, near, open_cache, write, write_blob
 
 from layercache import DigestMismatchError, LayercacheError, NotFoundError, keys
-from layercache.descriptor import OCI_CONFIG, OCI_LAYER_ZSTD
-from layercache.digest import DiffID, Digest
+from layercache.oci.descriptor import OCI_CONFIG, OCI_LAYER_ZSTD
+from layercache.oci.digest import DiffID, Digest
 from layercache_backends.local import LocalBackend
 
 if TYPE_CHECKING:

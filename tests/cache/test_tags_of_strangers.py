@@ -13,12 +13,12 @@ from servers.images import make_image, sample_layers
 
 import layercache
 from layercache import BackendError, LayercacheError, NotFoundError, SourceError, keys
-from layercache.descriptor import encode
-from layercache.digest import Digest
 from layercache.events import Event
 from layercache.images import Images
-from layercache.platforms import parse_platform
-from layercache.reference import Reference
+from layercache.oci.descriptor import encode
+from layercache.oci.digest import Digest
+from layercache.oci.platforms import parse_platform
+from layercache.oci.reference import Reference
 from layercache.tags import COPIED_FROM, image_key
 from layercache_backends.memory import MemoryBackend
 
@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from servers.images import Image as Made
 
     from layercache.cache import Cache
-    from layercache.descriptor import Descriptor
     from layercache.images import Image
+    from layercache.oci.descriptor import Descriptor
     from layercache.tier import Tier
 
 GOOD, EVIL = make_image(sample_layers(1)), make_image(sample_layers(2))

@@ -23,13 +23,13 @@ from servers.stores import CREDENTIALS, make_bucket, seaweedfs
 
 import layercache
 from layercache.cli.program import COMMANDS
-from layercache.digest import Hash
+from layercache.oci.digest import Hash
 
 if TYPE_CHECKING:
     import random
     from pathlib import Path
 
-    from layercache.digest import Digest
+    from layercache.oci.digest import Digest
 
 WORKERS = 6
 PRELOADED = [

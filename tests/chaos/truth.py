@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from servers.images import Image, Layer, make_image, make_layer, noise, write_layout
 
-from layercache.digest import DiffID, Digest, Hash
+from layercache.oci.digest import DiffID, Digest, Hash
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -13,7 +13,7 @@ from cli.calling import PROGRAM, Caller
 from servers.images import make_layer, noise
 
 from layercache.cli.get import copy
-from layercache.digest import Digest
+from layercache.oci.digest import Digest
 
 if TYPE_CHECKING:
     from pathlib import Path

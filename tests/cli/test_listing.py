@@ -14,7 +14,7 @@ from servers.images import compressed
 import layercache
 from layercache.association import Association
 from layercache.cli.output import human
-from layercache.digest import DiffID, Digest
+from layercache.oci.digest import DiffID, Digest
 from layercache.tiers import open_tier
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from cli.calling import PROGRAM, Caller, on_terminal
 from servers.images import make_image, make_layer, noise, sample_layers
 from servers.lying import LyingRegistry, silent, wrong_bytes
 
-from layercache.digest import Digest
+from layercache.oci.digest import Digest
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 from cli.calling import Caller
 
-from layercache.digest import Digest
+from layercache.oci.digest import Digest
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -27,9 +27,9 @@ from servers.images import Image
 from layercache import keys
 from layercache.copying import Copy, Report, Wanted
 from layercache.copying.report import IN_A_ROW
-from layercache.digest import DiffID, Digest
 from layercache.errors import BackendError, ConfigError, LayercacheError, NotFoundError
-from layercache.reference import Reference
+from layercache.oci.digest import DiffID, Digest
+from layercache.oci.reference import Reference
 from layercache_backends.local import LocalBackend
 from layercache_backends.memory import MemoryBackend
 

@@ -14,10 +14,10 @@ from servers.images import make_image, sample_layers
 
 from layercache import keys
 from layercache.copying import Copy, Report, Wanted
-from layercache.descriptor import encode
-from layercache.digest import Digest
 from layercache.errors import LayercacheError, NotFoundError
-from layercache.reference import Reference
+from layercache.oci.descriptor import encode
+from layercache.oci.digest import Digest
+from layercache.oci.reference import Reference
 from layercache.tags import COPIED_FROM
 from layercache_backends.local import LocalBackend
 from layercache_backends.memory import MemoryBackend

@@ -12,8 +12,8 @@ import pytest
 from servers.programs import skopeo_copy
 
 from layercache.demo.image import BuiltImage, build_image
-from layercache.descriptor import OCI_LAYER_ZSTD, ImageConfig, Manifest, decode
-from layercache.digest import DiffID, Digest
+from layercache.oci.descriptor import OCI_LAYER_ZSTD, ImageConfig, Manifest, decode
+from layercache.oci.digest import DiffID, Digest
 
 if sys.version_info >= (3, 14):
     from compression import zstd

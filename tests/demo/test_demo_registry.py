@@ -12,8 +12,8 @@ from servers.programs import requires, run, skopeo_copy
 
 from layercache.demo.image import BuiltImage, build_image
 from layercache.demo.registry import LayoutRegistry
-from layercache.descriptor import OCI_INDEX, OCI_MANIFEST
-from layercache.digest import Digest
+from layercache.oci.descriptor import OCI_INDEX, OCI_MANIFEST
+from layercache.oci.digest import Digest
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

@@ -23,7 +23,6 @@ from servers.programs import requires, run, skopeo_copy
 
 import layercache
 from layercache import keys
-from layercache.digest import Digest
 from layercache.errors import (
     ConfigError,
     DigestMismatchError,
@@ -32,6 +31,7 @@ from layercache.errors import (
     NotFoundError,
     SourceError,
 )
+from layercache.oci.digest import Digest
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -11,7 +11,7 @@ import pytest
 from servers.images import Image, make_image, make_index, sample_layers, write_layout
 
 import layercache
-from layercache.descriptor import OCI_MANIFEST
+from layercache.oci.descriptor import OCI_MANIFEST
 
 if TYPE_CHECKING:
     from pathlib import Path

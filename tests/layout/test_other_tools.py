@@ -14,7 +14,7 @@ from servers.images import make_image, make_layer, noise, sample_layers, write_d
 from servers.programs import requires, run, skopeo_copy, trusting_policy
 
 import layercache
-from layercache.descriptor import DOCKER_MANIFEST, OCI_MANIFEST
+from layercache.oci.descriptor import DOCKER_MANIFEST, OCI_MANIFEST
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

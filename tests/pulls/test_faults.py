@@ -16,8 +16,8 @@ from servers.images import make_image, make_layer, noise, write_layout
 from servers.lying import LyingRegistry, cut_off, ignoring_range, short, status, without_length, wrong_bytes
 
 import layercache
-from layercache.digest import DiffID
 from layercache.keys import blob_name
+from layercache.oci.digest import DiffID
 from layercache.sources.settings import RegistrySettings
 
 if TYPE_CHECKING:

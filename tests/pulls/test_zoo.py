@@ -9,7 +9,7 @@ from cli.calling import Caller
 from servers.lying import LyingRegistry
 from servers.zoo import ANIMALS, Keeper
 
-from layercache.digest import Digest
+from layercache.oci.digest import Digest
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from layercache.descriptor import (
+from layercache.oci.descriptor import (
     DOCKER_CONFIG,
     DOCKER_LAYER,
     DOCKER_LAYER_GZIP,
@@ -30,7 +30,7 @@ from layercache.descriptor import (
     Descriptor,
     Platform,
 )
-from layercache.digest import DiffID, Digest
+from layercache.oci.digest import DiffID, Digest
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

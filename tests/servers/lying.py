@@ -23,8 +23,8 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Self, TypeAlias
 
-from layercache.descriptor import OCTETS, Descriptor
-from layercache.digest import Digest
+from layercache.oci.descriptor import OCTETS, Descriptor
+from layercache.oci.digest import Digest
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping

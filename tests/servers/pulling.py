@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from layercache.descriptor import Descriptor, Manifest, decode
+from layercache.oci.descriptor import Descriptor, Manifest, decode
 
 if TYPE_CHECKING:
-    from layercache.digest import Digest
+    from layercache.oci.digest import Digest
     from layercache.sources import Source
 
 

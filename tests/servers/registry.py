@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from servers.certificates import Certificate
 
-    from layercache.digest import Hash
+    from layercache.oci.digest import Hash
 
 USER, PASSWORD = "someone", "opensesame"
 HTPASSWD = f"{USER}:$2b$04$47B7H.BVmL94V4iS3eGg.ejK/2SUOih5.bpfbEI.lbuc17ec0DGCe\n"

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from servers.images import compressed, make_layer, noise
 from streams.blobs import estargz, v7_tar, zstd_chunked
 
-from layercache.descriptor import (
+from layercache.oci.descriptor import (
     DOCKER_CONFIG,
     DOCKER_LAYER_GZIP,
     DOCKER_MANIFEST,
@@ -19,7 +19,7 @@ from layercache.descriptor import (
     OCI_LAYER_ZSTD,
     OCI_MANIFEST,
 )
-from layercache.digest import DiffID, Digest
+from layercache.oci.digest import DiffID, Digest
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

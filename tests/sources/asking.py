@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from layercache.reference import Reference
+from layercache.oci.reference import Reference
 from layercache.sources.registry import RegistryClient, RegistrySource
 from layercache.sources.repository import Repository
 from layercache.sources.settings import RegistrySettings
@@ -12,7 +12,7 @@ from layercache.sources.settings import RegistrySettings
 if TYPE_CHECKING:
     from servers.lying import LyingRegistry
 
-    from layercache.descriptor import Descriptor
+    from layercache.oci.descriptor import Descriptor
 
 
 class Waits(list[float]):

@@ -14,9 +14,9 @@ from servers.images import compressed, make_image, make_layer, noise, sample_lay
 from servers.programs import skopeo_copy
 from servers.pulling import manifest_of, pulled
 
-from layercache.descriptor import DOCKER_LAYER, DOCKER_LAYER_GZIP, DOCKER_MANIFEST, Descriptor
-from layercache.digest import Digest
 from layercache.errors import FormatError, NotFoundError, SourceError
+from layercache.oci.descriptor import DOCKER_LAYER, DOCKER_LAYER_GZIP, DOCKER_MANIFEST, Descriptor
+from layercache.oci.digest import Digest
 from layercache.sources.names import open_source
 from layercache.sources.registry import RegistryClient
 

@@ -12,7 +12,7 @@ from servers.registry import Registry
 
 import layercache
 from layercache.errors import SourceError
-from layercache.reference import Reference
+from layercache.oci.reference import Reference
 from layercache.sources.credential import Credential
 from layercache.sources.credentials import find_login
 from layercache.sources.registry import RegistryClient, RegistrySource

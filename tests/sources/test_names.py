@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from layercache.errors import ConfigError, InvalidNameError
-from layercache.reference import Reference
+from layercache.oci.reference import Reference
 from layercache.sources.names import open_source, registry_reference, split_path
 from layercache.sources.registry import RegistryClient, RegistrySource
 from layercache.sources.settings import RegistrySettings, is_loopback

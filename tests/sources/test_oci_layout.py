@@ -12,10 +12,10 @@ from servers.images import make_image, make_layer, sample_layers, write_layout
 from servers.programs import requires, run, skopeo_copy
 from servers.pulling import pulled
 
-from layercache.descriptor import OCI_MANIFEST, Descriptor, Index, decode
-from layercache.digest import Digest
 from layercache.errors import DigestMismatchError, FormatError, InvalidNameError, NotFoundError, SourceError
-from layercache.platforms import parse_platform, select
+from layercache.oci.descriptor import OCI_MANIFEST, Descriptor, Index, decode
+from layercache.oci.digest import Digest
+from layercache.oci.platforms import parse_platform, select
 from layercache.sources.names import open_source
 from layercache.sources.registry import RegistryClient
 

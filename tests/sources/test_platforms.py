@@ -6,10 +6,10 @@ import os
 
 import pytest
 
-from layercache.descriptor import OCI_INDEX, OCI_LAYER_GZIP, OCI_MANIFEST, Descriptor, Platform
-from layercache.digest import Digest
 from layercache.errors import InvalidNameError, NotFoundError
-from layercache.platforms import ATTESTATION_TYPE, default_platform, parse_platform, select
+from layercache.oci.descriptor import OCI_INDEX, OCI_LAYER_GZIP, OCI_MANIFEST, Descriptor, Platform
+from layercache.oci.digest import Digest
+from layercache.oci.platforms import ATTESTATION_TYPE, default_platform, parse_platform, select
 
 
 def entry(platform: str | None, *, media_type: str = OCI_MANIFEST, attestation: bool = False) -> Descriptor:

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from layercache.digest import Digest
 from layercache.errors import InvalidNameError
-from layercache.reference import Reference
+from layercache.oci.digest import Digest
+from layercache.oci.reference import Reference
 
 DIGEST = "sha256:" + "ab" * 32
 
@@ -150,7 +150,7 @@ def test_any_text_is_a_reference_or_an_error_that_says_so(text: str) -> None:
 
 def test_reading_a_reference_loads_no_http_client() -> None:
     program = (
-        "import sys, layercache.reference; sys.exit('urllib3' in sys.modules or 'msgspec' in sys.modules)"
+        "import sys, layercache.oci.reference; sys.exit('urllib3' in sys.modules or 'msgspec' in sys.modules)"
     )
     subprocess.run([sys.executable, "-c", program], check=True)
 

@@ -10,10 +10,10 @@ import pytest
 from servers.images import write_dir
 from servers.pulling import pulled
 
-from layercache.descriptor import Index, decode
 from layercache.errors import NotFoundError, SourceError
-from layercache.platforms import parse_platform, select
-from layercache.reference import Reference
+from layercache.oci.descriptor import Index, decode
+from layercache.oci.platforms import parse_platform, select
+from layercache.oci.reference import Reference
 from layercache.sources.registry import RegistryClient, RegistrySource
 from layercache.sources.settings import RegistrySettings
 

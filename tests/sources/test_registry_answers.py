@@ -17,7 +17,8 @@ from servers.lying import (
 from sources.asking import Waits, repository_of, source_of
 
 import layercache
-from layercache.descriptor import (
+from layercache.errors import FormatError, NotFoundError, SourceError
+from layercache.oci.descriptor import (
     OCI_INDEX,
     OCI_MANIFEST,
     ImageConfig,
@@ -26,7 +27,6 @@ from layercache.descriptor import (
     decode,
     media_type_of,
 )
-from layercache.errors import FormatError, NotFoundError, SourceError
 from layercache.sources.encoding import BytesReader
 
 if TYPE_CHECKING:

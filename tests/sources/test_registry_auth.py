@@ -16,7 +16,7 @@ from servers.registry import PASSWORD, USER, Registry
 from servers.tokens import IDENTITY_TOKEN, TokenServer
 
 from layercache.errors import ConfigError, NotFoundError, SourceError
-from layercache.reference import Reference
+from layercache.oci.reference import Reference
 from layercache.sources.registry import RegistryClient, RegistrySource
 from layercache.sources.settings import RegistrySettings
 

@@ -22,10 +22,8 @@ from servers.pulling import pulled
 from sources.asking import Waits, read, repository_of, source_of
 
 import layercache
-from layercache.descriptor import (
-    OCI_LAYER_GZIP,
-)
 from layercache.errors import DigestMismatchError, NotFoundError, SourceError
+from layercache.oci.descriptor import OCI_LAYER_GZIP
 from layercache.sources.encoding import decoded
 
 if TYPE_CHECKING:

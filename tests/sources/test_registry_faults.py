@@ -21,10 +21,10 @@ from servers.lying import (
 from servers.pulling import pulled
 from sources.asking import Waits, read, repository_of, source_of
 
-from layercache.descriptor import OCI_INDEX, OCI_MANIFEST, Descriptor
-from layercache.digest import Digest
 from layercache.errors import DigestMismatchError, FormatError, IntegrityError, SourceError
-from layercache.reference import Reference
+from layercache.oci.descriptor import OCI_INDEX, OCI_MANIFEST, Descriptor
+from layercache.oci.digest import Digest
+from layercache.oci.reference import Reference
 from layercache.sources.encoding import BytesReader
 from layercache.sources.registry import RegistryClient, RegistrySource
 from layercache.sources.retry import FIRST_WAIT, LONGEST_OBEYED

@@ -20,8 +20,8 @@ from servers.lying import (
 from servers.odd_answers import part, to_ranges
 from sources.asking import Waits, ranges, read, repository_of, source_of
 
-from layercache.digest import Digest
 from layercache.errors import DigestMismatchError, SourceError
+from layercache.oci.digest import Digest
 from layercache.sources.ranges import PART_MIN
 
 if TYPE_CHECKING:

@@ -13,9 +13,9 @@ from servers.lying import LyingRegistry, cut_off, error_body, redirect, status
 from servers.pulling import pulled
 from sources.asking import Waits, read, repository_of, source_of
 
-from layercache.descriptor import OCI_MANIFEST
-from layercache.digest import Digest
 from layercache.errors import NotFoundError, SourceError
+from layercache.oci.descriptor import OCI_MANIFEST
+from layercache.oci.digest import Digest
 from layercache.sources.encoding import BytesReader
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from servers.lying import LyingRegistry, error_body, redirect, status
 
 from layercache.errors import ConfigError, LayercacheError, SourceError
-from layercache.reference import Reference
+from layercache.oci.reference import Reference
 from layercache.sources.client import RegistryClient
 from layercache.sources.redaction import HIDDEN, PART, redacted
 from layercache.sources.registry import RegistrySource
@@ -249,7 +249,7 @@ def test_an_upload_elsewhere_is_not_named_in_full(
     """Where an upload goes on is a key to it: a registry may put it into the path."""
     import io
 
-    from layercache.digest import Digest
+    from layercache.oci.digest import Digest
     from layercache.sources.repository import Repository
 
     lying.on("POST /v2/app/blobs/uploads", status(202, Location=f"/there/{TOKEN}?state={PASSWORD}"))

@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from layercache.association import DIFF_ID, UNCOMPRESSED_SIZE, Association
-from layercache.descriptor import OCI_LAYER_GZIP, OCTETS
-from layercache.digest import DiffID, Digest
 from layercache.errors import FormatError
+from layercache.oci.descriptor import OCI_LAYER_GZIP, OCTETS
+from layercache.oci.digest import DiffID, Digest
 
 FACT = Association(
     digest=Digest.of(b"blob"),

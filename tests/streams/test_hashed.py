@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from servers.images import noise, tar_of
 from streams.blobs import Trickle
 
-from layercache.digest import Hash
 from layercache.errors import BackendError, DigestMismatchError, LayercacheError
+from layercache.oci.digest import Hash
 from layercache.streams import CHUNK, HashedReader, WrappingReader, stream, verified
 from layercache_backends.memory import MemoryReader
 

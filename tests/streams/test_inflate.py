@@ -30,9 +30,9 @@ from streams.blobs import (
     zstd_skippable,
 )
 
-from layercache.descriptor import GZIP, ZSTD
 from layercache.errors import BackendError, FormatError, LimitError
 from layercache.inflate import GZIP_HEADER_MAX, INFLATE_INPUT, Limits
+from layercache.oci.descriptor import GZIP, ZSTD
 from layercache.streams import CHUNK, WrappingReader, stream
 from layercache_backends.memory import MemoryReader
 

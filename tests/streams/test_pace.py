@@ -10,8 +10,8 @@ import pytest
 from servers.images import noise
 
 from layercache import pipeline, streams
-from layercache.digest import Digest
 from layercache.errors import LayercacheError
+from layercache.oci.digest import Digest
 from layercache.pipeline import Transfer
 from layercache.spool import TierSpool
 from layercache.tiers import open_tier

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from servers.images import noise
 from streams.blobs import SKIPPABLE, Trickle, tar_in, v7_tar, zstd_frame, zstd_skippable
 
-from layercache.descriptor import GZIP, NO_COMPRESSION, ZSTD
+from layercache.oci.descriptor import GZIP, NO_COMPRESSION, ZSTD
 from layercache.streams import HEAD, HeadReader, sniff
 from layercache_backends.memory import MemoryReader
 

@@ -11,9 +11,9 @@ from servers.images import make_layer, noise
 
 from layercache import keys
 from layercache.association import Association
-from layercache.descriptor import OCI_CONFIG, OCI_LAYER, OCI_LAYER_GZIP, OCI_MANIFEST, Descriptor
-from layercache.digest import DiffID, Digest, Hash
 from layercache.errors import DigestMismatchError, NotFoundError
+from layercache.oci.descriptor import OCI_CONFIG, OCI_LAYER, OCI_LAYER_GZIP, OCI_MANIFEST, Descriptor
+from layercache.oci.digest import DiffID, Digest, Hash
 from layercache.streams import HashedReader, check_hash
 
 if TYPE_CHECKING:

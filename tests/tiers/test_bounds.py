@@ -16,12 +16,12 @@ from layercache import NotFoundError, keys
 from layercache.association import FACTS_MAX
 from layercache.backend import SMALL_OBJECT
 from layercache.backend_tier import BackendTier
-from layercache.descriptor import DOCUMENT_MAX, INDEX_SHARE, OCI_INDEX, Descriptor, encode
-from layercache.digest import DiffID, Digest, Hash
 from layercache.documents import find_document
 from layercache.errors import FormatError
 from layercache.foreign import read_index
 from layercache.layout_tier import LayoutTier
+from layercache.oci.descriptor import DOCUMENT_MAX, INDEX_SHARE, OCI_INDEX, Descriptor, encode
+from layercache.oci.digest import DiffID, Digest, Hash
 from layercache.policy import Policy
 from layercache.references import contents
 from layercache.upkeep import verify

@@ -9,8 +9,8 @@ from cache.stores import fact
 
 from layercache import NotFoundError, keys
 from layercache.association import FACTS_MAX
-from layercache.descriptor import OCI_INDEX, OCI_MANIFEST, Descriptor
-from layercache.digest import DiffID, Digest, Hash
+from layercache.oci.descriptor import OCI_INDEX, OCI_MANIFEST, Descriptor
+from layercache.oci.digest import DiffID, Digest, Hash
 from layercache.registry_tier.record import NameRecord, image_record, image_tag_of, tag_of
 from layercache.registry_tier.records import RECORD_MAX
 from layercache.registry_tier.tier import RegistryTier

@@ -12,8 +12,8 @@ import pytest
 from servers.images import noise
 from tiers.contract import verified
 
-from layercache.digest import Digest
 from layercache.errors import SourceError
+from layercache.oci.digest import Digest
 from layercache.sources import upload
 from layercache.sources.client import RegistryClient
 from layercache.sources.repository import Repository

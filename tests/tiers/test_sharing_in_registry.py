@@ -23,8 +23,8 @@ from tiers.contract import GZIP, PLAIN, copy, fact_of, read
 
 import layercache
 from layercache import keys
-from layercache.digest import Digest
 from layercache.errors import BackendError, ConfigError, LayercacheError, NotFoundError
+from layercache.oci.digest import Digest
 from layercache.sources import upload
 from layercache.sources.settings import RegistrySettings
 from layercache.tiers import open_tier

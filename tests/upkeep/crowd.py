@@ -24,7 +24,7 @@ import layercache
 from layercache.units import parse_size
 
 if TYPE_CHECKING:
-    from layercache.digest import Digest
+    from layercache.oci.digest import Digest
 
 TESTS = Path(__file__).parents[1]
 PROCESSES = 10

@@ -11,7 +11,7 @@ from servers.images import noise
 
 from layercache import keys
 from layercache.backend_tier import BackendTier
-from layercache.digest import Hash
+from layercache.oci.digest import Hash
 from layercache.policy import Policy
 from layercache_backends.local import LocalBackend
 from layercache_backends.memory import MemoryBackend

@@ -15,7 +15,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from upkeep.stocked import data_of, on_disk
 
 from layercache import keys
-from layercache.digest import DiffID, Digest, Hash
+from layercache.oci.digest import DiffID, Digest, Hash
 
 LIMIT = 1000
 DATA = [data_of(seed, size) for seed, size in enumerate((60, 150, 240, 330, 400, 700, 1001))]

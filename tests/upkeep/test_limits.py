@@ -13,7 +13,7 @@ from upkeep.stocked import HOUR, blobs, data_of, grow_old, in_memory, on_disk, s
 
 from layercache import keys
 from layercache.backend_tier import BackendTier
-from layercache.digest import DiffID, Digest, Hash
+from layercache.oci.digest import DiffID, Digest, Hash
 from layercache.policy import Policy
 from layercache.room import LOCK, RECOUNT
 from layercache_backends.local import LocalBackend

@@ -15,7 +15,7 @@ from upkeep import crowd
 from upkeep.crowd import TESTS
 from upkeep.stocked import HOUR, blobs, data_of, on_disk, stock, used
 
-from layercache.digest import Hash
+from layercache.oci.digest import Hash
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

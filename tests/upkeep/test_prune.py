@@ -13,7 +13,7 @@ from upkeep.stocked import HOUR, blobs, data_of, in_memory, on_disk, stock, used
 
 from layercache import ConfigError
 from layercache.backend_tier import BackendTier
-from layercache.digest import DiffID, Digest, Hash
+from layercache.oci.digest import DiffID, Digest, Hash
 from layercache.policy import Policy
 from layercache.upkeep import Pruned, Removed, prune
 

@@ -13,8 +13,8 @@ from upkeep.stocked import in_memory, on_disk, stock
 
 from layercache import keys
 from layercache.backend_tier import BackendTier, keys_of
-from layercache.digest import DiffID, Digest, Hash
 from layercache.layout import write_index
+from layercache.oci.digest import DiffID, Digest, Hash
 from layercache.policy import Policy
 from layercache.upkeep import Checked, Sample, verify
 

@@ -10,8 +10,8 @@ import os
 import re
 from typing import TYPE_CHECKING
 
-from layercache.descriptor import INDEXES, MANIFESTS, Descriptor, Platform
 from layercache.errors import InvalidNameError, NotFoundError
+from layercache.oci.descriptor import INDEXES, MANIFESTS, Descriptor, Platform
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from layercache.descriptor import DOCKER_SCHEMA_1, INDEXES, MANIFESTS, Descriptor, media_type_of
-from layercache.digest import Digest
 from layercache.errors import DigestMismatchError, SourceError
+from layercache.oci.descriptor import DOCKER_SCHEMA_1, INDEXES, MANIFESTS, Descriptor, media_type_of
+from layercache.oci.digest import Digest
 
 if TYPE_CHECKING:
-    from layercache.digest import Hash
+    from layercache.oci.digest import Hash
 
 DOCUMENTS = INDEXES | MANIFESTS
 

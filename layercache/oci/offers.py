@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from layercache.descriptor import INDEXES, Descriptor, Index, Manifest, decode, image_config
 from layercache.errors import IntegrityError, NotFoundError
-from layercache.platforms import is_image, normalized, stated_platform
+from layercache.oci.descriptor import INDEXES, Descriptor, Index, Manifest, decode, image_config
+from layercache.oci.platforms import is_image, normalized, stated_platform
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-    from layercache.descriptor import Platform
+    from layercache.oci.descriptor import Platform
 
 LOOKED_INTO = 32
 """Manifests without a platform that are looked into for one index: each costs two documents."""

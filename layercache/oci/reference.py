@@ -6,8 +6,8 @@ import re
 from dataclasses import dataclass
 from typing import Self
 
-from layercache.digest import Digest
 from layercache.errors import InvalidNameError
+from layercache.oci.digest import Digest
 
 DEFAULT_REGISTRY = "docker.io"
 DEFAULT_TAG = "latest"

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import msgspec
 
-from layercache.digest import DiffID, Digest, Hash
 from layercache.errors import FormatError, InvalidNameError
+from layercache.oci.digest import DiffID, Digest, Hash
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
