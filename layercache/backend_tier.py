@@ -11,7 +11,15 @@ from typing import TYPE_CHECKING
 from layercache import keys, references
 from layercache.association import FACTS_MAX, Association
 from layercache.backend import SMALL_OBJECT
-from layercache.capabilities import Expendable, LocalPath, Lockable, Movable, SmallObjects, Spooler, Touchable
+from layercache.backend.capabilities import (
+    Expendable,
+    LocalPath,
+    Lockable,
+    Movable,
+    SmallObjects,
+    Spooler,
+    Touchable,
+)
 from layercache.errors import BackendError, FormatError, InvalidNameError, NotFoundError
 from layercache.guard import guarded
 from layercache.oci.descriptor import encode
@@ -26,7 +34,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
     from layercache.backend import Backend, Entry, Reader, Sink
-    from layercache.capabilities import Lock, Spool
+    from layercache.backend.capabilities import Lock, Spool
     from layercache.oci.descriptor import Descriptor
     from layercache.oci.digest import Hash
     from layercache.policy import Policy

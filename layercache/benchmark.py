@@ -17,9 +17,9 @@ from random import Random
 from typing import TYPE_CHECKING, Self
 
 from layercache.backend import BackendURL, open_backend
+from layercache.backend.capabilities import LocalPath
 from layercache.backend_tier import BackendTier
 from layercache.cache import Cache
-from layercache.capabilities import LocalPath
 from layercache.errors import BackendError, ConfigError
 from layercache.policy import take_policy
 from layercache.streams import CHUNK

@@ -48,7 +48,7 @@ class Blame:
 
     @cached_property
     def _by(self) -> str:
-        from layercache.plugins import package_behind
+        from layercache.backend.plugins import package_behind
 
         return f" (in {package_behind(self._kind, ENTRY_POINT_GROUP)})"
 

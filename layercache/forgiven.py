@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from layercache.association import Association
     from layercache.backend import Entry, Reader
-    from layercache.capabilities import Lock, Spool
+    from layercache.backend.capabilities import Lock, Spool
     from layercache.events import Observers
     from layercache.oci.descriptor import Descriptor
     from layercache.oci.digest import DiffID, Digest, Hash

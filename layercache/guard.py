@@ -13,8 +13,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from layercache import keys
 from layercache.backend import IN_THE_BOX, Entry, Leftover, check_prefix, check_range, is_key
-from layercache.blame import Blame
-from layercache.capabilities import (
+from layercache.backend.capabilities import (
     CountedLeftovers,
     Diagnosable,
     Exclusive,
@@ -29,6 +28,7 @@ from layercache.capabilities import (
     Stamped,
     Touchable,
 )
+from layercache.blame import Blame
 from layercache.errors import BackendError, ConfigError, NotFoundError
 from layercache.guarded import GuardedLock, GuardedReader, GuardedSink, GuardedSpool, StampedSpool
 

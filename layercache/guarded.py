@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from _typeshed import ReadableBuffer, WriteableBuffer
 
     from layercache.backend import Reader, Sink
+    from layercache.backend.capabilities import Lock, Spool, Stamped
     from layercache.blame import Blame
-    from layercache.capabilities import Lock, Spool, Stamped
 
 
 class GuardedReader(JudgingReader):

@@ -13,7 +13,7 @@ import msgspec
 
 from layercache import foreign, keys
 from layercache.association import DIFF_ID
-from layercache.capabilities import Expendable, Lockable
+from layercache.backend.capabilities import Expendable, Lockable
 from layercache.errors import NotFoundError
 from layercache.foreign import DIGEST, ENTRY, REF_NAME
 from layercache.holdings import holdings

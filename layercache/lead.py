@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from layercache.errors import BackendError
 
 if TYPE_CHECKING:
-    from layercache.capabilities import Lock
+    from layercache.backend.capabilities import Lock
     from layercache.oci.digest import Hash
     from layercache.tier import Tier
 

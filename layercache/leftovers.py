@@ -6,7 +6,7 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from layercache.capabilities import CountedLeftovers
+from layercache.backend.capabilities import CountedLeftovers
 
 if TYPE_CHECKING:
     from layercache.backend import Backend

@@ -7,8 +7,8 @@ import threading
 import time
 from typing import TYPE_CHECKING
 
+from layercache.backend.capabilities import LocalPath
 from layercache.backend_tier import BackendTier
-from layercache.capabilities import LocalPath
 from layercache.errors import LayercacheError
 from layercache.events import Event
 from layercache.oci.forms import COMPRESSED

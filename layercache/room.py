@@ -15,7 +15,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from layercache.capabilities import Lockable, Touchable
+from layercache.backend.capabilities import Lockable, Touchable
 from layercache.errors import BackendError, ForbiddenError
 from layercache.eviction import candidates, doomed
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from layercache.backend import Backend
-    from layercache.capabilities import Lock
+    from layercache.backend.capabilities import Lock
     from layercache.eviction import Candidate, Doomed
     from layercache.policy import Policy
 

@@ -7,14 +7,14 @@ import os
 import tempfile
 from typing import TYPE_CHECKING
 
-from layercache.capabilities import Stamped
+from layercache.backend.capabilities import Stamped
 from layercache.errors import BackendError
 from layercache.streams import CHUNK
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer, WriteableBuffer
 
-    from layercache.capabilities import Spool
+    from layercache.backend.capabilities import Spool
     from layercache.oci.digest import Hash
     from layercache.tier import Tier
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from layercache.backend import BackendURL, open_backend
+from layercache.backend.capabilities import LocalPath
 from layercache.backend_tier import BackendTier
-from layercache.capabilities import LocalPath
 from layercache.layout_tier import LayoutTier
 from layercache.oci.descriptor import DOCUMENT_MAX
 from layercache.policy import take_policy

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from layercache.backend import Entry
+from layercache.backend.plain import PerProcess, Piece, PlainBackend
 from layercache.errors import BackendError, ConfigError
-from layercache.plain import PerProcess, Piece, PlainBackend
 from layercache_backends.direct import can_go
 
 if TYPE_CHECKING:

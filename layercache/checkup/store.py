@@ -8,8 +8,8 @@ import time
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
+from layercache.backend.capabilities import CountedLeftovers, Diagnosable, Exclusive, Finding, LocalPath
 from layercache.backend_tier import BackendTier
-from layercache.capabilities import CountedLeftovers, Diagnosable, Exclusive, Finding, LocalPath
 from layercache.checkup.check import Answer, Check, milliseconds
 from layercache.checkup.probe import Probe
 from layercache.errors import BackendError, NotFoundError

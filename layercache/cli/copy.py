@@ -117,8 +117,8 @@ def copy(
 
 def _refresh_index(tier: Tier, session: Session) -> None:
     """Other tools shall see what came, where they can read the cache: in a folder."""
+    from layercache.backend.capabilities import LocalPath
     from layercache.backend_tier import BackendTier
-    from layercache.capabilities import LocalPath
     from layercache.errors import BackendError
     from layercache.layout import write_index
 

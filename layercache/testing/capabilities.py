@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from layercache.backend import SMALL_OBJECT
-from layercache.capabilities import (
+from layercache.backend.capabilities import (
     Diagnosable,
     Expendable,
     Finding,
@@ -38,7 +38,7 @@ from layercache.testing.children import PATIENCE, in_forked_child
 
 if TYPE_CHECKING:
     from layercache.backend import Backend
-    from layercache.capabilities import Spool
+    from layercache.backend.capabilities import Spool
 
 
 MEDIUM = (1 << 20) + 7

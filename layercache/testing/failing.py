@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from layercache.capabilities import Exclusive, Leftovers, Lockable, SmallObjects, Touchable
+from layercache.backend.capabilities import Exclusive, Leftovers, Lockable, SmallObjects, Touchable
 from layercache.errors import BackendError, NotFoundError
 from layercache.testing.base import KEY, Hooks, check_bytes, expect, get, pattern, put
 from layercache.testing.proxy import Fault, FaultProxy

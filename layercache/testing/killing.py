@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from layercache.capabilities import Expendable, Leftovers
+from layercache.backend.capabilities import Expendable, Leftovers
 from layercache.errors import BackendError, NotFoundError
 from layercache.testing.base import KEY, TEXT, Hooks, check_bytes, get, pattern, put
 from layercache.testing.children import ForkedChild

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from hypothesis import given
 
-from layercache.capabilities import Expendable
+from layercache.backend.capabilities import Expendable
 from layercache.testing.base import (
     KEY,
     TEXT,

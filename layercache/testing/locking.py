@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from layercache.capabilities import Exclusive, Lockable
+from layercache.backend.capabilities import Exclusive, Lockable
 from layercache.testing.base import KEY, TEXT, Hooks, get, in_threads, put
 from layercache.testing.children import PATIENCE, ForkedChild, in_forked_child
 

@@ -7,7 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Literal
 
 from layercache import keys
-from layercache.capabilities import Leftovers
+from layercache.backend.capabilities import Leftovers
 from layercache.errors import ConfigError, ForbiddenError
 from layercache.eviction import candidates, doomed
 from layercache.leftovers import DAY, count_leftovers

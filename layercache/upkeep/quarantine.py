@@ -6,7 +6,7 @@ import hashlib
 from typing import TYPE_CHECKING
 
 from layercache import keys
-from layercache.capabilities import Movable
+from layercache.backend.capabilities import Movable
 from layercache.errors import BackendError
 from layercache.oci.digest import Hash
 from layercache.streams import CHUNK, check_whole, hash_of

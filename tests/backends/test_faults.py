@@ -19,7 +19,7 @@ from servers.proxy import Fault, FaultProxy
 
 import layercache
 from layercache.backend import Backend, open_backend
-from layercache.capabilities import Leftovers
+from layercache.backend.capabilities import Leftovers
 from layercache.errors import BackendError, DigestMismatchError, LayercacheError, NotFoundError
 from layercache.testing import KEY, assert_absent, get, put
 from layercache.testing.base import pattern

@@ -16,7 +16,7 @@ import pytest
 from servers.sftp import CREDENTIALS, SFTPServer
 
 from layercache.backend import open_backend
-from layercache.capabilities import Leftovers
+from layercache.backend.capabilities import Leftovers
 from layercache.errors import BackendError, ConfigError
 from layercache.testing import KEY, BackendContract, get, put
 from layercache.testing.base import TEXT, in_threads

@@ -9,9 +9,8 @@ import pytest
 from cli.calling import Caller
 from servers.misbehaving import BadBackend, Options, ThrottledError, install
 
-from layercache import capabilities
-from layercache.backend import Leftover
-from layercache.capabilities import Finding
+from layercache.backend import Leftover, capabilities
+from layercache.backend.capabilities import Finding
 from layercache.errors import BackendError, NotFoundError
 from layercache.guard import guarded
 from layercache_backends.local import LocalBackend

@@ -13,7 +13,7 @@ from servers.stores import make_bucket, server_of
 from servers.strict_store import Asked, Refusal, StrictStore
 
 from layercache.backend import open_backend
-from layercache.capabilities import Leftovers
+from layercache.backend.capabilities import Leftovers
 from layercache.leftovers import LeftoverCount, count_leftovers
 from layercache.testing import put
 from layercache_backends.s3 import S3Backend

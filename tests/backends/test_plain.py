@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from layercache.backend import Backend, Entry
+from layercache.backend.plain import PIECE, PerProcess, Piece, PlainBackend
 from layercache.errors import BackendError, NotFoundError
-from layercache.plain import PIECE, PerProcess, Piece, PlainBackend
 from layercache.testing import KEY, BackendContract, get, in_forked_child, put
 from layercache.testing.base import TEXT, pattern
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import io
     from collections.abc import Iterator
 
-    from layercache.plain import PlainReader
+    from layercache.backend.plain import PlainReader
 
 
 class Shelf(PlainBackend):

@@ -15,7 +15,7 @@ from botocore.auth import UNSIGNED_PAYLOAD
 from servers.stores import at_address, make_bucket, server_of
 
 from layercache.backend import open_backend
-from layercache.capabilities import Exclusive, Leftovers
+from layercache.backend.capabilities import Exclusive, Leftovers
 from layercache.errors import BackendError, ConfigError, NotFoundError
 from layercache.testing import KEY, BackendContract, get, put
 from layercache.testing.base import pattern

@@ -9,7 +9,7 @@ from servers.stores import make_bucket
 from servers.strict_store import StrictStore, encrypted, object_lock, requester_pays, token_is
 
 from layercache.backend import open_backend
-from layercache.capabilities import Exclusive
+from layercache.backend.capabilities import Exclusive
 from layercache.errors import BackendError, ConfigError, NotFoundError
 from layercache.testing import get, put
 from layercache.testing.base import pattern

@@ -17,7 +17,7 @@ from layercache.errors import BackendError, NotFoundError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from layercache.capabilities import Finding
+    from layercache.backend.capabilities import Finding
 
 REMOVE, CREATE_NEW, LOCK, TAKE, READ_SMALL, TOUCH = (
     Store.remove_leftovers, Store.create_new, Store.lock, Store.take, Store.read_small, Store.touch,

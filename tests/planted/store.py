@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import quote
 
 from layercache.backend import SMALL_OBJECT, Entry, check_prefix, check_range
-from layercache.capabilities import Finding
+from layercache.backend.capabilities import Finding
 from layercache.errors import BackendError, LayercacheError, NotFoundError
 
 if TYPE_CHECKING:

@@ -58,7 +58,7 @@ class PlainBackend(ABC):
     give the SDK a timeout that is no longer, and switch off its own retries, or the two multiply.
 
     All of them are called from many threads at a time. What only some stores can do
-    (`layercache.capabilities`) is a method more in the subclass.
+    (`layercache.backend.capabilities`) is a method more in the subclass.
     """
 
     def __init__(self, url: str, *, timeout: float = 10.0) -> None:

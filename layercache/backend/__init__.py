@@ -1,0 +1,30 @@
+"""What a store implements: the interface, its optional capabilities, object names and URLs.
+
+Those who write a backend import from here; the modules inside are private.
+"""
+
+from __future__ import annotations
+
+from layercache.backend.interface import SMALL_OBJECT, Backend, Entry, Leftover, Reader, Sink, check_range
+from layercache.backend.object_names import check_key, check_prefix, is_key
+from layercache.backend.opening import ENTRY_POINT_GROUP, IN_THE_BOX, INTERFACE, open_backend
+from layercache.backend.url import BackendURL, OptionsT
+
+__all__ = [
+    "ENTRY_POINT_GROUP",
+    "INTERFACE",
+    "IN_THE_BOX",
+    "SMALL_OBJECT",
+    "Backend",
+    "BackendURL",
+    "Entry",
+    "Leftover",
+    "OptionsT",
+    "Reader",
+    "Sink",
+    "check_key",
+    "check_prefix",
+    "check_range",
+    "is_key",
+    "open_backend",
+]
