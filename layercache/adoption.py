@@ -10,7 +10,7 @@ from layercache.backend_tier import BackendTier
 from layercache.errors import ConfigError, IntegrityError, NotALayerError, NotFoundError
 from layercache.known import contradiction
 from layercache.layout import write_index
-from layercache.streams import CHUNK
+from layercache.streams.readers import CHUNK
 
 if TYPE_CHECKING:
     from layercache.cache import Cache

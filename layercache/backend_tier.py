@@ -25,7 +25,7 @@ from layercache.guard import guarded
 from layercache.oci.descriptor import encode
 from layercache.oci.digest import DiffID, Digest
 from layercache.room import Room
-from layercache.streams import CHUNK, read_bounded
+from layercache.streams.readers import CHUNK, read_bounded
 from layercache.tier import Tier
 from layercache.together import Together
 

@@ -22,7 +22,7 @@ from layercache.backend_tier import BackendTier
 from layercache.cache import Cache
 from layercache.errors import BackendError, ConfigError
 from layercache.policy import take_policy
-from layercache.streams import CHUNK
+from layercache.streams.readers import CHUNK
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator

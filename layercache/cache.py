@@ -12,7 +12,6 @@ from layercache.errors import ConfigError, NotFoundError
 from layercache.events import Counters, Event, Observers
 from layercache.forgiven import ForgivenTier
 from layercache.given import FetchOrigin, GivenReader
-from layercache.inflate import Limits
 from layercache.intake import Intake
 from layercache.layer import Layer
 from layercache.oci.descriptor import DOCUMENT_MAX
@@ -21,6 +20,7 @@ from layercache.oci.forms import COMPRESSED
 from layercache.oci.reference import Reference
 from layercache.refreshing import Refresher
 from layercache.resolver import Resolver
+from layercache.streams.inflate import Limits
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

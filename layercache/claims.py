@@ -12,7 +12,7 @@ from layercache.events import Event, Observers
 from layercache.follower import Follower
 from layercache.keeping import WrongEntryError
 from layercache.oci.forms import COMPRESSED, UNCOMPRESSED
-from layercache.streams import check_hash
+from layercache.streams.readers import check_hash
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

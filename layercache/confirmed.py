@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, TypeVar
 
-from layercache import streams
 from layercache.errors import FormatError, IntegrityError, LimitError
 from layercache.follower import Follower, read_through
 from layercache.keeping import WrongEntryError
-from layercache.streams import HashedReader, WrappingReader
+from layercache.streams import readers
+from layercache.streams.readers import HashedReader, WrappingReader
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -46,7 +46,7 @@ class ConfirmedReader(HashedReader):
     def _hashed(self) -> bytes:
         chunk = super()._hashed()
         while self._source is not None and not self._ended and self._source.tell() < self._seen:
-            if not self._tar.read(streams.CHUNK):
+            if not self._tar.read(readers.CHUNK):
                 break
         return chunk
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from layercache.errors import BackendError, NotFoundError, SourceError
-from layercache.streams import WrappingReader
+from layercache.streams.readers import WrappingReader
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

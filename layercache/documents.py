@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from layercache.errors import BackendError, DigestMismatchError, FormatError, NotFoundError
-from layercache.streams import check_hash, check_size, read_full
+from layercache.streams.readers import check_hash, check_size, read_full
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable

@@ -6,7 +6,7 @@ import io
 from typing import TYPE_CHECKING
 
 from layercache.errors import LayercacheError
-from layercache.streams import CHUNK
+from layercache.streams.readers import CHUNK
 
 if TYPE_CHECKING:
     from collections.abc import Callable

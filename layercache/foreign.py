@@ -27,7 +27,7 @@ from layercache.oci.descriptor import (
 from layercache.oci.digest import DiffID, Digest
 from layercache.oci.offers import Offers
 from layercache.oci.reference import Reference
-from layercache.streams import read_bounded
+from layercache.streams.readers import read_bounded
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

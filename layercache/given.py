@@ -7,7 +7,7 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, BinaryIO, Protocol, cast
 
 from layercache.errors import LayercacheError, SourceError
-from layercache.streams import CHUNK, WrappingReader
+from layercache.streams.readers import CHUNK, WrappingReader
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

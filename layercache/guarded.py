@@ -8,7 +8,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Self, cast
 
 from layercache.errors import BackendError, ConfigError
-from layercache.streams import JudgingReader
+from layercache.streams.readers import JudgingReader
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -9,7 +9,7 @@ from layercache.confirmed import ClaimedReader
 from layercache.errors import NotFoundError
 from layercache.follower import Follower
 from layercache.keeping import WrongEntryError
-from layercache.streams import HashedReader, WrappingReader
+from layercache.streams.readers import HashedReader, WrappingReader
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 from layercache.association import Association
 from layercache.events import Event, Observers
 from layercache.follower import read_through
-from layercache.inflate import InflatedReader
 from layercache.known import Known
 from layercache.oci.descriptor import NO_COMPRESSION, OCI_LAYER_OF
 from layercache.oci.digest import DiffID, Digest, Hash
 from layercache.oci.forms import COMPRESSED, UNCOMPRESSED, Form
-from layercache.streams import HeadReader, sniff
+from layercache.streams.inflate import InflatedReader
+from layercache.streams.readers import HeadReader, sniff
 
 if TYPE_CHECKING:
     from layercache.backend import Reader

@@ -11,7 +11,7 @@ from layercache.errors import BackendError, ConfigError, DigestMismatchError, La
 from layercache.events import Event, Observers
 from layercache.oci.forms import COMPRESSED, Form
 from layercache.spool import SpoolReader
-from layercache.streams import hash_of, verified
+from layercache.streams.readers import hash_of, verified
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence

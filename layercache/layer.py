@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, BinaryIO, Literal
 
 from layercache.oci.descriptor import OCTETS
 from layercache.oci.forms import COMPRESSED, UNCOMPRESSED
-from layercache.streams import stream
+from layercache.streams.readers import stream
 
 if TYPE_CHECKING:
     from layercache.known import Known

@@ -11,7 +11,7 @@ from layercache.known import Known
 from layercache.oci.descriptor import NO_COMPRESSION
 from layercache.oci.digest import DiffID, Digest
 from layercache.oci.forms import UNCOMPRESSED
-from layercache.streams import HEAD, sniff
+from layercache.streams.readers import HEAD, sniff
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence

@@ -12,14 +12,14 @@ from layercache.confirmed import RefutingReader
 from layercache.errors import BackendError, LayercacheError, LimitError, NotALayerError
 from layercache.events import Event, Observers
 from layercache.follower import Follower, read_through
-from layercache.inflate import InflatedReader, Limits
 from layercache.known import contradiction
 from layercache.oci.descriptor import NO_COMPRESSION, compression_of, is_layer, layer_type
 from layercache.oci.digest import DiffID, Digest, Hash
 from layercache.oci.forms import COMPRESSED, UNCOMPRESSED, Form
 from layercache.pipeline import Transfer
 from layercache.spool import TierSpool
-from layercache.streams import HashedReader, HeadReader, sniff, sniff_layer
+from layercache.streams.inflate import InflatedReader, Limits
+from layercache.streams.readers import HashedReader, HeadReader, sniff, sniff_layer
 from layercache.transfers import Running, Transfers
 
 if TYPE_CHECKING:

@@ -19,7 +19,7 @@ from layercache.errors import LayercacheError
 from layercache.follower import ALL, Follower
 from layercache.oci.digest import Hash
 from layercache.spool import ShortSpoolError
-from layercache.streams import CHUNK
+from layercache.streams.readers import CHUNK
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -18,7 +18,7 @@ from layercache.oci.descriptor import (
     decode,
     media_type_of,
 )
-from layercache.streams import read_bounded
+from layercache.streams.readers import read_bounded
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

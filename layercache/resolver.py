@@ -26,15 +26,15 @@ from layercache.lead import Lead, Leads
 from layercache.oci.digest import Digest, Hash
 from layercache.oci.forms import COMPRESSED, UNCOMPRESSED, Form
 from layercache.passes import Passes
-from layercache.streams import HashedReader, StatedSizeError, check_hash, check_size
+from layercache.streams.readers import HashedReader, StatedSizeError, check_hash, check_size
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from layercache.backend import Reader
     from layercache.continued import Way
-    from layercache.inflate import Limits
     from layercache.known import Known
+    from layercache.streams.inflate import Limits
     from layercache.tier import Tier
 
 

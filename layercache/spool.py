@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from layercache.backend.capabilities import Stamped
 from layercache.errors import BackendError
-from layercache.streams import CHUNK
+from layercache.streams.readers import CHUNK
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer, WriteableBuffer

@@ -18,7 +18,7 @@ from layercache.oci.digest import Digest
 from layercache.registry_tier.record import NAME_TYPE, artefact
 from layercache.registry_tier.tier import RegistryTier
 from layercache.sources.retry import TransientError
-from layercache.streams import CHUNK
+from layercache.streams.readers import CHUNK
 
 if TYPE_CHECKING:
     from layercache.checkup.check import Subject

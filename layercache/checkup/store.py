@@ -14,7 +14,7 @@ from layercache.checkup.check import Answer, Check, milliseconds
 from layercache.checkup.probe import Probe
 from layercache.errors import BackendError, NotFoundError
 from layercache.leftovers import DAY, count_leftovers
-from layercache.streams import CHUNK
+from layercache.streams.readers import CHUNK
 
 if TYPE_CHECKING:
     from layercache.checkup.check import Subject

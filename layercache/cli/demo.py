@@ -98,7 +98,7 @@ def _pull(cache: Cache, name: str) -> None:
 def _read(cache: Cache, names: Iterable[str]) -> None:
     """Read what has these hashes, and see for ourselves that it has."""
     from layercache.oci.digest import Hash
-    from layercache.streams import check_hash
+    from layercache.streams.readers import check_hash
 
     buffer = memoryview(bytearray(CHUNK))
     for name in map(Hash, names):

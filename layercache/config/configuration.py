@@ -16,9 +16,9 @@ from layercache.backend import BackendURL
 from layercache.cache import Cache
 from layercache.config import environment
 from layercache.errors import ConfigError
-from layercache.inflate import MAX_INFLATED_SIZE, MAX_RATIO, Limits
 from layercache.oci.descriptor import DOCUMENT_MAX
 from layercache.policy import ON_THIS_MACHINE
+from layercache.streams.inflate import MAX_INFLATED_SIZE, MAX_RATIO, Limits
 from layercache.tiers import open_tier
 
 if TYPE_CHECKING:

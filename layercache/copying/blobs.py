@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING
 from layercache.association import Association
 from layercache.errors import BackendError, DigestMismatchError, NotALayerError, NotFoundError
 from layercache.events import Event
-from layercache.inflate import InflatedReader, Limits
 from layercache.oci.descriptor import NO_COMPRESSION, layer_type
 from layercache.oci.digest import DiffID, Hash
 from layercache.oci.forms import UNCOMPRESSED, Form
-from layercache.streams import HeadReader, sniff_layer, verified
+from layercache.streams.inflate import InflatedReader, Limits
+from layercache.streams.readers import HeadReader, sniff_layer, verified
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

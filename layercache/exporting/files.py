@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, BinaryIO
 
 from layercache.errors import DigestMismatchError, NotFoundError, SourceError
 from layercache.keeping import WrongEntryError
-from layercache.streams import CHUNK, check_hash
+from layercache.streams.readers import CHUNK, check_hash
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

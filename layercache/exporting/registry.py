@@ -10,7 +10,7 @@ from layercache.errors import InvalidNameError
 from layercache.exporting.files import until_right
 from layercache.oci.forms import COMPRESSED
 from layercache.sources.repository import Repository
-from layercache.streams import verified
+from layercache.streams.readers import verified
 
 if TYPE_CHECKING:
     from collections.abc import Callable

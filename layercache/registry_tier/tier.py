@@ -31,7 +31,7 @@ from layercache.registry_tier.records import RECORD_MAX, Records
 from layercache.sources.encoding import TooBigError
 from layercache.sources.repository import Repository
 from layercache.sources.retry import TransientError
-from layercache.streams import WrappingReader, read_bounded
+from layercache.streams.readers import WrappingReader, read_bounded
 from layercache.tier import Tier
 
 if TYPE_CHECKING:

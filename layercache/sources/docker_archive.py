@@ -34,7 +34,7 @@ from layercache.sources.archive_members import Member, Members
 from layercache.sources.inflated import InflatedFile, sniff_archive
 from layercache.sources.names import ARCHIVE, split_path
 from layercache.sources.part import PartReader, open_file
-from layercache.streams import CHUNK, HEAD
+from layercache.streams.readers import CHUNK, HEAD
 
 MANIFEST = "manifest.json"
 

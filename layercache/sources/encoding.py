@@ -7,9 +7,9 @@ import zlib
 from typing import TYPE_CHECKING
 
 from layercache.errors import FormatError, LimitError, SourceError
-from layercache.inflate import InflatedReader, Limits
 from layercache.oci.descriptor import GZIP, ZSTD
-from layercache.streams import HEAD, sniff
+from layercache.streams.inflate import InflatedReader, Limits
+from layercache.streams.readers import HEAD, sniff
 
 if TYPE_CHECKING:
     from urllib3.response import BaseHTTPResponse

@@ -7,9 +7,9 @@ import tempfile
 from typing import TYPE_CHECKING
 
 from layercache.errors import SourceError
-from layercache.inflate import BZIP2, MAX_INFLATED_SIZE, XZ, InflatedReader, Limits
 from layercache.sources.archive_members import Member
-from layercache.streams import CHUNK, sniff_layer
+from layercache.streams.inflate import BZIP2, MAX_INFLATED_SIZE, XZ, InflatedReader, Limits
+from layercache.streams.readers import CHUNK, sniff_layer
 
 if TYPE_CHECKING:
     from layercache.backend import Reader

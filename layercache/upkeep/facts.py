@@ -9,10 +9,10 @@ from layercache.association import Association, NotOfALayerError
 from layercache.backend import SMALL_OBJECT
 from layercache.backend_tier import keys_of
 from layercache.errors import FormatError, IntegrityError, InvalidNameError, LimitError, NotFoundError
-from layercache.inflate import InflatedReader, Limits
 from layercache.oci.descriptor import NO_COMPRESSION
 from layercache.oci.digest import Hash
-from layercache.streams import CHUNK, HEAD, HeadReader, hash_of, read_bounded, sniff_layer
+from layercache.streams.inflate import InflatedReader, Limits
+from layercache.streams.readers import CHUNK, HEAD, HeadReader, hash_of, read_bounded, sniff_layer
 
 if TYPE_CHECKING:
     from layercache.backend_tier import BackendTier

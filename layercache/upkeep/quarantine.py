@@ -9,7 +9,7 @@ from layercache import keys
 from layercache.backend.capabilities import Movable
 from layercache.errors import BackendError
 from layercache.oci.digest import Hash
-from layercache.streams import CHUNK, check_whole, hash_of
+from layercache.streams.readers import CHUNK, check_whole, hash_of
 
 if TYPE_CHECKING:
     from layercache.backend_tier import BackendTier

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Literal, TypeVar
 
 from layercache import keys
 from layercache.errors import BackendError, NotFoundError
-from layercache.streams import CHUNK, check_whole
+from layercache.streams.readers import CHUNK, check_whole
 from layercache.upkeep.facts import wrong_facts
 from layercache.upkeep.images import why_wrong
 from layercache.upkeep.quarantine import put_aside

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from layercache import inflate, pipeline, streams
+from layercache import pipeline
+from layercache.streams import inflate, readers
 
 CHUNK = 8 << 10
 
@@ -14,7 +15,7 @@ def small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
     for module, name in (
         (pipeline, "CHUNK"),
         (pipeline, "HOLD"),
-        (streams, "CHUNK"),
+        (readers, "CHUNK"),
         (inflate, "CHUNK"),
         (inflate, "INFLATE_INPUT"),
     ):

@@ -23,8 +23,8 @@ from layercache import (
     passes,
 )
 from layercache.cache import Cache
-from layercache.inflate import Limits
 from layercache.oci.digest import Digest
+from layercache.streams.inflate import Limits
 
 if TYPE_CHECKING:
     from typing import BinaryIO

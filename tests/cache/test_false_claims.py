@@ -33,8 +33,8 @@ from layercache import (
 )
 from layercache.errors import IntegrityError
 from layercache.events import Event
-from layercache.inflate import Limits
 from layercache.oci.digest import Digest
+from layercache.streams.inflate import Limits
 from layercache_backends.local import LocalBackend
 from layercache_backends.memory import MemoryBackend
 

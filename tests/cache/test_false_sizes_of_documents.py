@@ -13,7 +13,7 @@ from servers.images import make_image, make_index, sample_layers
 from layercache import DigestMismatchError, NotFoundError, keys
 from layercache.oci.descriptor import OCI_CONFIG, OCI_INDEX, OCI_MANIFEST
 from layercache.oci.digest import Digest
-from layercache.streams import StatedSizeError
+from layercache.streams.readers import StatedSizeError
 from layercache.tags import image_key
 from layercache.upkeep import verify
 

@@ -14,7 +14,7 @@ from layercache import DigestMismatchError, FormatError, LayercacheError, keys, 
 from layercache.association import Association
 from layercache.oci.descriptor import OCI_LAYER_ZSTD
 from layercache.oci.digest import DiffID, Digest
-from layercache.streams import StatedSizeError
+from layercache.streams.readers import StatedSizeError
 
 if TYPE_CHECKING:
     from collections.abc import Callable

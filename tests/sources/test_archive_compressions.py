@@ -16,10 +16,10 @@ from servers.images import compressed, make_image, make_layer, noise, sample_lay
 from servers.pulling import pulled
 
 from layercache import FormatError, LimitError, SourceError
-from layercache.inflate import BZIP2, XZ, InflatedReader, Limits
 from layercache.oci.digest import Digest
 from layercache.sources import inflated
 from layercache.sources.docker_archive import ArchiveSource
+from layercache.streams.inflate import BZIP2, XZ, InflatedReader, Limits
 from layercache_backends.memory import MemoryReader
 
 if TYPE_CHECKING:

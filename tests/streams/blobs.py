@@ -11,8 +11,8 @@ import tarfile
 import zlib
 from typing import TYPE_CHECKING
 
-from layercache.inflate import InflatedReader, Limits
-from layercache.streams import CHUNK, WrappingReader
+from layercache.streams.inflate import InflatedReader, Limits
+from layercache.streams.readers import CHUNK, WrappingReader
 from layercache_backends.memory import MemoryReader
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from streams.blobs import Trickle
 
 from layercache.errors import BackendError, DigestMismatchError, LayercacheError
 from layercache.oci.digest import Hash
-from layercache.streams import CHUNK, HashedReader, WrappingReader, stream, verified
+from layercache.streams.readers import CHUNK, HashedReader, WrappingReader, stream, verified
 from layercache_backends.memory import MemoryReader
 
 if TYPE_CHECKING:

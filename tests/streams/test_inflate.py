@@ -31,9 +31,9 @@ from streams.blobs import (
 )
 
 from layercache.errors import BackendError, FormatError, LimitError
-from layercache.inflate import GZIP_HEADER_MAX, INFLATE_INPUT, Limits
 from layercache.oci.descriptor import GZIP, ZSTD
-from layercache.streams import CHUNK, WrappingReader, stream
+from layercache.streams.inflate import GZIP_HEADER_MAX, INFLATE_INPUT, Limits
+from layercache.streams.readers import CHUNK, WrappingReader, stream
 from layercache_backends.memory import MemoryReader
 
 if TYPE_CHECKING:

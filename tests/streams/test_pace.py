@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING
 import pytest
 from servers.images import noise
 
-from layercache import pipeline, streams
+from layercache import pipeline
 from layercache.errors import LayercacheError
 from layercache.oci.digest import Digest
 from layercache.pipeline import Transfer
 from layercache.spool import TierSpool
+from layercache.streams import readers
 from layercache.tiers import open_tier
 
 if TYPE_CHECKING:
@@ -55,7 +56,7 @@ def published() -> list[Digest]:
 
 @pytest.fixture
 def transfer(raw: Given, published: list[Digest], monkeypatch: pytest.MonkeyPatch) -> Iterator[Transfer]:
-    for module, name in ((streams, "CHUNK"), (pipeline, "CHUNK"), (pipeline, "HOLD")):
+    for module, name in ((readers, "CHUNK"), (pipeline, "CHUNK"), (pipeline, "HOLD")):
         monkeypatch.setattr(module, name, CHUNK)
     monkeypatch.setattr(pipeline, "AHEAD", AHEAD)
     monkeypatch.setattr(pipeline, "IN_FLIGHT", IN_FLIGHT)

@@ -15,7 +15,7 @@ from servers.images import noise
 from streams.blobs import SKIPPABLE, Trickle, tar_in, v7_tar, zstd_frame, zstd_skippable
 
 from layercache.oci.descriptor import GZIP, NO_COMPRESSION, ZSTD
-from layercache.streams import HEAD, HeadReader, sniff
+from layercache.streams.readers import HEAD, HeadReader, sniff
 from layercache_backends.memory import MemoryReader
 
 

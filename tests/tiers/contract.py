@@ -14,7 +14,7 @@ from layercache.association import Association
 from layercache.errors import DigestMismatchError, NotFoundError
 from layercache.oci.descriptor import OCI_CONFIG, OCI_LAYER, OCI_LAYER_GZIP, OCI_MANIFEST, Descriptor
 from layercache.oci.digest import DiffID, Digest, Hash
-from layercache.streams import HashedReader, check_hash
+from layercache.streams.readers import HashedReader, check_hash
 
 if TYPE_CHECKING:
     from collections.abc import Callable

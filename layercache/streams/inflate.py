@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from layercache.errors import FormatError, LimitError
 from layercache.oci.descriptor import GZIP, ZSTD
-from layercache.streams import CHUNK, GZIP_MAGIC, JudgingReader
+from layercache.streams.readers import CHUNK, GZIP_MAGIC, JudgingReader
 
 if TYPE_CHECKING:
     from collections.abc import Callable

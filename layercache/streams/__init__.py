@@ -1,0 +1,1 @@
+"""Readers that hash, peek, inflate and judge bytes on their way."""
