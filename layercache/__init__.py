@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from layercache.images import Image
     from layercache.layer import Layer
     from layercache.oci.digest import DiffID, Digest
-    from layercache.sources.settings import RegistrySettings
+    from layercache.registry.settings import RegistrySettings
 
 _HOME = {
     "Cache": "cache",

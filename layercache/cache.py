@@ -30,9 +30,9 @@ if TYPE_CHECKING:
     from layercache.errors import LayercacheError
     from layercache.exporting.export import Exported
     from layercache.images import Image, Images
+    from layercache.registry.client import RegistryClient
+    from layercache.registry.settings import RegistrySettings
     from layercache.sources import Source
-    from layercache.sources.client import RegistryClient
-    from layercache.sources.settings import RegistrySettings
     from layercache.tier import Tier
 
 
@@ -334,7 +334,7 @@ class Cache:
         return f"<Cache {' '.join(tier.name for tier in self.tiers)}>"
 
     def _client(self) -> RegistryClient:
-        from layercache.sources.client import RegistryClient
+        from layercache.registry.client import RegistryClient
 
         with self._lock:
             if self._registry is None:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from layercache.backend import Backend
     from layercache.policy import Policy
-    from layercache.sources.settings import RegistrySettings
+    from layercache.registry.settings import RegistrySettings
     from layercache.tier import Tier
 
 REGISTRY = "oci"

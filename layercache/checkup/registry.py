@@ -15,9 +15,9 @@ from layercache.checkup.probe import Probe
 from layercache.checkup.sources import credentials, reach
 from layercache.errors import NotFoundError, SourceError
 from layercache.oci.digest import Digest
+from layercache.registry.retry import TransientError
 from layercache.registry_tier.record import NAME_TYPE, artefact
 from layercache.registry_tier.tier import RegistryTier
-from layercache.sources.retry import TransientError
 from layercache.streams.readers import CHUNK
 
 if TYPE_CHECKING:

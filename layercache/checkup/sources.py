@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 from layercache.checkup.check import SECONDS, Answer, Subject, milliseconds
 from layercache.errors import ConfigError
 from layercache.oci.reference import DEFAULT_REGISTRY, DEFAULT_TAG, Reference, without_user
-from layercache.sources.credential import login_command
-from layercache.sources.credentials import find_login
+from layercache.registry.credential import login_command
+from layercache.registry.credentials import find_login
 from layercache.sources.names import open_source, registry_reference
 
 if TYPE_CHECKING:
-    from layercache.sources.client import RegistryClient
+    from layercache.registry.client import RegistryClient
 
 
 def check_source(name: str, client: RegistryClient, *, seconds: float = SECONDS) -> Subject:

@@ -59,7 +59,7 @@ def _subjects(session: Session, names: tuple[str, ...], timeout: float) -> Itera
         opening = partial(open_tier, url, nearest=not number, registries=configuration.registries)
         yield check_tier(url, opening, seconds=timeout)
     if sources := list(dict.fromkeys([*sources, *configuration.hosts])):
-        from layercache.sources.client import RegistryClient
+        from layercache.registry.client import RegistryClient
 
         client = RegistryClient(configuration.registries())
         try:

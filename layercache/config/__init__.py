@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from layercache.cache import Cache
-    from layercache.sources.settings import RegistrySettings
+    from layercache.registry.settings import RegistrySettings
 
 __all__ = ["Configuration", "Verify", "load", "open"]
 

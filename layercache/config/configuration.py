@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from layercache.config.schema import CacheTable, Checked, HostTable, RegistryTable
-    from layercache.sources.settings import RegistrySettings
+    from layercache.registry.settings import RegistrySettings
     from layercache.tier import Tier
 
 _T = TypeVar("_T")
@@ -178,7 +178,7 @@ class Configuration:
         Lists of hosts add up; of the files of certificates the first counts. Credentials are those of
         `environment.auth_files`, proxies those of `environment.proxies`.
         """
-        from layercache.sources.settings import RegistrySettings
+        from layercache.registry.settings import RegistrySettings
 
         every, hosts = self.registry, self.hosts
         tuned = {

@@ -12,7 +12,7 @@ from layercache.config.checking import dotted
 from layercache.config.configuration import DEFAULT, Setting
 from layercache.config.expansion import may_be_secret
 from layercache.config.schema import HostTable, RegistryTable
-from layercache.sources.settings import RegistrySettings
+from layercache.registry.settings import RegistrySettings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence

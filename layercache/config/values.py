@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from layercache.config.checking import wrong_type
 from layercache.errors import ConfigError, InvalidNameError
 from layercache.oci.reference import Reference
-from layercache.sources.settings import API_HOSTS
+from layercache.registry.settings import API_HOSTS
 from layercache.units import AGE_EXAMPLES, SIZE_EXAMPLES, parse_age, parse_size
 
 if TYPE_CHECKING:

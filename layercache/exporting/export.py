@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
     from layercache.exporting.contents import Contents
     from layercache.oci.digest import Digest
+    from layercache.registry.client import RegistryClient
     from layercache.resolver import Resolver
-    from layercache.sources.client import RegistryClient
     from layercache.tags import Tags
     from layercache.tier import Tier
 

@@ -15,8 +15,8 @@ from layercache.errors import DigestMismatchError, FormatError, InvalidNameError
 from layercache.exporting.files import appearing, copy_checked, until_right
 from layercache.oci.descriptor import DOCUMENT_MAX, INDEX_SHARE, NOT_VALID, OCI_INDEX
 from layercache.oci.forms import COMPRESSED
+from layercache.sources.file_section import read_file
 from layercache.sources.oci_layout import REF_NAME
-from layercache.sources.part import read_file
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, cast
 from layercache.errors import InvalidNameError
 from layercache.exporting.files import until_right
 from layercache.oci.forms import COMPRESSED
-from layercache.sources.repository import Repository
+from layercache.registry.repository import Repository
 from layercache.streams.readers import verified
 
 if TYPE_CHECKING:
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from layercache.layer import Layer
     from layercache.oci.digest import Digest
     from layercache.oci.reference import Reference
-    from layercache.sources.client import RegistryClient
-    from layercache.sources.upload import Bytes
+    from layercache.registry.client import RegistryClient
+    from layercache.registry.upload import Bytes
 
 
 class RegistryTarget:

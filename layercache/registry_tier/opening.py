@@ -6,9 +6,9 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from layercache.oci.reference import Reference
+from layercache.registry.client import RegistryClient
+from layercache.registry.settings import RegistrySettings
 from layercache.registry_tier.tier import RegistryTier
-from layercache.sources.client import RegistryClient
-from layercache.sources.settings import RegistrySettings
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -18,16 +18,16 @@ from typing import TYPE_CHECKING
 from layercache.errors import FormatError, NotFoundError
 from layercache.oci.descriptor import OCI_MANIFEST
 from layercache.oci.digest import Digest
+from layercache.registry.encoding import TooBigError
+from layercache.registry.status_errors import MissingPartError
 from layercache.registry_tier.record import EMPTY, EMPTY_DATA, NameRecord, is_name_tag, tag_of
-from layercache.sources.encoding import TooBigError
-from layercache.sources.refusal import MissingPartError
 from layercache.together import Together
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from layercache.oci.digest import Hash
-    from layercache.sources.repository import Repository
+    from layercache.registry.repository import Repository
 
 RECORD_MAX = 128 << 10
 """Bytes of a record at most: as many facts as are looked at have half of that. A bigger one is none."""

@@ -19,6 +19,9 @@ from layercache.backend import Entry
 from layercache.errors import BackendError, DigestMismatchError, FormatError, NotFoundError, SourceError
 from layercache.oci.descriptor import INDEXES, MANIFESTS, Descriptor, Index, decode, media_type_of
 from layercache.oci.digest import Digest, Hash
+from layercache.registry.encoding import TooBigError
+from layercache.registry.repository import Repository
+from layercache.registry.retry import TransientError
 from layercache.registry_tier.record import (
     NameRecord,
     image_record,
@@ -28,9 +31,6 @@ from layercache.registry_tier.record import (
     read_image,
 )
 from layercache.registry_tier.records import RECORD_MAX, Records
-from layercache.sources.encoding import TooBigError
-from layercache.sources.repository import Repository
-from layercache.sources.retry import TransientError
 from layercache.streams.readers import WrappingReader, read_bounded
 from layercache.tier import Tier
 
@@ -42,8 +42,8 @@ if TYPE_CHECKING:
     from layercache.oci.digest import DiffID
     from layercache.oci.reference import Reference
     from layercache.policy import Policy
-    from layercache.sources.client import RegistryClient
-    from layercache.sources.upload import Bytes
+    from layercache.registry.client import RegistryClient
+    from layercache.registry.upload import Bytes
 
 _T = TypeVar("_T")
 

@@ -30,10 +30,10 @@ from layercache.oci.descriptor import (
 )
 from layercache.oci.digest import DiffID, Digest
 from layercache.oci.reference import canonical
-from layercache.sources.archive_members import Member, Members
+from layercache.sources.file_section import PartReader, open_file
 from layercache.sources.inflated import InflatedFile, sniff_archive
 from layercache.sources.names import ARCHIVE, split_path
-from layercache.sources.part import PartReader, open_file
+from layercache.sources.tar_index import Member, Members
 from layercache.streams.readers import CHUNK, HEAD
 
 MANIFEST = "manifest.json"

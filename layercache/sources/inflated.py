@@ -7,7 +7,7 @@ import tempfile
 from typing import TYPE_CHECKING
 
 from layercache.errors import SourceError
-from layercache.sources.archive_members import Member
+from layercache.sources.tar_index import Member
 from layercache.streams.inflate import BZIP2, MAX_INFLATED_SIZE, XZ, InflatedReader, Limits
 from layercache.streams.readers import CHUNK, sniff_layer
 

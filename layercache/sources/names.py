@@ -13,8 +13,8 @@ from layercache.oci.reference import DEFAULT_REGISTRY, Reference, without_user
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from layercache.registry.client import RegistryClient
     from layercache.sources import Source
-    from layercache.sources.client import RegistryClient
 
 LAYOUT = "oci:"
 ARCHIVE = "docker-archive:"

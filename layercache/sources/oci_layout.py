@@ -21,8 +21,8 @@ from layercache.oci.digest import Digest
 from layercache.oci.documents import DOCUMENTS, check_document, described
 from layercache.oci.offers import Offers
 from layercache.oci.reference import canonical
+from layercache.sources.file_section import PartReader, open_file, read_file
 from layercache.sources.names import ARCHIVE, LAYOUT, registry_hint, split_digest, split_path
-from layercache.sources.part import PartReader, open_file, read_file
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

@@ -10,11 +10,11 @@ import msgspec
 from layercache.oci.descriptor import Descriptor
 from layercache.oci.digest import Digest
 from layercache.oci.documents import DOCUMENTS, check_document, described, refuse_schema_1
-from layercache.sources.blob import BlobReader
-from layercache.sources.client import RegistryClient
-from layercache.sources.encoding import is_encoded
-from layercache.sources.http import discard, read_all
-from layercache.sources.ranges import HEAD_REFUSED, RANGE_TRIES, Blob, open_part, open_range
+from layercache.registry.client import RegistryClient
+from layercache.registry.download import BlobReader
+from layercache.registry.encoding import is_encoded
+from layercache.registry.http import discard, read_all
+from layercache.registry.ranges import HEAD_REFUSED, RANGE_TRIES, Blob, open_part, open_range
 
 if TYPE_CHECKING:
     import threading
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from layercache.errors import DigestMismatchError
     from layercache.oci.reference import Reference
-    from layercache.sources.ranges import Get, Part
+    from layercache.registry.ranges import Get, Part
 
 ResultT = TypeVar("ResultT")
 

@@ -13,7 +13,7 @@ from cli.calling import Caller
 
 from layercache import BackendError
 from layercache.checkup import check_source, check_tier
-from layercache.sources.client import RegistryClient
+from layercache.registry.client import RegistryClient
 from layercache_backends.memory import MemoryBackend
 
 if TYPE_CHECKING:

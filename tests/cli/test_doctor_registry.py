@@ -15,9 +15,9 @@ from servers.tokens import TokenServer
 
 from layercache import SourceError
 from layercache.checkup import check_tier
+from layercache.registry.repository import Repository
 from layercache.registry_tier.record import EMPTY
 from layercache.registry_tier.tier import RegistryTier
-from layercache.sources.repository import Repository
 from layercache.tiers import open_tier
 
 if TYPE_CHECKING:

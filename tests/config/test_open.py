@@ -163,7 +163,7 @@ def test_secrets_are_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_where_no_file_is_none_of_the_reading_of_files_is_imported() -> None:
     program = (
         "import layercache, sys; layercache.open().close()\n"
-        "files = ['tomllib', 'difflib', 'layercache.config.schema', 'layercache.sources.settings']\n"
+        "files = ['tomllib', 'difflib', 'layercache.config.schema', 'layercache.registry.settings']\n"
         "print(*[name for name in files if name in sys.modules])"
     )
     done = subprocess.run(

@@ -18,7 +18,7 @@ from servers.lying import LyingRegistry, cut_off, ignoring_range, short, status,
 import layercache
 from layercache.keys import blob_name
 from layercache.oci.digest import DiffID
-from layercache.sources.settings import RegistrySettings
+from layercache.registry.settings import RegistrySettings
 
 if TYPE_CHECKING:
     from pathlib import Path

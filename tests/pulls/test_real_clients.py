@@ -13,7 +13,7 @@ from servers.programs import requires, run, skopeo_copy
 from servers.registry import PASSWORD, USER, Registry
 
 import layercache
-from layercache.sources.settings import RegistrySettings
+from layercache.registry.settings import RegistrySettings
 
 if TYPE_CHECKING:
     from servers.certificates import Certificate

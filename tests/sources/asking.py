@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from layercache.oci.reference import Reference
+from layercache.registry.repository import Repository
+from layercache.registry.settings import RegistrySettings
 from layercache.sources.registry import RegistryClient, RegistrySource
-from layercache.sources.repository import Repository
-from layercache.sources.settings import RegistrySettings
 
 if TYPE_CHECKING:
     from servers.lying import LyingRegistry

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from layercache.sources.auth import Challenge, parse_challenges
+from layercache.registry.auth import Challenge, parse_challenges
 
 words = st.from_regex(r"[a-z0-9!#$%&'*+.^_`|~-]{1,8}", fullmatch=True)
 texts = st.text(st.characters(min_codepoint=32, max_codepoint=126), max_size=20)

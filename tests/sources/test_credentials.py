@@ -11,10 +11,10 @@ import pytest
 from servers.programs import requires
 
 from layercache.errors import SourceError
-from layercache.sources.credential import Credential, UnavailableError
-from layercache.sources.credential_helper import NOT_FOUND
-from layercache.sources.credentials import find_login
-from layercache.sources.settings import RegistrySettings
+from layercache.registry.credential import Credential, UnavailableError
+from layercache.registry.credential_helper import NOT_FOUND
+from layercache.registry.credentials import find_login
+from layercache.registry.settings import RegistrySettings
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -292,7 +292,7 @@ def test_a_helper_that_does_not_end_is_passed_over_after_a_time(
     failing: Callable[..., UnavailableError],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("layercache.sources.credential_helper.HELPER_SECONDS", 0.2)
+    monkeypatch.setattr("layercache.registry.credential_helper.HELPER_SECONDS", 0.2)
     helper(f"echo {SECRET}; exec sleep 5")
     problem = failing({"credsStore": "test"})
     assert "did not answer within 0.2 seconds" in problem.message

@@ -13,10 +13,10 @@ from servers.registry import Registry
 import layercache
 from layercache.errors import SourceError
 from layercache.oci.reference import Reference
-from layercache.sources.credential import Credential
-from layercache.sources.credentials import find_login
+from layercache.registry.credential import Credential
+from layercache.registry.credentials import find_login
+from layercache.registry.settings import RegistrySettings
 from layercache.sources.registry import RegistryClient, RegistrySource
-from layercache.sources.settings import RegistrySettings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -10,9 +10,9 @@ import pytest
 
 from layercache.errors import ConfigError, InvalidNameError
 from layercache.oci.reference import Reference
+from layercache.registry.settings import RegistrySettings, is_loopback
 from layercache.sources.names import open_source, registry_reference, split_path
 from layercache.sources.registry import RegistryClient, RegistrySource
-from layercache.sources.settings import RegistrySettings, is_loopback
 
 if TYPE_CHECKING:
     from servers.images import Sample
@@ -67,7 +67,7 @@ def test_a_local_source_asks_for_no_client_and_loads_no_http(sample: Sample) -> 
     program = (
         "import sys; from layercache.sources.names import open_source\n"
         f"open_source('oci:{sample.layout}:image', None).root()\n"
-        "import layercache.sources.settings\n"
+        "import layercache.registry.settings\n"
         "sys.exit('urllib3' in sys.modules)"
     )
     subprocess.run([sys.executable, "-c", program], check=True)

@@ -14,8 +14,8 @@ from layercache.errors import NotFoundError, SourceError
 from layercache.oci.descriptor import Index, decode
 from layercache.oci.platforms import parse_platform, select
 from layercache.oci.reference import Reference
+from layercache.registry.settings import RegistrySettings
 from layercache.sources.registry import RegistryClient, RegistrySource
-from layercache.sources.settings import RegistrySettings
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -13,8 +13,8 @@ from servers.lying import cut_off, ignoring_range, status
 from servers.odd_answers import paced, part
 from sources.asking import Waits, ranges, read, repository_of, source_of
 
-from layercache.sources import ahead
-from layercache.sources.ahead import AHEAD, SLOTS, Ahead, is_slow
+from layercache.registry import read_ahead
+from layercache.registry.read_ahead import AHEAD, SLOTS, Ahead, is_slow
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -31,8 +31,8 @@ SLOW = paced(4 << 20)
 @pytest.fixture(autouse=True)
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
     """Ranges as small as the blobs here, and a rate that is believed soon."""
-    monkeypatch.setattr(ahead, "RANGE", RANGE)
-    monkeypatch.setattr(ahead, "LOOK", 0.05)
+    monkeypatch.setattr(read_ahead, "RANGE", RANGE)
+    monkeypatch.setattr(read_ahead, "LOOK", 0.05)
 
 
 def from_image(lying: LyingRegistry, waits: Waits) -> bytes:

@@ -17,8 +17,8 @@ from servers.tokens import IDENTITY_TOKEN, TokenServer
 
 from layercache.errors import ConfigError, NotFoundError, SourceError
 from layercache.oci.reference import Reference
+from layercache.registry.settings import RegistrySettings
 from layercache.sources.registry import RegistryClient, RegistrySource
-from layercache.sources.settings import RegistrySettings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -139,7 +139,7 @@ def test_a_token_at_its_end_is_fetched_anew_before_it_is_used(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     now = 1000.0
-    monkeypatch.setattr("layercache.sources.auth.time.monotonic", lambda: now)
+    monkeypatch.setattr("layercache.registry.auth.time.monotonic", lambda: now)
     source = source_of(guarded.push(f"oci:{sample.layout}:image", "app:1"), client())
     tokens.requests.clear()
     source.root()
@@ -160,7 +160,7 @@ def test_a_lifetime_may_be_a_word_and_is_never_less_than_a_minute(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     now = 1000.0
-    monkeypatch.setattr("layercache.sources.auth.time.monotonic", lambda: now)
+    monkeypatch.setattr("layercache.registry.auth.time.monotonic", lambda: now)
     source = source_of(lying.add_image("1", sample.image), client())
     lying.on("HEAD", status(401, WWW_Authenticate=f'Bearer realm="http://{lying.host}/token?a=b"'))
     lying.on("/token", *[status(200, b'{"access_token": "x", "expires_in": "0"}')] * 2)
@@ -267,7 +267,7 @@ def test_a_redirect_of_the_token_server_does_not_see_the_password(
 
 
 def test_nothing_that_can_be_printed_holds_a_secret(client: Callable[..., RegistryClient]) -> None:
-    from layercache.sources.credential import Credential
+    from layercache.registry.credential import Credential
 
     settings = RegistrySettings(proxies={"https": "http://me:hunter2@proxy:3128"})
     credential = Credential(USER, PASSWORD, IDENTITY_TOKEN)
@@ -306,7 +306,7 @@ def test_a_registry_that_is_listed_as_plain_http_is_never_spoken_to_by_tls(
 def test_plain_http_where_tls_is_wanted_gets_a_hint(
     lying: LyingRegistry, client: Callable[..., RegistryClient], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("layercache.sources.client.is_loopback", lambda _: False)
+    monkeypatch.setattr("layercache.registry.client.is_loopback", lambda _: False)
     lying.on("", status(200))
     with pytest.raises(SourceError, match="does not speak TLS") as caught:
         source_of(f"{lying.host}/app:1", client()).root()

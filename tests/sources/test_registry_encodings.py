@@ -24,7 +24,7 @@ from sources.asking import Waits, read, repository_of, source_of
 import layercache
 from layercache.errors import DigestMismatchError, NotFoundError, SourceError
 from layercache.oci.descriptor import OCI_LAYER_GZIP
-from layercache.sources.encoding import decoded
+from layercache.registry.encoding import decoded
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -22,7 +22,7 @@ from sources.asking import Waits, ranges, read, repository_of, source_of
 
 from layercache.errors import DigestMismatchError, SourceError
 from layercache.oci.digest import Digest
-from layercache.sources.ranges import PART_MIN
+from layercache.registry.ranges import PART_MIN
 
 if TYPE_CHECKING:
     from servers.lying import Answer, Fault

@@ -16,7 +16,7 @@ from sources.asking import Waits, read, repository_of, source_of
 from layercache.errors import NotFoundError, SourceError
 from layercache.oci.descriptor import OCI_MANIFEST
 from layercache.oci.digest import Digest
-from layercache.sources.encoding import BytesReader
+from layercache.registry.encoding import BytesReader
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -194,7 +194,7 @@ def test_without_tls_we_are_anonymous_to_a_registry_that_nobody_listed(
 ) -> None:
     blob = lying.add_blob(BLOB)
     back.add_blob(BLOB)
-    monkeypatch.setattr("layercache.sources.authorization.is_loopback", lambda _: False)
+    monkeypatch.setattr("layercache.registry.authorization.is_loopback", lambda _: False)
     settings = known(tmp_path, lying.host, back.host)
     guard(back)
     lying.on("/blobs/", *[to_back(back)] * 9)
@@ -289,7 +289,7 @@ def test_neither_an_upload_nor_a_page_goes_on_without_tls(
 def test_pages_of_tags_that_never_end_are_given_up(
     lying: LyingRegistry, waits: Waits, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("layercache.sources.repository.PAGES_MAX", 20)
+    monkeypatch.setattr("layercache.registry.repository.PAGES_MAX", 20)
     pages = [
         status(200, b'{"tags": ["a"]}', Link=f"</v2/app/tags/list?last={n % 2}>; rel=next") for n in range(99)
     ]

@@ -14,11 +14,11 @@ from servers.lying import LyingRegistry, error_body, redirect, status
 
 from layercache.errors import ConfigError, LayercacheError, SourceError
 from layercache.oci.reference import Reference
-from layercache.sources.client import RegistryClient
-from layercache.sources.redaction import HIDDEN, PART, redacted
+from layercache.registry.client import RegistryClient
+from layercache.registry.redaction import HIDDEN, PART, redacted
+from layercache.registry.settings import RegistrySettings
+from layercache.registry.urls import server_url
 from layercache.sources.registry import RegistrySource
-from layercache.sources.settings import RegistrySettings
-from layercache.sources.url import server_url
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -250,7 +250,7 @@ def test_an_upload_elsewhere_is_not_named_in_full(
     import io
 
     from layercache.oci.digest import Digest
-    from layercache.sources.repository import Repository
+    from layercache.registry.repository import Repository
 
     lying.on("POST /v2/app/blobs/uploads", status(202, Location=f"/there/{TOKEN}?state={PASSWORD}"))
     lying.on("/there/", *[status(400)] * 9)

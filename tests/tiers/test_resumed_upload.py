@@ -14,10 +14,10 @@ from tiers.contract import verified
 
 from layercache.errors import SourceError
 from layercache.oci.digest import Digest
-from layercache.sources import upload
-from layercache.sources.client import RegistryClient
-from layercache.sources.repository import Repository
-from layercache.sources.settings import RegistrySettings
+from layercache.registry import upload
+from layercache.registry.client import RegistryClient
+from layercache.registry.repository import Repository
+from layercache.registry.settings import RegistrySettings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -25,8 +25,8 @@ import layercache
 from layercache import keys
 from layercache.errors import BackendError, ConfigError, LayercacheError, NotFoundError
 from layercache.oci.digest import Digest
-from layercache.sources import upload
-from layercache.sources.settings import RegistrySettings
+from layercache.registry import upload
+from layercache.registry.settings import RegistrySettings
 from layercache.tiers import open_tier
 
 if TYPE_CHECKING:

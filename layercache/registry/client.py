@@ -11,16 +11,16 @@ from urllib.parse import urlsplit
 from urllib3.exceptions import ProtocolError
 
 from layercache.errors import SourceError
-from layercache.sources.ahead import SLOTS
-from layercache.sources.auth import Authenticator
-from layercache.sources.authorization import Authorization
-from layercache.sources.credential import login_command
-from layercache.sources.http import Http, discard, read_all
-from layercache.sources.mirrors import Mirrors
-from layercache.sources.refusal import refusal
-from layercache.sources.retry import Retries, TransientError
-from layercache.sources.settings import API_HOSTS, RegistrySettings, is_loopback
-from layercache.sources.url import origin, server_url
+from layercache.registry.auth import Authenticator
+from layercache.registry.authorization import Authorization
+from layercache.registry.credential import login_command
+from layercache.registry.http import Http, discard, read_all
+from layercache.registry.mirrors import Mirrors
+from layercache.registry.read_ahead import SLOTS
+from layercache.registry.retry import Retries, TransientError
+from layercache.registry.settings import API_HOSTS, RegistrySettings, is_loopback
+from layercache.registry.status_errors import refusal
+from layercache.registry.urls import origin, server_url
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Container, Mapping
@@ -29,8 +29,8 @@ if TYPE_CHECKING:
 
     from layercache.errors import LayercacheError
     from layercache.oci.reference import Reference
-    from layercache.sources.credential import UnavailableError
-    from layercache.sources.credentials import Login
+    from layercache.registry.credential import UnavailableError
+    from layercache.registry.credentials import Login
 
 COMPLAINT_MAX = 64 << 10
 

@@ -9,18 +9,18 @@ import urllib3
 from urllib3.exceptions import HTTPError
 
 from layercache.errors import SourceError
-from layercache.sources.connections import Connections
-from layercache.sources.encoding import decoded, too_large
-from layercache.sources.failure import reason, translated, unquoted
-from layercache.sources.retry import TransientError
-from layercache.sources.url import place, server_url
+from layercache.registry.connections import Connections
+from layercache.registry.encoding import decoded, too_large
+from layercache.registry.retry import TransientError
+from layercache.registry.transport_errors import reason, translated, unquoted
+from layercache.registry.urls import place, server_url
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from urllib3.response import BaseHTTPResponse
 
-    from layercache.sources.settings import RegistrySettings
+    from layercache.registry.settings import RegistrySettings
 
 DRAINED_MAX = 64 << 10
 """Bytes that are read to no purpose at most, in order to keep a connection."""

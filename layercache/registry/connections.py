@@ -15,7 +15,7 @@ from urllib3.util.ssl_ import create_urllib3_context
 from layercache.errors import ConfigError
 
 if TYPE_CHECKING:
-    from layercache.sources.settings import RegistrySettings
+    from layercache.registry.settings import RegistrySettings
 
 CONNECTIONS = 16
 """Connections to one host that are kept for the next request; more may be open at once."""

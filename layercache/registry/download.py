@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Protocol, Self
 from urllib3.exceptions import HTTPError
 
 from layercache.errors import DigestMismatchError, SourceError
-from layercache.sources.ahead import Ahead, is_slow
-from layercache.sources.failure import reason
-from layercache.sources.ranges import PART_MIN, RANGE_TRIES, close
+from layercache.registry.ranges import PART_MIN, RANGE_TRIES, close
+from layercache.registry.read_ahead import Ahead, is_slow
+from layercache.registry.transport_errors import reason
 
 if TYPE_CHECKING:
     import threading
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
     from urllib3.response import BaseHTTPResponse
 
-    from layercache.sources.ranges import Blob, Part
-    from layercache.sources.retry import Retries
+    from layercache.registry.ranges import Blob, Part
+    from layercache.registry.retry import Retries
 
 PIECE = 256 << 10
 """Bytes of one read at most: the fastest in measurements, and what a break can lose."""

@@ -9,9 +9,9 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, NamedTuple
 
-from layercache.sources.credentials import Login
-from layercache.sources.settings import API_HOSTS, is_loopback
-from layercache.sources.url import authority, origin
+from layercache.registry.credentials import Login
+from layercache.registry.settings import API_HOSTS, is_loopback
+from layercache.registry.urls import authority, origin
 
 if TYPE_CHECKING:
     from urllib.parse import SplitResult
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from urllib3.response import BaseHTTPResponse
 
     from layercache.oci.reference import Reference
-    from layercache.sources.auth import Authenticator
-    from layercache.sources.settings import RegistrySettings
+    from layercache.registry.auth import Authenticator
+    from layercache.registry.settings import RegistrySettings
 
 CHALLENGES_MAX = 3
 """Servers that are answered in one request at most."""

@@ -9,19 +9,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from layercache.errors import SourceError
-from layercache.sources.auth_file import AuthFile
-from layercache.sources.credential import (
-    DOCKER_HUB,
-    DOCKER_HUB_KEY,
-    Credential,
-    UnavailableError,
-)
-from layercache.sources.credential_helper import ask, program
+from layercache.registry.auth_file import AuthFile
+from layercache.registry.credential import DOCKER_HUB, DOCKER_HUB_KEY, Credential, UnavailableError
+from layercache.registry.credential_helper import ask, program
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from layercache.sources.settings import RegistrySettings
+    from layercache.registry.settings import RegistrySettings
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Protocol
 from urllib3.exceptions import HTTPError
 
 from layercache.errors import LayercacheError
-from layercache.sources.http import abandon, discard
+from layercache.registry.http import abandon, discard
 
 if TYPE_CHECKING:
     from urllib3.response import BaseHTTPResponse

@@ -6,20 +6,11 @@ from typing import TYPE_CHECKING
 
 from layercache.errors import DigestMismatchError, SourceError
 from layercache.oci.descriptor import DOCUMENT_MAX
-from layercache.sources.blob import BlobReader
-from layercache.sources.encoding import BytesReader, is_encoded
-from layercache.sources.http import abandon
-from layercache.sources.ranges import (
-    REFUSED,
-    Blob,
-    Part,
-    judged,
-    open_part,
-    open_range,
-    plain,
-    stated_size,
-)
-from layercache.sources.retry import TransientError
+from layercache.registry.download import BlobReader
+from layercache.registry.encoding import BytesReader, is_encoded
+from layercache.registry.http import abandon
+from layercache.registry.ranges import REFUSED, Blob, Part, judged, open_part, open_range, plain, stated_size
+from layercache.registry.retry import TransientError
 
 if TYPE_CHECKING:
     import threading
@@ -28,8 +19,8 @@ if TYPE_CHECKING:
     from urllib3.response import BaseHTTPResponse
 
     from layercache.oci.digest import Hash
-    from layercache.sources.client import RegistryClient
-    from layercache.sources.ranges import Get
+    from layercache.registry.client import RegistryClient
+    from layercache.registry.ranges import Get
 
 
 class StoredBlob:

@@ -17,8 +17,8 @@ from urllib3.exceptions import (
 )
 
 from layercache.errors import SourceError
-from layercache.sources.retry import TransientError
-from layercache.sources.url import place
+from layercache.registry.retry import TransientError
+from layercache.registry.urls import place
 
 if TYPE_CHECKING:
     from urllib.parse import SplitResult

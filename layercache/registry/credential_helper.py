@@ -8,7 +8,7 @@ import subprocess
 import msgspec
 
 from layercache.oci.descriptor import NOT_VALID
-from layercache.sources.credential import Credential, UnavailableError
+from layercache.registry.credential import Credential, UnavailableError
 
 HELPER_SECONDS = 60
 NOT_FOUND = "credentials not found in native keychain"

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Self
 
 from layercache.errors import SourceError
-from layercache.sources.part import PartReader
+from layercache.sources.file_section import PartReader
 
 HEADER_MAX = 1 << 20
 """Bytes of one header's names and attributes at most."""

@@ -13,14 +13,14 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, TypeVar
 
 from layercache.errors import IntegrityError, LayercacheError, NotFoundError, SourceError
-from layercache.sources.retry import TransientError
+from layercache.registry.retry import TransientError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from layercache.oci.reference import Reference
-    from layercache.sources.retry import Retries
-    from layercache.sources.settings import RegistrySettings
+    from layercache.registry.retry import Retries
+    from layercache.registry.settings import RegistrySettings
 
 ResultT = TypeVar("ResultT")
 

@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Protocol
 from urllib.parse import quote
 
 from layercache.errors import SourceError
-from layercache.sources.http import discard
-from layercache.sources.retry import TransientError
+from layercache.registry.http import discard
+from layercache.registry.retry import TransientError
 
 if TYPE_CHECKING:
     from urllib3.response import BaseHTTPResponse
 
     from layercache.oci.digest import Hash
-    from layercache.sources.retry import Retries
+    from layercache.registry.retry import Retries
 
 PIECE = 8 << 20
 """Bytes that are sent in one request, and held in memory until the registry has them."""

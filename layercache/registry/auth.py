@@ -16,21 +16,21 @@ import msgspec
 
 from layercache.errors import SourceError
 from layercache.oci.descriptor import NOT_VALID
-from layercache.sources.credential import login_command
-from layercache.sources.credentials import Login, find_login
-from layercache.sources.http import discard, read_all
-from layercache.sources.refusal import quoted, reason_in
-from layercache.sources.retry import TransientError, retry_after
-from layercache.sources.url import origin, place, server_url
+from layercache.registry.credential import login_command
+from layercache.registry.credentials import Login, find_login
+from layercache.registry.http import discard, read_all
+from layercache.registry.retry import TransientError, retry_after
+from layercache.registry.status_errors import quoted, reason_in
+from layercache.registry.urls import origin, place, server_url
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
     from urllib3.response import BaseHTTPResponse
 
-    from layercache.sources.credential import UnavailableError
-    from layercache.sources.http import Http
-    from layercache.sources.settings import RegistrySettings
+    from layercache.registry.credential import UnavailableError
+    from layercache.registry.http import Http
+    from layercache.registry.settings import RegistrySettings
 
 TOKEN_SIZE_MAX = 1 << 20
 LIFETIME_MIN = 60.0

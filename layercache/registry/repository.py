@@ -14,11 +14,11 @@ from layercache.errors import NotFoundError, SourceError
 from layercache.oci.descriptor import NOT_VALID
 from layercache.oci.documents import DOCUMENTS
 from layercache.oci.reference import Reference
-from layercache.sources.encoding import is_encoded
-from layercache.sources.http import abandon, discard, read_all
-from layercache.sources.ranges import HEAD_REFUSED, content_length
-from layercache.sources.stored import StoredBlob
-from layercache.sources.upload import Upload
+from layercache.registry.encoding import is_encoded
+from layercache.registry.http import abandon, discard, read_all
+from layercache.registry.ranges import HEAD_REFUSED, content_length
+from layercache.registry.stored import StoredBlob
+from layercache.registry.upload import Upload
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -26,9 +26,9 @@ if TYPE_CHECKING:
     from urllib3.response import BaseHTTPResponse
 
     from layercache.oci.digest import Hash
-    from layercache.sources.blob import BlobReader
-    from layercache.sources.client import RegistryClient
-    from layercache.sources.upload import Bytes
+    from layercache.registry.client import RegistryClient
+    from layercache.registry.download import BlobReader
+    from layercache.registry.upload import Bytes
 
 PAGE = 1000
 PAGES_MAX = 10_000

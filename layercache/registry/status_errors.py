@@ -9,11 +9,11 @@ import msgspec
 
 from layercache.errors import LayercacheError, NotFoundError, SourceError
 from layercache.oci.descriptor import NOT_VALID
-from layercache.sources.credential import login_command, printable
-from layercache.sources.credentials import Login
-from layercache.sources.http import read_all
-from layercache.sources.redaction import redacted
-from layercache.sources.retry import TransientError, retry_after
+from layercache.registry.credential import login_command, printable
+from layercache.registry.credentials import Login
+from layercache.registry.http import read_all
+from layercache.registry.redaction import redacted
+from layercache.registry.retry import TransientError, retry_after
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

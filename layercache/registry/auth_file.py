@@ -14,7 +14,7 @@ import msgspec
 
 from layercache.errors import SourceError
 from layercache.oci.descriptor import NOT_VALID
-from layercache.sources.credential import (
+from layercache.registry.credential import (
     DOCKER_HUB,
     DOCKER_HUB_KEY,
     Credential,
