@@ -5,12 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from layercache import foreign, keys, lookup
-from layercache.backend_tier import BackendTier
+from layercache import lookup
 from layercache.errors import ConfigError, IntegrityError, NotALayerError, NotFoundError
 from layercache.known import contradiction
-from layercache.layout import write_index
 from layercache.streams.readers import CHUNK
+from layercache.tiers import keys
+from layercache.tiers.backend_tier import BackendTier
+from layercache.tiers.layout import index_json
+from layercache.tiers.layout.index_writer import write_index
 
 if TYPE_CHECKING:
     from layercache.cache import Cache
@@ -38,14 +40,14 @@ def adopt(cache: Cache, *, verify: bool = False) -> Adopted:
     `BackendError`.
     """
     tier = cache.tiers[0]
-    if not isinstance(tier, BackendTier) or not foreign.read(tier, keys.INDEX):
+    if not isinstance(tier, BackendTier) or not index_json.read(tier, keys.INDEX):
         raise ConfigError(
             f"{tier.name} is no OCI image layout", hint="wanted a folder with oci-layout and index.json"
         )
     if tier.policy.readonly:
         raise ConfigError(f"{tier.name} is read-only", hint="what is adopted is written to")
-    entries, _ = foreign.read_index(tier)
-    images, layers = foreign.take_over(tier, entries)
+    entries, _ = index_json.read_index(tier)
+    images, layers = index_json.import_entries(tier, entries)
     adopted = Adopted(images, layers)
     if verify:
         claims = {digest: diff_id for digest, diff_id, _ in tier.pairs(computed=False)}

@@ -18,11 +18,11 @@ from typing import TYPE_CHECKING, Self
 
 from layercache.backend import BackendURL, open_backend
 from layercache.backend.capabilities import LocalPath
-from layercache.backend_tier import BackendTier
 from layercache.cache import Cache
 from layercache.errors import BackendError, ConfigError
-from layercache.policy import take_policy
 from layercache.streams.readers import CHUNK
+from layercache.tiers.backend_tier import BackendTier
+from layercache.tiers.policy import take_policy
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator

@@ -7,10 +7,9 @@ import threading
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, BinaryIO, Self
 
-from layercache import lookup, removal
+from layercache import lookup
 from layercache.errors import ConfigError, NotFoundError
 from layercache.events import Counters, Event, Observers
-from layercache.forgiven import ForgivenTier
 from layercache.given import FetchOrigin, GivenReader
 from layercache.intake import Intake
 from layercache.layer import Layer
@@ -18,9 +17,11 @@ from layercache.oci.descriptor import DOCUMENT_MAX
 from layercache.oci.digest import DiffID, Digest, Hash
 from layercache.oci.forms import COMPRESSED
 from layercache.oci.reference import Reference
-from layercache.refreshing import Refresher
 from layercache.resolver import Resolver
 from layercache.streams.inflate import Limits
+from layercache.tiers import removal
+from layercache.tiers.layout.refresher import IndexRefresher
+from layercache.tiers.tolerant import TolerantTier
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
     from layercache.registry.client import RegistryClient
     from layercache.registry.settings import RegistrySettings
     from layercache.sources import Source
-    from layercache.tier import Tier
+    from layercache.tiers.tier import Tier
 
 
 class Cache:
@@ -65,8 +66,8 @@ class Cache:
         self.offline = offline
         self.strict = strict
         self._observers = Observers()
-        self._asked = tuple(ForgivenTier(tier, self._observers, strict=strict) for tier in self.tiers)
-        self._refresher = Refresher(self.tiers, self._observers)
+        self._asked = tuple(TolerantTier(tier, self._observers, strict=strict) for tier in self.tiers)
+        self._refresher = IndexRefresher(self.tiers, self._observers)
         self._resolver = Resolver(
             self._asked,
             self._observers,

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from layercache.known import Known
     from layercache.oci.digest import Digest, Hash
     from layercache.passes import Passes
-    from layercache.tier import Tier
+    from layercache.tiers.tier import Tier
 
 CLAIMS_MAX = 8
 """Claims that one request follows until it gives up: each that is false costs an inflation, once."""

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from layercache.documents import check_document, check_stated, find_document, read_whole, refuse_too_big
 from layercache.errors import (
     DigestMismatchError,
     IntegrityError,
@@ -40,6 +39,7 @@ from layercache.oci.forms import COMPRESSED
 from layercache.oci.offers import Offers
 from layercache.oci.platforms import default_platform, normalized, select
 from layercache.tags import Tags, image_key
+from layercache.tiers.documents import check_document, check_stated, find_document, read_whole, refuse_too_big
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -49,7 +49,7 @@ if TYPE_CHECKING:
     from layercache.oci.reference import Reference
     from layercache.resolver import Resolver
     from layercache.sources import Source
-    from layercache.tier import Tier
+    from layercache.tiers.tier import Tier
 
     Missing = Callable[[LayercacheError], object]
 

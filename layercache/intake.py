@@ -5,7 +5,6 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING
 
-from layercache.association import Association
 from layercache.events import Event, Observers
 from layercache.follower import read_through
 from layercache.known import Known
@@ -14,6 +13,7 @@ from layercache.oci.digest import DiffID, Digest, Hash
 from layercache.oci.forms import COMPRESSED, UNCOMPRESSED, Form
 from layercache.streams.inflate import InflatedReader
 from layercache.streams.readers import HeadReader, sniff
+from layercache.tiers.association import Association
 
 if TYPE_CHECKING:
     from layercache.backend import Reader

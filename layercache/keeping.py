@@ -16,13 +16,13 @@ from layercache.streams.readers import hash_of, verified
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
-    from layercache.association import Association
     from layercache.backend import Reader
     from layercache.known import Known
     from layercache.oci.descriptor import Descriptor
     from layercache.oci.digest import DiffID, Digest, Hash
     from layercache.spool import TierSpool
-    from layercache.tier import Tier
+    from layercache.tiers.association import Association
+    from layercache.tiers.tier import Tier
 
 
 class WrongEntryError(DigestMismatchError):

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
-from layercache.association import Association
 from layercache.errors import DigestMismatchError
 from layercache.oci.descriptor import OCTETS, compression_of, is_layer
 from layercache.oci.forms import COMPRESSED
+from layercache.tiers.association import Association
 
 if TYPE_CHECKING:
     from layercache.backend import Reader

@@ -16,7 +16,7 @@ from layercache.errors import BackendError
 if TYPE_CHECKING:
     from layercache.backend.capabilities import Lock
     from layercache.oci.digest import Hash
-    from layercache.tier import Tier
+    from layercache.tiers.tier import Tier
 
 PATIENCE = 15.0
 """Seconds without a sign of life after which a leader is not waited for."""

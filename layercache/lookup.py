@@ -16,9 +16,9 @@ from layercache.streams.readers import HEAD, sniff
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-    from layercache.association import Association
     from layercache.oci.digest import Hash
-    from layercache.tier import Tier
+    from layercache.tiers.association import Association
+    from layercache.tiers.tier import Tier
 
 
 Pairs = Collection[tuple[Digest, DiffID]]

@@ -7,7 +7,6 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
-from layercache.association import Association
 from layercache.confirmed import RefutingReader
 from layercache.errors import BackendError, LayercacheError, LimitError, NotALayerError
 from layercache.events import Event, Observers
@@ -20,6 +19,7 @@ from layercache.pipeline import Transfer
 from layercache.spool import TierSpool
 from layercache.streams.inflate import InflatedReader, Limits
 from layercache.streams.readers import HashedReader, HeadReader, sniff, sniff_layer
+from layercache.tiers.association import Association
 from layercache.transfers import Running, Transfers
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from layercache.backend import Reader
     from layercache.keeping import Keeper
     from layercache.known import Known
-    from layercache.tier import Tier
+    from layercache.tiers.tier import Tier
 
 THREADS_FROM = 8 << 20
 """Bytes of a compressed blob from which threads inside a layer are worth their start, on idle cores."""

@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING
 from layercache import lookup
 from layercache.claims import Claims
 from layercache.confirmed import ClaimedReader
-from layercache.continued import ContinuedReader
 from layercache.errors import DigestMismatchError, LayercacheError, NotFoundError
 from layercache.events import Event, Observers
 from layercache.follower import read_through
@@ -27,15 +26,16 @@ from layercache.oci.digest import Digest, Hash
 from layercache.oci.forms import COMPRESSED, UNCOMPRESSED, Form
 from layercache.passes import Passes
 from layercache.streams.readers import HashedReader, StatedSizeError, check_hash, check_size
+from layercache.tiers.failover import FailoverReader
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from layercache.backend import Reader
-    from layercache.continued import Way
     from layercache.known import Known
     from layercache.streams.inflate import Limits
-    from layercache.tier import Tier
+    from layercache.tiers.failover import Replica
+    from layercache.tiers.tier import Tier
 
 
 class Resolver:
@@ -336,7 +336,7 @@ class Resolver:
         ``twice``: it is read by two; what comes from afar is spooled then, if no tier keeps it.
         """
         if not tier.policy.trusted:
-            reader = ContinuedReader(tier, reader, self._ways_on(tier, known, name, form))
+            reader = FailoverReader(tier, reader, self._ways_on(tier, known, name, form))
         spooled = twice and tier.remote
         if spooled or (not tier.policy.trusted and self.keeper.store(form, nearer_than=tier)):
             return self.passes.bring(
@@ -357,7 +357,7 @@ class Resolver:
             return reader
         return self._hashed(tier, name, form, reader)
 
-    def _ways_on(self, tier: Tier, known: Known, name: Hash, form: Form) -> Iterator[Way]:
+    def _ways_on(self, tier: Tier, known: Known, name: Hash, form: Form) -> Iterator[Replica]:
         """The ways to the same bytes behind a tier."""
         for other in self._tiers[self._tiers.index(tier) + 1 :]:
             if form in _forms_of_a_tar(other) and (other, name) not in self.keeper.wrong:

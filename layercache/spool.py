@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from layercache.backend.capabilities import Spool
     from layercache.oci.digest import Hash
-    from layercache.tier import Tier
+    from layercache.tiers.tier import Tier
 
 
 class ShortSpoolError(BackendError):

@@ -10,18 +10,18 @@ import time
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from layercache import keys
 from layercache.errors import NotFoundError
 from layercache.events import Event, Observers
 from layercache.lookup import not_found
 from layercache.oci.forms import COMPRESSED
+from layercache.tiers import keys
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from layercache.oci.descriptor import Descriptor
     from layercache.oci.reference import Reference
-    from layercache.tier import Tier
+    from layercache.tiers.tier import Tier
 
 SKEW = 60.0
 """Seconds that another machine's clock may be ahead."""

@@ -5,9 +5,9 @@ from __future__ import annotations
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from layercache import keys
 from layercache.backend import check_key
 from layercache.oci.digest import HEX_LENGTH, DiffID, Digest, Hash
+from layercache.tiers import keys
 
 A, B = "a" * 64, "b" * 64
 

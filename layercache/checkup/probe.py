@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 
 from layercache.checkup.check import Answer, milliseconds
 from layercache.errors import LayercacheError
-from layercache.tier import Tier
+from layercache.tiers.tier import Tier
 
 if TYPE_CHECKING:
     from layercache.checkup.check import Subject

@@ -16,9 +16,9 @@ from layercache.checkup.sources import credentials, reach
 from layercache.errors import NotFoundError, SourceError
 from layercache.oci.digest import Digest
 from layercache.registry.retry import TransientError
-from layercache.registry_tier.record import NAME_TYPE, artefact
-from layercache.registry_tier.tier import RegistryTier
 from layercache.streams.readers import CHUNK
+from layercache.tiers.registry.record import NAME_TYPE, artefact
+from layercache.tiers.registry.tier import RegistryTier
 
 if TYPE_CHECKING:
     from layercache.checkup.check import Subject

@@ -9,12 +9,12 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from layercache.backend.capabilities import CountedLeftovers, Diagnosable, Exclusive, Finding, LocalPath
-from layercache.backend_tier import BackendTier
 from layercache.checkup.check import Answer, Check, milliseconds
 from layercache.checkup.probe import Probe
 from layercache.errors import BackendError, NotFoundError
-from layercache.leftovers import DAY, count_leftovers
 from layercache.streams.readers import CHUNK
+from layercache.tiers.backend_tier import BackendTier
+from layercache.tiers.leftovers import DAY, count_leftovers
 
 if TYPE_CHECKING:
     from layercache.checkup.check import Subject

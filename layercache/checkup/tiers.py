@@ -5,15 +5,15 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING, Any
 
-from layercache.backend_tier import BackendTier
 from layercache.checkup.check import SECONDS, Answer, Subject
 from layercache.checkup.store import StoreProbe
+from layercache.tiers.backend_tier import BackendTier
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from layercache.checkup.probe import Probe
-    from layercache.tier import Tier
+    from layercache.tiers.tier import Tier
 
 
 def check_tier(url: str, open: Callable[[], Tier], *, seconds: float = SECONDS) -> Subject:
@@ -48,7 +48,7 @@ def _probe(tier: Tier) -> Probe[Any]:
     if isinstance(tier, BackendTier):
         return StoreProbe(tier)
     from layercache.checkup.registry import RegistryProbe
-    from layercache.registry_tier.tier import RegistryTier
+    from layercache.tiers.registry.tier import RegistryTier
 
     assert isinstance(tier, RegistryTier)
     return RegistryProbe(tier)

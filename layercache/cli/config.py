@@ -129,8 +129,8 @@ def _problems(document: Document) -> list[Problem]:
     from layercache.backend import BackendURL, open_backend
     from layercache.config.schema import check
     from layercache.config.tiers import TIER
-    from layercache.guard import guarded
-    from layercache.policy import take_policy
+    from layercache.tiers.guard import guarded
+    from layercache.tiers.policy import take_policy
 
     checked, checker = check(document)
     caches = [checked.table, *(checked.table.caches or {}).values()]

@@ -15,8 +15,8 @@ from layercache.cli.session import Command, Session
 
 if TYPE_CHECKING:
     from layercache.copying import Report, Wanted
-    from layercache.policy import Keep
-    from layercache.tier import Tier
+    from layercache.tiers.policy import Keep
+    from layercache.tiers.tier import Tier
 
 SHOWN_ERRORS = 5
 """Entries that were passed over and are told in full; --json has more."""
@@ -118,9 +118,9 @@ def copy(
 def _refresh_index(tier: Tier, session: Session) -> None:
     """Other tools shall see what came, where they can read the cache: in a folder."""
     from layercache.backend.capabilities import LocalPath
-    from layercache.backend_tier import BackendTier
     from layercache.errors import BackendError
-    from layercache.layout import write_index
+    from layercache.tiers.backend_tier import BackendTier
+    from layercache.tiers.layout.index_writer import write_index
 
     if isinstance(tier, BackendTier) and isinstance(tier.backend, LocalPath):
         try:

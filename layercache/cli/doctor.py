@@ -52,7 +52,7 @@ def doctor(session: Session, names: tuple[str, ...], timeout: float, as_json: bo
 
 def _subjects(session: Session, names: tuple[str, ...], timeout: float) -> Iterator[Subject]:
     from layercache.checkup import check_source, check_tier
-    from layercache.tiers import open_tier
+    from layercache.tiers.opening import open_tier
 
     configuration, sources = session.configuration(), list(names)
     for number, url in enumerate(session.tiers()):

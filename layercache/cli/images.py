@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from layercache.oci.descriptor import Descriptor
     from layercache.oci.digest import Digest
-    from layercache.tier import Tier
+    from layercache.tiers.tier import Tier
 
 COLUMNS = (
     Column("DIGEST", HASH_WIDTH),
@@ -77,7 +77,7 @@ class Row:
 
 
 def _rows(tier: Tier) -> Iterator[Row]:
-    from layercache import keys
+    from layercache.tiers import keys
 
     for key, descriptor in tier.images():
         platforms, size = _held(tier, descriptor)
@@ -88,11 +88,11 @@ def _rows(tier: Tier) -> Iterator[Row]:
 
 def _held(tier: Tier, root: Descriptor) -> tuple[list[str], int]:
     """The platforms of which every blob is there, and the bytes of all that is there of the image."""
-    from layercache.holdings import holdings
+    from layercache.tiers.cached_images import cached_manifests
 
     there = {root.digest: root.size} if tier.has_blob(root.digest) else {}
     platforms: dict[str, None] = {}
-    for holding in holdings(tier, root):
+    for holding in cached_manifests(tier, root):
         present = {blob.digest: blob.size for blob in holding.blobs() if tier.has_blob(blob.digest)}
         there.update(present)
         if holding.is_whole(present.__contains__):

@@ -22,9 +22,9 @@ def index(session: Session, layers: bool | None) -> None:
     seconds after a change. It is that of the nearest tier that can be written to. What other tools have
     added to it is taken over first.
     """
-    from layercache.backend_tier import BackendTier
     from layercache.errors import ConfigError
-    from layercache.layout import write_index
+    from layercache.tiers.backend_tier import BackendTier
+    from layercache.tiers.layout.index_writer import write_index
 
     with session.cache() as cache:
         for tier in cache.tiers:

@@ -14,10 +14,10 @@ from layercache.errors import NotFoundError
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from layercache.association import Association
     from layercache.cache import Cache
     from layercache.oci.digest import DiffID, Digest, Hash
-    from layercache.tier import Tier
+    from layercache.tiers.association import Association
+    from layercache.tiers.tier import Tier
 
 
 @click.command(cls=Command)
@@ -121,8 +121,8 @@ def _place(tier: Tier, digests: Iterable[Digest], diff_id: DiffID | None) -> Pla
 
 def _images(tiers: Iterable[Tier], digests: Iterable[Digest]) -> list[str]:
     """The images that refer to one of the blobs."""
-    from layercache import keys
-    from layercache.removal import referred_to
+    from layercache.tiers import keys
+    from layercache.tiers.removal import referred_to
 
     names = set(digests)
     found: dict[str, None] = {}

@@ -13,8 +13,8 @@ from layercache.cli.session import Command, Session
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from layercache.cli.inventory import Held
-    from layercache.tier import Tier
+    from layercache.tiers.inventory import Held
+    from layercache.tiers.tier import Tier
 
 COLUMNS = (
     Column("DIGEST", HASH_WIDTH),
@@ -41,7 +41,7 @@ def ls(session: Session, all_known: bool, all_tiers: bool, as_json: bool, no_tru
     """
     import msgspec
 
-    from layercache.cli import inventory
+    from layercache.tiers import inventory
 
     as_line = msgspec.json.Encoder(enc_hook=str).encode
     lines = output.Lines((*COLUMNS, TIER) if all_tiers else COLUMNS, whole=no_trunc)

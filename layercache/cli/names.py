@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from layercache.cache import Cache
-    from layercache.tier import Tier
+    from layercache.tiers.tier import Tier
 
 SHORTEST = 6
 """Hex digits from which a hash may be told by its beginning."""

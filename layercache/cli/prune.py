@@ -16,7 +16,7 @@ from layercache.cli.session import Command, Session
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from layercache.tier import Tier
+    from layercache.tiers.tier import Tier
     from layercache.upkeep import Pruned, Removed
 
 COLUMNS = (
@@ -64,7 +64,7 @@ def prune(
     is older than their age fails, even if it is still at work. Prints each blob that went: name, size, last
     use, and which limit.
     """
-    from layercache.leftovers import DAY
+    from layercache.tiers.leftovers import DAY
     from layercache.upkeep import prune as prune_tier
     from layercache.upkeep import stores_of
 

@@ -12,8 +12,8 @@ from layercache.cli.session import Command, Session
 from layercache.errors import BackendError
 
 if TYPE_CHECKING:
-    from layercache.leftovers import LeftoverCount
-    from layercache.tier import Tier
+    from layercache.tiers.leftovers import LeftoverCount
+    from layercache.tiers.tier import Tier
 
 
 @click.command(cls=Command)
@@ -38,7 +38,7 @@ def stats(session: Session, as_json: bool) -> None:
 
 
 def _count(tier: Tier) -> dict[str, object]:
-    from layercache.cli import inventory
+    from layercache.tiers import inventory
 
     blobs = size = 0
     for _, entry in tier.blobs():
@@ -62,8 +62,8 @@ def _count(tier: Tier) -> dict[str, object]:
 
 def _leftovers(tier: Tier) -> LeftoverCount | None:
     """Unfinished writes; None where the store cannot list them, or may not."""
-    from layercache.backend_tier import BackendTier
-    from layercache.leftovers import count_leftovers
+    from layercache.tiers.backend_tier import BackendTier
+    from layercache.tiers.leftovers import count_leftovers
 
     try:
         return count_leftovers(tier.backend) if isinstance(tier, BackendTier) else None

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 from layercache.config import environment
 from layercache.config.expansion import expand, may_be_secret
 from layercache.errors import ConfigError
-from layercache.policy import Policy
+from layercache.tiers.policy import Policy
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator

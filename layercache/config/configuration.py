@@ -17,16 +17,16 @@ from layercache.cache import Cache
 from layercache.config import environment
 from layercache.errors import ConfigError
 from layercache.oci.descriptor import DOCUMENT_MAX
-from layercache.policy import ON_THIS_MACHINE
 from layercache.streams.inflate import MAX_INFLATED_SIZE, MAX_RATIO, Limits
-from layercache.tiers import open_tier
+from layercache.tiers.opening import open_tier
+from layercache.tiers.policy import ON_THIS_MACHINE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from layercache.config.schema import CacheTable, Checked, HostTable, RegistryTable
     from layercache.registry.settings import RegistrySettings
-    from layercache.tier import Tier
+    from layercache.tiers.tier import Tier
 
 _T = TypeVar("_T")
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from layercache.backend import BackendURL
 from layercache.config.checking import dotted, wrong_type
 from layercache.errors import ConfigError
-from layercache.policy import take_policy
+from layercache.tiers.policy import take_policy
 
 if TYPE_CHECKING:
     from layercache.config.checking import Checker

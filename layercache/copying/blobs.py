@@ -7,7 +7,6 @@ import threading
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from layercache.association import Association
 from layercache.errors import BackendError, DigestMismatchError, NotALayerError, NotFoundError
 from layercache.events import Event
 from layercache.oci.descriptor import NO_COMPRESSION, layer_type
@@ -15,6 +14,7 @@ from layercache.oci.digest import DiffID, Hash
 from layercache.oci.forms import UNCOMPRESSED, Form
 from layercache.streams.inflate import InflatedReader, Limits
 from layercache.streams.readers import HeadReader, sniff_layer, verified
+from layercache.tiers.association import Association
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from layercache.backend import Reader
     from layercache.oci.digest import Digest
-    from layercache.tier import Tier
+    from layercache.tiers.tier import Tier
 
 
 class SourceFailedError(Exception):

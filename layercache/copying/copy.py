@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 
 from msgspec.structs import replace as replaced
 
-from layercache import keys
 from layercache.copying.blobs import Carrier, RefutedError, SourceFailedError, StoppedError, of_source
 from layercache.copying.held import Held, Roles, raw
 from layercache.copying.report import Report
@@ -20,17 +19,18 @@ from layercache.events import Event, Observers
 from layercache.oci.digest import Digest, Hash
 from layercache.oci.forms import COMPRESSED
 from layercache.tags import COPIED_FROM, doubtful
+from layercache.tiers import keys
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from layercache.association import Association
     from layercache.backend import Entry
     from layercache.copying.wanted import Wanted
     from layercache.errors import LayercacheError
     from layercache.oci.digest import DiffID
     from layercache.oci.forms import Form
-    from layercache.tier import Tier
+    from layercache.tiers.association import Association
+    from layercache.tiers.tier import Tier
 
     Job = Callable[[], None]
 

@@ -8,10 +8,10 @@ from layercache.oci.digest import HEX_LENGTH, DiffID
 from layercache.oci.forms import COMPRESSED, UNCOMPRESSED
 
 if TYPE_CHECKING:
-    from layercache.association import Association
     from layercache.oci.digest import Digest, Hash
     from layercache.oci.forms import Form
-    from layercache.tier import Tier
+    from layercache.tiers.association import Association
+    from layercache.tiers.tier import Tier
 
 _ALGORITHM_OF = {length // 2: algorithm for algorithm, length in HEX_LENGTH.items()}
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from layercache.documents import read_document
 from layercache.errors import FormatError, NotFoundError
 from layercache.oci.descriptor import INDEXES, MANIFESTS, Descriptor, Index, Manifest, decode, media_type_of
 from layercache.oci.forms import COMPRESSED, UNCOMPRESSED
 from layercache.tags import image_key
+from layercache.tiers.documents import read_document
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from layercache.copying.held import Roles
     from layercache.oci.digest import Digest, Hash
     from layercache.oci.reference import Reference
-    from layercache.policy import Keep
-    from layercache.tier import Tier
+    from layercache.tiers.policy import Keep
+    from layercache.tiers.tier import Tier
 
 DEPTH = 8
 """How many indexes may stand in each other: OCI knows no limit, and nobody makes more than two."""

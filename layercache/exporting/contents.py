@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from layercache.documents import find_document
 from layercache.errors import FormatError, NotFoundError
 from layercache.known import Known
 from layercache.layer import Layer
@@ -25,6 +24,7 @@ from layercache.oci.descriptor import (
 )
 from layercache.oci.offers import Offers
 from layercache.oci.platforms import default_platform, normalized, select
+from layercache.tiers.documents import find_document
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from layercache.oci.reference import Reference
     from layercache.resolver import Resolver
     from layercache.tags import Tags
-    from layercache.tier import Tier
+    from layercache.tiers.tier import Tier
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from layercache.registry.client import RegistryClient
     from layercache.resolver import Resolver
     from layercache.tags import Tags
-    from layercache.tier import Tier
+    from layercache.tiers.tier import Tier
 
 ALL = "all"
 

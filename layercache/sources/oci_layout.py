@@ -6,7 +6,6 @@ import os
 from typing import TYPE_CHECKING, Self
 
 from layercache.errors import DigestMismatchError, NotFoundError, SourceError
-from layercache.foreign import FULL_NAME
 from layercache.oci.descriptor import (
     DOCUMENT_MAX,
     INDEX_SHARE,
@@ -23,6 +22,7 @@ from layercache.oci.offers import Offers
 from layercache.oci.reference import canonical
 from layercache.sources.file_section import PartReader, open_file, read_file
 from layercache.sources.names import ARCHIVE, LAYOUT, registry_hint, split_digest, split_path
+from layercache.tiers.layout.index_json import FULL_NAME
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

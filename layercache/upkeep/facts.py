@@ -4,19 +4,19 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from layercache import keys
-from layercache.association import Association, NotOfALayerError
 from layercache.backend import SMALL_OBJECT
-from layercache.backend_tier import keys_of
 from layercache.errors import FormatError, IntegrityError, InvalidNameError, LimitError, NotFoundError
 from layercache.oci.descriptor import NO_COMPRESSION
 from layercache.oci.digest import Hash
 from layercache.streams.inflate import InflatedReader, Limits
 from layercache.streams.readers import CHUNK, HEAD, HeadReader, hash_of, read_bounded, sniff_layer
+from layercache.tiers import keys
+from layercache.tiers.association import Association, NotOfALayerError
+from layercache.tiers.backend_tier import keys_of
 
 if TYPE_CHECKING:
-    from layercache.backend_tier import BackendTier
     from layercache.oci.digest import DiffID, Digest
+    from layercache.tiers.backend_tier import BackendTier
 
 
 def wrong_facts(tier: BackendTier, key: str, *, deep: bool) -> dict[str, str]:

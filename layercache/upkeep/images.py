@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from layercache import keys
 from layercache.backend import SMALL_OBJECT
-from layercache.documents import read_whole
 from layercache.errors import FormatError, NotFoundError
 from layercache.oci.descriptor import (
     INDEXES,
@@ -19,10 +17,12 @@ from layercache.oci.descriptor import (
     media_type_of,
 )
 from layercache.streams.readers import read_bounded
+from layercache.tiers import keys
+from layercache.tiers.documents import read_whole
 
 if TYPE_CHECKING:
-    from layercache.backend_tier import BackendTier
     from layercache.oci.digest import Digest
+    from layercache.tiers.backend_tier import BackendTier
 
 
 def why_wrong(tier: BackendTier, key: str) -> str:

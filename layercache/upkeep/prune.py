@@ -6,17 +6,17 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Literal
 
-from layercache import keys
 from layercache.backend.capabilities import Leftovers
 from layercache.errors import ConfigError, ForbiddenError
-from layercache.eviction import candidates, doomed
-from layercache.leftovers import DAY, count_leftovers
+from layercache.tiers import keys
+from layercache.tiers.eviction import candidates, select
+from layercache.tiers.leftovers import DAY, count_leftovers
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from layercache.backend_tier import BackendTier
-    from layercache.eviction import Doomed
+    from layercache.tiers.backend_tier import BackendTier
+    from layercache.tiers.eviction import Eviction
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +76,7 @@ def prune(
     if dry_run:
         blobs = candidates(tier.backend, tier.policy)
         report.left = sum(blob.size for blob in blobs)
-        _take(doomed(blobs, limit=max_size, max_age=max_age), report, watcher)
+        _take(select(blobs, limit=max_size, max_age=max_age), report, watcher)
     else:
         with tier.room.evicting(max_size=max_size, max_age=max_age) as (account, going):
             _take(going, report, watcher)
@@ -92,7 +92,7 @@ def prune(
     return report
 
 
-def _take(going: Iterator[Doomed], report: Pruned, watcher: Callable[[Removed], object]) -> None:
+def _take(going: Iterator[Eviction], report: Pruned, watcher: Callable[[Removed], object]) -> None:
     for each in going:
         blob = each.blob
         report.blobs += 1

@@ -5,14 +5,14 @@ from __future__ import annotations
 import hashlib
 from typing import TYPE_CHECKING
 
-from layercache import keys
 from layercache.backend.capabilities import Movable
 from layercache.errors import BackendError
 from layercache.oci.digest import Hash
 from layercache.streams.readers import CHUNK, check_whole, hash_of
+from layercache.tiers import keys
 
 if TYPE_CHECKING:
-    from layercache.backend_tier import BackendTier
+    from layercache.tiers.backend_tier import BackendTier
 
 
 def put_aside(tier: BackendTier, key: str) -> bool:

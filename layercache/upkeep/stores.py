@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from layercache.backend_tier import BackendTier
 from layercache.errors import ConfigError
+from layercache.tiers.backend_tier import BackendTier
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from layercache.tier import Tier
+    from layercache.tiers.tier import Tier
 
 
 def stores_of(tiers: Iterable[Tier], *, everyone: bool, writable: bool = False) -> list[BackendTier]:

@@ -10,9 +10,9 @@ from functools import partial
 from threading import Event
 from typing import TYPE_CHECKING, Literal, TypeVar
 
-from layercache import keys
 from layercache.errors import BackendError, NotFoundError
 from layercache.streams.readers import CHUNK, check_whole
+from layercache.tiers import keys
 from layercache.upkeep.facts import wrong_facts
 from layercache.upkeep.images import why_wrong
 from layercache.upkeep.quarantine import put_aside
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from concurrent.futures import Future
 
     from layercache.backend import Entry
-    from layercache.backend_tier import BackendTier
+    from layercache.tiers.backend_tier import BackendTier
 
 Kind = Literal["blob", "fact", "image"]
 Problems = dict[str, str]

@@ -12,7 +12,7 @@ from servers.misbehaving import BadBackend, Options, ThrottledError, install
 from layercache.backend import Leftover, capabilities
 from layercache.backend.capabilities import Finding
 from layercache.errors import BackendError, NotFoundError
-from layercache.guard import guarded
+from layercache.tiers.guard import guarded
 from layercache_backends.local import LocalBackend
 from layercache_backends.memory import MemoryBackend
 

@@ -14,8 +14,8 @@ from servers.strict_store import Asked, Refusal, StrictStore
 
 from layercache.backend import open_backend
 from layercache.backend.capabilities import Leftovers
-from layercache.leftovers import LeftoverCount, count_leftovers
 from layercache.testing import put
+from layercache.tiers.leftovers import LeftoverCount, count_leftovers
 from layercache_backends.s3 import S3Backend
 
 if TYPE_CHECKING:

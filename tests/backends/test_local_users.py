@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING
 import pytest
 from upkeep.stocked import HOUR, blobs, stock, used
 
-from layercache import keys
-from layercache.backend_tier import BackendTier
 from layercache.errors import BackendError, ForbiddenError
 from layercache.oci.digest import Hash
-from layercache.policy import Policy
 from layercache.testing import in_forked_child
+from layercache.tiers import keys
+from layercache.tiers.backend_tier import BackendTier
+from layercache.tiers.policy import Policy
 from layercache.upkeep import prune
 from layercache_backends.local import LocalBackend
 

@@ -167,11 +167,11 @@ def populate(root: str, count: str, sample: str) -> dict[str, float]:
     cache, which would take much longer. Equal files are links to one: blobs, which nobody hashes, and the two
     objects of a fact.
     """
-    from layercache import keys
-    from layercache.association import Association
-    from layercache.backend_tier import keys_of
     from layercache.oci.descriptor import OCI_LAYER_GZIP
     from layercache.oci.digest import DiffID, Digest
+    from layercache.tiers import keys
+    from layercache.tiers.association import Association
+    from layercache.tiers.backend_tier import keys_of
 
     def place(key: str) -> str:
         path = os.path.join(root, key)

@@ -7,15 +7,15 @@ import threading
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, Self
 
-from layercache import keys
-from layercache.association import Association
-from layercache.backend_tier import BackendTier
 from layercache.cache import Cache
 from layercache.errors import BackendError
-from layercache.guard import Guard
 from layercache.oci.digest import Hash
-from layercache.policy import Policy
-from layercache.tier import Tier
+from layercache.tiers import keys
+from layercache.tiers.association import Association
+from layercache.tiers.backend_tier import BackendTier
+from layercache.tiers.guard import Guard
+from layercache.tiers.policy import Policy
+from layercache.tiers.tier import Tier
 from layercache_backends.memory import MemoryBackend
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from layercache.backend import Backend, Entry, Reader, Sink
     from layercache.oci.digest import DiffID, Digest
-    from layercache.policy import Keep
+    from layercache.tiers.policy import Keep
 
 Action = Literal["open", "read", "create", "write", "commit", "stat", "scan", "delete"]
 

@@ -12,13 +12,14 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 import layercache
-from layercache import DigestMismatchError, NotFoundError, keys
+from layercache import DigestMismatchError, NotFoundError
+from layercache.tiers import keys
 from layercache_backends.memory import MemoryBackend
 
 if TYPE_CHECKING:
-    from layercache.association import Association
     from layercache.cache import Cache
     from layercache.oci.digest import Hash
+    from layercache.tiers.association import Association
 
 LAYERS = [sample(seed, compression, 700) for seed in (1, 2) for compression in ("gzip", "zstd", "none")]
 TARS: dict[str, Layer] = {layer.diff_id: layer for layer in LAYERS}

@@ -12,8 +12,8 @@ from cache.layers import large, read, sample
 from cache.stores import Fetch, assert_sound, far, near, open_cache
 
 from layercache import LayercacheError, passes
-from layercache.backend_tier import BackendTier
-from layercache.policy import Policy
+from layercache.tiers.backend_tier import BackendTier
+from layercache.tiers.policy import Policy
 from layercache_backends.local import LocalBackend
 
 if TYPE_CHECKING:

@@ -20,9 +20,10 @@ from cache.stores import (
 )
 from servers.images import make_image, make_index
 
-from layercache import InUseError, NotFoundError, keys
+from layercache import InUseError, NotFoundError
 from layercache.oci.descriptor import OCI_LAYER_GZIP, Descriptor
 from layercache.oci.digest import Digest
+from layercache.tiers import keys
 from layercache_backends.memory import MemoryBackend
 
 if TYPE_CHECKING:

@@ -20,10 +20,11 @@ from cache.stores import (
     write_blob,
 )
 
-from layercache import DigestMismatchError, NotFoundError, keys
-from layercache.association import Association
+from layercache import DigestMismatchError, NotFoundError
 from layercache.known import Known
 from layercache.layer import Layer as CachedLayer
+from layercache.tiers import keys
+from layercache.tiers.association import Association
 from layercache_backends.memory import MemoryBackend
 
 if TYPE_CHECKING:

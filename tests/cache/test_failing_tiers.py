@@ -20,14 +20,15 @@ from cache.stores import (
     write_blob,
 )
 
-from layercache import BackendError, ConfigError, DiffID, Digest, NotFoundError, keys
+from layercache import BackendError, ConfigError, DiffID, Digest, NotFoundError
 from layercache.cache import Cache
-from layercache.forgiven import REST
+from layercache.tiers import keys
+from layercache.tiers.tolerant import REST
 from layercache_backends.memory import MemoryBackend
 
 if TYPE_CHECKING:
     from layercache.events import Event
-    from layercache.tier import Tier
+    from layercache.tiers.tier import Tier
 
 LAYER = sample(1)
 FORMS = ("compressed", "uncompressed")
@@ -61,7 +62,7 @@ def test_a_tier_that_cannot_be_read_is_a_miss_that_is_told_of_once(action: str) 
 
 def test_a_tier_that_failed_is_not_asked_before_its_rest_is_over(monkeypatch: pytest.MonkeyPatch) -> None:
     now = [1000.0]
-    monkeypatch.setattr("layercache.forgiven.time.monotonic", lambda: now[0])
+    monkeypatch.setattr("layercache.tiers.tolerant.time.monotonic", lambda: now[0])
     store = a_store()
     store.fails = lambda _did, _key: True
     with open_cache(near(), far(store)) as cache:

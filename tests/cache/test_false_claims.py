@@ -22,19 +22,12 @@ from cache.stores import (
 )
 
 import layercache
-from layercache import (
-    BackendError,
-    DigestMismatchError,
-    LayercacheError,
-    NotFoundError,
-    claims,
-    keys,
-    pipeline,
-)
+from layercache import BackendError, DigestMismatchError, LayercacheError, NotFoundError, claims, pipeline
 from layercache.errors import IntegrityError
 from layercache.events import Event
 from layercache.oci.digest import Digest
 from layercache.streams.inflate import Limits
+from layercache.tiers import keys
 from layercache_backends.local import LocalBackend
 from layercache_backends.memory import MemoryBackend
 
@@ -43,8 +36,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from layercache.cache import Cache
-    from layercache.policy import Keep
-    from layercache.tier import Tier
+    from layercache.tiers.policy import Keep
+    from layercache.tiers.tier import Tier
 
 TRUE, EVIL = sample(1), sample(2)
 BIG, BIG_EVIL = large(3), large(4)

@@ -10,9 +10,7 @@ from cache.layers import put, read, sample
 from cache.stores import Fetch, content, open_cache, write, write_blob
 from click.testing import CliRunner
 
-from layercache import FormatError, LayercacheError, keys
-from layercache.association import Association
-from layercache.backend_tier import BackendTier
+from layercache import FormatError, LayercacheError
 from layercache.cli.program import program
 from layercache.oci.descriptor import (
     OCI_CONFIG,
@@ -28,8 +26,11 @@ from layercache.oci.descriptor import (
     media_type_of,
 )
 from layercache.oci.digest import Digest
-from layercache.policy import Policy
-from layercache.references import contents
+from layercache.tiers import keys
+from layercache.tiers.association import Association
+from layercache.tiers.backend_tier import BackendTier
+from layercache.tiers.image_refs import contents
+from layercache.tiers.policy import Policy
 from layercache.upkeep import prune, verify
 from layercache_backends.local import LocalBackend
 from layercache_backends.memory import MemoryBackend
@@ -37,7 +38,7 @@ from layercache_backends.memory import MemoryBackend
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from layercache.tier import Tier
+    from layercache.tiers.tier import Tier
 
 LAYER, OTHER = sample(1), sample(2)
 TAG = "images/registry.example/app/_tags/1"

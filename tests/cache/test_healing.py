@@ -10,11 +10,12 @@ import pytest
 from cache.layers import Layer, flipped, large, put, read, sample
 from cache.stores import Fetch, assert_sound, blobs, evict, far, near, open_cache, write, write_blob
 
-from layercache import DigestMismatchError, FormatError, LayercacheError, keys, passes
-from layercache.association import Association
+from layercache import DigestMismatchError, FormatError, LayercacheError, passes
 from layercache.oci.descriptor import OCI_LAYER_ZSTD
 from layercache.oci.digest import DiffID, Digest
 from layercache.streams.readers import StatedSizeError
+from layercache.tiers import keys
+from layercache.tiers.association import Association
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -17,11 +17,11 @@ from layercache import (
     NotALayerError,
     NotFoundError,
     SourceError,
-    keys,
 )
 from layercache.oci.descriptor import DOCKER_MANIFEST, OCI_CONFIG, OCI_LAYER_GZIP, OCI_MANIFEST, Descriptor
 from layercache.oci.digest import Digest
 from layercache.oci.platforms import parse_platform
+from layercache.tiers import keys
 
 EMPTY = "application/vnd.oci.empty.v1+json"
 

@@ -10,7 +10,8 @@ import pytest
 from cache.layers import COMPRESSIONS, Layer, large, put, read, sample
 from cache.stores import Fetch, FetchedStream, Store, assert_sound, blobs, far, near, open_cache, write_blob
 
-from layercache import DigestMismatchError, SourceError, keys, passes
+from layercache import DigestMismatchError, SourceError, passes
+from layercache.tiers import keys
 from layercache_backends.memory import MemoryBackend
 
 if TYPE_CHECKING:
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
     from layercache.cache import Cache
     from layercache.oci.digest import Digest
-    from layercache.policy import Keep
+    from layercache.tiers.policy import Keep
 
 ASKERS = 8
 

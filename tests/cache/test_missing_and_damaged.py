@@ -9,7 +9,8 @@ from cache.layers import flipped, large, put, read, sample
 from cache.stores import Fetch, assert_sound, blobs, content, evict, far, near, open_cache, write_blob
 
 import layercache
-from layercache import DigestMismatchError, LayercacheError, NotFoundError, keys
+from layercache import DigestMismatchError, LayercacheError, NotFoundError
+from layercache.tiers import keys
 
 if TYPE_CHECKING:
     from pathlib import Path

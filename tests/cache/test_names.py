@@ -15,8 +15,8 @@ from layercache.oci.digest import DiffID, Digest
 
 if TYPE_CHECKING:
     from layercache.oci.forms import Form
-    from layercache.policy import Keep
-    from layercache.tier import Tier
+    from layercache.tiers.policy import Keep
+    from layercache.tiers.tier import Tier
 
 ABSENT = "sha256:" + 64 * "0"
 

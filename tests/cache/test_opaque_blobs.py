@@ -10,8 +10,7 @@ import pytest
 from cache.layers import COMPRESSIONS, compressed, put, read, sample
 from cache.stores import Fetch, blobs, content, far, near, open_cache
 
-from layercache import DigestMismatchError, NotALayerError, keys
-from layercache.backend_tier import BackendTier
+from layercache import DigestMismatchError, NotALayerError
 from layercache.oci.descriptor import (
     DOCKER_LAYER,
     DOCKER_LAYER_GZIP,
@@ -24,6 +23,8 @@ from layercache.oci.descriptor import (
     layer_type,
 )
 from layercache.oci.digest import DiffID, Digest
+from layercache.tiers import keys
+from layercache.tiers.backend_tier import BackendTier
 from layercache.upkeep import verify
 
 if TYPE_CHECKING:

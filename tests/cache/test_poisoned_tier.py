@@ -9,9 +9,10 @@ import pytest
 from cache.layers import compressed, flipped, large, read, sample
 from cache.stores import Fetch, assert_sound, fact, far, near, open_cache, write, write_blob
 
-from layercache import DigestMismatchError, LayercacheError, NotFoundError, keys
+from layercache import DigestMismatchError, LayercacheError, NotFoundError
 from layercache.oci.descriptor import OCI_CONFIG, OCI_LAYER_ZSTD
 from layercache.oci.digest import DiffID, Digest
+from layercache.tiers import keys
 from layercache_backends.local import LocalBackend
 
 if TYPE_CHECKING:
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from layercache.cache import Cache
-    from layercache.tier import Tier
+    from layercache.tiers.tier import Tier
 
 TRUE, OTHER, BIG = sample(1), sample(2), large(3)
 

@@ -12,7 +12,7 @@ from cache.stores import Store, content, far, near, open_cache, write
 from servers.images import make_image, sample_layers
 
 import layercache
-from layercache import BackendError, LayercacheError, NotFoundError, SourceError, keys
+from layercache import BackendError, LayercacheError, NotFoundError, SourceError
 from layercache.events import Event
 from layercache.images import Images
 from layercache.oci.descriptor import encode
@@ -20,6 +20,7 @@ from layercache.oci.digest import Digest
 from layercache.oci.platforms import parse_platform
 from layercache.oci.reference import Reference
 from layercache.tags import COPIED_FROM, image_key
+from layercache.tiers import keys
 from layercache_backends.memory import MemoryBackend
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from layercache.cache import Cache
     from layercache.images import Image
     from layercache.oci.descriptor import Descriptor
-    from layercache.tier import Tier
+    from layercache.tiers.tier import Tier
 
 GOOD, EVIL = make_image(sample_layers(1)), make_image(sample_layers(2))
 KEY = image_key(REFERENCE)

@@ -24,17 +24,18 @@ from cache.stores import (
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from layercache import BackendError, ConfigError, LayercacheError, keys
-from layercache.association import Association
-from layercache.backend_tier import BackendTier
-from layercache.policy import Policy
+from layercache import BackendError, ConfigError, LayercacheError
+from layercache.tiers import keys
+from layercache.tiers.association import Association
+from layercache.tiers.backend_tier import BackendTier
+from layercache.tiers.policy import Policy
 from layercache_backends.memory import MemoryBackend
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from layercache.events import Event
-    from layercache.policy import Keep
+    from layercache.tiers.policy import Keep
 
 LAYER = sample(1)
 FACT = fact(

@@ -22,11 +22,12 @@ from cache.stores import (
 )
 
 import layercache
-from layercache import IntegrityError, keys
+from layercache import IntegrityError
 from layercache.backend import BackendURL
-from layercache.backend_tier import keys_of
-from layercache.policy import take_policy
-from layercache.tiers import open_tier
+from layercache.tiers import keys
+from layercache.tiers.backend_tier import keys_of
+from layercache.tiers.opening import open_tier
+from layercache.tiers.policy import take_policy
 from layercache_backends.memory import MemoryBackend
 
 if TYPE_CHECKING:

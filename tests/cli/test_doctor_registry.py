@@ -16,9 +16,9 @@ from servers.tokens import TokenServer
 from layercache import SourceError
 from layercache.checkup import check_tier
 from layercache.registry.repository import Repository
-from layercache.registry_tier.record import EMPTY
-from layercache.registry_tier.tier import RegistryTier
-from layercache.tiers import open_tier
+from layercache.tiers.opening import open_tier
+from layercache.tiers.registry.record import EMPTY
+from layercache.tiers.registry.tier import RegistryTier
 
 if TYPE_CHECKING:
     from pathlib import Path

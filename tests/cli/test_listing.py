@@ -12,10 +12,10 @@ from cli.calling import Caller
 from servers.images import compressed
 
 import layercache
-from layercache.association import Association
 from layercache.cli.output import human
 from layercache.oci.digest import DiffID, Digest
-from layercache.tiers import open_tier
+from layercache.tiers.association import Association
+from layercache.tiers.opening import open_tier
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -12,7 +12,7 @@ from layercache.config import files
 from layercache.config.checking import keys_of
 from layercache.config.environment import VARIABLES
 from layercache.config.schema import CacheTable, FileTable, HostTable, RegistryTable, check
-from layercache.policy import Policy
+from layercache.tiers.policy import Policy
 
 PAGE = (Path(__file__).parents[2] / "docs" / "configuration.md").read_text()
 EXAMPLES = re.findall(r"^```toml\n(.*?)^```$", PAGE, re.DOTALL | re.MULTILINE)

@@ -24,12 +24,12 @@ from cache.stores import (
 )
 from servers.images import Image
 
-from layercache import keys
 from layercache.copying import Copy, Report, Wanted
 from layercache.copying.report import IN_A_ROW
 from layercache.errors import BackendError, ConfigError, LayercacheError, NotFoundError
 from layercache.oci.digest import DiffID, Digest
 from layercache.oci.reference import Reference
+from layercache.tiers import keys
 from layercache_backends.local import LocalBackend
 from layercache_backends.memory import MemoryBackend
 
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from cache.layers import Layer
     from servers.images import Sample
 
-    from layercache.backend_tier import BackendTier
+    from layercache.tiers.backend_tier import BackendTier
 
 EVERYTHING = Wanted()
 

@@ -12,13 +12,13 @@ from cache.stores import fact, far, near, open_cache, write, write_blob
 from cli.calling import Caller
 from servers.images import make_image, sample_layers
 
-from layercache import keys
 from layercache.copying import Copy, Report, Wanted
 from layercache.errors import LayercacheError, NotFoundError
 from layercache.oci.descriptor import encode
 from layercache.oci.digest import Digest
 from layercache.oci.reference import Reference
 from layercache.tags import COPIED_FROM
+from layercache.tiers import keys
 from layercache_backends.local import LocalBackend
 from layercache_backends.memory import MemoryBackend
 
@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 
     from servers.images import Image
 
-    from layercache.backend_tier import BackendTier
-    from layercache.tier import Tier
+    from layercache.tiers.backend_tier import BackendTier
+    from layercache.tiers.tier import Tier
 
 GOOD, EVIL = make_image(sample_layers(1)), make_image(sample_layers(2))
 LAYER, OTHER = sample(1), sample(2)

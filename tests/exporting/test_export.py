@@ -22,7 +22,6 @@ from servers.images import (
 from servers.programs import requires, run, skopeo_copy
 
 import layercache
-from layercache import keys
 from layercache.errors import (
     ConfigError,
     DigestMismatchError,
@@ -32,6 +31,7 @@ from layercache.errors import (
     SourceError,
 )
 from layercache.oci.digest import Digest
+from layercache.tiers import keys
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

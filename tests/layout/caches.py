@@ -9,8 +9,8 @@ from servers.images import Image, ImageIndex, write_layout
 
 import layercache
 from layercache.adoption import adopt
-from layercache.backend_tier import BackendTier
-from layercache.layout import write_index
+from layercache.tiers.backend_tier import BackendTier
+from layercache.tiers.layout.index_writer import write_index
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

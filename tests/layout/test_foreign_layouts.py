@@ -13,7 +13,7 @@ from servers.programs import requires, run, skopeo_copy, trusting_policy
 
 import layercache
 from layercache.adoption import adopt
-from layercache.backend_tier import BackendTier
+from layercache.tiers.backend_tier import BackendTier
 from layercache.upkeep import verify
 
 if TYPE_CHECKING:

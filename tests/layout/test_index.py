@@ -16,7 +16,7 @@ from layout.caches import DIFF_ID, DIGEST, REF_NAME, add_entry, adopted, index_o
 from servers.images import make_image, make_index, make_layer, sample_layers, write_layout
 
 import layercache
-from layercache import layout, refreshing
+from layercache.tiers.layout import index_writer, refresher
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -110,9 +110,9 @@ def test_reading_what_is_there_writes_nothing(tmp_path: Path) -> None:
 
 
 def test_it_is_written_while_the_cache_is_open_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(refreshing.Refresher.__init__, "__kwdefaults__", {"pause": 0.01})
+    monkeypatch.setattr(refresher.IndexRefresher.__init__, "__kwdefaults__", {"pause": 0.01})
     written = threading.Event()
-    write = layout.write_index
+    write = index_writer.write_index
 
     def told(*arguments: object, **options: object) -> tuple[int, int]:
         counts = write(*arguments, **options)  # type: ignore[arg-type]  # passed on as they are
@@ -120,7 +120,7 @@ def test_it_is_written_while_the_cache_is_open_too(tmp_path: Path, monkeypatch: 
             written.set()
         return counts
 
-    monkeypatch.setattr(layout, "write_index", told)
+    monkeypatch.setattr(index_writer, "write_index", told)
     with layercache.open(tmp_path) as cache:
         cache.put(io.BytesIO(make_layer({"etc/name": b"open"}).blob))
         assert written.wait(30)
@@ -130,7 +130,7 @@ def test_it_is_written_while_the_cache_is_open_too(tmp_path: Path, monkeypatch: 
 def test_layers_are_left_out_where_they_are_many_unless_asked_for(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(layout, "LAYERS_MAX", 2)
+    monkeypatch.setattr(index_writer, "LAYERS_MAX", 2)
     with layercache.open(tmp_path, verify="size") as cache:
         cache.put(io.BytesIO(make_layer({"name": b"1"}).blob))
         assert view(cache) == (0, 2)

@@ -16,9 +16,9 @@ from servers.images import make_image, make_layer, noise, write_layout
 from servers.lying import LyingRegistry, cut_off, ignoring_range, short, status, without_length, wrong_bytes
 
 import layercache
-from layercache.keys import blob_name
 from layercache.oci.digest import DiffID
 from layercache.registry.settings import RegistrySettings
+from layercache.tiers.keys import blob_name
 
 if TYPE_CHECKING:
     from pathlib import Path

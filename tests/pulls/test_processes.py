@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 import layercache
-from layercache.tiers import open_tier
+from layercache.tiers.opening import open_tier
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from layercache.association import DIFF_ID, UNCOMPRESSED_SIZE, Association
 from layercache.errors import FormatError
 from layercache.oci.descriptor import OCI_LAYER_GZIP, OCTETS
 from layercache.oci.digest import DiffID, Digest
+from layercache.tiers.association import DIFF_ID, UNCOMPRESSED_SIZE, Association
 
 FACT = Association(
     digest=Digest.of(b"blob"),

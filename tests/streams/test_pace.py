@@ -15,7 +15,7 @@ from layercache.oci.digest import Digest
 from layercache.pipeline import Transfer
 from layercache.spool import TierSpool
 from layercache.streams import readers
-from layercache.tiers import open_tier
+from layercache.tiers.opening import open_tier
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -9,18 +9,18 @@ from typing import TYPE_CHECKING
 import pytest
 from servers.images import make_layer, noise
 
-from layercache import keys
-from layercache.association import Association
 from layercache.errors import DigestMismatchError, NotFoundError
 from layercache.oci.descriptor import OCI_CONFIG, OCI_LAYER, OCI_LAYER_GZIP, OCI_MANIFEST, Descriptor
 from layercache.oci.digest import DiffID, Digest, Hash
 from layercache.streams.readers import HashedReader, check_hash
+from layercache.tiers import keys
+from layercache.tiers.association import Association
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from layercache.backend import Reader
-    from layercache.tier import Tier
+    from layercache.tiers.tier import Tier
 
 GZIP = make_layer({"name": b"a layer", "noise": noise(9000)})
 ZSTD = make_layer({"name": b"a layer", "noise": noise(9000)}, "zstd")

@@ -9,15 +9,15 @@ import pytest
 from tiers.contract import TierContract
 
 from layercache.backend import open_backend
-from layercache.backend_tier import BackendTier
-from layercache.policy import Policy
+from layercache.tiers.backend_tier import BackendTier
+from layercache.tiers.policy import Policy
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from layercache.backend import Backend
-    from layercache.tier import Tier
+    from layercache.tiers.tier import Tier
 
 
 class BackendTierContract(TierContract):

@@ -12,18 +12,19 @@ from typing import TYPE_CHECKING, Self
 import pytest
 from cache.stores import Store, fact, write
 
-from layercache import NotFoundError, keys
-from layercache.association import FACTS_MAX
+from layercache import NotFoundError
 from layercache.backend import SMALL_OBJECT
-from layercache.backend_tier import BackendTier
-from layercache.documents import find_document
 from layercache.errors import FormatError
-from layercache.foreign import read_index
-from layercache.layout_tier import LayoutTier
 from layercache.oci.descriptor import DOCUMENT_MAX, INDEX_SHARE, OCI_INDEX, Descriptor, encode
 from layercache.oci.digest import DiffID, Digest, Hash
-from layercache.policy import Policy
-from layercache.references import contents
+from layercache.tiers import keys
+from layercache.tiers.association import FACTS_MAX
+from layercache.tiers.backend_tier import BackendTier
+from layercache.tiers.documents import find_document
+from layercache.tiers.image_refs import contents
+from layercache.tiers.layout.index_json import read_index
+from layercache.tiers.layout.tier import LayoutTier
+from layercache.tiers.policy import Policy
 from layercache.upkeep import verify
 from layercache_backends.local import LocalBackend
 from layercache_backends.memory import MemoryBackend

@@ -7,14 +7,15 @@ from typing import TYPE_CHECKING
 import pytest
 from cache.stores import fact
 
-from layercache import NotFoundError, keys
-from layercache.association import FACTS_MAX
+from layercache import NotFoundError
 from layercache.oci.descriptor import OCI_INDEX, OCI_MANIFEST, Descriptor
 from layercache.oci.digest import DiffID, Digest, Hash
-from layercache.registry_tier.record import NameRecord, image_record, image_tag_of, tag_of
-from layercache.registry_tier.records import RECORD_MAX
-from layercache.registry_tier.tier import RegistryTier
-from layercache.tiers import open_tier
+from layercache.tiers import keys
+from layercache.tiers.association import FACTS_MAX
+from layercache.tiers.opening import open_tier
+from layercache.tiers.registry.record import NameRecord, image_record, image_tag_of, tag_of
+from layercache.tiers.registry.records import RECORD_MAX
+from layercache.tiers.registry.tier import RegistryTier
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -9,12 +9,12 @@ import pytest
 from servers.registry import Registry
 from tiers.contract import TierContract
 
-from layercache.tiers import open_tier
+from layercache.tiers.opening import open_tier
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from layercache.tier import Tier
+    from layercache.tiers.tier import Tier
 
 _numbers = itertools.count()
 

@@ -22,12 +22,12 @@ from servers.tokens import TokenServer
 from tiers.contract import GZIP, PLAIN, copy, fact_of, read
 
 import layercache
-from layercache import keys
 from layercache.errors import BackendError, ConfigError, LayercacheError, NotFoundError
 from layercache.oci.digest import Digest
 from layercache.registry import upload
 from layercache.registry.settings import RegistrySettings
-from layercache.tiers import open_tier
+from layercache.tiers import keys
+from layercache.tiers.opening import open_tier
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from servers.images import Sample
 
     from layercache.cache import Cache
-    from layercache.tier import Tier
+    from layercache.tiers.tier import Tier
 
 CACHE = "team/cache"
 FROM_ANOTHER_MACHINE = """

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 from cache.stores import blobs, write_blob
 from servers.images import noise
 
-from layercache import keys
-from layercache.backend_tier import BackendTier
 from layercache.oci.digest import Hash
-from layercache.policy import Policy
+from layercache.tiers import keys
+from layercache.tiers.backend_tier import BackendTier
+from layercache.tiers.policy import Policy
 from layercache_backends.local import LocalBackend
 from layercache_backends.memory import MemoryBackend
 

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from upkeep.stocked import data_of, on_disk
 
-from layercache import keys
 from layercache.oci.digest import DiffID, Digest, Hash
+from layercache.tiers import keys
 
 LIMIT = 1000
 DATA = [data_of(seed, size) for seed, size in enumerate((60, 150, 240, 330, 400, 700, 1001))]

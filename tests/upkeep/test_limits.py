@@ -11,11 +11,11 @@ from cache.layers import put, read, sample
 from cache.stores import Fetch, Store, fact, open_cache
 from upkeep.stocked import HOUR, blobs, data_of, grow_old, in_memory, on_disk, stock, used
 
-from layercache import keys
-from layercache.backend_tier import BackendTier
 from layercache.oci.digest import DiffID, Digest, Hash
-from layercache.policy import Policy
-from layercache.room import LOCK, RECOUNT
+from layercache.tiers import keys
+from layercache.tiers.backend_tier import BackendTier
+from layercache.tiers.policy import Policy
+from layercache.tiers.quota import LOCK, RECOUNT
 from layercache_backends.local import LocalBackend
 from layercache_backends.memory import MemoryBackend
 
@@ -245,7 +245,7 @@ def test_a_count_that_is_too_high_evicts_nothing(tmp_path: Path) -> None:
 def test_who_does_not_get_the_lock_counts_for_himself(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("layercache.room.PATIENCE", 0.01)
+    monkeypatch.setattr("layercache.tiers.quota.PATIENCE", 0.01)
     tier = on_disk(tmp_path, max_size=1000)
     first = stock(tier, 1, 900)
     backend = tier.backend

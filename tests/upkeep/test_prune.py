@@ -12,9 +12,9 @@ from cache.stores import content, evict, fact, open_cache
 from upkeep.stocked import HOUR, blobs, data_of, in_memory, on_disk, stock, used
 
 from layercache import ConfigError
-from layercache.backend_tier import BackendTier
 from layercache.oci.digest import DiffID, Digest, Hash
-from layercache.policy import Policy
+from layercache.tiers.backend_tier import BackendTier
+from layercache.tiers.policy import Policy
 from layercache.upkeep import Pruned, Removed, prune
 
 if TYPE_CHECKING:

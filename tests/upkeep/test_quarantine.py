@@ -10,10 +10,11 @@ from cache.layers import flipped, put, read, sample
 from cache.stores import Fetch, Store, content, evict, far, open_cache, write_blob
 from upkeep.stocked import on_disk
 
-from layercache import NotFoundError, keys
-from layercache.backend_tier import BackendTier
+from layercache import NotFoundError
 from layercache.errors import BackendError
-from layercache.policy import Policy
+from layercache.tiers import keys
+from layercache.tiers.backend_tier import BackendTier
+from layercache.tiers.policy import Policy
 from layercache.upkeep import put_aside, verify
 from layercache_backends.local import LocalBackend
 from layercache_backends.memory import MemoryBackend

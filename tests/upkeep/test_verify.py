@@ -11,11 +11,11 @@ from cache.layers import COMPRESSIONS, flipped, put, read, sample
 from cache.stores import Store, content, fact, far, open_cache, write, write_blob
 from upkeep.stocked import in_memory, on_disk, stock
 
-from layercache import keys
-from layercache.backend_tier import BackendTier, keys_of
-from layercache.layout import write_index
 from layercache.oci.digest import DiffID, Digest, Hash
-from layercache.policy import Policy
+from layercache.tiers import keys
+from layercache.tiers.backend_tier import BackendTier, keys_of
+from layercache.tiers.layout.index_writer import write_index
+from layercache.tiers.policy import Policy
 from layercache.upkeep import Checked, Sample, verify
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from servers.images import Layer
     from servers.images import Sample as Images
 
-    from layercache.association import Association
+    from layercache.tiers.association import Association
 
 
 @pytest.fixture(params=["disk", "memory"])

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from layercache.backend import Reader, Sink
     from layercache.backend.capabilities import Lock, Spool, Stamped
-    from layercache.blame import Blame
+    from layercache.tiers.blame import Blame
 
 
 class GuardedReader(JudgingReader):

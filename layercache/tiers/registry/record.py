@@ -25,10 +25,10 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from layercache.association import FACTS_MAX, Association
 from layercache.errors import FormatError, InvalidNameError
 from layercache.oci.descriptor import NOT_VALID, OCI_MANIFEST, OCTETS, Descriptor, Manifest, decode, encode
 from layercache.oci.digest import Digest, Hash
+from layercache.tiers.association import FACTS_MAX, Association
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

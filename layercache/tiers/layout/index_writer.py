@@ -11,22 +11,23 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from layercache import foreign, keys
-from layercache.association import DIFF_ID
 from layercache.backend.capabilities import Expendable, Lockable
 from layercache.errors import NotFoundError
-from layercache.foreign import DIGEST, ENTRY, REF_NAME
-from layercache.holdings import holdings
 from layercache.oci.descriptor import DOCKER_LAYER, OCI_LAYER, OCTETS, Descriptor, encode
 from layercache.oci.digest import Digest
+from layercache.tiers import keys
+from layercache.tiers.association import DIFF_ID
+from layercache.tiers.cached_images import cached_manifests
+from layercache.tiers.layout import index_json
+from layercache.tiers.layout.index_json import DIGEST, ENTRY, REF_NAME
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from contextlib import AbstractContextManager
 
     from layercache.backend import Sink
-    from layercache.backend_tier import BackendTier
     from layercache.oci.digest import DiffID, Hash
+    from layercache.tiers.backend_tier import BackendTier
 
 LAYERS_MAX = 10_000
 """Layers from which on they are listed only when asked for: index.json has some 560 bytes for each."""
@@ -44,9 +45,9 @@ def write_index(tier: BackendTier, *, layers: bool | None = None, durable: bool 
     """
     # Who has the lock derives from all that was written before: no older view replaces a newer one.
     with _alone(tier):
-        entries, others = foreign.read_index(tier)
+        entries, others = index_json.read_index(tier)
         known = _pairs(tier)
-        if any(foreign.take_over(tier, _not_known(entries, known))):
+        if any(index_json.import_entries(tier, _not_known(entries, known))):
             known = _pairs(tier)
         sizes = {str(name): entry.size for name, entry in tier.blobs()}
         images = sorted(_images(tier, sizes), key=lambda entry: (_name(entry), entry.digest))
@@ -55,10 +56,10 @@ def write_index(tier: BackendTier, *, layers: bool | None = None, durable: bool 
         create = tier.backend.create
         if not durable and isinstance(tier.backend, Expendable):
             create = tier.backend.create_expendable
-        if not foreign.read(tier, keys.OCI_LAYOUT):
+        if not index_json.read(tier, keys.OCI_LAYOUT):
             _write(create(keys.OCI_LAYOUT), b'{"imageLayoutVersion":"1.0.0"}')
         raw = [msgspec.Raw(encode(entry)) for entry in (*images, *blobs)] + others
-        _write(create(keys.INDEX), msgspec.json.encode(foreign.Written(manifests=raw)))
+        _write(create(keys.INDEX), msgspec.json.encode(index_json.IndexJson(manifests=raw)))
     return len(images), len(blobs) + len(others)
 
 
@@ -77,17 +78,17 @@ def _not_known(entries: Iterable[Descriptor], known: Iterable[tuple[Digest, Diff
     """The entries that may tell something new: other tools' images, and layers of which no fact is there."""
     digests = {digest for digest, _ in known}
     for entry in entries:
-        if not foreign.is_ours(entry) if foreign.is_image(entry) else entry.digest not in digests:
+        if not index_json.is_ours(entry) if index_json.is_image(entry) else entry.digest not in digests:
             yield entry
 
 
 def _images(tier: BackendTier, sizes: dict[str, int]) -> Iterator[Descriptor]:
     """The images of which one platform at least is there, whole, in compressed form."""
     for key, descriptor in tier.images():
-        if any(holding.is_whole(sizes.__contains__) for holding in holdings(tier, descriptor)):
+        if any(holding.is_whole(sizes.__contains__) for holding in cached_manifests(tier, descriptor)):
             annotations = dict(descriptor.annotations or {})
             name = annotations.setdefault(REF_NAME, keys.image_name(key))
-            annotations[ENTRY] = foreign.mark(name, descriptor)
+            annotations[ENTRY] = index_json.entry_mark(name, descriptor)
             yield msgspec.structs.replace(descriptor, annotations=annotations)
 
 

@@ -6,18 +6,18 @@ from typing import TYPE_CHECKING
 
 from layercache.backend import BackendURL, open_backend
 from layercache.backend.capabilities import LocalPath
-from layercache.backend_tier import BackendTier
-from layercache.layout_tier import LayoutTier
 from layercache.oci.descriptor import DOCUMENT_MAX
-from layercache.policy import take_policy
+from layercache.tiers.backend_tier import BackendTier
+from layercache.tiers.layout.tier import LayoutTier
+from layercache.tiers.policy import take_policy
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from layercache.backend import Backend
-    from layercache.policy import Policy
     from layercache.registry.settings import RegistrySettings
-    from layercache.tier import Tier
+    from layercache.tiers.policy import Policy
+    from layercache.tiers.tier import Tier
 
 REGISTRY = "oci"
 
@@ -37,7 +37,7 @@ def open_tier(
     """
     policy, rest = take_policy(BackendURL.parse(url), nearest=nearest, max_document_size=max_document_size)
     if rest.scheme == REGISTRY:
-        from layercache.registry_tier.opening import open_registry_tier
+        from layercache.tiers.registry.opening import open_registry_tier
 
         return open_registry_tier(rest, policy, registries)
     return tier_on(open_backend(rest, also=(REGISTRY,)), policy)

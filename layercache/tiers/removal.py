@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from layercache import keys, references
 from layercache.errors import InUseError, NotFoundError
 from layercache.oci.digest import DiffID, Digest, Hash
+from layercache.tiers import image_refs, keys
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from layercache.association import Association
     from layercache.oci.descriptor import Descriptor
-    from layercache.tier import Tier
+    from layercache.tiers.association import Association
+    from layercache.tiers.tier import Tier
 
 
 def delete(tier: Tier, name: Hash, *, force: bool = False) -> int:
@@ -85,5 +85,5 @@ def referred_to(tier: Tier, descriptor: Descriptor) -> Iterator[Hash]:
     A layer's tar counts as needed through the layer's digest.
     """
     return (
-        name for name, _ in references.contents(tier.open_blob, descriptor, tier.policy.max_document_size)
+        name for name, _ in image_refs.contents(tier.open_blob, descriptor, tier.policy.max_document_size)
     )

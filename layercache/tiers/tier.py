@@ -12,12 +12,12 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from contextlib import AbstractContextManager
 
-    from layercache.association import Association
     from layercache.backend import Entry, Reader
     from layercache.backend.capabilities import Lock, Spool
     from layercache.oci.descriptor import Descriptor
     from layercache.oci.digest import DiffID, Digest, Hash
-    from layercache.policy import Policy
+    from layercache.tiers.association import Association
+    from layercache.tiers.policy import Policy
 
 
 class Tier(ABC):

@@ -11,7 +11,6 @@ from contextlib import contextmanager, suppress
 from functools import cache, partial
 from typing import TYPE_CHECKING, Any, cast
 
-from layercache import keys
 from layercache.backend import IN_THE_BOX, Entry, Leftover, check_prefix, check_range, is_key
 from layercache.backend.capabilities import (
     CountedLeftovers,
@@ -28,9 +27,16 @@ from layercache.backend.capabilities import (
     Stamped,
     Touchable,
 )
-from layercache.blame import Blame
 from layercache.errors import BackendError, ConfigError, NotFoundError
-from layercache.guarded import GuardedLock, GuardedReader, GuardedSink, GuardedSpool, StampedSpool
+from layercache.tiers import keys
+from layercache.tiers.blame import Blame
+from layercache.tiers.guarded_streams import (
+    GuardedLock,
+    GuardedReader,
+    GuardedSink,
+    GuardedSpool,
+    StampedSpool,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

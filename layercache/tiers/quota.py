@@ -17,15 +17,15 @@ from typing import TYPE_CHECKING
 
 from layercache.backend.capabilities import Lockable, Touchable
 from layercache.errors import BackendError, ForbiddenError
-from layercache.eviction import candidates, doomed
+from layercache.tiers.eviction import candidates, select
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from layercache.backend import Backend
     from layercache.backend.capabilities import Lock
-    from layercache.eviction import Candidate, Doomed
-    from layercache.policy import Policy
+    from layercache.tiers.eviction import Candidate, Eviction
+    from layercache.tiers.policy import Policy
 
 LOCK = "usage"
 
@@ -35,12 +35,12 @@ PATIENCE = 30.0
 RECOUNT = 600.0
 """Seconds after which the count is not believed: processes without a limit publish here too, uncounted."""
 
-FULL_AGAIN = 0.9
+LOW_WATER = 0.9
 """Share of the limit down to which is evicted, so that not every publishing has to look at every blob."""
 
 
 @dataclass(slots=True)
-class Account:
+class Usage:
     """Bytes that blobs have in all, and when they were counted; kept up to date by who publishes."""
 
     used: int = 0
@@ -50,7 +50,7 @@ class Account:
     """Blobs that were to go, and that this user may not remove."""
 
     @classmethod
-    def under(cls, lock: Lock) -> Account:
+    def under(cls, lock: Lock) -> Usage:
         """What the lock's note says. One that was never counted, where the note is torn or none."""
         try:
             used, counted, end = lock.note().decode("ascii").split(" ")
@@ -70,7 +70,7 @@ class Account:
         return self.used >= 0 and 0 <= time.time() - self.counted < RECOUNT
 
 
-class Room:
+class Quota:
     """Keeps the blobs of one store within a policy's limits. Thread-safe."""
 
     def __init__(self, backend: Backend, policy: Policy) -> None:
@@ -83,7 +83,7 @@ class Room:
 
     def _forget(self) -> None:
         self._pid = os.getpid()
-        self._own = Account()
+        self._own = Usage()
         self._own_lock = threading.Lock()
 
     def fits(self, size: int) -> bool:
@@ -108,7 +108,7 @@ class Room:
     @contextmanager
     def evicting(
         self, *, max_size: int | None = None, max_age: float | None = None
-    ) -> Iterator[tuple[Account, Iterator[Doomed]]]:
+    ) -> Iterator[tuple[Usage, Iterator[Eviction]]]:
         """What goes by these limits, each blob deleted as it is given, and the account of what is left.
 
         Nobody else publishes within the tier's limits inside the block.
@@ -119,18 +119,18 @@ class Room:
             finally:
                 account.save()
 
-    def _make_room(self, account: Account, size: int) -> None:
+    def _make_room(self, account: Usage, size: int) -> None:
         limit = goal = None
         if self._max_size is not None:
             limit = self._max_size - size
-            goal = max(0, int(self._max_size * FULL_AGAIN) - size)
+            goal = max(0, int(self._max_size * LOW_WATER) - size)
         if not account.fresh or (limit is not None and account.used > limit):
             for _ in self._evict(account, limit=limit, goal=goal, max_age=self._max_age):
                 pass
 
     def _evict(
-        self, account: Account, *, limit: int | None, max_age: float | None, goal: int | None = None
-    ) -> Iterator[Doomed]:
+        self, account: Usage, *, limit: int | None, max_age: float | None, goal: int | None = None
+    ) -> Iterator[Eviction]:
         blobs = candidates(self._backend, self._policy)
         account.used, account.counted = sum(blob.size for blob in blobs), time.time()
         self._count_from_now(blobs)
@@ -144,7 +144,7 @@ class Room:
             account.used -= blob.size
             return True
 
-        yield from doomed(blobs, remove, limit=limit, goal=goal, max_age=max_age)
+        yield from select(blobs, remove, limit=limit, goal=goal, max_age=max_age)
 
     def _count_from_now(self, blobs: Iterable[Candidate]) -> None:
         """Write down of what was used in the future that it was used now: else it would be new for years."""
@@ -155,10 +155,10 @@ class Room:
                         self._backend.touch(blob.key)
 
     @contextmanager
-    def _account(self) -> Iterator[Account]:
+    def _account(self) -> Iterator[Usage]:
         if self._lockable is not None:
             with self._lockable.lock(LOCK, timeout=PATIENCE) as lock:
-                yield Account.under(lock) if lock else Account()
+                yield Usage.under(lock) if lock else Usage()
         else:
             if self._pid != os.getpid():  # a fork may have copied the lock while it was held
                 self._forget()

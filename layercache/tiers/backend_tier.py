@@ -8,8 +8,6 @@ from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING
 
-from layercache import keys, references
-from layercache.association import FACTS_MAX, Association
 from layercache.backend import SMALL_OBJECT
 from layercache.backend.capabilities import (
     Expendable,
@@ -21,13 +19,15 @@ from layercache.backend.capabilities import (
     Touchable,
 )
 from layercache.errors import BackendError, FormatError, InvalidNameError, NotFoundError
-from layercache.guard import guarded
 from layercache.oci.descriptor import encode
 from layercache.oci.digest import DiffID, Digest
-from layercache.room import Room
 from layercache.streams.readers import CHUNK, read_bounded
-from layercache.tier import Tier
-from layercache.together import Together
+from layercache.tiers import image_refs, keys
+from layercache.tiers.association import FACTS_MAX, Association
+from layercache.tiers.concurrently import FanOut
+from layercache.tiers.guard import guarded
+from layercache.tiers.quota import Quota
+from layercache.tiers.tier import Tier
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from layercache.backend.capabilities import Lock, Spool
     from layercache.oci.descriptor import Descriptor
     from layercache.oci.digest import Hash
-    from layercache.policy import Policy
+    from layercache.tiers.policy import Policy
 
     Question = Callable[[], list[Association]]
 
@@ -62,10 +62,10 @@ class BackendTier(Tier):
         self.backend = backend
         self._small = backend if isinstance(backend, SmallObjects) else None
         self._lockable = backend if isinstance(backend, Lockable) else None
-        self.room = Room(backend, policy)
-        self._together = Together()
+        self.room = Quota(backend, policy)
+        self._together = FanOut()
         self._facts_at_once = (
-            Together()
+            FanOut()
         )  # not the same: who waits in a pool's thread for its others may wait forever
 
     # Blobs
@@ -249,13 +249,13 @@ class BackendTier(Tier):
         _write(self.backend.create(key), encode(descriptor))
 
     def image(self, key: str) -> Descriptor:
-        return references.image(self.backend, key)
+        return image_refs.image(self.backend, key)
 
     def image_time(self, key: str) -> float:
         return self.backend.stat(key).modified
 
     def images(self) -> Iterator[tuple[str, Descriptor]]:
-        return references.images(self.backend)
+        return image_refs.images(self.backend)
 
     def forget_image(self, key: str) -> None:
         self.backend.delete(key)

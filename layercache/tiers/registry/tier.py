@@ -14,7 +14,6 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, TypeVar
 
-from layercache import keys
 from layercache.backend import Entry
 from layercache.errors import BackendError, DigestMismatchError, FormatError, NotFoundError, SourceError
 from layercache.oci.descriptor import INDEXES, MANIFESTS, Descriptor, Index, decode, media_type_of
@@ -22,7 +21,9 @@ from layercache.oci.digest import Digest, Hash
 from layercache.registry.encoding import TooBigError
 from layercache.registry.repository import Repository
 from layercache.registry.retry import TransientError
-from layercache.registry_tier.record import (
+from layercache.streams.readers import WrappingReader, read_bounded
+from layercache.tiers import keys
+from layercache.tiers.registry.record import (
     NameRecord,
     image_record,
     image_tag_of,
@@ -30,20 +31,19 @@ from layercache.registry_tier.record import (
     manifest_tag_of,
     read_image,
 )
-from layercache.registry_tier.records import RECORD_MAX, Records
-from layercache.streams.readers import WrappingReader, read_bounded
-from layercache.tier import Tier
+from layercache.tiers.registry.records import RECORD_MAX, Records
+from layercache.tiers.tier import Tier
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from layercache.association import Association
     from layercache.backend import Reader
     from layercache.oci.digest import DiffID
     from layercache.oci.reference import Reference
-    from layercache.policy import Policy
     from layercache.registry.client import RegistryClient
     from layercache.registry.upload import Bytes
+    from layercache.tiers.association import Association
+    from layercache.tiers.policy import Policy
 
 _T = TypeVar("_T")
 

@@ -7,12 +7,8 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from layercache import keys
-from layercache.association import DIFF_ID, Association
 from layercache.backend import SMALL_OBJECT
-from layercache.documents import read_document
 from layercache.errors import FormatError, InvalidNameError, NotFoundError
-from layercache.holdings import holdings
 from layercache.oci.descriptor import (
     INDEX_SHARE,
     INDEXES,
@@ -28,12 +24,16 @@ from layercache.oci.digest import DiffID, Digest
 from layercache.oci.offers import Offers
 from layercache.oci.reference import Reference
 from layercache.streams.readers import read_bounded
+from layercache.tiers import keys
+from layercache.tiers.association import DIFF_ID, Association
+from layercache.tiers.cached_images import cached_manifests
+from layercache.tiers.documents import read_document
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from layercache.backend_tier import BackendTier
-    from layercache.tier import Tier
+    from layercache.tiers.backend_tier import BackendTier
+    from layercache.tiers.tier import Tier
 
 REF_NAME = "org.opencontainers.image.ref.name"
 """The annotation that names an image in index.json (image-spec annotations.md)."""
@@ -54,7 +54,7 @@ DIGEST = "dev.ggcr.cache.digest"
 _NO_TAG = re.compile(r"[^A-Za-z0-9_.-]")
 
 
-class Written(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=False):
+class IndexJson(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=False):
     """What an index.json holds, each entry as it stands there."""
 
     schema_version: int = 2
@@ -70,7 +70,7 @@ def read_index(tier: BackendTier) -> tuple[list[Descriptor], list[msgspec.Raw]]:
     entries: list[Descriptor] = []
     others: list[msgspec.Raw] = []
     try:
-        raw = decode(read(tier, keys.INDEX) or b"{}", Written, keys.INDEX).manifests
+        raw = decode(read(tier, keys.INDEX) or b"{}", IndexJson, keys.INDEX).manifests
     except FormatError:
         return entries, others
     for each in raw:
@@ -104,10 +104,10 @@ def is_image(entry: Descriptor) -> bool:
 def is_ours(entry: Descriptor) -> bool:
     """Whether we listed this image, so that it goes when the cache forgets it."""
     annotations = entry.annotations or {}
-    return annotations.get(ENTRY) == mark(annotations.get(REF_NAME, ""), entry)
+    return annotations.get(ENTRY) == entry_mark(annotations.get(REF_NAME, ""), entry)
 
 
-def mark(name: str, entry: Descriptor) -> str:
+def entry_mark(name: str, entry: Descriptor) -> str:
     return f"{name}@{entry.digest}"
 
 
@@ -150,13 +150,13 @@ def claims(tier: Tier, entries: Iterable[Descriptor]) -> Iterator[Association]:
     """What the images' configs and the layers' annotations say of blobs that are there."""
     for entry in entries:
         if is_image(entry):
-            for holding in holdings(tier, entry):
+            for holding in cached_manifests(tier, entry):
                 yield from (claim for claim in holding.claims() if tier.has_blob(claim.digest))
         elif (claim := _claim(entry)) and tier.has_blob(claim.digest):
             yield claim
 
 
-def take_over(tier: Tier, entries: Iterable[Descriptor]) -> tuple[int, int]:
+def import_entries(tier: Tier, entries: Iterable[Descriptor]) -> tuple[int, int]:
     """Write down as images and claims what other tools listed; how many of each were not known."""
     entries = list(entries)
     new_images = new_claims = 0

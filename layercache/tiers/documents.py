@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from layercache.backend import Reader
     from layercache.oci.descriptor import Descriptor
     from layercache.oci.digest import Digest
-    from layercache.tier import Tier
+    from layercache.tiers.tier import Tier
 
 
 def read_document(tier: Tier, name: Digest) -> bytes:

@@ -14,7 +14,7 @@ THREADS = 16
 _T = TypeVar("_T")
 
 
-class Together:
+class FanOut:
     """Calls several functions in threads. The threads are made when they are needed; a fork has its own."""
 
     def __init__(self) -> None:

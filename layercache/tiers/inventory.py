@@ -10,8 +10,8 @@ from layercache.oci.forms import COMPRESSED
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from layercache.association import Association
-    from layercache.tier import Tier
+    from layercache.tiers.association import Association
+    from layercache.tiers.tier import Tier
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,20 +11,20 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from layercache.backend import Reader
-    from layercache.tier import Tier
+    from layercache.tiers.tier import Tier
 
-    Way = tuple[Tier | None, Callable[[int], Reader]]
+    Replica = tuple[Tier | None, Callable[[int], Reader]]
     """Where, if it is a tier, and how to read the same bytes from there, from an offset on."""
 
 
-class ContinuedReader(WrappingReader):
+class FailoverReader(WrappingReader):
     """The bytes of one blob out of a tier, at whose failure the next way is gone on at the same offset.
 
     The tier that failed is passed over. Nothing is checked here: all ways lead to bytes of one name, and
     whoever reads hashes them. When no way is left the last failure is raised.
     """
 
-    def __init__(self, tier: Tier, first: Reader, ways: Iterator[Way]) -> None:
+    def __init__(self, tier: Tier, first: Reader, ways: Iterator[Replica]) -> None:
         super().__init__(first, first.size)
         self._tier: Tier | None = tier
         self._ways = ways

@@ -6,18 +6,19 @@ import threading
 from collections import defaultdict
 from typing import TYPE_CHECKING
 
-from layercache import foreign, keys
-from layercache.association import FACTS_MAX
-from layercache.backend_tier import BackendTier
+from layercache.tiers import keys
+from layercache.tiers.association import FACTS_MAX
+from layercache.tiers.backend_tier import BackendTier
+from layercache.tiers.layout import index_json
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from layercache.association import Association
     from layercache.backend import Backend
     from layercache.oci.descriptor import Descriptor
     from layercache.oci.digest import DiffID, Digest
-    from layercache.policy import Policy
+    from layercache.tiers.association import Association
+    from layercache.tiers.policy import Policy
 
 
 class LayoutTier(BackendTier):
@@ -67,9 +68,9 @@ class LayoutTier(BackendTier):
             if self._read_once is None:
                 self._read_once = contents = _Contents()
                 if next(self.backend.scan(keys.ASSOCIATIONS), None) is None:
-                    entries, _ = foreign.read_index(self)
-                    contents.images = dict(foreign.images(entries))
-                    for claim in foreign.claims(self, entries):
+                    entries, _ = index_json.read_index(self)
+                    contents.images = dict(index_json.images(entries))
+                    for claim in index_json.claims(self, entries):
                         contents.add(claim)
             return self._read_once
 

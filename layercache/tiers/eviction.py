@@ -14,19 +14,19 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from layercache import keys, references
+from layercache.tiers import image_refs, keys
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
     from layercache.backend import Backend, Reader
     from layercache.oci.digest import Hash
-    from layercache.policy import Policy
+    from layercache.tiers.policy import Policy
 
 YOUNG = 300.0
 """Seconds after its last use in which a blob is spared as long as there is another: it may be in use."""
 
-TAR_AGAIN, OTHER, DOCUMENT = range(3)
+REBUILDABLE_TAR, OTHER, DOCUMENT = range(3)
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -51,7 +51,7 @@ def candidates(backend: Backend, policy: Policy) -> list[Candidate]:
     """
     now = time.time()
     there = {entry.key: entry for entry in backend.scan(keys.BLOBS) if keys.blob_name(entry.key)}
-    ranks = dict.fromkeys(_tars_to_be_made_again(backend, there), TAR_AGAIN)
+    ranks = dict.fromkeys(_tars_to_be_made_again(backend, there), REBUILDABLE_TAR)
     ranks |= dict.fromkeys(_documents(backend, policy.max_document_size), DOCUMENT)
     return sorted(
         Candidate(
@@ -76,28 +76,28 @@ def _documents(backend: Backend, limit: int) -> Iterator[str]:
     def open_blob(name: Hash) -> Reader:
         return backend.open(keys.blob(name))  # past the tier: that eviction reads a document is no use of it
 
-    for _, descriptor in references.images(backend):
-        for name, document in references.contents(open_blob, descriptor, limit):
+    for _, descriptor in image_refs.images(backend):
+        for name, document in image_refs.contents(open_blob, descriptor, limit):
             if document:
                 yield keys.blob(name)
 
 
 @dataclass(frozen=True, slots=True)
-class Doomed:
+class Eviction:
     """A blob that is to go, since it is ``old`` or since there is too much."""
 
     blob: Candidate
     old: bool
 
 
-def doomed(
+def select(
     blobs: list[Candidate],
     remove: Callable[[Candidate], bool] = lambda _blob: True,
     *,
     limit: int | None = None,
     goal: int | None = None,
     max_age: float | None = None,
-) -> Iterator[Doomed]:
+) -> Iterator[Eviction]:
     """What goes: all that was not used for ``max_age`` seconds; then, where more than ``limit`` bytes are
     left, so many of the rest, in order, that at most ``goal`` bytes are (by default the limit).
 
@@ -111,7 +111,7 @@ def doomed(
     for blob in blobs:
         if max_age is not None and blob.modified < now - max_age:
             if remove(blob):
-                yield Doomed(blob, old=True)
+                yield Eviction(blob, old=True)
             else:
                 left += blob.size
         else:
@@ -125,4 +125,4 @@ def doomed(
                 break
             if remove(blob):
                 left -= blob.size
-                yield Doomed(blob, old=False)
+                yield Eviction(blob, old=False)

@@ -8,16 +8,16 @@ import time
 from typing import TYPE_CHECKING
 
 from layercache.backend.capabilities import LocalPath
-from layercache.backend_tier import BackendTier
 from layercache.errors import LayercacheError
 from layercache.events import Event
 from layercache.oci.forms import COMPRESSED
+from layercache.tiers.backend_tier import BackendTier
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from layercache.events import Observers
-    from layercache.tier import Tier
+    from layercache.tiers.tier import Tier
 
 PAUSE = 5.0
 """Seconds from a change to the writing of it, if the cache stays open for so long."""
@@ -26,7 +26,7 @@ SHARE = 20
 """At most one part in so many of the time is spent on it, however big the cache is."""
 
 
-class Refresher:
+class IndexRefresher:
     """Keeps index.json true in the tiers on local disks. A forked child has its own changes alone.
 
     A killed process leaves an older view: the next change repairs it. What fails is told as an event, since
@@ -88,7 +88,7 @@ class Refresher:
                     return
 
     def _write(self) -> None:
-        from layercache.layout import write_index
+        from layercache.tiers.layout.index_writer import write_index
 
         if not self._changed:
             return

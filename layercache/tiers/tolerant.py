@@ -9,18 +9,18 @@ from typing import TYPE_CHECKING, TypeVar
 from layercache.errors import BackendError, NotFoundError
 from layercache.events import Event
 from layercache.oci.forms import COMPRESSED
-from layercache.tier import Tier
+from layercache.tiers.tier import Tier
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from contextlib import AbstractContextManager
 
-    from layercache.association import Association
     from layercache.backend import Entry, Reader
     from layercache.backend.capabilities import Lock, Spool
     from layercache.events import Observers
     from layercache.oci.descriptor import Descriptor
     from layercache.oci.digest import DiffID, Digest, Hash
+    from layercache.tiers.association import Association
 
 REST = 30.0
 """Seconds for which a tier that failed is not asked again."""
@@ -28,7 +28,7 @@ REST = 30.0
 _T = TypeVar("_T")
 
 
-class ForgivenTier(Tier):
+class TolerantTier(Tier):
     """Another tier, whose failures are misses: the next one is asked.
 
     A tier that cannot be read is left alone altogether, one that cannot be written to is still read: a
@@ -43,8 +43,8 @@ class ForgivenTier(Tier):
         self._tier = tier
         self._observers = observers
         self._strict = strict
-        self._reading = _Rest(rest)
-        self._writing = _Rest(rest)
+        self._reading = CircuitBreaker(rest)
+        self._writing = CircuitBreaker(rest)
         self._lock = threading.Lock()
 
     @property
@@ -189,7 +189,7 @@ class ForgivenTier(Tier):
             raise NotFoundError(f"{self.name} failed and is left alone: {failure.message}") from failure
 
 
-class _Rest:
+class CircuitBreaker:
     """A while in which something that failed is not tried."""
 
     def __init__(self, seconds: float) -> None:

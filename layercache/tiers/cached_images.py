@@ -6,8 +6,6 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from layercache.association import Association
-from layercache.documents import read_document
 from layercache.errors import DigestMismatchError, FormatError, NotFoundError
 from layercache.oci.descriptor import (
     INDEXES,
@@ -23,16 +21,18 @@ from layercache.oci.descriptor import (
     is_foreign,
     media_type_of,
 )
+from layercache.tiers.association import Association
+from layercache.tiers.documents import read_document
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from layercache.oci.digest import Hash
-    from layercache.tier import Tier
+    from layercache.tiers.tier import Tier
 
 
 @dataclass(frozen=True, slots=True)
-class Holding:
+class CachedManifest:
     """One image manifest in a tier, with the config if that is there and is an image's.
 
     ``listed``: what the index says of its platform.
@@ -73,7 +73,9 @@ class Holding:
                 )
 
 
-def holdings(tier: Tier, root: Descriptor, listed: Platform | None = None) -> Iterator[Holding]:
+def cached_manifests(
+    tier: Tier, root: Descriptor, listed: Platform | None = None
+) -> Iterator[CachedManifest]:
     """The image manifests below a manifest or an index, as far as the documents are in the tier."""
     seen: set[Hash] = set()
     todo = [(root, listed)]
@@ -88,7 +90,7 @@ def holdings(tier: Tier, root: Descriptor, listed: Platform | None = None) -> It
                 todo += [(child, child.platform) for child in reversed(children)]
             elif kind in MANIFESTS:
                 manifest = decode(data, Manifest, str(descriptor.digest))
-                yield Holding(descriptor, manifest, _config(tier, kind, manifest.config), platform)
+                yield CachedManifest(descriptor, manifest, _config(tier, kind, manifest.config), platform)
 
 
 def _config(tier: Tier, kind: str, config: Descriptor) -> ImageConfig | None:

@@ -20,8 +20,8 @@ from layercache.oci.descriptor import OCI_MANIFEST
 from layercache.oci.digest import Digest
 from layercache.registry.encoding import TooBigError
 from layercache.registry.status_errors import MissingPartError
-from layercache.registry_tier.record import EMPTY, EMPTY_DATA, NameRecord, is_name_tag, tag_of
-from layercache.together import Together
+from layercache.tiers.concurrently import FanOut
+from layercache.tiers.registry.record import EMPTY, EMPTY_DATA, NameRecord, is_name_tag, tag_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -50,7 +50,7 @@ class Records:
 
     def __init__(self, repository: Repository) -> None:
         self._repository = repository
-        self._together = Together()
+        self._together = FanOut()
         self._locks = _Locks()
         self._holds_empty = False
         self._bringing_empty = threading.Lock()

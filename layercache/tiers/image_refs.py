@@ -5,7 +5,6 @@ from __future__ import annotations
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from layercache import keys
 from layercache.backend import SMALL_OBJECT
 from layercache.errors import FormatError, NotFoundError
 from layercache.oci.descriptor import (
@@ -19,6 +18,7 @@ from layercache.oci.descriptor import (
     media_type_of,
 )
 from layercache.streams.readers import read_bounded
+from layercache.tiers import keys
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING
 from layercache.oci.reference import Reference
 from layercache.registry.client import RegistryClient
 from layercache.registry.settings import RegistrySettings
-from layercache.registry_tier.tier import RegistryTier
+from layercache.tiers.registry.tier import RegistryTier
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from layercache.backend import BackendURL
-    from layercache.policy import Policy
-    from layercache.tier import Tier
+    from layercache.tiers.policy import Policy
+    from layercache.tiers.tier import Tier
 
 
 @dataclass(frozen=True)
