@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from layercache import lookup
 from layercache.errors import ConfigError, IntegrityError, NotALayerError, NotFoundError
-from layercache.known import contradiction
+from layercache.resolver import lookup
+from layercache.resolver.identity import contradiction
 from layercache.streams.readers import CHUNK
 from layercache.tiers import keys
 from layercache.tiers.backend_tier import BackendTier

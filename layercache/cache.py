@@ -7,17 +7,18 @@ import threading
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, BinaryIO, Self
 
-from layercache import lookup
 from layercache.errors import ConfigError, NotFoundError
 from layercache.events import Counters, Event, Observers
-from layercache.given import FetchOrigin, GivenReader
-from layercache.intake import Intake
 from layercache.layer import Layer
 from layercache.oci.descriptor import DOCUMENT_MAX
 from layercache.oci.digest import DiffID, Digest, Hash
 from layercache.oci.forms import COMPRESSED
 from layercache.oci.reference import Reference
-from layercache.resolver import Resolver
+from layercache.resolver import lookup
+from layercache.resolver.ingest import Ingest
+from layercache.resolver.resolver import Resolver
+from layercache.sources.function import FunctionSource
+from layercache.streams.borrowed import BorrowedReader
 from layercache.streams.inflate import Limits
 from layercache.tiers import removal
 from layercache.tiers.layout.refresher import IndexRefresher
@@ -102,11 +103,13 @@ class Cache:
         zstd nor tar is kept as an opaque blob. A stream is left open. Raises `FormatError`, `LimitError`,
         `BackendError`, `ConfigError` and, for a path that cannot be read, `OSError`.
         """
-        intake = Intake(self._resolver.passes, self._resolver.keeper, self._observers)
+        intake = Ingest(self._resolver.passes, self._resolver.keeper, self._observers)
         if isinstance(source, str | os.PathLike):
             with open(source, "rb", buffering=0) as file:
-                return Layer(self._resolver, intake.take(GivenReader(file), os.fstat(file.fileno()).st_size))
-        return Layer(self._resolver, intake.take(GivenReader(source), None))
+                return Layer(
+                    self._resolver, intake.take(BorrowedReader(file), os.fstat(file.fileno()).st_size)
+                )
+        return Layer(self._resolver, intake.take(BorrowedReader(source), None))
 
     def layer(
         self,
@@ -131,7 +134,7 @@ class Cache:
         if diff_id is not None and not known.computed:
             known.diff_id, known.hearsay = DiffID(diff_id), False
         if fetch is not None and not self.offline:
-            known.origin = FetchOrigin(Digest(digest), fetch)
+            known.origin = FunctionSource(Digest(digest), fetch)
         return Layer(self._resolver, known)
 
     def image(self, name: str, *, platform: str | None = None) -> Image:

@@ -16,9 +16,7 @@ from layercache.errors import (
     SourceError,
 )
 from layercache.events import Event, Observers
-from layercache.known import Known, Refutable
 from layercache.layer import Layer
-from layercache.lookup import not_found
 from layercache.oci.descriptor import (
     DOCKER_SCHEMA_1,
     DOCUMENT_MAX,
@@ -38,6 +36,9 @@ from layercache.oci.descriptor import (
 from layercache.oci.forms import COMPRESSED
 from layercache.oci.offers import Offers
 from layercache.oci.platforms import default_platform, normalized, select
+from layercache.resolver.identity import LayerIdentity
+from layercache.resolver.lookup import not_found
+from layercache.sources.origin import Rejectable
 from layercache.tags import Tags, image_key
 from layercache.tiers.documents import check_document, check_stated, find_document, read_whole, refuse_too_big
 
@@ -47,7 +48,7 @@ if TYPE_CHECKING:
     from layercache.backend import Reader
     from layercache.oci.digest import DiffID, Digest
     from layercache.oci.reference import Reference
-    from layercache.resolver import Resolver
+    from layercache.resolver.resolver import Resolver
     from layercache.sources import Source
     from layercache.tiers.tier import Tier
 
@@ -254,7 +255,7 @@ class Images:
                     Event("skipped", descriptor.digest, COMPRESSED, "", size=descriptor.size)
                 )
                 continue
-            known = Known(
+            known = LayerIdentity(
                 digest=descriptor.digest,
                 diff_id=diff_id,
                 stated_size=descriptor.size,
@@ -304,7 +305,7 @@ class Images:
         try:
             check_document(name, data)
         except DigestMismatchError as error:
-            if isinstance(fetched, Refutable) and fetched.refute(error):
+            if isinstance(fetched, Rejectable) and fetched.refute(error):
                 return self._blob(descriptor, fetch)
             raise
         self._judge_size(descriptor, data)

@@ -9,10 +9,10 @@ from layercache.oci.forms import COMPRESSED, UNCOMPRESSED
 from layercache.streams.readers import stream
 
 if TYPE_CHECKING:
-    from layercache.known import Known
     from layercache.oci.digest import DiffID, Digest
     from layercache.oci.forms import Form
-    from layercache.resolver import Resolver
+    from layercache.resolver.identity import LayerIdentity
+    from layercache.resolver.resolver import Resolver
 
 Forms = Literal["compressed", "uncompressed", "both"]
 
@@ -25,7 +25,7 @@ class Layer:
     nobody has inflated.
     """
 
-    def __init__(self, resolver: Resolver, known: Known) -> None:
+    def __init__(self, resolver: Resolver, known: LayerIdentity) -> None:
         self._resolver = resolver
         self._known = known
 

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 
 from layercache.errors import NotFoundError
 from layercache.events import Event, Observers
-from layercache.lookup import not_found
 from layercache.oci.forms import COMPRESSED
+from layercache.resolver.lookup import not_found
 from layercache.tiers import keys
 
 if TYPE_CHECKING:

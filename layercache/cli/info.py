@@ -87,8 +87,8 @@ def _gather(cache: Cache, name: Hash) -> Info:
 
 def _facts(tiers: Sequence[Tier], name: Hash) -> list[Association]:
     """What is believed of each blob that inflates to the layer's tar, as the nearest tier has it."""
-    from layercache.lookup import believed
     from layercache.oci.digest import DiffID
+    from layercache.resolver.lookup import believed
 
     own = [fact for tier in tiers for fact in believed(tiers, tier, tier.facts_about(name)[0])]
     diff_id = own[0].diff_id if own else DiffID(name)
@@ -101,9 +101,9 @@ def _facts(tiers: Sequence[Tier], name: Hash) -> list[Association]:
 
 def _unknown(tiers: Sequence[Tier], name: Hash) -> Blob:
     """A blob of which nothing but its name is known. Raises `NotFoundError`."""
-    from layercache.lookup import not_found
     from layercache.oci.descriptor import OCTETS
     from layercache.oci.digest import Digest
+    from layercache.resolver.lookup import not_found
 
     for tier in tiers:
         try:

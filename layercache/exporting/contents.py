@@ -6,9 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from layercache.errors import FormatError, NotFoundError
-from layercache.known import Known
 from layercache.layer import Layer
-from layercache.lookup import not_found
 from layercache.oci.descriptor import (
     INDEXES,
     MANIFESTS,
@@ -24,6 +22,8 @@ from layercache.oci.descriptor import (
 )
 from layercache.oci.offers import Offers
 from layercache.oci.platforms import default_platform, normalized, select
+from layercache.resolver.identity import LayerIdentity
+from layercache.resolver.lookup import not_found
 from layercache.tiers.documents import find_document
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from layercache.oci.descriptor import Platform
     from layercache.oci.digest import DiffID, Digest
     from layercache.oci.reference import Reference
-    from layercache.resolver import Resolver
+    from layercache.resolver.resolver import Resolver
     from layercache.tags import Tags
     from layercache.tiers.tier import Tier
 
@@ -119,7 +119,7 @@ class Collector:
         if is_foreign(descriptor.media_type):
             contents.foreign.add(descriptor.digest)
             return
-        known = Known(
+        known = LayerIdentity(
             digest=descriptor.digest,
             diff_id=diff_id,
             stated_size=descriptor.size,

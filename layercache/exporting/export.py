@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from layercache.exporting.contents import Contents
     from layercache.oci.digest import Digest
     from layercache.registry.client import RegistryClient
-    from layercache.resolver import Resolver
+    from layercache.resolver.resolver import Resolver
     from layercache.tags import Tags
     from layercache.tiers.tier import Tier
 

@@ -7,7 +7,7 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, BinaryIO
 
 from layercache.errors import DigestMismatchError, NotFoundError, SourceError
-from layercache.keeping import WrongEntryError
+from layercache.resolver.tier_writer import WrongEntryError
 from layercache.streams.readers import CHUNK, check_hash
 
 if TYPE_CHECKING:

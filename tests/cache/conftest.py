@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from layercache import pipeline
 from layercache.streams import inflate, readers
+from layercache.transfer import transfer
 
 CHUNK = 8 << 10
 
@@ -13,8 +13,8 @@ CHUNK = 8 << 10
 @pytest.fixture(autouse=True)
 def small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
     for module, name in (
-        (pipeline, "CHUNK"),
-        (pipeline, "HOLD"),
+        (transfer, "CHUNK"),
+        (transfer, "HELD_BACK"),
         (readers, "CHUNK"),
         (inflate, "CHUNK"),
         (inflate, "INFLATE_INPUT"),

@@ -8,12 +8,12 @@ from functools import partial
 
 import pytest
 
-from layercache.background import WAITING, Background
 from layercache.errors import BackendError
+from layercache.resolver.upload_queue import WAITING, UploadQueue
 
 
 def test_work_about_one_thing_is_done_in_order() -> None:
-    background = Background()
+    background = UploadQueue()
     done: list[int] = []
     for number in range(200):
         background.add(partial(done.append, number), about=number % 3)
@@ -25,7 +25,7 @@ def test_work_about_one_thing_is_done_in_order() -> None:
 
 
 def test_whoever_adds_to_a_full_queue_waits() -> None:
-    background, gate, added = Background(), threading.Event(), threading.Semaphore(0)
+    background, gate, added = UploadQueue(), threading.Event(), threading.Semaphore(0)
 
     def add() -> None:
         for _ in range(WAITING + 2):  # one is being done, the queue holds the others but one
@@ -43,7 +43,7 @@ def test_whoever_adds_to_a_full_queue_waits() -> None:
 
 
 def test_a_failure_is_told_once_by_the_next_flush_and_stops_nothing() -> None:
-    background, done = Background(), []
+    background, done = UploadQueue(), []
 
     def fail() -> None:
         raise BackendError("no")
@@ -57,7 +57,7 @@ def test_a_failure_is_told_once_by_the_next_flush_and_stops_nothing() -> None:
 
 
 def test_what_is_given_up_is_dropped_and_what_has_begun_is_finished() -> None:
-    background, gate, begun = Background(), threading.Event(), threading.Event()
+    background, gate, begun = UploadQueue(), threading.Event(), threading.Event()
     done: list[str] = []
     dropped: list[int] = []
 
@@ -78,7 +78,7 @@ def test_what_is_given_up_is_dropped_and_what_has_begun_is_finished() -> None:
 
 
 def test_no_thread_outlives_its_work() -> None:
-    background, seen = Background(), []
+    background, seen = UploadQueue(), []
     for number in range(20):
         background.add(lambda: seen.append(threading.current_thread()), about=number)
     background.flush()
@@ -89,7 +89,7 @@ def test_no_thread_outlives_its_work() -> None:
 
 @pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
 def test_a_forked_child_begins_with_an_empty_queue() -> None:
-    background, gate = Background(), threading.Event()
+    background, gate = UploadQueue(), threading.Event()
     background.add(lambda: gate.wait(30), about=1)
     child = os.fork()
     if child == 0:

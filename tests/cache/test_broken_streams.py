@@ -20,10 +20,10 @@ from layercache import (
     LimitError,
     NotALayerError,
     SourceError,
-    passes,
 )
 from layercache.cache import Cache
 from layercache.oci.digest import Digest
+from layercache.resolver import fetch
 from layercache.streams.inflate import Limits
 
 if TYPE_CHECKING:
@@ -38,8 +38,8 @@ FORMS = ("compressed", "uncompressed")
 @pytest.fixture(params=["one thread", "three threads"], autouse=True)
 def driven(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """A pass is driven by its readers, or by threads of its own."""
-    monkeypatch.setattr(passes, "THREADS_FROM", 1 if request.param == "three threads" else 1 << 60)
-    monkeypatch.setattr(passes.Passes, "idle", lambda *_: request.param == "three threads")
+    monkeypatch.setattr(fetch, "THREADS_FROM", 1 if request.param == "three threads" else 1 << 60)
+    monkeypatch.setattr(fetch.Fetcher, "idle", lambda *_: request.param == "three threads")
 
 
 def ask(layer: CachedLayer, form: str) -> BinaryIO:

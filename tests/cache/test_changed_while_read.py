@@ -11,7 +11,8 @@ import pytest
 from cache.layers import large, read, sample
 from cache.stores import Fetch, assert_sound, far, near, open_cache
 
-from layercache import LayercacheError, passes
+from layercache import LayercacheError
+from layercache.resolver import fetch
 from layercache.tiers.backend_tier import BackendTier
 from layercache.tiers.policy import Policy
 from layercache_backends.local import LocalBackend
@@ -29,7 +30,7 @@ AT = {"at once": 0, "early": 1000, "late": -700}
 @pytest.fixture(params=["one thread", "three threads"], autouse=True)
 def driven(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """A pass is driven by its readers, or by threads of its own."""
-    monkeypatch.setattr(passes.Passes, "idle", lambda *_: request.param == "three threads")
+    monkeypatch.setattr(fetch.Fetcher, "idle", lambda *_: request.param == "three threads")
 
 
 def disk(folder: Path) -> BackendTier:

@@ -10,8 +10,8 @@ import pytest
 from cache.layers import COMPRESSIONS, large, put, read, sample
 from cache.stores import Fetch, far, near, open_cache, write_blob
 
-from layercache import passes
 from layercache.oci.descriptor import OCI_LAYER_GZIP
+from layercache.resolver import fetch
 
 if TYPE_CHECKING:
     from layercache.events import Event
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture(params=["one thread", "three threads"], autouse=True)
 def driven(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(passes.Passes, "idle", lambda *_: request.param == "three threads")
+    monkeypatch.setattr(fetch.Fetcher, "idle", lambda *_: request.param == "three threads")
 
 
 def kinds(events: list[Event]) -> Counter[tuple[str, str]]:

@@ -21,8 +21,8 @@ from cache.stores import (
 )
 
 from layercache import DigestMismatchError, NotFoundError
-from layercache.known import Known
 from layercache.layer import Layer as CachedLayer
+from layercache.resolver.identity import LayerIdentity
 from layercache.tiers import keys
 from layercache.tiers.association import Association
 from layercache_backends.memory import MemoryBackend
@@ -121,7 +121,8 @@ def test_a_false_claim_ends_in_a_clear_error_and_never_comes_back(layer: Layer, 
             evict(cache.tiers[0], layer.digest)
             evict(cache.tiers[1], layer.digest)
             again = CachedLayer(
-                cache._resolver, Known(digest=layer.digest, origin=lying._known.origin, diff_id=OTHER.diff_id)
+                cache._resolver,
+                LayerIdentity(digest=layer.digest, origin=lying._known.origin, diff_id=OTHER.diff_id),
             )
             again.fill("compressed")
             assert not facts(cache, "claimed"), "the claim is known to be false"

@@ -10,9 +10,10 @@ import pytest
 from cache.layers import Layer, flipped, large, put, read, sample
 from cache.stores import Fetch, assert_sound, blobs, evict, far, near, open_cache, write, write_blob
 
-from layercache import DigestMismatchError, FormatError, LayercacheError, passes
+from layercache import DigestMismatchError, FormatError, LayercacheError
 from layercache.oci.descriptor import OCI_LAYER_ZSTD
 from layercache.oci.digest import DiffID, Digest
+from layercache.resolver import fetch
 from layercache.streams.readers import StatedSizeError
 from layercache.tiers import keys
 from layercache.tiers.association import Association
@@ -45,7 +46,7 @@ ROT: dict[str, Callable[[bytes], bytes]] = {
 @pytest.fixture(params=["one thread", "three threads"])
 def driven(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """A pass is driven by its readers, or by threads of its own."""
-    monkeypatch.setattr(passes.Passes, "idle", lambda *_: request.param == "three threads")
+    monkeypatch.setattr(fetch.Fetcher, "idle", lambda *_: request.param == "three threads")
 
 
 def asked(cache: Cache, layer: Layer, fetch: Fetch | None) -> CachedLayer:

@@ -10,7 +10,8 @@ import pytest
 from cache.layers import COMPRESSIONS, Layer, large, put, read, sample
 from cache.stores import Fetch, FetchedStream, Store, assert_sound, blobs, far, near, open_cache, write_blob
 
-from layercache import DigestMismatchError, SourceError, passes
+from layercache import DigestMismatchError, SourceError
+from layercache.resolver import fetch
 from layercache.tiers import keys
 from layercache_backends.memory import MemoryBackend
 
@@ -27,7 +28,7 @@ ASKERS = 8
 @pytest.fixture(params=["one thread", "three threads"], autouse=True)
 def driven(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """A pass is driven by its readers, or by threads of its own."""
-    monkeypatch.setattr(passes.Passes, "idle", lambda *_: request.param == "three threads")
+    monkeypatch.setattr(fetch.Fetcher, "idle", lambda *_: request.param == "three threads")
 
 
 class SlowFetch(Fetch):

@@ -9,18 +9,18 @@ from typing import TYPE_CHECKING
 import pytest
 from servers.images import noise
 
-from layercache import pipeline
 from layercache.errors import LayercacheError
 from layercache.oci.digest import Digest
-from layercache.pipeline import Transfer
-from layercache.spool import TierSpool
 from layercache.streams import readers
 from layercache.tiers.opening import open_tier
+from layercache.transfer import transfer as passage
+from layercache.transfer.spool import TierSpool
+from layercache.transfer.transfer import Transfer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from layercache.follower import Follower
+    from layercache.transfer.follower import Follower
 
 CHUNK = 1 << 10
 AHEAD = 8 * CHUNK
@@ -56,10 +56,10 @@ def published() -> list[Digest]:
 
 @pytest.fixture
 def transfer(raw: Given, published: list[Digest], monkeypatch: pytest.MonkeyPatch) -> Iterator[Transfer]:
-    for module, name in ((readers, "CHUNK"), (pipeline, "CHUNK"), (pipeline, "HOLD")):
+    for module, name in ((readers, "CHUNK"), (passage, "CHUNK"), (passage, "HELD_BACK")):
         monkeypatch.setattr(module, name, CHUNK)
-    monkeypatch.setattr(pipeline, "AHEAD", AHEAD)
-    monkeypatch.setattr(pipeline, "IN_FLIGHT", IN_FLIGHT)
+    monkeypatch.setattr(passage, "AHEAD", AHEAD)
+    monkeypatch.setattr(passage, "IN_FLIGHT", IN_FLIGHT)
     tier = open_tier("memory://", nearest=True)
     transfer = Transfer(
         raw,

@@ -5,11 +5,11 @@ from __future__ import annotations
 import io
 from typing import TYPE_CHECKING, TypeVar, cast
 
-from layercache.confirmed import ClaimedReader
 from layercache.errors import NotFoundError
-from layercache.follower import Follower
-from layercache.keeping import WrongEntryError
+from layercache.resolver.confirmation import ClaimedReader
+from layercache.resolver.tier_writer import WrongEntryError
 from layercache.streams.readers import HashedReader, WrappingReader
+from layercache.transfer.follower import Follower
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -25,7 +25,7 @@ BEAT = 1.0
 """Seconds between signs of life, at most one a chunk: so they stop where bytes do."""
 
 
-class Lead:
+class LayerLock:
     """A layer's lock, held while its bytes come."""
 
     def __init__(self, stack: ExitStack, lock: Lock | None) -> None:
@@ -47,7 +47,7 @@ class Lead:
             self._stack.close()
 
 
-class Leads:
+class LayerLocks:
     """Takes leads. A thread in the midst of one layer does not wait for who brings another.
 
     Two processes that each read two layers, in opposite order, would else wait for each other.
@@ -56,7 +56,7 @@ class Leads:
     def __init__(self) -> None:
         self._own = threading.local()
 
-    def take(self, tier: Tier, name: Hash) -> Lead:
+    def take(self, tier: Tier, name: Hash) -> LayerLock:
         """Lead the bringing of a layer into this tier, perhaps after waiting for who did; or go on alone."""
         mine: set[object] = self._own.__dict__.setdefault("mine", set())
         stack, token, lock = ExitStack(), object(), None
@@ -65,4 +65,4 @@ class Leads:
         if lock is not None:
             mine.add(token)
             stack.callback(mine.discard, token)
-        return Lead(stack, lock)
+        return LayerLock(stack, lock)

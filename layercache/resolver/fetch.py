@@ -7,40 +7,40 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
-from layercache.confirmed import RefutingReader
 from layercache.errors import BackendError, LayercacheError, LimitError, NotALayerError
 from layercache.events import Event, Observers
-from layercache.follower import Follower, read_through
-from layercache.known import contradiction
 from layercache.oci.descriptor import NO_COMPRESSION, compression_of, is_layer, layer_type
 from layercache.oci.digest import DiffID, Digest, Hash
 from layercache.oci.forms import COMPRESSED, UNCOMPRESSED, Form
-from layercache.pipeline import Transfer
-from layercache.spool import TierSpool
+from layercache.resolver.confirmation import RefutingReader
+from layercache.resolver.identity import contradiction
+from layercache.resolver.in_flight import InFlight, InFlightTransfer
 from layercache.streams.inflate import InflatedReader, Limits
 from layercache.streams.readers import HashedReader, HeadReader, sniff, sniff_layer
 from layercache.tiers.association import Association
-from layercache.transfers import Running, Transfers
+from layercache.transfer.follower import Follower, read_through
+from layercache.transfer.spool import TierSpool
+from layercache.transfer.transfer import Transfer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from layercache.backend import Reader
-    from layercache.keeping import Keeper
-    from layercache.known import Known
+    from layercache.resolver.identity import LayerIdentity
+    from layercache.resolver.tier_writer import TierWriter
     from layercache.tiers.tier import Tier
 
 THREADS_FROM = 8 << 20
 """Bytes of a compressed blob from which threads inside a layer are worth their start, on idle cores."""
 
 
-class Passes:
+class Fetcher:
     """Transfers that fetch and inflate, and hand what they bring to the keeper. Thread-safe."""
 
     def __init__(
-        self, keeper: Keeper, observers: Observers, limits: Limits, *, verify_always: bool = False
+        self, keeper: TierWriter, observers: Observers, limits: Limits, *, verify_always: bool = False
     ) -> None:
-        self.running = Transfers()
+        self.running = InFlight()
         self.expected_layers = 0
         self.keeper = keeper
         self._observers = observers
@@ -50,7 +50,7 @@ class Passes:
             len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
         )
 
-    def join(self, known: Known, name: Hash, form: Form) -> Reader | None:
+    def join(self, known: LayerIdentity, name: Hash, form: Form) -> Reader | None:
         """Read along with a transfer that is on its way, if one is, and learn what it learns.
 
         One that expects another diff ID than this asker does is none to join.
@@ -72,7 +72,7 @@ class Passes:
 
     def bring(
         self,
-        known: Known,
+        known: LayerIdentity,
         name: Hash,
         form: Form,
         reader: Reader,
@@ -122,7 +122,7 @@ class Passes:
 
     def inflate(
         self,
-        known: Known,
+        known: LayerIdentity,
         digest: Digest,
         reader: Reader,
         *,
@@ -209,7 +209,7 @@ class Passes:
         elif ended:
             read_through(blob)
 
-    def _doubt_fact(self, known: Known, digest: Digest, tier: Tier) -> None:
+    def _doubt_fact(self, known: LayerIdentity, digest: Digest, tier: Tier) -> None:
         """A blob has another tar inside than was computed: either it is wrong, or a fact of ours is.
 
         A fact of which a bit rotted is dropped, and what is true is learnt instead. One that is whole is
@@ -224,7 +224,7 @@ class Passes:
                 known.diff_id = known.uncompressed_size = None
             known.computed = False
 
-    def _compression(self, known: Known, digest: Digest, head: bytes) -> str:
+    def _compression(self, known: LayerIdentity, digest: Digest, head: bytes) -> str:
         """What the blob's first bytes say. A media type that contradicts them is reported as an event."""
         stated = compression_of(known.media_type)
         compression = sniff(head) if stated is None and known.diff_id is None else sniff_layer(head)
@@ -238,7 +238,7 @@ class Passes:
             self._observers.emit(Event("mislabelled", digest, COMPRESSED, "", note=note))
         return compression
 
-    def _judge(self, known: Known, fact: Association) -> None:
+    def _judge(self, known: LayerIdentity, fact: Association) -> None:
         """Learn what was computed. A claim that it refutes is deleted, and an error if the asker made it."""
         claimed = known.diff_id
         if claimed is not None and claimed != fact.diff_id:
@@ -250,7 +250,7 @@ class Passes:
             self._observers.emit(Event("failed", fact.digest, COMPRESSED, "a claim", note=error.message))
         known.learn(fact)
 
-    def _refute(self, known: Known, digest: Digest, error: LayercacheError) -> None:
+    def _refute(self, known: LayerIdentity, digest: Digest, error: LayercacheError) -> None:
         """A blob that a diff ID has led to has no tar inside: so the claim is false that it has this one."""
         if known.asked is None or known.diff_id is None or known.computed:
             return
@@ -266,7 +266,7 @@ class Passes:
         store: Tier | None,
         finish: Callable[[Hash, int], None],
         publish: Callable[[TierSpool, Hash], None],
-        known: Known,
+        known: LayerIdentity,
         names: Sequence[Hash] = (),
         *,
         algorithm: str = "sha256",
@@ -311,7 +311,7 @@ class Passes:
         )
         follower = transfer.follow()
         assert follower is not None, "a transfer that has not begun has not ended"
-        self.running.add([(name, form) for name in names], Running(transfer, known, from_origin))
+        self.running.add([(name, form) for name in names], InFlightTransfer(transfer, known, from_origin))
         # Beside threads that inflate, a second one for the blob costs more than it gains: they take turns.
         if threads and transfer.start(threads=1 if inflating else 2) and isinstance(source, Follower):
             source.set_pace()
@@ -335,7 +335,7 @@ class Passes:
         return max(self.expected_layers, len(others) + 1) < self._cores
 
 
-def _fact(known: Known, digest: Digest, diff_id: DiffID, size: int, compression: str) -> Association:
+def _fact(known: LayerIdentity, digest: Digest, diff_id: DiffID, size: int, compression: str) -> Association:
     return Association(
         digest=digest,
         diff_id=diff_id,

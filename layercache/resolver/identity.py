@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, fields
-from typing import TYPE_CHECKING, Protocol, runtime_checkable
+from typing import TYPE_CHECKING
 
 from layercache.errors import DigestMismatchError
 from layercache.oci.descriptor import OCTETS, compression_of, is_layer
@@ -11,32 +11,13 @@ from layercache.oci.forms import COMPRESSED
 from layercache.tiers.association import Association
 
 if TYPE_CHECKING:
-    from layercache.backend import Reader
     from layercache.oci.digest import DiffID, Digest, Hash
     from layercache.oci.forms import Form
-
-
-class Origin(Protocol):
-    """Where a layer comes from when every tier misses."""
-
-    @property
-    def name(self) -> str:
-        """How messages and statistics call it."""
-
-    def open(self, start: int) -> Reader:
-        """The compressed blob from an offset on. Raises `SourceError`, `NotFoundError`."""
-
-
-@runtime_checkable
-class Refutable(Protocol):
-    """A reader out of an origin that has its bytes from one of several places."""
-
-    def refute(self, error: DigestMismatchError) -> bool:
-        """The bytes were found wrong; whether another try takes them from elsewhere."""
+    from layercache.sources.origin import BlobSource
 
 
 @dataclass(slots=True)
-class Known:
+class LayerIdentity:
     """The names of a layer as far as they are known; filled in as the layer is read.
 
     ``digest`` is the compressed blob that is meant, or the nearest of ``others`` that share the tar.
@@ -63,7 +44,7 @@ class Known:
     claim: Association | None = None
     claimed: bool = False
     others: dict[Digest, Association] = field(default_factory=dict)
-    origin: Origin | None = None
+    origin: BlobSource | None = None
     asked: DiffID | None = None
     stated_size: int | None = None
 
@@ -145,7 +126,7 @@ class Known:
     def _count(self, tar_size: int | None) -> None:
         self.uncompressed_size = self.uncompressed_size if tar_size is None else tar_size
 
-    def start_over(self, found: Known) -> None:
+    def start_over(self, found: LayerIdentity) -> None:
         """Take over what another look-up of the same name has found."""
         for field_ in fields(self):
             setattr(self, field_.name, getattr(found, field_.name))

@@ -14,8 +14,8 @@ from layercache.oci.forms import COMPRESSED, UNCOMPRESSED, Form
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from layercache.known import Known
-    from layercache.pipeline import Transfer
+    from layercache.resolver.identity import LayerIdentity
+    from layercache.transfer.transfer import Transfer
 
 _STRIPES = 256
 """Locks that layers share. One is held until a blob's first byte is there: of few, others would wait too."""
@@ -24,15 +24,15 @@ Key = tuple[Hash, Form]
 
 
 @dataclass(frozen=True, slots=True)
-class Running:
+class InFlightTransfer:
     """A transfer, what it finds out about the layer, and whether what it brings is new to every tier."""
 
     transfer: Transfer
-    known: Known
+    known: LayerIdentity
     from_origin: bool
 
 
-class Transfers:
+class InFlight:
     """Running transfers by name and form. Thread-safe; a forked child begins with none."""
 
     def __init__(self) -> None:
@@ -40,7 +40,7 @@ class Transfers:
 
     def _forget(self) -> None:
         self._pid = os.getpid()
-        self._running: dict[Key, Running] = {}
+        self._running: dict[Key, InFlightTransfer] = {}
         # A follower that nobody closed leaves when it is collected, which may be inside any of these blocks.
         self._lock = threading.RLock()
         self._stripes = [threading.RLock() for _ in range(_STRIPES)]
@@ -51,15 +51,15 @@ class Transfers:
             self._forget()
         return self._stripes[hash(name) % _STRIPES]
 
-    def get(self, name: Hash, form: Form) -> Running | None:
+    def get(self, name: Hash, form: Form) -> InFlightTransfer | None:
         """The transfer that is on its way, if one is."""
         return self._running.get((name, form))
 
-    def last(self, digest: Hash) -> Running | None:
+    def last(self, digest: Hash) -> InFlightTransfer | None:
         """Of a layer's transfers the one that ends last: the tar is made of the blob."""
         return self.get(digest, UNCOMPRESSED) or self.get(digest, COMPRESSED)
 
-    def add(self, keys: Iterable[Key], running: Running) -> None:
+    def add(self, keys: Iterable[Key], running: InFlightTransfer) -> None:
         with self._lock:
             self._running.update(dict.fromkeys(keys, running))
 

@@ -7,10 +7,10 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from layercache.errors import BackendError, LayercacheError, NotFoundError
-from layercache.known import Known
 from layercache.oci.descriptor import NO_COMPRESSION
 from layercache.oci.digest import DiffID, Digest
 from layercache.oci.forms import UNCOMPRESSED
+from layercache.resolver.identity import LayerIdentity
 from layercache.streams.readers import HEAD, sniff
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ Pairs = Collection[tuple[Digest, DiffID]]
 """Claims that were found false."""
 
 
-def find(tiers: Sequence[Tier], name: Hash, refuted: Pairs = ()) -> Known:
+def find(tiers: Sequence[Tier], name: Hash, refuted: Pairs = ()) -> LayerIdentity:
     """The layer or blob that is cached under this name, in some form, in some tier.
 
     A name may be both, the digest of a plain tar and the diff ID of that tar compressed: then every
@@ -37,26 +37,28 @@ def find(tiers: Sequence[Tier], name: Hash, refuted: Pairs = ()) -> Known:
         known = _meant(name, own, leading, there=bool(own) and _where(tiers, [name]) is not None)
         present = _where(tiers, [name, *known.digests(), *known.names(UNCOMPRESSED)])
         if present == name != known.digest and not known.computed and not _may_be_tar(tiers, name):
-            return Known(digest=Digest(name))  # whatever a claim says: the bytes that have the name win
+            return LayerIdentity(
+                digest=Digest(name)
+            )  # whatever a claim says: the bytes that have the name win
         if present in known.others:
             known.choose(Digest(present))
         if present is not None:
             return known
     if _where(tiers, [name]) is None:
         raise not_found(tiers, f"{name} is not cached")
-    return Known(digest=Digest(name))
+    return LayerIdentity(digest=Digest(name))
 
 
-def facts(tiers: Sequence[Tier], name: Hash) -> Known:
+def facts(tiers: Sequence[Tier], name: Hash) -> LayerIdentity:
     """What the nearest tier that knows the name says of it, whether or not any blob is there."""
     for own, leading in _facts_about(tiers, name):
         return _meant(name, own, leading, there=True)
-    return Known(digest=Digest(name))
+    return LayerIdentity(digest=Digest(name))
 
 
-def of_digest(tiers: Sequence[Tier], digest: Digest, refuted: Pairs = ()) -> Known:
+def of_digest(tiers: Sequence[Tier], digest: Digest, refuted: Pairs = ()) -> LayerIdentity:
     """What the nearest tier that knows the blob says of it, whether or not it is there."""
-    known = Known(digest=digest)
+    known = LayerIdentity(digest=digest)
     for tier in tiers:
         for fact in believed(tiers, tier, tier.inflates_to(digest), refuted)[:1]:
             known.learn(fact)
@@ -82,9 +84,11 @@ def _facts_about(
             yield own, leading
 
 
-def _meant(name: Hash, own: Association | None, leading: dict[Digest, Association], *, there: bool) -> Known:
+def _meant(
+    name: Hash, own: Association | None, leading: dict[Digest, Association], *, there: bool
+) -> LayerIdentity:
     """What the facts make of the name. ``there``: a blob has it."""
-    known = Known(asked=DiffID(name))
+    known = LayerIdentity(asked=DiffID(name))
     if own and (own.computed or there):
         known.digest = own.digest
         if leading and own.diff_id != name and not own.computed:

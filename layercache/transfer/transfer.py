@@ -16,10 +16,10 @@ from queue import SimpleQueue
 from typing import TYPE_CHECKING
 
 from layercache.errors import LayercacheError
-from layercache.follower import ALL, Follower
 from layercache.oci.digest import Hash
-from layercache.spool import ShortSpoolError
 from layercache.streams.readers import CHUNK
+from layercache.transfer.follower import ALL, Follower
+from layercache.transfer.spool import ShortSpoolError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -28,10 +28,10 @@ if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
 
     from layercache.backend import Reader
-    from layercache.lead import Lead
-    from layercache.spool import TierSpool
+    from layercache.transfer.layer_lock import LayerLock
+    from layercache.transfer.spool import TierSpool
 
-HOLD = CHUNK
+HELD_BACK = CHUNK
 """The last bytes that followers do not see before the whole was found right."""
 
 FEW = 4
@@ -110,12 +110,12 @@ class Transfer:
         self._error: Exception | None = None
         self._raw_open = self._spool_open = True
         self._thread: threading.Thread | None = None
-        self._lead: Lead | None = None
+        self._lead: LayerLock | None = None
         self._pace: Follower | None = None
         self._caught_up = threading.Condition(self._lock)
         self._recent: deque[tuple[int, bytes]] = deque()
 
-    def led_by(self, lead: Lead) -> None:
+    def led_by(self, lead: LayerLock) -> None:
         """Hold this lead until it has ended, with a sign of life as bytes come."""
         with self._lock:
             self._lead = lead
@@ -286,7 +286,7 @@ class Transfer:
 
     def is_near_end(self, offset: int) -> bool:
         """Whether an offset is among the last bytes, those that are held back until all were found right."""
-        return self.verified and self.size is not None and offset > self.size - HOLD
+        return self.verified and self.size is not None and offset > self.size - HELD_BACK
 
     def judge(self, end: int, hasher: _Hash | None) -> None:
         """Look whether all bytes still are what was found right; raise if not. To be called near the end.
@@ -348,7 +348,7 @@ class Transfer:
             self._complete()
             return
         with self._lock:
-            self._visible = max(0, self._written - HOLD)
+            self._visible = max(0, self._written - HELD_BACK)
             now = time.monotonic()
             # Whoever sets the pace must not sleep while it is waited for.
             if self._pace is not None or self._followers <= FEW or now >= self._woken + PAUSE:

@@ -23,7 +23,7 @@ class _Work:
     drop: Callable[[], object]
 
 
-class Background:
+class UploadQueue:
     """Work that is done soon, in the order in which it came as far as it is about the same thing.
 
     Work must not add work. What it raises is told by `flush`. A forked child begins with an empty queue:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, TypeVar
 
 from layercache.errors import FormatError, IntegrityError, LimitError
-from layercache.follower import Follower, read_through
-from layercache.keeping import WrongEntryError
+from layercache.resolver.tier_writer import WrongEntryError
 from layercache.streams import readers
 from layercache.streams.readers import HashedReader, WrappingReader
+from layercache.transfer.follower import Follower, read_through
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -6,36 +6,36 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
-from layercache.background import Background
 from layercache.errors import BackendError, ConfigError, DigestMismatchError, LayercacheError, NotFoundError
 from layercache.events import Event, Observers
 from layercache.oci.forms import COMPRESSED, Form
-from layercache.spool import SpoolReader
+from layercache.resolver.upload_queue import UploadQueue
 from layercache.streams.readers import hash_of, verified
+from layercache.transfer.spool import SpoolReader
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
     from layercache.backend import Reader
-    from layercache.known import Known
     from layercache.oci.descriptor import Descriptor
     from layercache.oci.digest import DiffID, Digest, Hash
-    from layercache.spool import TierSpool
+    from layercache.resolver.identity import LayerIdentity
     from layercache.tiers.association import Association
     from layercache.tiers.tier import Tier
+    from layercache.transfer.spool import TierSpool
 
 
 class WrongEntryError(DigestMismatchError):
     """A tier's entry, or what a mirror gave, is not what its name says. Another try goes another way."""
 
 
-class Keeper:
+class TierWriter:
     """Writes into tiers: into the nearest now, into remote ones behind it in the background. Thread-safe."""
 
     def __init__(
         self, tiers: Sequence[Tier], observers: Observers, changed: Callable[[], object] = lambda: None
     ) -> None:
-        self.background = Background()
+        self.background = UploadQueue()
         self.changed = changed
         """Called after something was written or removed nearby."""
         self.wrong: set[tuple[Tier, Hash]] = set()
@@ -118,7 +118,7 @@ class Keeper:
             if number or tier.policy.trusted or fact not in tier.inflates_to(fact.digest):
                 self._record(tier, fact, soon=bool(number))
 
-    def claim(self, known: Known, kept: Iterable[Tier]) -> None:
+    def claim(self, known: LayerIdentity, kept: Iterable[Tier]) -> None:
         """Write down what the asker says of a blob, where it is kept, unless more is known there.
 
         What is known there of the pair the asker learns.
@@ -165,7 +165,7 @@ class Keeper:
             )
         return None if found == name else self.pass_over(tier, name, form, f"its bytes hash to {found}")
 
-    def correct(self, known: Known, name: Hash, form: Form, size: int) -> None:
+    def correct(self, known: LayerIdentity, name: Hash, form: Form, size: int) -> None:
         """Replace facts of ours that state another size for a blob that is right; report it."""
         facts = [fact for fact in (known.fact, *known.others.values()) if fact]
         for tier in self._tiers:

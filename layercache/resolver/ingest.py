@@ -6,39 +6,39 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from layercache.events import Event, Observers
-from layercache.follower import read_through
-from layercache.known import Known
 from layercache.oci.descriptor import NO_COMPRESSION, OCI_LAYER_OF
 from layercache.oci.digest import DiffID, Digest, Hash
 from layercache.oci.forms import COMPRESSED, UNCOMPRESSED, Form
+from layercache.resolver.identity import LayerIdentity
 from layercache.streams.inflate import InflatedReader
 from layercache.streams.readers import HeadReader, sniff
 from layercache.tiers.association import Association
+from layercache.transfer.follower import read_through
 
 if TYPE_CHECKING:
     from layercache.backend import Reader
-    from layercache.keeping import Keeper
-    from layercache.passes import Passes
-    from layercache.spool import TierSpool
+    from layercache.resolver.fetch import Fetcher
+    from layercache.resolver.tier_writer import TierWriter
+    from layercache.transfer.spool import TierSpool
 
 
-class Intake:
+class Ingest:
     """One blob on its way in: hashed, inflated, hashed again, and kept where the tiers' policies say.
 
     Nothing is published before the whole was found sound: a cut gzip leaves no entry. A blob that is
     neither gzip, zstd nor tar is kept as it is, and has no diff ID.
     """
 
-    def __init__(self, passes: Passes, keeper: Keeper, observers: Observers) -> None:
+    def __init__(self, passes: Fetcher, keeper: TierWriter, observers: Observers) -> None:
         self._passes = passes
         self._keeper = keeper
         self._observers = observers
-        self._known = Known()
+        self._known = LayerIdentity()
         self._form: Form = COMPRESSED
         self._blob: TierSpool | None = None
         self._kept = False
 
-    def take(self, raw: Reader, size: int | None) -> Known:
+    def take(self, raw: Reader, size: int | None) -> LayerIdentity:
         """Read the blob to its end. ``size`` in bytes is a hint.
 
         Raises `FormatError`, `LimitError`, `BackendError`, and `ConfigError` where no tier would keep it.

@@ -5,23 +5,23 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING
 
-from layercache import lookup
-from layercache.confirmed import ClaimedReader, ConfirmedReader
 from layercache.errors import DigestMismatchError, IntegrityError, NotALayerError, NotFoundError
 from layercache.events import Event, Observers
-from layercache.follower import Follower
-from layercache.keeping import WrongEntryError
 from layercache.oci.forms import COMPRESSED, UNCOMPRESSED
+from layercache.resolver import lookup
+from layercache.resolver.confirmation import ClaimedReader, ConfirmedReader
+from layercache.resolver.tier_writer import WrongEntryError
 from layercache.streams.readers import check_hash
+from layercache.transfer.follower import Follower
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from layercache.backend import Reader
     from layercache.errors import LayercacheError
-    from layercache.known import Known
     from layercache.oci.digest import Digest, Hash
-    from layercache.passes import Passes
+    from layercache.resolver.fetch import Fetcher
+    from layercache.resolver.identity import LayerIdentity
     from layercache.tiers.tier import Tier
 
 CLAIMS_MAX = 8
@@ -31,13 +31,13 @@ CLAIMS_MAX = 8
 class Claims:
     """Follows claims one after the other; none decides which bytes are given. Thread-safe."""
 
-    def __init__(self, tiers: Sequence[Tier], passes: Passes, observers: Observers) -> None:
+    def __init__(self, tiers: Sequence[Tier], passes: Fetcher, observers: Observers) -> None:
         self._tiers = tiers
         self._passes = passes
         self._observers = observers
         self._refuted = passes.keeper.refuted
 
-    def follow(self, known: Known, go: Callable[[], Reader]) -> Reader:
+    def follow(self, known: LayerIdentity, go: Callable[[], Reader]) -> Reader:
         """The form that ``go`` opens by what is known. Where a claim turns out false, by the next one.
 
         That ends with the first bytes that are read. Raises as ``go`` does, and what was wrong with the last
@@ -63,7 +63,7 @@ class Claims:
             first = go_on(error)
         return ClaimedReader(first, go_on)
 
-    def _mean_another(self, known: Known, error: LayercacheError) -> None:
+    def _mean_another(self, known: LayerIdentity, error: LayercacheError) -> None:
         """Look again for what leads to the tar. Raises the error if nothing does, or no claim is to blame."""
         if known.asked is None or isinstance(error, WrongEntryError):
             raise error
@@ -77,7 +77,9 @@ class Claims:
             self._observers.emit(Event("failed", known.digest, COMPRESSED, "a claim", note=error.message))
         known.start_over(found)
 
-    def confirmed(self, known: Known, digest: Digest, blob: Reader, tier: Tier | None = None) -> Reader:
+    def confirmed(
+        self, known: LayerIdentity, digest: Digest, blob: Reader, tier: Tier | None = None
+    ) -> Reader:
         """A blob that a claim leads to, out of a transfer or a ``tier``; the tar inside is made and kept too.
 
         Reading raises `DigestMismatchError` before the end where it is another tar than was asked for.
@@ -99,7 +101,7 @@ class Claims:
         return ConfirmedReader(blob, tar, partial(_judge, known, digest), digest=digest, source=source)
 
 
-def _judge(known: Known, digest: Digest, found: Hash, seen: int) -> None:
+def _judge(known: LayerIdentity, digest: Digest, found: Hash, seen: int) -> None:
     check_hash(digest, None, found, seen)
     if not known.is_proved(digest):
         raise DigestMismatchError(f"nothing has shown that {digest} inflates to {known.asked}")

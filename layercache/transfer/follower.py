@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
 
     from layercache.backend import Reader
-    from layercache.pipeline import Transfer
+    from layercache.transfer.transfer import Transfer
 
 ALL = 1 << 62
 """More bytes than any blob has: who waits for more than that waits for the end."""

@@ -12,27 +12,27 @@ from functools import partial
 from itertools import takewhile
 from typing import TYPE_CHECKING
 
-from layercache import lookup
-from layercache.claims import Claims
-from layercache.confirmed import ClaimedReader
 from layercache.errors import DigestMismatchError, LayercacheError, NotFoundError
 from layercache.events import Event, Observers
-from layercache.follower import read_through
-from layercache.healing import healing
-from layercache.keeping import Keeper, WrongEntryError
-from layercache.known import Refutable
-from layercache.lead import Lead, Leads
 from layercache.oci.digest import Digest, Hash
 from layercache.oci.forms import COMPRESSED, UNCOMPRESSED, Form
-from layercache.passes import Passes
+from layercache.resolver import lookup
+from layercache.resolver.claims import Claims
+from layercache.resolver.confirmation import ClaimedReader
+from layercache.resolver.fetch import Fetcher
+from layercache.resolver.healing import healing
+from layercache.resolver.tier_writer import TierWriter, WrongEntryError
+from layercache.sources.origin import Rejectable
 from layercache.streams.readers import HashedReader, StatedSizeError, check_hash, check_size
 from layercache.tiers.failover import FailoverReader
+from layercache.transfer.follower import read_through
+from layercache.transfer.layer_lock import LayerLock, LayerLocks
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from layercache.backend import Reader
-    from layercache.known import Known
+    from layercache.resolver.identity import LayerIdentity
     from layercache.streams.inflate import Limits
     from layercache.tiers.failover import Replica
     from layercache.tiers.tier import Tier
@@ -50,10 +50,10 @@ class Resolver:
         verify_always: bool = False,
         changed: Callable[[], object] = lambda: None,
     ) -> None:
-        self.keeper = Keeper(tiers, observers, changed)
-        self.passes = Passes(self.keeper, observers, limits, verify_always=verify_always)
+        self.keeper = TierWriter(tiers, observers, changed)
+        self.passes = Fetcher(self.keeper, observers, limits, verify_always=verify_always)
         self._claims = Claims(tiers, self.passes, observers)
-        self._leads = Leads()
+        self._leads = LayerLocks()
         self._tiers = tiers
         self._observers = observers
         self._verify_always = verify_always
@@ -61,7 +61,7 @@ class Resolver:
         believed = tuple(takewhile(lambda tier: tier.policy.trusted, tiers))
         self._at_hand = () if verify_always else believed or tuple(tiers[:1])
 
-    def open(self, known: Known, form: Form) -> Reader:
+    def open(self, known: LayerIdentity, form: Form) -> Reader:
         """The form's bytes, from the cheapest way.
 
         Raises `NotFoundError` where no way leads to them, `NotALayerError` for the tar of what is none,
@@ -70,7 +70,7 @@ class Resolver:
         """
         return healing(self._way(known, form))
 
-    def _way(self, known: Known, form: Form) -> Callable[[], Reader]:
+    def _way(self, known: LayerIdentity, form: Form) -> Callable[[], Reader]:
         """Opens the form; anew as if nothing had been learnt from an entry that turned out to be wrong."""
         sizes = known.size, known.uncompressed_size
 
@@ -82,11 +82,11 @@ class Resolver:
 
         return way
 
-    def _open(self, known: Known, form: Form) -> Reader:
+    def _open(self, known: LayerIdentity, form: Form) -> Reader:
         self._ask_what_was_computed(known, form)
         return self._warm(known, form) or self._bring(known, form)
 
-    def _ask_what_was_computed(self, known: Known, form: Form) -> None:
+    def _ask_what_was_computed(self, known: LayerIdentity, form: Form) -> None:
         """An image's config may lie: what we found ourselves is asked before a claim is followed."""
         claimed = (form == UNCOMPRESSED or known.asked) and known.diff_id is not None and not known.computed
         if claimed and known.digest and (fact := lookup.computed(self._tiers, known.digest)):
@@ -95,7 +95,7 @@ class Resolver:
             else:
                 known.learn(fact)
 
-    def _bring(self, known: Known, form: Form) -> Reader:
+    def _bring(self, known: LayerIdentity, form: Form) -> Reader:
         """The form's bytes, by one at a time in this process, and on this disk."""
         anchor = known.digest or known.diff_id
         if anchor is None:
@@ -117,16 +117,16 @@ class Resolver:
                     lead.end()
             return reader
 
-    def _take_lead(self, anchor: Hash, form: Form) -> Lead | None:
+    def _take_lead(self, anchor: Hash, form: Form) -> LayerLock | None:
         """Wait for who brings this layer to the disk in another process, then do it ourselves."""
         tier = self.keeper.store(form) or self.keeper.store(COMPRESSED)
         return self._leads.take(tier, anchor) if tier else None
 
-    def _go(self, known: Known, form: Form) -> Reader:
+    def _go(self, known: LayerIdentity, form: Form) -> Reader:
         """By a way that `_warm` does not know."""
         return self._compressed(known) if form == COMPRESSED else self._uncompressed(known)
 
-    def _join(self, known: Known, form: Form) -> Reader | None:
+    def _join(self, known: LayerIdentity, form: Form) -> Reader | None:
         """Read along with a transfer of this form, or inflate what one of the other brings."""
         names = known.names(form)
         for name in names if form == COMPRESSED else (*names, known.digest):
@@ -142,7 +142,7 @@ class Resolver:
                 return self.passes.inflate(known, digest, follower, from_origin=from_origin)
         return None
 
-    def fill(self, known: Known, form: Form) -> None:
+    def fill(self, known: LayerIdentity, form: Form) -> None:
         """See to it that a tier has the form. Raises `ConfigError` where none keeps it; else as `open`."""
         while store := self.keeper.store(form):
             if not self._verify_always and self._is_in(store, known, form):
@@ -159,20 +159,20 @@ class Resolver:
             known.size, known.uncompressed_size = sizes
         raise self.keeper.kept_nowhere(form)
 
-    def _brought(self, known: Known, form: Form) -> Reader:
+    def _brought(self, known: LayerIdentity, form: Form) -> Reader:
         if known.claimed_digests():
             return self._way(known, form)()
         self._ask_what_was_computed(known, form)
         return self._bring(known, form)
 
-    def _is_in(self, tier: Tier, known: Known, form: Form) -> bool:
+    def _is_in(self, tier: Tier, known: LayerIdentity, form: Form) -> bool:
         for name in known.names(form):
             if reader := self._open_in(tier, known, name, form):
                 self._hit(tier, name, form, reader).close()
                 return True
         return False
 
-    def path(self, known: Known, form: Form) -> str | None:
+    def path(self, known: LayerIdentity, form: Form) -> str | None:
         """The file in which a trusted tier has the form."""
         for tier in self._tiers:
             for name in known.names(form) if tier.policy.trusted else ():
@@ -184,7 +184,7 @@ class Resolver:
                     return path
         return None
 
-    def doubt(self, known: Known, form: Form) -> bool:
+    def doubt(self, known: LayerIdentity, form: Form) -> bool:
         """A reader found this form wrong: hash what trusted tiers have of it; whether any was put aside."""
         entries = [(tier, name) for tier in self._tiers if tier.policy.trusted for name in known.names(form)]
         there = [(tier, name) for tier, name in entries if (tier, name) not in self.keeper.wrong]
@@ -195,7 +195,7 @@ class Resolver:
         """Give up what is on its way."""
         self.passes.running.cancel(seconds=5)
 
-    def _warm(self, known: Known, form: Form) -> Reader | None:
+    def _warm(self, known: LayerIdentity, form: Form) -> Reader | None:
         """The form out of a tier that is at hand: no more than an `open`."""
         for tier in self._at_hand:
             for name in known.names(form):
@@ -203,7 +203,7 @@ class Resolver:
                     return self._deliver(tier, known, name, form, reader)
         return None
 
-    def _compressed(self, known: Known) -> Reader:
+    def _compressed(self, known: LayerIdentity) -> Reader:
         for tier in self._tiers[len(self._at_hand) :]:
             for name in known.names(COMPRESSED):
                 if reader := self._open_in(tier, known, name, COMPRESSED):
@@ -217,7 +217,7 @@ class Resolver:
                     return self._claims.confirmed(known, digest, reader, tier)
         return self._fetch(known, COMPRESSED)
 
-    def _uncompressed(self, known: Known) -> Reader:
+    def _uncompressed(self, known: LayerIdentity) -> Reader:
         for tier in self._tiers:
             for form in _forms_of_a_tar(tier):
                 if form == UNCOMPRESSED and tier in self._at_hand:
@@ -232,7 +232,7 @@ class Resolver:
         assert known.digest, "what was fetched has a digest"
         return self.passes.inflate(known, known.digest, reader, from_origin=True)
 
-    def _fetch(self, known: Known, form: Form) -> Reader:
+    def _fetch(self, known: LayerIdentity, form: Form) -> Reader:
         digest, origin = known.digest, known.origin
         if digest is None or origin is None:
             raise self._no_way(known, form)
@@ -244,7 +244,7 @@ class Resolver:
             except StatedSizeError:
                 raise
             except DigestMismatchError as error:
-                if isinstance(reader, Refutable) and reader.refute(error):
+                if isinstance(reader, Rejectable) and reader.refute(error):
                     hint = "it came from a mirror: another try takes it from elsewhere"
                     raise WrongEntryError(error.message, looked_in=[origin.name], hint=hint) from error
                 raise
@@ -259,7 +259,7 @@ class Resolver:
             inflating=form == UNCOMPRESSED,
         )
 
-    def _no_way(self, known: Known, form: Form) -> LayercacheError:
+    def _no_way(self, known: LayerIdentity, form: Form) -> LayercacheError:
         other = UNCOMPRESSED if form == COMPRESSED else COMPRESSED
         there = [name for name in known.names(other) if any(tier.has_blob(name) for tier in self._tiers)]
         if form == COMPRESSED and there and not any(tier.failure for tier in self._tiers):
@@ -270,7 +270,7 @@ class Resolver:
             )
         return lookup.not_found(self._tiers, f"{known.digest or known.diff_id} is not cached")
 
-    def _open_in(self, tier: Tier, known: Known, name: Hash, form: Form) -> Reader | None:
+    def _open_in(self, tier: Tier, known: LayerIdentity, name: Hash, form: Form) -> Reader | None:
         """The blob in this tier, if it is there and has the right size."""
         if (tier, name) in self.keeper.wrong:
             return None
@@ -298,7 +298,7 @@ class Resolver:
             known.uncompressed_size = reader.size
         return reader
 
-    def _is_taken(self, tier: Tier, known: Known, name: Hash, form: Form, size: int) -> bool:
+    def _is_taken(self, tier: Tier, known: LayerIdentity, name: Hash, form: Form, size: int) -> bool:
         """Whether to take an entry of another size than is known: the hash decides, not the size.
 
         What is at hand is hashed now. What is far is hashed while it is read, unless the asker states a size.
@@ -323,7 +323,7 @@ class Resolver:
     def _deliver(
         self,
         tier: Tier,
-        known: Known,
+        known: LayerIdentity,
         name: Hash,
         form: Form,
         reader: Reader,
@@ -357,7 +357,7 @@ class Resolver:
             return reader
         return self._hashed(tier, name, form, reader)
 
-    def _ways_on(self, tier: Tier, known: Known, name: Hash, form: Form) -> Iterator[Replica]:
+    def _ways_on(self, tier: Tier, known: LayerIdentity, name: Hash, form: Form) -> Iterator[Replica]:
         """The ways to the same bytes behind a tier."""
         for other in self._tiers[self._tiers.index(tier) + 1 :]:
             if form in _forms_of_a_tar(other) and (other, name) not in self.keeper.wrong:
