@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from layercache.errors import LayercacheError
-    from layercache.exporting.export import Exported
+    from layercache.export.exporter import Exported
     from layercache.images import Image, Images
     from layercache.registry.client import RegistryClient
     from layercache.registry.settings import RegistrySettings
@@ -218,7 +218,7 @@ class Cache:
         Raises `NotFoundError` for what is not cached, `SourceError` where the target fails, `ConfigError`,
         `InvalidNameError`, `IntegrityError`, `BackendError`.
         """
-        from layercache.exporting.export import Exporter
+        from layercache.export.exporter import Exporter
         from layercache.tags import Tags
 
         tags = Tags(self._asked, self._observers, strict=self.strict)

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
     from layercache.cache import Cache
-    from layercache.copying import Report
+    from layercache.copy import Report
     from layercache.events import Event, Observers
     from layercache.layer import Layer
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from layercache.config import values
-from layercache.config.checking import Checker, dotted, key
+from layercache.config.checker import Checker, dotted, key
 from layercache.config.tiers import TIERS, ConfiguredTier, tiers
 
 if TYPE_CHECKING:

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from layercache.backend import BackendURL
-from layercache.config.checking import dotted, wrong_type
+from layercache.config.checker import dotted, wrong_type
 from layercache.errors import ConfigError
 from layercache.tiers.policy import take_policy
 
 if TYPE_CHECKING:
-    from layercache.config.checking import Checker
+    from layercache.config.checker import Checker
 
 TIERS = 'an array of URLs, paths and tables: ["~/layers", { url = "s3://bucket", readonly = true }]'
 

@@ -7,14 +7,14 @@ import os
 import re
 from typing import TYPE_CHECKING
 
-from layercache.config.checking import wrong_type
+from layercache.config.checker import wrong_type
 from layercache.errors import ConfigError, InvalidNameError
 from layercache.oci.reference import Reference
 from layercache.registry.settings import API_HOSTS
 from layercache.units import AGE_EXAMPLES, SIZE_EXAMPLES, parse_age, parse_size
 
 if TYPE_CHECKING:
-    from layercache.config.checking import Checker, Parse
+    from layercache.config.checker import Checker, Parse
 
 SIZE = SIZE_EXAMPLES
 SECONDS = AGE_EXAMPLES

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Literal, TypeVar
 from layercache.errors import BackendError, NotFoundError
 from layercache.streams.readers import CHUNK, check_whole
 from layercache.tiers import keys
-from layercache.upkeep.facts import wrong_facts
-from layercache.upkeep.images import why_wrong
 from layercache.upkeep.quarantine import put_aside
 from layercache.upkeep.sample import Sample
+from layercache.upkeep.verify_facts import wrong_facts
+from layercache.upkeep.verify_images import why_wrong
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator

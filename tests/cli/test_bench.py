@@ -8,7 +8,7 @@ import pytest
 from cache.stores import content
 from cli.calling import Caller
 
-from layercache.benchmark import Benchmark
+from layercache.upkeep.bench import Benchmark
 from layercache_backends.local import LocalBackend
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from cache.stores import Store, content, far, near, refuses_writes
 from cli.calling import Caller
 
 from layercache import BackendError
-from layercache.checkup import check_source, check_tier
+from layercache.doctor import check_source, check_tier
 from layercache.registry.client import RegistryClient
 from layercache_backends.memory import MemoryBackend
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from servers.registry import Registry
 
-    from layercache.checkup import Subject
+    from layercache.doctor import Subject
 
 
 def results(subject: Subject) -> dict[str, str]:
@@ -145,7 +145,7 @@ def test_what_is_no_registry_is_told(cli: Caller) -> None:
 def test_hosts_are_told_from_images(name: str, wanted: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     asked = []
     monkeypatch.setattr(RegistryClient, "ping", lambda _self, host: asked.append(host))
-    monkeypatch.setattr("layercache.checkup.sources._image", lambda *_: 1 / 0)
+    monkeypatch.setattr("layercache.doctor.sources._image", lambda *_: 1 / 0)
     subject = check_source(name, RegistryClient())
     assert ("image" not in results(subject)) == wanted
     assert asked == [name.removesuffix("/") if wanted else "docker.io"]

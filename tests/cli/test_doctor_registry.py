@@ -14,7 +14,7 @@ from servers.registry import PASSWORD, USER, Registry
 from servers.tokens import TokenServer
 
 from layercache import SourceError
-from layercache.checkup import check_tier
+from layercache.doctor import check_tier
 from layercache.registry.repository import Repository
 from layercache.tiers.opening import open_tier
 from layercache.tiers.registry.record import EMPTY
@@ -150,7 +150,7 @@ def test_an_interrupt_leaves_nothing_in_a_registry(
     def interrupt(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("layercache.checkup.registry.RegistryProbe._try_more", interrupt)
+    monkeypatch.setattr("layercache.doctor.registry_probe.RegistryProbe._try_more", interrupt)
     with pytest.raises(KeyboardInterrupt):
         check_tier(url(registry), lambda: open_tier(url(registry), nearest=False))
     assert left_in(registry, tmp_path / "registry") == ([], set())

@@ -68,7 +68,7 @@ def test_no_traceback_is_shown_unless_asked_for(cli: Caller) -> None:
 
 
 def test_a_bug_is_called_one(cli: Caller, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("layercache.cli.names.full_name", lambda *_: 1 / 0)
+    monkeypatch.setattr("layercache.cli.short_hashes.full_name", lambda *_: 1 / 0)
     said = cli("get", "nonsense", code=70).stderr
     assert said.startswith("layercache: an error in layercache itself: ZeroDivisionError: division by zero\n")
 

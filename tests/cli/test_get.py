@@ -12,7 +12,7 @@ import pytest
 from cli.calling import PROGRAM, Caller
 from servers.images import make_layer, noise
 
-from layercache.cli.get import copy
+from layercache.cli.commands.get import copy
 from layercache.oci.digest import Digest
 
 if TYPE_CHECKING:

@@ -55,14 +55,16 @@ def test_reading_a_warm_layer_loads_neither_rich_nor_urllib3(cli: Caller, file: 
     cli("put", str(file))
     for name in (layer.digest, layer.diff_id):
         loaded = loaded_by("--cache", cli.url, "get", name, "-o", "/dev/null")
-        assert "layercache.cli.get" in loaded
-        assert loaded.isdisjoint({"rich", "urllib3", "json", "importlib.metadata", "layercache.cli.pull"})
+        assert "layercache.cli.commands.get" in loaded
+        assert loaded.isdisjoint(
+            {"rich", "urllib3", "json", "importlib.metadata", "layercache.cli.commands.pull"}
+        )
         assert loaded.isdisjoint({"platformdirs", "layercache.config.schema"})
 
 
 def test_a_pull_without_a_terminal_loads_no_rich(cli: Caller, layout: str) -> None:
     loaded = loaded_by("--cache", cli.url, "pull", layout)
-    assert "layercache.cli.pull" in loaded
+    assert "layercache.cli.commands.pull" in loaded
     assert "rich" not in loaded
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from layercache.config import files
-from layercache.config.checking import keys_of
+from layercache.config.checker import keys_of
 from layercache.config.environment import VARIABLES
 from layercache.config.schema import CacheTable, FileTable, HostTable, RegistryTable, check
 from layercache.tiers.policy import Policy

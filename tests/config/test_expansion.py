@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from layercache.config.expansion import expand
+from layercache.config.variables import expand
 
 HELD = {"A": "one", "EMPTY": "", "DOLLAR": "${A}"}
 

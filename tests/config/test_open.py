@@ -13,7 +13,7 @@ import pytest
 
 import layercache
 from layercache.config import load
-from layercache.config.report import settings, shown_url
+from layercache.config.show import settings, shown_url
 from layercache.errors import ConfigError
 
 if TYPE_CHECKING:

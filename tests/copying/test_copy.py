@@ -24,8 +24,8 @@ from cache.stores import (
 )
 from servers.images import Image
 
-from layercache.copying import Copy, Report, Wanted
-from layercache.copying.report import IN_A_ROW
+from layercache.copy import Copy, Report, Selection
+from layercache.copy.report import IN_A_ROW
 from layercache.errors import BackendError, ConfigError, LayercacheError, NotFoundError
 from layercache.oci.digest import DiffID, Digest
 from layercache.oci.reference import Reference
@@ -41,11 +41,11 @@ if TYPE_CHECKING:
 
     from layercache.tiers.backend_tier import BackendTier
 
-EVERYTHING = Wanted()
+EVERYTHING = Selection()
 
 
 def copy(
-    source: BackendTier, target: BackendTier, wanted: Wanted = EVERYTHING, *, dry_run: bool = False
+    source: BackendTier, target: BackendTier, wanted: Selection = EVERYTHING, *, dry_run: bool = False
 ) -> Report:
     return Copy(source, target, wanted, jobs=4, dry_run=dry_run).run()
 
@@ -127,7 +127,7 @@ def test_half_a_fact_is_made_whole() -> None:
 def test_the_target_gets_the_forms_that_it_keeps_or_that_are_named(keep: str, there: set[str]) -> None:
     by_policy, by_option = empty(keep), empty()
     copy(filled(GZIP, ZSTD, PLAIN), by_policy)
-    copy(filled(GZIP, ZSTD, PLAIN), by_option, Wanted(form=keep))  # type: ignore[arg-type]
+    copy(filled(GZIP, ZSTD, PLAIN), by_option, Selection(form=keep))  # type: ignore[arg-type]
     assert blobs(by_policy) == blobs(by_option) == there
     for target in (by_policy, by_option):
         assert {each.diff_id for each in target.associations()} == {
@@ -142,7 +142,7 @@ def test_what_nobody_knows_the_role_of_goes_with_either_form() -> None:
     put(open_cache(source), b"an opaque blob")
     for form in ("compressed", "uncompressed"):
         target = empty()
-        assert copy(source, target, Wanted(form=form)).copied == 1
+        assert copy(source, target, Selection(form=form)).copied == 1
 
 
 @pytest.mark.parametrize("form", ["uncompressed", "both"])
@@ -150,7 +150,7 @@ def test_a_tar_that_is_asked_for_and_not_there_is_made(form: str) -> None:
     source, target = filled(GZIP, ZSTD), empty()
     evict(source, GZIP.diff_id)
     evict(source, ZSTD.diff_id)
-    report = copy(source, target, Wanted(form=form))  # type: ignore[arg-type]
+    report = copy(source, target, Selection(form=form))  # type: ignore[arg-type]
     assert (report.made, report.wrong) == (2, 0)
     assert {GZIP.diff_id, ZSTD.diff_id} <= blobs(target)
     assert (GZIP.digest in blobs(target)) == (form == "both")
@@ -198,7 +198,7 @@ def test_a_far_source_that_is_trusted_is_believed() -> None:
 def test_what_is_inflated_on_the_way_is_computed() -> None:
     source, target = far(filled(GZIP).backend), empty()
     evict(source, GZIP.diff_id)
-    copy(source, target, Wanted(form="both"))
+    copy(source, target, Selection(form="both"))
     (found,) = target.associations()
     assert (found.computed, found.diff_id) == (True, GZIP.diff_id)
     assert (found.size, found.uncompressed_size) == (len(GZIP.blob), len(GZIP.tar))
@@ -209,7 +209,7 @@ def test_a_pair_of_sound_blobs_that_are_not_each_other_is_not_believed() -> None
     write_blob(source, GZIP.digest, GZIP.blob)
     write_blob(source, ZSTD.diff_id, ZSTD.tar)
     source.record(fact(GZIP.digest, ZSTD.diff_id, len(GZIP.blob)))
-    copy(source, target, Wanted(form="both"))
+    copy(source, target, Selection(form="both"))
     assert ZSTD.diff_id in blobs(target)
     assert [each.computed for each in target.associations()] == [False]
 
@@ -219,7 +219,7 @@ def test_a_blob_that_was_planted_under_a_diff_id_is_not_given_after_a_copy(form:
     source, target = far(named("liar")), empty()
     write_blob(source, ZSTD.digest, ZSTD.blob)
     source.record(fact(ZSTD.digest, GZIP.diff_id, len(ZSTD.blob)))
-    copy(source, target, Wanted(form=form))  # type: ignore[arg-type]  # the tests' parameters are plain strings
+    copy(source, target, Selection(form=form))  # type: ignore[arg-type]  # the tests' parameters are plain strings
     with open_cache(target) as cache, pytest.raises(LayercacheError):
         read(cache.get(GZIP.diff_id).compressed())
 
@@ -228,7 +228,7 @@ def test_a_false_claim_is_refuted_where_the_tar_is_made() -> None:
     source, target = far(named("liar")), empty()
     write_blob(source, GZIP.digest, GZIP.blob)
     source.record(fact(GZIP.digest, ZSTD.diff_id, len(GZIP.blob)))
-    report = copy(source, target, Wanted(form="both"))
+    report = copy(source, target, Selection(form="both"))
     assert report.wrong == 1
     assert blobs(target) == {GZIP.digest}
     (found,) = target.associations()
@@ -368,7 +368,7 @@ def test_images_are_there_offline_after_a_copy(pulled: BackendTier) -> None:
 
 def test_an_image_brings_what_it_needs_and_nothing_else(pulled: BackendTier, sample: Sample) -> None:
     target = empty()
-    report = copy(pulled, target, Wanted(images=(ONE,)))
+    report = copy(pulled, target, Selection(images=(ONE,)))
     needed = {sample.image.descriptor.digest, *sample.image.blobs}
     assert blobs(target) == needed
     assert (report.images, report.facts, report.absent) == (1, 3, 0)
@@ -381,13 +381,13 @@ def test_an_image_brings_what_it_needs_and_nothing_else(pulled: BackendTier, sam
 
 def test_what_an_image_needs_and_the_source_has_not_is_counted(pulled: BackendTier, sample: Sample) -> None:
     evict(pulled, sample.image.layers[0].digest)
-    assert copy(pulled, empty(), Wanted(images=(ONE,))).absent == 1
+    assert copy(pulled, empty(), Selection(images=(ONE,))).absent == 1
 
 
 def test_an_image_that_is_not_there_is_told_before_anything_is_copied(pulled: BackendTier) -> None:
     target = empty()
     with pytest.raises(NotFoundError, match="three"):
-        copy(pulled, target, Wanted(images=(ONE, Reference.parse("example.org/three:1"))))
+        copy(pulled, target, Selection(images=(ONE, Reference.parse("example.org/three:1"))))
     assert content(target) == {}
 
 
@@ -420,7 +420,7 @@ def test_what_was_published_before_is_left_out_but_for_the_documents_of_newer_im
     backend._objects[key] = (backend._objects[key][0], 3000.0)
     put(open_cache(pulled), GZIP.blob)
     target = empty()
-    copy(pulled, target, Wanted(since=2000.0))
+    copy(pulled, target, Selection(since=2000.0))
     documents = {sample.image.descriptor.digest, sample.image.config_digest}
     assert blobs(target) == {GZIP.digest, GZIP.diff_id, *documents}
     assert [each for each, _ in target.images()] == [key]
@@ -442,6 +442,6 @@ def test_names_of_sha512_are_copied_too() -> None:
     digest, diff_id = Digest.of(GZIP.blob, "sha512"), DiffID.of(GZIP.tar, "sha512")
     write_blob(source, digest, GZIP.blob)
     source.record(replace(fact(digest, diff_id, len(GZIP.blob)), uncompressed_size=len(GZIP.tar)))
-    report = copy(source, target, Wanted(form="both"))
+    report = copy(source, target, Selection(form="both"))
     assert blobs(target) == {digest, diff_id}
     assert report.made == 1

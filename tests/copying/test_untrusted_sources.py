@@ -12,7 +12,7 @@ from cache.stores import fact, far, near, open_cache, write, write_blob
 from cli.calling import Caller
 from servers.images import make_image, sample_layers
 
-from layercache.copying import Copy, Report, Wanted
+from layercache.copy import Copy, Report, Selection
 from layercache.errors import LayercacheError, NotFoundError
 from layercache.oci.descriptor import encode
 from layercache.oci.digest import Digest
@@ -50,7 +50,7 @@ def stranger() -> BackendTier:
 
 
 def copy(source: Tier, target: Tier, *references: Reference) -> Report:
-    return Copy(source, target, Wanted(images=references), jobs=2).run()
+    return Copy(source, target, Selection(images=references), jobs=2).run()
 
 
 @pytest.mark.parametrize("chosen", [(), (REFERENCE,)], ids=["everything", "the image by name"])

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 from servers.images import Image, ImageIndex, write_layout
 
 import layercache
-from layercache.adoption import adopt
 from layercache.tiers.backend_tier import BackendTier
 from layercache.tiers.layout.index_writer import write_index
+from layercache.upkeep.adopt import adopt
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -12,9 +12,9 @@ from servers.images import make_image, make_index, make_layer, noise, sample_lay
 from servers.programs import requires, run, skopeo_copy, trusting_policy
 
 import layercache
-from layercache.adoption import adopt
 from layercache.tiers.backend_tier import BackendTier
 from layercache.upkeep import verify
+from layercache.upkeep.adopt import adopt
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -1,0 +1,44 @@
+"""``layercache adopt``: an OCI image layout of other tools becomes a cache."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+
+import click
+
+from layercache.cli import failures, output
+from layercache.cli.session import Command, Session
+
+
+@click.command(cls=Command)
+@click.argument("path", type=click.Path(exists=True, file_okay=False))
+@click.option("--verify", is_flag=True, help="Inflate each layer: its names are computed, not only claimed.")
+@output.json_option
+@click.pass_obj
+def adopt(session: Session, path: str, verify: bool, as_json: bool) -> None:
+    """Make a cache of another tool's OCI image layout.
+
+    The images of its index.json are known then, and its layers are found by diff ID, as their images'
+    configs claim. No blob is moved or changed.
+    """
+    from layercache.config import open
+    from layercache.upkeep.adopt import adopt as adopt_layout
+
+    with open(f"file://{_quoted(path)}?keep=compressed", offline=True) as cache:
+        adopted = adopt_layout(cache, verify=verify)
+    if as_json:
+        output.document({**asdict(adopted), "wrong": [str(error) for error in adopted.wrong]})
+    else:
+        learnt = [output.count(adopted.images, "image"), output.count(adopted.layers, "layer")]
+        click.echo(", ".join(learnt + [f"{adopted.verified} inflated"] * verify))
+    for error in adopted.wrong:
+        failures.show(error, trace=session.verbose)
+    if adopted.wrong:
+        click.get_current_context().exit(failures.INTEGRITY)
+
+
+def _quoted(path: str) -> str:
+    import os
+    from urllib.parse import quote
+
+    return quote(os.path.abspath(path))

@@ -1,0 +1,123 @@
+"""``layercache demo``: what the cache is for, shown on an image and a registry of its own."""
+
+from __future__ import annotations
+
+import time
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import click
+
+from layercache.cli.output import count, human
+from layercache.cli.session import Command, Session
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from layercache.cache import Cache
+    from layercache.demo.image import BuiltImage
+    from layercache.demo.registry import LayoutRegistry
+
+CHUNK = 1 << 20
+GO_ON = """
+Go on with a cache of your own:
+  layercache pull alpine              an image of Docker Hub, or of any other registry
+  layercache ls                       its layers under both names
+  layercache get DIFF_ID | tar -t     a tar, whatever was pulled; a digest gives the blob
+  layercache --help                   all commands. In Python: import layercache"""
+
+
+@click.command(cls=Command)
+@click.pass_obj
+def demo(session: Session) -> None:
+    """Show in a few seconds what the cache is for. Needs no network, and leaves nothing.
+
+    An image is made of this machine's Python, served by a registry on loopback, and pulled through a cache
+    on disk; every layer is asked for under both names; the image is pulled again.
+    """
+    from tempfile import TemporaryDirectory
+
+    from layercache.config import open
+    from layercache.demo.image import build_image
+    from layercache.demo.registry import LayoutRegistry
+
+    with TemporaryDirectory(prefix="layercache-demo-") as folder:
+        click.echo("An image of this machine's Python: ", nl=False)
+        image = build_image(f"{folder}/image")
+        with LayoutRegistry(f"{folder}/image") as registry, open(f"{folder}/cache") as cache:
+            click.echo(
+                f"{count(len(image.layers), 'layer')}, {human(_bytes_of(image))}, gzip and zstd.\n"
+                f"A registry on {registry.host} serves it; an empty cache on disk stands before it.\n"
+            )
+            _show(cache, f"{registry.host}/{registry.repository}:latest", image)
+            click.echo(_proof(registry, image))
+    if not session.quiet:
+        click.echo(GO_ON)
+
+
+def _show(cache: Cache, name: str, image: BuiltImage) -> None:
+    digests = [layer.descriptor.digest for layer in image.layers]
+    diff_ids = [layer.diff_id for layer in image.layers]
+    click.echo(f"{'':<40}{'fetched':>16}{'inflated':>10}{'hits':>6}{'time':>8}")
+    with _step(cache, "pull the image"):
+        _pull(cache, name)
+    with _step(cache, "read each layer by its digest: the blob"):
+        _read(cache, digests)
+    with _step(cache, "read each by its diff ID: the tar"):
+        _read(cache, diff_ids)
+    with _step(cache, "read each by its diff ID again"):
+        _read(cache, diff_ids)
+    with _step(cache, "pull the image again"):
+        _pull(cache, name)
+
+
+@contextmanager
+def _step(cache: Cache, title: str) -> Iterator[None]:
+    """Print what the cache did inside the block, and how long it took."""
+    before, begun = replace(cache.counters), time.perf_counter()
+    yield
+    seconds, now = time.perf_counter() - begun, cache.counters
+    fetched = now.fetched - before.fetched
+    size = human(now.fetched_bytes - before.fetched_bytes)
+    click.echo(
+        f"{title:<40}{f'{fetched}, {size}' if fetched else '-':>16}"
+        f"{now.inflated - before.inflated or '-':>10}{now.hits - before.hits or '-':>6}{seconds:>6.2f} s"
+    )
+
+
+def _pull(cache: Cache, name: str) -> None:
+    from layercache.pull import Puller, distinct
+
+    outcomes = Puller(cache, "compressed", jobs=8).run(distinct([cache.image(name)]), lambda _: None)
+    for outcome in outcomes.values():
+        if outcome.error:
+            raise outcome.error
+
+
+def _read(cache: Cache, names: Iterable[str]) -> None:
+    """Read what has these hashes, and see for ourselves that it has."""
+    from layercache.oci.digest import Hash
+    from layercache.streams.readers import check_hash
+
+    buffer = memoryview(bytearray(CHUNK))
+    for name in map(Hash, names):
+        layer, hasher, size = cache.get(name), name.hasher(), 0
+        with layer.uncompressed() if name == layer.diff_id else layer.compressed() as stream:
+            while part := stream.readinto(buffer):  # type: ignore[attr-defined]  # not in typeshed's BinaryIO
+                hasher.update(buffer[:part])
+                size += part
+        check_hash(name, None, Hash.from_hasher(hasher), size)
+
+
+def _proof(registry: LayoutRegistry, image: BuiltImage) -> str:
+    served = registry.served
+    digests = [layer.descriptor.digest for layer in image.layers]
+    times = {served.gets[digest] for digest in digests}
+    sent = human(sum(served.sent[digest] for digest in digests))
+    often = "once" if times == {1} else " or ".join(f"{each} times" for each in sorted(times))
+    return f"\nThe registry itself has counted: it sent each layer {often}, {sent} in all."
+
+
+def _bytes_of(image: BuiltImage) -> int:
+    return sum(layer.descriptor.size for layer in image.layers)

@@ -1,0 +1,97 @@
+"""``layercache doctor``: can each tier and source be used, how fast, and what to do where not."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING
+
+import click
+
+from layercache.cli import failures, output
+from layercache.cli.session import Command, Session
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from layercache.doctor import Subject
+
+WORDS = {"ok": "ok", "warning": "warning", "failed": "FAILED", "skipped": "-"}
+
+
+@click.command(cls=Command)
+@click.argument("names", metavar="[IMAGE_OR_HOST]...", nargs=-1)
+@click.option(
+    "--timeout",
+    type=click.FloatRange(0.1, 600),
+    default=15.0,
+    show_default=True,
+    metavar="SECONDS",
+    help="How long each check may take; those of speed a minute.",
+)
+@output.json_option
+@click.pass_obj
+def doctor(session: Session, names: tuple[str, ...], timeout: float, as_json: bool) -> None:
+    """Check tiers and registries, and say what to do.
+
+    Can each tier be reached, listed, written, read, deleted, and how fast; can the registries and images that
+    are named be had, and with which credentials. Writes below probes/ in each tier that can be written to,
+    in a registry as blobs, and removes it. Ends with 4 if something failed.
+    """
+    told, ok = [], True
+    for subject in _subjects(session, names, timeout):
+        ok = ok and subject.ok
+        if as_json:
+            told.append(_document(subject))
+        else:
+            _print(subject)
+    if as_json:
+        output.document({"ok": ok, "subjects": told})
+    if not ok:
+        click.get_current_context().exit(failures.FAILED)
+
+
+def _subjects(session: Session, names: tuple[str, ...], timeout: float) -> Iterator[Subject]:
+    from layercache.doctor import check_source, check_tier
+    from layercache.tiers.opening import open_tier
+
+    configuration, sources = session.configuration(), list(names)
+    for number, url in enumerate(session.tiers()):
+        opening = partial(open_tier, url, nearest=not number, registries=configuration.registries)
+        yield check_tier(url, opening, seconds=timeout)
+    if sources := list(dict.fromkeys([*sources, *configuration.hosts])):
+        from layercache.registry.client import RegistryClient
+
+        client = RegistryClient(configuration.registries())
+        try:
+            for name in sources:
+                yield check_source(name, client, seconds=timeout)
+        finally:
+            client.close()
+
+
+def _print(subject: Subject) -> None:
+    click.echo(subject.name)
+    for check in subject.checks:
+        answer = check.answer
+        click.echo(f"  {WORDS[answer.result]:<8} {check.name:<14} {answer.detail}")
+        if answer.hint:
+            click.echo(f"  {'':<8} {'':<14} {answer.hint}")
+
+
+def _document(subject: Subject) -> dict[str, object]:
+    return {
+        "name": subject.name,
+        "kind": subject.kind,
+        "ok": subject.ok,
+        "checks": [
+            {
+                "check": check.name,
+                "result": check.answer.result,
+                "detail": check.answer.detail,
+                "hint": check.answer.hint,
+                "value": check.answer.value,
+                "unit": check.answer.unit,
+            }
+            for check in subject.checks
+        ],
+    }

@@ -1,0 +1,156 @@
+"""``layercache info``: all that is known of a layer."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING
+
+import click
+
+from layercache.cli import output
+from layercache.cli.session import Command, Session
+from layercache.errors import NotFoundError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from layercache.cache import Cache
+    from layercache.oci.digest import DiffID, Digest, Hash
+    from layercache.tiers.association import Association
+    from layercache.tiers.tier import Tier
+
+
+@click.command(cls=Command)
+@click.argument("hash")
+@output.json_option
+@click.pass_obj
+def info(session: Session, hash: str, as_json: bool) -> None:
+    """Tell what is known of a layer or blob.
+
+    Its names, its sizes, which tier has which form, which cached images refer to it. A pair of names is
+    computed where the blob was inflated and both sides hashed; else it is claimed by an image's config.
+    What is known is told even where no form is cached any more.
+    """
+    from layercache.cli.short_hashes import full_name
+
+    with session.cache() as cache:
+        found = _gather(cache, full_name(cache, hash))
+    if as_json:
+        output.document(asdict(found))
+    else:
+        _print(found)
+
+
+@dataclass(frozen=True, slots=True)
+class Blob:
+    """The compressed form under one of its digests."""
+
+    digest: Digest
+    size: int
+    media_type: str
+    computed: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """What of a layer a tier holds."""
+
+    tier: str
+    compressed: list[Digest]
+    uncompressed: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Info:
+    """``diff_id`` None: no layer, or nobody has inflated the blob and no image speaks of it."""
+
+    diff_id: DiffID | None
+    uncompressed_size: int | None
+    blobs: list[Blob]
+    tiers: list[Place]
+    images: list[str]
+
+
+def _gather(cache: Cache, name: Hash) -> Info:
+    """Raises `NotFoundError` where nothing is known of the name."""
+    facts = _facts(cache.tiers, name)
+    if facts:
+        diff_id = facts[0].diff_id
+        blobs = [Blob(fact.digest, fact.size, fact.media_type, fact.computed) for fact in facts]
+    else:
+        diff_id, blobs = None, [_unknown(cache.tiers, name)]
+    sizes = (fact.uncompressed_size for fact in facts if fact.uncompressed_size is not None)
+    digests = [blob.digest for blob in blobs]
+    tiers = [_place(tier, digests, diff_id) for tier in cache.tiers]
+    return Info(diff_id, next(sizes, None), blobs, tiers, _images(cache.tiers, digests))
+
+
+def _facts(tiers: Sequence[Tier], name: Hash) -> list[Association]:
+    """What is believed of each blob that inflates to the layer's tar, as the nearest tier has it."""
+    from layercache.oci.digest import DiffID
+    from layercache.resolver.lookup import believed
+
+    own = [fact for tier in tiers for fact in believed(tiers, tier, tier.facts_about(name)[0])]
+    diff_id = own[0].diff_id if own else DiffID(name)
+    found: dict[Digest, Association] = {}
+    for tier in tiers:
+        for fact in believed(tiers, tier, tier.made_from(diff_id, claims=True)):
+            found.setdefault(fact.digest, fact)
+    return list(found.values()) or own[:1]
+
+
+def _unknown(tiers: Sequence[Tier], name: Hash) -> Blob:
+    """A blob of which nothing but its name is known. Raises `NotFoundError`."""
+    from layercache.oci.descriptor import OCTETS
+    from layercache.oci.digest import Digest
+    from layercache.resolver.lookup import not_found
+
+    for tier in tiers:
+        try:
+            size = tier.stat_blob(name).size
+        except NotFoundError:
+            continue
+        return Blob(Digest(name), size, OCTETS, computed=False)
+    raise not_found(tiers, f"{name} is not cached")
+
+
+def _place(tier: Tier, digests: Iterable[Digest], diff_id: DiffID | None) -> Place:
+    compressed = [digest for digest in digests if tier.has_blob(digest)]
+    return Place(tier.name, compressed, diff_id is not None and tier.has_blob(diff_id))
+
+
+def _images(tiers: Iterable[Tier], digests: Iterable[Digest]) -> list[str]:
+    """The images that refer to one of the blobs."""
+    from layercache.tiers import keys
+    from layercache.tiers.removal import referred_to
+
+    names = set(digests)
+    found: dict[str, None] = {}
+    for tier in tiers:
+        for key, descriptor in tier.images():
+            if not names.isdisjoint(referred_to(tier, descriptor)):
+                found[keys.image_name(key)] = None
+    return list(found)
+
+
+def _print(info: Info) -> None:
+    if info.diff_id:
+        _field("diff ID", info.diff_id, _size(info.uncompressed_size))
+    for blob in info.blobs:
+        pair = "no diff ID is known" if info.diff_id is None else "computed" if blob.computed else "claimed"
+        _field("digest", blob.digest, f"{_size(blob.size)}, {blob.media_type}, {pair}")
+    for place in info.tiers:
+        forms = ["compressed"] * bool(place.compressed) + ["uncompressed"] * place.uncompressed
+        _field("tier", place.tier, " and ".join(forms) or "nothing of it")
+    for image in info.images:
+        _field("image", image)
+
+
+def _field(title: str, value: str, more: str = "") -> None:
+    click.echo(f"{title:<8} {value}")
+    if more:
+        click.echo(f"{'':<8} {more}")
+
+
+def _size(size: int | None) -> str:
+    return "size not known yet" if size is None else f"{size} bytes ({output.human(size)})"

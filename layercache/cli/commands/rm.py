@@ -1,0 +1,62 @@
+"""``layercache rm``: forget layers."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING
+
+import click
+
+from layercache.cli import failures
+from layercache.cli.session import Command, Session
+from layercache.errors import LayercacheError
+
+if TYPE_CHECKING:
+    from layercache.cache import Cache
+
+
+@click.command(cls=Command)
+@click.argument("hashes", metavar="[HASH...]", nargs=-1)
+@click.option("--image", "images", multiple=True, metavar="REF", help="An image's reference; repeatable.")
+@click.option("--blobs", is_flag=True, help="With --image: also the blobs that no other image needs.")
+@click.option("--force", "-f", is_flag=True, help="Also what a cached image refers to.")
+@click.option(
+    "--all-tiers", is_flag=True, help="In every tier that can be written to, not the nearest alone."
+)
+@click.pass_obj
+def rm(
+    session: Session,
+    hashes: tuple[str, ...],
+    images: tuple[str, ...],
+    blobs: bool,
+    force: bool,
+    all_tiers: bool,
+) -> None:
+    """Forget layers, by either name, and images.
+
+    By digest: that blob, and the tar unless another digest leads to it. By diff ID: the tar and all its
+    blobs. An image goes by its reference; its blobs stay, unless --blobs is given. If one fails the
+    others go on, and the exit code is that of the first failure.
+    """
+    if not hashes and not images:
+        raise click.UsageError("nothing to remove: give a HASH, or an image with --image")
+    if blobs and not images:
+        raise click.UsageError("--blobs is for --image: a layer goes with its blobs")
+    code = 0
+    with session.cache() as cache:
+        tasks = [partial(cache.forget_image, name, blobs=blobs, all_tiers=all_tiers) for name in images]
+        tasks += [partial(_forget_layer, cache, text, force=force, all_tiers=all_tiers) for text in hashes]
+        for forget in tasks:
+            try:
+                forget()
+            except LayercacheError as error:
+                failures.show(error, trace=session.verbose)
+                code = code or failures.exit_code(error)
+    if code:
+        click.get_current_context().exit(code)
+
+
+def _forget_layer(cache: Cache, text: str, *, force: bool, all_tiers: bool) -> None:
+    from layercache.cli.short_hashes import full_name
+
+    cache.delete(full_name(cache, text), force=force, all_tiers=all_tiers)

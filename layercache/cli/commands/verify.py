@@ -1,0 +1,112 @@
+"""``layercache verify``: whether what is cached is what its names say."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING
+
+import click
+
+from layercache.cli import failures, output
+from layercache.cli.option_types import SAMPLE
+from layercache.cli.session import Command, Session
+
+if TYPE_CHECKING:
+    from layercache.upkeep import Checked
+
+DONE = {True: "put aside", False: "left"}
+
+
+@click.command(cls=Command)
+@click.option("--sample", type=SAMPLE, metavar="SHARE", help="Blobs and facts at random: 5%, or a number.")
+@click.option("--deep", is_flag=True, help="Inflate blobs too, and check the diff IDs that were computed.")
+@click.option("--all-tiers", is_flag=True, help="Every tier, not the nearest alone.")
+@click.option(
+    "--jobs", "-j", type=click.IntRange(min=1), metavar="N", help="At the same time; by default: cores."
+)
+@output.json_option
+@click.pass_obj
+def verify(
+    session: Session,
+    sample: tuple[float, int | None] | None,
+    deep: bool,
+    all_tiers: bool,
+    jobs: int | None,
+    as_json: bool,
+) -> None:
+    """Hash every blob again, and look at every fact and image.
+
+    What is wrong is moved into the folder quarantine/ of its cache (in a read-only one it is left) and
+    printed: kind, what was done, object, problem. The exit code is then 3.
+    """
+    from layercache.cli.progress import counted
+    from layercache.upkeep import Sample, stores_of
+    from layercache.upkeep import verify as verify_tier
+
+    wanted = Sample(*sample) if sample else None
+    visible = sys.stderr is not None and sys.stderr.isatty() and not session.quiet
+    tallies = []
+    with session.cache() as cache:
+        for tier in stores_of(cache.tiers, everyone=all_tiers):
+            tally = Tally(tier.name)
+            tallies.append(tally)
+            with counted(f"verifying {tier.name}", visible=visible) as progress:
+                for checked in verify_tier(tier, sample=wanted, deep=deep, jobs=jobs):
+                    tally.add(checked)
+                    progress(checked.size if checked.kind == "blob" else 0)
+            if tally.problems:
+                cache.note_change()
+            for each in () if as_json else tally.problems:
+                _print(each)
+            if not as_json:
+                session.note(tally.summary())
+    if as_json:
+        output.document({"tiers": [asdict(tally) for tally in tallies]})
+    if code := max(tally.exit_code for tally in tallies):
+        click.get_current_context().exit(code)
+
+
+def _print(checked: Checked) -> None:
+    done = "unreadable" if checked.unreadable else DONE[checked.put_aside]
+    if output.is_terminal():
+        click.echo(f"{checked.key}\n  {checked.problem}: {done}")
+    else:
+        click.echo(f"{checked.kind}\t{done}\t{checked.key}\t{checked.problem}")
+
+
+@dataclass
+class Tally:
+    """What was looked at in a tier, and what is wrong there."""
+
+    tier: str
+    blobs: int = 0
+    bytes: int = 0
+    facts: int = 0
+    images: int = 0
+    problems: list[Checked] = field(default_factory=list)
+
+    def add(self, checked: Checked) -> None:
+        match checked.kind:
+            case "blob":
+                self.blobs += 1
+                self.bytes += checked.size
+            case "fact":
+                self.facts += 1
+            case "image":
+                self.images += 1
+        if checked.problem:
+            self.problems.append(checked)
+
+    def summary(self) -> str:
+        seen = (
+            f"{output.count(self.blobs, 'blob')} ({output.human(self.bytes)}), "
+            f"{output.count(self.facts, 'fact')} and {output.count(self.images, 'image')} in {self.tier}"
+        )
+        return f"checked {seen}: {len(self.problems) or 'none'} wrong"
+
+    @property
+    def exit_code(self) -> int:
+        if any(not each.unreadable for each in self.problems):
+            return failures.INTEGRITY
+        return failures.FAILED if self.problems else 0

@@ -1,0 +1,281 @@
+"""The copy as a whole: blobs and their facts, then the facts that are left, then images."""
+
+from __future__ import annotations
+
+from concurrent.futures import ALL_COMPLETED, FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import suppress
+from dataclasses import replace
+from functools import partial
+from typing import TYPE_CHECKING
+
+from msgspec.structs import replace as replaced
+
+from layercache.copy.blob_copier import BlobCopier, RefutedError, SourceFailedError, StoppedError, of_source
+from layercache.copy.name_sets import SourceRoles, TargetContents, raw
+from layercache.copy.report import Report
+from layercache.copy.selection import image_entries, referred_to
+from layercache.errors import ConfigError, DigestMismatchError, IntegrityError, NotALayerError, NotFoundError
+from layercache.events import Event, Observers
+from layercache.oci.digest import Digest, Hash
+from layercache.oci.forms import COMPRESSED
+from layercache.tags import COPIED_FROM, doubtful
+from layercache.tiers import keys
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from layercache.backend import Entry
+    from layercache.copy.selection import Selection
+    from layercache.errors import LayercacheError
+    from layercache.oci.digest import DiffID
+    from layercache.oci.forms import Form
+    from layercache.tiers.association import Association
+    from layercache.tiers.tier import Tier
+
+    Job = Callable[[], None]
+
+AHEAD = 4
+"""Entries that wait for each thread: so many are known of at a time, however many there are."""
+
+LAST_WORDS = 3.0
+"""Seconds that blobs on their way get to take back what is unfinished, when all is given up."""
+
+
+class Copy:
+    """Brings what ``wanted`` says from one tier to another.
+
+    What is computed in a source that is not trusted is a claim in the target, unless the blob is inflated on
+    the way: that both forms have their hashes says nothing of whether one is the inside of the other.
+
+    What is wrong in the source, or cannot be read there, is passed over and reported. Where the target fails
+    all ends: every entry would. ``observers`` are told of each blob, as of a cache's.
+    """
+
+    def __init__(
+        self,
+        source: Tier,
+        target: Tier,
+        wanted: Selection,
+        *,
+        jobs: int = 8,
+        dry_run: bool = False,
+        observers: Observers | None = None,
+    ) -> None:
+        if source.name == target.name:
+            raise ConfigError(f"{source.name} is to be copied into itself", hint="name two caches")
+        if target.policy.readonly:
+            raise ConfigError(f"{target.name} is read-only", hint="name a cache that can be written to")
+        self.report = Report()
+        self._source = source
+        self._target = target
+        self._wanted = wanted
+        self._jobs = jobs
+        self._dry_run = dry_run
+        self._observers = observers or Observers()
+        self._carrier = BlobCopier(source, target, self._observers.emit)
+        self._chosen: set[bytes] = set()
+
+    def run(self) -> Report:
+        """Copy all that is missing. To be called once.
+
+        Raises `NotFoundError` for an image that the source has not, `BackendError` where the target fails, or
+        the source as a whole.
+        """
+        if self._wanted.images:
+            list(
+                image_entries(self._source, self._wanted)
+            )  # what is mistyped is told before anything is done
+        self._held = TargetContents(self._target)
+        self._roles = SourceRoles(self._source)
+        pool = ThreadPoolExecutor(self._jobs, thread_name_prefix="copy")
+        pending: set[Future[None]] = set()
+        try:
+            for jobs in (self._blob_jobs(), self._fact_jobs(), self._image_jobs()):
+                for job in jobs:
+                    pending.add(pool.submit(job))
+                    if len(pending) >= self._jobs * AHEAD:
+                        pending = _finished(pending, FIRST_COMPLETED)
+                pending = _finished(pending, ALL_COMPLETED)
+        except BaseException:
+            self._carrier.stop()
+            pool.shutdown(wait=False, cancel_futures=True)
+            wait(pending, timeout=LAST_WORDS)
+            raise
+        pool.shutdown()
+        return self.report
+
+    # Blobs
+
+    def _blob_jobs(self) -> Iterator[Job]:
+        keep, makes = self._target.policy.keep, self._wanted.makes_tars(self._target.policy.keep)
+        for name, entry in self._blobs():
+            taken = self._wanted.takes(name, self._roles, keep)
+            missing = taken and not self._held.has(name, entry.size)
+            inside = self._roles.inside(name) if makes else None
+            if missing or (inside and not self._held.has(inside[0])):
+                yield partial(self._guarded, name, partial(self._bring, name, entry.size, missing))
+            elif taken:
+                self.report.add(there=1)
+
+    def _blobs(self) -> Iterator[tuple[Hash, Entry]]:
+        blobs = self._blobs_of_images() if self._wanted.images else self._source.blobs()
+        return (each for each in blobs if each[1].modified >= self._wanted.since)
+
+    def _blobs_of_images(self) -> Iterator[tuple[Hash, Entry]]:
+        for key, _ in image_entries(self._source, self._wanted):
+            needed: list[Hash] = []
+            self._guarded(keys.image_name(key), partial(self._look_up, key, needed))
+            for name in needed:
+                if raw(name) not in self._chosen:
+                    self._chosen.add(raw(name))
+                    yield from self._forms_of(name)
+
+    def _look_up(self, key: str, needed: list[Hash]) -> None:
+        try:
+            needed += [name for name, _ in self._references(key)]
+        except NotFoundError:
+            self.report.add(absent=1)
+
+    def _forms_of(self, name: Hash) -> Iterator[tuple[Hash, Entry]]:
+        there = 0
+        inside = self._roles.inside(name)
+        for each in (name, inside[0]) if inside and inside[0] != name else (name,):
+            with suppress(NotFoundError):
+                yield each, self._source.stat_blob(each)
+                there += 1
+        self.report.add(absent=not there)
+
+    def _bring(self, name: Hash, size: int, missing: bool) -> None:
+        """One blob, the tar inside it where that is to be made, and the fact about both."""
+        inside = self._roles.inside(name)
+        if missing:
+            self._copy(name, size, self._roles.form(name))
+        if inside is None:
+            return
+        diff_id, computed = inside
+        with of_source():
+            fact = self._source.fact(Digest(name), diff_id, computed=computed)
+        if fact is None:
+            return
+        if self._wanted.makes_tars(self._target.policy.keep) and not self._held.has(diff_id):
+            fact = self._make(fact)
+        self._record(fact)
+
+    def _copy(self, name: Hash, size: int, form: Form) -> None:
+        if not self._dry_run:
+            size = self._carrier.copy(name, form)
+            self._held.add_blob(name, size)
+        self.report.add(copied=1, copied_bytes=size)
+
+    def _make(self, fact: Association) -> Association:
+        """The tar that the source has not; what is a fact then was computed by us."""
+        with of_source():
+            if self._source.has_blob(fact.diff_id):
+                return fact  # it is copied as it is
+        if self._dry_run:
+            self.report.add(made=1, made_bytes=fact.uncompressed_size or 0)
+            return fact
+        near = self._target if self._target.policy.trusted and self._held.has(fact.digest) else self._source
+        try:
+            made = self._carrier.make_tar(fact, near=near)
+        except NotALayerError:
+            return fact
+        except RefutedError as error:
+            self._target.forget(replace(fact, computed=False))
+            self._record(error.truth, computed_here=True)
+            raise
+        self._held.add_blob(made.diff_id, made.uncompressed_size or 0)
+        self.report.add(made=1, made_bytes=made.uncompressed_size or 0)
+        self._record(made, computed_here=True)
+        return made
+
+    # Facts
+
+    def _fact_jobs(self) -> Iterator[Job]:
+        for computed in (True, False):
+            for digest, diff_id, written in self._source.pairs(computed=computed):
+                wanted = raw(digest) in self._chosen if self._wanted.images else written >= self._wanted.since
+                believed = computed and self._source.policy.trusted
+                if wanted and not self._held.knows(digest, diff_id, computed=believed):
+                    bring = partial(self._bring_fact, digest, diff_id, computed)
+                    yield partial(self._guarded, digest, bring)
+
+    def _bring_fact(self, digest: Digest, diff_id: DiffID, computed: bool) -> None:
+        with of_source():
+            fact = self._source.fact(digest, diff_id, computed=computed)
+        if fact:
+            self._record(fact)
+
+    def _record(self, fact: Association, *, computed_here: bool = False) -> None:
+        computed = computed_here or (fact.computed and self._source.policy.trusted)
+        if self._held.knows(fact.digest, fact.diff_id, computed=computed):
+            return
+        fact = replace(fact, computed=computed)
+        if not self._dry_run:
+            self._target.record(fact)
+        self._held.add_fact(fact)
+        self.report.add(facts=1)
+
+    # Images
+
+    def _image_jobs(self) -> Iterator[Job]:
+        for key, modified in image_entries(self._source, self._wanted):
+            yield partial(self._guarded, keys.image_name(key), partial(self._bring_image, key, modified))
+
+    def _bring_image(self, key: str, modified: float) -> None:
+        """What a reference names, unless the target has learnt it later; its documents before it.
+
+        The word of a source that is not trusted replaces no tag, and is marked as what it is.
+        """
+        named = self._source.image(key)
+        if keys.pinned(key) not in ("", named.digest):
+            raise DigestMismatchError(f"it is said to be {named.digest}")
+        if who := doubtful(self._source, key, named):
+            named = replaced(named, annotations={**(named.annotations or {}), COPIED_FROM: who})
+        with suppress(NotFoundError):
+            there = self._target.image(key)
+            if there.digest == named.digest:
+                return
+            if who or self._is_newer(key, modified):
+                self.report.add(kept=bool(who))
+                return
+        for name, is_document in self._references(key):
+            if is_document and not self._held.has(name):
+                self._copy(name, 0, COMPRESSED)
+        if not self._dry_run:
+            self._target.tag_image(key, named)
+        self.report.add(images=1)
+
+    def _is_newer(self, key: str, modified: float) -> bool:
+        """Whether the target has learnt later what a reference names. Where times are unknown it has not."""
+        return self._target.image_time(key) >= modified > 0
+
+    def _references(self, key: str) -> list[tuple[Digest, bool]]:
+        with of_source():
+            return list(referred_to(self._source, self._source.image(key)))
+
+    def _guarded(self, name: str, job: Job) -> None:
+        """Do it; what the source is to blame for is reported and passed over."""
+        error: LayercacheError
+        try:
+            job()
+        except (StoppedError, NotFoundError):
+            return  # given up; or gone since the listing, evicted as any blob may be
+        except IntegrityError as wrong:
+            error = wrong
+        except SourceFailedError as failed:
+            error = failed.cause
+        else:
+            return
+        if isinstance(name, Hash):
+            form = self._roles.form(name)
+            self._observers.emit(Event("failed", name, form, self._source.name, note=error.message))
+        self.report.fail(name, error)
+
+
+def _finished(pending: set[Future[None]], when: str) -> set[Future[None]]:
+    """Wait for one or all; those that are left. Raises what one of them raised."""
+    done, left = wait(pending, return_when=when)
+    for future in done:
+        future.result()
+    return left

@@ -1,0 +1,88 @@
+"""What the two stores have, by name alone: their listings are read once, whatever is asked of them later."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from layercache.oci.digest import HEX_LENGTH, DiffID
+from layercache.oci.forms import COMPRESSED, UNCOMPRESSED
+
+if TYPE_CHECKING:
+    from layercache.oci.digest import Digest, Hash
+    from layercache.oci.forms import Form
+    from layercache.tiers.association import Association
+    from layercache.tiers.tier import Tier
+
+_ALGORITHM_OF = {length // 2: algorithm for algorithm, length in HEX_LENGTH.items()}
+
+
+def raw(name: Hash) -> bytes:
+    """A hash in a third of the memory: its length tells the algorithm."""
+    return bytes.fromhex(name.hex)
+
+
+class TargetContents:
+    """What the target has. Grows as the copy goes on; each change is one operation on a dict or set."""
+
+    def __init__(self, tier: Tier) -> None:
+        self._sizes = {raw(name): entry.size for name, entry in tier.blobs()}
+        self._computed: set[bytes] = set()
+        self._claimed: set[bytes] = set()
+        for digest, diff_id in tier.recorded():
+            self._note(digest, diff_id)
+
+    def has(self, name: Hash, size: int | None = None) -> bool:
+        """Whether the blob is there; and, where a size is given, has it."""
+        found = self._sizes.get(raw(name))
+        return found is not None and (size is None or found == size)
+
+    def knows(self, digest: Digest, diff_id: DiffID, *, computed: bool) -> bool:
+        """Whether a fact adds nothing. A claim adds nothing to what was computed."""
+        own = raw(digest)
+        return own in self._computed or (not computed and own + raw(diff_id) in self._claimed)
+
+    def add_blob(self, name: Hash, size: int) -> None:
+        self._sizes[raw(name)] = size
+
+    def add_fact(self, fact: Association) -> None:
+        self._note(fact.digest, None if fact.computed else fact.diff_id)
+
+    def _note(self, digest: Digest, diff_id: DiffID | None) -> None:
+        if diff_id is None:
+            self._computed.add(raw(digest))
+        else:
+            self._claimed.add(raw(digest) + raw(diff_id))
+
+
+class SourceRoles:
+    """What the source's facts say of its blobs: which are compressed, which are tars, and of what."""
+
+    def __init__(self, tier: Tier) -> None:
+        self._inside: dict[bytes, tuple[bytes, bool]] = {}
+        self._tars: set[bytes] = set()
+        for computed in (False, True):  # what was computed outdoes what is claimed
+            for digest, diff_id, _ in tier.pairs(computed=computed):
+                tar = raw(diff_id)
+                self._inside[raw(digest)] = (tar, computed)
+                self._tars.add(tar)
+
+    def is_compressed(self, name: Hash) -> bool:
+        """Whether it may be wanted by a digest: documents and what nobody knows are too."""
+        own = raw(name)
+        return own in self._inside or own not in self._tars
+
+    def is_tar(self, name: Hash) -> bool:
+        """Whether it may be wanted by a diff ID: documents and what nobody knows go with either form."""
+        own = raw(name)
+        return own in self._tars or own not in self._inside
+
+    def form(self, name: Hash) -> Form:
+        """How it is spoken of: what may be both is compressed."""
+        return COMPRESSED if self.is_compressed(name) else UNCOMPRESSED
+
+    def inside(self, name: Hash) -> tuple[DiffID, bool] | None:
+        """The tar in a blob, and whether that was computed; None where no fact says."""
+        if (found := self._inside.get(raw(name))) is None:
+            return None
+        tar, computed = found
+        return DiffID(f"{_ALGORITHM_OF[len(tar)]}:{tar.hex()}"), computed

@@ -1,0 +1,188 @@
+"""A tier on a backend tried: its objects, their times, conditions; of a local one, its file system."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from layercache.backend.capabilities import CountedLeftovers, Diagnosable, Exclusive, Finding, LocalPath
+from layercache.doctor.check import Answer, Check, milliseconds
+from layercache.doctor.probe import Probe
+from layercache.errors import BackendError, NotFoundError
+from layercache.streams.readers import CHUNK
+from layercache.tiers.backend_tier import BackendTier
+from layercache.tiers.leftovers import DAY, count_leftovers
+
+if TYPE_CHECKING:
+    from layercache.doctor.check import Subject
+
+PROBES = "probes"
+"""The folder that holds all that a check-up writes, below a name of its own, and for so long."""
+
+FREE_LOW = 5 << 30
+SKEW_MAX = 60.0
+"""Seconds that two clocks may differ until ages of entries mean nothing."""
+
+
+class StoreProbe(Probe[BackendTier]):
+    """Objects in a folder of our own."""
+
+    def __init__(self, tier: BackendTier) -> None:
+        super().__init__(tier)
+        self._backend = tier.backend
+        self._folder = f"{PROBES}/{os.urandom(8).hex()}"
+
+    def clear(self) -> None:
+        super().clear()
+        if isinstance(self._backend, LocalPath):
+            folder = os.path.dirname(self._backend.path(self._key("x")))
+            with suppress(OSError):  # another check-up is under way there
+                shutil.rmtree(folder, ignore_errors=True)
+                os.rmdir(os.path.dirname(folder))
+
+    def _look(self, subject: Subject, seconds: float) -> bool:
+        usable = subject.run("reached", self._reach, seconds) and subject.run("listed", self._list, seconds)
+        if usable and isinstance(self._backend, CountedLeftovers):
+            subject.run("leftovers", self._leftovers, seconds)
+        if isinstance(self._backend, LocalPath):
+            local = self._backend.path(self._folder)
+            subject.run("free space", lambda: _free_space(local), seconds)
+        self._diagnose(subject, seconds)
+        return usable
+
+    def _try_more(self, subject: Subject, seconds: float) -> None:
+        subject.run("clock", self._clock, seconds)
+        if isinstance(self._backend, Exclusive):
+            subject.run("created once", self._create_once, seconds)
+
+    def _end(self, subject: Subject, seconds: float) -> None:
+        if isinstance(self._backend, LocalPath):
+            folder = os.path.dirname(self._backend.path(self._key("x")))
+            subject.run("unnamed files", lambda: _unnamed_files(folder), seconds)
+            subject.run("locks", lambda: _locks(folder), seconds)
+
+    def _diagnose(self, subject: Subject, seconds: float) -> None:
+        """What the backend itself looks at, a line each."""
+        backend, found = self._backend, list[Finding]()
+        if not isinstance(backend, Diagnosable):
+            return
+
+        def examine() -> Answer:
+            for finding in backend.diagnose():
+                found.append(finding)  # what it has found before it fails counts
+            return Answer(f"{len(found)} checks of the backend's")
+
+        subject.run("examined", examine, seconds)
+        for each in found:
+            answer = Answer(each.detail, each.result, each.hint)
+            subject.checks.append(Check(each.name, answer))
+
+    def _reach(self) -> Answer:
+        begun = time.perf_counter()
+        self._has("absent")
+        return milliseconds(begun)
+
+    def _leftovers(self) -> Answer:
+        """Unfinished writes: of killed processes, where they are old."""
+        try:
+            found = count_leftovers(self._backend)
+        except BackendError as error:
+            return Answer(f"cannot be listed: {error.message}", "warning", error.hint)
+        assert found is not None
+        if (found.oldest or 0.0) < DAY:
+            return Answer(str(found), value=found.count)
+        hint = "layercache prune removes those that are older than a day (--leftovers-older-than AGE)"
+        return Answer(str(found), "warning", hint, found.count)
+
+    def _clock(self) -> Answer:
+        before = time.time()
+        self._put("clock", b"x")
+        there, after = self._backend.stat(self._key("clock")).modified, time.time()
+        skew = max(before - 1 - there, there - after, 0.0)  # stores round to seconds
+        detail = f"{skew:.1f} s apart" if skew else "the same as ours"
+        if skew <= SKEW_MAX:
+            return Answer(detail, value=skew, unit="s")
+        hint = "set the clocks (NTP): by its entries' times, which ones are old is misjudged"
+        return Answer(detail, "warning", hint, skew, "s")
+
+    def _create_once(self) -> Answer:
+        """Whether the store heeds a condition. Nothing hangs on it, so that it does not is no failure."""
+        assert isinstance(self._backend, Exclusive)
+        self._written.add("once")
+        hint = "no harm: nothing here hangs on it"
+        try:
+            first, second = (
+                self._backend.create_new(self._key("once"), data) for data in (b"first", b"second")
+            )
+        except BackendError as error:
+            return Answer(f"not in this store: {error.message}", "warning", hint)
+        if first and not second and self._get("once") == b"first":
+            return Answer("works")
+        return Answer("the condition is ignored by this store", "warning", hint)
+
+    def _send(self, name: str, data: bytes) -> None:
+        view = memoryview(data)
+        with self._backend.create(self._key(name)) as sink:
+            for start in range(0, len(view), CHUNK):
+                if self._over.is_set():
+                    return
+                sink.write(view[start : start + CHUNK])
+            sink.commit()
+
+    def _get(self, name: str) -> bytes:
+        with self._backend.open(self._key(name)) as reader:
+            return b"".join(iter(lambda: reader.read(CHUNK), b""))
+
+    def _remove(self, name: str) -> None:
+        self._backend.delete(self._key(name))
+
+    def _has(self, name: str) -> bool:
+        try:
+            self._backend.stat(self._key(name))
+        except NotFoundError:
+            return False
+        return True
+
+    def _key(self, name: str) -> str:
+        return f"{self._folder}/{name}"
+
+
+def _free_space(path: str) -> Answer:
+    while not os.path.isdir(path):
+        path = os.path.dirname(path)
+    free = shutil.disk_usage(path).free
+    detail = f"{free / 1e9:.1f} GB"
+    if free >= FREE_LOW:
+        return Answer(detail, value=free, unit="bytes")
+    return Answer(detail, "warning", "make room, or bound the cache (max_size=20GB)", free, "bytes")
+
+
+def _unnamed_files(folder: str) -> Answer:
+    """Whether unfinished writes vanish with their process; else what is killed leaves them in tmp/."""
+    hint = "what a killed process was writing stays in tmp/ until it is cleared away"
+    if not hasattr(os, "O_TMPFILE"):
+        return Answer("this system has none", "warning", hint)
+    try:
+        os.close(os.open(folder, os.O_WRONLY | os.O_TMPFILE, 0o600))
+    except OSError as error:
+        return Answer(f"not in this file system: {error.strerror}", "warning", hint)
+    return Answer("work")
+
+
+def _locks(folder: str) -> Answer:
+    """Whether processes can wait for each other's work: it saves work, and nothing else hangs on it."""
+    import fcntl
+
+    fd = os.open(os.path.join(folder, "lock"), os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(fd, fcntl.LOCK_UN)
+    except OSError as error:
+        hint = "processes may fetch the same layer twice; put the cache on a local disk"
+        return Answer(f"not in this file system: {error.strerror}", "warning", hint)
+    finally:
+        os.close(fd)
+    return Answer("work")

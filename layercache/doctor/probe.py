@@ -1,0 +1,151 @@
+"""What is tried of every tier, of whatever kind: reached, listed, written, read, deleted; how fast."""
+
+from __future__ import annotations
+
+import os
+import statistics
+import threading
+import time
+from abc import ABC, abstractmethod
+from contextlib import suppress
+from typing import TYPE_CHECKING, Generic, TypeVar
+
+from layercache.doctor.check import Answer, milliseconds
+from layercache.errors import LayercacheError
+from layercache.tiers.tier import Tier
+
+if TYPE_CHECKING:
+    from layercache.doctor.check import Subject
+
+SMALL = 4 << 10
+ROUNDS = 5
+SPEED_SECONDS = 60.0
+
+TierT = TypeVar("TierT", bound=Tier)
+
+
+class Probe(ABC, Generic[TierT]):
+    """Small things of our own in a tier, by names of our own. All that was put is removed by `clear`.
+
+    ``big``: bytes by which the rates up and down are measured.
+    """
+
+    big = 16 << 20
+
+    def __init__(self, tier: TierT) -> None:
+        self._tier = tier
+        self._written: set[str] = set()
+        self._over = threading.Event()
+
+    def run(self, subject: Subject, seconds: float) -> None:
+        if not self._look(subject, seconds):
+            return
+        if self._tier.policy.readonly:
+            for name in ("written", "read", "deleted", "speed"):
+                subject.run(name, lambda: Answer("the tier is read-only: nothing is written", "skipped"))
+            return
+        if subject.run("written", self._write, seconds):
+            subject.run("read", self._read, seconds)
+            subject.run("deleted", self._delete, seconds)
+            self._try_more(subject, seconds)
+            subject.run("latency", self._latency, seconds)
+            subject.run("up", self._up, SPEED_SECONDS)
+            subject.run("down", self._down, SPEED_SECONDS)
+            self._end(subject, seconds)
+
+    def clear(self) -> None:
+        """Remove all that was written; what a check that took too long writes later, that check removes."""
+        self._over.set()
+        with suppress(LayercacheError):  # what cannot be deleted was told by a check
+            for name in sorted(self._written):
+                self._remove(name)
+        self._tier.close()
+
+    # What a kind of tier does in its own way
+
+    @abstractmethod
+    def _look(self, subject: Subject, seconds: float) -> bool:
+        """The checks that write nothing; whether it is worth trying to write."""
+
+    def _try_more(self, subject: Subject, seconds: float) -> None:
+        """What else this kind of tier can do."""
+
+    def _end(self, subject: Subject, seconds: float) -> None:
+        """What is checked last."""
+
+    @abstractmethod
+    def _send(self, name: str, data: bytes) -> None:
+        """Write; a write that is still under way when all is over may be left unfinished."""
+
+    @abstractmethod
+    def _get(self, name: str) -> bytes: ...
+
+    @abstractmethod
+    def _remove(self, name: str) -> None: ...
+
+    @abstractmethod
+    def _has(self, name: str) -> bool: ...
+
+    # The checks
+
+    def _list(self) -> Answer:
+        begun = time.perf_counter()
+        first = next(self._tier.blobs(), None)
+        return milliseconds(begun, "it holds blobs" if first else "empty")
+
+    def _write(self) -> Answer:
+        begun = time.perf_counter()
+        self._put("small", os.urandom(SMALL))
+        return milliseconds(begun)
+
+    def _read(self) -> Answer:
+        data = os.urandom(SMALL)
+        self._put("read", data)
+        begun = time.perf_counter()
+        if self._get("read") != data:
+            return Answer(
+                "other bytes were read than had been written", "failed", hint="do not use this store"
+            )
+        return milliseconds(begun)
+
+    def _delete(self) -> Answer:
+        begun = time.perf_counter()
+        self._remove("small")
+        spent = milliseconds(begun)
+        if self._has("small"):
+            return Answer("it is still there", "failed", hint="the store keeps or caches what was deleted")
+        return spent
+
+    def _latency(self) -> Answer:
+        puts, gets = [], []
+        for number in range(ROUNDS):
+            begun = time.perf_counter()
+            self._put(f"latency-{number}", os.urandom(SMALL))
+            written = time.perf_counter()
+            self._get(f"latency-{number}")
+            puts.append(written - begun)
+            gets.append(time.perf_counter() - written)
+        put, get = (1000 * statistics.median(each) for each in (puts, gets))
+        return Answer(f"put {put:.1f} ms, get {get:.1f} ms", value=round(get, 3), unit="ms")
+
+    def _up(self) -> Answer:
+        data = os.urandom(self.big)
+        begun = time.perf_counter()
+        self._put("big", data)
+        return _rate(self.big, time.perf_counter() - begun)
+
+    def _down(self) -> Answer:
+        begun = time.perf_counter()
+        got = len(self._get("big"))
+        return _rate(got, time.perf_counter() - begun)
+
+    def _put(self, name: str, data: bytes) -> None:
+        self._written.add(name)
+        self._send(name, data)
+        if self._over.is_set():
+            self._remove(name)
+
+
+def _rate(size: int, seconds: float) -> Answer:
+    rate = size / max(seconds, 1e-9) / 1e6
+    return Answer(f"{rate:.{0 if rate >= 10 else 1}f} MB/s", value=round(rate, 3), unit="MB/s")

@@ -1,0 +1,87 @@
+"""A source looked at: a registry's host, or an image in a registry, a layout, an archive."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+from layercache.doctor.check import SECONDS, Answer, Subject, milliseconds
+from layercache.errors import ConfigError
+from layercache.oci.reference import DEFAULT_REGISTRY, DEFAULT_TAG, Reference, without_user
+from layercache.registry.credential import login_command
+from layercache.registry.credentials import find_login
+from layercache.sources.names import open_source, registry_reference
+
+if TYPE_CHECKING:
+    from layercache.registry.client import RegistryClient
+
+
+def check_source(name: str, client: RegistryClient, *, seconds: float = SECONDS) -> Subject:
+    """Whether it answers, as whom we are known there, and whether it has the image, where one is named."""
+    subject = Subject(without_user(name), "source")
+    host = _host(name)
+    try:
+        reference = registry_reference(name) if host is None else Reference(host, "any/name", DEFAULT_TAG)
+    except ConfigError as error:
+        answer = Answer(error.message, "failed", error.hint)
+        subject.run("named", lambda: answer)
+        return subject
+    repository = reference.repository if reference and host is None else ""
+    host = reference.registry if reference else None
+    if host is not None:
+        subject.run("credentials", lambda: credentials(client, host, repository), seconds)
+        if not subject.run("reached", lambda: reach(client, host), seconds):
+            return subject
+    if host is not None and not repository:
+        subject.run("accepted", lambda: _accepted(client, host), seconds)
+    else:
+        subject.run("image", lambda: _image(name, client), seconds)
+    return subject
+
+
+def _host(name: str) -> str | None:
+    """The registry, where a name is one and no image: Docker tells them apart by the dot, too."""
+    host = name.removesuffix("/")
+    first = host.partition(":")[0]
+    if "/" in host or ("." not in first and first != "localhost" and not name.endswith("/")):
+        return host if host.startswith("[") and "/" not in host else None
+    return DEFAULT_REGISTRY if host == "index.docker.io" else host
+
+
+def credentials(client: RegistryClient, host: str, repository: str) -> Answer:
+    """As whom we are known there, and by which file or helper."""
+    login = find_login(client.settings, host, repository)
+    if login.credential:
+        detail, hint = f"{login.credential}, by {login.looked_in[-1]}", ""
+    else:
+        places = ", ".join(login.looked_in) or "no file"
+        detail, hint = (
+            f"none: anonymous (looked in {places})",
+            f"if it wants to know who you are: {login_command(host)}",
+        )
+    if problem := next(iter(login.problems), None):
+        return Answer(f"{detail}; {problem.message}", "warning", problem.hint)
+    return Answer(detail, hint=hint)
+
+
+def reach(client: RegistryClient, host: str) -> Answer:
+    """Whether a registry answers there, whoever we are to it."""
+    begun = time.perf_counter()
+    client.ping(host)
+    return milliseconds(begun)
+
+
+def _accepted(client: RegistryClient, host: str) -> Answer:
+    begun = time.perf_counter()
+    login = client.log_in(host)
+    return milliseconds(begun, str(login.credential) if login.credential else "anonymous")
+
+
+def _image(name: str, client: RegistryClient) -> Answer:
+    begun = time.perf_counter()
+    source = open_source(name, lambda: client)
+    try:
+        root = source.root()
+    finally:
+        source.close()
+    return milliseconds(begun, str(root.digest))

@@ -1,0 +1,150 @@
+"""An image into an OCI layout: blobs first, each whole, then ``index.json``, replaced at once."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import re
+from contextlib import contextmanager
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from layercache.errors import DigestMismatchError, FormatError, InvalidNameError, SourceError
+from layercache.export.files import appearing, copy_checked, until_right
+from layercache.oci.descriptor import DOCUMENT_MAX, INDEX_SHARE, NOT_VALID, OCI_INDEX
+from layercache.oci.forms import COMPRESSED
+from layercache.sources.file_section import read_file
+from layercache.sources.oci_layout import REF_NAME
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from layercache.export.contents import Contents, Document
+    from layercache.layer import Layer
+    from layercache.oci.descriptor import Descriptor
+    from layercache.oci.digest import Digest
+
+_REF = re.compile(r"[A-Za-z0-9]+(?:(?:[-._:@+]|--|/)[A-Za-z0-9]+)*")
+"""image-spec annotations.md, "org.opencontainers.image.ref.name"."""
+
+_LAYOUT = b'{"imageLayoutVersion":"1.0.0"}'
+
+
+class LayoutTarget:
+    """A layout that is there already is added to: its other entries and blobs stay."""
+
+    def __init__(self, path: str, ref: str) -> None:
+        if ref and not _REF.fullmatch(ref):
+            raise InvalidNameError(f"not a name for an image in a layout: {ref!r}")
+        self._path = path
+        self._ref = ref
+
+    def write(self, contents: Contents, seen: Callable[[int], object]) -> tuple[int, int]:
+        """How many blobs were written, and how many bytes."""
+        self._prepare()
+        written = [self._put(each) for each in (*contents.configs.values(), *contents.manifests)]
+        for digest, layer in contents.layers.items():
+            size = contents.sizes[digest]
+            if self._has(digest, size):
+                seen(size)
+                continue
+            put = partial(self._put_layer, digest, size, layer, seen)
+            written.append(until_right(layer, COMPRESSED, put))
+        self._list(contents.root.descriptor)
+        return sum(map(bool, written)), sum(written)
+
+    def _put_layer(self, digest: Digest, size: int, layer: Layer, seen: Callable[[int], object]) -> int:
+        done = 0
+
+        def passed(count: int) -> None:
+            nonlocal done
+            done += count
+            seen(count)
+
+        try:
+            with layer.compressed() as stream, self._blob(digest) as file:
+                return copy_checked(stream, digest, size, file.write, passed)
+        except DigestMismatchError:
+            seen(-done)
+            raise
+
+    def _prepare(self) -> None:
+        path = self._path
+        try:
+            os.makedirs(path, exist_ok=True)
+        except OSError as error:
+            raise SourceError(f"cannot write {path}: {error.strerror}") from error
+        marker = os.path.join(path, "oci-layout")
+        with self._alone():
+            if os.path.isfile(marker):
+                return
+            if os.listdir(path):
+                hint = "name one, or a folder that is not there yet"
+                raise SourceError(f"{path} is no OCI layout", hint=hint)
+            with appearing(marker) as file:
+                file.write(_LAYOUT)
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Whoever else exports into this layout waits meanwhile."""
+        folder = os.open(self._path, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            fcntl.flock(folder, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(folder)
+
+    def _put(self, document: Document) -> int:
+        if self._has(document.descriptor.digest, len(document.data)):
+            return 0
+        with self._blob(document.descriptor.digest) as file:
+            file.write(document.data)
+        return len(document.data)
+
+    def _has(self, digest: Digest, size: int) -> bool:
+        path = self._path_of(digest)
+        return os.path.isfile(path) and os.path.getsize(path) == size
+
+    @contextmanager
+    def _blob(self, digest: Digest) -> Iterator[Any]:
+        path = self._path_of(digest)
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        # Not in blobs/: other tools stumble over strange names there.
+        with appearing(path, beside=self._path) as file:
+            yield file
+
+    def _path_of(self, digest: Digest) -> str:
+        return os.path.join(self._path, "blobs", digest.algorithm, digest.hex)
+
+    def _list(self, root: Descriptor) -> None:
+        """Name the image in index.json, in place of what had the name."""
+        entry: dict[str, Any] = {"mediaType": root.media_type, "digest": root.digest, "size": root.size}
+        if self._ref:
+            entry["annotations"] = {REF_NAME: self._ref}
+        with self._alone():
+            index = self._index()
+            others = [each for each in index["manifests"] if not self._is_replaced(each, root)]
+            index["manifests"] = [*others, entry]
+            with appearing(os.path.join(self._path, "index.json")) as file:
+                file.write(msgspec.json.encode(index, enc_hook=str))
+
+    def _index(self) -> dict[str, Any]:
+        path = os.path.join(self._path, "index.json")
+        if not os.path.exists(path):
+            return {"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": []}
+        try:
+            index = msgspec.json.decode(
+                read_file(path, DOCUMENT_MAX * INDEX_SHARE, path), type=dict[str, Any]
+            )
+        except NOT_VALID as error:
+            raise FormatError(f"{path} is no index: {error}") from error
+        entries = index.setdefault("manifests", [])
+        if not isinstance(entries, list) or not all(isinstance(each, dict) for each in entries):
+            raise FormatError(f"{path} is no index: its manifests are no list of descriptors")
+        return index
+
+    def _is_replaced(self, entry: dict[str, Any], root: Descriptor) -> bool:
+        name = (entry.get("annotations") or {}).get(REF_NAME, "")
+        return bool(name == self._ref and (self._ref or entry.get("digest") == root.digest))

@@ -1,0 +1,123 @@
+"""The work of a pull: layers come into the cache, several at a time, the biggest first."""
+
+from __future__ import annotations
+
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from layercache.errors import LayercacheError, NotALayerError
+from layercache.oci.forms import COMPRESSED, UNCOMPRESSED
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from layercache.cache import Cache
+    from layercache.events import Event
+    from layercache.images import Image
+    from layercache.layer import Forms, Layer
+    from layercache.oci.digest import Digest, Hash
+
+LAST_WORDS = 3.0
+"""Seconds that layers on their way get to take back what is unfinished, when all is given up."""
+
+Outcomes = dict[str, "Outcome"]
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How a layer came into the cache: ``hit`` or ``fetched``, from ``where``; or why it ``failed``."""
+
+    result: str
+    where: str
+    inflated: bool = False
+    uncompressed_size: int | None = None
+    error: Exception | None = None
+
+
+def default_form(cache: Cache) -> Forms:
+    """What is pulled unless told otherwise: the form that costs least and that a tier keeps."""
+    kept = [form for form in (COMPRESSED, UNCOMPRESSED) if any(t.policy.stores(form) for t in cache.tiers)]
+    return kept[0] if kept else COMPRESSED
+
+
+def distinct(images: Iterable[Image]) -> list[Layer]:
+    """Every layer once, however many images share it; the biggest first, so that none is left alone last.
+
+    Of a blob that is a layer to one image and an attachment to another it is the former.
+    """
+    layers: dict[Digest | None, Layer] = {}
+    for layer in (layer for image in images for layer in image.layers):
+        if layer.digest not in layers or layer.diff_id is not None:
+            layers[layer.digest] = layer
+    return sorted(layers.values(), key=lambda layer: layer.size or 0, reverse=True)
+
+
+class Puller:
+    """Fills a cache with layers, and learns from the cache's events where each came from."""
+
+    def __init__(self, cache: Cache, form: Forms, jobs: int) -> None:
+        self._cache = cache
+        self._form = form
+        self._jobs = jobs
+        self._hits: dict[Hash, str] = {}
+        self._fetched: dict[Hash, str] = {}
+        self._inflated: set[Hash] = set()
+
+    def run(self, layers: list[Layer], finished: Callable[[Layer], object]) -> Outcomes:
+        """How it went, by digest; ``finished`` is called with each layer that is done, well or not,
+        in the thread that has brought it.
+
+        Interrupted, it gives up at once what is on its way.
+        """
+        outcomes: Outcomes = {}
+        pool = ThreadPoolExecutor(self._jobs, thread_name_prefix="pull")
+        with self._cache.watch(self._note), self._cache.expecting(len(layers)) as done:
+
+            def work(layer: Layer) -> None:
+                outcomes[str(layer.digest)] = self._bring(layer)
+                done()
+                finished(layer)
+
+            running = [pool.submit(work, layer) for layer in layers]
+            try:
+                for future in wait(running, return_when=FIRST_EXCEPTION).done:
+                    future.result()
+            except BaseException:
+                pool.shutdown(wait=False, cancel_futures=True)
+                with suppress(Exception):  # why it is given up is what there is to say
+                    self._cache.close()
+                wait(running, timeout=LAST_WORDS)
+                raise
+        pool.shutdown()
+        return outcomes
+
+    def _bring(self, layer: Layer) -> Outcome:
+        try:
+            try:
+                layer.fill(self._form)
+            except NotALayerError:
+                layer.fill(COMPRESSED)
+        except (LayercacheError, OSError) as error:
+            return Outcome("failed", "", error=error)
+        names = {layer.digest, layer.diff_id} - {None}
+        inflated = not self._inflated.isdisjoint(names)
+        for result, places in (("fetched", self._fetched), ("hit", self._hits)):
+            for name in names:
+                if name in places:
+                    return Outcome(result, places[name], inflated, layer.uncompressed_size)
+        return Outcome("hit", "", inflated, layer.uncompressed_size)
+
+    def _note(self, event: Event) -> None:
+        if event.name is None:
+            return
+        match event.kind:
+            case "hit":
+                self._hits.setdefault(event.name, event.where)
+            case "fetched":
+                self._fetched[event.name] = event.where
+            case "inflated":
+                self._inflated.add(event.name)
+            case _:
+                pass
