@@ -31,7 +31,7 @@ if TYPE_CHECKING:
         SourceError,
     )
     from layercache.events import Counters, Event
-    from layercache.images import Image
+    from layercache.images.image import Image
     from layercache.layer import Layer
     from layercache.oci.digest import DiffID, Digest
     from layercache.registry.settings import RegistrySettings

@@ -31,7 +31,8 @@ if TYPE_CHECKING:
 
     from layercache.errors import LayercacheError
     from layercache.export.exporter import Exported
-    from layercache.images import Image, Images
+    from layercache.images.image import Image
+    from layercache.images.opening import Images
     from layercache.registry.client import RegistryClient
     from layercache.registry.settings import RegistrySettings
     from layercache.sources import Source
@@ -169,7 +170,7 @@ class Cache:
 
     def _images(self, name: str) -> tuple[Images, Reference | None, Source | None]:
         """Who opens images, the reference that a name is, if it is one, and its source, if one is asked."""
-        from layercache.images import Images
+        from layercache.images.opening import Images
         from layercache.sources.names import open_source, registry_reference
 
         images = Images(
@@ -188,7 +189,7 @@ class Cache:
         ``blobs``: also the blobs that no other image there needs, both forms of layers; without, they stay.
         ``all_tiers``: in each tier that can be written to. Raises `NotFoundError`, `InvalidNameError`.
         """
-        from layercache.tags import image_key
+        from layercache.images.tags import image_key
 
         reference = Reference.parse(name)
         targets = self._writable(all_tiers)
@@ -219,7 +220,7 @@ class Cache:
         `InvalidNameError`, `IntegrityError`, `BackendError`.
         """
         from layercache.export.exporter import Exporter
-        from layercache.tags import Tags
+        from layercache.images.tags import Tags
 
         tags = Tags(self._asked, self._observers, strict=self.strict)
         return Exporter(self._asked, self._resolver, self._client, tags).export(

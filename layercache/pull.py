@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from layercache.cache import Cache
     from layercache.events import Event
-    from layercache.images import Image
+    from layercache.images.image import Image
     from layercache.layer import Forms, Layer
     from layercache.oci.digest import Digest, Hash
 

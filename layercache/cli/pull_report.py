@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from layercache.events import Counters
-    from layercache.images import Image
+    from layercache.images.image import Image
     from layercache.layer import Layer
     from layercache.pull import Outcomes
 

@@ -16,9 +16,9 @@ from layercache.copy.report import Report
 from layercache.copy.selection import image_entries, referred_to
 from layercache.errors import ConfigError, DigestMismatchError, IntegrityError, NotALayerError, NotFoundError
 from layercache.events import Event, Observers
+from layercache.images.tags import COPIED_FROM, doubtful
 from layercache.oci.digest import Digest, Hash
 from layercache.oci.forms import COMPRESSED
-from layercache.tags import COPIED_FROM, doubtful
 from layercache.tiers import keys
 
 if TYPE_CHECKING:

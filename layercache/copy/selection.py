@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from layercache.errors import FormatError, NotFoundError
+from layercache.images.tags import image_key
 from layercache.oci.descriptor import INDEXES, MANIFESTS, Descriptor, Index, Manifest, decode, media_type_of
 from layercache.oci.forms import COMPRESSED, UNCOMPRESSED
-from layercache.tags import image_key
 from layercache.tiers.documents import read_document
 
 if TYPE_CHECKING:

@@ -29,11 +29,11 @@ from layercache.tiers.documents import find_document
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from layercache.images.tags import Tags
     from layercache.oci.descriptor import Platform
     from layercache.oci.digest import DiffID, Digest
     from layercache.oci.reference import Reference
     from layercache.resolver.resolver import Resolver
-    from layercache.tags import Tags
     from layercache.tiers.tier import Tier
 
 

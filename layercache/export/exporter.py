@@ -17,10 +17,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from layercache.export.contents import Contents
+    from layercache.images.tags import Tags
     from layercache.oci.digest import Digest
     from layercache.registry.client import RegistryClient
     from layercache.resolver.resolver import Resolver
-    from layercache.tags import Tags
     from layercache.tiers.tier import Tier
 
 ALL = "all"

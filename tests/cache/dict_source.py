@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from layercache import NotFoundError
-from layercache.images import Images
+from layercache.images.opening import Images
 from layercache.oci.descriptor import OCI_MANIFEST, Descriptor
 from layercache.oci.digest import Digest
 from layercache.oci.platforms import parse_platform
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from layercache.backend import Reader
     from layercache.cache import Cache
-    from layercache.images import Image
+    from layercache.images.image import Image
 
 REFERENCE = Reference.parse("registry.example/team/app:1.0")
 

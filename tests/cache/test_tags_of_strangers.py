@@ -14,12 +14,12 @@ from servers.images import make_image, sample_layers
 import layercache
 from layercache import BackendError, LayercacheError, NotFoundError, SourceError
 from layercache.events import Event
-from layercache.images import Images
+from layercache.images.opening import Images
+from layercache.images.tags import COPIED_FROM, image_key
 from layercache.oci.descriptor import encode
 from layercache.oci.digest import Digest
 from layercache.oci.platforms import parse_platform
 from layercache.oci.reference import Reference
-from layercache.tags import COPIED_FROM, image_key
 from layercache.tiers import keys
 from layercache_backends.memory import MemoryBackend
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from servers.images import Image as Made
 
     from layercache.cache import Cache
-    from layercache.images import Image
+    from layercache.images.image import Image
     from layercache.oci.descriptor import Descriptor
     from layercache.tiers.tier import Tier
 

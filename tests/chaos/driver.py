@@ -35,7 +35,7 @@ WORKERS = 6
 PRELOADED = [
     "chaos.work",
     "layercache.cache",
-    "layercache.images",
+    "layercache.images.opening",
     "layercache.config.schema",
     "layercache_backends.local",
     "layercache_backends.s3",

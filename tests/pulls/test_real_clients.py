@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from servers.images import Image as Made
     from servers.images import Sample
 
-    from layercache.images import Image
+    from layercache.images.image import Image
 
 
 def assert_same(image: Image, made: Made) -> None:

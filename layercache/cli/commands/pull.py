@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from layercache.cache import Cache
-    from layercache.images import Image
+    from layercache.images.image import Image
     from layercache.layer import Forms
 
 SHOWN_ERRORS = 5

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -16,6 +16,8 @@ from layercache.errors import (
     SourceError,
 )
 from layercache.events import Event, Observers
+from layercache.images.image import Image
+from layercache.images.tags import Tags, image_key
 from layercache.layer import Layer
 from layercache.oci.descriptor import (
     DOCKER_SCHEMA_1,
@@ -39,7 +41,6 @@ from layercache.oci.platforms import default_platform, normalized, select
 from layercache.resolver.identity import LayerIdentity
 from layercache.resolver.lookup import not_found
 from layercache.sources.origin import Rejectable
-from layercache.tags import Tags, image_key
 from layercache.tiers.documents import check_document, check_stated, find_document, read_whole, refuse_too_big
 
 if TYPE_CHECKING:
@@ -56,35 +57,6 @@ if TYPE_CHECKING:
 
 
 _PULL = "pull it while online (layercache pull)"
-
-
-@dataclass(frozen=True, slots=True)
-class Image:
-    """One platform of an image. Its layers are lazy: they fill the cache as they are read."""
-
-    name: str
-    """The reference in full, or the path, that it was opened by."""
-    descriptor: Descriptor
-    """Of the manifest: media type, digest, size in bytes."""
-    manifest: dict[str, Any]
-    """The manifest's JSON, nothing left out."""
-    config: dict[str, Any]
-    """The config's JSON; empty for an artefact whose config is none of an image."""
-    layers: list[Layer]
-    """The layers, lowest first, without the foreign ones."""
-    foreign: list[Descriptor]
-    """Non-distributable layers, which are never fetched."""
-
-    @property
-    def digest(self) -> Digest:
-        """The manifest's digest."""
-        return self.descriptor.digest
-
-    @property
-    def platform(self) -> Platform:
-        """What the config says that the image is for."""
-        fields = [self.config.get(field) or "" for field in ("architecture", "os", "variant")]
-        return Platform(architecture=fields[0], os=fields[1], variant=fields[2])
 
 
 class Images:

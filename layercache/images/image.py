@@ -1,0 +1,51 @@
+"""An image: its manifest, its configuration, its layers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from layercache.oci.descriptor import (
+    Descriptor,
+    Platform,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from layercache.errors import (
+        LayercacheError,
+    )
+    from layercache.layer import Layer
+    from layercache.oci.digest import Digest
+
+    Missing = Callable[[LayercacheError], object]
+
+
+@dataclass(frozen=True, slots=True)
+class Image:
+    """One platform of an image. Its layers are lazy: they fill the cache as they are read."""
+
+    name: str
+    """The reference in full, or the path, that it was opened by."""
+    descriptor: Descriptor
+    """Of the manifest: media type, digest, size in bytes."""
+    manifest: dict[str, Any]
+    """The manifest's JSON, nothing left out."""
+    config: dict[str, Any]
+    """The config's JSON; empty for an artefact whose config is none of an image."""
+    layers: list[Layer]
+    """The layers, lowest first, without the foreign ones."""
+    foreign: list[Descriptor]
+    """Non-distributable layers, which are never fetched."""
+
+    @property
+    def digest(self) -> Digest:
+        """The manifest's digest."""
+        return self.descriptor.digest
+
+    @property
+    def platform(self) -> Platform:
+        """What the config says that the image is for."""
+        fields = [self.config.get(field) or "" for field in ("architecture", "os", "variant")]
+        return Platform(architecture=fields[0], os=fields[1], variant=fields[2])
