@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from layercache.backend import Entry
 from layercache.backend.plain import PerProcess, Piece, PlainBackend
 from layercache.errors import BackendError, ConfigError
-from layercache_backends.direct import can_go
+from layercache_backends.obstore.fast_path import can_go
 
 if TYPE_CHECKING:
     import io
@@ -50,7 +50,7 @@ def from_url(url: BackendURL) -> ObspecBackend:
     options = url.options(Options)
 
     def connect() -> Any:
-        from layercache_backends.obstore_stores import azure_store
+        from layercache_backends.obstore.stores import azure_store
 
         return azure_store(container, options.account, options.endpoint_url, options.timeout)
 

@@ -49,9 +49,14 @@ _PLAIN = frozenset(IN_THE_BOX[scheme].partition(":")[0] for scheme in ("file", "
 """Modules of backends without an SDK under them, whose own readers count: they need no guard."""
 
 
+def _package_of(backend: Backend) -> str:
+    """Where the factory of a backend in the box is: its class may be one module deeper."""
+    return ".".join(type(backend).__module__.split(".")[:2])
+
+
 def guarded(backend: Backend) -> Backend:
     """The backend with a guard around it, which has those of its capabilities that the backend has."""
-    if isinstance(backend, Guard) or type(backend).__module__ in _PLAIN:
+    if isinstance(backend, Guard) or _package_of(backend) in _PLAIN:
         return backend
     return _kind(tuple(part for protocol, part in _PARTS.items() if isinstance(backend, protocol)))(backend)
 
@@ -63,7 +68,7 @@ class Guard:
         self._backend: Any = backend
         self.url = backend.url
         self._blame = Blame(self.url, backend)
-        self._looks = type(backend).__module__ not in _OURS
+        self._looks = _package_of(backend) not in _OURS
 
     def __repr__(self) -> str:
         return f"Guard({self._backend!r})"

@@ -16,7 +16,7 @@ from layercache.backend import open_backend
 from layercache.backend.capabilities import Leftovers
 from layercache.testing import put
 from layercache.tiers.leftovers import LeftoverCount, count_leftovers
-from layercache_backends.s3 import S3Backend
+from layercache_backends.s3.backend import S3Backend
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -436,7 +436,7 @@ def test_a_failure_to_look_is_not_taken_for_absence(
     put(backend, KEY, b"x")
     for name in ("stat", "unlink", "scandir"):
         monkeypatch.setattr(os, name, refuse(number))
-    monkeypatch.setattr("layercache_backends.local.WholeFile", refuse(number))
+    monkeypatch.setattr("layercache_backends.local.backend.WholeFile", refuse(number))
     looks: list[Callable[[], object]] = [
         lambda: backend.open(KEY),
         lambda: backend.stat(KEY),

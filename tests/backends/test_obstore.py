@@ -20,9 +20,9 @@ from layercache.backend import Backend, open_backend
 from layercache.errors import BackendError, ConfigError, NotFoundError
 from layercache.testing import KEY, assert_absent, get, in_forked_child, put
 from layercache.testing.base import pattern
-from layercache_backends import object_reader
-from layercache_backends.direct_reader import DirectReader
-from layercache_backends.object_reader import ObjectReader
+from layercache_backends.objects import reader as object_reader
+from layercache_backends.objects.reader import ObjectReader
+from layercache_backends.obstore.reader import DirectReader
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -63,8 +63,8 @@ def backend(url: str) -> Iterator[Backend]:
 @pytest.fixture
 def no_other_way(monkeypatch: pytest.MonkeyPatch) -> None:
     """What is not done by obstore fails."""
-    from layercache_backends.gcs_service import GCSService
-    from layercache_backends.s3_service import S3Service
+    from layercache_backends.gcs.service import GCSService
+    from layercache_backends.s3.service import S3Service
 
     async def fail(*_: object, **__: object) -> None:
         raise AssertionError("not by obstore")
@@ -75,7 +75,9 @@ def no_other_way(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("layercache_backends.objects.find_spec", lambda name: name != "obstore" or None)
+    monkeypatch.setattr(
+        "layercache_backends.objects.backend.find_spec", lambda name: name != "obstore" or None
+    )
 
 
 @pytest.mark.usefixtures("no_other_way")
@@ -309,7 +311,7 @@ def test_a_wrong_secret_is_told_by_the_other_way(url: str, monkeypatch: pytest.M
 @pytest.fixture
 def google(monkeypatch: pytest.MonkeyPatch) -> Iterator[Google]:
     """As storage.googleapis.com, in what obstore asks of it."""
-    monkeypatch.setattr("layercache_backends.gcs_service._GOOGLE", "127.0.0.1")
+    monkeypatch.setattr("layercache_backends.gcs.service._GOOGLE", "127.0.0.1")
     with Google() as running:
         yield running
 

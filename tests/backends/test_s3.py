@@ -258,7 +258,7 @@ def test_a_url_that_makes_no_sense_is_a_config_error(url: str) -> None:
 
 
 def test_a_missing_package_says_how_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("layercache_backends.objects.find_spec", lambda _: None)
+    monkeypatch.setattr("layercache_backends.objects.backend.find_spec", lambda _: None)
     with pytest.raises(ConfigError, match=r"pip install 'layercache\[s3\]'"):
         open_backend("s3://bucket")
 
@@ -300,7 +300,7 @@ def test_a_big_object_reads_right_however_it_is_read(
 ) -> None:
     import os
 
-    from layercache_backends import object_reader
+    from layercache_backends.objects import reader as object_reader
 
     monkeypatch.setattr(object_reader, "LOOK", 0.0)
     monkeypatch.setattr(object_reader, "SLOW", 1e15 if slow else 0.0)
@@ -311,7 +311,7 @@ def test_a_big_object_reads_right_however_it_is_read(
             sink.commit()
         with backend.open("big", 5) as reader:
             first = reader.read(100)
-            assert isinstance(reader._source, object_reader.Ahead) is slow  # type: ignore[attr-defined]
+            assert isinstance(reader._source, object_reader.Prefetcher) is slow  # type: ignore[attr-defined]
             assert first + reader.read() == data[5:]
 
 
@@ -352,7 +352,7 @@ def test_a_broken_stream_goes_on_at_its_offset(seaweedfs_bucket: str) -> None:
     ],
 )
 def test_bytes_are_signed_where_others_could_change_them(url: str, guarded: bool) -> None:
-    from layercache_backends.s3_requests import is_guarded
+    from layercache_backends.s3.requests import is_guarded
 
     assert is_guarded(url) is guarded
 
@@ -361,16 +361,16 @@ def test_bytes_are_signed_where_others_could_change_them(url: str, guarded: bool
 def test_the_signature_of_what_is_sent_in_the_clear_holds_its_hash(
     seaweedfs_bucket: str, monkeypatch: pytest.MonkeyPatch, size: int
 ) -> None:
-    from layercache_backends import s3_requests
+    from layercache_backends.s3 import requests
 
     signed: list[str] = []
 
-    def remember(signer: s3_requests._Signer, request: object) -> str:
+    def remember(signer: requests._Signer, request: object) -> str:
         signed.append(signer.body_hash)
         return signer.body_hash
 
-    monkeypatch.setattr(s3_requests, "is_guarded", lambda _: False)
-    monkeypatch.setattr(s3_requests._Signer, "payload", remember)
+    monkeypatch.setattr(requests, "is_guarded", lambda _: False)
+    monkeypatch.setattr(requests._Signer, "payload", remember)
     data = pattern(size)
     with closing(open_backend(seaweedfs_bucket)) as backend:
         put(backend, KEY, data)
@@ -381,7 +381,7 @@ def test_the_signature_of_what_is_sent_in_the_clear_holds_its_hash(
 
 
 def test_parts_grow_so_that_ten_thousand_suffice() -> None:
-    from layercache_backends.object_sink import part_size
+    from layercache_backends.objects.sink import part_size
 
     total = 0
     for _ in range(10_000):

@@ -13,7 +13,7 @@ from layercache.backend.capabilities import Exclusive
 from layercache.errors import BackendError, ConfigError, NotFoundError
 from layercache.testing import get, put
 from layercache.testing.base import pattern
-from layercache_backends.s3 import S3Backend
+from layercache_backends.s3.backend import S3Backend
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -237,7 +237,7 @@ def test_many_requests_at_once_find_new_credentials_once(
 ) -> None:
     from concurrent.futures import ThreadPoolExecutor
 
-    from layercache_backends.s3_service import S3Service
+    from layercache_backends.s3.service import S3Service
 
     made = 0
     new_client = S3Service._new_client

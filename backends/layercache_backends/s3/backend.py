@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 
 from layercache.backend import Leftover, is_key
 from layercache.errors import ConfigError
-from layercache_backends.objects import (
+from layercache_backends.objects.backend import (
     DEFAULT_TIMEOUT,
     Engine,
     ObjectBackend,
@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from layercache.backend import BackendURL
-    from layercache_backends.s3_service import S3Service, S3Upload, UploadPage
-    from layercache_backends.services import Service
+    from layercache_backends.objects.service import Service
+    from layercache_backends.s3.service import S3Service, S3Upload, UploadPage
 
 
 Encryption = Literal["AES256", "aws:kms", "aws:kms:dsse"]
@@ -77,7 +77,7 @@ class S3Backend(ObjectBackend):
 
     def __init__(self, bucket: str, prefix: str, options: Options) -> None:
         async def connect() -> S3Service:
-            from layercache_backends.s3_service import S3Service
+            from layercache_backends.s3.service import S3Service
 
             return await S3Service.connect(bucket, options)
 
@@ -112,7 +112,7 @@ class S3Backend(ObjectBackend):
                 return
 
     async def _uploads(self, service: Service, after: tuple[str, str] | None) -> UploadPage:
-        from layercache_backends.s3_service import S3Service
+        from layercache_backends.s3.service import S3Service
 
         assert isinstance(service, S3Service)
         return await service.uploads(self._prefix, after)

@@ -10,11 +10,11 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from layercache_backends.gcs_requests import CREATED, NO_CONTENT, OK, RESUME_INCOMPLETE, RefusalError
+from layercache_backends.gcs.requests import CREATED, NO_CONTENT, OK, RESUME_INCOMPLETE, RefusalError
 
 if TYPE_CHECKING:
-    from layercache_backends.gcs_requests import Answer, Requests
-    from layercache_backends.services import Payload
+    from layercache_backends.gcs.requests import Answer, Requests
+    from layercache_backends.objects.service import Payload
 
 _GONE = (404, 410)
 _ENDED = (NO_CONTENT, 499, *_GONE)

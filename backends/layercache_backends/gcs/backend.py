@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from layercache.errors import ConfigError
-from layercache_backends.objects import (
+from layercache_backends.objects.backend import (
     DEFAULT_TIMEOUT,
     Engine,
     ObjectBackend,
@@ -24,7 +24,7 @@ from layercache_backends.objects import (
 
 if TYPE_CHECKING:
     from layercache.backend import BackendURL
-    from layercache_backends.services import Service
+    from layercache_backends.objects.service import Service
 
 METHODS = ("anon", "cloud", "google_default")
 """What ``token`` may be beside a file: no credentials, the machine's own on Google Cloud, gcloud's."""
@@ -59,7 +59,7 @@ def from_url(url: BackendURL) -> ObjectBackend:
     async def connect() -> Service:
         # With this on, gcsfs asks over gRPC what kind each bucket is: an emulator leaves that unanswered.
         os.environ.setdefault("GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT", "false")
-        from layercache_backends.gcs_service import GCSService
+        from layercache_backends.gcs.service import GCSService
 
         return await GCSService.connect(bucket, options)
 

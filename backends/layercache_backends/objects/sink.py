@@ -10,8 +10,8 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Self
 
 from layercache.errors import BackendError
-from layercache_backends.patience import Patience
-from layercache_backends.services import Payload
+from layercache_backends.objects.deadline import Deadline
+from layercache_backends.objects.service import Payload
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
     from _typeshed import ReadableBuffer
 
-    from layercache_backends.services import Service, Upload
-    from layercache_backends.session import Session
+    from layercache_backends.objects.service import Service, Upload
+    from layercache_backends.objects.session import Session
 
 PART = 8 << 20
 """Bytes of a part, and of the biggest object that is sent in one request."""
@@ -161,7 +161,7 @@ class ObjectSink:
     async def _sending(
         self, part: Payload, attempt: Callable[[Service], Awaitable[None]], spent: float = 0.0
     ) -> None:
-        patience = Patience(self._session.timeout, spent)
+        patience = Deadline(self._session.timeout, spent)
         part.progress = patience.progress
 
         async def again(service: Service) -> None:

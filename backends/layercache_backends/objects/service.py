@@ -1,11 +1,11 @@
-"""What a service for objects must be able to do, for `layercache_backends.objects` to make a backend of it.
+"""What a service for objects must be able to do, so that `objects.backend` makes a backend of it.
 
 A `Service` is written for one SDK and is thin: one method is one request. It raises the SDK's own errors and
 says of each what it means (`Service.failure`). Everything else is written once, above it: which errors are
 tried again and for how long, going on after a break, ranges ahead, parts, listing, threads, forks, messages.
 
 All of it runs on one event loop, which belongs to this process and this backend (see
-`layercache_backends.session`).
+`layercache_backends.objects.session`).
 Names are the service's own: the prefix of the URL and the key.
 """
 

@@ -8,14 +8,14 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from layercache.errors import BackendError
-from layercache_backends.object_reader import PIECE, SMALL, ObjectReader, is_slow
+from layercache_backends.objects.reader import PIECE, SMALL, ObjectReader, is_slow
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from _typeshed import ReadableBuffer, WriteableBuffer
 
-    from layercache_backends.session import Session
+    from layercache_backends.objects.session import Session
 
 CHUNK = 64 << 10
 """Bytes that come at least at once: what has not come in full when the connection breaks comes again."""

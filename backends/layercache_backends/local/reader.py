@@ -7,7 +7,7 @@ import os
 from typing import TYPE_CHECKING
 
 from layercache.errors import BackendError
-from layercache_backends.local_folders import open_plain
+from layercache_backends.local.folders import open_plain
 
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer

@@ -9,16 +9,16 @@ from collections import deque
 from functools import partial
 from typing import TYPE_CHECKING
 
-from layercache_backends.patience import Patience
-from layercache_backends.services import Failure, Kind
+from layercache_backends.objects.deadline import Deadline
+from layercache_backends.objects.service import Failure, Kind
 
 if TYPE_CHECKING:
     from concurrent.futures import Future
 
     from _typeshed import WriteableBuffer
 
-    from layercache_backends.services import Body, Service
-    from layercache_backends.session import Session
+    from layercache_backends.objects.service import Body, Service
+    from layercache_backends.objects.session import Session
 
 PIECE = 1 << 20
 """Bytes that are handed over from the event loop at most at once."""
@@ -54,7 +54,7 @@ class Stream:
         self.waited = 0.0
         """Seconds that were spent waiting for bytes."""
         self._body: Body | None = None
-        self._patience = Patience(session.timeout, spent)
+        self._patience = Deadline(session.timeout, spent)
 
     async def open(self) -> int:
         """Begin; how many bytes there are. Raises `NotFoundError`, `BackendError`."""
@@ -121,7 +121,7 @@ class Stream:
             raise
 
 
-class Ahead:
+class Prefetcher:
     """The rest of a stream, as ranges that are read in parallel. On the event loop."""
 
     def __init__(self, stream: Stream) -> None:
@@ -196,7 +196,7 @@ class ObjectReader(io.RawIOBase):
         slow: bool = False,
     ) -> None:
         self._session = session
-        self._source: Stream | Ahead | None = None
+        self._source: Stream | Prefetcher | None = None
         self._coming: Future[list[bytes]] | None = None
         self._pieces: deque[memoryview] = deque()
         self._found_slow = slow
@@ -275,7 +275,7 @@ class ObjectReader(io.RawIOBase):
         assert self._source is not None
         pieces = await self._source.read(size)
         if isinstance(self._source, Stream) and self._should_run_ahead(self._source):
-            stream, self._source = self._source, Ahead(self._source)
+            stream, self._source = self._source, Prefetcher(self._source)
             stream.close()
         return pieces
 

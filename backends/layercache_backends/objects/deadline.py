@@ -6,12 +6,12 @@ import asyncio
 import random
 from typing import TYPE_CHECKING
 
-from layercache_backends.services import Kind
+from layercache_backends.objects.service import Kind
 
 if TYPE_CHECKING:
     from types import TracebackType
 
-    from layercache_backends.services import Failure
+    from layercache_backends.objects.service import Failure
 
 _TRIES = {Kind.BUSY: 1000, Kind.BROKEN: 1000, Kind.UNREACHABLE: 2}
 """How often to ask again without progress; time ends it earlier."""
@@ -20,7 +20,7 @@ _FIRST_PAUSE = 0.1
 _LONGEST_PAUSE = 2.0
 
 
-class Patience:
+class Deadline:
     """Ends when nothing has got on for so many seconds, whatever was tried meanwhile.
 
     ``spent``: of the first of these, what has passed already.

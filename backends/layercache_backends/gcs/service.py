@@ -20,8 +20,8 @@ from gcsfs import GCSFileSystem
 
 from layercache.backend import Entry
 from layercache.errors import ConfigError
-from layercache_backends.gcs_failures import CREDENTIALS, meaning
-from layercache_backends.gcs_requests import (
+from layercache_backends.gcs.errors import CREDENTIALS, meaning
+from layercache_backends.gcs.requests import (
     NO_CONTENT,
     NOT_FOUND,
     OK,
@@ -31,16 +31,16 @@ from layercache_backends.gcs_requests import (
     RefusalError,
     Requests,
 )
-from layercache_backends.gcs_upload import ResumableUpload
-from layercache_backends.services import Direct, Kind, Page, Payload
+from layercache_backends.gcs.upload import ResumableUpload
+from layercache_backends.objects.service import Direct, Kind, Page, Payload
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     import aiohttp
 
-    from layercache_backends.gcs import Options
-    from layercache_backends.services import Failure
+    from layercache_backends.gcs.backend import Options
+    from layercache_backends.objects.service import Failure
 
 _GOOGLE = "storage.googleapis.com"
 """The only host that obstore writes to: emulators know no more than the JSON API's uploads."""
@@ -50,7 +50,7 @@ _SPAN = re.compile(r"bytes (\d+)-(\d+)/(?:\d+|\*)")
 
 
 class GCSService:
-    """A bucket. As `layercache_backends.services.Service`."""
+    """A bucket. As `layercache_backends.objects.service.Service`."""
 
     def __init__(self, bucket: str, options: Options, requests: Requests) -> None:
         self._bucket = bucket
@@ -167,7 +167,7 @@ class GCSService:
         await self._requests.ask("DELETE", self._requests.object(name), accept=(OK, NO_CONTENT))
 
     async def direct(self, seconds: float) -> Direct:
-        from layercache_backends.obstore_stores import gcs_store
+        from layercache_backends.obstore.stores import gcs_store
 
         # As in `get`: bytes as they are stored.
         headers = {"Accept-Encoding": "gzip", **await self._requests.payer()}

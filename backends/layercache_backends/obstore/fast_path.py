@@ -18,12 +18,12 @@ import time
 import weakref
 from typing import TYPE_CHECKING
 
-from layercache_backends.direct_reader import DirectReader
-from layercache_backends.services import Failure, Kind
+from layercache_backends.objects.service import Failure, Kind
+from layercache_backends.obstore.reader import DirectReader
 
 if TYPE_CHECKING:
-    from layercache_backends.services import Direct, Payload
-    from layercache_backends.session import Session
+    from layercache_backends.objects.service import Direct, Payload
+    from layercache_backends.objects.session import Session
 
 LARGEST = 1 << 20
 """Bytes of the biggest object that is written so: how far it got is not seen, so it must not take long."""
@@ -42,7 +42,7 @@ _OF_THE_PARENT: list[object] = []
 """What a forked child has of its parent: to finalize it may be to wait for a lock that nobody lets go of."""
 
 
-class DirectWay:
+class FastPath:
     """Of one session, and like it of use in one process only. Thread-safe."""
 
     def __init__(self, session: Session) -> None:

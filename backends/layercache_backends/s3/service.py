@@ -14,24 +14,24 @@ from botocore.parsers import ResponseParserError
 
 from layercache.backend import Entry
 from layercache.errors import ConfigError
-from layercache_backends.s3_failures import REGION, code_of, meaning
-from layercache_backends.s3_requests import Requests, is_guarded
-from layercache_backends.services import Direct, Page
+from layercache_backends.objects.service import Direct, Page
+from layercache_backends.s3.errors import REGION, code_of, meaning
+from layercache_backends.s3.requests import Requests, is_guarded
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from aiobotocore.awsrequest import AioAWSResponse
 
-    from layercache_backends.s3 import Options
-    from layercache_backends.services import Failure, Payload
+    from layercache_backends.objects.service import Failure, Payload
+    from layercache_backends.s3.backend import Options
 
 READ_AHEAD = 1 << 20
 """Bytes that are taken from a connection before somebody wants them; up to twice as many."""
 
 
 class S3Service:
-    """A bucket, through the client of an s3fs file system. As `layercache_backends.services.Service`."""
+    """A bucket, through the client of an s3fs file system. As `objects.service.Service`."""
 
     def __init__(self, bucket: str, options: Options, client: Any, session: Any) -> None:
         self._bucket = bucket
@@ -170,7 +170,7 @@ class S3Service:
         return UploadPage(uploads, following if answer.get("IsTruncated") else None)
 
     async def direct(self, seconds: float) -> Direct:
-        from layercache_backends.obstore_stores import s3_store
+        from layercache_backends.obstore.stores import s3_store
 
         base, region = await self._requests.place()
         loop = asyncio.get_running_loop()

@@ -3,7 +3,7 @@
 An object is the file ``root/key``. Two folders of the root are no keys and are never listed: ``tmp/`` has
 unfinished writes, ``locks/`` is the core's. No folder is made before something is written, and none is ever
 removed, so that a writer never loses the folder that it is about to publish into. Only plain files are
-objects, and no link below the root is followed (`layercache_backends.local_folders`).
+objects, and no link below the root is followed (`layercache_backends.local.folders`).
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ from typing import TYPE_CHECKING, TypeVar
 
 from layercache.backend import SMALL_OBJECT, Entry, check_key, check_prefix, check_range, is_key
 from layercache.errors import BackendError, ConfigError, ForbiddenError, InvalidNameError, NotFoundError
-from layercache_backends.local_folders import PLAIN, Folders, LinkError, look, open_folder
-from layercache_backends.local_reader import FileRange, WholeFile
-from layercache_backends.local_spool import LocalSink, LocalSpool
+from layercache_backends.local.folders import PLAIN, Folders, LinkError, look, open_folder
+from layercache_backends.local.reader import FileRange, WholeFile
+from layercache_backends.local.spool import LocalSink, LocalSpool
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from layercache.backend import BackendURL, Leftover, Reader
-    from layercache_backends.local_lock import FileLock
+    from layercache_backends.local.lock import FileLock
 
 RESERVED = frozenset({"tmp", "locks"})
 """The root's own folders. As the first component of a key they are `InvalidNameError`."""
@@ -173,7 +173,7 @@ class LocalBackend:
     def lock(
         self, name: str, *, timeout: float | None = None, lasting: bool = True
     ) -> Iterator[FileLock | None]:
-        from layercache_backends.local_lock import locked
+        from layercache_backends.local.lock import locked
 
         check_key(name)
         # What the block raises is not ours to translate.
@@ -197,8 +197,8 @@ class LocalBackend:
         written to, and lock files that nobody holds. Whether a writer lives is not asked: its process id may
         be one of another container's or machine's. What is another user's to remove is passed over.
         """
-        from layercache_backends.local_leftovers import remove_unfinished, removed
-        from layercache_backends.local_lock import remove_if_unused
+        from layercache_backends.local.leftovers import remove_unfinished, removed
+        from layercache_backends.local.lock import remove_if_unused
 
         count = 0
         for folder, remove in (("tmp", remove_unfinished), ("locks", remove_if_unused)):
@@ -212,7 +212,7 @@ class LocalBackend:
 
     def leftovers(self) -> list[Leftover]:
         """As `CountedLeftovers.leftovers`: the files of unfinished writes in ``tmp/``."""
-        from layercache_backends.local_leftovers import unfinished
+        from layercache_backends.local.leftovers import unfinished
 
         try:
             return unfinished(self.folders)

@@ -11,7 +11,7 @@ import sys
 from typing import TYPE_CHECKING, Self
 
 from layercache.errors import BackendError
-from layercache_backends.local_folders import sync_folder
+from layercache_backends.local.folders import sync_folder
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from _typeshed import ReadableBuffer, WriteableBuffer
 
     from layercache_backends.local import LocalBackend
-    from layercache_backends.local_folders import Folder
+    from layercache_backends.local.folders import Folder
 
 _WRITE_BACK = 8 << 20  # bytes
 

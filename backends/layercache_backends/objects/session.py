@@ -8,16 +8,16 @@ import threading
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from layercache.errors import BackendError, NotFoundError
-from layercache_backends.patience import Patience
-from layercache_backends.services import Failure, Kind
+from layercache_backends.objects.deadline import Deadline
+from layercache_backends.objects.service import Failure, Kind
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine
     from concurrent.futures import Future
 
     from layercache.errors import LayercacheError
-    from layercache_backends.direct import DirectWay
-    from layercache_backends.services import Service
+    from layercache_backends.objects.service import Service
+    from layercache_backends.obstore.fast_path import FastPath
 
 _T = TypeVar("_T")
 
@@ -33,7 +33,7 @@ class Session:
         self.url = url
         self.timeout = timeout
         self.owner = os.getpid()
-        self.direct: DirectWay | None = None
+        self.direct: FastPath | None = None
         """What is tried first, where there is one."""
         self._connect = connect
         self._connected: asyncio.Task[Service] | None = None
@@ -72,7 +72,7 @@ class Session:
             self._loop.call_soon_threadsafe(work)
 
     async def insist(
-        self, doing: str, attempt: Callable[[Service], Awaitable[_T]], patience: Patience | None = None
+        self, doing: str, attempt: Callable[[Service], Awaitable[_T]], patience: Deadline | None = None
     ) -> _T:
         """What the attempt returns; where it fails and another try may help, another one. Credentials that
         have ended are looked for again, once.
@@ -80,7 +80,7 @@ class Session:
         Raises `NotFoundError` or `BackendError`, which say what was being done, in the end.
         """
         service = await self.service()
-        patience = patience or Patience(self.timeout)
+        patience = patience or Deadline(self.timeout)
         may_renew = True
         while True:
             renewals = self._renewals
@@ -122,7 +122,7 @@ class Session:
                 self._connected = None
             raise
 
-    def understood(self, service: Service, error: Exception, patience: Patience) -> Failure | None:
+    def understood(self, service: Service, error: Exception, patience: Deadline) -> Failure | None:
         """What the error means; None for one that is not the service's."""
         if isinstance(error, TimeoutError) and patience.over:
             return Failure(

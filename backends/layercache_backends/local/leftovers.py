@@ -10,12 +10,12 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from layercache.backend import Leftover
-from layercache_backends.local_folders import LinkError
+from layercache_backends.local.folders import LinkError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from layercache_backends.local_folders import Folders
+    from layercache_backends.local.folders import Folders
 
 _UNFINISHED = re.compile(r"[0-9]+-[0-9A-Za-z]+")
 """What unfinished writes are called: whatever else lies in tmp/ is not ours to remove."""

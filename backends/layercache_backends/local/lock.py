@@ -14,13 +14,13 @@ import time
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
-from layercache_backends.local_folders import NO_FILE, LinkError
+from layercache_backends.local.folders import NO_FILE, LinkError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from layercache.errors import BackendError
-    from layercache_backends.local_folders import Folder
+    from layercache_backends.local.folders import Folder
 
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.0005, 0.01  # seconds
 _NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.EINVAL)  # some network file systems

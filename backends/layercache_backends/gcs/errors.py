@@ -7,8 +7,8 @@ import requests
 from gcsfs.retry import HttpError, NonRetryableError
 from google.auth.exceptions import GoogleAuthError
 
-from layercache_backends.gcs_requests import RESUME_INCOMPLETE, NoBucketError, RefusalError
-from layercache_backends.services import Failure, Kind
+from layercache_backends.gcs.requests import RESUME_INCOMPLETE, NoBucketError, RefusalError
+from layercache_backends.objects.service import Failure, Kind
 
 CREDENTIALS = (
     "gcloud auth application-default login, or GOOGLE_APPLICATION_CREDENTIALS (or ?token=) with the path of "

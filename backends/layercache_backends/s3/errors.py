@@ -26,7 +26,7 @@ from botocore.exceptions import (
 )
 from botocore.parsers import ResponseParserError
 
-from layercache_backends.services import Failure, Kind
+from layercache_backends.objects.service import Failure, Kind
 
 _CREDENTIALS = (
     "set AWS_PROFILE (or ?profile=), or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY; "

@@ -1,6 +1,6 @@
 """A backend on a service for objects (S3, GCS): what all of them share.
 
-To add a service write a `Service` for its SDK (`layercache_backends.services` has the contract), and a
+To add a service write a `Service` for its SDK (`layercache_backends.objects.service` has the contract), and a
 factory that reads the URL's options and returns ``ObjectBackend(url, prefix, timeout, connect)``; ``connect``
 is an async function that imports the SDK and returns the service. It is called at the first use, on the event
 loop of the session, once in each process: a forked child gets a client of its own. What it raises reaches the
@@ -20,18 +20,18 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from layercache.backend import Entry, check_key, check_prefix, check_range
 from layercache.errors import ConfigError, InvalidNameError, NotFoundError
-from layercache_backends.direct import DirectWay, can_go
-from layercache_backends.object_reader import ObjectReader
-from layercache_backends.object_sink import ObjectSink
-from layercache_backends.services import Kind, Payload
-from layercache_backends.session import Session
+from layercache_backends.objects.reader import ObjectReader
+from layercache_backends.objects.service import Kind, Payload
+from layercache_backends.objects.session import Session
+from layercache_backends.objects.sink import ObjectSink
+from layercache_backends.obstore.fast_path import FastPath, can_go
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine, Iterator
 
     from layercache.backend import BackendURL
-    from layercache_backends.direct_reader import DirectReader
-    from layercache_backends.services import Page, Service
+    from layercache_backends.objects.service import Page, Service
+    from layercache_backends.obstore.reader import DirectReader
 
 _T = TypeVar("_T")
 
@@ -130,7 +130,7 @@ class ObjectBackend:
     def _begun(self) -> Session:
         session = Session(self.url, self._timeout, self._connect)
         if self._engine != "fsspec" and can_go() and find_spec("obstore") is not None:
-            session.direct = DirectWay(session)
+            session.direct = FastPath(session)
         return session
 
     def _name(self, key: str) -> str:

@@ -21,9 +21,9 @@ from urllib.parse import quote
 
 from layercache.backend import Entry, Leftover, check_key, check_prefix, check_range
 from layercache.errors import BackendError, ConfigError, InvalidNameError, LayercacheError, NotFoundError
-from layercache_backends.fsspec_connections import SSH_TIMEOUTS, Connections, Options
-from layercache_backends.fsspec_streams import RANGE, FsspecReader, FsspecSink
-from layercache_backends.objects import DEFAULT_TIMEOUT, refuse_secrets, require
+from layercache_backends.fsspec.connections import SSH_TIMEOUTS, Connections, Options
+from layercache_backends.fsspec.streams import RANGE, FsspecReader, FsspecSink
+from layercache_backends.objects.backend import DEFAULT_TIMEOUT, refuse_secrets, require
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

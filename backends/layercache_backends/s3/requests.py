@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from _typeshed import ReadableBuffer
 
-    from layercache_backends.services import Payload
+    from layercache_backends.objects.service import Payload
 
 _NAME = "name"
 _SCOPE = re.compile(r"AWS4-HMAC-SHA256 Credential=[^,]*/\d{8}/([^/,]+)/s3/aws4_request,")

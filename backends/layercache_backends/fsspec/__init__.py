@@ -1,0 +1,5 @@
+"""Any file system of fsspec."""
+
+from layercache_backends.fsspec.backend import FsspecBackend, from_url
+
+__all__ = ["FsspecBackend", "from_url"]

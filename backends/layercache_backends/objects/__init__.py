@@ -1,0 +1,1 @@
+"""What object stores have in common: sessions, deadlines, readers and sinks on a service."""

@@ -1,0 +1,1 @@
+"""obstore beside our own requests, for small objects."""
