@@ -171,7 +171,8 @@ class Cache:
     def _images(self, name: str) -> tuple[Images, Reference | None, Source | None]:
         """Who opens images, the reference that a name is, if it is one, and its source, if one is asked."""
         from layercache.images.opening import Images
-        from layercache.sources.names import open_source, registry_reference
+        from layercache.sources.names import registry_reference
+        from layercache.sources.opening import open_source
 
         images = Images(
             self._asked, self._resolver, self._observers, tag_age=self.tag_age, strict=self.strict

@@ -9,15 +9,12 @@ from __future__ import annotations
 import sys
 
 from layercache._version import __version__
+from layercache.cli.exit_codes import BROKEN_PIPE, INTERRUPTED, TERMINATED
 
 TYPE_CHECKING = False  # as in layercache/__init__.py
 if TYPE_CHECKING:
     from types import FrameType
     from typing import NoReturn
-
-INTERRUPTED = 130
-TERMINATED = 143
-BROKEN_PIPE = 141
 
 
 def main() -> None:

@@ -6,7 +6,7 @@ import traceback
 
 import click
 
-from layercache.cli import INTERRUPTED
+from layercache.cli.exit_codes import BUG, FAILED, INTEGRITY, INTERRUPTED, NOT_FOUND, USAGE
 from layercache.errors import (
     ConfigError,
     IntegrityError,
@@ -15,13 +15,6 @@ from layercache.errors import (
     NotALayerError,
     NotFoundError,
 )
-
-NOT_FOUND = 1
-USAGE = 2
-INTEGRITY = 3
-FAILED = 4
-BUG = 70
-"""EX_SOFTWARE of sysexits.h: no code of ours may be read into a crash."""
 
 
 def exit_code(error: BaseException) -> int:

@@ -8,7 +8,8 @@ from typing import Any
 import click
 
 from layercache._version import __version__
-from layercache.cli import BROKEN_PIPE, failures
+from layercache.cli import failures
+from layercache.cli.exit_codes import BROKEN_PIPE
 from layercache.cli.session import Session, global_options
 
 COMMANDS = (

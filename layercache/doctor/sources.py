@@ -10,7 +10,8 @@ from layercache.errors import ConfigError
 from layercache.oci.reference import DEFAULT_REGISTRY, DEFAULT_TAG, Reference, without_user
 from layercache.registry.credential import login_command
 from layercache.registry.credentials import find_login
-from layercache.sources.names import open_source, registry_reference
+from layercache.sources.names import registry_reference
+from layercache.sources.opening import open_source
 
 if TYPE_CHECKING:
     from layercache.registry.client import RegistryClient

@@ -3,21 +3,50 @@
 from __future__ import annotations
 
 import io
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from layercache.errors import LayercacheError
 from layercache.streams.readers import CHUNK
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from hashlib import _Hash
 
     from _typeshed import WriteableBuffer
 
     from layercache.backend import Reader
-    from layercache.transfer.transfer import Transfer
 
 ALL = 1 << 62
 """More bytes than any blob has: who waits for more than that waits for the end."""
+
+
+class Growing(Protocol):
+    """Bytes that still come, as those who follow them see them."""
+
+    size: int | None
+    verified: bool
+
+    def wait(self, beyond: int) -> int: ...
+
+    def recent_at(self, offset: int) -> bytes | None: ...
+
+    def readinto_at(self, offset: int, buffer: WriteableBuffer) -> int: ...
+
+    def new_hasher(self) -> _Hash | None: ...
+
+    def is_near_end(self, offset: int) -> bool: ...
+
+    def judge(self, end: int, hasher: _Hash | None) -> None: ...
+
+    def follow(self, verified: Callable[[], None] | None = None) -> Follower | None: ...
+
+    def set_pace(self, follower: Follower) -> None: ...
+
+    def set_free(self, follower: Follower) -> None: ...
+
+    def catch_up(self, follower: Follower) -> None: ...
+
+    def leave(self, follower: Follower) -> None: ...
 
 
 class Follower(io.RawIOBase):
@@ -26,7 +55,7 @@ class Follower(io.RawIOBase):
     Seekable; seeking relative to an end that is not known yet waits for it.
     """
 
-    def __init__(self, transfer: Transfer, verified: Callable[[], None] | None) -> None:
+    def __init__(self, transfer: Growing, verified: Callable[[], None] | None) -> None:
         self._transfer = transfer
         self._verified = verified
         self._offset = 0

@@ -17,7 +17,7 @@ from servers.pulling import manifest_of, pulled
 from layercache.errors import FormatError, NotFoundError, SourceError
 from layercache.oci.descriptor import DOCKER_LAYER, DOCKER_LAYER_GZIP, DOCKER_MANIFEST, Descriptor
 from layercache.oci.digest import Digest
-from layercache.sources.names import open_source
+from layercache.sources.opening import open_source
 from layercache.sources.registry import RegistryClient
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from servers.images import make_image, make_index, sample_layers, write_layout
 import layercache
 from layercache import ConfigError, NotFoundError, SourceError
 from layercache.oci.platforms import ATTESTATION_TYPE
-from layercache.sources.names import open_source
+from layercache.sources.opening import open_source
 from layercache.sources.registry import RegistryClient
 
 if TYPE_CHECKING:

@@ -11,7 +11,8 @@ import pytest
 from layercache.errors import ConfigError, InvalidNameError
 from layercache.oci.reference import Reference
 from layercache.registry.settings import RegistrySettings, is_loopback
-from layercache.sources.names import open_source, registry_reference, split_path
+from layercache.sources.names import registry_reference, split_path
+from layercache.sources.opening import open_source
 from layercache.sources.registry import RegistryClient, RegistrySource
 
 if TYPE_CHECKING:

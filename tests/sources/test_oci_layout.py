@@ -16,7 +16,7 @@ from layercache.errors import DigestMismatchError, FormatError, InvalidNameError
 from layercache.oci.descriptor import OCI_MANIFEST, Descriptor, Index, decode
 from layercache.oci.digest import Digest
 from layercache.oci.platforms import parse_platform, select
-from layercache.sources.names import open_source
+from layercache.sources.opening import open_source
 from layercache.sources.registry import RegistryClient
 
 if TYPE_CHECKING:

@@ -1,11 +1,11 @@
-"""Reading and writing through `FsspecBackend`: ranges in memory, bytes to write in a local temporary file."""
+"""Reading and writing through fsspec: ranges in memory, bytes to write in a local temporary file."""
 
 from __future__ import annotations
 
 import io
 import os
 import tempfile
-from typing import TYPE_CHECKING, Any, Self
+from typing import IO, TYPE_CHECKING, Any, Protocol, Self
 
 from layercache.errors import BackendError
 
@@ -14,18 +14,25 @@ if TYPE_CHECKING:
 
     from _typeshed import ReadableBuffer, WriteableBuffer
 
-    from layercache_backends.fsspec import FsspecBackend
 
 RANGE = 8 << 20
 """Bytes that are asked for at once."""
 
 
+class Store(Protocol):
+    """What a reader and a sink need to know of the backend that they are of."""
+
+    url: str
+
+    def piece(self, key: str, info: dict[str, Any], start: int, end: int) -> bytes: ...
+
+    def publish(self, key: str, local: IO[bytes]) -> None: ...
+
+
 class FsspecReader(io.RawIOBase):
     """An object's bytes, or a range's, 8 MiB in memory at a time; not seekable."""
 
-    def __init__(
-        self, backend: FsspecBackend, key: str, info: dict[str, Any], start: int, end: int | None
-    ) -> None:
+    def __init__(self, backend: Store, key: str, info: dict[str, Any], start: int, end: int | None) -> None:
         self._backend = backend
         self._key = key
         self._info = info
@@ -58,7 +65,7 @@ class FsspecReader(io.RawIOBase):
 class FsspecSink:
     """Bytes wait in a temporary file of this machine until they are whole."""
 
-    def __init__(self, backend: FsspecBackend, key: str) -> None:
+    def __init__(self, backend: Store, key: str) -> None:
         self._backend = backend
         self._key = key
         self._owner = os.getpid()

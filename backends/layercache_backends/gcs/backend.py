@@ -7,14 +7,13 @@ tokens and holds the connections. It is imported at the first use, not when the 
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from layercache.errors import ConfigError
+from layercache_backends.gcs.options import METHODS, Options
 from layercache_backends.objects.backend import (
-    DEFAULT_TIMEOUT,
-    Engine,
     ObjectBackend,
     bucket_and_prefix,
     refuse_secrets,
@@ -25,26 +24,6 @@ from layercache_backends.objects.backend import (
 if TYPE_CHECKING:
     from layercache.backend import BackendURL
     from layercache_backends.objects.service import Service
-
-METHODS = ("anon", "cloud", "google_default")
-"""What ``token`` may be beside a file: no credentials, the machine's own on Google Cloud, gcloud's."""
-
-
-@dataclass(frozen=True, slots=True)
-class Options:
-    """What may stand after the "?" of the URL.
-
-    ``token``: a file of credentials, or one of `METHODS`; without it, what gcsfs finds. ``project``: who pays
-    for the requests, where the bucket's owner does not. ``endpoint_url``: where the service is, if not at
-    Google. ``timeout``: seconds without progress after which an operation fails. ``engine``: what small
-    objects are moved by.
-    """
-
-    token: str | None = None
-    project: str | None = None
-    endpoint_url: str | None = None
-    timeout: float = DEFAULT_TIMEOUT
-    engine: Engine = "auto"
 
 
 def from_url(url: BackendURL) -> ObjectBackend:

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
     import aiohttp
 
-    from layercache_backends.gcs.backend import Options
+    from layercache_backends.gcs.options import Options
     from layercache_backends.objects.service import Failure
 
 _GOOGLE = "storage.googleapis.com"

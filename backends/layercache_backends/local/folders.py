@@ -14,10 +14,12 @@ import errno
 import os
 import stat
 from contextlib import suppress
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from layercache.errors import BackendError
 
 _T = TypeVar("_T")
 
@@ -211,3 +213,15 @@ def _make_root(path: str, *, sync: bool) -> None:
             sync_folder(fd)
         finally:
             os.close(fd)
+
+
+class Store(Protocol):
+    """What a reader or a spool needs to know of the backend that it is of."""
+
+    url: str
+    folders: Folders
+    unnamed_files: bool | None
+
+    def failure(self, doing: str, error: OSError) -> BackendError: ...
+
+    def check_object(self, key: str) -> None: ...

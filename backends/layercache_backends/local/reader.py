@@ -12,13 +12,13 @@ from layercache_backends.local.folders import open_plain
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
 
-    from layercache_backends.local import LocalBackend
+    from layercache_backends.local.folders import Store
 
 
 class WholeFile(io.FileIO):
     """A whole object, unbuffered and seekable. Replaced or deleted meanwhile, it keeps its bytes."""
 
-    def __init__(self, backend: LocalBackend, key: str) -> None:
+    def __init__(self, backend: Store, key: str) -> None:
         fd, status = backend.folders.at(key, open_plain)
         super().__init__(fd)
         self._backend = backend

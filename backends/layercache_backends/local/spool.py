@@ -18,8 +18,7 @@ if TYPE_CHECKING:
 
     from _typeshed import ReadableBuffer, WriteableBuffer
 
-    from layercache_backends.local import LocalBackend
-    from layercache_backends.local.folders import Folder
+    from layercache_backends.local.folders import Folder, Store
 
 _WRITE_BACK = 8 << 20  # bytes
 
@@ -34,7 +33,7 @@ class LocalSpool:
     _fd = -1
     _name: str | None = None
 
-    def __init__(self, backend: LocalBackend, *, sync: bool, what: str) -> None:
+    def __init__(self, backend: Store, *, sync: bool, what: str) -> None:
         self._backend = backend
         self._sync = sync
         self._what = what

@@ -29,9 +29,8 @@ from layercache_backends.obstore.fast_path import FastPath, can_go
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine, Iterator
 
-    from layercache.backend import BackendURL
+    from layercache.backend import BackendURL, Reader
     from layercache_backends.objects.service import Page, Service
-    from layercache_backends.obstore.reader import DirectReader
 
 _T = TypeVar("_T")
 
@@ -66,7 +65,7 @@ class ObjectBackend:
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.url!r})"
 
-    def open(self, key: str, start: int = 0, end: int | None = None) -> ObjectReader | DirectReader:
+    def open(self, key: str, start: int = 0, end: int | None = None) -> Reader:
         check_range(start, end)
         session, name, doing = self._session, self._name(key), f"reading {key}"
         began = time.monotonic()

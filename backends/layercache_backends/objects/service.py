@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from layercache.backend import Entry
+    from layercache.backend import Entry, Reader
 
 
 class Kind(enum.Enum):
@@ -177,3 +177,13 @@ class Service(Protocol):
 
     async def close(self) -> None:
         """Give back the connections."""
+
+
+class Shortcut(Protocol):
+    """A quicker way for some requests of a session, which may decline any of them."""
+
+    def open(self, name: str, doing: str, start: int, end: int | None) -> Reader | None:
+        """Begin to read; None: ask the service. Raises `NotFoundError` where the service says so itself."""
+
+    def put(self, name: str, data: Payload) -> bool:
+        """Publish an object; False: it may or may not be there, send it to the service."""

@@ -16,8 +16,7 @@ if TYPE_CHECKING:
     from concurrent.futures import Future
 
     from layercache.errors import LayercacheError
-    from layercache_backends.objects.service import Service
-    from layercache_backends.obstore.fast_path import FastPath
+    from layercache_backends.objects.service import Service, Shortcut
 
 _T = TypeVar("_T")
 
@@ -33,7 +32,7 @@ class Session:
         self.url = url
         self.timeout = timeout
         self.owner = os.getpid()
-        self.direct: FastPath | None = None
+        self.direct: Shortcut | None = None
         """What is tried first, where there is one."""
         self._connect = connect
         self._connected: asyncio.Task[Service] | None = None

@@ -7,22 +7,21 @@ and whose aiobotocore client is used directly. It is imported at the first use, 
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from layercache.backend import Leftover, is_key
 from layercache.errors import ConfigError
 from layercache_backends.objects.backend import (
-    DEFAULT_TIMEOUT,
-    Engine,
     ObjectBackend,
     bucket_and_prefix,
     refuse_secrets,
     require,
     require_engine,
 )
+from layercache_backends.s3.options import Options
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -30,32 +29,6 @@ if TYPE_CHECKING:
     from layercache.backend import BackendURL
     from layercache_backends.objects.service import Service
     from layercache_backends.s3.service import S3Service, S3Upload, UploadPage
-
-
-Encryption = Literal["AES256", "aws:kms", "aws:kms:dsse"]
-
-
-@dataclass(frozen=True, slots=True)
-class Options:
-    """What may stand after the "?" of the URL.
-
-    ``endpoint_url``: another service than Amazon's; ``region``: of the bucket; ``profile``: a section of the
-    AWS configuration; ``anon``: do not sign, for public buckets; ``addressing``: the bucket's name in the
-    path or in the host name; ``timeout``: seconds without progress after which an operation fails;
-    ``engine``: what small objects are moved by; ``requester_pays``: who asks pays, not the bucket's owner;
-    ``sse`` and ``sse_kms_key_id``: how the service encrypts what is written, and with which key of its own.
-    """
-
-    endpoint_url: str | None = None
-    region: str | None = None
-    profile: str | None = None
-    anon: bool = False
-    addressing: Literal["auto", "path", "virtual"] = "auto"
-    timeout: float = DEFAULT_TIMEOUT
-    engine: Engine = "auto"
-    requester_pays: bool = False
-    sse: Encryption | None = None
-    sse_kms_key_id: str | None = None
 
 
 def from_url(url: BackendURL) -> S3Backend:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from aiobotocore.awsrequest import AioAWSResponse
 
     from layercache_backends.objects.service import Failure, Payload
-    from layercache_backends.s3.backend import Options
+    from layercache_backends.s3.options import Options
 
 READ_AHEAD = 1 << 20
 """Bytes that are taken from a connection before somebody wants them; up to twice as many."""

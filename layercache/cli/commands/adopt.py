@@ -6,7 +6,7 @@ from dataclasses import asdict
 
 import click
 
-from layercache.cli import failures, output
+from layercache.cli import exit_codes, failures, output
 from layercache.cli.session import Command, Session
 
 
@@ -34,7 +34,7 @@ def adopt(session: Session, path: str, verify: bool, as_json: bool) -> None:
     for error in adopted.wrong:
         failures.show(error, trace=session.verbose)
     if adopted.wrong:
-        click.get_current_context().exit(failures.INTEGRITY)
+        click.get_current_context().exit(exit_codes.INTEGRITY)
 
 
 def _quoted(path: str) -> str:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from layercache.cli import failures, output
+from layercache.cli import exit_codes, failures, output
 from layercache.cli.output import Column, Lines
 from layercache.cli.session import CACHE, Group, Session
 
@@ -82,7 +82,7 @@ def path(session: Session, every: bool, as_json: bool) -> None:
         click.echo(counts.path)
     if not counts:
         session.note("layercache: there is no configuration file (--all lists where one is looked for)")
-        click.get_current_context().exit(failures.NOT_FOUND)
+        click.get_current_context().exit(exit_codes.NOT_FOUND)
 
 
 @config.command()
@@ -107,7 +107,7 @@ def check(session: Session, file: str | None, as_json: bool) -> None:
         for problem in problems:
             failures.show(problem.error(), trace=session.verbose)
     if problems:
-        click.get_current_context().exit(failures.USAGE)
+        click.get_current_context().exit(exit_codes.USAGE)
     if not as_json:
         click.echo(f"{document.place.path}: all is well")
 

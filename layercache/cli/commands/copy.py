@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from layercache.cli import failures, output
+from layercache.cli import exit_codes, failures, output
 from layercache.cli.output import count, human
 from layercache.cli.session import Command, Session
 
@@ -177,4 +177,4 @@ def _explain(report: Report, session: Session) -> None:
         failures.show(failure.error, about=failure.name, trace=session.verbose)
     if passed_over > SHOWN_ERRORS:
         click.echo(f"layercache: and {passed_over - SHOWN_ERRORS} more entries of FROM", err=True)
-    click.get_current_context().exit(failures.INTEGRITY if report.wrong else failures.FAILED)
+    click.get_current_context().exit(exit_codes.INTEGRITY if report.wrong else exit_codes.FAILED)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from layercache.cli import failures, output
+from layercache.cli import exit_codes, output
 from layercache.cli.session import Command, Session
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ def doctor(session: Session, names: tuple[str, ...], timeout: float, as_json: bo
     if as_json:
         output.document({"ok": ok, "subjects": told})
     if not ok:
-        click.get_current_context().exit(failures.FAILED)
+        click.get_current_context().exit(exit_codes.FAILED)
 
 
 def _subjects(session: Session, names: tuple[str, ...], timeout: float) -> Iterator[Subject]:

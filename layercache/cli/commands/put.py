@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from layercache.cli import failures, output
+from layercache.cli import exit_codes, failures, output
 from layercache.cli.session import Command, Session
 from layercache.errors import LayercacheError
 
@@ -54,7 +54,7 @@ def _put(cache: Cache, path: str) -> Layer:
 def _exit_code(error: Exception, path: str) -> int:
     """A file that cannot be opened is the caller's affair; a disk that fails is not."""
     if isinstance(error, OSError) and error.filename == path:
-        return failures.USAGE
+        return exit_codes.USAGE
     return failures.exit_code(error)
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from layercache.cli import failures, output
+from layercache.cli import exit_codes, output
 from layercache.cli.option_types import SAMPLE
 from layercache.cli.session import Command, Session
 
@@ -108,5 +108,5 @@ class Tally:
     @property
     def exit_code(self) -> int:
         if any(not each.unreadable for each in self.problems):
-            return failures.INTEGRITY
-        return failures.FAILED if self.problems else 0
+            return exit_codes.INTEGRITY
+        return exit_codes.FAILED if self.problems else 0

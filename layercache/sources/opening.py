@@ -1,0 +1,38 @@
+"""From a name to the source that it means."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from layercache.oci.descriptor import DOCUMENT_MAX
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from layercache.registry.client import RegistryClient
+    from layercache.sources import Source
+from layercache.sources.names import ARCHIVE, LAYOUT, registry_reference
+
+
+def open_source(
+    name: str, client: Callable[[], RegistryClient], *, max_document_size: int = DOCUMENT_MAX
+) -> Source:
+    """The source that a name means. ``client`` is called only for a registry, and stays its owner's.
+
+    ``max_document_size``: bytes of a document of a local one, at most; of a registry's the client knows.
+
+    A local one is looked at now: raises `NotFoundError` or `SourceError` where it is not there or is
+    not what it should be; `ConfigError` and `InvalidNameError` as `registry_reference` does.
+    """
+    reference = registry_reference(name)
+    if reference is not None:
+        from layercache.sources.registry import RegistrySource
+
+        return RegistrySource(client(), reference)
+    if name.startswith(LAYOUT):
+        from layercache.sources.oci_layout import LayoutSource
+
+        return LayoutSource.parse(name.removeprefix(LAYOUT), max_document_size=max_document_size)
+    from layercache.sources.docker_archive import ArchiveSource
+
+    return ArchiveSource.parse(name.removeprefix(ARCHIVE), max_document_size=max_document_size)
