@@ -39,8 +39,8 @@ if TYPE_CHECKING:
 _HOME = {
     "Cache": "cache",
     "open": "config",
-    "DiffID": "digest",
-    "Digest": "digest",
+    "DiffID": "oci.digest",
+    "Digest": "oci.digest",
     "BackendError": "errors",
     "ConfigError": "errors",
     "DigestMismatchError": "errors",
@@ -55,9 +55,9 @@ _HOME = {
     "SourceError": "errors",
     "Counters": "events",
     "Event": "events",
-    "Image": "images",
+    "Image": "images.image",
     "Layer": "layer",
-    "RegistrySettings": "sources.settings",
+    "RegistrySettings": "registry.settings",
 }
 
 __all__ = [

@@ -41,7 +41,7 @@ class Program(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
         if cmd_name not in COMMANDS:
             return None
-        module = importlib.import_module(f"layercache.cli.{cmd_name}")
+        module = importlib.import_module(f"layercache.cli.commands.{cmd_name}")
         command: click.Command = getattr(module, cmd_name)
         return command
 

@@ -41,7 +41,7 @@ PRELOADED = [
     "layercache_backends.s3",
     "s3fs",
     "rich.table",
-    *(f"layercache.cli.{command}" for command in COMMANDS),
+    *(f"layercache.cli.commands.{command}" for command in COMMANDS),
 ]
 
 
