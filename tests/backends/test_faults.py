@@ -15,13 +15,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 from servers.images import Layer, make_layer, noise
-from servers.proxy import Fault, FaultProxy
 
 import layercache
 from layercache.backend import Backend, open_backend
 from layercache.backend.capabilities import Leftovers
 from layercache.errors import BackendError, DigestMismatchError, LayercacheError, NotFoundError
-from layercache.testing import KEY, assert_absent, get, put
+from layercache.testing import KEY, Fault, FaultProxy, assert_absent, get, put
 from layercache.testing.base import pattern
 
 if TYPE_CHECKING:

@@ -11,13 +11,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 from servers.google import Google
-from servers.proxy import Fault, FaultProxy
 from servers.stores import at_address, server_of
 from servers.strict_store import StrictStore, bearer_is
 
 from layercache.backend import Backend, open_backend
 from layercache.errors import BackendError, ConfigError, NotFoundError
-from layercache.testing import KEY, BackendContract, get, put
+from layercache.testing import KEY, BackendContract, Fault, FaultProxy, get, put
 from layercache.testing.base import pattern
 
 if TYPE_CHECKING:

@@ -9,12 +9,11 @@ from typing import TYPE_CHECKING
 import pytest
 from servers.gcs_sessions import QUANTUM, SessionServer
 from servers.google import Google
-from servers.proxy import Fault, FaultProxy
 from servers.strict_store import StrictStore, bearer_is
 
 from layercache.backend import Backend, open_backend
 from layercache.errors import BackendError
-from layercache.testing import KEY, put
+from layercache.testing import KEY, Fault, FaultProxy, put
 from layercache.testing.base import pattern
 
 if TYPE_CHECKING:

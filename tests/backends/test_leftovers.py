@@ -8,13 +8,12 @@ from contextlib import closing
 from typing import TYPE_CHECKING
 
 import pytest
-from servers.proxy import Fault, FaultProxy
 from servers.stores import make_bucket, server_of
 from servers.strict_store import Asked, Refusal, StrictStore
 
 from layercache.backend import open_backend
 from layercache.backend.capabilities import Leftovers
-from layercache.testing import put
+from layercache.testing import Fault, FaultProxy, put
 from layercache.tiers.leftovers import LeftoverCount, count_leftovers
 from layercache_backends.s3.backend import S3Backend
 

@@ -13,12 +13,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 from servers.google import Google
-from servers.proxy import Fault, FaultProxy
 from servers.stores import make_bucket
 
 from layercache.backend import Backend, open_backend
 from layercache.errors import BackendError, ConfigError, NotFoundError
-from layercache.testing import KEY, assert_absent, get, in_forked_child, put
+from layercache.testing import KEY, Fault, FaultProxy, assert_absent, get, in_forked_child, put
 from layercache.testing.base import pattern
 from layercache_backends.objects import reader as object_reader
 from layercache_backends.objects.reader import ObjectReader

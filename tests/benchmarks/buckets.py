@@ -139,7 +139,7 @@ def _slow(place: Place) -> Iterator[Row]:
     size = bench.sizes.bucket
     case = f"{place.case}: {size / MB:.0f} MB, {SLOW / MB:.0f} MB/s a connection"
     run(_probe("ours", store.url("slow"), store.file(size)))
-    from servers.proxy import Fault, FaultProxy
+    from layercache.testing import Fault, FaultProxy
 
     with FaultProxy(urlsplit(store.endpoint).port or 0) as proxy:
         proxy.always, endpoint = Fault(bandwidth=SLOW), proxy.url

@@ -17,13 +17,13 @@ from chaos.bucket import Bucket
 from chaos.harm import Harm, Spoiled
 from chaos.truth import Truth, make
 from chaos.work import FORMS, Setting, work
-from servers.proxy import FaultProxy
 from servers.registry import Registry
 from servers.stores import CREDENTIALS, make_bucket, seaweedfs
 
 import layercache
 from layercache.cli.program import COMMANDS
 from layercache.oci.digest import Hash
+from layercache.testing import FaultProxy
 
 if TYPE_CHECKING:
     import random

@@ -14,14 +14,15 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from servers.proxy import Fault
+from layercache.testing import Fault
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
     from chaos.bucket import Bucket
-    from servers.proxy import FaultProxy
+
+    from layercache.testing import FaultProxy
 
 GARBAGE = b'{"mediaType": "\xff\xfe'
 

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from cli.calling import Caller
-from servers.proxy import Fault, FaultProxy
 from servers.registry import PASSWORD, USER, Registry
 from servers.tokens import TokenServer
 
 from layercache import SourceError
 from layercache.doctor import check_tier
 from layercache.registry.repository import Repository
+from layercache.testing import Fault, FaultProxy
 from layercache.tiers.opening import open_tier
 from layercache.tiers.registry.record import EMPTY
 from layercache.tiers.registry.tier import RegistryTier

@@ -117,10 +117,10 @@ def test_ls_and_stats_use_the_same_memory_however_many_layers_there_are(tmp_path
     program = """
 import sys, tracemalloc
 from click.testing import CliRunner
-from layercache.association import Association
+from layercache.tiers.association import Association
 from layercache.cli.program import program
-from layercache.digest import DiffID, Digest
-from layercache.tiers import open_tier
+from layercache.oci.digest import DiffID, Digest
+from layercache.tiers.opening import open_tier
 url, count = sys.argv[1], int(sys.argv[2])
 tier = open_tier(url, nearest=True)
 for number in range(count):

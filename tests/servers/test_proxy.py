@@ -9,7 +9,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING
 
 import pytest
-from servers.proxy import Fault, FaultProxy
+
+from layercache.testing import Fault, FaultProxy
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

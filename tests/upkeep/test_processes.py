@@ -28,7 +28,7 @@ STOPS_WHILE_EVICTING = """
 import sys
 from pathlib import Path
 from upkeep.stocked import data_of, on_disk
-from layercache.digest import Hash
+from layercache.oci.digest import Hash
 from layercache_backends.local import LocalBackend
 
 real, left = LocalBackend.delete, 3
