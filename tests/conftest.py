@@ -7,6 +7,7 @@ import signal
 from typing import TYPE_CHECKING
 
 import pytest
+from fixtures.calling import Caller
 from servers.certificates import Certificate, make_certificate
 from servers.fake_gcs import FakeGCS
 from servers.images import Sample, write_layout
@@ -29,6 +30,12 @@ os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 # A run in the background ignores the interrupt key, and so would each program that a test interrupts.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.fixture
+def cli(tmp_path: Path) -> Caller:
+    """The program on a cache of this test's own."""
+    return Caller(f"file://{tmp_path}/cache")
 
 
 @pytest.fixture(scope="session")

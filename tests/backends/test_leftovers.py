@@ -122,7 +122,7 @@ def test_uploads_of_other_programs_are_not_ours(moto_endpoint: str) -> None:
 
 
 def test_who_may_not_list_uploads_is_no_failure_of_stats_and_doctor(moto_endpoint: str) -> None:
-    from cli.calling import Caller
+    from fixtures.calling import Caller
 
     def forbidden(asked: Asked) -> Refusal | None:
         return Refusal(403, "AccessDenied", "Access Denied") if "uploads" in asked.query else None

@@ -9,7 +9,7 @@ import time
 from typing import TYPE_CHECKING
 
 import pytest
-from upkeep.stocked import HOUR, blobs, stock, used
+from fixtures.stocked import HOUR, blobs, stock, used
 
 from layercache.errors import BackendError, ForbiddenError
 from layercache.oci.digest import Hash

@@ -1,20 +1,14 @@
-"""A cache on disk, the program that uses it, and layers to put in."""
+"""Layers to put into a cache."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 import pytest
-from cli.calling import Caller
 from servers.images import Layer, Sample, make_layer, noise
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-
-@pytest.fixture
-def cli(tmp_path: Path) -> Caller:
-    return Caller(f"file://{tmp_path}/cache")
 
 
 @pytest.fixture(scope="session")

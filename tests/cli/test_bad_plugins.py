@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import pytest
-from cli.calling import Caller
+from fixtures.calling import Caller
 from servers.misbehaving import RAISED, install
 
 from layercache_backends.local import LocalBackend

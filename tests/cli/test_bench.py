@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-from cache.stores import content
-from cli.calling import Caller
+from fixtures.calling import Caller
+from fixtures.stores import content
 
 from layercache.upkeep.bench import Benchmark
 from layercache_backends.local import LocalBackend

@@ -13,8 +13,8 @@ from layercache.cli.program import program
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from cli.calling import Caller
     from click.testing import Result
+    from fixtures.calling import Caller
     from servers.images import Layer
 
 

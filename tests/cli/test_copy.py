@@ -10,7 +10,7 @@ import sys
 from typing import TYPE_CHECKING
 
 import pytest
-from cli.calling import PROGRAM, SECONDS, Caller, on_terminal
+from fixtures.calling import PROGRAM, SECONDS, Caller, on_terminal
 from servers.images import noise
 
 if TYPE_CHECKING:

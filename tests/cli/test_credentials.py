@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from cli.calling import Caller
+    from fixtures.calling import Caller
     from servers.images import Sample
 
 AUTH = base64.b64encode(f"{USER}:{PASSWORD}".encode()).decode()

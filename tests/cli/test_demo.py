@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from cli.calling import Caller
+    from fixtures.calling import Caller
 
 
 def test_the_demo_shows_that_nothing_is_pulled_or_inflated_twice(cli: Caller, tmp_path: Path) -> None:

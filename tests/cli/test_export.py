@@ -8,7 +8,7 @@ import pytest
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from cli.calling import Caller
+    from fixtures.calling import Caller
     from servers.images import Sample
     from servers.registry import Registry
 

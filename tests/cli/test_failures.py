@@ -7,7 +7,7 @@ import subprocess
 from typing import TYPE_CHECKING
 
 import pytest
-from cli.calling import PROGRAM, Caller
+from fixtures.calling import PROGRAM, Caller
 
 from layercache import errors
 from layercache.cli import failures

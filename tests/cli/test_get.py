@@ -9,7 +9,7 @@ from itertools import count
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from cli.calling import PROGRAM, Caller
+from fixtures.calling import PROGRAM, Caller
 from servers.images import make_layer, noise
 
 from layercache.cli.commands.get import copy

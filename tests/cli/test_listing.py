@@ -8,7 +8,7 @@ import sys
 from typing import TYPE_CHECKING
 
 import pytest
-from cli.calling import Caller
+from fixtures.calling import Caller
 from servers.images import compressed
 
 import layercache

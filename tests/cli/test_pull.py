@@ -4,7 +4,7 @@ import time
 from typing import TYPE_CHECKING
 
 import pytest
-from cli.calling import PROGRAM, Caller, on_terminal
+from fixtures.calling import PROGRAM, Caller, on_terminal
 from servers.images import make_image, make_layer, noise, sample_layers
 from servers.lying import LyingRegistry, silent, wrong_bytes
 

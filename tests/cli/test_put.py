@@ -3,7 +3,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
-from cli.calling import Caller
+from fixtures.calling import Caller
 
 from layercache.oci.digest import Digest
 

@@ -8,7 +8,7 @@ import sys
 from typing import TYPE_CHECKING
 
 import pytest
-from cli.calling import PROGRAM, Caller
+from fixtures.calling import PROGRAM, Caller
 
 from layercache._version import __version__
 from layercache.cli.program import COMMANDS

@@ -7,7 +7,7 @@ import time
 from typing import TYPE_CHECKING
 
 import pytest
-from cli.calling import Caller
+from fixtures.calling import Caller
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
+from fixtures.blobs import estargz, v7_tar, zstd_chunked
 from servers.images import compressed, make_layer, noise
-from streams.blobs import estargz, v7_tar, zstd_chunked
 
 from layercache.oci.descriptor import (
     DOCKER_CONFIG,

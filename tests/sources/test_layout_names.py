@@ -6,7 +6,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from cache.stores import open_cache
+from fixtures.stores import open_cache
 from servers.images import make_image, make_index, sample_layers, write_layout
 
 import layercache

@@ -6,10 +6,10 @@ import tarfile
 from typing import TYPE_CHECKING, BinaryIO, NoReturn
 
 import pytest
+from fixtures.blobs import Trickle
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from servers.images import noise, tar_of
-from streams.blobs import Trickle
 
 from layercache.errors import BackendError, DigestMismatchError, LayercacheError
 from layercache.oci.digest import Hash

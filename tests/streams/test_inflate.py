@@ -9,10 +9,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
-from servers.images import noise
-from streams.blobs import (
+from fixtures.blobs import (
     ESTARGZ_FOOTER,
     FCOMMENT,
     FEXTRA,
@@ -29,6 +26,9 @@ from streams.blobs import (
     zstd_frame,
     zstd_skippable,
 )
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from servers.images import noise
 
 from layercache.errors import BackendError, FormatError, LimitError
 from layercache.oci.descriptor import GZIP, ZSTD

@@ -9,10 +9,10 @@ import zipfile
 from io import BytesIO
 
 import pytest
+from fixtures.blobs import SKIPPABLE, Trickle, tar_in, v7_tar, zstd_frame, zstd_skippable
 from hypothesis import given
 from hypothesis import strategies as st
 from servers.images import noise
-from streams.blobs import SKIPPABLE, Trickle, tar_in, v7_tar, zstd_frame, zstd_skippable
 
 from layercache.oci.descriptor import GZIP, NO_COMPRESSION, ZSTD
 from layercache.streams.readers import HEAD, HeadReader, sniff

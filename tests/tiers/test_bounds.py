@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self
 
 import pytest
-from cache.stores import Store, fact, write
+from fixtures.stores import Store, fact, write
 
 from layercache import NotFoundError
 from layercache.backend import SMALL_OBJECT

@@ -6,7 +6,7 @@ import json
 from typing import TYPE_CHECKING
 
 import pytest
-from cli.calling import Caller
+from fixtures.calling import Caller
 
 import layercache
 

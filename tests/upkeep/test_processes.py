@@ -10,10 +10,10 @@ import threading
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from cache.stores import assert_sound
+from fixtures.stocked import HOUR, blobs, data_of, on_disk, stock, used
+from fixtures.stores import assert_sound
 from upkeep import crowd
 from upkeep.crowd import TESTS
-from upkeep.stocked import HOUR, blobs, data_of, on_disk, stock, used
 
 from layercache.oci.digest import Hash
 
@@ -27,7 +27,7 @@ LIMIT = 2000
 STOPS_WHILE_EVICTING = """
 import sys
 from pathlib import Path
-from upkeep.stocked import data_of, on_disk
+from fixtures.stocked import data_of, on_disk
 from layercache.oci.digest import Hash
 from layercache_backends.local import LocalBackend
 

@@ -7,9 +7,9 @@ import time
 from typing import TYPE_CHECKING
 
 import pytest
-from cache.layers import put, sample
-from cache.stores import content, evict, fact, open_cache
-from upkeep.stocked import HOUR, blobs, data_of, in_memory, on_disk, stock, used
+from fixtures.layers import put, sample
+from fixtures.stocked import HOUR, blobs, data_of, in_memory, on_disk, stock, used
+from fixtures.stores import content, evict, fact, open_cache
 
 from layercache import ConfigError
 from layercache.oci.digest import DiffID, Digest, Hash

@@ -6,9 +6,9 @@ import os
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from cache.layers import flipped, put, read, sample
-from cache.stores import Fetch, Store, content, evict, far, open_cache, write_blob
-from upkeep.stocked import on_disk
+from fixtures.layers import flipped, put, read, sample
+from fixtures.stocked import on_disk
+from fixtures.stores import Fetch, Store, content, evict, far, open_cache, write_blob
 
 from layercache import NotFoundError
 from layercache.errors import BackendError

@@ -7,9 +7,9 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
-from cache.layers import COMPRESSIONS, flipped, put, read, sample
-from cache.stores import Store, content, fact, far, open_cache, write, write_blob
-from upkeep.stocked import in_memory, on_disk, stock
+from fixtures.layers import COMPRESSIONS, flipped, put, read, sample
+from fixtures.stocked import in_memory, on_disk, stock
+from fixtures.stores import Store, content, fact, far, open_cache, write, write_blob
 
 from layercache.oci.digest import DiffID, Digest, Hash
 from layercache.tiers import keys

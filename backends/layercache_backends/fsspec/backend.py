@@ -35,6 +35,9 @@ _UNFINISHED = ".unfinished"
 
 _SSH = ("sftp", "ssh")
 
+LISTINGS = 10
+"""How often a folder is listed until one listing is not disturbed by a file that vanishes."""
+
 _TIMES = ("mtime", "LastModified", "last_modified", "modified", "updated", "created")
 _MARKS = ("ETag", "etag", "ino", "generation", "md5", *_TIMES)
 
@@ -207,7 +210,7 @@ class FsspecBackend:
     def _list(self, folder: str) -> list[tuple[str, dict[str, Any]]]:
         """What is in a folder, by name; nothing where it is not there, or is a file."""
         try:
-            found: list[dict[str, Any]] = self._ask("ls", folder, detail=True)
+            found = self._ls(folder)
         except (FileNotFoundError, NotADirectoryError):
             return []
         # Some list a file, or the folder itself, as being in itself.
@@ -217,6 +220,19 @@ class FsspecBackend:
             for info in found
             if info["name"].strip("/") != itself
         ]
+
+    def _ls(self, folder: str) -> list[dict[str, Any]]:
+        """What fsspec lists. Its memory file system fails where a file vanishes under it: list again then."""
+        left = LISTINGS
+        while True:
+            try:
+                found: list[dict[str, Any]] = self._ask("ls", folder, detail=True)
+            except KeyError:
+                left -= 1
+                if not left:
+                    raise
+            else:
+                return found
 
     @contextmanager
     def _doing(self, doing: str, *, writing: bool = False) -> Iterator[None]:

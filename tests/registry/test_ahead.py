@@ -1,0 +1,181 @@
+"""A big blob on a slow connection comes by several closed ranges at once, within bounds."""
+
+from __future__ import annotations
+
+import itertools
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING
+
+import pytest
+from registry.asking import Waits, ranges, read, repository_of, source_of
+from servers.images import noise
+from servers.lying import cut_off, ignoring_range, status
+from servers.odd_answers import paced, part
+
+from layercache.registry import read_ahead
+from layercache.registry.read_ahead import AHEAD, SLOTS, Ahead, is_slow
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from servers.lying import Answer, Fault, LyingRegistry, Request
+
+    from layercache.sources.registry import RegistrySource
+
+RANGE = 256 << 10
+BLOB = noise(20 * RANGE + 1000)
+SLOW = paced(4 << 20)
+
+
+@pytest.fixture(autouse=True)
+def small(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ranges as small as the blobs here, and a rate that is believed soon."""
+    monkeypatch.setattr(read_ahead, "RANGE", RANGE)
+    monkeypatch.setattr(read_ahead, "LOOK", 0.05)
+
+
+def from_image(lying: LyingRegistry, waits: Waits) -> bytes:
+    return read(source_of(lying, waits), lying.add_blob(BLOB))
+
+
+def from_tier(lying: LyingRegistry, waits: Waits) -> bytes:
+    with repository_of(lying, waits).open_blob(lying.add_blob(BLOB).digest) as reader:
+        return reader.read()
+
+
+def covered(asked: list[str | None]) -> list[tuple[int, int]]:
+    """Where each range that was asked for begins and ends, in the order of the blob."""
+    return sorted(
+        (int(first), int(last) + 1) for each in asked if each for first, last in [each[6:].split("-")]
+    )
+
+
+def free_slots(source: RegistrySource) -> int:
+    slots, count = source._client.slots, 0
+    while slots.acquire(blocking=False):
+        count += 1
+    slots.release(count)
+    return count
+
+
+@pytest.mark.parametrize("ask", [from_image, from_tier])
+def test_after_one_plain_get_the_rest_comes_by_ranges_that_follow_each_other(
+    ask: Callable[[LyingRegistry, Waits], bytes], lying: LyingRegistry, waits: Waits
+) -> None:
+    lying.on("/blobs/", *[SLOW] * 99)
+    assert ask(lying, waits) == BLOB
+    assert ranges(lying)[0] is None
+    parts = covered(ranges(lying))
+    assert parts[-1][1] == len(BLOB)
+    assert all(before[1] == after[0] for before, after in itertools.pairwise(parts))
+    assert {end - begin for begin, end in parts[:-1]} == {RANGE}
+    assert 1 < lying.at_once <= AHEAD + 1, "the plain GET may still be there"
+    assert not waits
+
+
+def test_a_fast_connection_and_a_small_blob_need_one_request(lying: LyingRegistry, waits: Waits) -> None:
+    assert from_image(lying, waits) == BLOB
+    assert ranges(lying) == [None]
+    small = lying.add_blob(BLOB[: 2 * RANGE])
+    lying.requests.clear()
+    lying.on("/blobs/", SLOW)
+    assert read(source_of(lying, waits), small) == BLOB[: 2 * RANGE]
+    assert ranges(lying) == [None]
+
+
+def test_a_reader_who_takes_its_time_makes_nothing_slow(lying: LyingRegistry, waits: Waits) -> None:
+    assert not is_slow(read=1 << 20, left=1 << 30, waited=0.001)
+    assert not is_slow(read=1 << 30, left=1 << 30, waited=1)
+    assert is_slow(read=1 << 20, left=1 << 30, waited=1)
+    assert not is_slow(read=1 << 20, left=2 * RANGE, waited=1)
+
+
+REFUSALS: dict[str, Fault] = {
+    "416": status(416),
+    "429": status(429, Retry_After="9"),
+    "200": ignoring_range,
+    "another part": part(5, 5 + RANGE),
+    "a smaller part": part(10 * RANGE, 10 * RANGE + 5),
+    "404": status(404),
+    "503": status(503),
+}
+
+
+@pytest.mark.parametrize("answer", REFUSALS.values(), ids=REFUSALS)
+def test_at_the_first_refusal_one_stream_goes_on(answer: Fault, lying: LyingRegistry, waits: Waits) -> None:
+    lying.on("/blobs/", SLOW, *[answer] * AHEAD)
+    assert from_image(lying, waits) == BLOB
+    assert len(ranges(lying)) <= 1 + AHEAD, "the stream that was there is read on"
+    assert not waits
+
+
+@pytest.mark.parametrize("answer", REFUSALS.values(), ids=REFUSALS)
+def test_a_refusal_in_the_middle_ends_it_for_this_blob(
+    answer: Fault, lying: LyingRegistry, waits: Waits
+) -> None:
+    lying.on("/blobs/", *[SLOW] * 6, answer, *[SLOW] * 99)
+    assert from_image(lying, waits) == BLOB
+    assert len(ranges(lying)) <= 7 + AHEAD + 1
+    rest = [each for each in ranges(lying) if each and each.endswith(f"-{len(BLOB) - 1}")]
+    assert len(rest) == 1, "one request for all of the rest"
+
+
+def test_a_range_that_breaks_goes_on_where_it_was(lying: LyingRegistry, waits: Waits) -> None:
+    lying.on("/blobs/", SLOW, cut_off(100_000), *[SLOW] * 99)
+    assert from_image(lying, waits) == BLOB
+    starts = [begin for begin, _ in covered(ranges(lying))]
+    assert sum((start - starts[0]) % RANGE == 100_000 for start in starts) == 1
+    assert not waits
+
+
+def test_other_bytes_of_a_range_reach_the_reader_in_their_place_alone(
+    lying: LyingRegistry, waits: Waits
+) -> None:
+    def reversed_(_: Request, answer: Answer) -> None:
+        answer.body = answer.body[::-1]
+
+    lying.on("/blobs/", SLOW, reversed_, *[SLOW] * 99)
+    got = from_image(lying, waits)
+    wrong = [(begin, end) for begin, end in covered(ranges(lying)) if got[begin:end] != BLOB[begin:end]]
+    assert len(wrong) == 1, "the hash is for the reader to check"
+    assert got[: wrong[0][0]] == BLOB[: wrong[0][0]]
+    assert got[wrong[0][1] :] == BLOB[wrong[0][1] :]
+
+
+def test_many_slow_blobs_share_a_bounded_number_of_ranges(lying: LyingRegistry, waits: Waits) -> None:
+    blobs = [lying.add_blob(BLOB + bytes([number])) for number in range(6)]
+    lying.on("/blobs/", *[SLOW] * 999)
+    source = source_of(lying, waits)
+    with ThreadPoolExecutor(len(blobs)) as pool:
+        assert [data[-1] for data in pool.map(lambda blob: read(source, blob), blobs)] == list(range(6))
+    assert lying.at_once <= len(blobs) + SLOTS
+    assert free_slots(source) == SLOTS
+
+
+@pytest.mark.parametrize("reads", [1, 3, 30])
+def test_a_reader_that_leaves_gives_all_back(reads: int, lying: LyingRegistry, waits: Waits) -> None:
+    blob = lying.add_blob(BLOB)
+    lying.on("/blobs/", *[SLOW] * 99)
+    source = source_of(lying, waits)
+    with source.open_blob(blob) as reader:
+        for _ in range(reads):
+            assert reader.read(100_000)
+    for thread in threading.enumerate():
+        if thread.name == "layercache range":
+            thread.join(20)
+    assert free_slots(source) == SLOTS
+
+
+def test_no_more_ranges_are_held_than_the_reader_allows() -> None:
+    begun: list[int] = []
+
+    def open_range(begin: int, end: int) -> None:
+        begun.append(begin)
+
+    slots = threading.Semaphore(SLOTS)
+    ranges_ahead = Ahead(0, 100 * RANGE, open_range, slots)
+    assert ranges_ahead.read(1) == b""
+    assert ranges_ahead.refused
+    assert len(begun) <= AHEAD
+    ranges_ahead.close()

@@ -1,0 +1,167 @@
+"""A reader who is behind goes on in the published file: a change of that is an error, never a clean end."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from contextlib import suppress
+from typing import TYPE_CHECKING, BinaryIO
+
+import pytest
+from fixtures.layers import large, read, sample
+from fixtures.stores import Fetch, assert_sound, far, near, open_cache
+
+from layercache import LayercacheError
+from layercache.resolver import fetch
+from layercache.tiers.backend_tier import BackendTier
+from layercache.tiers.policy import Policy
+from layercache_backends.local import LocalBackend
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from layercache.cache import Cache
+
+LAYERS = {"large": large(1), "small": sample(1)}
+AT = {"at once": 0, "early": 1000, "late": -700}
+
+
+@pytest.fixture(params=["one thread", "three threads"], autouse=True)
+def driven(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A pass is driven by its readers, or by threads of its own."""
+    monkeypatch.setattr(fetch.Fetcher, "idle", lambda *_: request.param == "three threads")
+
+
+def disk(folder: Path) -> BackendTier:
+    return BackendTier(LocalBackend(str(folder / "near"), sync=False), Policy(trusted=True))
+
+
+def flip(path: str) -> None:
+    before = os.stat(path).st_mtime_ns
+    while os.stat(path).st_mtime_ns == before:  # the clock of some file systems ticks every 4 ms
+        with open(path, "r+b") as file:
+            file.seek(os.path.getsize(path) // 2)
+            file.write(b"ROT!")
+
+
+def cut(path: str) -> None:
+    os.truncate(path, os.path.getsize(path) // 2)
+
+
+def cut_at_the_end(path: str) -> None:
+    os.truncate(path, os.path.getsize(path) - 1)
+
+
+def empty(path: str) -> None:
+    os.truncate(path, 0)
+
+
+def flip_unseen(path: str) -> None:
+    """As a disk does it: no time tells."""
+    status = os.stat(path)
+    flip(path)
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+
+
+def replace_by_the_same(path: str) -> None:
+    shutil.copy(path, f"{path}.copy")
+    os.replace(f"{path}.copy", path)
+
+
+def behind(cache: Cache, form: str, name: str, start: int) -> tuple[bytes, BinaryIO, bytes]:
+    """What a slow reader has read, the reader, and all that there is, which a quick one has read."""
+    layer = LAYERS[name]
+    asked = cache.layer(layer.digest, fetch=Fetch(layer.blob))
+    whole = layer.tar if form == "uncompressed" else layer.blob
+    slow, quick = (asked.uncompressed() if form == "uncompressed" else asked.compressed() for _ in "12")
+    had = slow.raw.read(start % len(whole)) if start else b""  # type: ignore[attr-defined]  # past its buffer
+    assert read(quick) == whole
+    return had or b"", slow, whole
+
+
+@pytest.mark.parametrize("name", LAYERS)
+@pytest.mark.parametrize("form", ["compressed", "uncompressed"])
+@pytest.mark.parametrize("start", AT)
+@pytest.mark.parametrize(
+    ("harm", "verify_always"),
+    [
+        *((harm, always) for harm in (flip, cut, cut_at_the_end, empty) for always in (False, True)),
+        (flip_unseen, True),
+    ],
+)
+def test_what_is_changed_in_place_under_a_reader_ends_in_an_error_or_in_right_bytes(
+    tmp_path: Path, name: str, form: str, start: str, verify_always: bool, harm: Callable[[str], None]
+) -> None:
+    with open_cache(disk(tmp_path), verify_always=verify_always) as cache:
+        had, slow, whole = behind(cache, form, name, AT[start])
+        layer = LAYERS[name]
+        path = cache.tiers[0].blob_path(layer.digest if form == "compressed" else layer.diff_id)
+        assert path
+        harm(path)
+        with slow:
+            try:
+                while part := slow.read(5000):
+                    had += part
+            except LayercacheError:
+                with pytest.raises((LayercacheError, ValueError)):
+                    assert slow.read(), "an error and then a clean end"
+            else:
+                assert had == whole
+                return
+        assert_sound(cache.tiers[0])
+        again = cache.layer(layer.digest, fetch=Fetch(layer.blob))
+        assert read(again.compressed() if form == "compressed" else again.uncompressed()) == whole
+
+
+@pytest.mark.parametrize("verify_always", [False, True])
+@pytest.mark.parametrize("harm", [os.unlink, replace_by_the_same, os.utime])
+def test_a_file_that_is_removed_replaced_or_touched_keeps_its_bytes_for_who_reads_it(
+    tmp_path: Path, verify_always: bool, harm: Callable[[str], None]
+) -> None:
+    with open_cache(disk(tmp_path), verify_always=verify_always) as cache:
+        had, slow, whole = behind(cache, "uncompressed", "large", 1000)
+        path = cache.tiers[0].blob_path(LAYERS["large"].diff_id)
+        assert path
+        harm(path)
+        assert had + read(slow) == whole
+        assert cache.counters.failed == 0
+
+
+@pytest.mark.parametrize("verify_always", [False, True])
+def test_a_reader_who_seeks_is_judged_too(tmp_path: Path, verify_always: bool) -> None:
+    with open_cache(disk(tmp_path), verify_always=verify_always) as cache:
+        _, slow, whole = behind(cache, "uncompressed", "large", 1000)
+        slow.seek(2000)
+        assert slow.read(10) == whole[2000:2010]
+        path = cache.tiers[0].blob_path(LAYERS["large"].diff_id)
+        assert path
+        slow.seek(-100, os.SEEK_END)
+        assert slow.read() == whole[-100:]
+        flip(path)
+        slow.seek(0)
+        with pytest.raises(LayercacheError):
+            read(slow)
+
+
+@pytest.mark.parametrize("harm", [flip, cut, empty])
+def test_what_is_changed_before_it_is_copied_to_a_farther_tier_is_not_spread(
+    tmp_path: Path, harm: Callable[[str], None]
+) -> None:
+    layer = LAYERS["large"]
+    tiers = [disk(tmp_path), far(), near(keep="compressed")]
+    with open_cache(*tiers) as cache:
+        publish = tiers[0].publish_blob
+
+        def publish_and_harm(name: str, spool: object, size: int) -> None:
+            publish(name, spool, size)  # type: ignore[arg-type]
+            path = tiers[0].blob_path(name)  # type: ignore[arg-type]
+            assert path
+            harm(path)
+
+        tiers[0].publish_blob = publish_and_harm  # type: ignore[method-assign]
+        with suppress(LayercacheError):
+            read(cache.layer(layer.digest, fetch=Fetch(layer.blob)).compressed())
+        cache.flush()
+        for tier in tiers[1:]:
+            assert_sound(tier)
