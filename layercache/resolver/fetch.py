@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -43,7 +43,7 @@ class Fetcher:
         self.running = InFlight()
         self.expected_layers = 0
         self.keeper = keeper
-        self._observers = observers
+        self.observers = observers
         self.limits = limits
         self._rehash = verify_always
         self._cores = (
@@ -89,13 +89,13 @@ class Fetcher:
         """
         keeper = self.keeper
         size = known.size if form == COMPRESSED else known.uncompressed_size
-        self._observers.emit(Event("fetching", name, form, where, total=size))
+        self.observers.emit(Event("fetching", name, form, where, total=size))
 
         def finish(found: Hash, seen: int) -> None:
             check(found, seen)
             if form == COMPRESSED:
                 known.size = seen
-            self._observers.emit(Event("fetched", name, form, where, size=seen))
+            self.observers.emit(Event("fetched", name, form, where, size=seen))
 
         def publish(spool: TierSpool, found: Hash) -> None:
             total = known.size if form == COMPRESSED else known.uncompressed_size
@@ -160,14 +160,14 @@ class Fetcher:
             tar = RefutingReader(tar, head, partial(self._refute, known, digest))
         if not plain:
             total = known.uncompressed_size
-            self._observers.emit(Event("inflating", known.diff_id or digest, UNCOMPRESSED, "", total=total))
+            self.observers.emit(Event("inflating", known.diff_id or digest, UNCOMPRESSED, "", total=total))
 
         def finish(found: Hash, seen: int) -> None:
             if known.computed and found != known.diff_id and tier is not None:
                 self._doubt_fact(known, digest, tier)
             self._judge(known, _fact(known, digest, DiffID(found), seen, compression))
             if not plain:
-                self._observers.emit(Event("inflated", found, UNCOMPRESSED, "", size=seen))
+                self.observers.emit(Event("inflated", found, UNCOMPRESSED, "", size=seen))
             if store is None and known.fact:
                 keeper.record(known.fact, keeper.writable() if from_origin else ())
 
@@ -235,7 +235,7 @@ class Fetcher:
         if stated not in (None, compression):
             found = "not compressed" if compression == NO_COMPRESSION else compression
             note = f"it is {found} by its first bytes, though its media type is {known.media_type}"
-            self._observers.emit(Event("mislabelled", digest, COMPRESSED, "", note=note))
+            self.observers.emit(Event("mislabelled", digest, COMPRESSED, "", note=note))
         return compression
 
     def _judge(self, known: LayerIdentity, fact: Association) -> None:
@@ -247,7 +247,7 @@ class Fetcher:
             error = contradiction(fact, claimed)
             if not known.hearsay:
                 raise error
-            self._observers.emit(Event("failed", fact.digest, COMPRESSED, "a claim", note=error.message))
+            self.observers.emit(Event("failed", fact.digest, COMPRESSED, "a claim", note=error.message))
         known.learn(fact)
 
     def _refute(self, known: LayerIdentity, digest: Digest, error: LayercacheError) -> None:
@@ -291,24 +291,10 @@ class Fetcher:
             raise
         if spool is None:
             return HashedReader(reader, finish, algorithm=algorithm, size=size)
-        where = spool.tier.name
-
-        def progress(count: int) -> None:
-            if names and self._observers.watched:
-                self._observers.emit(Event("bytes", names[-1], form, where, size=count, total=size))
-
-        transfer = Transfer(
-            reader,
-            spool,
-            finish=finish,
-            publish=lambda found: publish(spool, found),
-            settled=lambda: self.running.remove(transfer),
-            progress=progress,
-            damaged=lambda found: self.keeper.changed_meanwhile(spool.tier, found, form),
-            rehash=self._rehash,
-            algorithm=algorithm,
-            size=size,
-        )
+        bytes_event = Event("bytes", names[-1], form, spool.tier.name, total=size) if names else None
+        stage = _Stage(self, form, finish, publish, spool.tier, bytes_event)
+        transfer = Transfer(reader, spool, stage, rehash=self._rehash, algorithm=algorithm, size=size)
+        stage.transfer = transfer
         follower = transfer.follow()
         assert follower is not None, "a transfer that has not begun has not ended"
         self.running.add([(name, form) for name in names], InFlightTransfer(transfer, known, from_origin))
@@ -333,6 +319,30 @@ class Fetcher:
             return False
         others = self.running.digests() - {digest}
         return max(self.expected_layers, len(others) + 1) < self._cores
+
+
+@dataclass(slots=True)
+class _Stage:
+    """What `Fetcher.receive` was given, as a transfer calls it."""
+
+    fetcher: Fetcher
+    form: Form
+    verified: Callable[[Hash, int], None]
+    stored: Callable[[TierSpool, Hash], None]
+    tier: Tier
+    bytes_event: Event | None
+    transfer: Transfer | None = None
+
+    def settled(self) -> None:
+        if self.transfer:
+            self.fetcher.running.remove(self.transfer)
+
+    def progressed(self, count: int) -> None:
+        if self.bytes_event and self.fetcher.observers.watched:
+            self.fetcher.observers.emit(replace(self.bytes_event, size=count))
+
+    def damaged(self, found: Hash) -> LayercacheError:
+        return self.fetcher.keeper.changed_meanwhile(self.tier, found, self.form)
 
 
 def _fact(known: LayerIdentity, digest: Digest, diff_id: DiffID, size: int, compression: str) -> Association:

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from layercache.backend import Reader
     from layercache.transfer.layer_lock import LayerLock
     from layercache.transfer.spool import TierSpool
+    from layercache.transfer.stage import Stage
 
 HELD_BACK = CHUNK
 """The last bytes that followers do not see before the whole was found right."""
@@ -60,9 +61,8 @@ ARENA = 16 << 20
 class Transfer:
     """One form of a layer on its way: produced once, hashed, spooled, followed by any number of readers.
 
-    ``finish(hash, size)`` is called once when all bytes are there, and raises where they are wrong;
-    ``publish(hash)`` comes next and makes an entry of the spool; ``settled()`` comes once, whether it went
-    well or not. Followers see the last `HOLD` bytes after the first of these, the end after the second.
+    What becomes of the bytes its `Stage` decides. Followers see the last `HELD_BACK` bytes after
+    `Stage.verified`, the end after `Stage.stored`.
 
     The readers drive it: whoever needs bytes that are not there yet produces them, the others wait. After
     ``start`` a thread does that instead, or two: one reads (or inflates), one hashes and writes. A transfer
@@ -74,12 +74,8 @@ class Transfer:
         self,
         raw: Reader,
         spool: TierSpool,
+        stage: Stage,
         *,
-        finish: Callable[[Hash, int], None],
-        publish: Callable[[Hash], None],
-        settled: Callable[[], None],
-        progress: Callable[[int], None],
-        damaged: Callable[[Hash], LayercacheError],
         rehash: bool = False,
         algorithm: str = "sha256",
         size: int | None = None,
@@ -88,11 +84,7 @@ class Transfer:
         self.verified = False
         self._raw = raw
         self._spool = spool
-        self._finish = finish
-        self._publish = publish
-        self._when_settled = settled
-        self._progress = progress
-        self._damaged = damaged
+        self._stage = stage
         self._rehash = rehash
         self._algorithm = algorithm
         self._hasher = hashlib.new(algorithm)
@@ -126,7 +118,7 @@ class Transfer:
     def follow(self, verified: Callable[[], None] | None = None) -> Follower | None:
         """A reader from the first byte; None when it is too late: it has failed, or all have left.
 
-        ``verified`` is called in the follower's thread once ``finish`` was content, before that follower
+        ``verified`` is called in the follower's thread once the stage was content, before that follower
         gets the last bytes; what it raises, the follower raises instead.
         """
         with self._lock:
@@ -308,7 +300,7 @@ class Transfer:
         """What was published was changed: nobody else follows."""
         with self._lock:
             self._is_spoilt = True
-        return self._damaged(found)
+        return self._stage.damaged(found)
 
     def _hash_of_rest(self, hasher: _Hash, start: int) -> Hash:
         buffer = memoryview(bytearray(CHUNK))
@@ -340,7 +332,7 @@ class Transfer:
             self._written += len(piece)
         come = self._written - before
         if come:
-            self._progress(come)
+            self._stage.progressed(come)
             if self._lead is not None:
                 self._lead.beat()
         too_long = self.size is not None and self._written > self.size
@@ -363,13 +355,13 @@ class Transfer:
 
     def _complete(self) -> None:
         found = Hash.from_hasher(self._hasher)
-        self._finish(found, self._written)
+        self._stage.verified(found, self._written)
         with self._lock:
             self._found = found
             self.verified = True
             self._visible = self.size = self._written
             self._grown.notify_all()
-        self._publish(found)
+        self._stage.stored(self._spool, found)
         self._settle(None)
 
     def _settle(self, error: BaseException | None) -> None:
@@ -380,7 +372,7 @@ class Transfer:
             self._settled = True
             self._error = error if error is None or isinstance(error, Exception) else _given_up()
         try:
-            self._when_settled()
+            self._stage.settled()
         finally:
             if self._lead is not None:
                 self._lead.end()

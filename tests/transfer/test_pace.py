@@ -10,7 +10,7 @@ import pytest
 from servers.images import noise
 
 from layercache.errors import LayercacheError
-from layercache.oci.digest import Digest
+from layercache.oci.digest import Digest, Hash
 from layercache.streams import readers
 from layercache.tiers.opening import open_tier
 from layercache.transfer import transfer as passage
@@ -44,6 +44,25 @@ class Given(io.BytesIO):
         return data
 
 
+class Noted:
+    """A stage that finds everything right, and notes what it should publish."""
+
+    def __init__(self, published: list[Digest]) -> None:
+        self._published = published
+
+    def verified(self, found: Hash, size: int) -> None: ...
+
+    def stored(self, spool: TierSpool, found: Hash) -> None:
+        self._published.append(Digest(found))
+
+    def settled(self) -> None: ...
+
+    def progressed(self, count: int) -> None: ...
+
+    def damaged(self, found: Hash) -> LayercacheError:
+        return LayercacheError(f"{found} was changed")
+
+
 @pytest.fixture
 def raw() -> Given:
     return Given(DATA)
@@ -61,15 +80,7 @@ def transfer(raw: Given, published: list[Digest], monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(passage, "AHEAD", AHEAD)
     monkeypatch.setattr(passage, "IN_FLIGHT", IN_FLIGHT)
     tier = open_tier("memory://", nearest=True)
-    transfer = Transfer(
-        raw,
-        TierSpool(tier),
-        finish=lambda found, size: None,
-        publish=lambda found: published.append(Digest(found)),
-        settled=lambda: None,
-        progress=lambda count: None,
-        damaged=lambda found: LayercacheError(f"{found} was changed"),
-    )
+    transfer = Transfer(raw, TierSpool(tier), Noted(published))
     yield transfer
     thread = transfer.cancel()
     if thread is not None:
