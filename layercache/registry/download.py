@@ -44,7 +44,7 @@ class Way(Protocol):
 
 
 class BlobReader:
-    """The bytes of a blob from an offset on, as many as are stated for it.
+    """The wanted bytes of a blob from an offset on.
 
     A body that breaks off, falls silent, ends early or is only a part is asked for again from where it was,
     up to ``retries`` times without `PART_MIN` bytes of progress; so often, too, it may be sent from its
@@ -68,14 +68,15 @@ class BlobReader:
         self._may_run_ahead = True
         self._part: Part | None = None
         self._at = 0
-        if start < blob.size:
+        self.size: int = max(0, blob.stop - start)
+        self._stop = start + self.size
+        if self.size:
             self._open()
-        self.size: int = blob.size - start
 
     def read(self, size: int = -1, /) -> bytes:
         if size < 0:
             return b"".join(iter(lambda: self.read(PIECE), b""))
-        left = self._blob.size - self._offset
+        left = self._stop - self._offset
         if not size:
             return b""
         if not left:
@@ -139,9 +140,9 @@ class BlobReader:
         if self._gained >= PART_MIN:
             self._breaks = 0
         offset = self._offset + count
-        left = self._blob.size - offset
+        left = self._stop - offset
         if self._may_run_ahead and is_slow(offset - self._begun, left, self._waited):
-            self._ahead = Ahead(offset, self._blob.size, self._way.open_range, self._way.slots)
+            self._ahead = Ahead(offset, self._stop, self._way.open_range, self._way.slots)
 
     def _read_ahead(self, size: int) -> bytes:
         """The next bytes by several connections; none where that has ended, and one goes on."""
@@ -191,6 +192,9 @@ class BlobReader:
         self.close()
         if part is None:
             return
+        if part.end > self._stop:  # more comes than was wanted: the connection is given up
+            close(part.body)
+            return
         try:
             more = part.body.read(1)
         except (HTTPError, OSError):
@@ -198,5 +202,5 @@ class BlobReader:
         close(part.body)
         if more:
             raise DigestMismatchError(
-                f"{self._blob.where} goes on after the {self._blob.size} bytes that are stated for it"
+                f"{self._blob.where} goes on after the {self._stop} bytes that are stated for it"
             )

@@ -54,17 +54,30 @@ class Part(NamedTuple):
 
 
 class Blob(NamedTuple):
-    """What is asked for: its name, how many bytes it has, and how messages call it and its place."""
+    """What is asked for: its name, how many bytes it has, and how messages call it and its place.
+
+    ``end``: where the wanted bytes end (exclusive); None: with the blob.
+    """
 
     name: Hash
     size: int
     where: str
+    end: int | None = None
+
+    @property
+    def stop(self) -> int:
+        """Where the wanted bytes end, as far as the blob has them."""
+        return self.size if self.end is None else min(self.end, self.size)
+
+    def is_part(self, offset: int) -> bool:
+        """Whether the wanted bytes from an offset on are less than the blob."""
+        return offset > 0 or self.stop < self.size
 
 
 def open_part(get: Get, blob: Blob, offset: int, *, ranges: bool = True) -> Part:
-    """A blob's bytes from an offset on, by a range if may be. Raises what ``get`` does, and `whole`."""
-    if offset and ranges:
-        response = get(range_header(offset, blob.size), REFUSED)
+    """The wanted bytes of a blob from an offset on, by a range if may be. Raises as ``get`` and `whole`."""
+    if ranges and blob.is_part(offset):
+        response = get(range_header(offset, blob.stop), REFUSED)
         if (part := judged(response, blob, offset)) is not None:
             return part
     return whole(get({}, frozenset()), blob)
@@ -86,7 +99,7 @@ def judged(response: BaseHTTPResponse, blob: Blob, offset: int) -> Part | None:
     covered = _covered(response, blob.size) if response.status == 206 else None
     if covered is not None:
         begin, end = covered
-        if begin <= offset < end and end >= min(offset + PART_MIN, blob.size):
+        if begin <= offset < end and end >= min(offset + PART_MIN, blob.stop):
             return Part(response, begin, end)
     abandon(response)
     return None

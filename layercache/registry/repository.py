@@ -93,14 +93,17 @@ class Repository:
         discard(head)
         return None if head.status in HEAD_REFUSED else head
 
-    def open_blob(self, name: Hash, start: int = 0) -> BlobReader:
-        """A blob's bytes from an offset on; at the end, or past it, none. One GET, if that says how many."""
+    def open_blob(self, name: Hash, start: int = 0, end: int | None = None) -> BlobReader:
+        """Read bytes ``start`` to ``end`` (exclusive) of a blob, as `Backend.open`.
+
+        That is one GET, if its answer states the size of the blob.
+        """
 
         def get(headers: dict[str, str], also: frozenset[int]) -> BaseHTTPResponse:
             return self._run("GET", f"blobs/{name}", headers, also=also)
 
         where = f"{self.name}@{name}"
-        return StoredBlob(self._client, get, lambda: self._stated_size(name), name, where).open(start)
+        return StoredBlob(self._client, get, lambda: self._stated_size(name), name, where).open(start, end)
 
     def push(self, name: Hash, reader: Bytes, *, mount_from: str = "") -> int | None:
         """Bring a blob in, read from its start; how many bytes were sent.

@@ -9,7 +9,17 @@ from layercache.oci.descriptor import DOCUMENT_MAX
 from layercache.registry.download import BlobReader
 from layercache.registry.encoding import BytesReader, is_encoded
 from layercache.registry.http import abandon
-from layercache.registry.ranges import REFUSED, Blob, Part, judged, open_part, open_range, plain, stated_size
+from layercache.registry.ranges import (
+    REFUSED,
+    Blob,
+    Part,
+    judged,
+    open_part,
+    open_range,
+    plain,
+    range_header,
+    stated_size,
+)
 from layercache.registry.retry import TransientError
 
 if TYPE_CHECKING:
@@ -39,13 +49,12 @@ class StoredBlob:
     def slots(self) -> threading.Semaphore:
         return self._client.slots
 
-    def open(self, start: int) -> BlobReader:
-        """The bytes from an offset on; at the end, or past it, none."""
-        # A range cannot be closed whose end is not known.
-        headers, also = ({"Range": f"bytes={start}-"}, REFUSED) if start else ({}, frozenset[int]())
-        size = self._size(self._get(headers, also))
-        self._blob = self._blob._replace(size=size)
-        if start >= size and self._first is not None:
+    def open(self, start: int, end: int | None = None) -> BlobReader:
+        """The bytes from ``start`` to ``end`` (exclusive); what lies past the blob's end is not there."""
+        headers = _range_from(start, end)
+        size = self._size(self._get(headers, REFUSED if headers else frozenset()))
+        self._blob = self._blob._replace(size=size, end=end)
+        if start >= self._blob.stop and self._first is not None:
             self._first.close()
         return BlobReader(self._blob, min(start, size), self, self._client.retries)
 
@@ -62,7 +71,7 @@ class StoredBlob:
         try:
             return open_part(self._get, self._blob, offset, ranges=ranges)
         except TransientError as error:
-            if error.limited or not offset or not ranges:
+            if error.limited or not self._blob.is_part(offset) or not ranges:
                 raise
             return open_part(self._get, self._blob, offset, ranges=False)
 
@@ -91,3 +100,11 @@ class StoredBlob:
             return size
         self._first = BytesReader(plain(response, self._blob.name, self._blob.where))
         return self._first.size
+
+
+def _range_from(start: int, end: int | None) -> dict[str, str]:
+    """The header for a blob of unknown size: only where an end is given can the range be closed."""
+    if end is not None:
+        # No header asks for no bytes. One byte finds out as well whether the blob is there.
+        return range_header(start, max(end, start + 1))
+    return {"Range": f"bytes={start}-"} if start else {}

@@ -70,8 +70,8 @@ class BackendTier(Tier):
 
     # Blobs
 
-    def open_blob(self, name: Hash, start: int = 0) -> Reader:
-        reader = self.backend.open(keys.blob(name), start)
+    def open_blob(self, name: Hash, start: int = 0, end: int | None = None) -> Reader:
+        reader = self.backend.open(keys.blob(name), start, end)
         modified = getattr(reader, "modified", None)
         # A time of the future counts as now, and is written down as that: else it would be new for years.
         if self._touchable and modified is not None and abs(time.time() - modified) > TOUCHED_FOR:

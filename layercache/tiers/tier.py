@@ -44,8 +44,11 @@ class Tier(ABC):
     # Blobs
 
     @abstractmethod
-    def open_blob(self, name: Hash, start: int = 0) -> Reader:
-        """A blob's bytes from an offset on. That is a use of the blob. Raises `NotFoundError`."""
+    def open_blob(self, name: Hash, start: int = 0, end: int | None = None) -> Reader:
+        """Read bytes ``start`` to ``end`` of a blob, as `Backend.open`. This counts as a use of the blob.
+
+        A range cannot be checked by the blob's hash: that is up to the caller.
+        """
 
     @abstractmethod
     def stat_blob(self, name: Hash) -> Entry:

@@ -71,10 +71,10 @@ class TolerantTier(Tier):
 
     # What is asked of it
 
-    def open_blob(self, name: Hash, start: int = 0) -> Reader:
+    def open_blob(self, name: Hash, start: int = 0, end: int | None = None) -> Reader:
         self._refuse_if_resting()
         try:
-            return self._tier.open_blob(name, start)
+            return self._tier.open_blob(name, start, end)
         except BackendError as error:
             raise self.pass_over(error) from error
 

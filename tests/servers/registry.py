@@ -41,11 +41,12 @@ _ACCESS = re.compile(r'"([A-Z]+) (\S+) HTTP/[0-9.]+" (\d+) (\d+|-)')
 
 @dataclass(frozen=True)
 class Access:
-    """A line of the access log."""
+    """A line of the access log. ``sent``: bytes of the answer's body."""
 
     method: str
     path: str
     status: int
+    sent: int
 
 
 class Registry:
@@ -134,7 +135,10 @@ class Registry:
             if time.monotonic() > deadline:
                 pytest.fail("docker-registry writes no access log")
             time.sleep(0.002)
-        found = [Access(method, path, int(status)) for method, path, status, _ in _ACCESS.findall(text)]
+        found = [
+            Access(method, path, int(status), int(sent.replace("-", "0")))
+            for method, path, status, sent in _ACCESS.findall(text)
+        ]
         return [access for access in found if "?marker=" not in access.path]
 
     def fetches(self, digest: Hash) -> int:

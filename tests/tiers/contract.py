@@ -56,8 +56,8 @@ def copy(tier: Tier, data: bytes, name: Hash | None = None) -> Hash:
     return name
 
 
-def read(tier: Tier, name: Hash, start: int = 0) -> bytes:
-    with tier.open_blob(name, start) as reader:
+def read(tier: Tier, name: Hash, start: int = 0, end: int | None = None) -> bytes:
+    with tier.open_blob(name, start, end) as reader:
         return reader.read()
 
 
@@ -98,10 +98,38 @@ class TierContract:
                 done += count
         assert buffer[:done] == data[start:]
 
+    @pytest.mark.parametrize(
+        ("start", "end"),
+        [(0, 1), (0, 4999), (1000, 2000), (4999, 5000), (0, 5000), (3000, 9000)],
+    )
+    def test_a_range_of_a_blob_gives_these_bytes_and_no_more(self, tier: Tier, start: int, end: int) -> None:
+        data = noise(5000)
+        name = copy(tier, data)
+        with tier.open_blob(name, start, end) as reader:
+            assert reader.size == len(data[start:end])
+            assert reader.read() == data[start:end]
+            assert reader.read(1) == b""
+
+    @pytest.mark.parametrize(("start", "end"), [(0, 0), (70, 70), (5000, 5000), (5000, 6000), (8000, 9000)])
+    def test_a_range_without_bytes_is_empty_and_no_error(self, tier: Tier, start: int, end: int) -> None:
+        name = copy(tier, noise(5000))
+        with tier.open_blob(name, start, end) as reader:
+            assert reader.size == 0
+            assert reader.read() == b""
+
+    @pytest.mark.parametrize(("start", "end"), [(-1, None), (-1, 5), (3, 2)])
+    def test_what_is_not_a_range_is_a_value_error(self, tier: Tier, start: int, end: int | None) -> None:
+        name = copy(tier, b"ten bytes.")
+        with pytest.raises(ValueError, match="not a range"):
+            tier.open_blob(name, start, end)
+
     def test_what_is_not_there_is_not_found(self, tier: Tier) -> None:
         copy(tier, b"something else")
         with pytest.raises(NotFoundError):
             tier.open_blob(ABSENT)
+        for start, end in ((0, 5), (0, 0), (100, 200)):
+            with pytest.raises(NotFoundError):
+                tier.open_blob(ABSENT, start, end)
         with pytest.raises(NotFoundError):
             tier.stat_blob(ABSENT)
         assert not tier.has_blob(ABSENT)

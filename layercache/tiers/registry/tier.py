@@ -14,7 +14,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, TypeVar
 
-from layercache.backend import Entry
+from layercache.backend import Entry, check_range
 from layercache.errors import BackendError, DigestMismatchError, FormatError, NotFoundError, SourceError
 from layercache.oci.descriptor import INDEXES, MANIFESTS, Descriptor, Index, decode, media_type_of
 from layercache.oci.digest import Digest, Hash
@@ -74,9 +74,10 @@ class RegistryTier(Tier):
 
     # Blobs
 
-    def open_blob(self, name: Hash, start: int = 0) -> Reader:
+    def open_blob(self, name: Hash, start: int = 0, end: int | None = None) -> Reader:
+        check_range(start, end)
         with _as_backend(self.name):
-            return _BlobReader(self.repository.open_blob(name, start), self.name)
+            return _BlobReader(self.repository.open_blob(name, start, end), self.name)
 
     def stat_blob(self, name: Hash) -> Entry:
         with _as_backend(self.name):

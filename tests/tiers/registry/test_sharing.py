@@ -296,7 +296,7 @@ def test_a_push_that_is_killed_leaves_nothing_and_the_next_one_works(
     (tmp_path / "layer.tar").write_bytes(data)
     program = """
 import os, signal, sys
-from layercache.sources import upload
+from layercache.registry import upload
 import layercache
 upload.PIECE = 64 << 10
 sent = upload.Upload._send_piece
