@@ -10,16 +10,21 @@ WORKERS ?= $(shell echo $$((2 * $$(getconf _NPROCESSORS_ONLN))))
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo test check bench chaos clean
+.PHONY: help demo test test-slow check bench chaos clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-7s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: .venv/.core ## show what the cache does, on a registry and an image of its own
 	@$(BIN)/layercache demo $(ARGS)
 
+PYTEST := $(BIN)/python -m pytest -n $(WORKERS) --maxprocesses=8
+
 test: .venv/.dev ## run the tests in parallel (some: make test ARGS='-k digest')
-	$(BIN)/python -m pytest -n $(WORKERS) --maxprocesses=8 $(ARGS)
+	$(PYTEST) -m 'not slow' $(ARGS)
+
+test-slow: .venv/.dev ## run the tests that make test leaves out: slow emulators, faults planted in backends
+	$(PYTEST) -m slow $(ARGS)
 
 check: .venv/.dev ## formatting, lint, types and the rules about who may import whom
 	$(BIN)/ruff format --check .

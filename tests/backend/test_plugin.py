@@ -90,6 +90,7 @@ for url in ("sqlite:///x?patience=5", "nowhere://x"):
     assert ", sqlite" in schemes
 
 
+@pytest.mark.slow
 def test_the_plug_in_without_the_base_class_keeps_the_contract(sqlite: Path, tmp_path: Path) -> None:
     passed, skipped = contract(sqlite, tmp_path)
     assert passed > 70

@@ -62,6 +62,7 @@ def sftp(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[SFTPServer
         yield running
 
 
+@pytest.mark.slow
 class TestFsspecSFTP(BackendContract):
     shared_between_processes = True
     many = 100

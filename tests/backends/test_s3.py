@@ -78,6 +78,7 @@ class TestSeaweedFSByObstore(TestSeaweedFS):
         return by_obstore(seaweedfs_bucket)
 
 
+@pytest.mark.slow
 class TestMoto(S3Contract):
     many = 1010  # more than one page, slowly
     big = (9 << 20) + 13

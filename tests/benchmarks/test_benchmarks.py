@@ -48,6 +48,7 @@ def test_look_ups_are_measured_by_either_name_and_nothing_is_left(tmp_path: Path
     assert not list(folder.iterdir())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("service", ["s3", "gcs"])
 def test_a_bucket_is_measured_beside_its_peers(tmp_path: Path, service: str) -> None:
     if lacking := STORES[service].absent():

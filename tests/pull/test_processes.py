@@ -157,6 +157,7 @@ def test_a_second_machine_takes_everything_from_the_bucket(
     assert_whole(f"file://{tmp_path}/two", sample)
 
 
+@pytest.mark.slow
 def test_twenty_processes_on_one_disk_and_one_bucket_leave_every_entry_right(
     registry: Registry, sample: Sample, name: str, bucket: str, tmp_path: Path
 ) -> None:

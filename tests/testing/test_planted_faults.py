@@ -53,6 +53,7 @@ def run_contract(*arguments: str) -> Record:
     return record
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", PLANTS)
 def test_the_contract_catches_a_planted_fault(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     for target, attribute, faulty in PLANTS[name].changes:

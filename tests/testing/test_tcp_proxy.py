@@ -62,9 +62,10 @@ def proxy(echo: Echo) -> Iterator[TCPProxy]:
 
 
 def ask(proxy: TCPProxy, size: int = SIZE, timeout: float = 10.0) -> bytes:
-    """Send so many bytes and read as many, or what comes."""
+    """Send so many bytes and read as many, or what comes. Raises `ConnectionError` where it is reset."""
     with socket.create_connection(("127.0.0.1", proxy.port), timeout=timeout) as connection:
-        sending = threading.Thread(target=_send, args=(connection, bytes(size)))
+        failures: list[ConnectionError] = []
+        sending = threading.Thread(target=_send, args=(connection, bytes(size), failures))
         sending.start()
         found = bytearray()
         try:
@@ -74,12 +75,19 @@ def ask(proxy: TCPProxy, size: int = SIZE, timeout: float = 10.0) -> bytes:
             with suppress(OSError):
                 connection.shutdown(socket.SHUT_RDWR)
             sending.join()
+    # A reset is an error of the socket's, which one of its calls gets: the other sees no more than an end.
+    if failures and not found:
+        raise failures[0]
     return bytes(found)
 
 
-def _send(connection: socket.socket, data: bytes) -> None:
-    with suppress(OSError):
+def _send(connection: socket.socket, data: bytes, failures: list[ConnectionError]) -> None:
+    try:
         connection.sendall(data)
+    except ConnectionError as error:
+        failures.append(error)
+    except OSError:  # the reader has left
+        pass
 
 
 def test_without_a_fault_a_connection_lasts_and_all_passes(proxy: TCPProxy, echo: Echo) -> None:
