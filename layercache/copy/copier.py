@@ -13,7 +13,7 @@ from msgspec.structs import replace as replaced
 from layercache.copy.blob_copier import BlobCopier, RefutedError, SourceFailedError, StoppedError, of_source
 from layercache.copy.name_sets import SourceRoles, TargetContents, raw
 from layercache.copy.report import Report
-from layercache.copy.selection import image_entries, referred_to
+from layercache.copy.selection import image_blobs, image_entries
 from layercache.errors import ConfigError, DigestMismatchError, IntegrityError, NotALayerError, NotFoundError
 from layercache.events import Event, Observers
 from layercache.images.tags import COPIED_FROM, doubtful
@@ -252,7 +252,7 @@ class Copy:
 
     def _references(self, key: str) -> list[tuple[Digest, bool]]:
         with of_source():
-            return list(referred_to(self._source, self._source.image(key)))
+            return image_blobs(self._source, self._source.image(key))
 
     def _guarded(self, name: str, job: Job) -> None:
         """Do it; what the source is to blame for is reported and passed over."""

@@ -5,23 +5,23 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from layercache.errors import FormatError, NotFoundError
+from layercache.errors import NotFoundError
 from layercache.images.tags import image_key
-from layercache.oci.descriptor import INDEXES, MANIFESTS, Descriptor, Index, Manifest, decode, media_type_of
+from layercache.oci.descriptor import Manifest
 from layercache.oci.forms import COMPRESSED, UNCOMPRESSED
+from layercache.oci.image_tree import walk
 from layercache.tiers.documents import read_document
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from layercache.copy.name_sets import SourceRoles
+    from layercache.errors import IntegrityError
+    from layercache.oci.descriptor import Descriptor
     from layercache.oci.digest import Digest, Hash
     from layercache.oci.reference import Reference
     from layercache.tiers.policy import Keep
     from layercache.tiers.tier import Tier
-
-DEPTH = 8
-"""How many indexes may stand in each other: OCI knows no limit, and nobody makes more than two."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,27 +73,25 @@ def image_entries(tier: Tier, wanted: Selection) -> Iterator[tuple[str, float]]:
             ) from None
 
 
-def referred_to(tier: Tier, descriptor: Descriptor, depth: int = DEPTH) -> Iterator[tuple[Digest, bool]]:
-    """Every blob that an image needs, and whether it is a document: what refers to others comes after them.
+def image_blobs(tier: Tier, root: Descriptor) -> list[tuple[Digest, bool]]:
+    """Every blob that an image needs, and whether it is a document: the image's own comes last.
 
     What an index names and nobody has pulled is left out. Raises `NotFoundError` where the image's own
     document is not there, `IntegrityError` where one is wrong.
     """
-    data = read_document(tier, descriptor.digest)
-    kind = media_type_of(data, descriptor.media_type, str(descriptor.digest))
-    if kind in INDEXES:
-        if not depth:
-            raise FormatError(f"{descriptor.digest} is an index in more than {DEPTH} others")
-        index = decode(data, Index, str(descriptor.digest))
-        for child in index.documents:
-            if tier.has_blob(child.digest):
-                yield from referred_to(tier, child, depth - 1)
-        for blob in index.blobs:
-            if tier.has_blob(blob.digest):
-                yield blob.digest, False
-    elif kind in MANIFESTS:
-        manifest = decode(data, Manifest, str(descriptor.digest))
-        for layer in manifest.layers:
-            yield layer.digest, False
-        yield manifest.config.digest, True
-    yield descriptor.digest, True
+
+    def read(document: Descriptor) -> bytes:
+        return read_document(tier, document.digest)
+
+    def failed(document: Descriptor, error: NotFoundError | IntegrityError) -> None:
+        if document is root or not isinstance(error, NotFoundError):
+            raise error
+
+    found: list[tuple[Digest, bool]] = []
+    for node in walk(read, root, failed):
+        found.append((node.descriptor.digest, True))
+        if isinstance(node.parsed, Manifest):
+            found += node.blobs()
+        else:  # the documents that an index lists follow, each if it is there
+            found += (blob for blob in node.blobs() if not blob[1] and tier.has_blob(blob[0]))
+    return found[::-1]

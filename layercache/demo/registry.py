@@ -23,9 +23,10 @@ from urllib.parse import urlsplit
 import msgspec
 
 from layercache.demo import REF_NAME
-from layercache.errors import InvalidNameError
-from layercache.oci.descriptor import INDEXES, OCTETS, Descriptor, Index, decode
+from layercache.errors import InvalidNameError, NotFoundError
+from layercache.oci.descriptor import OCTETS, Descriptor, Index, decode
 from layercache.oci.digest import Digest
+from layercache.oci.image_tree import walk
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -55,9 +56,10 @@ class LayoutRegistry:
     def __init__(self, folder: str, repository: str = "demo") -> None:
         self.repository = repository
         self._folder = folder
-        index = _read_index(os.path.join(folder, "index.json"))
+        path = os.path.join(folder, "index.json")
+        index = decode(_read(path), Index, path).manifests
         self.tags = {name: item for item in index if (name := (item.annotations or {}).get(REF_NAME))}
-        self.manifests = {item.digest: item for item in self._with_children(index)}
+        self.manifests = {item.digest: item for item in self._below(index)}
         self._served = Served()
         self._lock = threading.Lock()
         self._server = _Server(self)
@@ -97,16 +99,25 @@ class LayoutRegistry:
         self._server.server_close()
         self._thread.join()
 
-    def _with_children(self, manifests: list[Descriptor]) -> Iterator[Descriptor]:
-        for manifest in manifests:
-            yield manifest
-            if manifest.media_type in INDEXES:
-                yield from self._with_children(_read_index(self.blob_path(manifest.digest)))
+    def _below(self, entries: list[Descriptor]) -> Iterator[Descriptor]:
+        """The entries of the layout's index, and those of the indexes among them."""
+
+        def read(entry: Descriptor) -> bytes:
+            try:
+                return _read(self.blob_path(entry.digest))
+            except FileNotFoundError as error:
+                raise NotFoundError(f"{entry.digest} is not in {self._folder}") from error
+
+        for entry in entries:
+            yield entry
+            for node in walk(read, entry, failed=lambda _entry, _error: None):
+                if isinstance(node.parsed, Index):
+                    yield from node.parsed.manifests
 
 
-def _read_index(path: str) -> list[Descriptor]:
+def _read(path: str) -> bytes:
     with open(path, "rb") as source:
-        return decode(source.read(), Index, path).manifests
+        return source.read()
 
 
 class _Server(ThreadingHTTPServer):

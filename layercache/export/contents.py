@@ -5,23 +5,21 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from layercache.errors import FormatError, NotFoundError
+from layercache.errors import FormatError
 from layercache.layer import Layer
 from layercache.oci.descriptor import (
-    INDEXES,
-    MANIFESTS,
     Descriptor,
     ImageConfig,
     Index,
     Manifest,
     claimed_diff_ids,
-    decode,
     image_config,
     is_foreign,
     media_type_of,
 )
+from layercache.oci.image_tree import children_first, walk
 from layercache.oci.offers import Offers
-from layercache.oci.platforms import default_platform, normalized, select
+from layercache.oci.platforms import check, default_platform, normalized
 from layercache.resolver.identity import LayerIdentity
 from layercache.resolver.lookup import not_found
 from layercache.tiers.documents import find_document
@@ -32,6 +30,7 @@ if TYPE_CHECKING:
     from layercache.images.tags import Tags
     from layercache.oci.descriptor import Platform
     from layercache.oci.digest import DiffID, Digest
+    from layercache.oci.image_tree import Node
     from layercache.oci.reference import Reference
     from layercache.resolver.resolver import Resolver
     from layercache.tiers.tier import Tier
@@ -75,36 +74,31 @@ class Collector:
 
         Raises `NotFoundError` where it is not cached, `FormatError` for what is no image.
         """
-        root = self._document(
-            self._tags.last(reference, f"pull it first (layercache pull {reference.familiar})")
-        )
-        if not whole:
-            wanted = normalized(platform) if platform else default_platform()
-            offers = Offers(self._read_document, self._read)
-            while root.descriptor.media_type in INDEXES:
-                entries = decode(root.data, Index, f"the index {root.descriptor.digest}").manifests
-                root = self._document(select(entries, wanted, offers.platforms))
-        contents = Contents(root)
-        self._add(root, contents)
-        if platform and not whole:
-            _check_platform(contents, reference, normalized(platform))
+        root = self._tags.last(reference)
+        if whole:
+            return self._gather(root)
+        wanted = normalized(platform) if platform else default_platform()
+        chosen, _, _ = Offers(self._read_document, self._read).choose(root, wanted)
+        contents = self._gather(chosen)
+        if platform:
+            for image in contents.images.values():
+                check(str(reference), image.platform, wanted)
         return contents
 
-    def _add(self, document: Document, contents: Contents) -> None:
-        digest, kind = document.descriptor.digest, document.descriptor.media_type
-        if any(each.descriptor.digest == digest for each in contents.manifests):
-            return
-        if kind in INDEXES:
-            index = decode(document.data, Index, f"the index {digest}")
-            for child in index.documents:
-                self._add(self._document(child), contents)
-            for blob in index.blobs:
-                self._add_layer(blob, None, contents)
-        elif kind in MANIFESTS:
-            self._add_parts(kind, decode(document.data, Manifest, f"the manifest {digest}"), contents)
-        else:
-            raise FormatError(f"{digest} is {kind}, which is no image")
-        contents.manifests.append(document)
+    def _gather(self, root: Descriptor) -> Contents:
+        nodes = children_first(walk(self._read, root))
+        manifests = [Document(_described(node), node.data) for node in nodes]
+        contents = Contents(manifests[-1], manifests)
+        for node in nodes:
+            match node.parsed:
+                case Index() as index:
+                    for blob in index.blobs:
+                        self._add_layer(blob, None, contents)
+                case Manifest() as manifest:
+                    self._add_parts(node.kind, manifest, contents)
+                case None:
+                    raise FormatError(f"{node.descriptor.digest} is {node.kind}, which is not an image")
+        return contents
 
     def _add_parts(self, kind: str, manifest: Manifest, contents: Contents) -> None:
         config = Document(manifest.config, self._read(manifest.config))
@@ -129,13 +123,8 @@ class Collector:
         contents.sizes[descriptor.digest] = descriptor.size
 
     def _read_document(self, descriptor: Descriptor) -> tuple[bytes, str]:
-        document = self._document(descriptor)
-        return document.data, document.descriptor.media_type
-
-    def _document(self, descriptor: Descriptor) -> Document:
         data = self._read(descriptor)
-        kind = media_type_of(data, descriptor.media_type, f"the manifest {descriptor.digest}")
-        return Document(Descriptor(media_type=kind, digest=descriptor.digest, size=len(data)), data)
+        return data, media_type_of(data, descriptor.media_type, f"the manifest {descriptor.digest}")
 
     def _read(self, descriptor: Descriptor) -> bytes:
         data = find_document(self._tiers, descriptor.digest)
@@ -148,9 +137,5 @@ class Collector:
         )
 
 
-def _check_platform(contents: Contents, reference: Reference, wanted: Platform) -> None:
-    """What is no index has one platform, whichever is asked for."""
-    for image in contents.images.values():
-        own = normalized(image.platform)
-        if image.os and (own.os, own.architecture) != (wanted.os, wanted.architecture):
-            raise NotFoundError(f"{reference} has no {wanted}", hint=f"it is for {own} only")
+def _described(node: Node) -> Descriptor:
+    return Descriptor(media_type=node.kind, digest=node.descriptor.digest, size=len(node.data))

@@ -5,21 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from layercache.oci.descriptor import (
-    Descriptor,
-    Platform,
-)
+from layercache.oci.descriptor import Descriptor, Platform
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from layercache.errors import (
-        LayercacheError,
-    )
     from layercache.layer import Layer
     from layercache.oci.digest import Digest
-
-    Missing = Callable[[LayercacheError], object]
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +20,8 @@ class Image:
     """The reference in full, or the path, that it was opened by."""
     descriptor: Descriptor
     """Of the manifest: media type, digest, size in bytes."""
+    raw_manifest: bytes
+    """The manifest as it was pushed, byte for byte: it hashes to `digest`."""
     manifest: dict[str, Any]
     """The manifest's JSON, nothing left out."""
     config: dict[str, Any]

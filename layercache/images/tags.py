@@ -64,7 +64,7 @@ class Tags:
                 return root
         return None
 
-    def last(self, reference: Reference, hint: str) -> Descriptor:
+    def last(self, reference: Reference) -> Descriptor:
         """What it named when it was last pulled, where no source is asked.
 
         A trusted tier's word counts most. Another's is taken where there is none, and reported as an event.
@@ -77,7 +77,11 @@ class Tags:
                 return root
             unsure = unsure or (root, who)
         if unsure is None:
-            raise not_found(self._tiers, f"the image {reference} is not cached", hint)
+            raise not_found(
+                self._tiers,
+                f"the image {reference} is not cached",
+                f"pull it while online (layercache pull {reference.familiar})",
+            )
         return self._report(reference, *unsure)
 
     def stopgap(self, reference: Reference, age: float) -> Descriptor | None:

@@ -23,22 +23,23 @@ def described(data: bytes, stated: str, digest: Digest | None, where: str) -> De
     media_type = media_type_of(data, stated, where)
     refuse_schema_1(media_type, where)
     descriptor = Descriptor(media_type=media_type, digest=digest or Digest.of(data), size=len(data))
-    check_document(data, descriptor, where)
+    check_document(descriptor.digest, data, where)
     return descriptor
 
 
-def check_document(data: bytes, descriptor: Descriptor, where: str) -> None:
-    """Raise `DigestMismatchError` for another hash than the descriptor's. Who reads it judges the size."""
-    found: Hash = Digest.of(data, descriptor.digest.algorithm)
-    if found != descriptor.digest:
-        raise DigestMismatchError(
-            f"{where} gave {len(data)} bytes with the hash {found} for {descriptor.digest}"
-        )
+def check_document(digest: Hash, data: bytes, where: str) -> None:
+    """Raise `DigestMismatchError` where the bytes that ``where`` gave do not have this hash.
+
+    Their size is not checked here: the descriptor that states one is not always right.
+    """
+    found = digest.of(data, digest.algorithm)
+    if found != digest:
+        raise DigestMismatchError(f"{where} gave {len(data)} bytes with the hash {found} for {digest}")
 
 
 def refuse_schema_1(media_type: str, where: str) -> None:
     if media_type in DOCKER_SCHEMA_1:
         raise SourceError(
-            f"{where} is an image of Docker's schema 1, which is not supported",
-            hint="push it anew by a Docker of this decade, which writes schema 2",
+            f"{where} is in Docker's schema 1, which is not supported",
+            hint="push the image again with a current tool, as schema 2 or OCI",
         )

@@ -8,7 +8,8 @@ import msgspec
 
 from layercache.errors import IntegrityError, NotFoundError
 from layercache.oci.descriptor import INDEXES, Descriptor, Index, Manifest, decode, image_config
-from layercache.oci.platforms import is_image, normalized, stated_platform
+from layercache.oci.image_tree import MAX_DEPTH, too_deep
+from layercache.oci.platforms import is_image, normalized, select, stated_platform
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -30,6 +31,22 @@ class Offers:
         self._document = document
         self._blob = blob
         self._left = LOOKED_INTO
+
+    def choose(self, root: Descriptor, platform: Platform) -> tuple[Descriptor, bytes, str]:
+        """The manifest for a platform, which is the root or below it: its descriptor, bytes and media type.
+
+        A root that is a manifest is taken for any platform. Raises as `select` and ``document`` do, and
+        `FormatError` where more than `MAX_DEPTH` indexes are nested.
+        """
+        descriptor = index = root
+        for _ in range(MAX_DEPTH + 1):
+            data, kind = self._document(descriptor)
+            if kind not in INDEXES:
+                return descriptor, data, kind
+            index = descriptor
+            entries = decode(data, Index, f"the index {index.digest}").manifests
+            descriptor = select(entries, platform, self.platforms)
+        raise too_deep(index)
 
     def platforms(self, entry: Descriptor) -> Iterator[Platform]:
         """Of an image its platform, of an index those of its images; nothing where nobody says.

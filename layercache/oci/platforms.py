@@ -111,6 +111,17 @@ def _machine() -> str:
     return platform.machine()
 
 
+def check(image: str, own: Platform, wanted: Platform) -> None:
+    """Raise `NotFoundError` where the one platform that an image has is not the wanted one.
+
+    ``own`` is what its config says; a config that names no system fits any. Variants are not compared, since
+    there is nothing to choose from. ``wanted`` is normalised.
+    """
+    own = normalized(own)
+    if own.os and (own.os, own.architecture) != (wanted.os, wanted.architecture):
+        raise NotFoundError(f"{image} has no {wanted}", hint=f"it is for {own} only")
+
+
 def is_attestation(descriptor: Descriptor) -> bool:
     """Whether an index's entry describes another one (provenance, SBOM) and is no image itself."""
     return ATTESTATION_TYPE in (descriptor.annotations or {})

@@ -104,7 +104,7 @@ class LayoutSource:
             return self._made
         path = self._blob(descriptor.digest)
         data = read_file(path, self._max_size, f"the manifest {descriptor.digest} of {self.name}")
-        check_document(data, descriptor, path)
+        check_document(descriptor.digest, data, path)
         return data
 
     def open_blob(self, descriptor: Descriptor, start: int = 0) -> PartReader:

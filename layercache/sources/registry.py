@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING, TypeVar
 
-import msgspec
-
 from layercache.oci.descriptor import Descriptor
 from layercache.oci.digest import Digest
 from layercache.oci.documents import DOCUMENTS, check_document, described, refuse_schema_1
@@ -40,7 +38,6 @@ class RegistrySource:
         self._client = client
         self._reference = reference
         self._seen: dict[Digest, bytes] = {}
-        self._sized_by_head: set[Digest] = set()
 
     @property
     def name(self) -> str:
@@ -56,7 +53,7 @@ class RegistrySource:
         data = self._seen.pop(descriptor.digest, None)
         if data is None:
             return self._ask(lambda place: self._document(place, descriptor))
-        self._check(data, descriptor, self.name)
+        check_document(descriptor.digest, data, self.name)
         return data
 
     def open_blob(self, descriptor: Descriptor, start: int = 0) -> BlobReader:
@@ -96,7 +93,6 @@ class RegistrySource:
             or is_encoded(response)
         ):
             return None
-        self._sized_by_head.add(digest)
         return Descriptor(media_type=media_type, digest=digest, size=size)
 
     def _get_root(self, place: Reference) -> Descriptor:
@@ -108,14 +104,7 @@ class RegistrySource:
     def _document(self, place: Reference, descriptor: Descriptor) -> bytes:
         data, stated = self._get(place, descriptor.digest)
         described(data, stated, descriptor.digest, place.name)
-        self._check(data, descriptor, place.name)
         return data
-
-    def _check(self, data: bytes, descriptor: Descriptor, where: str) -> None:
-        """The hash decides, where the size is only what a HEAD stated."""
-        if descriptor.digest in self._sized_by_head:
-            descriptor = msgspec.structs.replace(descriptor, size=len(data))
-        check_document(data, descriptor, where)
 
     def _get(self, place: Reference, selector: str) -> tuple[bytes, str]:
         """A document, and the media type that it is served as."""

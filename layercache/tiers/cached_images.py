@@ -2,25 +2,20 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from layercache.errors import DigestMismatchError, FormatError, NotFoundError
 from layercache.oci.descriptor import (
-    INDEXES,
-    MANIFESTS,
     Descriptor,
     ImageConfig,
-    Index,
     Manifest,
     Platform,
     claimed_diff_ids,
-    decode,
     image_config,
     is_foreign,
-    media_type_of,
 )
+from layercache.oci.image_tree import walk
 from layercache.tiers.association import Association
 from layercache.tiers.documents import read_document
 
@@ -73,24 +68,16 @@ class CachedManifest:
                 )
 
 
-def cached_manifests(
-    tier: Tier, root: Descriptor, listed: Platform | None = None
-) -> Iterator[CachedManifest]:
-    """The image manifests below a manifest or an index, as far as the documents are in the tier."""
-    seen: set[Hash] = set()
-    todo = [(root, listed)]
-    while todo:  # no recursion: indexes may be nested as deep as somebody likes
-        descriptor, platform = todo.pop()
-        with suppress(NotFoundError, FormatError, DigestMismatchError):
-            data = read_document(tier, descriptor.digest)
-            kind = media_type_of(data, descriptor.media_type, str(descriptor.digest))
-            if kind in INDEXES and descriptor.digest not in seen:
-                seen.add(descriptor.digest)
-                children = decode(data, Index, str(descriptor.digest)).documents
-                todo += [(child, child.platform) for child in reversed(children)]
-            elif kind in MANIFESTS:
-                manifest = decode(data, Manifest, str(descriptor.digest))
-                yield CachedManifest(descriptor, manifest, _config(tier, kind, manifest.config), platform)
+def cached_manifests(tier: Tier, root: Descriptor) -> Iterator[CachedManifest]:
+    """The image manifests below a manifest or an index, each once, as far as they are in the tier."""
+
+    def read(document: Descriptor) -> bytes:
+        return read_document(tier, document.digest)
+
+    for node in walk(read, root, failed=lambda _document, _error: None):
+        if isinstance(node.parsed, Manifest):
+            config = _config(tier, node.kind, node.parsed.config)
+            yield CachedManifest(node.descriptor, node.parsed, config, node.descriptor.platform)
 
 
 def _config(tier: Tier, kind: str, config: Descriptor) -> ImageConfig | None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from layercache.errors import BackendError, DigestMismatchError, FormatError, NotFoundError
-from layercache.streams.readers import check_hash, check_size, read_full
+from layercache.oci.documents import check_document
+from layercache.streams.readers import check_size, read_full
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -20,7 +21,7 @@ def read_document(tier: Tier, name: Digest) -> bytes:
     """Out of one tier. Raises `NotFoundError`, `DigestMismatchError`; `FormatError` where it is too big."""
     with tier.open_blob(name) as reader:
         data = read_whole(reader, name, tier.policy.max_document_size)
-    check_document(name, data)
+    check_document(name, data, tier.name)
     return data
 
 
@@ -65,11 +66,6 @@ def refuse_too_big(name: Digest, size: int, limit: int) -> None:
             f"{name} is a document of {size} bytes; at most {limit} are read",
             hint="if it should be so big, configure max_document_size",
         )
-
-
-def check_document(name: Digest, data: bytes) -> None:
-    """Raise `DigestMismatchError` for other bytes than those of this name."""
-    check_hash(name, None, name.of(data, name.algorithm), len(data))
 
 
 def check_stated(descriptor: Descriptor, data: bytes) -> None:

@@ -7,16 +7,8 @@ from typing import TYPE_CHECKING
 
 from layercache.backend import SMALL_OBJECT
 from layercache.errors import FormatError, NotFoundError
-from layercache.oci.descriptor import (
-    DOCUMENT_MAX,
-    INDEXES,
-    MANIFESTS,
-    Descriptor,
-    Index,
-    Manifest,
-    decode,
-    media_type_of,
-)
+from layercache.oci.descriptor import DOCUMENT_MAX, Descriptor, decode
+from layercache.oci.image_tree import walk
 from layercache.streams.readers import read_bounded
 from layercache.tiers import keys
 
@@ -50,26 +42,18 @@ def contents(
     """Every blob that an image needs, and whether it is a document, as far as its documents are here.
 
     ``open_blob`` raises `NotFoundError` for those that are not; none of more than ``limit`` bytes is read.
-    Its own digest comes first. A layer's tar counts as needed through the layer's digest.
+    Its own digest comes first; a blob comes as often as it is named. A layer's tar counts as needed through
+    the layer's digest. What is below the limits of `walk` belongs to no image that anybody can open.
     """
-    seen: set[Hash] = set()
-    todo = [descriptor]
-    while todo:  # no recursion: indexes may be nested as deep as somebody likes
-        document = todo.pop()
-        if document.digest in seen:
-            continue
-        seen.add(document.digest)
-        yield document.digest, True
-        with suppress(NotFoundError, FormatError):
-            with open_blob(document.digest) as reader:
-                data = read_bounded(reader, limit, str(document.digest))
-            kind = media_type_of(data, document.media_type, str(document.digest))
-            if kind in INDEXES:
-                index = decode(data, Index, str(document.digest))
-                yield from ((blob.digest, False) for blob in index.blobs)
-                todo += reversed(index.documents)
-            elif kind in MANIFESTS:
-                manifest = decode(data, Manifest, str(document.digest))
-                yield manifest.config.digest, True
-                for layer in manifest.layers:
-                    yield layer.digest, False
+
+    def read(document: Descriptor) -> bytes:
+        with open_blob(document.digest) as reader:
+            return read_bounded(reader, limit, str(document.digest))
+
+    yield descriptor.digest, True
+    for node in walk(read, descriptor, failed=_leave_out):
+        yield from node.blobs()
+
+
+def _leave_out(_: Descriptor, __: Exception) -> None:
+    """A document that is not here, or not one at all, names nothing."""

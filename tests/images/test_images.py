@@ -38,6 +38,7 @@ def test_layers_come_in_pairs_of_digest_and_diff_id_and_are_lazy(docker: bool) -
         assert [layer.media_type for layer in image.layers] == [layer.media_type for layer in made.layers]
         assert image.manifest == json.loads(made.manifest)
         assert image.config == json.loads(made.config)
+        assert image.raw_manifest == made.manifest
         assert (image.digest, str(image.platform)) == (made.descriptor.digest, "linux/amd64")
         assert not set(source.asked) & {layer.digest for layer in made.layers}
         for layer, wanted in zip(image.layers, made.layers, strict=True):

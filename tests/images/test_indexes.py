@@ -153,6 +153,6 @@ def test_the_blobs_that_an_index_lists_itself_come_with_all_of_it() -> None:
     tier = near()
     with open_cache(tier) as cache:
         (found,) = images(cache).all_from_source(source, REFERENCE)
-        assert found.digest == source.top.digest
+        assert found.digest == source.top.digest == Digest.of(found.raw_manifest)
         assert [read(layer.compressed()) for layer in found.layers] == list(source.blobs.values())
     assert [each for each in verify(tier) if each.problem] == []

@@ -9,7 +9,7 @@ import pytest
 from layercache.errors import InvalidNameError, NotFoundError
 from layercache.oci.descriptor import OCI_INDEX, OCI_LAYER_GZIP, OCI_MANIFEST, Descriptor, Platform
 from layercache.oci.digest import Digest
-from layercache.oci.platforms import ATTESTATION_TYPE, default_platform, parse_platform, select
+from layercache.oci.platforms import ATTESTATION_TYPE, check, default_platform, parse_platform, select
 
 
 def entry(platform: str | None, *, media_type: str = OCI_MANIFEST, attestation: bool = False) -> Descriptor:
@@ -149,3 +149,21 @@ def test_a_version_of_the_operating_system_is_matched_where_it_is_asked_for() ->
     assert select(entries, parse_platform("windows/amd64")) == entries[0]
     wanted = Platform(os="windows", architecture="amd64", os_version="10.0.20348.1")
     assert select(entries, wanted) == entries[1]
+
+
+@pytest.mark.parametrize("own", ["linux/arm64", "linux/aarch64/v9", ""])
+def test_an_image_of_one_platform_fits_its_architecture_in_any_variant_and_any_if_it_names_none(
+    own: str,
+) -> None:
+    check("app:1", platform_of(own), parse_platform("linux/arm64"))
+
+
+@pytest.mark.parametrize("own", ["linux/amd64", "windows/arm64"])
+def test_an_image_of_another_platform_is_not_found_and_its_own_is_named(own: str) -> None:
+    with pytest.raises(NotFoundError, match="app:1 has no linux/arm64") as caught:
+        check("app:1", platform_of(own), parse_platform("linux/arm64"))
+    assert caught.value.hint == f"it is for {own} only"
+
+
+def platform_of(text: str) -> Platform:
+    return entry(text).platform or Platform()

@@ -8,13 +8,12 @@ from typing import TYPE_CHECKING
 import pytest
 from click.testing import CliRunner
 from fixtures.layers import put, read, sample
-from fixtures.stores import Fetch, content, open_cache, write, write_blob
+from fixtures.stores import Fetch, content, open_cache, write
 
 from layercache import FormatError, LayercacheError
 from layercache.cli.program import program
 from layercache.oci.descriptor import (
     OCI_CONFIG,
-    OCI_INDEX,
     OCI_MANIFEST,
     Descriptor,
     ImageConfig,
@@ -29,7 +28,6 @@ from layercache.oci.digest import Digest
 from layercache.tiers import keys
 from layercache.tiers.association import Association
 from layercache.tiers.backend_tier import BackendTier
-from layercache.tiers.image_refs import contents
 from layercache.tiers.policy import Policy
 from layercache.upkeep import prune, verify
 from layercache_backends.local import LocalBackend
@@ -153,21 +151,3 @@ def test_no_command_is_brought_down_by_a_rotten_manifest(garbage: str, tmp_path:
         done = CliRunner().invoke(program, ["--cache", url, *command])
         assert done.exit_code in (0, 1, 2, 3), (command, done.output)
         assert done.exception is None or isinstance(done.exception, SystemExit), command
-
-
-def test_an_index_nested_deep_or_often_breaks_nothing_and_is_looked_at_once() -> None:
-    with open_cache() as cache:
-        tier = cache.tiers[0]
-        entry = Descriptor(media_type=OCI_MANIFEST, digest=Digest.of(MANIFEST), size=len(MANIFEST))
-        write_blob(tier, entry.digest, MANIFEST)
-        for _ in range(1500):  # each names the one before twice: 2 to the power of 1500 ways lead down
-            data = encode(Index(media_type=OCI_INDEX, manifests=[entry, entry]))
-            entry = Descriptor(media_type=OCI_INDEX, digest=Digest.of(data), size=len(data))
-            write_blob(tier, entry.digest, data)
-        tier.tag_image(TAG, entry)
-        assert len(list(contents(tier.open_blob, entry))) == 1502
-        assert read(put(cache, LAYER.blob).uncompressed()) == LAYER.tar
-        cache.delete(LAYER.digest)
-        assert not [each for each in verify(tier) if each.problem]  # type: ignore[arg-type]
-        cache.forget_image("registry.example/app:1", blobs=True)
-        assert not [key for key in content(tier) if key.startswith("blobs/")]

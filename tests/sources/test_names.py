@@ -66,7 +66,7 @@ def test_a_local_source_asks_for_no_client_and_loads_no_http(sample: Sample) -> 
     assert registry_reference(f"oci:{sample.layout}:image") is None
     open_source(f"oci:{sample.layout}:image", never).root()
     program = (
-        "import sys; from layercache.sources.names import open_source\n"
+        "import sys; from layercache.sources.opening import open_source\n"
         f"open_source('oci:{sample.layout}:image', None).root()\n"
         "import layercache.registry.settings\n"
         "sys.exit('urllib3' in sys.modules)"

@@ -137,7 +137,7 @@ def test_a_huge_tag_names_nothing_and_is_not_read() -> None:
         tier.image(IMAGE)
     assert list(tier.images()) == []
     assert backend.taken == 0
-    assert [each.problem for each in verify(tier)] == [f"it has more than {SMALL_OBJECT} bytes"]
+    assert [each.problem for each in verify(tier)] == [f"the reference has more than {SMALL_OBJECT} bytes"]
 
 
 def test_of_thousands_of_facts_about_one_name_a_few_are_read() -> None:

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, TypeVar
 
 from layercache.backend import Entry, check_range
 from layercache.errors import BackendError, DigestMismatchError, FormatError, NotFoundError, SourceError
-from layercache.oci.descriptor import INDEXES, MANIFESTS, Descriptor, Index, decode, media_type_of
 from layercache.oci.digest import Digest, Hash
+from layercache.oci.image_tree import children_first, walk
 from layercache.registry.encoding import TooBigError
 from layercache.registry.repository import Repository
 from layercache.registry.retry import TransientError
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from layercache.backend import Reader
+    from layercache.oci.descriptor import Descriptor
     from layercache.oci.digest import DiffID
     from layercache.oci.reference import Reference
     from layercache.registry.client import RegistryClient
@@ -231,20 +232,27 @@ class RegistryTier(Tier):
 
         What a registry refuses to take as an image it still has as blobs, which is all that a cache needs.
         """
-        try:
-            with self.repository.open_blob(descriptor.digest) as reader:
-                data = read_bounded(reader, self.policy.max_document_size, str(descriptor.digest))
-            kind = media_type_of(data, descriptor.media_type, str(descriptor.digest))
-            if kind in INDEXES:
-                for child in decode(data, Index, str(descriptor.digest)).documents:
-                    self._keep_manifest(child)
-            if kind in INDEXES | MANIFESTS:
+
+        def read(document: Descriptor) -> bytes:
+            try:
+                with self.repository.open_blob(document.digest) as reader:
+                    return read_bounded(reader, self.policy.max_document_size, str(document.digest))
+            except TransientError:
+                raise
+            except SourceError as error:
+                raise NotFoundError(error.message) from error
+
+        for node in children_first(walk(read, descriptor, failed=lambda _document, _error: None)):
+            if node.parsed is None:
+                continue
+            try:
                 # Each has a tag: what an index alone refers to, some garbage collections take.
-                self.repository.put_manifest(manifest_tag_of(descriptor.digest), data, kind)
-        except TransientError:
-            raise
-        except (NotFoundError, FormatError, SourceError):
-            return
+                tag = manifest_tag_of(node.descriptor.digest)
+                self.repository.put_manifest(tag, node.data, node.kind)
+            except TransientError:
+                raise
+            except (NotFoundError, FormatError, SourceError):
+                continue
 
 
 class _BlobReader(WrappingReader):

@@ -1,0 +1,129 @@
+"""The documents of one image: out of a tier, else out of its source and then kept in every writable tier."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from layercache.errors import DigestMismatchError
+from layercache.events import Event
+from layercache.oci.descriptor import DOCUMENT_MAX, media_type_of
+from layercache.oci.documents import check_document, refuse_schema_1
+from layercache.oci.forms import COMPRESSED
+from layercache.resolver.lookup import not_found
+from layercache.sources.origin import Rejectable
+from layercache.tiers.documents import check_stated, find_document, read_whole, refuse_too_big
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from layercache.events import Observers
+    from layercache.oci.descriptor import Descriptor
+    from layercache.resolver.tier_writer import TierWriter
+    from layercache.sources import Source
+    from layercache.tiers.tier import Tier
+
+
+class ImageDocuments:
+    """Reads manifests, indexes and configs, each checked by its hash. ``source`` is None offline.
+
+    ``root`` is the image's own descriptor. Its size is a hint, since nothing that has a hash states it; once
+    the root was read it is the true one.
+    """
+
+    def __init__(
+        self,
+        root: Descriptor,
+        source: Source | None,
+        tiers: Sequence[Tier],
+        keeper: TierWriter,
+        observers: Observers,
+    ) -> None:
+        self.root = root
+        self.source = source
+        self._tiers = tiers
+        self._keeper = keeper
+        self._observers = observers
+        self._max_size = max((tier.policy.max_document_size for tier in tiers), default=DOCUMENT_MAX)
+
+    def is_root(self, descriptor: Descriptor) -> bool:
+        return descriptor.digest == self.root.digest
+
+    def manifest(self, descriptor: Descriptor) -> tuple[bytes, str]:
+        """A manifest or an index, and its media type. Raises `SourceError` for Docker's schema 1."""
+        data, what = self.read(descriptor), f"the manifest {descriptor.digest}"
+        kind = media_type_of(data, descriptor.media_type, what)
+        refuse_schema_1(kind, what)
+        return data, kind
+
+    def read(self, descriptor: Descriptor) -> bytes:
+        """The bytes of a manifest or an index.
+
+        Raises `NotFoundError`, `SourceError`, `DigestMismatchError`; `FormatError` where it is too big.
+        """
+        if (data := self._find(descriptor)) is not None:
+            return data
+        source = self._source_for(descriptor)
+        data = source.document(descriptor)
+        check_document(descriptor.digest, data, source.name)
+        return self._keep(descriptor, data)
+
+    def read_config(self, descriptor: Descriptor) -> bytes:
+        """The bytes of a config. Raises as `read` does."""
+        if (data := self._find(descriptor)) is not None:
+            return data
+        return self._keep(descriptor, self._fetch_config(descriptor))
+
+    def _find(self, descriptor: Descriptor) -> bytes | None:
+        name, keeper = descriptor.digest, self._keeper
+        if not self.is_root(descriptor):
+            refuse_too_big(name, descriptor.size, self._max_size)
+        found = find_document(
+            self._tiers,
+            name,
+            wrong=lambda tier, error: keeper.pass_over(tier, name, COMPRESSED, error.message),
+        )
+        if found is not None:
+            self._check_size(descriptor, found)
+        return found
+
+    def _source_for(self, descriptor: Descriptor) -> Source:
+        if self.source is None:
+            raise not_found(
+                self._tiers,
+                f"the document {descriptor.digest} is not cached",
+                "pull the image, for this platform, while online",
+            )
+        return self.source
+
+    def _fetch_config(self, descriptor: Descriptor) -> bytes:
+        source = self._source_for(descriptor)
+        while True:  # a source has few places, and gives none a second chance
+            reader = source.open_blob(descriptor)
+            with reader:
+                data = read_whole(reader, descriptor.digest, self._max_size)
+            try:
+                check_document(descriptor.digest, data, source.name)
+            except DigestMismatchError as error:
+                if not isinstance(reader, Rejectable) or not reader.refute(error):
+                    raise
+            else:
+                return data
+
+    def _keep(self, descriptor: Descriptor, data: bytes) -> bytes:
+        self._check_size(descriptor, data)
+        self._keeper.keep_document(descriptor.digest, data)
+        return data
+
+    def _check_size(self, descriptor: Descriptor, data: bytes) -> None:
+        """Raise `StatedSizeError` where a document that is right has another size than one above it states.
+
+        What only a HEAD, a tag or a layout's list states of the root is corrected.
+        """
+        if not self.is_root(descriptor):
+            check_stated(descriptor, data)
+        elif descriptor.size != len(data):
+            note = f"has {len(data)} bytes, not the {descriptor.size} that were stated for it"
+            self._observers.emit(Event("mislabelled", descriptor.digest, COMPRESSED, "", note=note))
+            self.root = msgspec.structs.replace(descriptor, size=len(data))
