@@ -49,6 +49,12 @@ def sample(tmp_path_factory: pytest.TempPathFactory) -> Sample:
     return made
 
 
+@pytest.fixture
+def layout(sample: Sample) -> str:
+    """An image of three layers, as `pull` takes it: gzip, zstd, plain."""
+    return f"oci:{sample.layout}:image"
+
+
 @pytest.fixture(scope="session")
 def certificate(tmp_path_factory: pytest.TempPathFactory) -> Certificate:
     """A TLS certificate for loopback, signed by an authority that nobody knows."""

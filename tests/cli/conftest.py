@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-from servers.images import Layer, Sample, make_layer, noise
+from servers.images import Layer, make_layer, noise
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -22,9 +22,3 @@ def file(tmp_path: Path, layer: Layer) -> Path:
     path = tmp_path / "layer.tar.gz"
     path.write_bytes(layer.blob)
     return path
-
-
-@pytest.fixture
-def layout(sample: Sample) -> str:
-    """An image of three layers, as `pull` takes it: gzip, zstd, plain."""
-    return f"oci:{sample.layout}:image"

