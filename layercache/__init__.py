@@ -5,14 +5,19 @@
         with cache.get(layer.diff_id).uncompressed() as tar:
             ...
 
-The names below are imported when they are first used, so that importing layercache costs next to nothing.
+The names below are imported on first use, so that importing layercache takes almost no time.
+
+This package holds the core and the command line; `layercache_backends` holds the stores. CONTRIBUTING.md
+has a map of the folders, docs/api.md the public interface.
 """
 
 from __future__ import annotations
 
 from layercache._version import __version__
 
-TYPE_CHECKING = False  # type checkers take it for typing's, which costs a third of the interpreter's start
+TYPE_CHECKING = (
+    False  # type checkers treat it as typing's; importing typing takes a third of the interpreter's start
+)
 if TYPE_CHECKING:
     from layercache.cache import Cache
     from layercache.config import open

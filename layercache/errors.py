@@ -1,4 +1,4 @@
-"""The tree of errors: what was wanted, where it was looked for, what to do."""
+"""The exceptions of layercache. Each says what failed, where layercache looked, and what to do."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ if TYPE_CHECKING:
 
 
 class LayercacheError(Exception):
-    """The root of every error that layercache raises on purpose.
+    """Base class of all errors that layercache raises on purpose.
 
-    ``looked_in`` names the places that were asked, ``hint`` says what the reader can do. Printing the
-    error prints all three.
+    ``message`` says what failed, ``looked_in`` lists the places that were searched, and ``hint`` says
+    what the user can do. ``str()`` of the error has all three.
     """
 
     def __init__(self, message: str, *, looked_in: Iterable[str] = (), hint: str = "") -> None:
@@ -31,39 +31,39 @@ class LayercacheError(Exception):
 
 
 class NotFoundError(LayercacheError):
-    """What was asked for is not there. Never raised for a guess: a failure to look is another error."""
+    """The requested object does not exist. A failure to look it up raises another error."""
 
 
 class IntegrityError(LayercacheError):
-    """Bytes are not what they should be. Nothing of them was published."""
+    """Data is corrupt. None of it was stored."""
 
 
 class DigestMismatchError(IntegrityError):
-    """Bytes do not have the hash or the size that they were asked for by."""
+    """Data does not have the expected hash or size."""
 
 
 class FormatError(IntegrityError):
-    """Bytes that should be a gzip, zstd or tar stream, or a JSON document, are not."""
+    """Data is not a valid gzip, zstd or tar stream or JSON document, as it should be."""
 
 
 class LimitError(IntegrityError):
-    """A layer inflates to more than the configured limit allows."""
+    """A layer inflates to more than the configured limits allow."""
 
 
 class NotALayerError(LayercacheError):
-    """The tar of a blob was asked for that is no layer: an attestation, a Helm chart, a config."""
+    """The blob has no tar because it is not a layer: an attestation, a Helm chart, a config."""
 
 
 class InUseError(LayercacheError):
-    """A delete was refused since a cached image refers to the blob."""
+    """A delete was refused because a cached image uses the blob."""
 
 
 class BackendError(LayercacheError):
-    """A tier's store failed: unreachable, forbidden, full, broken."""
+    """The store of a tier failed: unreachable, forbidden, full, broken."""
 
 
 class ForbiddenError(BackendError):
-    """A tier's store is there, and does not allow it: what is another user's, say."""
+    """The store of a tier refused an operation, for example on another user's file."""
 
 
 class SourceError(LayercacheError):
@@ -71,8 +71,8 @@ class SourceError(LayercacheError):
 
 
 class ConfigError(LayercacheError):
-    """A URL, an option or a configuration is wrong. The message lists what is allowed."""
+    """A URL, an option or a configuration file is invalid. The hint says what is allowed."""
 
 
 class InvalidNameError(ConfigError, ValueError):
-    """A digest, diff ID, reference, platform or object name is not well formed."""
+    """A digest, diff ID, reference, platform or object name is malformed."""

@@ -1,4 +1,4 @@
-"""What happens in a cache, told to whoever watches: for progress bars, statistics and tests."""
+"""Events of a cache, for progress bars, statistics and tests."""
 
 from __future__ import annotations
 
@@ -36,24 +36,22 @@ class Event:
     =========== ======================================================================================
     kind        meaning
     =========== ======================================================================================
-    hit         a form was there: opened in the tier ``where``, or found stored there by ``fill``
-    fetching    a blob starts to come from a source or a farther tier
-    bytes       ``size`` more bytes of it have come, or more bytes of a tar were inflated
-    fetched     the blob has come, whole and verified; ``size`` bytes
-    inflating   a tar starts to be made
-    inflated    the tar was made and hashed; ``size`` bytes
+    hit         a form was cached: opened in the tier ``where``, or found there by ``fill``
+    fetching    a transfer of a blob from a source or a farther tier started
+    bytes       ``size`` more bytes of a blob were received, or of a tar inflated
+    fetched     a blob was received completely and verified; ``size`` bytes
+    inflating   inflating a blob into its tar started
+    inflated    a tar was inflated and hashed; ``size`` bytes
     stored      a blob was published in the tier ``where``; ``size`` bytes
-    skipped     a foreign layer was passed over
-    mislabelled the bytes are right, and what is stated of them is not: a size, a media type; ``note``
-                says how
-    unconfirmed what an image's tag names was taken from ``where`` alone, which is not trusted; ``note`` says
-                which image
-    failed      an entry in the tier ``where`` was passed over, or (``name`` None) the whole tier;
+    skipped     a foreign layer was skipped
+    mislabelled the bytes are right, but a stated size or media type is wrong; ``note`` says which
+    unconfirmed a tag was resolved by the untrusted tier ``where`` only; ``note`` names the image
+    failed      an entry of the tier ``where`` was skipped, or, if ``name`` is None, the whole tier;
                 ``note`` says why
     =========== ======================================================================================
 
-    ``name`` is the digest for the compressed form, and for the uncompressed one the diff ID, or the
-    digest while the diff ID is not known. ``total`` is the expected number of bytes where it is known.
+    ``name`` is the digest for the compressed form. For the uncompressed form it is the diff ID, or the digest
+    if the diff ID is not known yet. ``total`` is the expected number of bytes, if known.
     """
 
     kind: Kind
@@ -67,7 +65,7 @@ class Event:
 
 @dataclass(slots=True)
 class Counters:
-    """What a `Cache` did since it was opened. Bytes are those of the form in question."""
+    """Totals of what a `Cache` did since it was opened. Bytes are those of the form in question."""
 
     hits: int = 0
     fetched: int = 0
@@ -81,7 +79,7 @@ class Counters:
 
 
 class Observers:
-    """Counts every event and hands it to each watcher, in the thread in which it happened."""
+    """Counts every event and passes it to each watcher, in the thread that emits it."""
 
     def __init__(self) -> None:
         self.counters = Counters()

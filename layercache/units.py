@@ -1,4 +1,4 @@
-"""Sizes and ages as people write them in URLs, configuration and on the command line."""
+"""Parsers of sizes and ages in URLs, in the configuration and on the command line."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ AGE_EXAMPLES = "30d, 12h, 90m, 2w or a number of seconds"
 
 
 def parse_size(text: str) -> int:
-    """Bytes: ``20GB`` is 20 times 10 to the 9th, ``20GiB`` 20 times 2 to the 30th. Raises `ValueError`."""
+    """Return bytes: ``20GB`` is 20 * 10**9, ``20GiB`` is 20 * 2**30. Raises `ValueError`."""
     found = _SIZE.fullmatch(text.strip())
     if not found or (found[3] and not found[2]):
-        raise ValueError(f"not a size: {text!r} (wanted {SIZE_EXAMPLES})")
+        raise ValueError(f"not a size: {text!r} (expected {SIZE_EXAMPLES})")
     unit: int = (1024 if found[3] else 1000) ** _POWER[found[2].lower()]
     return round(float(found[1]) * unit)
 
 
 def parse_age(text: str) -> float:
-    """Seconds: ``90m`` is 5400. Raises `ValueError`."""
+    """Return seconds: ``90m`` is 5400. Raises `ValueError`."""
     found = _AGE.fullmatch(text.strip())
     if not found:
-        raise ValueError(f"not a time: {text!r} (wanted {AGE_EXAMPLES})")
+        raise ValueError(f"not a time: {text!r} (expected {AGE_EXAMPLES})")
     return float(found[1]) * _SECONDS[found[2]]

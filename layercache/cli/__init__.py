@@ -1,7 +1,10 @@
-"""The command line: where it begins, and how it ends.
+"""The command line: its entry point, and how the process exits.
 
-``layercache --version`` is answered before anything is imported that takes time: click alone takes twice
-as long as the interpreter.
+``commands/`` has a module for each command; the other modules hold what commands share: the session, the
+output, the progress bars, the exit codes.
+
+``layercache --version`` is answered before any slow import: importing click alone takes twice as long as
+starting the interpreter.
 """
 
 from __future__ import annotations
@@ -18,7 +21,7 @@ if TYPE_CHECKING:
 
 
 def main() -> None:
-    """Run the command that ``sys.argv`` names, and leave the process with its exit code."""
+    """Run the command in ``sys.argv`` and exit with its exit code."""
     if sys.argv[1:] == ["--version"]:
         sys.stdout.write(f"layercache {__version__}\n")
         return
@@ -36,13 +39,13 @@ def _run() -> int:
         program(prog_name="layercache")
     except SystemExit as end:
         return end.code if isinstance(end.code, int) else 0
-    except KeyboardInterrupt:  # before there was a command that could say so, or once more while it ended
+    except KeyboardInterrupt:  # before a command could report it, or again while the command was ending
         return INTERRUPTED
     return 0
 
 
 def _terminate(_number: int, _frame: FrameType | None) -> NoReturn:
-    """SIGTERM ends the process as an exception does: what is unfinished is taken back on the way."""
+    """Turn SIGTERM into an exception, so that unfinished work is cleaned up on the way out."""
     raise SystemExit(TERMINATED)
 
 
@@ -54,9 +57,9 @@ def _leave(code: int) -> NoReturn:
             if stream is not None:
                 stream.flush()
         except OSError:
-            # Nobody reads any more, or the disk is full: said already, and not to be said by Python again.
+            # The reader is gone or the disk is full. That was reported; keep Python from reporting it again.
             os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
             code = code or BROKEN_PIPE
     if code in (INTERRUPTED, TERMINATED):
-        os._exit(code)  # a thread may still wait for a network that is silent
+        os._exit(code)  # a thread may still be waiting for a network that does not respond
     sys.exit(code)

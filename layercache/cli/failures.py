@@ -1,4 +1,4 @@
-"""What a failure is to a user: a message on stderr and an exit code."""
+"""Reports a failure to the user: a message on stderr and an exit code."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import traceback
 
 import click
 
-from layercache.cli.exit_codes import BUG, FAILED, INTEGRITY, INTERRUPTED, NOT_FOUND, USAGE
+from layercache.cli.exit_codes import BUG, FAILED, IN_USE, INTEGRITY, INTERRUPTED, NOT_FOUND, USAGE
 from layercache.errors import (
     ConfigError,
     IntegrityError,
@@ -16,6 +16,8 @@ from layercache.errors import (
     NotFoundError,
 )
 
+REPORT_IT = "run the command again with --verbose, and file a bug with what it prints"
+
 
 def exit_code(error: BaseException) -> int:
     match error:
@@ -23,8 +25,10 @@ def exit_code(error: BaseException) -> int:
             return INTERRUPTED
         case NotFoundError():
             return NOT_FOUND
-        case ConfigError() | InUseError() | NotALayerError():
+        case ConfigError() | NotALayerError():
             return USAGE
+        case InUseError():
+            return IN_USE
         case IntegrityError():
             return INTEGRITY
         case LayercacheError() | OSError():
@@ -34,7 +38,7 @@ def exit_code(error: BaseException) -> int:
 
 
 def show(error: BaseException, *, about: str = "", trace: bool = False) -> None:
-    """Say on stderr what went wrong, and with what; with ``trace`` also where in the code."""
+    """Print an error on stderr, prefixed by what it is about; ``trace`` adds the traceback."""
     if trace and not isinstance(error, KeyboardInterrupt):
         click.echo("".join(traceback.format_exception(error)), err=True, nl=False)
     what = f"{about}: " if about and isinstance(error, LayercacheError) else ""
@@ -51,4 +55,4 @@ def _words(error: BaseException) -> str:
             return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
         case _:
             kind = type(error).__name__
-            return f"an error in layercache itself: {kind}: {error}\n  hint       --verbose shows where"
+            return f"internal error: {kind}: {error}\n  hint       {REPORT_IT}"

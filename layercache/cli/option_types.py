@@ -1,4 +1,4 @@
-"""Values of options as people write them: sizes, ages, samples."""
+"""Types of option values: sizes, ages, samples."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class Parsed(click.ParamType):  # type: ignore[type-arg]  # no generic before click 8.3
-    """What a function makes of the text; its `ValueError` is a usage error."""
+    """A value parsed by a function; its `ValueError` becomes a usage error."""
 
     def __init__(self, name: str, parse: Callable[[str], Any]) -> None:
         self.name = name
@@ -28,13 +28,13 @@ class Parsed(click.ParamType):  # type: ignore[type-arg]  # no generic before cl
 
 
 def parse_sample(text: str) -> tuple[float, int | None]:
-    """A share from 0 to 1 and None, or 1 and a number. Raises `ValueError`."""
+    """Return (share from 0 to 1, None) or (1, number of objects). Raises `ValueError`."""
     found = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?)\s*(%?)", text.strip())
     if found and found[2] and float(found[1]) <= 100:
         return float(found[1]) / 100, None
     if found and found[1].isdigit() and not found[2]:
         return 1.0, int(found[1])
-    raise ValueError(f"not a sample: {text!r} (wanted a share, 5%, or a number, 200)")
+    raise ValueError(f"not a sample: {text!r} (expected a percentage, 5%, or a number, 200)")
 
 
 SIZE = Parsed("size", parse_size)

@@ -1,4 +1,4 @@
-"""What goes to stdout: lines for people on a terminal, for programs anywhere else, and JSON."""
+"""Output on stdout: aligned tables on a terminal, tab-separated lines elsewhere, and JSON."""
 
 from __future__ import annotations
 
@@ -16,22 +16,22 @@ if TYPE_CHECKING:
 
 UNKNOWN = "-"
 SHORT = 12
-"""Hex digits of a hash that is shortened: as many as Docker shows."""
+"""Hex digits of a shortened hash, as in Docker's output."""
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 no_trunc_option = click.option(
-    "--no-trunc", is_flag=True, help="Whole hashes and bytes, also on a terminal; fields parted by tabs."
+    "--no-trunc", is_flag=True, help="Do not shorten hashes and sizes; separate fields with tabs."
 )
 
 
 def is_terminal() -> bool:
-    """Whether stdout is read by a person."""
+    """Whether stdout is a terminal."""
     return sys.stdout is not None and sys.stdout.isatty()
 
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """``width`` 0: as wide as it gets, which suits the last column."""
+    """``width`` 0 means unlimited, which suits the last column."""
 
     title: str
     width: int
@@ -43,10 +43,10 @@ SIZE_WIDTH = 9
 
 
 class Lines:
-    """A table that is printed line by line, so that it may be as long as it likes.
+    """A table that is printed line by line, so its length is not limited by memory.
 
-    On a terminal: a header, columns, short hashes, round sizes. Else, or ``whole``: no header, fields
-    parted by tabs, whole hashes, bytes.
+    On a terminal it has a header, aligned columns, short hashes and rounded sizes. Elsewhere, or if
+    ``whole``, it has no header, fields are separated by tabs, and hashes and sizes are exact.
     """
 
     def __init__(self, columns: Sequence[Column], *, whole: bool) -> None:
@@ -84,19 +84,19 @@ class Lines:
 
 
 def written(text: str) -> None:
-    """A line of many: a terminal shows it at once, and who reads a pipe gets many together."""
+    """Write one line without flushing: a terminal shows it at once, a pipe gets many lines together."""
     if sys.stdout is not None:
         sys.stdout.write(f"{text}\n")
 
 
 def short(name: Hash) -> str:
-    """Twelve hex digits, with the algorithm only where it is not sha256."""
+    """Return twelve hex digits, prefixed by the algorithm unless it is sha256."""
     digits = name.hex[:SHORT]
     return digits if name.algorithm == "sha256" else f"{name.algorithm}:{digits}"
 
 
 def human(size: int) -> str:
-    """Bytes as people say them, in powers of 1000: ``3.6 MB``."""
+    """Format bytes in powers of 1000: ``3.6 MB``."""
     if size < 1000:
         return f"{size} B"
     value = float(size)
@@ -108,7 +108,7 @@ def human(size: int) -> str:
 
 
 def age(seconds: float) -> str:
-    """A time as people say it, in its biggest whole unit: ``30d``, ``90m``."""
+    """Format seconds in the largest unit that divides them: ``30d``, ``90m``."""
     for unit, length in (("d", 86400), ("h", 3600), ("m", 60)):
         if seconds >= length and seconds % length == 0:
             return f"{seconds / length:.0f}{unit}"
@@ -120,14 +120,14 @@ def count(number: int, noun: str) -> str:
 
 
 def document(data: Any) -> None:
-    """One JSON document, to be read by people too."""
+    """Print one indented JSON document."""
     import json
 
     click.echo(json.dumps(data, indent=2))
 
 
 def line(data: Any) -> None:
-    """One line of JSON Lines."""
+    """Print one line of JSON Lines."""
     import json
 
     click.echo(json.dumps(data))

@@ -1,4 +1,4 @@
-"""The program: its commands, each imported when it is called, and its global options."""
+"""The command group: imports each command when it is called, and holds the global options."""
 
 from __future__ import annotations
 
@@ -16,26 +16,28 @@ COMMANDS = (
     "pull", "get", "put", "info", "ls", "images", "rm", "export", "stats", "index", "adopt", "copy", "prune",
     "verify", "config", "doctor", "bench", "demo",
 )  # fmt: skip
-"""In the order of the help. Each is the function of that name in the module of that name."""
+"""In the order of the help. Each is the function ``NAME`` in the module ``commands/NAME.py``."""
 
 EPILOG = """\b
 Exit codes:
-  0    all went well
-  1    something is not found
-  2    the command or the configuration is wrong
-  3    bytes are not what they should be: nothing of them was kept
-  4    a cache's store or a source failed
-  130  interrupted (143: terminated)
+  0    success
+  1    not found
+  2    invalid command or configuration
+  3    corrupt data; none of it was stored
+  4    a store or a source failed
+  5    refused: a cached image uses the layer
+  70   internal error
+  130  interrupted (143: terminated, 141: stdout was closed)
 
-A cache is a folder or a URL; several are tiers, near to far. Without --cache it is
-LAYERCACHE_URL, else what the configuration file says, else the user's cache folder.
+A cache is a folder or a URL. Several are tiers, nearest first. Without --cache, layercache uses
+LAYERCACHE_URL, else the configuration file, else the user's cache folder.
 """
 
 
 class Program(click.Group):
-    """A group that knows its commands by name, and ends each as an exit code and a message."""
+    """A group that finds its commands by name and turns their errors into messages and exit codes."""
 
-    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002  # the face that click knows
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002  # click's signature
         return list(COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
@@ -53,7 +55,7 @@ class Program(click.Group):
             raise
         except BrokenPipeError:
             ctx.exit(BROKEN_PIPE)
-        except (Exception, KeyboardInterrupt) as error:  # whatever it is, the user gets words and a code
+        except (Exception, KeyboardInterrupt) as error:  # report every error; show no bare traceback
             failures.show(error, trace=session.verbose)
             ctx.exit(failures.exit_code(error))
 

@@ -1,4 +1,4 @@
-"""Bars on a terminal for what is on its way, out of the cache's events."""
+"""Progress bars on a terminal, driven by the cache's events."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ if TYPE_CHECKING:
     from layercache.layer import Layer
 
 BIG = 4 << 20
-"""Bytes from which a blob that is copied has a bar of its own."""
+"""Bytes from which ``copy`` shows a separate bar for a blob."""
 
 
 @contextmanager
 def shown(cache: Cache, layers: Sequence[Layer], *, visible: bool) -> Iterator[Callable[[Layer], object]]:
-    """Bars on stderr inside the block, gone after it. Gives what is to be called with each finished layer."""
+    """Show bars on stderr inside the block. Yields a function to call with each finished layer."""
     if not (visible and layers):
         yield lambda _: None
         return
@@ -41,9 +41,9 @@ def shown(cache: Cache, layers: Sequence[Layer], *, visible: bool) -> Iterator[C
 
 @contextmanager
 def counted(title: str, *, visible: bool) -> Iterator[Callable[[int], object]]:
-    """How many bytes were gone through, of a whole that nobody knows, on stderr inside the block.
+    """Show a running count of bytes on stderr inside the block; the total is unknown.
 
-    Gives what is to be called with the bytes of each object.
+    Yields a function to call with the size of each object.
     """
     if not visible:
         yield lambda _: None
@@ -58,7 +58,7 @@ def counted(title: str, *, visible: bool) -> Iterator[Callable[[int], object]]:
 
 
 class Bars:
-    """One bar for the whole, counting compressed bytes, and one for each transfer on its way."""
+    """One bar for the whole pull, counting compressed bytes, and one for each running transfer."""
 
     def __init__(self, progress: Progress, layers: Sequence[Layer]) -> None:
         self._progress = progress
@@ -110,7 +110,7 @@ class Bars:
 
 @contextmanager
 def copying_shown(observers: Observers, report: Report, *, visible: bool) -> Iterator[None]:
-    """A line on stderr for what a copy has done, and a bar for each big blob on its way; gone in the end."""
+    """Show on stderr inside the block what a copy has done, and a bar for each big blob."""
     if not visible:
         yield
         return
@@ -124,7 +124,7 @@ def copying_shown(observers: Observers, report: Report, *, visible: bool) -> Ite
 
 
 class CopyBars:
-    """How much there is to do nobody knows: the source's listing is read while its blobs are copied."""
+    """Progress of a copy. The total is unknown: the source is listed while its blobs are copied."""
 
     def __init__(self, progress: Progress, report: Report) -> None:
         self._progress = progress
@@ -135,7 +135,7 @@ class CopyBars:
         self._describe()
 
     def watch(self, event: Event) -> None:
-        if event.name is None:  # of a tier as a whole, which a copy does not tell
+        if event.name is None:  # about a whole tier, which a copy does not show
             return
         with self._lock:
             match event.kind:
@@ -155,4 +155,4 @@ class CopyBars:
 
     def _describe(self) -> None:
         done = self._report.copied + self._report.made
-        self._progress.update(self._whole, description=f"{done} copied, {self._report.there} there")
+        self._progress.update(self._whole, description=f"{done} copied, {self._report.there} present")

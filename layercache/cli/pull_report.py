@@ -1,4 +1,4 @@
-"""What a pull tells in the end: a table, a summary, or one JSON document."""
+"""The result of a pull: a table, a summary, or one JSON document."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class Pulled:
         return f"{', '.join(parts)}, {self.seconds:.1f} s"
 
     def print(self, *, whole: bool) -> None:
-        """On a terminal a heading and a table an image; else a line a layer, with its image at the end."""
+        """On a terminal print a heading and a table per image; elsewhere print one line per layer."""
         for image in self.images:
             lines = Lines(COLUMNS, whole=whole)
             name = (image.name,) if lines.whole else ()
@@ -59,7 +59,7 @@ class Pulled:
             for descriptor in image.foreign:
                 sizes = (lines.size(descriptor.size), output.UNKNOWN)
                 cells = (lines.hash(descriptor.digest), output.UNKNOWN, *sizes, "skipped")
-                lines.add(*cells, "a foreign layer is never fetched" if not lines.whole else "", *name)
+                lines.add(*cells, "foreign layers are never fetched" if not lines.whole else "", *name)
 
     def document(self) -> dict[str, Any]:
         counters = self.counters

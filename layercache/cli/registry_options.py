@@ -1,4 +1,4 @@
-"""The options of commands that speak to registries."""
+"""The options of commands that contact registries."""
 
 from __future__ import annotations
 
@@ -13,22 +13,25 @@ _Decorated = TypeVar("_Decorated", bound="Callable[..., Any]")
 
 
 def registry_options(command: _Decorated) -> _Decorated:
-    """``--ca-file``, ``--plain-http``, ``--insecure``: what `Session.cache` takes of registries."""
+    """Add ``--ca-file``, ``--plain-http`` and ``--insecure``, which `Session.cache` takes."""
     for option in (
         click.option(
             "--insecure",
             multiple=True,
             metavar="HOST",
-            help="A registry whose certificate is not checked; repeatable.",
+            help="Do not check this registry's certificate; repeatable.",
         ),
         click.option(
-            "--plain-http", multiple=True, metavar="HOST", help="A registry without TLS; repeatable."
+            "--plain-http",
+            multiple=True,
+            metavar="HOST",
+            help="Connect to this registry without TLS; repeatable.",
         ),
         click.option(
             "--ca-file",
             type=click.Path(exists=True, dir_okay=False),
             metavar="FILE",
-            help="Certificates to trust too, PEM.",
+            help="Additional CA certificates to trust, PEM.",
         ),
     ):
         command = option(command)

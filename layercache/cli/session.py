@@ -1,4 +1,4 @@
-"""The global options, before or after a command's name, and the cache that they open."""
+"""The global options, accepted before or after a command's name, and the cache that they open."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ CACHE = "--cache"
 
 @dataclass
 class Session:
-    """One run of the program: which cache, and how much is said on stderr."""
+    """One run of the program: which cache it uses, and how much it logs on stderr."""
 
     urls: list[str] = field(default_factory=list)
     config: str | None = None
@@ -34,9 +34,9 @@ class Session:
     def cache(
         self, *, ca_file: str | None = None, plain_http: Sequence[str] = (), insecure: Sequence[str] = ()
     ) -> Iterator[Cache]:
-        """The cache that was asked for, closed in the end. What it passes over is said meanwhile.
+        """Open the requested cache, log what it skips, and close it at the end of the block.
 
-        What is given of registries adds to what the configuration and the environment say of them.
+        The registry arguments add to the registry settings of the configuration and the environment.
         """
         configuration = self.configuration()
         registries = (
@@ -45,35 +45,35 @@ class Session:
             else None
         )
         cache = configuration.open(self.urls, by=CACHE, given=self.given(), registries=registries)
-        with cache.watch(self._tell), cache:  # what fails while it is closed is told too
+        with cache.watch(self._log), cache:  # also logs what fails while it is closed
             yield cache
 
     def configuration(self) -> Configuration:
-        """What counts beside the options."""
+        """Load the configuration file, if there is one."""
         from layercache.config import load
 
         return load(self.config)
 
     def tiers(self, urls: Sequence[str] | None = None) -> list[str]:
-        """The URLs of the tiers that the options, or ``urls``, choose, near to far."""
+        """Return the URLs of the tiers chosen by ``urls`` or the options, nearest first."""
         return [each.value for each in self.configuration().choose(urls or self.urls, CACHE).tiers]
 
     def given(self) -> dict[str, Setting]:
-        """How the cache is to behave, by the options alone."""
+        """Return the settings that options set."""
         from layercache.config.configuration import Setting
 
         return {"offline": Setting(True, "--offline")} if self.offline else {}
 
     def note(self, text: str) -> None:
-        """Say something that is no data, unless nothing of the kind is wanted."""
+        """Print a message on stderr unless --quiet was given."""
         if not self.quiet:
             click.echo(text, err=True)
 
-    def _tell(self, event: Event) -> None:
+    def _log(self, event: Event) -> None:
         if event.kind == "failed":
             what = f"{event.name} in {event.where}" if event.name else event.where
             why = event.note.removeprefix(f"{event.where}: ")
-            self.note(f"layercache: warning: passed over {what}: {why}")
+            self.note(f"layercache: warning: skipped {what}: {why}")
         elif event.kind == "mislabelled":
             self.note(f"layercache: warning: {event.name}: {event.note}")
         elif event.kind == "unconfirmed":
@@ -85,7 +85,7 @@ class Session:
 
 
 class Command(click.Command):
-    """A command behind whose name the global options may stand too."""
+    """A command that also accepts the global options after its name."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -93,7 +93,7 @@ class Command(click.Command):
 
 
 class Group(click.Group):
-    """Commands of one subject. The global options may stand behind each name."""
+    """A group whose commands also accept the global options after their names."""
 
     command_class = Command
 
@@ -103,24 +103,29 @@ class Group(click.Group):
 
 
 def global_options(*, hidden: bool = False) -> list[click.Parameter]:
-    """``hidden``: they are taken, and told of by the program's own help alone."""
+    """Return the global options; ``hidden`` ones are accepted, but not listed in the help."""
     common: dict[str, Any] = {"expose_value": False, "callback": _remember, "hidden": hidden}
     return [
         click.Option(
             [CACHE],
             multiple=True,
             metavar="URL",
-            help="A cache; repeated: tiers, near to far; or @NAME, a configured one.",
+            help="Cache URL, folder or @NAME of the configuration; repeat for tiers, nearest first.",
             **common,
         ),
         click.Option(
-            ["--config"], metavar="FILE", help="The configuration. Default: see config path.", **common
+            ["--config"],
+            metavar="FILE",
+            help="Configuration file. Default: see layercache config path.",
+            **common,
         ),
-        click.Option(["--offline"], is_flag=True, help="Ask no registry and no other source.", **common),
-        click.Option(["--quiet", "-q"], is_flag=True, help="No progress, no summary, no warnings.", **common),
         click.Option(
-            ["--verbose", "-v"], is_flag=True, help="Tell each step, and where an error arose.", **common
+            ["--offline"], is_flag=True, help="Do not contact registries or other sources.", **common
         ),
+        click.Option(
+            ["--quiet", "-q"], is_flag=True, help="Print no progress, summary or warnings.", **common
+        ),
+        click.Option(["--verbose", "-v"], is_flag=True, help="Log each step and print tracebacks.", **common),
     ]
 
 

@@ -1,4 +1,4 @@
-"""Hashes as people type them: whole, without the algorithm, or the first digits that a table shows."""
+"""Hashes as users type them: complete, without the algorithm, or the first digits that a table shows."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ if TYPE_CHECKING:
     from layercache.tiers.tier import Tier
 
 SHORTEST = 6
-"""Hex digits from which a hash may be told by its beginning."""
+"""Fewest hex digits that a prefix may have."""
 
 _TYPED = re.compile(rf"(?:(sha256|sha512):)?([0-9a-f]{{{SHORTEST},}})")
 
 
 def full_name(cache: Cache, text: str) -> Hash:
-    """The hash that is meant. Only the nearest tier is searched for one that is cut short.
+    """Return the hash that the text stands for. Prefixes are looked up in the nearest tier only.
 
-    Raises `InvalidNameError` for what is no hash or the beginning of several, `NotFoundError`.
+    Raises `InvalidNameError` if the text is not a hash or is a prefix of several, `NotFoundError`.
     """
     typed = _TYPED.fullmatch(text)
     if typed is None:
@@ -39,13 +39,14 @@ def full_name(cache: Cache, text: str) -> Hash:
             found.add(name)
         if len(found) > 1:
             raise InvalidNameError(
-                f"{text} is the beginning of several hashes", hint=f"among them {' and '.join(sorted(found))}"
+                f"{text} is ambiguous: several hashes begin with it",
+                hint=f"among them {' and '.join(sorted(found))}",
             )
     if not found:
         raise NotFoundError(
             f"{text} is not cached",
             looked_in=[nearest.name],
-            hint="a hash that is cut short is looked for in the nearest tier only: give the whole",
+            hint="prefixes are looked up in the nearest tier only: give the whole hash",
         )
     return found.pop()
 

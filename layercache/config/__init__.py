@@ -1,7 +1,7 @@
-"""Where a cache is, and how it behaves: arguments, the environment, a configuration file, defaults.
+"""The configuration: arguments, environment variables, a configuration file, defaults. Opens caches.
 
-The only package that reads the environment and configuration files. What reads TOML and checks it is
-imported only when a file is there.
+This is the only package that reads the environment and configuration files. The modules that parse and check
+TOML are imported only if there is a file.
 """
 
 from __future__ import annotations
@@ -37,20 +37,24 @@ def open(
     tag_age: float | None = None,
     registries: RegistrySettings | None = None,
 ) -> Cache:
-    """Open a cache: one URL or folder, several (tiers, near to far), ``@NAME``, or None.
+    """Open a cache: one URL or folder, several (tiers, nearest first), ``@NAME``, or None.
 
-    None is the configured cache, ``@NAME`` one that the configuration names. Then, or where ``config``
-    names a file, the configuration counts: its registries and how the cache behaves, unless an argument
-    says otherwise. With URLs alone no file is read: what a library does must not hang on the folder that
-    the program runs in. See docs/configuration.md.
+    None opens the configured cache, and ``@NAME`` a cache that the configuration defines. In these cases,
+    and if ``config`` names a file, the configuration file applies, and arguments override it. With URLs
+    alone no file is read, so that a library does not depend on the folder that the program runs in. See
+    docs/configuration.md.
 
-    ``offline``: no source is asked. ``verify="always"``: what the nearest tier holds is hashed each time
-    it is read; by default its size is checked. ``strict``: a tier that fails is an error, not passed over.
-    ``max_inflated_size`` (bytes of one layer's tar) and ``max_ratio`` (inflated to compressed, beyond the
-    first GiB) stop decompression bombs; ``max_document_size`` is the bytes that a manifest, an index or a
-    config may have. ``tag_age``: for so many seconds what a tag names is not asked of its registry again; 0
-    by default. ``registries``: how registries are reached; by default as the
-    configuration, the environment and Docker's configuration say. Raises `ConfigError`.
+    - ``offline``: do not contact registries or other sources.
+    - ``verify="always"``: hash entries of trusted tiers on each read; by default check their size.
+    - ``strict``: raise an error if a tier fails; by default it is skipped.
+    - ``max_inflated_size`` (bytes of a layer's tar) and ``max_ratio`` (tar to blob size, beyond the first
+      GiB): refuse bigger layers as decompression bombs.
+    - ``max_document_size``: bytes that a manifest, an index or a config may have.
+    - ``tag_age``: seconds for which a tag is not checked with its registry again; 0 by default.
+    - ``registries``: how to reach registries; by default as the configuration, the environment and Docker's
+      configuration say.
+
+    Raises `ConfigError`.
     """
     named = _urls(urls)
     if not isinstance(config, Configuration):
@@ -70,7 +74,7 @@ def open(
 
 
 def load(file: str | os.PathLike[str] | None = None) -> Configuration:
-    """The configuration that counts: of this file, else of the first that is found. Raises `ConfigError`."""
+    """Load this configuration file, or else the first that is found. Raises `ConfigError`."""
     named = None if file is None else os.fspath(file)
     document = files.find(named)
     if document is None:
@@ -85,5 +89,5 @@ def _urls(urls: str | os.PathLike[str] | Iterable[str | os.PathLike[str]] | None
         return []
     several = [urls] if isinstance(urls, str | os.PathLike) else list(urls)
     if not several:
-        raise ConfigError("no cache is named", hint="give at least one URL")
+        raise ConfigError("no cache was given", hint="pass at least one URL")
     return [url if isinstance(url, str) else file_url(os.fspath(url)) for url in several]

@@ -1,6 +1,6 @@
-"""Reading a configuration file strictly: every key is known, every value is of its type, or it is said.
+"""Strict validation of a configuration file: unknown keys and values of the wrong type are problems.
 
-All that is wrong is collected, each thing with the key's full name and what is allowed there.
+All problems are collected, each with the full name of the key and what is allowed there.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _TOML_WORDS = ((bool, "true or false"), (int, "an integer"), (float, "a float"),
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """One thing that is wrong in a file: where, what, and what would be right."""
+    """One problem of a file: the key, what is wrong, and what is allowed."""
 
     file: str
     key: str
@@ -40,22 +40,23 @@ class Problem:
     wanted: str
 
     def error(self, *, more: int = 0) -> ConfigError:
-        """``more``: how many other problems the file has."""
-        others = f" (and {more} more: layercache config check tells them all)" if more else ""
+        """Return the problem as an error; ``more`` is the number of other problems of the file."""
+        others = f" (and {more} more: layercache config check lists them all)" if more else ""
         return ConfigError(f"{self.file}: {self.key}: {self.message}{others}", hint=self.wanted)
 
 
 class Parse(Protocol):
-    """Makes a value of what TOML has; raises `ValueError` that says what is wrong with it."""
+    """Turns a TOML value into a setting; raises `ValueError` with what is wrong."""
 
     def __call__(self, checker: Checker, value: object, path: str, /) -> object: ...
 
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """What may stand under a name.
+    """What a key accepts.
 
-    ``wanted`` tells it in words. ``projects`` is why a project's file may not set it; empty: it may.
+    ``wanted`` describes it for error messages. ``projects`` is the reason why a project's file may not set
+    it; empty if it may.
     """
 
     parse: Parse
@@ -64,7 +65,7 @@ class Key:
 
 
 def key(parse: Parse, wanted: str, *, projects: str = "") -> Any:
-    """A dataclass's field that is a key of a table. Its value is None where the file does not set it."""
+    """Declare a dataclass field as a key of a table. Its value is None if the file does not set it."""
     return field(default=None, metadata={_KEY: Key(parse, wanted, projects)})
 
 
@@ -73,7 +74,7 @@ def keys_of(table: type[DataclassInstance]) -> dict[str, Key]:
 
 
 class Checker:
-    """Reads the tables of one document. ``problems`` are those that were found so far."""
+    """Validates the tables of one document. ``problems`` are those found so far."""
 
     def __init__(self, document: Document) -> None:
         self.place = document.place
@@ -83,11 +84,11 @@ class Checker:
 
     @property
     def is_project(self) -> bool:
-        """Whether the file came with a folder, and so perhaps from somebody else."""
+        """Whether the file was found in a project's folder, and so may come from somebody else."""
         return self.place.kind == "project"
 
     def table(self, kind: type[TableT], value: object, path: str = "") -> TableT:
-        """A table whose keys are the fields of a dataclass. What is wrong is left out."""
+        """Read a table whose keys are the fields of a dataclass. Omit what is wrong."""
         known = keys_of(kind)
         found = {}
         for name, item in self.items(value, path):
@@ -95,17 +96,17 @@ class Checker:
             if name in known:
                 found[name] = self.value(known[name], item, where)
             else:
-                self.refuse(where, "there is no such key", _suggestion(name, known))
+                self.refuse(where, "unknown key", _suggestion(name, known))
         return kind(**found)
 
     def items(self, value: object, path: str) -> Iterable[tuple[str, Any]]:
         if isinstance(value, dict):
             return value.items()
-        self.refuse(path, str(wrong_type(value)), "wanted a table")
+        self.refuse(path, str(wrong_type(value)), "expected a table")
         return ()
 
     def value(self, key: Key, value: object, path: str) -> object:
-        """What the key's parser makes of it; None where it is wrong."""
+        """Return the parsed value; None if it is wrong."""
         if self.is_project and key.projects:
             self.refuse(path, "a project's file may not set it", key.projects)
             return None
@@ -116,7 +117,7 @@ class Checker:
     def each(
         self, values: Iterable[object], path: str, parse: Callable[[object, int], ItemT], wanted: str
     ) -> tuple[ItemT, ...]:
-        """The items of an array, without those that are wrong."""
+        """Parse the items of an array. Omit those that are wrong."""
         found = []
         for number, item in enumerate(values):
             with self.attempt(f"{path}[{number}]", wanted):
@@ -125,19 +126,19 @@ class Checker:
 
     @contextmanager
     def attempt(self, path: str, wanted: str) -> Iterator[None]:
-        """What the block finds wrong is a problem more; the block ends there."""
+        """Turn an error of the block into a problem, and end the block."""
         try:
             yield
         except ConfigError as error:  # before ValueError: some are both
-            self.refuse(path, error.message, error.hint or f"wanted {wanted}")
+            self.refuse(path, error.message, error.hint or f"expected {wanted}")
         except ValueError as error:
-            self.refuse(path, str(error), f"wanted {wanted}")
+            self.refuse(path, str(error), f"expected {wanted}")
 
     def refuse(self, path: str, message: str, wanted: str) -> None:
         self.problems.append(Problem(self.place.path, f"{self.prefix}{path}", message, wanted))
 
     def text(self, value: object) -> str:
-        """A string with its variables put in. Raises `ValueError`."""
+        """Expand the variables in a string. Raises `ValueError`."""
         if not isinstance(value, str):
             raise wrong_type(value)
         return expand(value, self._variable)
@@ -146,19 +147,19 @@ class Checker:
         if self.is_project and may_be_secret(name):
             raise ConfigError(
                 f"a project's file may not use the variable {name}",
-                hint="by its name it may be a secret, which a bucket or host named by the file would learn",
+                hint="its name suggests a secret, which the file could send to any bucket or host",
             )
         return environment.variable(name)
 
 
 def dotted(path: str, name: str) -> str:
-    """The name of a key in a table, as TOML writes it."""
+    """Return the full name of a key in a table, quoted as in TOML."""
     part = name if _BARE.fullmatch(name) else '"' + name.replace("\\", "\\\\").replace('"', '\\"') + '"'
     return f"{path}.{part}" if path else part
 
 
 def wrong_type(value: object) -> ValueError:
-    """What a value is, in TOML's words, where it should be something else."""
+    """Return an error that names the TOML type of a value."""
     if isinstance(value, list | dict):
         return ValueError("is an array" if isinstance(value, list) else "is a table")
     words = next((words for kind, words in _TOML_WORDS if isinstance(value, kind)), "a date or time")
@@ -166,11 +167,11 @@ def wrong_type(value: object) -> ValueError:
 
 
 def _suggestion(name: str, known: Iterable[str]) -> str:
-    """The name that was probably meant, and all that are allowed."""
+    """Return the most similar allowed name, if any, and all allowed names."""
     import difflib
 
     known = list(known)
     if "tiers" in known and name in {each.name for each in fields(Policy)}:
-        return f"it is a tier's option: tiers = [{{ url = …, {name} = … }}]"
+        return f"this is an option of a tier: tiers = [{{ url = …, {name} = … }}]"
     near = difflib.get_close_matches(name, known, 1)
-    return f"{f'did you mean {near[0]}? ' if near else ''}known are {', '.join(known)}"
+    return f"{f'did you mean {near[0]}? ' if near else ''}allowed keys: {', '.join(known)}"

@@ -1,7 +1,6 @@
-"""What is in force: options, then the environment, then the configuration file, then defaults.
+"""The settings in effect: options, then the environment, then the configuration file, then defaults.
 
-Each value comes with where it is from. A cache is opened by the same values that ``layercache config
-show`` tells.
+Each value carries its origin. ``layercache config show`` prints the same values that a cache is opened with.
 """
 
 from __future__ import annotations
@@ -42,12 +41,12 @@ DEFAULTS: Mapping[str, object] = {
     "max_document_size": DOCUMENT_MAX,
     "tag_age": 0,
 }
-"""How a cache behaves unless told otherwise."""
+"""How a cache behaves by default."""
 
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """A value, and where it is from: an option, a variable, a file and its key, or the default."""
+    """A value and its origin: an option, a variable, a file and its key, or the default."""
 
     value: Any
     origin: str
@@ -55,16 +54,16 @@ class Setting:
 
 @dataclass(frozen=True, slots=True)
 class Chosen:
-    """The tiers' URLs, near to far, and the name of the cache if it was chosen by name."""
+    """The URLs of the tiers, nearest first, and the name of the cache if it was chosen by name."""
 
     tiers: list[Setting]
     name: str = ""
 
 
 class Configuration:
-    """A configuration file, if there is one, with what overrides it.
+    """A configuration file, if there is one, and what overrides it.
 
-    ``checked`` is the file; ``looked_in`` names where one was looked for.
+    ``checked`` is the file; ``looked_in`` lists the places that were searched for one.
     """
 
     def __init__(self, checked: Checked | None = None, looked_in: Sequence[str] = ()) -> None:
@@ -73,7 +72,7 @@ class Configuration:
 
     @property
     def caches(self) -> Mapping[str, CacheTable]:
-        """The named ones."""
+        """The named caches of the file."""
         return (self.checked.table.caches or {}) if self.checked else {}
 
     @property
@@ -82,7 +81,7 @@ class Configuration:
 
     @property
     def hosts(self) -> Mapping[str, HostTable]:
-        """The registries that have settings of their own."""
+        """The registries with a table in the file."""
         return (self.checked.table.registries or {}) if self.checked else {}
 
     def open(
@@ -93,7 +92,7 @@ class Configuration:
         given: Mapping[str, Setting] | None = None,
         registries: RegistrySettings | None = None,
     ) -> Cache:
-        """The cache that `choose` finds, behaving as `behaviour` says. Raises `ConfigError`."""
+        """Open the cache that `choose` selects with the settings of `behaviour`. Raises `ConfigError`."""
         chosen = self.choose(urls, by)
         how = {key: setting.value for key, setting in self.behaviour(chosen.name, given).items()}
         biggest = how["max_document_size"]
@@ -114,10 +113,10 @@ class Configuration:
         )
 
     def open_alone(self, url: str, by: str, *, filled_by_others: bool = False) -> Tier:
-        """A cache that is no other one's tier: on this machine trusted as a nearest tier is, elsewhere not.
+        """Open a single tier. One on this machine is trusted, as a nearest tier is; others are not.
 
-        ``filled_by_others``: there only if it is the nearest one of those that are configured. Raises
-        `ConfigError`; also where the name stands for several tiers.
+        With ``filled_by_others``, a tier on this machine is trusted only if it is the nearest configured
+        one. Raises `ConfigError`, also if the name stands for several tiers.
         """
         tiers = self.choose([url], by).tiers
         if len(tiers) > 1:
@@ -130,15 +129,15 @@ class Configuration:
         return _opened(tiers[0], by, partial(opens, nearest=nearest))
 
     def _is_own(self, url: str) -> bool:
-        """Whether a URL is that of the nearest tier that is configured."""
+        """Whether a URL is that of the nearest configured tier."""
         one, other = (BackendURL.parse(each) for each in (url, self.choose().tiers[0].value))
         paths = {os.path.realpath(os.path.expanduser(each.path)) for each in (one, other)}
         return one.scheme == other.scheme and len(paths) == 1
 
     def choose(self, urls: Sequence[str] = (), by: str = "") -> Chosen:
-        """The tiers that ``urls`` name, or one ``@NAME``; else those of the environment, the file, the user.
+        """Return the tiers of ``urls``, else of the environment, the file, or the user's cache folder.
 
-        ``by`` is who gave the URLs. Raises `ConfigError`.
+        ``urls`` may be one ``@NAME``. ``by`` is the origin of the URLs. Raises `ConfigError`.
         """
         if not urls:
             urls, by = environment.urls(), environment.URL
@@ -151,12 +150,13 @@ class Configuration:
             return Chosen([Setting(url, by) for url in urls])
         if len(urls) > 1:
             raise ConfigError(
-                f"the cache {name} is named beside others", hint=f"{name} has all its tiers: name it alone"
+                f"{name} cannot be combined with other caches",
+                hint=f"{name} stands for all its tiers: use it alone",
             )
         return Chosen(self._tiers(self._named(name.removeprefix("@"))), name.removeprefix("@"))
 
     def behaviour(self, name: str = "", given: Mapping[str, Setting] | None = None) -> dict[str, Setting]:
-        """How the cache behaves: each name of `DEFAULTS` with its value. ``given`` counts most."""
+        """Return a value for each name of `DEFAULTS`. ``given`` overrides everything."""
         found = {key: Setting(value, DEFAULT) for key, value in DEFAULTS.items()}
         if self.checked:
             for prefix, table in (("", self.checked.table), (f"caches.{name}.", self.caches.get(name))):
@@ -173,10 +173,11 @@ class Configuration:
         insecure: Sequence[str] = (),
         max_document_size: int | None = None,
     ) -> RegistrySettings:
-        """How registries are reached: as the file, the environment and the arguments say.
+        """Combine the registry settings of the file, the environment and the arguments.
 
-        Lists of hosts add up; of the files of certificates the first counts. Credentials are those of
-        `environment.auth_files`, proxies those of `environment.proxies`.
+        Lists of hosts are joined. For the CA file, the argument overrides the environment, which overrides
+        the configuration file. Credentials come from `environment.auth_files`, proxies from
+        `environment.proxies`.
         """
         from layercache.registry.settings import RegistrySettings
 
@@ -212,9 +213,11 @@ class Configuration:
             return self.caches[name]
         known = ", ".join(f"@{each}" for each in self.caches)
         raise ConfigError(
-            f"no cache is named {name}",
+            f"there is no cache named {name}",
             looked_in=[self.checked.place.path] if self.checked else self._looked_in,
-            hint=f"known are {known}" if known else f"name its tiers in a configuration: [caches.{name}]",
+            hint=f"defined caches: {known}"
+            if known
+            else f"define it in a configuration file: [caches.{name}]",
         )
 
 
@@ -222,12 +225,12 @@ def _opened(setting: Setting, by: str, opens: Callable[[str], _T]) -> _T:
     try:
         return opens(setting.value)
     except ConfigError as error:
-        if setting.origin == by:  # who gave the URL knows where it is from
+        if setting.origin == by:  # the caller knows where its own URL comes from
             raise
         message = f"{setting.origin}: {error.message}"
         raise ConfigError(message, looked_in=error.looked_in, hint=error.hint) from error
 
 
 def file_url(path: str) -> str:
-    """The URL of a folder."""
+    """Return the file:// URL of a folder."""
     return f"file://{quote(os.path.abspath(path))}"

@@ -1,4 +1,4 @@
-"""What the environment says. No other module reads it."""
+"""Environment variables. No other module reads them."""
 
 from __future__ import annotations
 
@@ -18,31 +18,31 @@ PLAIN_HTTP = "LAYERCACHE_PLAIN_HTTP"
 INSECURE = "LAYERCACHE_INSECURE"
 
 VARIABLES: Mapping[str, str] = {
-    URL: "the tiers, near to far, parted by spaces; or @NAME",
-    CONFIG: "the configuration file; no other is looked for",
-    CA_FILE: "certificates to trust for every registry, a PEM file",
-    PLAIN_HTTP: "registries without TLS, parted by commas or spaces",
-    INSECURE: "registries whose certificate is not checked, parted by commas or spaces",
+    URL: "the tiers, nearest first, separated by spaces; or @NAME",
+    CONFIG: "the configuration file; no other is read",
+    CA_FILE: "PEM file of CA certificates to trust for every registry",
+    PLAIN_HTTP: "registries without TLS, separated by commas or spaces",
+    INSECURE: "registries whose certificate is not checked, separated by commas or spaces",
     "HTTPS_PROXY": "the proxy for registries with TLS",
     "HTTP_PROXY": "the proxy for registries without TLS",
-    "NO_PROXY": "hosts that are reached without a proxy",
-    "REGISTRY_AUTH_FILE": "the file of credentials for registries; no other is read",
-    "DOCKER_CONFIG": "the folder of Docker's config.json, by default ~/.docker",
-    "XDG_RUNTIME_DIR": "where podman keeps containers/auth.json, by default /run/containers/UID/auth.json",
-    "XDG_CACHE_HOME": "where the user's cache folder is, by default ~/.cache",
-    "XDG_CONFIG_HOME": "where the user's configuration is, by default ~/.config",
+    "NO_PROXY": "hosts to contact without a proxy",
+    "REGISTRY_AUTH_FILE": "the file with credentials for registries; no other is read",
+    "DOCKER_CONFIG": "the folder with Docker's config.json, by default ~/.docker",
+    "XDG_RUNTIME_DIR": "the folder with containers/auth.json of podman, by default /run/containers/UID",
+    "XDG_CACHE_HOME": "the parent of the user's cache folder, by default ~/.cache",
+    "XDG_CONFIG_HOME": "the parent of the user's configuration folder, by default ~/.config",
     "HOME": "what ~ stands for",
 }
-"""Every variable that counts by itself. A configuration file can name others: ``${NAME}``."""
+"""Every variable that layercache reads. A configuration file can use others as ``${NAME}``."""
 
 
 def variable(name: str) -> str | None:
-    """A variable that a configuration file names."""
+    """Return a variable that a configuration file uses."""
     return os.environ.get(name)
 
 
 def urls() -> list[str]:
-    """The tiers, or one ``@NAME``; empty where nothing is said."""
+    """Return the tiers, or one ``@NAME``; empty if the variable is not set."""
     return os.environ.get(URL, "").split()
 
 
@@ -55,21 +55,21 @@ def ca_file() -> str | None:
 
 
 def hosts(variable: str) -> tuple[str, ...]:
-    """The registries that a variable lists."""
+    """Return the registries that a variable lists."""
     return tuple(os.environ.get(variable, "").replace(",", " ").split())
 
 
 def proxies() -> dict[str, str]:
-    """URLs by scheme, and ``no``; the variables' names may be in lower case too."""
+    """Return URLs by scheme, and ``no``. Lower-case names of the variables work too."""
     from urllib.request import getproxies_environment
 
     return getproxies_environment()
 
 
 def auth_files() -> tuple[str, ...]:
-    """Where ``podman login`` and ``docker login`` keep credentials, in the order of containers-auth.json(5).
+    """Return the files in which ``podman login`` and ``docker login`` store credentials, in order.
 
-    ``$REGISTRY_AUTH_FILE`` alone where it is set.
+    The order is that of containers-auth.json(5). If ``$REGISTRY_AUTH_FILE`` is set, it is the only one.
     """
     if named := os.environ.get("REGISTRY_AUTH_FILE"):
         return (named,)
@@ -85,40 +85,40 @@ def auth_files() -> tuple[str, ...]:
         places.insert(0, os.path.join(runtime, "containers", "auth.json"))
     elif sys.platform == "linux":
         places.insert(0, f"/run/containers/{os.getuid()}/auth.json")
-    # Where nobody knows the user's home, these would be in the current folder.
+    # Without a home folder, these would be relative to the current folder.
     return tuple(place for place in places if folder or not place.startswith((".config", ".docker")))
 
 
 def home() -> str:
-    """The user's home folder; empty where nobody knows one: no HOME, and no entry in the user database."""
+    """Return the user's home folder; empty without HOME and without an entry in the user database."""
     places = (os.environ.get("HOME", "/"), os.path.expanduser("~"))  # an empty HOME would make it the root
     return places[1] if all(map(os.path.isabs, places)) else ""
 
 
 def user_cache_folder() -> str:
-    """Where the platform has a user's caches. Raises `ConfigError` for a user without a home."""
+    """Return the platform's folder for this user's cache. Raises `ConfigError` without a home folder."""
     from platformdirs import user_cache_dir
 
     if not os.environ.get("XDG_CACHE_HOME") and not home():
         raise ConfigError(
-            f"no cache is named, and the user {os.getuid()} has no home folder to have one in",
-            hint=f"name a cache (--cache, {URL}), or set HOME",
+            f"no cache was given, and the user {os.getuid()} has no home folder for a default one",
+            hint=f"choose a cache (--cache, {URL}), or set HOME",
         )
     return user_cache_dir("layercache", appauthor=False)
 
 
 def user_config_folder() -> str:
-    """Where the platform has a user's configuration; empty for a user without a home.
+    """Return the platform's folder for this user's configuration; empty without a home folder.
 
-    On Linux by the rule that platformdirs follows too (XDG Base Directory Specification): every command
-    looks there, and importing platformdirs costs it a third of the interpreter's start.
+    On Linux this follows the XDG Base Directory Specification, as platformdirs does. Every command needs
+    the folder, and importing platformdirs takes a third as long as starting the interpreter.
     """
     if sys.platform in ("darwin", "win32"):
         from platformdirs import user_config_dir
 
         return user_config_dir("layercache", appauthor=False)
     base = os.environ.get("XDG_CONFIG_HOME", "")
-    if not os.path.isabs(base):  # also where it is not set: the specification has a relative one ignored
+    if not os.path.isabs(base):  # not set, or relative, which the specification says to ignore
         if not home():
             return ""
         base = os.path.join(home(), ".config")

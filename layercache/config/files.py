@@ -1,7 +1,7 @@
-"""Where a configuration may stand, in which order, and which file it is that counts.
+"""The places that are searched for a configuration file, in order.
 
-The first that is there counts, alone: files are not merged. So what is in force can be read in one
-place, and a project's file never mixes with what a user has set for all others.
+Only the first file that exists is used; files are not merged. So all settings are in one place, and a
+project's file never mixes with the user's settings for other projects.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ SYSTEM_FILE = "/etc/layercache/config.toml"
 PYPROJECT_TABLE = "tool.layercache"
 
 FILE_MAX = 1 << 20
-"""Bytes of a configuration at most."""
+"""Maximum size of a configuration file in bytes."""
 
 Kind = Literal["option", "environment", "project", "user", "system"]
 
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """A file that is looked for, and on whose word: one that is named must be there."""
+    """A file that is searched for, and why. A file that was named must exist."""
 
     path: str
     kind: Kind
@@ -47,24 +47,24 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """A configuration file as TOML has it, not yet checked."""
+    """A parsed configuration file, not yet validated."""
 
     place: Place
     table: dict[str, Any]
 
     @property
     def prefix(self) -> str:
-        """What a key's full name in the file begins with."""
+        """The prefix of every key's full name in the file."""
         return f"{PYPROJECT_TABLE}." if self.place.is_pyproject else ""
 
     @property
     def folder(self) -> str:
-        """What relative paths in it are relative to."""
+        """The folder that relative paths in the file refer to."""
         return os.path.dirname(os.path.abspath(self.place.path))
 
 
 def places(named: str | None = None) -> Iterator[Place]:
-    """Where a configuration is looked for, first things first; ``named`` is what ``--config`` says."""
+    """Yield the places to search, in order; ``named`` is the value of ``--config``."""
     if named is not None:
         yield Place(named, "option")
         return
@@ -80,7 +80,7 @@ def places(named: str | None = None) -> Iterator[Place]:
 
 
 def find(named: str | None = None) -> Document | None:
-    """The file that counts, if there is one. Raises `ConfigError` where it cannot be read."""
+    """Return the file to use, if there is one. Raises `ConfigError` if it cannot be read."""
     for place in places(named):
         found = look(place)
         if isinstance(found, Document):
@@ -89,40 +89,40 @@ def find(named: str | None = None) -> Document | None:
 
 
 def look(place: Place) -> Document | str:
-    """The file of a place, or why there is none that counts.
+    """Return the file at a place, or the reason why it is not used.
 
-    Raises `ConfigError` for one that is no TOML, and for a named one that is not there.
+    Raises `ConfigError` if the file is not TOML, or was named and does not exist.
     """
     try:
         with open(place.path, "rb", opener=None if place.named else _without_waiting) as file:
             if not place.named and not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-                return "passed over: no plain file"
-            if place.kind == "project" and _anybodys(place.path, file.fileno()):
-                return "passed over: another user's, in a folder that all can write to"
+                return "skipped: not a regular file"
+            if place.kind == "project" and _may_be_planted(place.path, file.fileno()):
+                return "skipped: another user's file in a folder that everybody can write to"
             data = file.read(FILE_MAX + 1)
     except (FileNotFoundError, NotADirectoryError) as error:
         if place.named:
             raise _unreadable(place, error) from None
         return "absent"
     except OSError as error:
-        # A folder that may not be looked into (another user's home, after su) has no file for us.
+        # A folder that we may not search (another user's home, after su) counts as having no file.
         if place.named or os.path.lexists(place.path):
             raise _unreadable(place, error) from error
         return "absent"
     if len(data) > FILE_MAX:
-        raise ConfigError(f"the configuration {place.path} has more than {FILE_MAX} bytes")
+        raise ConfigError(f"the configuration file {place.path} is larger than {FILE_MAX} bytes")
     return _parse(place, data)
 
 
 def _without_waiting(path: str, flags: int) -> int:
-    """Open a file that is found by itself: where a pipe stands, nobody may ever write to it."""
+    """Open without blocking: a file that nobody named may turn out to be a pipe without a writer."""
     return os.open(path, flags | os.O_NONBLOCK)
 
 
 def _parse(place: Place, data: bytes) -> Document | str:
     if not place.is_pyproject:
         return Document(place, _toml(place, data))
-    # Most pyproject.toml are of no concern to us: they are not parsed, and need not be right.
+    # Most pyproject.toml do not mention layercache. They are not parsed, and may be invalid.
     table: Any = _toml(place, data) if b"layercache" in data else {}
     for name in PYPROJECT_TABLE.split("."):
         table = table.get(name) if isinstance(table, dict) else None
@@ -130,7 +130,7 @@ def _parse(place: Place, data: bytes) -> Document | str:
         return Document(place, table)
     if place.named:
         raise ConfigError(
-            f"{place.path} has no [{PYPROJECT_TABLE}]", hint="add that table, or name another file"
+            f"{place.path} has no [{PYPROJECT_TABLE}]", hint="add that table, or use another file"
         )
     return f"has no [{PYPROJECT_TABLE}]"
 
@@ -146,21 +146,21 @@ def _toml(place: Place, data: bytes) -> dict[str, Any]:
         line = data.count(b"\n", 0, error.start) + 1
         raise ConfigError(f"{place.path} is not TOML: line {line} is not UTF-8") from None
     except RecursionError:
-        raise ConfigError(f"{place.path} is not TOML: it is nested too deeply") from None
+        raise ConfigError(f"{place.path} is not TOML: nested too deeply") from None
 
 
 def _unreadable(place: Place, error: OSError) -> ConfigError:
-    said = {"option": "--config", "environment": environment.CONFIG}.get(place.kind, "")
+    named_by = {"option": "--config", "environment": environment.CONFIG}.get(place.kind, "")
     return ConfigError(
-        f"the configuration {place.path} cannot be read: {error.strerror}",
-        hint=f"{said} names it" if said else "",
+        f"the configuration file {place.path} cannot be read: {error.strerror}",
+        hint=f"it was named by {named_by}" if named_by else "",
     )
 
 
 def _folders_up() -> Iterator[str]:
     try:
         folder = os.getcwd()
-    except OSError:  # it was removed: there is no folder above it either
+    except OSError:  # the folder was removed, so it has no parent either
         return
     while True:
         yield folder
@@ -170,7 +170,7 @@ def _folders_up() -> Iterator[str]:
         folder = above
 
 
-def _anybodys(path: str, file: int) -> bool:
-    """Whether anybody could have put the file there, as in /tmp, and it is not ours or the system's."""
+def _may_be_planted(path: str, file: int) -> bool:
+    """Whether the folder is world-writable, as /tmp is, and the file is not ours or the system's."""
     folder = os.stat(os.path.dirname(path))
     return bool(folder.st_mode & stat.S_IWOTH) and os.fstat(file).st_uid not in (os.geteuid(), 0)

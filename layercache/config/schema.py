@@ -1,4 +1,4 @@
-"""Every key that a configuration file may have. docs/configuration.md tells each; a test holds it to that."""
+"""Every key of a configuration file. docs/configuration.md documents each; a test checks that."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 
-USERS = "how safely a registry is spoken to, and what runs for that, is for your own configuration to say"
+USERS = "set it in your own configuration: it decides how safely a registry is contacted, or what runs"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,24 +27,24 @@ class CacheTable:
     verify: str | None = key(values.choice("size", "always"), "size or always")
     strict: bool | None = key(values.flag, "true or false")
     max_inflated_size: int | None = key(values.size, values.SIZE)
-    max_ratio: int | None = key(values.whole(1), "an integer from 1 on")
+    max_ratio: int | None = key(values.whole(1), "an integer, at least 1")
     max_document_size: int | None = key(values.size, values.SIZE)
-    tag_age: int | None = key(values.whole(0), "seconds, an integer from 0 on")
+    tag_age: int | None = key(values.whole(0), "seconds, an integer that is not negative")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RegistryTable:
-    """How every registry is reached."""
+    """How to reach every registry."""
 
     ca_file: str | None = key(values.file, "a file of PEM certificates", projects=USERS)
     connect_timeout: float | None = key(values.seconds, values.SECONDS)
     read_timeout: float | None = key(values.seconds, values.SECONDS)
-    retries: int | None = key(values.whole(0), "an integer from 0 on")
+    retries: int | None = key(values.whole(0), "an integer that is not negative")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HostTable:
-    """How one registry is reached."""
+    """How to reach one registry."""
 
     mirrors: tuple[str, ...] | None = key(values.mirrors, f"an array of registries, each {values.MIRROR}")
     plain_http: bool | None = key(values.flag, "true or false", projects=USERS)
@@ -58,9 +58,11 @@ def _caches(checker: Checker, value: object, path: str) -> dict[str, CacheTable]
     for name, item in checker.items(value, path):
         where = dotted(path, name)
         if not _NAME.fullmatch(name):
-            checker.refuse(where, "not a name", "wanted letters, digits and '_.-', the first no sign")
+            checker.refuse(
+                where, "not a name", "expected letters, digits and '_.-', beginning with a letter or a digit"
+            )
         elif isinstance(item, dict) and "tiers" not in item:
-            checker.refuse(where, "has no tiers", f"wanted tiers, {TIERS}")
+            checker.refuse(where, "has no tiers", f"expected tiers, {TIERS}")
         else:
             found[name] = checker.table(CacheTable, item, where)
     return found
@@ -72,7 +74,7 @@ def _registry(checker: Checker, value: object, path: str) -> RegistryTable:
     hosts = [name for name, item in value.items() if isinstance(item, dict)]
     for name in hosts:
         checker.refuse(
-            dotted(path, name), "there is no such key", f"one registry has [{dotted('registries', name)}]"
+            dotted(path, name), "unknown key", f"for one registry, use [{dotted('registries', name)}]"
         )
     rest = {name: item for name, item in value.items() if name not in hosts}
     return checker.table(RegistryTable, rest, path)
@@ -82,7 +84,7 @@ def _registries(checker: Checker, value: object, path: str) -> dict[str, HostTab
     found = {}
     for name, item in checker.items(value, path):
         where = dotted(path, name)
-        with checker.attempt(where, "HOST or HOST:PORT, as references name it"):
+        with checker.attempt(where, "HOST or HOST:PORT, as in references"):
             found[values.registry(name)] = checker.table(HostTable, item, where)
     return found
 

@@ -1,4 +1,4 @@
-"""What is in force, setting by setting, as people are told it: no value that may be a secret."""
+"""The settings in effect, as printed for users: values that may be secret are hidden."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 HIDDEN = "***"
 
 _USER = re.compile(r"//(?:[^/?#@]*:.*|[^/?#]*)@")
-"""A user, and all of a password that should have been percent-encoded and is not."""
+"""A user, and all of a password, even one that should have been percent-encoded."""
 
 
 def settings(
@@ -78,7 +78,7 @@ def _origin(configuration: Configuration, key: str) -> str:
 
 
 def shown_url(url: str) -> str:
-    """A tier's URL, with whatever may be a secret hidden."""
+    """Return a tier's URL with everything hidden that may be secret."""
     place, mark, query = _USER.sub(f"//{HIDDEN}@", url).partition("?")
     options = [
         (name, HIDDEN if may_be_secret(name) else _USER.sub(f"//{HIDDEN}@", value))

@@ -1,4 +1,4 @@
-"""The array of tiers: URLs, and tables that are a URL and its options. Both become URLs: one grammar."""
+"""The array of tiers: URLs, and tables of a URL and its options. Both are turned into URLs."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ _CREDENTIALS = re.compile(r"://[^/?#]*@")
 
 @dataclass(frozen=True, slots=True)
 class ConfiguredTier:
-    """A tier's URL with all its options, and the key that it stands under."""
+    """A tier's URL with all its options, and its key in the file."""
 
     url: str
     key: str
 
 
 def tiers(checker: Checker, value: object, path: str) -> tuple[ConfiguredTier, ...]:
-    """The tiers, near to far. Raises `ValueError`; what is wrong with one is put to the checker."""
+    """Return the tiers, nearest first. Raises `ValueError`; problems of one tier go to the checker."""
     if not isinstance(value, list):
         raise wrong_type(value)
     if not value:
@@ -51,9 +51,11 @@ def _tier(checker: Checker, item: object, array: str, number: int) -> Configured
         if name != "url":
             with checker.attempt(dotted(path, name), OPTION):
                 if name in query:
-                    raise ConfigError("is given twice", hint="in the url or beside it, not in both")
+                    raise ConfigError(
+                        "is given twice", hint="give it in the url or in the table, not in both"
+                    )
                 query[name] = _option(checker, value)
-    right = {}  # what is wrong was said, and shall not be said again by whoever opens the tier
+    right = {}  # leaves out what is wrong, so that opening the tier does not report it again
     for name, text in query.items():
         with checker.attempt(dotted(path, name) if name in table else path, OPTION):
             _check_option(checker, url, name, text, nearest=nearest)
@@ -65,42 +67,42 @@ def _tier(checker: Checker, item: object, array: str, number: int) -> Configured
 
 
 def _parsed(checker: Checker, item: object) -> BackendURL:
-    """The URL, with a relative path taken from the configuration's folder, as in other tools' files."""
+    """Parse the URL. A relative path is relative to the folder of the configuration file."""
     url = BackendURL.parse(checker.text(item))
     if url.scheme != "file" or url.netloc or url.path.startswith("/"):
         return url
     path = os.path.expanduser(url.path)
     if path.startswith("~"):
-        raise ValueError(f"there is no user of the name in {url.path}")
+        raise ValueError(f"{url.path} names an unknown user")
     return BackendURL("file", "", os.path.normpath(os.path.join(checker.folder, path)), url.query)
 
 
 def _option(checker: Checker, value: object) -> str:
-    """An option's value as a URL has it."""
+    """Return an option's value as it is written in a URL."""
     if isinstance(value, bool):
         return "true" if value else "false"
     return str(value) if isinstance(value, int | float) else checker.text(value)
 
 
 def _check_option(checker: Checker, url: BackendURL, name: str, text: str, *, nearest: bool) -> None:
-    """Refuse a secret, and a wrong value for one of the tier's own options; the rest is the backend's."""
+    """Refuse secrets and wrong values of the tier's own options; the backend checks the rest."""
     if _CREDENTIALS.search(text):
         raise ConfigError(
             f"{name} holds credentials",
-            hint="give them as the store's own tools take them: environment, profile, credentials file",
+            hint="supply credentials as for the store's own tools: environment, profile, credentials file",
         )
     if name == "trusted" and checker.is_project:
         raise ConfigError(
             "a project's file may not set trusted",
-            hint="who wrote what a tier holds is for you to know: set it in your own configuration",
+            hint="set it in your own configuration: only you know who can write to the tier",
         )
     take_policy(BackendURL(url.scheme, url.netloc, url.path, {name: text}), nearest=nearest)
 
 
 def _is_the_users(checker: Checker, url: BackendURL) -> bool:
-    """Whether a tier that a project's file names first may be trusted as any nearest one on this machine.
+    """Whether the first tier of a project's file may be trusted like any nearest tier on this machine.
 
-    A folder that came with a project may have been filled by whoever made the project.
+    A folder inside the project may have been filled by the author of the project.
     """
     if url.scheme != "file":
         return True

@@ -1,4 +1,4 @@
-"""The kinds of values that a configuration has, but for tiers."""
+"""Parsers of the values of a configuration file, except tiers."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 SIZE = SIZE_EXAMPLES
 SECONDS = AGE_EXAMPLES
-HELPER = "the end of the name of a program docker-credential-NAME: no path, no options"
+HELPER = "NAME of a program docker-credential-NAME, without path and options"
 
 _HELPER = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 
@@ -30,7 +30,7 @@ def flag(_checker: Checker, value: object, _path: str) -> bool:
 
 
 def size(checker: Checker, value: object, _path: str) -> int:
-    """Bytes."""
+    """A size in bytes."""
     found = _number(value)
     return round(found) if found is not None else parse_size(checker.text(value))
 
@@ -44,7 +44,7 @@ def seconds(checker: Checker, value: object, _path: str) -> float:
 
 
 def whole(least: int) -> Parse:
-    """A number without a fraction."""
+    """An integer."""
 
     def parse(_checker: Checker, value: object, _path: str) -> int:
         if isinstance(value, bool) or not isinstance(value, int):
@@ -57,7 +57,7 @@ def whole(least: int) -> Parse:
 
 
 def choice(*allowed: str) -> Parse:
-    """One of some words."""
+    """One of the allowed words."""
 
     def parse(checker: Checker, value: object, _path: str) -> str:
         text = checker.text(value)
@@ -69,7 +69,7 @@ def choice(*allowed: str) -> Parse:
 
 
 def file(checker: Checker, value: object, _path: str) -> str:
-    """An absolute path; a relative one is taken from the configuration's folder."""
+    """Return an absolute path; a relative one is relative to the folder of the configuration file."""
     path = os.path.join(checker.folder, os.path.expanduser(checker.text(value)))
     if not os.path.isfile(path):
         raise ValueError(f"there is no file {path}")
@@ -77,7 +77,7 @@ def file(checker: Checker, value: object, _path: str) -> str:
 
 
 def helper(checker: Checker, value: object, _path: str) -> str:
-    """The name of a credentials helper, never a path: see `HELPER`."""
+    """The name of a credential helper; a path is refused. See `HELPER`."""
     text = checker.text(value)
     if not _HELPER.fullmatch(text):
         raise ValueError(f"is {text!r}")
@@ -94,8 +94,8 @@ MIRROR = "HOST[:PORT][/PREFIX]: mirror.example, localhost:5000/docker-hub"
 
 
 def mirror(text: str) -> str:
-    """A registry, and perhaps what its repositories' names begin with. Raises `ValueError`."""
-    if "@" in text:  # what stands before it may be a password
+    """A registry, optionally with a prefix of its repositories' names. Raises `ValueError`."""
+    if "@" in text:  # the part before it may be a password
         raise ValueError("holds credentials; log in to the mirror instead (docker login)")
     host, _, prefix = text.partition("/")
     _check_reference(host, f"{prefix}/name" if prefix or text.endswith("/") else "name", text)
@@ -103,7 +103,7 @@ def mirror(text: str) -> str:
 
 
 def registry(text: str) -> str:
-    """A registry as references name it. Raises `ValueError`."""
+    """A registry as written in references. Raises `ValueError`."""
     if "@" in text:
         raise ValueError("holds credentials; log in instead (docker login)")
     if text in ("index.docker.io", API_HOSTS["docker.io"]):
@@ -124,5 +124,5 @@ def _number(value: object) -> float | None:
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
     if value < 0 or not math.isfinite(value):
-        raise ConfigError(f"is {value}", hint="wanted a number that is not negative")
+        raise ConfigError(f"is {value}", hint="expected a number that is not negative")
     return value

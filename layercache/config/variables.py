@@ -13,10 +13,10 @@ _SECRET = re.compile("SECRET|TOKEN|PASS|KEY|CREDENTIAL|AUTH", re.IGNORECASE)
 
 
 def expand(text: str, variable: Callable[[str], str | None]) -> str:
-    """The text with what the variables hold. The default counts where one is unset or empty, as in a shell.
+    """Replace variables by their values. The default applies if a variable is unset or empty, as in a shell.
 
-    What is put in is not looked at again. Raises `ValueError` for a variable that is not set, and for a
-    "$" that begins none of the three.
+    Values are not expanded again. Raises `ValueError` for a variable that is not set, and for a "$" that
+    begins none of the three forms.
     """
 
     def value(found: re.Match[str]) -> str:
@@ -24,7 +24,7 @@ def expand(text: str, variable: Callable[[str], str | None]) -> str:
             return "$"
         name, default = found["name"], found["default"]
         if not name:
-            raise ValueError("a $ alone: write ${NAME}, ${NAME:-default}, or $$ for the sign itself")
+            raise ValueError("stray $: write ${NAME}, ${NAME:-default}, or $$ for a dollar sign")
         held = variable(name)
         if default is not None:
             return held or default

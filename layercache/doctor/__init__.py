@@ -1,6 +1,6 @@
-"""Looking at tiers and sources: whether they can be used, how fast they are, what to do where they cannot.
+"""Checks of tiers and sources: whether they work, how fast they are, and what to do if they do not.
 
-Each check has its own time: what does not answer is told so, and nothing waits for it.
+Each check has a timeout, and runs in a thread that nothing else waits for.
 """
 
 from __future__ import annotations

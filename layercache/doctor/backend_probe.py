@@ -1,4 +1,4 @@
-"""A tier on a backend tried: its objects, their times, conditions; of a local one, its file system."""
+"""Checks of a tier on a backend: its objects, their times, conditions; for a local tier, the file system."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ if TYPE_CHECKING:
     from layercache.doctor.check import Subject
 
 PROBES = "probes"
-"""The folder that holds all that a check-up writes, below a name of its own, and for so long."""
+"""The folder that test data is written to, below a unique name, until the check ends."""
 
 FREE_LOW = 5 << 30
 SKEW_MAX = 60.0
-"""Seconds that two clocks may differ until ages of entries mean nothing."""
+"""Seconds by which two clocks may differ before the ages of entries become meaningless."""
 
 
 class StoreProbe(Probe[BackendTier]):
-    """Objects in a folder of our own."""
+    """Writes, reads and deletes objects in a new folder."""
 
     def __init__(self, tier: BackendTier) -> None:
         super().__init__(tier)
@@ -39,7 +39,7 @@ class StoreProbe(Probe[BackendTier]):
         super().clear()
         if isinstance(self._backend, LocalPath):
             folder = os.path.dirname(self._backend.path(self._key("x")))
-            with suppress(OSError):  # another check-up is under way there
+            with suppress(OSError):  # another check is running there
                 shutil.rmtree(folder, ignore_errors=True)
                 os.rmdir(os.path.dirname(folder))
 
@@ -65,15 +65,15 @@ class StoreProbe(Probe[BackendTier]):
             subject.run("locks", lambda: _locks(folder), seconds)
 
     def _diagnose(self, subject: Subject, seconds: float) -> None:
-        """What the backend itself looks at, a line each."""
+        """Add a check for each finding of the backend's diagnosis."""
         backend, found = self._backend, list[Finding]()
         if not isinstance(backend, Diagnosable):
             return
 
         def examine() -> Answer:
             for finding in backend.diagnose():
-                found.append(finding)  # what it has found before it fails counts
-            return Answer(f"{len(found)} checks of the backend's")
+                found.append(finding)  # findings count even if it fails later
+            return Answer(f"{len(found)} checks by the backend")
 
         subject.run("examined", examine, seconds)
         for each in found:
@@ -86,7 +86,7 @@ class StoreProbe(Probe[BackendTier]):
         return milliseconds(begun)
 
     def _leftovers(self) -> Answer:
-        """Unfinished writes: of killed processes, where they are old."""
+        """Count unfinished writes; old ones belong to killed processes."""
         try:
             found = count_leftovers(self._backend)
         except BackendError as error:
@@ -94,7 +94,7 @@ class StoreProbe(Probe[BackendTier]):
         assert found is not None
         if (found.oldest or 0.0) < DAY:
             return Answer(str(found), value=found.count)
-        hint = "layercache prune removes those that are older than a day (--leftovers-older-than AGE)"
+        hint = "layercache prune removes unfinished writes older than a day (--leftovers-older-than AGE)"
         return Answer(str(found), "warning", hint, found.count)
 
     def _clock(self) -> Answer:
@@ -102,26 +102,26 @@ class StoreProbe(Probe[BackendTier]):
         self._put("clock", b"x")
         there, after = self._backend.stat(self._key("clock")).modified, time.time()
         skew = max(before - 1 - there, there - after, 0.0)  # stores round to seconds
-        detail = f"{skew:.1f} s apart" if skew else "the same as ours"
+        detail = f"differs from this machine's by {skew:.1f} s" if skew else "agrees with this machine's"
         if skew <= SKEW_MAX:
             return Answer(detail, value=skew, unit="s")
-        hint = "set the clocks (NTP): by its entries' times, which ones are old is misjudged"
+        hint = "synchronize the clocks (NTP); eviction goes by the times of entries"
         return Answer(detail, "warning", hint, skew, "s")
 
     def _create_once(self) -> Answer:
-        """Whether the store heeds a condition. Nothing hangs on it, so that it does not is no failure."""
+        """Check whether the store can create an object once. Nothing depends on it: at worst a warning."""
         assert isinstance(self._backend, Exclusive)
         self._written.add("once")
-        hint = "no harm: nothing here hangs on it"
+        hint = "harmless: layercache does not depend on it"
         try:
             first, second = (
                 self._backend.create_new(self._key("once"), data) for data in (b"first", b"second")
             )
         except BackendError as error:
-            return Answer(f"not in this store: {error.message}", "warning", hint)
+            return Answer(f"not supported by this store: {error.message}", "warning", hint)
         if first and not second and self._get("once") == b"first":
             return Answer("works")
-        return Answer("the condition is ignored by this store", "warning", hint)
+        return Answer("this store ignores the condition", "warning", hint)
 
     def _send(self, name: str, data: bytes) -> None:
         view = memoryview(data)
@@ -157,23 +157,23 @@ def _free_space(path: str) -> Answer:
     detail = f"{free / 1e9:.1f} GB"
     if free >= FREE_LOW:
         return Answer(detail, value=free, unit="bytes")
-    return Answer(detail, "warning", "make room, or bound the cache (max_size=20GB)", free, "bytes")
+    return Answer(detail, "warning", "free some space, or limit the cache (max_size=20GB)", free, "bytes")
 
 
 def _unnamed_files(folder: str) -> Answer:
-    """Whether unfinished writes vanish with their process; else what is killed leaves them in tmp/."""
-    hint = "what a killed process was writing stays in tmp/ until it is cleared away"
+    """Check whether unfinished writes vanish with their process; otherwise killed ones stay in tmp/."""
+    hint = "unfinished writes of killed processes stay in tmp/ until layercache prune removes them"
     if not hasattr(os, "O_TMPFILE"):
-        return Answer("this system has none", "warning", hint)
+        return Answer("not supported by this system", "warning", hint)
     try:
         os.close(os.open(folder, os.O_WRONLY | os.O_TMPFILE, 0o600))
     except OSError as error:
-        return Answer(f"not in this file system: {error.strerror}", "warning", hint)
-    return Answer("work")
+        return Answer(f"not supported by this file system: {error.strerror}", "warning", hint)
+    return Answer("supported")
 
 
 def _locks(folder: str) -> Answer:
-    """Whether processes can wait for each other's work: it saves work, and nothing else hangs on it."""
+    """Check whether processes can wait for each other. That saves work; correctness does not depend on it."""
     import fcntl
 
     fd = os.open(os.path.join(folder, "lock"), os.O_RDWR | os.O_CREAT, 0o600)
@@ -182,7 +182,7 @@ def _locks(folder: str) -> Answer:
         fcntl.flock(fd, fcntl.LOCK_UN)
     except OSError as error:
         hint = "processes may fetch the same layer twice; put the cache on a local disk"
-        return Answer(f"not in this file system: {error.strerror}", "warning", hint)
+        return Answer(f"not supported by this file system: {error.strerror}", "warning", hint)
     finally:
         os.close(fd)
-    return Answer("work")
+    return Answer("supported")

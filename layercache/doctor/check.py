@@ -1,4 +1,4 @@
-"""One check, bounded in time, and what came of it."""
+"""One check with a timeout, and its result."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ if TYPE_CHECKING:
 Result = Literal["ok", "warning", "failed", "skipped"]
 
 SECONDS = 15.0
-"""How long a check may take. Slow stores answer in one; and a person waits for all of them."""
+"""Default timeout of a check. Slow stores answer within a second, and a person waits for all checks."""
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What a check has found. ``value`` is a number for programs, in the ``unit``."""
+    """The result of a check. ``value`` is a number for programs, measured in ``unit``."""
 
     detail: str
     result: Result = "ok"
@@ -31,7 +31,7 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """``name`` is what was tried, in one word or two."""
+    """A check: ``name`` is one or two words that say what was checked."""
 
     name: str
     answer: Answer
@@ -39,7 +39,7 @@ class Check:
 
 @dataclass(slots=True)
 class Subject:
-    """A tier or a source, and all that was tried with it. ``gone``: it has not answered in time."""
+    """A tier or a source and its checks. ``gone``: a check timed out."""
 
     name: str
     kind: Literal["tier", "source"]
@@ -51,9 +51,9 @@ class Subject:
         return all(check.answer.result != "failed" for check in self.checks)
 
     def run(self, name: str, work: Callable[[], Answer], seconds: float = SECONDS) -> bool:
-        """Try it, and note what came of it; whether it is usable. What is gone is not tried again."""
+        """Run a check, record its result, and return whether it passed. Skip it after a timeout."""
         if self.gone:
-            answer = Answer("not tried: there was no answer before", "skipped")
+            answer = Answer("skipped after the timeout above", "skipped")
         else:
             answer = self._bounded(work, seconds)
         self.checks.append(Check(name, answer))
@@ -68,14 +68,14 @@ class Subject:
             return answers[0]
         self.gone = True
         return Answer(
-            f"no answer within {seconds:g} s",
+            f"no response within {seconds:g} s",
             "failed",
-            hint="is the host right, and does a firewall or a proxy stand between?",
+            hint="check the host name, and whether a firewall or a proxy is in the way",
         )
 
 
 def milliseconds(begun: float, more: str = "") -> Answer:
-    """How long ago that was, by `time.perf_counter`."""
+    """Return the time since ``begun`` (by `time.perf_counter`) as a result."""
     spent = 1000 * (time.perf_counter() - begun)
     return Answer(f"{spent:.1f} ms{more and ', '}{more}", value=round(spent, 3), unit="ms")
 
@@ -88,5 +88,7 @@ def _tried(work: Callable[[], Answer]) -> Answer:
         return Answer(error.message, "failed", hint="; ".join(filter(None, [looked_in, error.hint])))
     except OSError as error:
         return Answer(error.strerror or str(error), "failed")
-    except Exception as error:  # a plug-in's, or ours: a doctor tells of it and goes on
-        return Answer(f"{type(error).__name__}: {error}", "failed", hint="an error of the program itself")
+    except Exception as error:  # a bug of a plug-in or of ours: report it and continue
+        return Answer(
+            f"{type(error).__name__}: {error}", "failed", hint="this is a bug in layercache or in a plug-in"
+        )

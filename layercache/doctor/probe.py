@@ -1,4 +1,4 @@
-"""What is tried of every tier, of whatever kind: reached, listed, written, read, deleted; how fast."""
+"""The checks of every kind of tier: reach, list, write, read, delete, and speed."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ TierT = TypeVar("TierT", bound=Tier)
 
 
 class Probe(ABC, Generic[TierT]):
-    """Small things of our own in a tier, by names of our own. All that was put is removed by `clear`.
+    """Writes test data to a tier, under unique names; `clear` removes all of it.
 
-    ``big``: bytes by which the rates up and down are measured.
+    ``big``: bytes that are moved to measure the speed.
     """
 
     big = 16 << 20
@@ -42,7 +42,7 @@ class Probe(ABC, Generic[TierT]):
             return
         if self._tier.policy.readonly:
             for name in ("written", "read", "deleted", "speed"):
-                subject.run(name, lambda: Answer("the tier is read-only: nothing is written", "skipped"))
+                subject.run(name, lambda: Answer("the tier is read-only", "skipped"))
             return
         if subject.run("written", self._write, seconds):
             subject.run("read", self._read, seconds)
@@ -54,28 +54,28 @@ class Probe(ABC, Generic[TierT]):
             self._end(subject, seconds)
 
     def clear(self) -> None:
-        """Remove all that was written; what a check that took too long writes later, that check removes."""
+        """Remove all test data. A check that timed out removes what it writes later itself."""
         self._over.set()
-        with suppress(LayercacheError):  # what cannot be deleted was told by a check
+        with suppress(LayercacheError):  # a check has already reported that deleting fails
             for name in sorted(self._written):
                 self._remove(name)
         self._tier.close()
 
-    # What a kind of tier does in its own way
+    # What each kind of tier implements
 
     @abstractmethod
     def _look(self, subject: Subject, seconds: float) -> bool:
-        """The checks that write nothing; whether it is worth trying to write."""
+        """Run the checks that write nothing, and return whether writing is worth a try."""
 
     def _try_more(self, subject: Subject, seconds: float) -> None:
-        """What else this kind of tier can do."""
+        """Run further checks of this kind of tier."""
 
     def _end(self, subject: Subject, seconds: float) -> None:
-        """What is checked last."""
+        """Run the last checks."""
 
     @abstractmethod
     def _send(self, name: str, data: bytes) -> None:
-        """Write; a write that is still under way when all is over may be left unfinished."""
+        """Write an object. May be abandoned half-way once all checks are over."""
 
     @abstractmethod
     def _get(self, name: str) -> bytes: ...
@@ -91,7 +91,7 @@ class Probe(ABC, Generic[TierT]):
     def _list(self) -> Answer:
         begun = time.perf_counter()
         first = next(self._tier.blobs(), None)
-        return milliseconds(begun, "it holds blobs" if first else "empty")
+        return milliseconds(begun, "holds blobs" if first else "empty")
 
     def _write(self) -> Answer:
         begun = time.perf_counter()
@@ -103,9 +103,7 @@ class Probe(ABC, Generic[TierT]):
         self._put("read", data)
         begun = time.perf_counter()
         if self._get("read") != data:
-            return Answer(
-                "other bytes were read than had been written", "failed", hint="do not use this store"
-            )
+            return Answer("the bytes read differ from those written", "failed", hint="do not use this store")
         return milliseconds(begun)
 
     def _delete(self) -> Answer:
@@ -113,7 +111,9 @@ class Probe(ABC, Generic[TierT]):
         self._remove("small")
         spent = milliseconds(begun)
         if self._has("small"):
-            return Answer("it is still there", "failed", hint="the store keeps or caches what was deleted")
+            return Answer(
+                "the object still exists", "failed", hint="the store retains or caches deleted objects"
+            )
         return spent
 
     def _latency(self) -> Answer:

@@ -1,6 +1,6 @@
-"""A tier in a registry tried: blobs of random bytes under their own hash, and an artefact.
+"""Checks of a tier in a registry, with blobs of random bytes and an artefact.
 
-No manifest refers to these blobs: where they cannot be deleted, a garbage collection takes them.
+No manifest refers to these blobs, so the registry's garbage collection removes those that we cannot delete.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ if TYPE_CHECKING:
     from layercache.doctor.check import Subject
 
 TAG = "doctor"
-"""Where the artefact stands for a moment. Always the same one: what cannot be deleted never adds up."""
+"""The tag of the artefact. It is always the same, so artefacts that cannot be deleted do not accumulate."""
 
 
 class RegistryProbe(Probe[RegistryTier]):
-    """Blobs in the tier's repository."""
+    """Writes, reads and deletes blobs in the tier's repository."""
 
-    # Less than elsewhere: what is deleted takes its room until the next garbage collection.
+    # Less than for other tiers: deleted blobs occupy space until the next garbage collection.
     big = 4 << 20
 
     def __init__(self, tier: RegistryTier) -> None:
@@ -55,14 +55,14 @@ class RegistryProbe(Probe[RegistryTier]):
         except SourceError as error:
             self._keeps = True
             hint = (
-                "a cache works without. To let layercache rm and verify remove what is there, allow deleting "
-                "(docker-registry: storage.delete.enabled), and this user to do it"
+                "the cache works without deletion, but rm and verify cannot remove anything. To enable it, "
+                "allow deletion in the registry (docker-registry: storage.delete.enabled) and for this user"
             )
             return Answer(error.message, "warning", hint)
 
     def _try_more(self, subject: Subject, seconds: float) -> None:
         subject.run("artefact", self._put_artefact, seconds)
-        own_names = "not applicable: a blob's name is its hash, and of tags the last writer wins"
+        own_names = "not applicable: blobs are named by their hash, and the last writer of a tag wins"
         subject.run("created once", lambda: Answer(own_names, "skipped"))
 
     def _end(self, subject: Subject, seconds: float) -> None:
@@ -70,7 +70,7 @@ class RegistryProbe(Probe[RegistryTier]):
             subject.run("left behind", self._left, seconds)
 
     def _put_artefact(self) -> Answer:
-        """Whether it takes and finds what a tier writes down names and images as, and reports absence."""
+        """Check that the registry stores and finds artefacts, and reports missing ones as missing."""
         begun = time.perf_counter()
         self._written.add(TAG)
         try:
@@ -80,9 +80,9 @@ class RegistryProbe(Probe[RegistryTier]):
         except TransientError:
             raise
         except NotFoundError as error:
-            return Answer(error.message, "failed", "the registry took the artefact, and does not find it")
+            return Answer(error.message, "failed", "the registry accepted the artefact but does not find it")
         except SourceError as error:
-            hint = "a cache there needs a registry that takes OCI artefacts"
+            hint = "use a registry that accepts OCI artefacts"
             return Answer(error.message, "failed", error.hint or hint)
         spent = milliseconds(begun)
         if not self._keeps:
@@ -92,8 +92,8 @@ class RegistryProbe(Probe[RegistryTier]):
     def _left(self) -> Answer:
         detail = f"{len(self._digests)} blobs of {self._sent / 1e6:.1f} MB, and the tag {TAG}"
         hint = (
-            "no manifest refers to the blobs: the registry's garbage collection removes them. "
-            "The tag is there once, however often this is done"
+            "the registry's garbage collection removes the blobs, since no manifest refers to them; "
+            "the tag is reused by the next check"
         )
         return Answer(detail, "warning", hint, self._sent, "bytes")
 

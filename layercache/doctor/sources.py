@@ -1,4 +1,4 @@
-"""A source looked at: a registry's host, or an image in a registry, a layout, an archive."""
+"""Checks of a source: the host of a registry, or an image in a registry, a layout or an archive."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def check_source(name: str, client: RegistryClient, *, seconds: float = SECONDS) -> Subject:
-    """Whether it answers, as whom we are known there, and whether it has the image, where one is named."""
+    """Check that a source responds, which credentials apply, and that it has the image, if one is named."""
     subject = Subject(without_user(name), "source")
     host = _host(name)
     try:
@@ -41,7 +41,7 @@ def check_source(name: str, client: RegistryClient, *, seconds: float = SECONDS)
 
 
 def _host(name: str) -> str | None:
-    """The registry, where a name is one and no image: Docker tells them apart by the dot, too."""
+    """Return the registry if a name is a host and not an image. Docker also decides by the dot."""
     host = name.removesuffix("/")
     first = host.partition(":")[0]
     if "/" in host or ("." not in first and first != "localhost" and not name.endswith("/")):
@@ -50,15 +50,15 @@ def _host(name: str) -> str | None:
 
 
 def credentials(client: RegistryClient, host: str, repository: str) -> Answer:
-    """As whom we are known there, and by which file or helper."""
+    """Find the credentials for a registry, and the file or helper that supplied them."""
     login = find_login(client.settings, host, repository)
     if login.credential:
-        detail, hint = f"{login.credential}, by {login.looked_in[-1]}", ""
+        detail, hint = f"{login.credential}, from {login.looked_in[-1]}", ""
     else:
         places = ", ".join(login.looked_in) or "no file"
         detail, hint = (
             f"none: anonymous (looked in {places})",
-            f"if it wants to know who you are: {login_command(host)}",
+            f"if the registry requires a login: {login_command(host)}",
         )
     if problem := next(iter(login.problems), None):
         return Answer(f"{detail}; {problem.message}", "warning", problem.hint)
@@ -66,7 +66,7 @@ def credentials(client: RegistryClient, host: str, repository: str) -> Answer:
 
 
 def reach(client: RegistryClient, host: str) -> Answer:
-    """Whether a registry answers there, whoever we are to it."""
+    """Check that a registry responds at this host, without credentials."""
     begun = time.perf_counter()
     client.ping(host)
     return milliseconds(begun)

@@ -1,4 +1,4 @@
-"""A tier looked at, of whatever kind it is."""
+"""Checks of a tier of any kind."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def check_tier(url: str, open: Callable[[], Tier], *, seconds: float = SECONDS) -> Subject:
-    """All that can be said of a tier, in some seconds; what was written is removed, also when interrupted."""
+    """Run all checks of a tier. Test data is removed at the end, even if interrupted."""
     subject = Subject(url, "tier")
     opened: list[Tier] = []
 
@@ -25,9 +25,9 @@ def check_tier(url: str, open: Callable[[], Tier], *, seconds: float = SECONDS) 
         tier = open()
         opened.append(tier)
         policy = tier.policy
-        believed = "trusted" if policy.trusted else "not trusted"
+        trust = "trusted" if policy.trusted else "not trusted"
         access = "read-only" if policy.readonly else "read and write"
-        return Answer(f"keeps {policy.keep}, {access}, {believed}")
+        return Answer(f"stores {policy.keep}, {access}, {trust}")
 
     if not subject.run("configured", begin, seconds):
         return subject
@@ -37,7 +37,7 @@ def check_tier(url: str, open: Callable[[], Tier], *, seconds: float = SECONDS) 
     try:
         probe.run(subject, seconds)
     finally:
-        # What has not answered before may not answer now: that is not waited for either.
+        # A store that timed out before may time out again, so cleaning up has a timeout as well.
         clearing = threading.Thread(target=probe.clear, name="check", daemon=True)
         clearing.start()
         clearing.join(seconds)

@@ -59,15 +59,15 @@ def test_the_file_that_counts_is_told_and_all_others_that_were_looked_for(
     told = json.loads(call("config", "path", "--json").stdout)
     assert told["file"] == str(tmp_path / "layercache.toml")
     assert [each["state"] for each in told["places"]][:3] == [
-        "in force",
-        "there, but not the first",
+        "in use",
+        "ignored: another file comes first",
         "absent",
     ]
     assert call("config", "path", "--all").stdout.count("\n") == len(told["places"])
 
 
 def test_a_check_tells_all_that_is_wrong_in_one_run(named: str, tmp_path: Path) -> None:
-    assert call("config", "check", named).stdout == f"{named}: all is well\n"
+    assert call("config", "check", named).stdout == f"{named}: OK\n"
     wrong = tmp_path / "layercache.toml"
     wrong.write_text(
         'ofline = 1\ntiers = ["nowhere://x"]\n[registries."a.b"]\ninsecure = true\n[caches.x]\ntiers = [3]'

@@ -47,7 +47,7 @@ def test_a_helper_that_is_missing_is_a_warning_where_the_image_is_public(
     lying.on("/manifests/", status(401, WWW_Authenticate=f'Bearer realm="http://{lying.host}/token"'))
     lying.on("/token", status(200, b'{"token": "x"}'))
     called = cli("pull", name)
-    warning = "warning: passed over docker-credential-absent: cannot be run: No such file or directory"
+    warning = "warning: skipped docker-credential-absent: cannot be run: No such file or directory"
     assert called.stderr.count(warning) == 1
     assert len(called.stdout.splitlines()) == len(sample.image.layers)
 
@@ -63,7 +63,7 @@ def test_a_password_that_is_refused_is_told_with_its_user_and_file(
         assert f"as the user {USER}: 401" in called.stderr
         assert f"looked in  {path}" in called.stderr
         told = cli("doctor", name, code=4)
-        assert f"the user {USER}, by {path}" in told.output
+        assert f"the user {USER}, from {path}" in told.output
         assert f"refuses to give app as the user {USER}" in told.output
         assert f"looked in {path}" in told.output
         host = cli("doctor", registry.host, code=4)

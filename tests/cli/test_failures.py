@@ -24,7 +24,7 @@ if TYPE_CHECKING:
         (errors.NotFoundError("x"), 1),
         (errors.ConfigError("x"), 2),
         (errors.InvalidNameError("x"), 2),
-        (errors.InUseError("x"), 2),
+        (errors.InUseError("x"), 5),
         (errors.NotALayerError("x"), 2),
         (errors.DigestMismatchError("x"), 3),
         (errors.FormatError("x"), 3),
@@ -43,7 +43,7 @@ def test_every_kind_of_failure_has_its_code(error: BaseException, code: int) -> 
 
 def test_every_error_of_ours_has_a_code_of_ours() -> None:
     ours = [each for each in vars(errors).values() if isinstance(each, type) and issubclass(each, Exception)]
-    assert {failures.exit_code(each("x")) for each in ours} == {1, 2, 3, 4}
+    assert {failures.exit_code(each("x")) for each in ours} == {1, 2, 3, 4, 5}
 
 
 @pytest.mark.parametrize(
@@ -70,7 +70,7 @@ def test_no_traceback_is_shown_unless_asked_for(cli: Caller) -> None:
 def test_a_bug_is_called_one(cli: Caller, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("layercache.cli.short_hashes.full_name", lambda *_: 1 / 0)
     said = cli("get", "nonsense", code=70).stderr
-    assert said.startswith("layercache: an error in layercache itself: ZeroDivisionError: division by zero\n")
+    assert said.startswith("layercache: internal error: ZeroDivisionError: division by zero\n")
 
 
 def test_what_a_tier_lost_is_a_warning(cli: Caller, file: Path, layer: Layer, tmp_path: Path) -> None:
@@ -79,7 +79,7 @@ def test_what_a_tier_lost_is_a_warning(cli: Caller, file: Path, layer: Layer, tm
         tar.write(b"more")
     got = cli("get", layer.diff_id)
     assert got.stdout_bytes == layer.tar
-    assert got.stderr.startswith(f"layercache: warning: passed over {layer.diff_id} in {cli.url}: ")
+    assert got.stderr.startswith(f"layercache: warning: skipped {layer.diff_id} in {cli.url}: ")
 
 
 def test_the_cache_is_where_the_environment_says(

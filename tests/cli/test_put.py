@@ -55,7 +55,7 @@ def test_what_is_no_layer_is_kept_and_said_to_be_none(cli: Caller, tmp_path: Pat
     (tmp_path / "text").write_bytes(b"no layer")
     put = cli("put", str(tmp_path / "text"))
     assert put.stdout == f"{Digest.of(b'no layer')}\t-\t{tmp_path}/text\n"
-    assert "neither gzip, zstd nor tar" in put.stderr
+    assert "is not gzip, zstd or tar" in put.stderr
     assert cli("put", "--quiet", str(tmp_path / "text")).stderr == ""
     assert cli("get", Digest.of(b"no layer")).stdout_bytes == b"no layer"
 

@@ -79,7 +79,7 @@ def test_every_command_has_help(cli: Caller, command: str) -> None:
 def test_the_help_names_the_commands_and_the_exit_codes(cli: Caller) -> None:
     shown = cli("--help").stdout
     assert [command for command in COMMANDS if f"\n  {command} " not in shown] == []
-    assert "3    bytes are not what they should be" in shown
+    assert "3    corrupt data" in shown
     assert "..." not in shown.partition("Commands:")[2], "a command's first sentence is short"
 
 

@@ -138,9 +138,9 @@ def test_a_project_file_that_is_no_plain_file_is_passed_over(
 def test_a_huge_file_is_refused_and_not_read(project: Path) -> None:
     with open(project / "layercache.toml", "wb") as file:
         file.truncate(600 << 20)
-    with pytest.raises(ConfigError, match="more than 1048576 bytes"):
+    with pytest.raises(ConfigError, match="larger than 1048576 bytes"):
         load()
-    with pytest.raises(ConfigError, match="more than 1048576 bytes"):
+    with pytest.raises(ConfigError, match="larger than 1048576 bytes"):
         load("/dev/zero")
 
 

@@ -22,7 +22,7 @@ SECRET = "hunter2"
     ("text", "key", "said"),
     [
         ("ofline = true", "ofline", "did you mean offline"),
-        ("keep = 'both'", "keep", "it is a tier's option"),
+        ("keep = 'both'", "keep", "an option of a tier"),
         ("offline = 'yes'", "offline", "is a string(.|\n)*true or false"),
         ("offline = 1", "offline", "is an integer"),
         ("verify = 'allways'", "verify", "'allways'(.|\n)*size or always"),
@@ -30,7 +30,7 @@ SECRET = "hunter2"
         ("max_inflated_size = 'much'", "max_inflated_size", "20GB"),
         ("max_inflated_size = -1", "max_inflated_size", "not negative"),
         ("max_inflated_size = inf", "max_inflated_size", "not negative"),
-        ("max_ratio = 0", "max_ratio", "from 1 on"),
+        ("max_ratio = 0", "max_ratio", "at least 1"),
         ("max_ratio = true", "max_ratio", "is true or false"),
         ("tiers = './x'", "tiers", "is a string(.|\n)*an array"),
         ("tiers = []", "tiers", "is empty"),
@@ -46,7 +46,7 @@ SECRET = "hunter2"
         ("[caches.team]\nstrict = true", "caches.team", "has no tiers"),
         ("[caches.team]\ntiers = ['./x']\nofline = true", "caches.team.ofline", "did you mean offline"),
         ("[caches.'@team']\ntiers = ['./x']", 'caches."@team"', "not a name"),
-        ("[registry]\nretries = -1", "registry.retries", "from 0 on"),
+        ("[registry]\nretries = -1", "registry.retries", "not negative"),
         ("[registry]\nread_timeout = 0", "registry.read_timeout", "more than 0"),
         ("[registry]\nread_timeout = 'soon'", "registry.read_timeout", "30d"),
         ("[registry]\nca_file = './absent.pem'", "registry.ca_file", "there is no file /"),
@@ -63,7 +63,7 @@ SECRET = "hunter2"
             (
                 f"[registries.'a.b']\ncredentials_helper = '{name}'",
                 'registries."a.b".credentials_helper',
-                "no path",
+                "without path",
             )
             for name in ("/bin/sh", "../x", "a b", "-x", "", "x;y")
         ),

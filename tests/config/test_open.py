@@ -72,7 +72,7 @@ def test_a_named_cache_has_its_own_tiers_and_inherits_the_rest(
 
 @pytest.mark.parametrize(
     ("urls", "said"),
-    [("@tame", "no cache is named tame(.|\n)*known are @team"), (["@team", "/x"], "name it alone")],
+    [("@tame", "no cache named tame(.|\n)*defined caches: @team"), (["@team", "/x"], "use it alone")],
 )
 def test_a_name_is_known_and_stands_alone(
     urls: str | list[str], said: str, write: Callable[..., str]

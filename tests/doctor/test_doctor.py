@@ -91,7 +91,7 @@ def test_a_store_that_does_not_answer_is_left_after_the_first_time() -> None:
     finally:
         released.set()
     assert not subject.ok
-    assert "no answer within 0.2 s" in subject.checks[1].answer.detail
+    assert "no response within 0.2 s" in subject.checks[1].answer.detail
     for thread in [each for each in threading.enumerate() if each.name == "check"]:
         thread.join()
 

@@ -99,7 +99,7 @@ def test_a_password_opens_the_tier_and_a_wrong_one_is_told(
         log_in(monkeypatch, tmp_path, registry, PASSWORD)
         told = Caller(url(registry)).json("doctor")
         assert told["ok"]
-        assert said(told, "credentials")["detail"] == f"the user {USER}, by {tmp_path}/config.json"
+        assert said(told, "credentials")["detail"] == f"the user {USER}, from {tmp_path}/config.json"
         log_in(monkeypatch, tmp_path, registry, "wrong")
         told = Caller(url(registry)).json("doctor", code=4)
         assert results(told)["reached"] == "ok"
@@ -131,7 +131,7 @@ def test_a_registry_that_takes_no_artefacts_fails(
     monkeypatch.setattr(Repository, "put_manifest", refuse)
     told = Caller(url(registry)).json("doctor", code=4)
     assert (results(told)["deleted"], results(told)["artefact"]) == ("ok", "failed")
-    assert "takes OCI artefacts" in said(told, "artefact")["hint"]
+    assert "accepts OCI artefacts" in said(told, "artefact")["hint"]
     assert left_in(registry, tmp_path / "registry") == ([], set())
 
 

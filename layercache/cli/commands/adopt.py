@@ -1,4 +1,4 @@
-"""``layercache adopt``: an OCI image layout of other tools becomes a cache."""
+"""``layercache adopt``: turns another tool's OCI image layout into a cache."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from layercache.cli.session import Command, Session
 
 @click.command(cls=Command)
 @click.argument("path", type=click.Path(exists=True, file_okay=False))
-@click.option("--verify", is_flag=True, help="Inflate each layer: its names are computed, not only claimed.")
+@click.option("--verify", is_flag=True, help="Inflate each layer to confirm its diff ID.")
 @output.json_option
 @click.pass_obj
 def adopt(session: Session, path: str, verify: bool, as_json: bool) -> None:
-    """Make a cache of another tool's OCI image layout.
+    """Turn another tool's OCI image layout into a cache, in place.
 
-    The images of its index.json are known then, and its layers are found by diff ID, as their images'
-    configs claim. No blob is moved or changed.
+    Records the images of its index.json, and the diff IDs that their configs claim, so that layers are
+    found under both names. Moves and changes no blob.
     """
     from layercache.config import open
     from layercache.upkeep.adopt import adopt as adopt_layout
@@ -29,8 +29,10 @@ def adopt(session: Session, path: str, verify: bool, as_json: bool) -> None:
     if as_json:
         output.document({**asdict(adopted), "wrong": [str(error) for error in adopted.wrong]})
     else:
-        learnt = [output.count(adopted.images, "image"), output.count(adopted.layers, "layer")]
-        click.echo(", ".join(learnt + [f"{adopted.verified} inflated"] * verify))
+        inflated = f", {adopted.verified} inflated" if verify else ""
+        click.echo(
+            f"{output.count(adopted.images, 'image')}, {output.count(adopted.layers, 'layer')}{inflated}"
+        )
     for error in adopted.wrong:
         failures.show(error, trace=session.verbose)
     if adopted.wrong:

@@ -1,4 +1,4 @@
-"""``layercache bench``: a cache measured beside the plain store that it stands on."""
+"""``layercache bench``: compares a cache with the plain store below it."""
 
 from __future__ import annotations
 
@@ -22,33 +22,37 @@ def _size(_ctx: click.Context, _param: click.Parameter, text: str) -> int:
     except ValueError as error:
         raise click.BadParameter(str(error)) from None
     if not 1 <= size <= 1 << 30:
-        raise click.BadParameter(f"{text}: wanted at most 1GiB, since it is held in memory")
+        raise click.BadParameter(f"{text}: expected 1 byte to 1GiB; the layer is held in memory")
     return size
 
 
 @click.command(cls=Command)
 @click.argument("url", required=False)
 @click.option(
-    "--size", callback=_size, default="64MB", show_default=True, metavar="SIZE", help="Of the big layer."
+    "--size", callback=_size, default="64MB", show_default=True, metavar="SIZE", help="Size of the big layer."
 )
 @click.option(
     "--count",
     type=click.IntRange(1, 10_000),
     default=100,
     show_default=True,
-    help="Small layers, 50 KiB each.",
+    help="Number of small layers of 50 KiB.",
 )
 @click.option(
-    "--runs", type=click.IntRange(1, 100), default=5, show_default=True, help="Of which the medians are told."
+    "--runs",
+    type=click.IntRange(1, 100),
+    default=5,
+    show_default=True,
+    help="Number of runs; medians are reported.",
 )
 @output.json_option
 @click.pass_obj
 def bench(session: Session, url: str | None, size: int, count: int, runs: int, as_json: bool) -> None:
-    """Measure a cache beside its plain store.
+    """Compare the speed of a cache with that of its plain store.
 
-    By default the nearest tier. The same bytes go through the cache, and as they are into the same store
-    (of a local one also into a plain file), in turns. They are written below a name that nothing else
-    there has (layercache-bench-…), and removed at the end; nothing else is touched.
+    Measures the nearest tier, or URL. Writes the same bytes through the cache and directly to the store,
+    in turns, and for a local cache also to a plain file. Everything is written below a unique name
+    (layercache-bench-…) and removed at the end.
     """
     from layercache.upkeep.bench import Benchmark
 
@@ -56,8 +60,8 @@ def bench(session: Session, url: str | None, size: int, count: int, runs: int, a
     with Benchmark(nearest, size=size, count=count, runs=runs) as benchmark:
         rows = benchmark.run(lambda done: session.note(f"layercache: run {done} of {runs}"))
     if as_json:
-        told = {"url": benchmark.name, "size": size, "count": count, "runs": runs}
-        output.document({**told, "results": [asdict(row) for row in rows]})
+        setup = {"url": benchmark.name, "size": size, "count": count, "runs": runs}
+        output.document({**setup, "results": [asdict(row) for row in rows]})
         return
     click.echo(f"{'':<18}{'cache':>10}{'store':>10}{'file':>10}        {'cache/store':>11}")
     for row in rows:

@@ -1,4 +1,4 @@
-"""``layercache config``: what is in force, where it is from, and whether a file is right."""
+"""``layercache config``: shows the settings and where they come from, and checks a file."""
 
 from __future__ import annotations
 
@@ -21,10 +21,11 @@ VALUE_WIDTH = 40
 
 @click.group(cls=Group)
 def config() -> None:
-    """Tell the configuration: what is in force, its file, its faults.
+    """Show and check the configuration.
 
-    The first file that is there counts, alone: --config, LAYERCACHE_CONFIG, layercache.toml or
-    [tool.layercache] in pyproject.toml in this folder or above it, the user's, /etc/layercache/config.toml.
+    layercache reads the first file that exists, and no other: --config, LAYERCACHE_CONFIG, layercache.toml
+    or [tool.layercache] in pyproject.toml in this folder or a parent, the user's file,
+    /etc/layercache/config.toml.
     """
 
 
@@ -32,10 +33,9 @@ def config() -> None:
 @output.json_option
 @click.pass_obj
 def show(session: Session, as_json: bool) -> None:
-    """Tell what is in force, and where each value is from.
+    """Show each setting and where its value comes from.
 
-    Each key with its value and its origin: an option, a variable, a file and its key, or the default.
-    Secrets are hidden.
+    The origin is an option, a variable, a key of a file, or the default. Secrets are hidden.
     """
     from layercache.config.show import settings
 
@@ -43,8 +43,8 @@ def show(session: Session, as_json: bool) -> None:
     found = list(settings(configuration, session.urls, CACHE, session.given()))
     if as_json:
         file = configuration.checked.place.path if configuration.checked else None
-        told = [{"key": key, "value": each.value, "from": each.origin} for key, each in found]
-        output.document({"file": file, "settings": told})
+        rows = [{"key": key, "value": each.value, "from": each.origin} for key, each in found]
+        output.document({"file": file, "settings": rows})
         return
     columns = (Column("KEY", KEY_WIDTH), Column("VALUE", VALUE_WIDTH), Column("FROM", 0))
     lines = Lines(columns, whole=False)
@@ -53,35 +53,37 @@ def show(session: Session, as_json: bool) -> None:
 
 
 @config.command()
-@click.option("--all", "-a", "every", is_flag=True, help="Every place, in order, and what is there.")
+@click.option(
+    "--all", "-a", "every", is_flag=True, help="List every place that is searched, and what is there."
+)
 @output.json_option
 @click.pass_obj
 def path(session: Session, every: bool, as_json: bool) -> None:
-    """Print the path of the file that counts.
+    """Print the path of the file in use.
 
-    If there is none, that is said on stderr, and the exit code is 1.
+    Exits with status 1 if there is none.
     """
     from layercache.config import files
 
     places: list[tuple[Place, str]] = []
     counts: Place | None = None
     for place in files.places(session.config):
-        found = files.look(place) if every or as_json or counts is None else "not looked at"
+        found = files.look(place) if every or as_json or counts is None else "not checked"
         if isinstance(found, str):
             places.append((place, found))
         else:
-            places.append((place, "there, but not the first" if counts else "in force"))
+            places.append((place, "ignored: another file comes first" if counts else "in use"))
             counts = counts or place
     if as_json:
-        told = [{"path": place.path, "kind": place.kind, "state": state} for place, state in places]
-        output.document({"file": counts.path if counts else None, "places": told})
+        rows = [{"path": place.path, "kind": place.kind, "state": state} for place, state in places]
+        output.document({"file": counts.path if counts else None, "places": rows})
     elif every:
         for place, state in places:
             click.echo(f"{place.path}\t{place.kind}\t{state}")
     elif counts:
         click.echo(counts.path)
     if not counts:
-        session.note("layercache: there is no configuration file (--all lists where one is looked for)")
+        session.note("layercache: there is no configuration file (--all lists the places that are searched)")
         click.get_current_context().exit(exit_codes.NOT_FOUND)
 
 
@@ -90,26 +92,26 @@ def path(session: Session, every: bool, as_json: bool) -> None:
 @output.json_option
 @click.pass_obj
 def check(session: Session, file: str | None, as_json: bool) -> None:
-    """Check a configuration, and tell all that is wrong with it.
+    """Check a configuration file and report every problem.
 
-    FILE is by default the one that counts. Each tier's URL is opened, but no store is asked. A file named
-    layercache.toml or pyproject.toml is checked as a project's, which may not set everything.
+    FILE is by default the file in use. Checks the URL of each tier without contacting its store. Treats
+    layercache.toml and pyproject.toml as a project's files, which may not set every key.
     """
     document = _document(session, file)
     if document is None:
-        session.note("layercache: there is no configuration file: nothing to check")
+        session.note("layercache: there is no configuration file to check")
         return
     problems = _problems(document)
     if as_json:
-        told = [{"key": each.key, "message": each.message, "hint": each.wanted} for each in problems]
-        output.document({"file": document.place.path, "problems": told})
+        rows = [{"key": each.key, "message": each.message, "hint": each.wanted} for each in problems]
+        output.document({"file": document.place.path, "problems": rows})
     else:
         for problem in problems:
             failures.show(problem.error(), trace=session.verbose)
     if problems:
         click.get_current_context().exit(exit_codes.USAGE)
     if not as_json:
-        click.echo(f"{document.place.path}: all is well")
+        click.echo(f"{document.place.path}: OK")
 
 
 def _document(session: Session, file: str | None) -> Document | None:
@@ -142,5 +144,5 @@ def _problems(document: Document) -> list[Problem]:
 
 
 def _plain(value: Any) -> str:
-    """A value in a table: text as it is, the rest as TOML has it."""
+    """Format a value for a table: text as it is, the rest as in TOML."""
     return value if isinstance(value, str) else output.UNKNOWN if value is None else json.dumps(value)

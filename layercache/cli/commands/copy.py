@@ -1,11 +1,12 @@
-"""``layercache copy``: bring one cache's entries into another."""
+"""``layercache copy``: copies missing entries from one cache to another."""
 
 from __future__ import annotations
 
 import sys
 import time
 from contextlib import closing
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -19,11 +20,11 @@ if TYPE_CHECKING:
     from layercache.tiers.tier import Tier
 
 SHOWN_ERRORS = 5
-"""Entries that were passed over and are told in full; --json has more."""
+"""Skipped entries that are printed in full; --json has more."""
 
 
 def _point_in_time(_ctx: click.Context, _param: click.Parameter, text: str | None) -> float:
-    """Seconds since the epoch: so long ago, or at that date and time here."""
+    """Parse an age or a local date into seconds since the epoch."""
     from datetime import datetime
 
     from layercache.units import AGE_EXAMPLES, parse_age
@@ -38,7 +39,7 @@ def _point_in_time(_ctx: click.Context, _param: click.Parameter, text: str | Non
         return datetime.fromisoformat(text).timestamp()
     except ValueError:
         raise click.BadParameter(
-            f"{text!r} is no age ({AGE_EXAMPLES}) and no date (2026-01-31, 2026-01-31T12:00)"
+            f"{text!r} is not an age ({AGE_EXAMPLES}) or a date (2026-01-31, 2026-01-31T12:00)"
         ) from None
 
 
@@ -50,73 +51,88 @@ def _point_in_time(_ctx: click.Context, _param: click.Parameter, text: str | Non
     "images",
     multiple=True,
     metavar="REF",
-    help="Only what this image needs, as it was pulled; repeatable.",
+    help="Copy only what this image needs; repeatable.",
 )
 @click.option(
     "--since",
     callback=_point_in_time,
     metavar="AGE|DATE",
-    help="Only what was published since: 30d, 12h, 2026-01-31.",
+    help="Copy only what was stored since: 30d, 12h, 2026-01-31.",
 )
 @click.option(
     "--form",
     type=click.Choice(["compressed", "uncompressed", "both"]),
-    help="Only this form of layers; a tar that FROM has not is made. Default: what TO keeps, as it is there.",
+    help="Copy only this form of layers; tars missing from FROM are inflated from its blobs. "
+    "Default: the forms that TO stores, as far as FROM has them.",
 )
 @click.option(
-    "--jobs", "-j", type=click.IntRange(1, 64), default=8, show_default=True, help="Blobs at the same time."
+    "--jobs",
+    "-j",
+    type=click.IntRange(1, 64),
+    default=8,
+    show_default=True,
+    help="Blobs to copy in parallel.",
 )
-@click.option("--dry-run", "-n", is_flag=True, help="Tell what would be copied, and write nothing.")
+@click.option("--dry-run", "-n", is_flag=True, help="Show what would be copied, and write nothing.")
 @output.json_option
 @click.pass_obj
-def copy(
-    session: Session,
-    source: str,
-    target: str,
-    images: tuple[str, ...],
-    since: float,
-    form: Keep | None,
-    jobs: int,
-    dry_run: bool,
-    as_json: bool,
-) -> None:
-    """Bring what one cache has and another lacks.
+def copy(session: Session, /, source: str, target: str, as_json: bool, **options: Any) -> None:
+    """Copy missing entries from one cache to another.
 
-    Blobs, what is known of them, images.
-
-
-    FROM and TO are what --cache takes. Each blob is hashed as it passes, and is there whole or not at all.
-    Interrupted, or failed half-way, the same command brings the rest. What is wrong in FROM is passed over,
-    and the exit code is 3.
+    Entries are blobs, associations and images. FROM and TO are what --cache takes. Each blob is hashed
+    while it is copied, and appears in TO completely or not at all. After an interruption or a failure,
+    run the same command again to copy the rest. Entries of FROM that are corrupt are skipped, and the
+    exit code is 3.
     """
+    begun, chosen = time.monotonic(), Options(**options)
+    report, name = _copy(session, source, target, chosen)
+    seconds = time.monotonic() - begun
+    if as_json:
+        output.document(_document(report, dry_run=chosen.dry_run, seconds=seconds))
+    else:
+        session.note(_summary(report, dry_run=chosen.dry_run, seconds=seconds))
+    if not any((report.copied, report.there, report.facts, report.images, report.wrong, report.unreadable)):
+        session.note(f"layercache: nothing to copy: {name} holds none of the requested entries")
+    _explain(report, session)
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """``since``: seconds since the epoch."""
+
+    images: tuple[str, ...]
+    since: float
+    form: Keep | None
+    jobs: int
+    dry_run: bool
+
+
+def _copy(session: Session, source: str, target: str, options: Options) -> tuple[Report, str]:
+    """Copy, and return the report and the name of the source."""
     from layercache.cli.progress import copying_shown
     from layercache.copy import Copy
     from layercache.events import Observers
 
-    begun, observers = time.monotonic(), Observers()
-    wanted = _wanted(form, images, since)
+    observers = Observers()
+    selection = _selection(options)
     visible = sys.stderr is not None and sys.stderr.isatty() and not session.quiet
     configuration = session.configuration()
     with (
         closing(configuration.open_alone(source, "FROM", filled_by_others=True)) as origin,
         closing(configuration.open_alone(target, "TO")) as destination,
     ):
-        copying = Copy(origin, destination, wanted, jobs=jobs, dry_run=dry_run, observers=observers)
+        copying = Copy(
+            origin, destination, selection, jobs=options.jobs, dry_run=options.dry_run, observers=observers
+        )
         with copying_shown(observers, copying.report, visible=visible):
             report = copying.run()
-        if not dry_run and (report.copied or report.made or report.facts or report.images):
+        if not options.dry_run and (report.copied or report.made or report.facts or report.images):
             _refresh_index(destination, session)
-    if as_json:
-        output.document(_document(report, dry_run=dry_run, seconds=time.monotonic() - begun))
-    else:
-        session.note(_summary(report, dry_run=dry_run, seconds=time.monotonic() - begun))
-    if not any((report.copied, report.there, report.facts, report.images, report.wrong, report.unreadable)):
-        session.note(f"layercache: {origin.name} has nothing of what was asked for")
-    _explain(report, session)
+        return report, origin.name
 
 
 def _refresh_index(tier: Tier, session: Session) -> None:
-    """Other tools shall see what came, where they can read the cache: in a folder."""
+    """Update index.json of a local target, so that other tools see what was copied."""
     from layercache.backend.capabilities import LocalPath
     from layercache.errors import BackendError
     from layercache.tiers.backend_tier import BackendTier
@@ -125,35 +141,37 @@ def _refresh_index(tier: Tier, session: Session) -> None:
     if isinstance(tier, BackendTier) and isinstance(tier.backend, LocalPath):
         try:
             write_index(tier)
-        except BackendError as error:  # a view: what was copied is there all the same
+        except BackendError as error:  # index.json is derived data: the copy itself succeeded
             session.note(f"layercache: warning: index.json was not written: {error.message}")
 
 
-def _wanted(form: Keep | None, images: tuple[str, ...], since: float) -> Selection:
+def _selection(options: Options) -> Selection:
     from layercache.copy import Selection
     from layercache.errors import ConfigError
     from layercache.sources.names import registry_reference
 
     references = []
-    for name in dict.fromkeys(images):
+    for name in dict.fromkeys(options.images):
         if (reference := registry_reference(name)) is None:
-            raise ConfigError(f"{name} is in no cache by that name", hint="only a registry's images are")
+            raise ConfigError(
+                f"{name} does not name a cached image", hint="name an image of a registry, as it was pulled"
+            )
         references.append(reference)
-    return Selection(form, tuple(references), since)
+    return Selection(options.form, tuple(references), options.since)
 
 
 def _summary(report: Report, *, dry_run: bool, seconds: float) -> str:
     parts = [f"{count(report.copied, 'blob')} ({human(report.copied_bytes)})"]
     if report.made:
-        parts.append(f"{count(report.made, 'tar')} made ({human(report.made_bytes)})")
-    parts += [count(report.facts, "fact"), count(report.images, "image")]
-    rest = [f"{report.there} there already"]
+        parts.append(f"{count(report.made, 'tar')} inflated ({human(report.made_bytes)})")
+    parts += [count(report.facts, "association"), count(report.images, "image")]
+    rest = [f"{report.there} already present"]
     if report.absent:
-        rest.append(f"{report.absent} not in FROM")
+        rest.append(f"{report.absent} missing from FROM")
     if report.kept:
-        rest.append(f"{count(report.kept, 'other tag')} kept in TO, since FROM is not trusted")
-    if passed_over := report.wrong + report.unreadable:
-        rest.append(f"{passed_over} passed over")
+        rest.append(f"{count(report.kept, 'tag')} of TO not replaced, since FROM is not trusted")
+    if skipped := report.wrong + report.unreadable:
+        rest.append(f"{skipped} skipped")
     verb = "would copy" if dry_run else "copied"
     return f"{verb} {', '.join(parts)}; {', '.join(rest)}; {seconds:.1f} s"
 
@@ -169,12 +187,12 @@ def _document(report: Report, *, dry_run: bool, seconds: float) -> dict[str, obj
 
 
 def _explain(report: Report, session: Session) -> None:
-    """Say what was passed over, and leave with 3 where something was wrong, 4 where it could not be read."""
-    passed_over = report.wrong + report.unreadable
-    if not passed_over:
+    """Print what was skipped; exit with 3 if anything was corrupt, 4 if it only could not be read."""
+    skipped = report.wrong + report.unreadable
+    if not skipped:
         return
     for failure in report.failures[:SHOWN_ERRORS]:
         failures.show(failure.error, about=failure.name, trace=session.verbose)
-    if passed_over > SHOWN_ERRORS:
-        click.echo(f"layercache: and {passed_over - SHOWN_ERRORS} more entries of FROM", err=True)
+    if skipped > SHOWN_ERRORS:
+        click.echo(f"layercache: and {skipped - SHOWN_ERRORS} more entries of FROM", err=True)
     click.get_current_context().exit(exit_codes.INTEGRITY if report.wrong else exit_codes.FAILED)

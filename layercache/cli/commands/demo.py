@@ -1,4 +1,4 @@
-"""``layercache demo``: what the cache is for, shown on an image and a registry of its own."""
+"""``layercache demo``: shows what the cache does, with an embedded image and registry."""
 
 from __future__ import annotations
 
@@ -21,20 +21,20 @@ if TYPE_CHECKING:
 
 CHUNK = 1 << 20
 GO_ON = """
-Go on with a cache of your own:
-  layercache pull alpine              an image of Docker Hub, or of any other registry
-  layercache ls                       its layers under both names
-  layercache get DIFF_ID | tar -t     a tar, whatever was pulled; a digest gives the blob
-  layercache --help                   all commands. In Python: import layercache"""
+Next, with your own cache:
+  layercache pull alpine              pull an image from Docker Hub or another registry
+  layercache ls                       list its layers under both names
+  layercache get DIFF_ID | tar -t     read a tar by its diff ID, a blob by its digest
+  layercache --help                   list all commands (in Python: import layercache)"""
 
 
 @click.command(cls=Command)
 @click.pass_obj
 def demo(session: Session) -> None:
-    """Show in a few seconds what the cache is for. Needs no network, and leaves nothing.
+    """Show in a few seconds what the cache does, without a network.
 
-    An image is made of this machine's Python, served by a registry on loopback, and pulled through a cache
-    on disk; every layer is asked for under both names; the image is pulled again.
+    Builds an image from this machine's Python, serves it from a registry on loopback, pulls it through a
+    cache on disk, reads every layer under both names, and pulls the image again. Leaves no files behind.
     """
     from tempfile import TemporaryDirectory
 
@@ -43,12 +43,12 @@ def demo(session: Session) -> None:
     from layercache.demo.registry import LayoutRegistry
 
     with TemporaryDirectory(prefix="layercache-demo-") as folder:
-        click.echo("An image of this machine's Python: ", nl=False)
+        click.echo("Image built from this machine's Python: ", nl=False)
         image = build_image(f"{folder}/image")
         with LayoutRegistry(f"{folder}/image") as registry, open(f"{folder}/cache") as cache:
             click.echo(
                 f"{count(len(image.layers), 'layer')}, {human(_bytes_of(image))}, gzip and zstd.\n"
-                f"A registry on {registry.host} serves it; an empty cache on disk stands before it.\n"
+                f"It is served by a registry on {registry.host}, behind an empty cache on disk.\n"
             )
             _show(cache, f"{registry.host}/{registry.repository}:latest", image)
             click.echo(_proof(registry, image))
@@ -62,11 +62,11 @@ def _show(cache: Cache, name: str, image: BuiltImage) -> None:
     click.echo(f"{'':<40}{'fetched':>16}{'inflated':>10}{'hits':>6}{'time':>8}")
     with _step(cache, "pull the image"):
         _pull(cache, name)
-    with _step(cache, "read each layer by its digest: the blob"):
+    with _step(cache, "read each layer by digest (the blob)"):
         _read(cache, digests)
-    with _step(cache, "read each by its diff ID: the tar"):
+    with _step(cache, "read each layer by diff ID (the tar)"):
         _read(cache, diff_ids)
-    with _step(cache, "read each by its diff ID again"):
+    with _step(cache, "read each layer by diff ID again"):
         _read(cache, diff_ids)
     with _step(cache, "pull the image again"):
         _pull(cache, name)
@@ -96,7 +96,7 @@ def _pull(cache: Cache, name: str) -> None:
 
 
 def _read(cache: Cache, names: Iterable[str]) -> None:
-    """Read what has these hashes, and see for ourselves that it has."""
+    """Read the layers under these names and check the hashes of what comes."""
     from layercache.oci.digest import Hash
     from layercache.streams.readers import check_hash
 
@@ -116,7 +116,7 @@ def _proof(registry: LayoutRegistry, image: BuiltImage) -> str:
     times = {served.gets[digest] for digest in digests}
     sent = human(sum(served.sent[digest] for digest in digests))
     often = "once" if times == {1} else " or ".join(f"{each} times" for each in sorted(times))
-    return f"\nThe registry itself has counted: it sent each layer {often}, {sent} in all."
+    return f"\nThe registry counted its answers: it sent each layer {often}, {sent} in total."
 
 
 def _bytes_of(image: BuiltImage) -> int:

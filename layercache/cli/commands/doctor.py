@@ -1,4 +1,4 @@
-"""``layercache doctor``: can each tier and source be used, how fast, and what to do where not."""
+"""``layercache doctor``: checks whether tiers and sources work, and suggests fixes."""
 
 from __future__ import annotations
 
@@ -26,26 +26,26 @@ WORDS = {"ok": "ok", "warning": "warning", "failed": "FAILED", "skipped": "-"}
     default=15.0,
     show_default=True,
     metavar="SECONDS",
-    help="How long each check may take; those of speed a minute.",
+    help="Timeout of each check; speed checks get a minute.",
 )
 @output.json_option
 @click.pass_obj
 def doctor(session: Session, names: tuple[str, ...], timeout: float, as_json: bool) -> None:
-    """Check tiers and registries, and say what to do.
+    """Check tiers, registries and images, and suggest fixes.
 
-    Can each tier be reached, listed, written, read, deleted, and how fast; can the registries and images that
-    are named be had, and with which credentials. Writes below probes/ in each tier that can be written to,
-    in a registry as blobs, and removes it. Ends with 4 if something failed.
+    Checks that each tier can be reached, listed, written, read and deleted, and how fast it is; and that the
+    named registries and images can be reached, and with which credentials. Writes test data to each writable
+    tier, below probes/ or as blobs of a registry, and removes it. Exits with status 4 if a check fails.
     """
-    told, ok = [], True
+    documents, ok = [], True
     for subject in _subjects(session, names, timeout):
         ok = ok and subject.ok
         if as_json:
-            told.append(_document(subject))
+            documents.append(_document(subject))
         else:
             _print(subject)
     if as_json:
-        output.document({"ok": ok, "subjects": told})
+        output.document({"ok": ok, "subjects": documents})
     if not ok:
         click.get_current_context().exit(exit_codes.FAILED)
 

@@ -1,10 +1,10 @@
-"""``layercache export``: an image out of the cache."""
+"""``layercache export``: writes a cached image to a layout, an archive or a registry."""
 
 from __future__ import annotations
 
 import sys
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -22,35 +22,30 @@ if TYPE_CHECKING:
 @click.option(
     "--platform",
     metavar="OS/ARCH[/VARIANT]",
-    help="Default: Linux on this machine's architecture; all: an index with all that it names.",
+    help="Platform, or all for the whole index. Default: Linux on this machine's architecture.",
 )
 @registry_options
 @output.json_option
 @click.pass_obj
 def export(
-    session: Session,
-    image: str,
-    target: str,
-    platform: str | None,
-    ca_file: str | None,
-    plain_http: tuple[str, ...],
-    insecure: tuple[str, ...],
-    as_json: bool,
+    session: Session, /, image: str, target: str, platform: str | None, as_json: bool, **registries: Any
 ) -> None:
-    """Take an image that was pulled out of the cache. Its registry is not asked.
+    """Write a cached image to a layout, an archive or a registry.
+
+    Does not contact the registry that the image came from.
 
     \b
     TARGET is
-      oci:PATH[:REF]               an OCI image layout, which is made or added to
+      oci:PATH[:REF]               an OCI image layout, created or extended
       docker-archive:PATH[:REF]    a file for docker load
       host:5000/team/app:1         a registry
 
-    Layouts and registries get the image byte for byte, so its digest stays; archives get the layers as
-    tars, so the image's ID stays.
-    """  # noqa: D301  # click's mark for a paragraph to leave as it is
+    Layouts and registries receive the image byte for byte, so its digest does not change. Archives receive
+    the layers as tars, so the image ID does not change.
+    """  # noqa: D301  # click does not rewrap a paragraph that begins so
     visible = sys.stderr is not None and sys.stderr.isatty() and not session.quiet
     with (
-        session.cache(ca_file=ca_file, plain_http=plain_http, insecure=insecure) as cache,
+        session.cache(**registries) as cache,
         _bar(visible=visible) as progress,
     ):
         done = cache.export(image, target, platform=platform, progress=progress)
@@ -60,7 +55,7 @@ def export(
         output.document(asdict(done))
         return
     click.echo(done.digest)
-    foreign = f", left out {output.count(done.foreign, 'foreign layer')}" if done.foreign else ""
+    foreign = f", omitted {output.count(done.foreign, 'foreign layer')}" if done.foreign else ""
     session.note(
         f"exported {done.image} to {done.target}: {output.count(done.layers, 'layer')},"
         f" wrote {output.count(done.blobs, 'blob')} ({output.human(done.bytes)}){foreign}"
@@ -69,7 +64,7 @@ def export(
 
 @contextmanager
 def _bar(*, visible: bool) -> Iterator[Callable[[int, int], object]]:
-    """A bar on stderr inside the block, gone after it."""
+    """Show a bar on stderr inside the block."""
     if not visible:
         yield lambda _done, _total: None
         return

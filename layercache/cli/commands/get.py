@@ -1,4 +1,4 @@
-"""``layercache get``: the bytes of a layer, in either form."""
+"""``layercache get``: writes a layer, in either form."""
 
 from __future__ import annotations
 
@@ -18,40 +18,40 @@ if TYPE_CHECKING:
 
 CHUNK = 512 << 10
 PIPE_SIZE = 1 << 20
-"""Bytes: what Linux gives to anybody (pipe(7), /proc/sys/fs/pipe-max-size)."""
+"""Bytes that Linux lets any user have in a pipe (pipe(7), /proc/sys/fs/pipe-max-size)."""
 
 COPIED_AT_ONCE = 64 << 20
-"""Bytes after which an interrupt is noticed."""
+"""Bytes copied by one system call; an interrupt takes effect after it."""
 
 STDOUT = "-"
 
 
 @click.command(cls=Command)
 @click.argument("hash")
-@click.option("-o", "--output", metavar="FILE", type=click.Path(), help="Write to a file; - is stdout.")
+@click.option("-o", "--output", metavar="FILE", type=click.Path(), help="Write to a file; - for stdout.")
 @click.option(
     "--form",
     type=click.Choice(["compressed", "uncompressed"]),
-    help="The blob as it is distributed, or the tar. Default: what HASH is the hash of.",
+    help="The blob or the tar. Default: the one that HASH names.",
 )
 @click.pass_obj
 def get(session: Session, hash: str, output: str | None, form: str | None) -> None:
     """Write a layer to stdout or a file.
 
-    A digest gives the compressed blob, a diff ID the tar. The form that is not there is made from the
-    other. HASH may be cut short to its first digits. A file appears whole, or not at all; on stdout the
-    exit code tells whether the bytes are right.
+    A digest gives the compressed blob, a diff ID the tar. A missing tar is inflated from its blob. HASH may
+    be shortened to its first digits. A file is written completely or not at all; on stdout, check the exit
+    code to see whether the bytes are right.
     """
     if output is None and sys.stdout is not None and sys.stdout.isatty():
         raise click.UsageError(
-            "a layer is binary, and stdout is a terminal: name a file with -o FILE (or -o - to insist)"
+            "refusing to write binary data to a terminal: use -o FILE (or -o - to force it)"
         )
     from layercache.cli.short_hashes import full_name
 
     with session.cache() as cache:
         name = full_name(cache, hash)
         layer = cache.get(name)
-        # Only the tar's bytes are sure to be those that hash to a name which is both.
+        # A name can be both digest and diff ID. Only the tar is then certain to have that hash.
         wanted = form or ("uncompressed" if name == layer.diff_id else "compressed")
         with (
             layer.uncompressed() if wanted == "uncompressed" else layer.compressed() as source,
@@ -61,7 +61,7 @@ def get(session: Session, hash: str, output: str | None, form: str | None) -> No
 
 
 def copy(source: BinaryIO, target: BinaryIO, name: str) -> None:
-    """``name`` is what an error of the target names; one of the source is not about it."""
+    """Copy all bytes. An error of the target names ``name``; an error of the source is passed on as it is."""
     if sys.platform == "linux":
         _copy_in_kernel(source, target)
     buffer = bytearray(CHUNK)
@@ -74,17 +74,17 @@ def copy(source: BinaryIO, target: BinaryIO, name: str) -> None:
 
 
 def _copy_in_kernel(source: BinaryIO, target: BinaryIO) -> None:
-    """What can go past this process goes; the rest is left, and so is to say why.
+    """Let the kernel copy as much as it can; the caller copies the rest and reports errors.
 
-    From file to file, where the file system can, nothing is copied on the disk either. A pipe gets room for
-    more than the usual 64 KiB: so many changes of process less take a fifth of the time.
+    File to file, some file systems share the blocks and copy nothing on the disk. A pipe is enlarged from
+    the usual 64 KiB, since fewer switches between the processes cut the time to a fifth.
     """
-    with suppress(OSError):  # no pipe, or no more room for pipes
+    with suppress(OSError):  # not a pipe, or the user's limit on pipes is reached
         fcntl.fcntl(target.fileno(), fcntl.F_SETPIPE_SZ, PIPE_SIZE)
-    with suppress(OSError):  # not two files
+    with suppress(OSError):  # not both are files
         while os.copy_file_range(source.fileno(), target.fileno(), COPIED_AT_ONCE):
             pass
-    with suppress(OSError):  # no file to begin with: a tar that is being made, or is hashed on its way
+    with suppress(OSError):  # the source is not a file: a tar that is being inflated or hashed
         while os.sendfile(target.fileno(), source.fileno(), None, COPIED_AT_ONCE):
             pass
 
@@ -98,7 +98,7 @@ def _stdout() -> Iterator[BinaryIO]:
 
 @contextmanager
 def _naming(path: str) -> Iterator[None]:
-    """What the operating system refuses inside is about this file, if it does not say so itself."""
+    """Add this path to an `OSError` that names no file."""
     try:
         yield
     except OSError as error:
@@ -108,9 +108,9 @@ def _naming(path: str) -> Iterator[None]:
 
 @contextmanager
 def _whole_file(path: str) -> Iterator[BinaryIO]:
-    """A file that gets its name when all is written. A device or pipe of that name is written to as it is.
+    """Open a file that gets its name when the block succeeds. Devices and pipes are written directly.
 
-    Raises `click.UsageError` where no such file can be made.
+    Raises `click.UsageError` if the file cannot be created.
     """
     target = os.path.realpath(path)
     unfinished = f"{target}.{os.getpid()}-{os.urandom(4).hex()}.part"
@@ -123,7 +123,7 @@ def _whole_file(path: str) -> Iterator[BinaryIO]:
         try:
             yield file
         except BaseException:
-            with suppress(OSError):  # its last bytes are not wanted any more
+            with suppress(OSError):  # the error inside the block is the one to report
                 file.close()
             raise
         with _naming(path):

@@ -1,4 +1,4 @@
-"""``layercache images``: the images of a cache, a line each, as they are found."""
+"""``layercache images``: lists cached images, a line each, as they are found."""
 
 from __future__ import annotations
 
@@ -29,16 +29,16 @@ TIER = Column("TIER", 0)
 
 
 @click.command(cls=Command)
-@click.option("--all-tiers", is_flag=True, help="Every tier, not the nearest alone.")
+@click.option("--all-tiers", is_flag=True, help="List every tier, not just the nearest.")
 @output.json_option
 @output.no_trunc_option
 @click.pass_obj
 def images(session: Session, all_tiers: bool, as_json: bool, no_trunc: bool) -> None:
-    """List images: digest, size, time, platforms, reference.
+    """List images: digest, size, time, platforms and reference.
 
-    The size is that of all blobs of it that are there, in compressed form; the time is when the tag was
-    last checked; the platforms are those that are whole. In no order, each as soon as it is found.
-    --json prints JSON Lines: one document a line.
+    The size counts the cached blobs in compressed form. The time is that of the last check of the tag.
+    The platforms are those that are completely cached. Images are printed in no particular order, as they
+    are found; --json prints JSON Lines.
     """
     lines = output.Lines((*COLUMNS, TIER) if all_tiers else COLUMNS, whole=no_trunc)
     with session.cache() as cache:
@@ -87,7 +87,7 @@ def _rows(tier: Tier) -> Iterator[Row]:
 
 
 def _held(tier: Tier, root: Descriptor) -> tuple[list[str], int]:
-    """The platforms of which every blob is there, and the bytes of all that is there of the image."""
+    """Return the platforms whose blobs are all cached, and the size of the image's cached blobs."""
     from layercache.tiers.cached_images import cached_manifests
 
     there = {root.digest: root.size} if tier.has_blob(root.digest) else {}
@@ -101,7 +101,7 @@ def _held(tier: Tier, root: Descriptor) -> tuple[list[str], int]:
 
 
 def _time(tier: Tier, key: str) -> str:
-    """When the reference was last found to name this, in UTC; empty where nobody knows."""
+    """Return when the reference was last checked, in UTC; empty if that is unknown."""
     from datetime import UTC, datetime
 
     from layercache.errors import NotFoundError

@@ -1,4 +1,4 @@
-"""``layercache index``: write index.json anew, for other tools."""
+"""``layercache index``: rewrites index.json for other tools."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from layercache.cli.session import Command, Session
 @click.option(
     "--layers/--no-layers",
     default=None,
-    help="List layers beside images. Default: while they are fewer than 10,000.",
+    help="List layers as well as images. Default: if there are fewer than 10,000.",
 )
 @click.pass_obj
 def index(session: Session, layers: bool | None) -> None:
-    """Write index.json anew, for other tools.
+    """Rewrite index.json, the view of the cache for other tools.
 
-    By it they read the cache as an OCI image layout. On a local disk it is written by itself a few
-    seconds after a change. It is that of the nearest tier that can be written to. What other tools have
-    added to it is taken over first.
+    They need it to read the cache as an OCI image layout. On a local disk this happens automatically a
+    few seconds after a change. Acts on the nearest writable tier, and first imports entries that other
+    tools added.
     """
     from layercache.errors import ConfigError
     from layercache.tiers.backend_tier import BackendTier
@@ -32,6 +32,9 @@ def index(session: Session, layers: bool | None) -> None:
                 images, others = write_index(tier, layers=layers)
                 break
         else:
-            raise ConfigError("no tier can have an index.json", hint="name a cache that can be written to")
+            raise ConfigError(
+                "no tier can hold an index.json",
+                hint="choose a writable cache: --cache file:///var/cache/layers",
+            )
     entries = "entry" if others == 1 else "entries"
     session.note(f"{tier.name}: {output.count(images, 'image')} and {others} other {entries}")

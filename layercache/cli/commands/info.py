@@ -1,4 +1,4 @@
-"""``layercache info``: all that is known of a layer."""
+"""``layercache info``: shows what the cache knows about a layer or blob."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ if TYPE_CHECKING:
 @output.json_option
 @click.pass_obj
 def info(session: Session, hash: str, as_json: bool) -> None:
-    """Tell what is known of a layer or blob.
+    """Show what the cache knows about a layer or blob.
 
-    Its names, its sizes, which tier has which form, which cached images refer to it. A pair of names is
-    computed where the blob was inflated and both sides hashed; else it is claimed by an image's config.
-    What is known is told even where no form is cached any more.
+    Shows both names, sizes, the forms that each tier holds, and the cached images that use it. An
+    association is computed if the blob was inflated and both forms were hashed, and claimed if only an
+    image's config states it. Associations are shown even if neither form is cached any more.
     """
     from layercache.cli.short_hashes import full_name
 
@@ -53,7 +53,7 @@ class Blob:
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """What of a layer a tier holds."""
+    """The forms of a layer that a tier holds."""
 
     tier: str
     compressed: list[Digest]
@@ -62,7 +62,7 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class Info:
-    """``diff_id`` None: no layer, or nobody has inflated the blob and no image speaks of it."""
+    """``diff_id`` is None for a blob that has no association: not a layer, or not inflated yet."""
 
     diff_id: DiffID | None
     uncompressed_size: int | None
@@ -72,7 +72,7 @@ class Info:
 
 
 def _gather(cache: Cache, name: Hash) -> Info:
-    """Raises `NotFoundError` where nothing is known of the name."""
+    """Raise `NotFoundError` if no tier holds the name or an association of it."""
     facts = _facts(cache.tiers, name)
     if facts:
         diff_id = facts[0].diff_id
@@ -86,7 +86,7 @@ def _gather(cache: Cache, name: Hash) -> Info:
 
 
 def _facts(tiers: Sequence[Tier], name: Hash) -> list[Association]:
-    """What is believed of each blob that inflates to the layer's tar, as the nearest tier has it."""
+    """Return one association for each blob of the layer, from the nearest tier that has one."""
     from layercache.oci.digest import DiffID
     from layercache.resolver.lookup import believed
 
@@ -100,7 +100,7 @@ def _facts(tiers: Sequence[Tier], name: Hash) -> list[Association]:
 
 
 def _unknown(tiers: Sequence[Tier], name: Hash) -> Blob:
-    """A blob of which nothing but its name is known. Raises `NotFoundError`."""
+    """Describe a blob that has no association. Raises `NotFoundError`."""
     from layercache.oci.descriptor import OCTETS
     from layercache.oci.digest import Digest
     from layercache.resolver.lookup import not_found
@@ -120,7 +120,7 @@ def _place(tier: Tier, digests: Iterable[Digest], diff_id: DiffID | None) -> Pla
 
 
 def _images(tiers: Iterable[Tier], digests: Iterable[Digest]) -> list[str]:
-    """The images that refer to one of the blobs."""
+    """Return the names of the images that use one of the blobs."""
     from layercache.tiers import keys
     from layercache.tiers.removal import referred_to
 
@@ -137,11 +137,11 @@ def _print(info: Info) -> None:
     if info.diff_id:
         _field("diff ID", info.diff_id, _size(info.uncompressed_size))
     for blob in info.blobs:
-        pair = "no diff ID is known" if info.diff_id is None else "computed" if blob.computed else "claimed"
-        _field("digest", blob.digest, f"{_size(blob.size)}, {blob.media_type}, {pair}")
+        state = "no diff ID" if info.diff_id is None else "computed" if blob.computed else "claimed"
+        _field("digest", blob.digest, f"{_size(blob.size)}, {blob.media_type}, {state}")
     for place in info.tiers:
-        forms = ["compressed"] * bool(place.compressed) + ["uncompressed"] * place.uncompressed
-        _field("tier", place.tier, " and ".join(forms) or "nothing of it")
+        forms = (("compressed", bool(place.compressed)), ("uncompressed", place.uncompressed))
+        _field("tier", place.tier, " and ".join(form for form, held in forms if held) or "not cached here")
     for image in info.images:
         _field("image", image)
 
@@ -153,4 +153,4 @@ def _field(title: str, value: str, more: str = "") -> None:
 
 
 def _size(size: int | None) -> str:
-    return "size not known yet" if size is None else f"{size} bytes ({output.human(size)})"
+    return "size unknown" if size is None else f"{size} bytes ({output.human(size)})"

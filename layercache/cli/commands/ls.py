@@ -1,4 +1,4 @@
-"""``layercache ls``: the layers of a cache, a line each, as they are found."""
+"""``layercache ls``: lists cached layers, a line each, as they are found."""
 
 from __future__ import annotations
 
@@ -28,16 +28,16 @@ TIER = Column("TIER", 0)
 
 @click.command(cls=Command)
 @click.option(
-    "--all", "-a", "all_known", is_flag=True, help="Also layers of which no form is there any more."
+    "--all", "-a", "every", is_flag=True, help="Also list layers of which neither form is cached any more."
 )
-@click.option("--all-tiers", is_flag=True, help="Every tier, not the nearest alone.")
+@click.option("--all-tiers", is_flag=True, help="List every tier, not just the nearest.")
 @output.json_option
 @output.no_trunc_option
 @click.pass_obj
-def ls(session: Session, all_known: bool, all_tiers: bool, as_json: bool, no_trunc: bool) -> None:
-    """List layers: digest, diff ID, sizes, and which forms are there.
+def ls(session: Session, every: bool, all_tiers: bool, as_json: bool, no_trunc: bool) -> None:
+    """List layers: digest, diff ID, sizes and cached forms.
 
-    In no order, each as soon as it is found. --json prints JSON Lines: one document a line.
+    Layers are printed in no particular order, as they are found; --json prints JSON Lines.
     """
     import msgspec
 
@@ -48,7 +48,7 @@ def ls(session: Session, all_known: bool, all_tiers: bool, as_json: bool, no_tru
     with session.cache() as cache:
         for tier in cache.tiers if all_tiers else cache.tiers[:1]:
             for held in inventory.layers(tier):
-                if held.forms != "none" or all_known:
+                if held.forms != "none" or every:
                     if as_json:
                         output.written(as_line(_document(held, tier)).decode())
                     else:

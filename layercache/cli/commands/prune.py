@@ -1,10 +1,10 @@
-"""``layercache prune``: make room by hand."""
+"""``layercache prune``: evicts blobs and removes leftovers on request."""
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -16,6 +16,7 @@ from layercache.cli.session import Command, Session
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from layercache.tiers.backend_tier import BackendTier
     from layercache.tiers.tier import Tier
     from layercache.upkeep import Pruned, Removed
 
@@ -29,75 +30,90 @@ TIER = Column("TIER", 0)
 
 
 @click.command(cls=Command)
-@click.option("--max-size", type=SIZE, metavar="SIZE", help="Bytes that blobs may have in all: 20GB, 500MiB.")
 @click.option(
-    "--older-than", type=AGE, metavar="AGE", help="Remove what was not used for this long: 30d, 12h."
+    "--max-size", type=SIZE, metavar="SIZE", help="Evict until all blobs together fit: 20GB, 500MiB."
+)
+@click.option(
+    "--older-than", type=AGE, metavar="AGE", help="Evict blobs that were not used for this long: 30d, 12h."
 )
 @click.option(
     "--leftovers-older-than",
     type=AGE,
     metavar="AGE",
-    help="Remove unfinished writes begun this long ago. Default: 1d, or less with --older-than.",
+    help="Remove unfinished writes that started this long ago. Default: 1d, or --older-than if less.",
 )
-@click.option("--forget", is_flag=True, help="Also facts and images of which no blob is there any more.")
-@click.option("--dry-run", "-n", is_flag=True, help="Remove nothing, and print what would go.")
-@click.option("--all-tiers", is_flag=True, help="Every tier that can be written to, not the nearest alone.")
+@click.option(
+    "--forget", is_flag=True, help="Also remove associations and images that have no cached blob left."
+)
+@click.option("--dry-run", "-n", is_flag=True, help="Remove nothing; print what would be removed.")
+@click.option("--all-tiers", is_flag=True, help="Prune every writable tier, not just the nearest.")
 @output.json_option
 @output.no_trunc_option
 @click.pass_obj
-def prune(
-    session: Session,
-    max_size: int | None,
-    older_than: float | None,
-    leftovers_older_than: float | None,
-    forget: bool,
-    dry_run: bool,
-    all_tiers: bool,
-    as_json: bool,
-    no_trunc: bool,
-) -> None:
-    """Remove what was not used for long, and leftovers of killed writes.
+def prune(session: Session, /, all_tiers: bool, as_json: bool, no_trunc: bool, **options: Any) -> None:
+    """Evict least recently used blobs, and clean up leftovers.
 
-    The least recently used blobs go until the cache is as small and as young as it should be: first tars
-    that can be made again from a blob that stays, last the documents of images. Without --max-size and
-    --older-than the limits of the cache's own URL hold; where it has none, only leftovers go. A write that
-    is older than their age fails, even if it is still at work. Prints each blob that went: name, size, last
-    use, and which limit.
+    Leftovers are unfinished writes of killed processes. Evicts blobs until the limits are met: first tars
+    that can be inflated again from a cached blob, last the documents of images. Without --max-size and
+    --older-than, the limits of the cache's URL apply; if it has none, only leftovers are removed. An
+    unfinished write that is older than --leftovers-older-than fails, even if its writer is still running.
+    Prints each evicted blob: name, size, last use, and limit.
     """
-    from layercache.tiers.leftovers import DAY
-    from layercache.upkeep import prune as prune_tier
     from layercache.upkeep import stores_of
 
-    if leftovers_older_than is None:
-        leftovers_older_than = DAY if older_than is None else min(older_than, DAY)
+    limits = Options(**options)
     lines = output.Lines((*COLUMNS, TIER) if all_tiers else COLUMNS, whole=no_trunc)
     documents = []
     with session.cache() as cache:
         for tier in stores_of(cache.tiers, everyone=all_tiers, writable=True):
             removed: list[Removed] = []
             print_line = _printer(lines, tier.name if all_tiers else "")
-            report = prune_tier(
-                tier,
-                max_size=max_size,
-                max_age=older_than,
-                forget=forget,
-                dry_run=dry_run,
-                leftovers_older_than=leftovers_older_than,
-                watcher=removed.append if as_json else print_line,
-            )
+            report = _prune(tier, limits, removed.append if as_json else print_line)
             documents.append({**asdict(report), "removed": [asdict(each) for each in removed]})
             if not as_json:
-                limited = _is_limited(tier, max_size, older_than)
-                young = _young(report, leftovers_older_than)
-                session.note(_summary(report, young, dry_run=dry_run, limited=limited))
-            if not dry_run:
+                session.note(_summary(report, tier, limits))
+            if not limits.dry_run:
                 cache.note_change()
     if as_json:
-        output.document({"dry_run": dry_run, "tiers": documents})
+        output.document({"dry_run": limits.dry_run, "tiers": documents})
 
 
-def _is_limited(tier: Tier, max_size: int | None, max_age: float | None) -> bool:
-    return not (max_size is max_age is tier.policy.max_size is tier.policy.max_age is None)
+@dataclass(frozen=True, slots=True)
+class Options:
+    """Bytes and seconds; None if an option was not given."""
+
+    max_size: int | None
+    older_than: float | None
+    leftovers_older_than: float | None
+    forget: bool
+    dry_run: bool
+
+    @property
+    def leftovers_age(self) -> float:
+        from layercache.tiers.leftovers import DAY
+
+        if self.leftovers_older_than is not None:
+            return self.leftovers_older_than
+        return DAY if self.older_than is None else min(self.older_than, DAY)
+
+    def bound(self, tier: Tier) -> bool:
+        """Whether the options or the tier's policy set a limit."""
+        limits = (self.max_size, self.older_than, tier.policy.max_size, tier.policy.max_age)
+        return any(limit is not None for limit in limits)
+
+
+def _prune(tier: BackendTier, options: Options, watcher: Callable[[Removed], object]) -> Pruned:
+    from layercache.upkeep import prune as prune_tier
+
+    return prune_tier(
+        tier,
+        max_size=options.max_size,
+        max_age=options.older_than,
+        forget=options.forget,
+        dry_run=options.dry_run,
+        leftovers_older_than=options.leftovers_age,
+        watcher=watcher,
+    )
 
 
 def _printer(lines: output.Lines, tier: str) -> Callable[[Removed], object]:
@@ -111,20 +127,22 @@ def _printer(lines: output.Lines, tier: str) -> Callable[[Removed], object]:
     return print_line
 
 
-def _young(report: Pruned, age: float) -> str:
-    return f" ({report.leftovers_left} younger than {output.age(age)})" if report.leftovers_left else ""
+def _leftovers(report: Pruned, age: float) -> str:
+    younger = f" ({report.leftovers_left} younger than {output.age(age)})" if report.leftovers_left else ""
+    return output.count(report.leftovers, "leftover") + younger
 
 
-def _summary(report: Pruned, young: str, *, dry_run: bool, limited: bool) -> str:
-    words = [f"{output.count(report.blobs, 'blob')} ({output.human(report.bytes)})"]
-    if not dry_run:
-        words.append(output.count(report.leftovers, "leftover") + young)
+def _summary(report: Pruned, tier: Tier, options: Options) -> str:
+    parts = [f"{output.count(report.blobs, 'blob')} ({output.human(report.bytes)})"]
+    if not options.dry_run:
+        parts.append(_leftovers(report, options.leftovers_age))
     if report.facts or report.images:
-        words.append(f"{output.count(report.facts, 'fact')} and {output.count(report.images, 'image')}")
-    verb = "would remove" if dry_run else "removed"
-    text = f"{verb} {', '.join(words)}; {output.human(report.left)} in {report.tier}"
+        associations = output.count(report.facts, "association")
+        parts.append(f"{associations} and {output.count(report.images, 'image')}")
+    verb = "would remove" if options.dry_run else "removed"
+    text = f"{verb} {', '.join(parts)}; {output.human(report.left)} left in {report.tier}"
     if report.refused:
-        text += f"\n{output.count(report.refused, 'object')} of other users may not be removed by this one"
-    if not limited:
-        text += "\nno limit is set, so no blob had to go: name one (--max-size 20GB, --older-than 30d)"
+        text += f"\n{output.count(report.refused, 'object')} not removed: owned by other users"
+    if not options.bound(tier):
+        text += "\nno limit is set, so nothing was evicted; set one (--max-size 20GB, --older-than 30d)"
     return text

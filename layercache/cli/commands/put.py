@@ -1,4 +1,4 @@
-"""``layercache put``: files, and what comes on stdin, into the cache."""
+"""``layercache put``: adds layers from files or stdin."""
 
 from __future__ import annotations
 
@@ -23,9 +23,10 @@ STDIN = "-"
 @output.json_option
 @click.pass_obj
 def put(session: Session, files: tuple[str, ...], as_json: bool) -> None:
-    """Keep layers: gzip, zstd or plain tar. Prints digest and diff ID of each.
+    """Add layers (gzip, zstd or plain tar) to the cache.
 
-    FILE may be - for stdin. If one fails the others go on, and the exit code is that of the first failure.
+    Prints the digest and diff ID of each. FILE may be - for stdin. A file that fails does not stop the
+    others; the exit code is that of the first failure.
     """
     code = 0
     with session.cache() as cache:
@@ -37,7 +38,7 @@ def put(session: Session, files: tuple[str, ...], as_json: bool) -> None:
                 code = code or _exit_code(error, path)
                 continue
             if layer.diff_id is None:
-                session.note(f"layercache: {path} is neither gzip, zstd nor tar: kept as it is, no layer")
+                session.note(f"layercache: {path} is not gzip, zstd or tar: stored as a blob, not as a layer")
             _print(path, layer, as_json=as_json)
     if code:
         click.get_current_context().exit(code)
@@ -47,12 +48,12 @@ def _put(cache: Cache, path: str) -> Layer:
     if path != STDIN:
         return cache.put(path)
     if sys.stdin is None or sys.stdin.isatty():
-        raise click.UsageError("- is stdin, which is a terminal or closed: send a layer there")
+        raise click.UsageError("- means stdin, which is a terminal or closed: pipe a layer into it")
     return cache.put(sys.stdin.buffer)
 
 
 def _exit_code(error: Exception, path: str) -> int:
-    """A file that cannot be opened is the caller's affair; a disk that fails is not."""
+    """Return USAGE for a file that cannot be opened, the usual code for any other failure."""
     if isinstance(error, OSError) and error.filename == path:
         return exit_codes.USAGE
     return failures.exit_code(error)

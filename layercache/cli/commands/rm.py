@@ -1,4 +1,4 @@
-"""``layercache rm``: forget layers."""
+"""``layercache rm``: removes layers and images."""
 
 from __future__ import annotations
 
@@ -17,12 +17,10 @@ if TYPE_CHECKING:
 
 @click.command(cls=Command)
 @click.argument("hashes", metavar="[HASH...]", nargs=-1)
-@click.option("--image", "images", multiple=True, metavar="REF", help="An image's reference; repeatable.")
-@click.option("--blobs", is_flag=True, help="With --image: also the blobs that no other image needs.")
-@click.option("--force", "-f", is_flag=True, help="Also what a cached image refers to.")
-@click.option(
-    "--all-tiers", is_flag=True, help="In every tier that can be written to, not the nearest alone."
-)
+@click.option("--image", "images", multiple=True, metavar="REF", help="Remove this image; repeatable.")
+@click.option("--blobs", is_flag=True, help="With --image: also remove blobs that no other image uses.")
+@click.option("--force", "-f", is_flag=True, help="Delete even if a cached image uses it.")
+@click.option("--all-tiers", is_flag=True, help="Remove from every writable tier, not just the nearest.")
 @click.pass_obj
 def rm(
     session: Session,
@@ -32,16 +30,16 @@ def rm(
     force: bool,
     all_tiers: bool,
 ) -> None:
-    """Forget layers, by either name, and images.
+    """Remove layers, by either name, and images.
 
-    By digest: that blob, and the tar unless another digest leads to it. By diff ID: the tar and all its
-    blobs. An image goes by its reference; its blobs stay, unless --blobs is given. If one fails the
-    others go on, and the exit code is that of the first failure.
+    A digest removes that blob, and its tar unless another blob inflates to the same tar. A diff ID removes
+    the tar and all its blobs. --image removes the image but not its blobs, unless --blobs is given.
+    A failure does not stop the rest; the exit code is that of the first failure.
     """
     if not hashes and not images:
-        raise click.UsageError("nothing to remove: give a HASH, or an image with --image")
+        raise click.UsageError("nothing to remove: give a HASH or --image REF")
     if blobs and not images:
-        raise click.UsageError("--blobs is for --image: a layer goes with its blobs")
+        raise click.UsageError("--blobs needs --image: a layer is always removed with its blobs")
     code = 0
     with session.cache() as cache:
         tasks = [partial(cache.forget_image, name, blobs=blobs, all_tiers=all_tiers) for name in images]

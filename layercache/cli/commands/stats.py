@@ -1,4 +1,4 @@
-"""``layercache stats``: what each tier holds."""
+"""``layercache stats``: counts what each tier holds."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 def stats(session: Session, as_json: bool) -> None:
     """Count what each tier holds.
 
-    Blobs and their bytes, layers by the forms that are there, images, and leftovers: writes that were not
-    finished. Every object is looked at, in a far tier too, so that takes its time.
+    Counts blobs and their bytes, layers by their cached forms, images, and leftovers (unfinished writes).
+    Reads every object of every tier, which is slow for a big far tier.
     """
     found = []
     with session.cache() as cache:
@@ -61,7 +61,7 @@ def _count(tier: Tier) -> dict[str, object]:
 
 
 def _leftovers(tier: Tier) -> LeftoverCount | None:
-    """Unfinished writes; None where the store cannot list them, or may not."""
+    """Count unfinished writes; None if the store cannot list them or forbids it."""
     from layercache.tiers.backend_tier import BackendTier
     from layercache.tiers.leftovers import count_leftovers
 
@@ -84,13 +84,13 @@ def _print(counted: dict[str, object], left: LeftoverCount | None) -> None:
     assert isinstance(size, int)
     forms = (
         f"{counted['both_forms']} in both forms, {counted['compressed_only']} compressed only, "
-        f"{counted['uncompressed_only']} uncompressed only, {counted['no_form']} in none"
+        f"{counted['uncompressed_only']} uncompressed only, {counted['no_form']} not cached"
     )
     click.echo(f"{counted['tier']}")
     click.echo(f"  blobs   {counted['blobs']}, {output.human(size)} ({size} bytes)")
     if limits := _limits(counted, size):
         click.echo(f"  limits  {limits}")
-    click.echo(f"  layers  {counted['layers']} known: {forms}")
+    click.echo(f"  layers  {counted['layers']}: {forms}")
     click.echo(f"  images  {counted['images']}")
     if left and left.count:
         click.echo(f"  leftovers  {left}")
@@ -101,5 +101,5 @@ def _limits(counted: dict[str, object], size: int) -> str:
     if isinstance(limit := counted["max_size"], int):
         words.append(f"{output.human(limit)}, {size / limit:.0%} full" if limit else "0 B")
     if isinstance(age := counted["max_age"], float):
-        words.append(f"{output.age(age)} without use")
+        words.append(f"{output.age(age)} unused")
     return "; ".join(words)

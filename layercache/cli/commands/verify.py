@@ -1,4 +1,4 @@
-"""``layercache verify``: whether what is cached is what its names say."""
+"""``layercache verify``: checks cached blobs, associations and images."""
 
 from __future__ import annotations
 
@@ -15,15 +15,22 @@ from layercache.cli.session import Command, Session
 if TYPE_CHECKING:
     from layercache.upkeep import Checked
 
-DONE = {True: "put aside", False: "left"}
+KINDS = {"blob": "blob", "fact": "association", "image": "image"}
+DONE = {True: "quarantined", False: "left in place"}
 
 
 @click.command(cls=Command)
-@click.option("--sample", type=SAMPLE, metavar="SHARE", help="Blobs and facts at random: 5%, or a number.")
-@click.option("--deep", is_flag=True, help="Inflate blobs too, and check the diff IDs that were computed.")
-@click.option("--all-tiers", is_flag=True, help="Every tier, not the nearest alone.")
 @click.option(
-    "--jobs", "-j", type=click.IntRange(min=1), metavar="N", help="At the same time; by default: cores."
+    "--sample", type=SAMPLE, metavar="SHARE", help="Check a random sample: 5%, or a number of objects."
+)
+@click.option("--deep", is_flag=True, help="Also inflate blobs and check their diff IDs.")
+@click.option("--all-tiers", is_flag=True, help="Verify every tier, not just the nearest.")
+@click.option(
+    "--jobs",
+    "-j",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Objects to check in parallel. Default: the number of cores.",
 )
 @output.json_option
 @click.pass_obj
@@ -35,10 +42,10 @@ def verify(
     jobs: int | None,
     as_json: bool,
 ) -> None:
-    """Hash every blob again, and look at every fact and image.
+    """Re-hash every blob and check every association and image.
 
-    What is wrong is moved into the folder quarantine/ of its cache (in a read-only one it is left) and
-    printed: kind, what was done, object, problem. The exit code is then 3.
+    Moves what is wrong into the folder quarantine/ of its tier (leaves it in place if the tier is read-only)
+    and prints kind, action, object and problem. Exits with status 3 if anything is wrong.
     """
     from layercache.cli.progress import counted
     from layercache.upkeep import Sample, stores_of
@@ -72,12 +79,12 @@ def _print(checked: Checked) -> None:
     if output.is_terminal():
         click.echo(f"{checked.key}\n  {checked.problem}: {done}")
     else:
-        click.echo(f"{checked.kind}\t{done}\t{checked.key}\t{checked.problem}")
+        click.echo(f"{KINDS[checked.kind]}\t{done}\t{checked.key}\t{checked.problem}")
 
 
 @dataclass
 class Tally:
-    """What was looked at in a tier, and what is wrong there."""
+    """What was checked in a tier, and what is wrong there."""
 
     tier: str
     blobs: int = 0
@@ -99,11 +106,9 @@ class Tally:
             self.problems.append(checked)
 
     def summary(self) -> str:
-        seen = (
-            f"{output.count(self.blobs, 'blob')} ({output.human(self.bytes)}), "
-            f"{output.count(self.facts, 'fact')} and {output.count(self.images, 'image')} in {self.tier}"
-        )
-        return f"checked {seen}: {len(self.problems) or 'none'} wrong"
+        blobs = f"{output.count(self.blobs, 'blob')} ({output.human(self.bytes)})"
+        rest = f"{output.count(self.facts, 'association')} and {output.count(self.images, 'image')}"
+        return f"checked {blobs}, {rest} in {self.tier}: {len(self.problems)} wrong"
 
     @property
     def exit_code(self) -> int:
