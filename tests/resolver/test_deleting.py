@@ -16,11 +16,12 @@ from fixtures.stores import (
     near,
     open_cache,
     refuses_writes,
+    store_of,
     write_blob,
 )
 from servers.images import make_image, make_index
 
-from layercache import InUseError, NotFoundError
+from layercache import BackendError, InUseError, NotFoundError
 from layercache.oci.descriptor import OCI_LAYER_GZIP, Descriptor
 from layercache.oci.digest import Digest
 from layercache.tiers import keys
@@ -233,3 +234,46 @@ def test_a_deleted_layer_comes_again_from_a_farther_tier() -> None:
         assert blobs(cache.tiers[0]) == set()
         assert read(cache.get(TAR).uncompressed()) == GZIP.tar
         assert read(cache.get(GZIP.digest).compressed()) == GZIP.blob
+
+
+def test_facts_go_before_the_blobs_that_they_are_about() -> None:
+    tier = near(Store(MemoryBackend()))
+    with open_cache(tier) as cache:
+        for name in (TAR, GZIP.digest):
+            put(cache, GZIP.blob)
+            store = store_of(tier)
+            store.asked.clear()
+            cache.delete(name)
+            deleted = store.did("delete")
+            facts_deleted = [
+                number for number, key in enumerate(deleted) if key.startswith(keys.ASSOCIATIONS)
+            ]
+            blobs_deleted = [number for number, key in enumerate(deleted) if key.startswith(keys.BLOBS)]
+            assert facts_deleted
+            assert len(blobs_deleted) == 2
+            assert max(facts_deleted) < min(blobs_deleted)
+
+
+def test_a_delete_that_breaks_off_leaves_no_fact_about_a_blob_that_is_gone() -> None:
+    tier = near(Store(MemoryBackend()))
+    with open_cache(tier) as cache:
+        put(cache, GZIP.blob)
+        store_of(tier).fails = lambda action, key: action == "delete" and key == keys.blob(TAR)
+        with pytest.raises(BackendError):
+            cache.delete(TAR)
+        assert facts(cache) == []
+
+
+def test_an_image_is_forgotten_before_its_blobs_go() -> None:
+    made = make_image([])
+    tier = near(Store(MemoryBackend()))
+    with open_cache(tier) as cache:
+        for name, data in {made.descriptor.digest: made.manifest, **made.blobs}.items():
+            write_blob(tier, name, data)
+        tier.tag_image(KEY, made.descriptor)
+        store_of(tier).asked.clear()
+        cache.forget_image("example.org/app:v1", blobs=True)
+    deleted = store_of(tier).did("delete")
+    assert deleted[0] == KEY
+    assert deleted[-1] == keys.blob(made.descriptor.digest), "the image's own document goes last"
+    assert len(deleted) == 1 + 1 + len(made.blobs)

@@ -15,7 +15,9 @@ from fixtures.stores import assert_sound
 from upkeep import crowd
 from upkeep.crowd import TESTS
 
+from layercache.backend.capabilities import Lockable
 from layercache.oci.digest import Hash
+from layercache.tiers.quota import LOCK, Usage
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -42,6 +44,26 @@ def delete(backend, key):
         sys.stdin.read()
 
 LocalBackend.delete = delete
+data = data_of(99, 1500)
+on_disk(Path(sys.argv[1]), max_size=int(sys.argv[2])).put_blob(Hash.of(data), data)
+"""
+
+
+# Publishes a blob, and is killed at once: after the blob has its name, before anything else is done.
+DIES_WHEN_IT_HAS_PUBLISHED = """
+import os, signal, sys
+from pathlib import Path
+from fixtures.stocked import data_of, on_disk
+from layercache.oci.digest import Hash
+from layercache_backends.local.spool import LocalSpool
+
+real = LocalSpool.publish
+
+def publish(spool, key):
+    real(spool, key)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+LocalSpool.publish = publish
 data = data_of(99, 1500)
 on_disk(Path(sys.argv[1]), max_size=int(sys.argv[2])).put_blob(Hash.of(data), data)
 """
@@ -105,4 +127,25 @@ def test_two_who_evict_at_once_do_it_one_after_the_other(tmp_path: Path) -> None
         assert process.wait() == 0
         second.join()
     assert {Hash.of(data), Hash.of(data_of(99, 1500))} <= blobs(tier)
+    assert used(tier) <= LIMIT
+
+
+def test_a_process_killed_when_it_has_published_leaves_no_count_that_is_too_low(tmp_path: Path) -> None:
+    tier = on_disk(tmp_path, max_size=LIMIT)
+    first = data_of(1, 400)
+    tier.put_blob(Hash.of(first), first)  # counts what is there, so that the next one need not
+    done = subprocess.run(
+        [sys.executable, "-c", DIES_WHEN_IT_HAS_PUBLISHED, str(tmp_path), str(LIMIT)],
+        cwd=TESTS,
+        env={**os.environ, "PYTHONPATH": str(TESTS)},
+        check=False,
+    )
+    assert done.returncode == -signal.SIGKILL
+    assert Hash.of(data_of(99, 1500)) in blobs(tier)
+    assert isinstance(tier.backend, Lockable)
+    with tier.backend.lock(LOCK, timeout=1) as lock:
+        assert lock
+        assert Usage.under(lock).used >= used(tier) == 1900
+    last = data_of(2, 400)
+    tier.put_blob(Hash.of(last), last)
     assert used(tier) <= LIMIT

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+import signal
+import subprocess
+import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -74,6 +77,40 @@ def test_what_is_copied_in_part_into_the_quarantine_is_not_deleted(ends: str) ->
     with pytest.raises(BackendError):
         put_aside(tier, KEY)
     assert content(inner)[KEY] == ROTTEN
+
+
+@pytest.mark.parametrize("fails", ["create", "write", "commit"])
+def test_what_cannot_be_copied_into_the_quarantine_is_not_deleted(fails: str) -> None:
+    store = Store(MemoryBackend(), fails=lambda action, _key: action == fails)
+    write_blob(store.inner, LAYER.digest, ROTTEN)
+    with pytest.raises(BackendError):
+        put_aside(far(store), KEY)
+    assert content(store.inner) == {KEY: ROTTEN}
+    assert "delete" not in {action for action, _ in store.asked}
+
+
+# A folder as a store that cannot move: the process is killed before the copy in the quarantine has its name.
+DIES_WHILE_IT_COPIES = """
+import os, signal, sys
+from pathlib import Path
+from layercache.tiers.backend_tier import BackendTier
+from layercache.tiers.policy import Policy
+from layercache.upkeep import put_aside
+from layercache_backends.local import LocalBackend
+from layercache_backends.local.spool import LocalSpool
+
+LocalSpool.publish = lambda spool, key: os.kill(os.getpid(), signal.SIGKILL)
+del LocalBackend.move
+put_aside(BackendTier(LocalBackend(sys.argv[1]), Policy(trusted=True)), sys.argv[2])
+"""
+
+
+def test_a_process_killed_while_it_copies_into_the_quarantine_loses_nothing(tmp_path: Path) -> None:
+    tier = on_disk(tmp_path)
+    write_blob(tier, LAYER.digest, ROTTEN)
+    done = subprocess.run([sys.executable, "-c", DIES_WHILE_IT_COPIES, str(tmp_path), KEY], check=False)
+    assert done.returncode == -signal.SIGKILL
+    assert content(tier) == {KEY: ROTTEN}
 
 
 def test_a_copy_that_is_killed_before_the_delete_leaves_both_whole() -> None:
