@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from layercache.backend import Entry, check_key, check_prefix, check_range
 from layercache.errors import ConfigError, InvalidNameError, NotFoundError
-from layercache_backends.objects.reader import ObjectReader
+from layercache_backends.objects.reader import ObjectReader, Stream
 from layercache_backends.objects.service import Kind, Payload
 from layercache_backends.objects.session import Session
 from layercache_backends.objects.sink import ObjectSink
@@ -71,7 +71,7 @@ class ObjectBackend:
         began = time.monotonic()
         if (direct := session.direct) and (reader := direct.open(name, doing, start, end)):
             return reader
-        return ObjectReader(session, name, doing, start, end, spent=time.monotonic() - began)
+        return ObjectReader(Stream(session, name, doing, start, end, spent=time.monotonic() - began))
 
     def create(self, key: str) -> ObjectSink:
         return ObjectSink(self._session, self._name(key), f"writing {key}")

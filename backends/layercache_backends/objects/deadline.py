@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+from time import monotonic  # asyncio's clock, too
 from typing import TYPE_CHECKING
 
 from layercache_backends.objects.service import Kind
@@ -30,12 +31,12 @@ class Deadline:
         self.seconds = seconds
         self._tries = 0
         self._guard: asyncio.Timeout | None = None
-        self._deadline = asyncio.get_running_loop().time() + seconds - spent
+        self._deadline = monotonic() + seconds - spent
 
     def progress(self) -> None:
         """Something arrived, or was sent: the time begins anew."""
         self._tries = 0
-        self._deadline = asyncio.get_running_loop().time() + self.seconds
+        self._deadline = monotonic() + self.seconds
         if self._guard:
             self._guard.reschedule(self._deadline)
 
@@ -53,7 +54,7 @@ class Deadline:
 
     @property
     def over(self) -> bool:
-        return asyncio.get_running_loop().time() >= self._deadline
+        return monotonic() >= self._deadline
 
     async def again(self, failure: Failure) -> bool:
         """Whether to try again after this failure; pauses before it says so, longer each time."""
@@ -61,7 +62,7 @@ class Deadline:
             return False
         # Jitter, so that those who were turned away together do not come back together.
         pause = min(_FIRST_PAUSE * 2**self._tries, _LONGEST_PAUSE) * random.uniform(0.5, 1.0)  # noqa: S311  # no secret
-        if asyncio.get_running_loop().time() + pause >= self._deadline:
+        if monotonic() + pause >= self._deadline:
             return False
         self._tries += 1
         await asyncio.sleep(pause)

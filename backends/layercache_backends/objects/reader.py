@@ -40,17 +40,29 @@ LOOK = 0.25
 
 
 class Stream:
-    """Bytes ``start`` to ``end`` of one version of an object, in order. On the event loop."""
+    """Bytes ``start`` to ``end`` of one version of an object, in order. On the event loop.
+
+    ``spent``: seconds that were waited for these bytes elsewhere; ``version``: the only one to read, as a
+    `Body` has it; None: the one that is there.
+    """
 
     def __init__(
-        self, session: Session, name: str, doing: str, start: int, end: int | None, spent: float = 0.0
+        self,
+        session: Session,
+        name: str,
+        doing: str,
+        start: int,
+        end: int | None,
+        *,
+        spent: float = 0.0,
+        version: str | None = None,
     ) -> None:
         self.session = session
         self.name = name
         self.doing = doing
         self.position = start
         self.end = end
-        self.version: str | None = None
+        self.version = version
         self.waited = 0.0
         """Seconds that were spent waiting for bytes."""
         self._body: Body | None = None
@@ -175,32 +187,19 @@ class Prefetcher:
 
 
 class ObjectReader(io.RawIOBase):
-    """An object's bytes, or a range's; not seekable. Belongs to the process that opened it.
+    """The bytes of a stream that is not open yet; not seekable. Belongs to the process that opened it.
 
-    ``version``: the only one to read, as a `Body` tells it; None: the one that is there. ``spent``: seconds
-    that were waited for these bytes elsewhere; ``slow``: one connection was found to be slow there.
-
-    While the caller is at one piece the next is fetched, so that it does not wait for the other thread.
+    ``slow``: one connection was found to be slow elsewhere. While the caller is at one piece the next is
+    fetched, so that it does not wait for the other thread.
     """
 
-    def __init__(
-        self,
-        session: Session,
-        name: str,
-        doing: str,
-        start: int,
-        end: int | None,
-        *,
-        version: str | None = None,
-        spent: float = 0.0,
-        slow: bool = False,
-    ) -> None:
-        self._session = session
-        self._source: Stream | Prefetcher | None = None
+    def __init__(self, stream: Stream, *, slow: bool = False) -> None:
+        self._session = stream.session
+        self._source: Stream | Prefetcher | None = stream
         self._coming: Future[list[bytes]] | None = None
         self._pieces: deque[memoryview] = deque()
         self._found_slow = slow
-        self.size = self._left = session.call(self._open(name, doing, start, end, version, spent))
+        self.size = self._left = self._session.call(self._open(stream))
         self._fetch()
 
     def readable(self) -> bool:
@@ -233,11 +232,7 @@ class ObjectReader(io.RawIOBase):
             self._session.soon(source.close)
         super().close()
 
-    async def _open(
-        self, name: str, doing: str, start: int, end: int | None, version: str | None, spent: float
-    ) -> int:
-        self._source = stream = Stream(self._session, name, doing, start, end, spent)
-        stream.version = version
+    async def _open(self, stream: Stream) -> int:
         size = await stream.open()
         if size <= SMALL:
             self._pieces.extend(map(memoryview, await stream.read(size)))

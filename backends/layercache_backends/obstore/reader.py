@@ -8,7 +8,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from layercache.errors import BackendError
-from layercache_backends.objects.reader import PIECE, SMALL, ObjectReader, is_slow
+from layercache_backends.objects.reader import PIECE, SMALL, ObjectReader, Stream, is_slow
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -108,13 +108,13 @@ class DirectReader(io.RawIOBase):
     def _go_on(self, *, spent: float = 0.0, slow: bool = False) -> None:
         """Have what has not come read by one that tries again, and reads ranges ahead."""
         self._stream = iter(())
-        self._other = ObjectReader(
+        rest = Stream(
             self._session,
             self._name,
             self._doing,
             self._position,
             self._end,
-            version=self._version,
             spent=spent,
-            slow=slow,
+            version=self._version,
         )
+        self._other = ObjectReader(rest, slow=slow)

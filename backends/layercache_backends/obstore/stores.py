@@ -22,35 +22,23 @@ def s3_store(
     region: str | None,
     credentials: Callable[[], Mapping[str, str | None]],
     seconds: float,
-    *,
-    hashed: bool,
-    summed: bool = False,
-    requester_pays: bool = False,
-    sse: str | None = None,
-    sse_kms_key_id: str | None = None,
+    more: Mapping[str, object],
 ) -> S3Store:
     """``base``: what stands before a name in its URL; ``region``: to sign for, None: nothing is signed.
 
     ``credentials`` returns ``access_key_id``, ``secret_access_key`` and ``token``, in the asking thread;
-    ``hashed``: what is sent is signed with its sha256; ``summed``: and has it in a header of its own too.
+    ``more``: keys of obstore's S3 configuration. None is left to obstore's environment variables, which our
+    other requests do not heed.
     """
-    # obstore reads variables of its own, which our other requests do not heed: so all is said.
     config: Any = {
         "endpoint": base.rstrip("/"),
         "aws_endpoint_url_s3": base.rstrip("/"),
         "virtual_hosted_style_request": True,  # the bucket stands in the endpoint, wherever that is
         "region": region or "us-east-1",
         "skip_signature": region is None,
-        "unsigned_payload": not hashed,
         "s3_express": False,
-        "request_payer": requester_pays,
+        **more,
     }
-    if summed:
-        config["checksum_algorithm"] = "sha256"
-    if sse:
-        config["server_side_encryption"] = sse
-    if sse_kms_key_id:
-        config["sse_kms_key_id"] = sse_kms_key_id
 
     def provide() -> Any:
         return {**credentials(), "expires_at": datetime.now(UTC) + _KNOWN}

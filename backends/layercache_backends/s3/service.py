@@ -195,20 +195,16 @@ class S3Service:
                 "token": found.token,
             }
 
-        hashed = not is_guarded(base)  # as our own requests
         options = self._options
-        store = s3_store(
-            self._bucket,
-            base,
-            region,
-            credentials,
-            seconds,
-            hashed=hashed,
-            summed=self._requests.sums,
-            requester_pays=options.requester_pays,
-            sse=options.sse,
-            sse_kms_key_id=options.sse_kms_key_id,
-        )
+        more = {
+            "unsigned_payload": is_guarded(base),  # as our own requests
+            "request_payer": options.requester_pays,
+            "checksum_algorithm": "sha256" if self._requests.sums else None,
+            "server_side_encryption": options.sse,
+            "sse_kms_key_id": options.sse_kms_key_id,
+        }
+        more = {key: value for key, value in more.items() if value is not None}
+        store = s3_store(self._bucket, base, region, credentials, seconds, more)
         return Direct(store, writes=True, version="e_tag")
 
     def failure(self, error: Exception) -> Failure | None:
