@@ -5,7 +5,17 @@ Those who write a backend import from here; the modules inside are private.
 
 from __future__ import annotations
 
-from layercache.backend.interface import SMALL_OBJECT, Backend, Entry, Leftover, Reader, Sink, check_range
+from layercache.backend.circuit_breaker import CircuitBreaker
+from layercache.backend.interface import (
+    SMALL_OBJECT,
+    Backend,
+    Entry,
+    Leftover,
+    Reader,
+    Sink,
+    check_range,
+    write_whole,
+)
 from layercache.backend.object_names import check_key, check_prefix, is_key
 from layercache.backend.opening import ENTRY_POINT_GROUP, IN_THE_BOX, INTERFACE, open_backend
 from layercache.backend.url import BackendURL, OptionsT
@@ -17,6 +27,7 @@ __all__ = [
     "SMALL_OBJECT",
     "Backend",
     "BackendURL",
+    "CircuitBreaker",
     "Entry",
     "Leftover",
     "OptionsT",
@@ -27,4 +38,5 @@ __all__ = [
     "check_range",
     "is_key",
     "open_backend",
+    "write_whole",
 ]

@@ -52,8 +52,8 @@ def full_name(cache: Cache, text: str) -> Hash:
 
 
 def _names(tier: Tier) -> Iterator[Hash]:
-    for name, _ in tier.blobs():
+    for name, _ in tier.blobs.scan():
         yield name
-    for fact in tier.associations():
+    for fact in tier.facts.scan():
         yield fact.digest
         yield fact.diff_id

@@ -77,7 +77,7 @@ class BlobCopier:
         `SourceFailedError`; `BackendError` is the target's.
         """
         with of_source():
-            reader = self._source.open_blob(name)
+            reader = self._source.blobs.open(name)
         with reader:
             self._emit(Event("fetching", name, form, self._source.name, total=reader.size))
             size = self._store(name, form, reader, reader.size)
@@ -92,7 +92,7 @@ class BlobCopier:
         """
         digest, diff_id = fact.digest, fact.diff_id
         with of_source():
-            reader = near.open_blob(digest)
+            reader = near.blobs.open(digest)
         size = reader.size or 0
         with _head(verified(reader, digest, size)) as head:
             compression = _compression(head.head, digest)
@@ -111,7 +111,7 @@ class BlobCopier:
 
     def _store(self, name: Hash, form: Form, reader: Reader, total: int | None) -> int:
         """Publish what a reader gives, if it has the hash; how many bytes that are."""
-        if total is not None and not self._target.fits(total):
+        if total is not None and not self._target.blobs.fits(total):
             note = f"its {total} bytes are more than the tier may hold in all"
             self._emit(Event("failed", name, form, self._target.name, note=note))
             raise NotFoundError(note)
@@ -122,7 +122,7 @@ class BlobCopier:
             self._emit(Event("bytes", name, form, self._source.name, size=count, total=total))
 
         passing = _Passing(reader, name, passed)
-        self._target.copy_blob(name, passing)
+        self._target.blobs.copy(name, passing)
         return passing.seen
 
 

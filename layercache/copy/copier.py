@@ -118,7 +118,7 @@ class Copy:
                 self.report.add(there=1)
 
     def _blobs(self) -> Iterator[tuple[Hash, Entry]]:
-        blobs = self._blobs_of_images() if self._wanted.images else self._source.blobs()
+        blobs = self._blobs_of_images() if self._wanted.images else self._source.blobs.scan()
         return (each for each in blobs if each[1].modified >= self._wanted.since)
 
     def _blobs_of_images(self) -> Iterator[tuple[Hash, Entry]]:
@@ -141,7 +141,7 @@ class Copy:
         inside = self._roles.inside(name)
         for each in (name, inside[0]) if inside and inside[0] != name else (name,):
             with suppress(NotFoundError):
-                yield each, self._source.stat_blob(each)
+                yield each, self._source.blobs.stat(each)
                 there += 1
         self.report.add(absent=not there)
 
@@ -154,7 +154,7 @@ class Copy:
             return
         diff_id, computed = inside
         with of_source():
-            fact = self._source.fact(Digest(name), diff_id, computed=computed)
+            fact = self._source.facts.get(Digest(name), diff_id, computed=computed)
         if fact is None:
             return
         if self._wanted.makes_tars(self._target.policy.keep) and not self._held.has(diff_id):
@@ -170,7 +170,7 @@ class Copy:
     def _make(self, fact: Association) -> Association:
         """The tar that the source has not; what is a fact then was computed by us."""
         with of_source():
-            if self._source.has_blob(fact.diff_id):
+            if self._source.blobs.has(fact.diff_id):
                 return fact  # it is copied as it is
         if self._dry_run:
             self.report.add(made=1, made_bytes=fact.uncompressed_size or 0)
@@ -181,7 +181,7 @@ class Copy:
         except NotALayerError:
             return fact
         except RefutedError as error:
-            self._target.forget(replace(fact, computed=False))
+            self._target.facts.forget(replace(fact, computed=False))
             self._record(error.truth, computed_here=True)
             raise
         self._held.add_blob(made.diff_id, made.uncompressed_size or 0)
@@ -193,7 +193,7 @@ class Copy:
 
     def _fact_jobs(self) -> Iterator[Job]:
         for computed in (True, False):
-            for digest, diff_id, written in self._source.pairs(computed=computed):
+            for digest, diff_id, written in self._source.facts.pairs(computed=computed):
                 wanted = raw(digest) in self._chosen if self._wanted.images else written >= self._wanted.since
                 believed = computed and self._source.policy.trusted
                 if wanted and not self._held.knows(digest, diff_id, computed=believed):
@@ -202,7 +202,7 @@ class Copy:
 
     def _bring_fact(self, digest: Digest, diff_id: DiffID, computed: bool) -> None:
         with of_source():
-            fact = self._source.fact(digest, diff_id, computed=computed)
+            fact = self._source.facts.get(digest, diff_id, computed=computed)
         if fact:
             self._record(fact)
 
@@ -212,7 +212,7 @@ class Copy:
             return
         fact = replace(fact, computed=computed)
         if not self._dry_run:
-            self._target.record(fact)
+            self._target.facts.record(fact)
         self._held.add_fact(fact)
         self.report.add(facts=1)
 
@@ -227,13 +227,13 @@ class Copy:
 
         The word of a source that is not trusted replaces no tag, and is marked as what it is.
         """
-        named = self._source.image(key)
+        named = self._source.images.get(key)
         if keys.pinned(key) not in ("", named.digest):
             raise DigestMismatchError(f"it is said to be {named.digest}")
         if who := doubtful(self._source, key, named):
             named = replaced(named, annotations={**(named.annotations or {}), COPIED_FROM: who})
         with suppress(NotFoundError):
-            there = self._target.image(key)
+            there = self._target.images.get(key)
             if there.digest == named.digest:
                 return
             if who or self._is_newer(key, modified):
@@ -243,16 +243,16 @@ class Copy:
             if is_document and not self._held.has(name):
                 self._copy(name, 0, COMPRESSED)
         if not self._dry_run:
-            self._target.tag_image(key, named)
+            self._target.images.tag(key, named)
         self.report.add(images=1)
 
     def _is_newer(self, key: str, modified: float) -> bool:
         """Whether the target has learnt later what a reference names. Where times are unknown it has not."""
-        return self._target.image_time(key) >= modified > 0
+        return self._target.images.time(key) >= modified > 0
 
     def _references(self, key: str) -> list[tuple[Digest, bool]]:
         with of_source():
-            return image_blobs(self._source, self._source.image(key))
+            return image_blobs(self._source, self._source.images.get(key))
 
     def _guarded(self, name: str, job: Job) -> None:
         """Do it; what the source is to blame for is reported and passed over."""

@@ -25,10 +25,10 @@ class TargetContents:
     """What the target has. Grows as the copy goes on; each change is one operation on a dict or set."""
 
     def __init__(self, tier: Tier) -> None:
-        self._sizes = {raw(name): entry.size for name, entry in tier.blobs()}
+        self._sizes = {raw(name): entry.size for name, entry in tier.blobs.scan()}
         self._computed: set[bytes] = set()
         self._claimed: set[bytes] = set()
-        for digest, diff_id in tier.recorded():
+        for digest, diff_id in tier.facts.recorded():
             self._note(digest, diff_id)
 
     def has(self, name: Hash, size: int | None = None) -> bool:
@@ -61,7 +61,7 @@ class SourceRoles:
         self._inside: dict[bytes, tuple[bytes, bool]] = {}
         self._tars: set[bytes] = set()
         for computed in (False, True):  # what was computed outdoes what is claimed
-            for digest, diff_id, _ in tier.pairs(computed=computed):
+            for digest, diff_id, _ in tier.facts.pairs(computed=computed):
                 tar = raw(diff_id)
                 self._inside[raw(digest)] = (tar, computed)
                 self._tars.add(tar)

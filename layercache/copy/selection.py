@@ -56,15 +56,15 @@ class Selection:
 def image_entries(tier: Tier, wanted: Selection) -> Iterator[tuple[str, float]]:
     """The key of each wanted image, and when it was published. Raises `NotFoundError` for one not there."""
     if not wanted.images:
-        for key, _ in tier.images():
-            modified = tier.image_time(key)
+        for key, _ in tier.images.scan():
+            modified = tier.images.time(key)
             if modified >= wanted.since:
                 yield key, modified
     for reference in wanted.images:
         key = image_key(reference)
         try:
-            tier.image(key)
-            yield key, tier.image_time(key)
+            tier.images.get(key)
+            yield key, tier.images.time(key)
         except NotFoundError:
             raise NotFoundError(
                 f"the image {reference} is not cached",
@@ -93,5 +93,5 @@ def image_blobs(tier: Tier, root: Descriptor) -> list[tuple[Digest, bool]]:
         if isinstance(node.parsed, Manifest):
             found += node.blobs()
         else:  # the documents that an index lists follow, each if it is there
-            found += (blob for blob in node.blobs() if not blob[1] and tier.has_blob(blob[0]))
+            found += (blob for blob in node.blobs() if not blob[1] and tier.blobs.has(blob[0]))
     return found[::-1]

@@ -13,7 +13,7 @@ from layercache.doctor.check import Answer, Check, milliseconds
 from layercache.doctor.probe import Probe
 from layercache.errors import BackendError, NotFoundError
 from layercache.streams.readers import CHUNK
-from layercache.tiers.backend_tier import BackendTier
+from layercache.tiers.backend.tier import BackendTier
 from layercache.tiers.leftovers import DAY, count_leftovers
 
 if TYPE_CHECKING:

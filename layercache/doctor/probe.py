@@ -90,7 +90,7 @@ class Probe(ABC, Generic[TierT]):
 
     def _list(self) -> Answer:
         begun = time.perf_counter()
-        first = next(self._tier.blobs(), None)
+        first = next(self._tier.blobs.scan(), None)
         return milliseconds(begun, "holds blobs" if first else "empty")
 
     def _write(self) -> Answer:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from layercache.doctor.backend_probe import StoreProbe
 from layercache.doctor.check import SECONDS, Answer, Subject
-from layercache.tiers.backend_tier import BackendTier
+from layercache.tiers.backend.tier import BackendTier
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -140,7 +140,7 @@ class Images:
         if reference.digest is None and not self._tag_age:
             return None
         root = self._tags.fresh(reference, self._tag_age)
-        return root if root and any(each.has_blob(root.digest) for each in self._tiers) else None
+        return root if root and any(each.blobs.has(root.digest) for each in self._tiers) else None
 
     def _all(self, name: str, documents: ImageDocuments) -> tuple[list[Image], list[LayercacheError]]:
         """The images below a manifest or an index, and why others cannot be had: not there, or wrong.

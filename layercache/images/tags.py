@@ -99,14 +99,14 @@ class Tags:
         """What each tier has; nothing that has another digest than the reference."""
         for tier in self._tiers:
             with suppress(NotFoundError):
-                root = tier.image(key)
+                root = tier.images.get(key)
                 if keys.pinned(key) in ("", root.digest):
                     yield tier, root
 
     def _is_young(self, tier: Tier, key: str, age: float) -> bool:
         with suppress(NotFoundError):
             # One from the future, by some clock's mistake, would be young for years.
-            return -SKEW < time.time() - tier.image_time(key) < age
+            return -SKEW < time.time() - tier.images.time(key) < age
         return False
 
     def _report(self, reference: Reference, root: Descriptor, who: str) -> Descriptor:

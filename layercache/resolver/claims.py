@@ -92,7 +92,7 @@ class Claims:
                 blob = source.beside()
             else:
                 assert tier is not None, "what is on its way is followed"
-                blob = tier.open_blob(digest)
+                blob = tier.blobs.open(digest)
             try:
                 tar = self._passes.inflate(known, digest, source, tier=tier)
             except BaseException:

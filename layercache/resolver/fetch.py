@@ -309,7 +309,7 @@ class Fetcher:
             try:
                 return TierSpool(store)
             except BackendError as error:
-                store.pass_over(error, writing=True)
+                store.mark_failed(error, writing=True)
                 store = self.keeper.store(form)
         return None
 

@@ -60,7 +60,7 @@ def of_digest(tiers: Sequence[Tier], digest: Digest, refuted: Pairs = ()) -> Lay
     """What the nearest tier that knows the blob says of it, whether or not it is there."""
     known = LayerIdentity(digest=digest)
     for tier in tiers:
-        for fact in believed(tiers, tier, tier.inflates_to(digest), refuted)[:1]:
+        for fact in believed(tiers, tier, tier.facts.inflates_to(digest), refuted)[:1]:
             known.learn(fact)
             return known
     return known
@@ -75,7 +75,7 @@ def _facts_about(
     own: Association | None = None
     leading: dict[Digest, Association] = {}
     for tier in tiers:
-        as_digest, as_diff_id = (believed(tiers, tier, found, refuted) for found in tier.facts_about(name))
+        as_digest, as_diff_id = (believed(tiers, tier, found, refuted) for found in tier.facts.about(name))
         for fact in as_digest[:1]:
             own = fact if own is None or fact.computed else own
         for fact in as_diff_id:
@@ -105,7 +105,7 @@ def _meant(
 
 def _where(tiers: Iterable[Tier], names: Sequence[Hash]) -> Hash | None:
     """The first of the names that is a blob in the nearest tier that has any."""
-    return next((name for tier in tiers for name in names if tier.has_blob(name)), None)
+    return next((name for tier in tiers for name in names if tier.blobs.has(name)), None)
 
 
 def _may_be_tar(tiers: Iterable[Tier], name: Hash) -> bool:
@@ -113,12 +113,12 @@ def _may_be_tar(tiers: Iterable[Tier], name: Hash) -> bool:
     for tier in tiers:
         if tier.policy.trusted:
             try:
-                with tier.open_blob(name) as reader:
+                with tier.blobs.open(name) as reader:
                     return sniff(reader.read(HEAD)) == NO_COMPRESSION
             except NotFoundError:
                 continue
             except BackendError as error:  # it had been opened
-                tier.pass_over(error)
+                tier.mark_failed(error)
     return True
 
 
@@ -172,7 +172,7 @@ def computed(tiers: Iterable[Tier], digest: Digest) -> Association | None:
     """What we ourselves found the blob to inflate to."""
     for tier in tiers:
         if tier.policy.trusted:
-            for fact in tier.inflates_to(digest):
+            for fact in tier.facts.inflates_to(digest):
                 if fact.computed:
                     return fact
     return None

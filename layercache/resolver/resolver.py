@@ -176,7 +176,7 @@ class Resolver:
         """The file in which a trusted tier has the form."""
         for tier in self._tiers:
             for name in known.names(form) if tier.policy.trusted else ():
-                path = tier.blob_path(name)
+                path = tier.blobs.path(name)
                 if path is None or not (reader := self._open_in(tier, known, name, form)):
                     continue
                 self._hit(tier, name, form, reader).close()
@@ -188,7 +188,7 @@ class Resolver:
         """A reader found this form wrong: hash what trusted tiers have of it; whether any was put aside."""
         entries = [(tier, name) for tier in self._tiers if tier.policy.trusted for name in known.names(form)]
         there = [(tier, name) for tier, name in entries if (tier, name) not in self.keeper.wrong]
-        found = [self.keeper.look_again(*each, form) for each in there if each[0].has_blob(each[1])]
+        found = [self.keeper.look_again(*each, form) for each in there if each[0].blobs.has(each[1])]
         return any(found)
 
     def close(self) -> None:
@@ -261,7 +261,7 @@ class Resolver:
 
     def _no_way(self, known: LayerIdentity, form: Form) -> LayercacheError:
         other = UNCOMPRESSED if form == COMPRESSED else COMPRESSED
-        there = [name for name in known.names(other) if any(tier.has_blob(name) for tier in self._tiers)]
+        there = [name for name in known.names(other) if any(tier.blobs.has(name) for tier in self._tiers)]
         if form == COMPRESSED and there and not any(tier.failure for tier in self._tiers):
             return NotFoundError(
                 f"the compressed form of {there[0]} is not cached, only its tar is",
@@ -275,7 +275,7 @@ class Resolver:
         if (tier, name) in self.keeper.wrong:
             return None
         try:
-            reader = tier.open_blob(name)
+            reader = tier.blobs.open(name)
         except NotFoundError:
             return None
         if form == COMPRESSED:
@@ -361,7 +361,7 @@ class Resolver:
         """The ways to the same bytes behind a tier."""
         for other in self._tiers[self._tiers.index(tier) + 1 :]:
             if form in _forms_of_a_tar(other) and (other, name) not in self.keeper.wrong:
-                yield other, partial(other.open_blob, name)
+                yield other, partial(other.blobs.open, name)
         if known.origin and form == COMPRESSED and name == known.digest:
             yield None, known.origin.open
 

@@ -64,7 +64,7 @@ class TierWriter:
         """
         kept: list[Tier] = []
         for tier in self._tiers:
-            if not tier.policy.stores(form) or tier.write_failure is not None or not tier.fits(size):
+            if not tier.policy.stores(form) or tier.write_failure is not None or not tier.blobs.fits(size):
                 continue
             if kept and not everywhere:
                 break
@@ -81,7 +81,7 @@ class TierWriter:
                     self.changed()
                     self._observers.emit(stored)
             except BackendError as error:
-                tier.pass_over(error, writing=True)
+                tier.mark_failed(error, writing=True)
             else:
                 kept.append(tier)
         return kept
@@ -90,9 +90,9 @@ class TierWriter:
         """Keep a manifest, an index or a config in every tier that can be written to."""
         for number, tier in enumerate(self.writable()):
             if number and tier.remote:
-                self.background.add(partial(tier.put_blob, name, data), about=name)
+                self.background.add(partial(tier.blobs.put, name, data), about=name)
             else:
-                tier.put_blob(name, data)
+                tier.blobs.put(name, data)
                 self.changed()
 
     def tag_image(self, key: str, descriptor: Descriptor, *, refresh: bool = False) -> None:
@@ -102,20 +102,20 @@ class TierWriter:
         """
         for number, tier in enumerate(self.writable()):
             if number and tier.remote:
-                self.background.add(partial(tier.tag_image, key, descriptor), about=descriptor.digest)
-            elif not number and _names(tier, key, descriptor):
+                self.background.add(partial(tier.images.tag, key, descriptor), about=descriptor.digest)
+            elif not number and tier.images.names(key, descriptor):
                 if refresh:
-                    tier.tag_image(key, descriptor)
+                    tier.images.tag(key, descriptor)
                 return
             else:
-                tier.tag_image(key, descriptor)
+                tier.images.tag(key, descriptor)
                 self.changed()
 
     def record(self, fact: Association, kept: Iterable[Tier] = ()) -> None:
         """Write a fact down where its blob was kept, and in the nearest tier that can be written to."""
         for number, tier in enumerate(dict.fromkeys([*self.writable()[:1], *kept])):
             # What such a nearest tier calls computed is a claim to us, and is computed once more each time.
-            if number or tier.policy.trusted or fact not in tier.inflates_to(fact.digest):
+            if number or tier.policy.trusted or fact not in tier.facts.inflates_to(fact.digest):
                 self._record(tier, fact, soon=bool(number))
 
     def claim(self, known: LayerIdentity, kept: Iterable[Tier]) -> None:
@@ -129,7 +129,7 @@ class TierWriter:
         known.claimed = True
         nearest, kept = self._tiers[0], list(kept)
         known_here = {
-            tier: tier.inflates_to(fact.digest)
+            tier: tier.facts.inflates_to(fact.digest)
             for tier in self._tiers
             if tier.policy.trusted or (tier is nearest and tier in kept)
         }
@@ -149,15 +149,15 @@ class TierWriter:
         self.refuted.add((claim.digest, claim.diff_id))
         for number, tier in enumerate(self.writable()):
             if number and tier.remote:
-                self.background.add(partial(tier.forget, claim), about=claim.digest)
+                self.background.add(partial(tier.facts.forget, claim), about=claim.digest)
             else:
-                tier.forget(claim)
+                tier.facts.forget(claim)
                 self.changed()
 
     def look_again(self, tier: Tier, name: Hash, form: Form) -> WrongEntryError | None:
         """Hash an entry of which something wrong was made; None where it is right."""
         try:
-            with tier.open_blob(name) as reader:
+            with tier.blobs.open(name) as reader:
                 found = hash_of(reader, name.algorithm)
         except (NotFoundError, BackendError) as error:
             return WrongEntryError(
@@ -179,7 +179,10 @@ class TierWriter:
 
     def _correct(self, tier: Tier, fact: Association, name: Hash, form: Form, size: int) -> None:
         # Each fact stands there twice, and either may be the one that rotted.
-        for each in (*tier.inflates_to(fact.digest, claims=True), *tier.made_from(fact.diff_id, claims=True)):
+        for each in (
+            *tier.facts.inflates_to(fact.digest, claims=True),
+            *tier.facts.made_from(fact.diff_id, claims=True),
+        ):
             right = _sized(each, name, form, size)
             if right != each:
                 self._record(tier, right, soon=False)
@@ -190,13 +193,15 @@ class TierWriter:
         self._observers.emit(Event("mislabelled", fact.digest, COMPRESSED, "", note=note))
         for tier in self._tiers:
             if tier.policy.trusted and not tier.policy.readonly:
-                tier.forget(fact)
+                tier.facts.forget(fact)
                 self.changed()
 
     def is_half(self, fact: Association) -> bool:
         """Whether a computed fact stands under the digest alone: a bit of it rotted, or it was cut off."""
         trusted = [tier for tier in self._tiers if tier.policy.trusted]
-        by_diff_id = [each for tier in trusted for each in tier.made_from(fact.diff_id) if each.computed]
+        by_diff_id = [
+            each for tier in trusted for each in tier.facts.made_from(fact.diff_id) if each.computed
+        ]
         return all(each.digest != fact.digest for each in by_diff_id)
 
     def changed_meanwhile(self, tier: Tier, name: Hash, form: Form) -> WrongEntryError:
@@ -211,9 +216,9 @@ class TierWriter:
         """Do not take this entry again: it is put aside where it is ours alone, else remembered."""
         self._observers.emit(Event("failed", name, form, tier.name, note=why))
         if tier.policy.trusted and not tier.policy.readonly:
-            tier.put_aside(name)
+            tier.blobs.put_aside(name)
             self.changed()
-        if not tier.policy.trusted or tier.policy.readonly or tier.has_blob(name):
+        if not tier.policy.trusted or tier.policy.readonly or tier.blobs.has(name):
             self.wrong.add((tier, name))
         return WrongEntryError(
             f"the entry {name} is wrong: {why}",
@@ -238,9 +243,9 @@ class TierWriter:
 
     def _record(self, tier: Tier, fact: Association, *, soon: bool) -> None:
         if soon and tier.remote:
-            self.background.add(partial(tier.record, fact), about=fact.digest)
+            self.background.add(partial(tier.facts.record, fact), about=fact.digest)
         else:
-            tier.record(fact)
+            tier.facts.record(fact)
             self.changed()
 
     def _has(self, tier: Tier, name: Hash, form: Form, size: int) -> bool:
@@ -248,10 +253,10 @@ class TierWriter:
         if (tier, name) in self.wrong:  # now there are right bytes for it
             self.wrong.discard((tier, name))
             if not tier.remote:  # a folder publishes nothing over what is there
-                tier.delete_blob(name)
+                tier.blobs.delete(name)
             return False
         try:
-            if tier.stat_blob(name).size == size:
+            if tier.blobs.stat(name).size == size:
                 return not tier.policy.trusted or self.look_again(tier, name, form) is None
         except NotFoundError:
             pass
@@ -260,13 +265,13 @@ class TierWriter:
     def _copy(self, tier: Tier, name: Hash, form: Form, reader: Reader, source: Tier) -> None:
         """Into a tier, hashed on the way: other programs can reach what is published."""
         try:
-            tier.copy_blob(name, verified(reader, name))
+            tier.blobs.copy(name, verified(reader, name))
         except DigestMismatchError as error:
             raise self.changed_meanwhile(source, name, form) from error
 
     def _upload(self, tier: Tier, name: Hash, near: Tier, stored: Event, layer: Digest | None) -> None:
         # Open from now on: who evicts it nearby takes its name away, not its bytes.
-        reader = near.open_blob(name)
+        reader = near.blobs.open(name)
 
         def upload() -> None:
             with reader:
@@ -277,7 +282,7 @@ class TierWriter:
                 except WrongEntryError:
                     return  # it was reported: what rotted nearby meanwhile is not spread
                 except BackendError as error:
-                    tier.pass_over(error, writing=True)
+                    tier.mark_failed(error, writing=True)
                 else:
                     self._observers.emit(stored)
 
@@ -290,10 +295,3 @@ def _sized(fact: Association, name: Hash, form: Form, size: int) -> Association:
         return replace(fact, size=size) if fact.digest == name else fact
     is_other = fact.diff_id == name and fact.uncompressed_size is not None
     return replace(fact, uncompressed_size=size) if is_other else fact
-
-
-def _names(tier: Tier, key: str, descriptor: Descriptor) -> bool:
-    try:
-        return tier.image(key) == descriptor
-    except NotFoundError:
-        return False

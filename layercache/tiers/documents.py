@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 def read_document(tier: Tier, name: Digest) -> bytes:
     """Out of one tier. Raises `NotFoundError`, `DigestMismatchError`; `FormatError` where it is too big."""
-    with tier.open_blob(name) as reader:
+    with tier.blobs.open(name) as reader:
         data = read_whole(reader, name, tier.policy.max_document_size)
     check_document(name, data, tier.name)
     return data
@@ -42,7 +42,7 @@ def find_document(
         except NotFoundError:
             continue
         except BackendError as error:  # it had been opened
-            tier.pass_over(error)
+            tier.mark_failed(error)
         except FormatError as error:
             too_big = error
         except DigestMismatchError as error:

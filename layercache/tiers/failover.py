@@ -44,7 +44,7 @@ class FailoverReader(WrappingReader):
 
     def _go_on(self, error: BackendError | SourceError) -> None:
         if self._tier is not None and isinstance(error, BackendError):
-            self._tier.pass_over(error)
+            self._tier.mark_failed(error)
         for tier, open_at in self._ways:
             try:
                 reader = open_at(self._offset)

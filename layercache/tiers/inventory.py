@@ -31,9 +31,9 @@ class Held:
 
 def layers(tier: Tier) -> Iterator[Held]:
     """Each pair of names once, in any order: a claim is passed over where something was computed."""
-    for fact in tier.associations():
-        if fact.computed or not tier.has_computed(fact.digest):
-            compressed = tier.has_blob(fact.digest)
+    for fact in tier.facts.scan():
+        if fact.computed or not tier.facts.has_computed(fact.digest):
+            compressed = tier.blobs.has(fact.digest)
             plain = compressed and str(fact.digest) == fact.diff_id
-            tar = plain or (tier.policy.keep != COMPRESSED and tier.has_blob(fact.diff_id))
+            tar = plain or (tier.policy.keep != COMPRESSED and tier.blobs.has(fact.diff_id))
             yield Held(fact, compressed, tar)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from layercache.oci.digest import DiffID, Digest, Hash
 
 OCI_LAYOUT = "oci-layout"
@@ -9,7 +11,10 @@ INDEX = "index.json"
 BLOBS = "blobs/"
 ASSOCIATIONS = "associations/"
 IMAGES = "images/"
+DERIVED = "derived/"
 QUARANTINE = "quarantine/"
+
+_KIND = re.compile(r"[a-z][a-z0-9-]{0,63}")
 
 COMPUTED = "computed"
 CLAIMED = "claimed"
@@ -71,6 +76,29 @@ def fact_names(key: str) -> tuple[Digest, DiffID | None] | None:
             return None
     first, second = _hash_of(digest), _hash_of(diff_id.split("-", 1))
     return (Digest(first), DiffID(second)) if first and second else None
+
+
+def derived(kind: str, name: Hash) -> str:
+    """What was computed from a blob. ``kind`` is lower-case letters, digits and "-", the version last.
+
+    Raises `ValueError` for another kind.
+    """
+    if not _KIND.fullmatch(kind):
+        raise ValueError(f"not a kind of derived object: {kind!r}")
+    return f"{derived_of(name)}{kind}"
+
+
+def derived_of(name: Hash) -> str:
+    """The folder of what was computed from a blob."""
+    return f"{DERIVED}{_as_path(name)}/"
+
+
+def derived_name(key: str) -> tuple[str, Hash] | None:
+    """Kind and blob of a derived object's key; None for other keys."""
+    match key.split("/"):
+        case ["derived", *blob, kind] if _KIND.fullmatch(kind) and (name := _hash_of(blob)):
+            return kind, name
+    return None
 
 
 def image_tag(registry: str, repository: str, tag: str) -> str:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from layercache.backend import BackendURL, open_backend
 from layercache.backend.capabilities import LocalPath
 from layercache.oci.descriptor import DOCUMENT_MAX
-from layercache.tiers.backend_tier import BackendTier
+from layercache.tiers.backend.tier import BackendTier
 from layercache.tiers.layout.tier import LayoutTier
 from layercache.tiers.policy import take_policy
 

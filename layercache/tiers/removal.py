@@ -31,20 +31,22 @@ def delete(tier: Tier, name: Hash, *, force: bool = False) -> int:
 
 def _belonging(tier: Tier, name: Hash) -> tuple[list[Association], list[Hash], list[Hash]]:
     """What goes with a name: facts, names of blobs, and those of them that are there."""
-    facts = tier.made_from(DiffID(name), claims=True)
+    facts = tier.facts.made_from(DiffID(name), claims=True)
     names: list[Hash] = [name, *dict.fromkeys(fact.digest for fact in facts)]
-    own = tier.inflates_to(Digest(name), claims=True)
+    own = tier.facts.inflates_to(Digest(name), claims=True)
     tars = dict.fromkeys(fact.diff_id for fact in own)
-    names += [tar for tar in tars if all(fact.digest == name for fact in tier.made_from(tar, claims=True))]
-    present = [each for each in dict.fromkeys(names) if tier.has_blob(each)]
+    names += [
+        tar for tar in tars if all(fact.digest == name for fact in tier.facts.made_from(tar, claims=True))
+    ]
+    present = [each for each in dict.fromkeys(names) if tier.blobs.has(each)]
     return [*facts, *own], names, present
 
 
 def _remove(tier: Tier, facts: Iterable[Association], present: list[Hash]) -> int:
     for fact in facts:
-        tier.forget(fact)
+        tier.facts.forget(fact)
     for each in present:
-        tier.delete_blob(each)
+        tier.blobs.delete(each)
     return len(present)
 
 
@@ -54,13 +56,13 @@ def forget_image(tier: Tier, key: str, *, blobs: bool = False) -> bool:
     ``blobs``: then remove what it needed, its own documents last, unless another image needs it.
     """
     try:
-        descriptor = tier.image(key)
+        descriptor = tier.images.get(key)
     except NotFoundError:
         return False
     needed = list(dict.fromkeys(referred_to(tier, descriptor))) if blobs else []
-    tier.forget_image(key)
+    tier.images.forget(key)
     if needed:
-        used = {name for _, other in tier.images() for name in referred_to(tier, other)}
+        used = {name for _, other in tier.images.scan() for name in referred_to(tier, other)}
         for needed_name in reversed(needed):
             facts, names, present = _belonging(tier, needed_name)
             if used.isdisjoint(names):
@@ -69,7 +71,7 @@ def forget_image(tier: Tier, key: str, *, blobs: bool = False) -> bool:
 
 
 def _refuse_if_used(tier: Tier, names: set[Hash]) -> None:
-    for key, descriptor in tier.images():
+    for key, descriptor in tier.images.scan():
         used = names.intersection(referred_to(tier, descriptor))
         if used:
             raise InUseError(
@@ -85,5 +87,5 @@ def referred_to(tier: Tier, descriptor: Descriptor) -> Iterator[Hash]:
     A layer's tar counts as needed through the layer's digest.
     """
     return (
-        name for name, _ in image_refs.contents(tier.open_blob, descriptor, tier.policy.max_document_size)
+        name for name, _ in image_refs.contents(tier.blobs.open, descriptor, tier.policy.max_document_size)
     )

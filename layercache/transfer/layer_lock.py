@@ -61,7 +61,7 @@ class LayerLocks:
         mine: set[object] = self._own.__dict__.setdefault("mine", set())
         stack, token, lock = ExitStack(), object(), None
         with suppress(BackendError):
-            lock = stack.enter_context(tier.lock(name, timeout=0 if mine else PATIENCE))
+            lock = stack.enter_context(tier.blobs.lock(name, timeout=0 if mine else PATIENCE))
         if lock is not None:
             mine.add(token)
             stack.callback(mine.discard, token)

@@ -32,7 +32,7 @@ class TierSpool:
 
     def __init__(self, tier: Tier) -> None:
         self.tier = tier
-        self._own = tier.spool()
+        self._own = tier.blobs.spool()
         self._spool: Spool | _TemporaryFile = self._own or _TemporaryFile()
         self._failure: BackendError | None = None
         self._stamp: object = None
@@ -44,7 +44,7 @@ class TierSpool:
         except BackendError as error:
             if self._spool is not self._own:
                 raise
-            self.tier.pass_over(error, writing=True)
+            self.tier.mark_failed(error, writing=True)
             self._go_on_elsewhere(self._own, error)
             self._spool.write(data)
         self.size += memoryview(data).nbytes
@@ -66,10 +66,10 @@ class TierSpool:
         if self._failure is not None:
             raise self._failure
         if self._own is not None:
-            self.tier.publish_blob(name, self._own, self.size)
+            self.tier.blobs.publish(name, self._own, self.size)
             self._stamp = self._stamped()
         else:
-            self.tier.copy_blob(name, SpoolReader(self))
+            self.tier.blobs.copy(name, SpoolReader(self))
 
     def _stamped(self) -> object:
         own: object = self._own

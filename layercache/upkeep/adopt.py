@@ -10,7 +10,7 @@ from layercache.resolver import lookup
 from layercache.resolver.identity import contradiction
 from layercache.streams.readers import CHUNK
 from layercache.tiers import keys
-from layercache.tiers.backend_tier import BackendTier
+from layercache.tiers.backend.tier import BackendTier
 from layercache.tiers.layout import index_json
 from layercache.tiers.layout.index_writer import write_index
 
@@ -50,9 +50,9 @@ def adopt(cache: Cache, *, verify: bool = False) -> Adopted:
     images, layers = index_json.import_entries(tier, entries)
     adopted = Adopted(images, layers)
     if verify:
-        claims = {digest: diff_id for digest, diff_id, _ in tier.pairs(computed=False)}
+        claims = {digest: diff_id for digest, diff_id, _ in tier.facts.pairs(computed=False)}
         for digest, claimed in sorted(claims.items()):
-            if tier.has_blob(digest) and not tier.has_computed(digest):
+            if tier.blobs.has(digest) and not tier.facts.has_computed(digest):
                 _verify(cache, digest, claimed, adopted)
     write_index(tier)
     return adopted

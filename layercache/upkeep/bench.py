@@ -21,7 +21,7 @@ from layercache.backend.capabilities import LocalPath
 from layercache.cache import Cache
 from layercache.errors import BackendError, ConfigError
 from layercache.streams.readers import CHUNK
-from layercache.tiers.backend_tier import BackendTier
+from layercache.tiers.backend.tier import BackendTier
 from layercache.tiers.policy import take_policy
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ from layercache.tiers.leftovers import DAY, count_leftovers
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from layercache.tiers.backend_tier import BackendTier
+    from layercache.tiers.backend.tier import BackendTier
     from layercache.tiers.eviction import Eviction
 
 
@@ -112,9 +112,9 @@ def _forget(tier: BackendTier, report: Pruned, *, dry_run: bool) -> None:
             return False
         return True
 
-    for key, descriptor in list(tier.images()):
-        if not tier.has_blob(descriptor.digest):
-            report.images += removed(partial(tier.forget_image, key))
-    for fact in tier.associations():
-        if not tier.has_blob(fact.digest) and not tier.has_blob(fact.diff_id):
-            report.facts += removed(partial(tier.forget, fact))
+    for key, descriptor in list(tier.images.scan()):
+        if not tier.blobs.has(descriptor.digest):
+            report.images += removed(partial(tier.images.forget, key))
+    for fact in tier.facts.scan():
+        if not tier.blobs.has(fact.digest) and not tier.blobs.has(fact.diff_id):
+            report.facts += removed(partial(tier.facts.forget, fact))

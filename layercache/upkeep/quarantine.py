@@ -12,7 +12,7 @@ from layercache.streams.readers import CHUNK, check_whole, hash_of
 from layercache.tiers import keys
 
 if TYPE_CHECKING:
-    from layercache.tiers.backend_tier import BackendTier
+    from layercache.tiers.backend.tier import BackendTier
 
 
 def put_aside(tier: BackendTier, key: str) -> bool:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from concurrent.futures import Future
 
     from layercache.backend import Entry
-    from layercache.tiers.backend_tier import BackendTier
+    from layercache.tiers.backend.tier import BackendTier
 
 Kind = Literal["blob", "fact", "image"]
 Problems = dict[str, str]
@@ -70,7 +70,7 @@ def verify(
     threads = jobs or os.cpu_count() or 1
     pool = ThreadPoolExecutor(threads, thread_name_prefix="verify")
     stages: tuple[tuple[Kind, Iterable[Entry], Callable[[Entry], Problems]], ...] = (
-        ("blob", sample.of(entry for _, entry in tier.blobs()), partial(_wrong_blob, tier, stop)),
+        ("blob", sample.of(entry for _, entry in tier.blobs.scan()), partial(_wrong_blob, tier, stop)),
         ("fact", sample.of(scan(keys.ASSOCIATIONS)), partial(_wrong_facts, tier, deep)),
         ("image", scan(keys.IMAGES), partial(_wrong_image, tier)),
     )

@@ -12,11 +12,11 @@ from layercache.streams.inflate import InflatedReader, Limits
 from layercache.streams.readers import CHUNK, HEAD, HeadReader, hash_of, read_bounded, sniff_layer
 from layercache.tiers import keys
 from layercache.tiers.association import Association, NotOfALayerError
-from layercache.tiers.backend_tier import keys_of
+from layercache.tiers.backend.facts import keys_of
 
 if TYPE_CHECKING:
     from layercache.oci.digest import DiffID, Digest
-    from layercache.tiers.backend_tier import BackendTier
+    from layercache.tiers.backend.tier import BackendTier
 
 
 def wrong_facts(tier: BackendTier, key: str, *, deep: bool) -> dict[str, str]:
@@ -56,7 +56,7 @@ def wrong_facts(tier: BackendTier, key: str, *, deep: bool) -> dict[str, str]:
 
 def _answer(tier: BackendTier, fact: Association) -> Association | None:
     """What the tier says when it is asked for the blob, if that names the tar by the same algorithm."""
-    for answer in tier.inflates_to(fact.digest):
+    for answer in tier.facts.inflates_to(fact.digest):
         if answer.computed and answer.diff_id.algorithm == fact.diff_id.algorithm:
             return answer
     return None
@@ -117,7 +117,7 @@ def _compression(tier: BackendTier, digest: Digest) -> str | None:
 
 def _size(tier: BackendTier, name: Hash) -> int | None:
     try:
-        return tier.stat_blob(name).size
+        return tier.blobs.stat(name).size
     except NotFoundError:
         return None
 

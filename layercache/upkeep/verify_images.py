@@ -15,7 +15,7 @@ from layercache.tiers.documents import read_whole
 
 if TYPE_CHECKING:
     from layercache.errors import IntegrityError
-    from layercache.tiers.backend_tier import BackendTier
+    from layercache.tiers.backend.tier import BackendTier
 
 
 def why_wrong(tier: BackendTier, key: str) -> str:

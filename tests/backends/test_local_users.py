@@ -15,7 +15,7 @@ from layercache.errors import BackendError, ForbiddenError
 from layercache.oci.digest import Hash
 from layercache.testing import in_forked_child
 from layercache.tiers import keys
-from layercache.tiers.backend_tier import BackendTier
+from layercache.tiers.backend.tier import BackendTier
 from layercache.tiers.policy import Policy
 from layercache.upkeep import prune
 from layercache_backends.local import LocalBackend
@@ -73,8 +73,8 @@ def test_eviction_passes_over_what_is_another_users_and_removes_the_next(shared:
 
     def publish() -> object:
         tier = tier_on(shared, max_size=500)
-        tier.put_blob(Hash.of(NEW), NEW)
-        return tier.has_blob(Hash.of(NEW))
+        tier.blobs.put(Hash.of(NEW), NEW)
+        return tier.blobs.has(Hash.of(NEW))
 
     assert as_user(ME, publish) == "True"
     assert set(others) < blobs(tier_on(shared))
@@ -89,7 +89,7 @@ def test_a_blob_is_published_where_nothing_that_could_go_is_mine(shared: Path) -
     (shared / "locks" / "usage").write_text(f"500 {time.time():.3f} end")
     os.chown(shared / "locks" / "usage", OTHER, OTHER)
     (shared / "locks" / "usage").chmod(0o644)
-    assert as_user(ME, lambda: tier_on(shared, max_size=500).put_blob(Hash.of(NEW), NEW)) == "None"
+    assert as_user(ME, lambda: tier_on(shared, max_size=500).blobs.put(Hash.of(NEW), NEW)) == "None"
     assert Hash.of(NEW) in blobs(tier_on(shared))
 
 
@@ -119,7 +119,7 @@ def test_what_is_forbidden_is_an_error_of_its_own_that_names_the_user(shared: Pa
 
     def remove() -> object:
         with pytest.raises(ForbiddenError) as caught:
-            tier_on(shared).delete_blob(name)
+            tier_on(shared).blobs.delete(name)
         return caught.value.hint
 
     assert f"user id {ME}" in as_user(ME, remove)
@@ -141,8 +141,8 @@ def test_a_blob_of_the_future_counts_as_used_now_and_ages_from_then_on(tmp_path:
 def test_use_brings_a_time_of_the_future_back(tmp_path: Path) -> None:
     tier = tier_on(tmp_path)
     name = stock(tier, 1, 100, age=-9999 * HOUR)
-    tier.open_blob(name).close()
-    assert abs(tier.stat_blob(name).modified - time.time()) < 60
+    tier.blobs.open(name).close()
+    assert abs(tier.blobs.stat(name).modified - time.time()) < 60
 
 
 def test_a_leftover_of_the_future_counts_as_of_now(tmp_path: Path) -> None:

@@ -171,7 +171,7 @@ def populate(root: str, count: str, sample: str) -> dict[str, float]:
     from layercache.oci.digest import DiffID, Digest
     from layercache.tiers import keys
     from layercache.tiers.association import Association
-    from layercache.tiers.backend_tier import keys_of
+    from layercache.tiers.backend.facts import keys_of
 
     def place(key: str) -> str:
         path = os.path.join(root, key)

@@ -90,11 +90,11 @@ def test_ls_lists_a_pair_once_though_it_is_claimed_and_computed(cli: Caller, lay
 def test_a_claim_of_a_blob_that_was_computed_is_not_listed(cli: Caller, layer: Layer, file: Path) -> None:
     with layercache.open(cli.url) as cache:
         false = Association(layer.digest, DiffID.of(b"another tar"), len(layer.blob), layer.media_type)
-        cache.tiers[0].record(false)
+        cache.tiers[0].facts.record(false)
         assert [line[1] for line in cli.lines("ls")] == []
         assert [line[1] for line in cli.lines("ls", "--all")] == [false.diff_id]
         cli("put", str(file))
-        cache.tiers[0].record(false)
+        cache.tiers[0].facts.record(false)
     assert [line[1] for line in cli.lines("ls", "--all")] == [layer.diff_id]
     assert cli.json("stats")["tiers"][0]["layers"] == 1
 
@@ -103,7 +103,7 @@ def test_ls_ends_quietly_when_nobody_reads_on(cli: Caller) -> None:
     tier = open_tier(cli.url, nearest=True)
     for number in range(1000):  # more lines than a pipe holds
         name = str(number).encode()
-        tier.record(Association(Digest.of(name), DiffID.of(name + b"!"), 1, computed=True))
+        tier.facts.record(Association(Digest.of(name), DiffID.of(name + b"!"), 1, computed=True))
     with cli.begin("ls", "--all") as process:
         assert process.stdout is not None
         assert process.stderr is not None
@@ -125,7 +125,7 @@ url, count = sys.argv[1], int(sys.argv[2])
 tier = open_tier(url, nearest=True)
 for number in range(count):
     text = str(number).encode()
-    tier.record(Association(Digest.of(text), DiffID.of(text + b"!"), 1, computed=True))
+    tier.facts.record(Association(Digest.of(text), DiffID.of(text + b"!"), 1, computed=True))
 sys.stdout = open("/dev/null", "w")
 for command in (["ls", "--all"], ["stats"]):
     program(["--cache", url, *command], standalone_mode=False)

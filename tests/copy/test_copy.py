@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from fixtures.layers import Layer
     from servers.images import Sample
 
-    from layercache.tiers.backend_tier import BackendTier
+    from layercache.tiers.backend.tier import BackendTier
 
 EVERYTHING = Selection()
 
@@ -79,7 +79,7 @@ def test_a_copy_of_everything_has_every_object() -> None:
     report = copy(source, target)
     assert content(target) == content(source)
     assert (report.copied, report.facts, report.there) == (len(blobs(source)), 3, 0)
-    assert report.copied_bytes == sum(entry.size for _, entry in source.blobs())
+    assert report.copied_bytes == sum(entry.size for _, entry in source.blobs.scan())
 
 
 def test_a_second_copy_brings_only_what_is_new() -> None:
@@ -130,7 +130,7 @@ def test_the_target_gets_the_forms_that_it_keeps_or_that_are_named(keep: str, th
     copy(filled(GZIP, ZSTD, PLAIN), by_option, Selection(form=keep))  # type: ignore[arg-type]
     assert blobs(by_policy) == blobs(by_option) == there
     for target in (by_policy, by_option):
-        assert {each.diff_id for each in target.associations()} == {
+        assert {each.diff_id for each in target.facts.scan()} == {
             GZIP.diff_id,
             ZSTD.diff_id,
             PLAIN.diff_id,
@@ -185,21 +185,21 @@ def test_a_cut_blob_is_wrong() -> None:
 def test_what_a_far_source_computed_is_a_claim() -> None:
     source, target = far(filled(GZIP).backend), empty()
     copy(source, target)
-    assert [each.computed for each in target.associations()] == [False]
+    assert [each.computed for each in target.facts.scan()] == [False]
     assert copy(source, target).facts == 0
 
 
 def test_a_far_source_that_is_trusted_is_believed() -> None:
     target = empty()
     copy(near(filled(GZIP).backend), target)
-    assert [each.computed for each in target.associations()] == [True]
+    assert [each.computed for each in target.facts.scan()] == [True]
 
 
 def test_what_is_inflated_on_the_way_is_computed() -> None:
     source, target = far(filled(GZIP).backend), empty()
     evict(source, GZIP.diff_id)
     copy(source, target, Selection(form="both"))
-    (found,) = target.associations()
+    (found,) = target.facts.scan()
     assert (found.computed, found.diff_id) == (True, GZIP.diff_id)
     assert (found.size, found.uncompressed_size) == (len(GZIP.blob), len(GZIP.tar))
 
@@ -208,17 +208,17 @@ def test_a_pair_of_sound_blobs_that_are_not_each_other_is_not_believed() -> None
     source, target = far(named("liar")), empty()
     write_blob(source, GZIP.digest, GZIP.blob)
     write_blob(source, ZSTD.diff_id, ZSTD.tar)
-    source.record(fact(GZIP.digest, ZSTD.diff_id, len(GZIP.blob)))
+    source.facts.record(fact(GZIP.digest, ZSTD.diff_id, len(GZIP.blob)))
     copy(source, target, Selection(form="both"))
     assert ZSTD.diff_id in blobs(target)
-    assert [each.computed for each in target.associations()] == [False]
+    assert [each.computed for each in target.facts.scan()] == [False]
 
 
 @pytest.mark.parametrize("form", [None, "compressed", "both"])
 def test_a_blob_that_was_planted_under_a_diff_id_is_not_given_after_a_copy(form: str | None) -> None:
     source, target = far(named("liar")), empty()
     write_blob(source, ZSTD.digest, ZSTD.blob)
-    source.record(fact(ZSTD.digest, GZIP.diff_id, len(ZSTD.blob)))
+    source.facts.record(fact(ZSTD.digest, GZIP.diff_id, len(ZSTD.blob)))
     copy(source, target, Selection(form=form))  # type: ignore[arg-type]  # the tests' parameters are plain strings
     with open_cache(target) as cache, pytest.raises(LayercacheError):
         read(cache.get(GZIP.diff_id).compressed())
@@ -227,18 +227,18 @@ def test_a_blob_that_was_planted_under_a_diff_id_is_not_given_after_a_copy(form:
 def test_a_false_claim_is_refuted_where_the_tar_is_made() -> None:
     source, target = far(named("liar")), empty()
     write_blob(source, GZIP.digest, GZIP.blob)
-    source.record(fact(GZIP.digest, ZSTD.diff_id, len(GZIP.blob)))
+    source.facts.record(fact(GZIP.digest, ZSTD.diff_id, len(GZIP.blob)))
     report = copy(source, target, Selection(form="both"))
     assert report.wrong == 1
     assert blobs(target) == {GZIP.digest}
-    (found,) = target.associations()
+    (found,) = target.facts.scan()
     assert (found.computed, found.diff_id) == (True, GZIP.diff_id)
 
 
 def test_a_claim_does_not_stand_beside_what_the_target_computed() -> None:
     source, target = filled(), filled(GZIP)
     target.name = "other"
-    source.record(fact(GZIP.digest, ZSTD.diff_id, 5, computed=False))
+    source.facts.record(fact(GZIP.digest, ZSTD.diff_id, 5, computed=False))
     assert copy(source, target).facts == 0
 
 
@@ -246,7 +246,7 @@ def test_several_blobs_of_one_tar_keep_their_facts() -> None:
     source, target = filled(GZIP), empty()
     put(open_cache(source), again(GZIP, 1))
     copy(source, target)
-    assert len(target.made_from(GZIP.diff_id)) == 2
+    assert len(target.facts.made_from(GZIP.diff_id)) == 2
 
 
 def test_facts_are_copied_where_the_blob_was_evicted() -> None:
@@ -254,7 +254,7 @@ def test_facts_are_copied_where_the_blob_was_evicted() -> None:
     evict(source, GZIP.digest)
     evict(source, GZIP.diff_id)
     assert copy(source, target).facts == 1
-    assert [each.digest for each in target.made_from(GZIP.diff_id)] == [GZIP.digest]
+    assert [each.digest for each in target.facts.made_from(GZIP.diff_id)] == [GZIP.digest]
 
 
 def test_a_dry_run_tells_the_same_and_writes_nothing() -> None:
@@ -345,10 +345,10 @@ def pulled(sample: Sample) -> BackendTier:
         documents = {digest: data for digest, (_, data) in image.documents.items()}
         for digest, data in {**image.blobs, **documents}.items():
             write_blob(tier, digest, data)
-        tier.tag_image(tag(name), image.descriptor)
+        tier.images.tag(tag(name), image.descriptor)
         for each in (image,) if isinstance(image, Image) else image.images:
             for layer in each.layers:
-                tier.record(fact(layer.digest, layer.diff_id, len(layer.blob), computed=False))
+                tier.facts.record(fact(layer.digest, layer.diff_id, len(layer.blob), computed=False))
     return tier
 
 
@@ -396,17 +396,17 @@ def test_an_image_whose_manifest_is_wrong_is_not_named(pulled: BackendTier, samp
     target = empty()
     report = copy(pulled, target)
     assert report.wrong >= 1
-    assert [key for key, _ in target.images()] == [tag("two")]
+    assert [key for key, _ in target.images.scan()] == [tag("two")]
 
 
 def test_a_tag_that_the_target_learnt_later_stays(pulled: BackendTier, sample: Sample) -> None:
     target, key = empty(), tag("one")
-    target.tag_image(key, sample.index.descriptor)
+    target.images.tag(key, sample.index.descriptor)
     copy(pulled, target)
-    assert target.image(key).digest == sample.index.descriptor.digest
-    pulled.tag_image(key, sample.image.descriptor)
+    assert target.images.get(key).digest == sample.index.descriptor.digest
+    pulled.images.tag(key, sample.image.descriptor)
     copy(pulled, target)
-    assert target.image(key).digest == sample.image.descriptor.digest
+    assert target.images.get(key).digest == sample.image.descriptor.digest
 
 
 def test_what_was_published_before_is_left_out_but_for_the_documents_of_newer_images(
@@ -423,8 +423,8 @@ def test_what_was_published_before_is_left_out_but_for_the_documents_of_newer_im
     copy(pulled, target, Selection(since=2000.0))
     documents = {sample.image.descriptor.digest, sample.image.config_digest}
     assert blobs(target) == {GZIP.digest, GZIP.diff_id, *documents}
-    assert [each for each, _ in target.images()] == [key]
-    assert {each.digest for each in target.associations()} == {GZIP.digest}
+    assert [each for each, _ in target.images.scan()] == [key]
+    assert {each.digest for each in target.facts.scan()} == {GZIP.digest}
 
 
 def test_a_torn_fact_is_no_fact() -> None:
@@ -441,7 +441,7 @@ def test_names_of_sha512_are_copied_too() -> None:
     source, target = filled(), empty()
     digest, diff_id = Digest.of(GZIP.blob, "sha512"), DiffID.of(GZIP.tar, "sha512")
     write_blob(source, digest, GZIP.blob)
-    source.record(replace(fact(digest, diff_id, len(GZIP.blob)), uncompressed_size=len(GZIP.tar)))
+    source.facts.record(replace(fact(digest, diff_id, len(GZIP.blob)), uncompressed_size=len(GZIP.tar)))
     report = copy(source, target, Selection(form="both"))
     assert blobs(target) == {digest, diff_id}
     assert report.made == 1

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from servers.images import Image
 
-    from layercache.tiers.backend_tier import BackendTier
+    from layercache.tiers.backend.tier import BackendTier
     from layercache.tiers.tier import Tier
 
 GOOD, EVIL = make_image(sample_layers(1)), make_image(sample_layers(2))
@@ -39,8 +39,8 @@ BY_DIGEST = keys.image_digest("registry.example", "team/app", GOOD.descriptor.di
 
 def keep(tier: Tier, image: Image, key: str = KEY) -> None:
     for data in (*image.blobs.values(), *(data for _, data in image.documents.values())):
-        tier.put_blob(Digest.of(data), data)
-    tier.tag_image(key, image.descriptor)
+        tier.blobs.put(Digest.of(data), data)
+    tier.images.tag(key, image.descriptor)
 
 
 def stranger() -> BackendTier:
@@ -58,9 +58,9 @@ def test_a_tag_of_an_untrusted_source_replaces_none_however_new_it_is(chosen: tu
     source, target = stranger(), near()
     keep(target, GOOD)
     keep(source, EVIL)
-    source.image_time = lambda key: time.time() + 60  # type: ignore[method-assign]
+    source.images.time = lambda key: time.time() + 60  # type: ignore[method-assign]
     report = copy(source, target, *chosen)
-    assert target.image(KEY) == GOOD.descriptor
+    assert target.images.get(KEY) == GOOD.descriptor
     assert (report.images, report.kept, report.wrong) == (0, 1, 0)
 
 
@@ -70,9 +70,9 @@ def test_a_tag_that_a_trusted_source_has_learnt_later_replaces_an_older_one() ->
     source, target = near(backend), near()
     keep(target, EVIL)
     keep(source, GOOD)
-    source.image_time = lambda key: time.time() + 60  # type: ignore[method-assign]
+    source.images.time = lambda key: time.time() + 60  # type: ignore[method-assign]
     report = copy(source, target)
-    assert target.image(KEY) == GOOD.descriptor
+    assert target.images.get(KEY) == GOOD.descriptor
     assert (report.images, report.kept) == (1, 0)
 
 
@@ -80,7 +80,7 @@ def test_a_tag_that_is_new_to_the_target_is_marked_as_the_sources_word_and_copie
     source, target = stranger(), near()
     keep(source, GOOD)
     assert copy(source, target).images == 1
-    named = target.image(KEY)
+    named = target.images.get(KEY)
     assert (named.digest, named.annotations) == (GOOD.descriptor.digest, {COPIED_FROM: "memory://stranger"})
     again = copy(source, target)
     assert (again.images, again.kept) == (0, 0)
@@ -92,20 +92,20 @@ def test_the_mark_goes_along_when_the_copy_is_copied() -> None:
     keep(source, GOOD)
     copy(source, between)
     copy(between, target)
-    assert target.image(KEY).annotations == {COPIED_FROM: "memory://stranger"}
+    assert target.images.get(KEY).annotations == {COPIED_FROM: "memory://stranger"}
 
 
 def test_an_image_by_digest_comes_without_a_mark_and_under_no_other_digest() -> None:
     source, target = stranger(), near()
     keep(source, GOOD, BY_DIGEST)
     assert copy(source, target).images == 1
-    assert target.image(BY_DIGEST) == GOOD.descriptor
+    assert target.images.get(BY_DIGEST) == GOOD.descriptor
     lying, other = stranger(), near()
     keep(lying, EVIL, BY_DIGEST)
     report = copy(lying, other)
     assert (report.images, report.wrong) == (0, 1)
     with pytest.raises(NotFoundError):
-        other.image(BY_DIGEST)
+        other.images.get(BY_DIGEST)
 
 
 def on_disk(folder: Path) -> BackendTier:
@@ -118,7 +118,7 @@ def victim(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Caller:
     monkeypatch.setenv("LAYERCACHE_URL", f"file://{tmp_path}/own")
     other = on_disk(tmp_path / "other")
     write_blob(other, OTHER.digest, OTHER.blob)
-    other.record(fact(OTHER.digest, LAYER.diff_id, len(OTHER.blob)))
+    other.facts.record(fact(OTHER.digest, LAYER.diff_id, len(OTHER.blob)))
     keep(other, EVIL)
     for path in (tmp_path / "other" / "images").rglob("*"):
         os.utime(path, (time.time() + 60,) * 2)
@@ -132,22 +132,22 @@ def test_another_folder_on_this_machine_is_not_believed_unless_it_is_said_to_be(
     said = victim("copy", f"file://{tmp_path}/other", victim.url).stderr
     assert "1 other tag kept in TO, since FROM is not trusted" in said
     own = on_disk(tmp_path / "own")
-    assert own.image(KEY).digest == GOOD.descriptor.digest
-    assert [each.computed for each in own.associations()] == [False]
+    assert own.images.get(KEY).digest == GOOD.descriptor.digest
+    assert [each.computed for each in own.facts.scan()] == [False]
     with open_cache(own) as cache, pytest.raises(LayercacheError):
         read(cache.get(LAYER.diff_id).compressed())
     victim("copy", f"file://{tmp_path}/other?trusted=true", victim.url)
-    assert own.image(KEY).digest == EVIL.descriptor.digest
+    assert own.images.get(KEY).digest == EVIL.descriptor.digest
 
 
 def test_the_users_own_cache_is_believed_when_it_is_copied_from(victim: Caller, tmp_path: Path) -> None:
     own = on_disk(tmp_path / "own")
     keep(own, GOOD)
-    own.record(fact(LAYER.digest, LAYER.diff_id, len(LAYER.blob)))
+    own.facts.record(fact(LAYER.digest, LAYER.diff_id, len(LAYER.blob)))
     victim("copy", victim.url, f"file://{tmp_path}/backup")
     backup = on_disk(tmp_path / "backup")
-    assert backup.image(KEY) == GOOD.descriptor
-    assert [each.computed for each in backup.associations()] == [True]
+    assert backup.images.get(KEY) == GOOD.descriptor
+    assert [each.computed for each in backup.facts.scan()] == [True]
 
 
 def test_pull_offline_prints_whose_word_a_tag_is(victim: Caller, tmp_path: Path) -> None:

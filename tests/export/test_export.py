@@ -60,10 +60,10 @@ def keep(cache: Cache, image: Image | ImageIndex, name: str = "app:1") -> str:
     """Have it in the cache as if it had been pulled by this name, with all its platforms."""
     tier = cache.tiers[0]
     for data in image.blobs.values():
-        tier.put_blob(Digest.of(data), data)
+        tier.blobs.put(Digest.of(data), data)
     for digest, (_, document) in image.documents.items():
-        tier.put_blob(digest, document)
-    tier.tag_image(keys.image_tag("docker.io", f"library/{name.partition(':')[0]}", "1"), image.descriptor)
+        tier.blobs.put(digest, document)
+    tier.images.tag(keys.image_tag("docker.io", f"library/{name.partition(':')[0]}", "1"), image.descriptor)
     return name
 
 
@@ -214,7 +214,7 @@ def test_where_only_tars_are_left_an_archive_is_made_of_them(
     for layer in cache.image(name, platform="linux/amd64").layers:
         layer.fill("uncompressed")
     for gone in sample.image.layers[:2]:
-        cache.tiers[0].delete_blob(gone.digest)
+        cache.tiers[0].blobs.delete(gone.digest)
     cache.export(name, f"docker-archive:{tmp_path}/a.tar", platform="linux/amd64")
     skopeo_copy(f"docker-archive:{tmp_path}/a.tar", f"dir:{tmp_path}/out")
 
@@ -226,7 +226,7 @@ def test_a_layer_of_which_only_the_tar_is_left_is_named(
     name = keep(cache, sample.image)
     for layer in cache.image(name, platform="linux/amd64").layers:
         layer.fill("uncompressed")
-    cache.tiers[0].delete_blob(sample.image.layers[0].digest)
+    cache.tiers[0].blobs.delete(sample.image.layers[0].digest)
     place = target.format(folder=tmp_path, host=registry.host)
     with pytest.raises(NotFoundError, match="only its tar") as caught:
         cache.export(name, place, platform="linux/amd64")
@@ -238,7 +238,7 @@ def test_a_layer_of_which_only_the_tar_is_left_is_named(
 def test_a_platform_that_was_not_pulled_is_an_error(cache: Cache, tmp_path: Path, sample: Sample) -> None:
     name = keep(cache, sample.index)
     missing = sample.index.images[1].descriptor.digest
-    cache.tiers[0].delete_blob(missing)
+    cache.tiers[0].blobs.delete(missing)
     with pytest.raises(NotFoundError, match=str(missing)):
         cache.export(name, f"oci:{tmp_path}/layout", platform="all")
     cache.export(name, f"oci:{tmp_path}/layout", platform="linux/amd64")
@@ -403,7 +403,7 @@ def test_what_rotted_nearby_is_put_aside_and_made_or_taken_from_elsewhere_in_the
     with layercache.open([f"file://{near}", f"file://{far}"], offline=True, verify=verify) as cache:
         for tier in cache.tiers:
             for data in image.blobs.values():
-                tier.put_blob(Digest.of(data), data)
+                tier.blobs.put(Digest.of(data), data)
         name = keep(cache, image)
         for layer in image.layers:
             cache.get(layer.digest).fill("both")
@@ -428,7 +428,7 @@ def test_a_rotten_layer_is_not_pushed(registry: Registry, tmp_path: Path) -> Non
     image = make_image(sample_layers(1))
     with layercache.open([f"file://{tmp_path}/near", f"file://{tmp_path}/far"], offline=True) as cache:
         for data in image.blobs.values():
-            cache.tiers[1].put_blob(Digest.of(data), data)
+            cache.tiers[1].blobs.put(Digest.of(data), data)
         name = keep(cache, image)
         for layer in image.layers:
             with open(tmp_path / "near/blobs" / layer.digest.algorithm / layer.digest.hex, "r+b") as file:

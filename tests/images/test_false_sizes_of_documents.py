@@ -43,7 +43,7 @@ def test_a_size_that_head_states_is_a_hint_that_is_corrected_and_reported(size: 
             assert pulled(cache, lying_about_its_root(size)).digest == MADE.descriptor.digest
         assert [event.name for event in events if event.kind == "mislabelled"] == [MADE.descriptor.digest]
         assert not [event for event in events if event.kind == "failed"]
-        assert cache.tiers[0].image(KEY).size == len(MADE.manifest), "what is kept is true"
+        assert cache.tiers[0].images.get(KEY).size == len(MADE.manifest), "what is kept is true"
         assert images(cache).from_tiers(REFERENCE).digest == MADE.descriptor.digest
 
 
@@ -51,13 +51,13 @@ def test_a_size_that_head_states_is_a_hint_that_is_corrected_and_reported(size: 
 def test_a_tag_whose_size_rotted_serves_offline_and_is_replaced_by_the_next_pull(size: int) -> None:
     with open_cache() as cache:
         pulled(cache, source_of(MADE))
-        cache.tiers[0].tag_image(KEY, msgspec.structs.replace(MADE.descriptor, size=size))
+        cache.tiers[0].images.tag(KEY, msgspec.structs.replace(MADE.descriptor, size=size))
         before = content(cache.tiers[0])
         assert images(cache).from_tiers(REFERENCE).digest == MADE.descriptor.digest
         assert [each.digest for each in images(cache).all_from_tiers(REFERENCE)] == [MADE.descriptor.digest]
         assert content(cache.tiers[0]) == before
         pulled(cache, source_of(MADE))
-        assert cache.tiers[0].image(KEY).size == len(MADE.manifest)
+        assert cache.tiers[0].images.get(KEY).size == len(MADE.manifest)
         assert not [each for each in verify(cache.tiers[0]) if each.problem]  # type: ignore[arg-type]
 
 

@@ -68,7 +68,7 @@ def test_an_index_of_which_nothing_is_there_is_an_error_and_leaves_no_tag() -> N
         with pytest.raises(NotFoundError):
             images(cache).all_from_source(source, REFERENCE, missing.append)
         assert missing == [], "what is raised is not reported too"
-        assert list(cache.tiers[0].images()) == []
+        assert list(cache.tiers[0].images.scan()) == []
 
 
 def test_a_wrong_platform_is_reported_too_and_a_source_that_fails_ends_it(

@@ -20,7 +20,7 @@ from layercache.oci.descriptor import OCI_INDEX, OCI_MANIFEST, Descriptor
 from layercache.oci.digest import Digest
 from layercache.oci.image_tree import MAX_DEPTH
 from layercache.tiers import keys
-from layercache.tiers.backend_tier import BackendTier
+from layercache.tiers.backend.tier import BackendTier
 from layercache.tiers.layout.index_writer import write_index
 from layercache.tiers.policy import Policy
 from layercache.upkeep import prune, verify
@@ -84,8 +84,8 @@ def plant(tier: BackendTier, make: Plant) -> Tree:
     for digest, data in tree.documents.items():
         write_blob(tier, digest, data)
     write_blob(tier, MANIFEST.config.digest, CONFIG)
-    tier.tag_image(GOOD, good)
-    tier.tag_image(PLANTED, root)
+    tier.images.tag(GOOD, good)
+    tier.images.tag(PLANTED, root)
     return tree
 
 
@@ -197,4 +197,4 @@ def test_forgetting_a_planted_image_frees_what_can_be_reached_and_nothing_of_ano
         assert read(layer.compressed()) == SAMPLE.blob
         assert len(cache.images("registry.example/good:1")) == 1
         prune(tier, max_size=10**9)
-    assert [key for key, _ in tier.images()] == [GOOD]
+    assert [key for key, _ in tier.images.scan()] == [GOOD]

@@ -50,10 +50,10 @@ class Down(DictSource):
 def keep(tier: Tier, made: Made, key: str = KEY, named: Descriptor | None = None) -> None:
     """The image and its name, as whoever can write to the tier puts them there."""
     for data in made.blobs.values():
-        tier.put_blob(Digest.of(data), data)
+        tier.blobs.put(Digest.of(data), data)
     for digest, (_, document) in made.documents.items():
-        tier.put_blob(digest, document)
-    tier.tag_image(key, named or made.descriptor)
+        tier.blobs.put(digest, document)
+    tier.images.tag(key, named or made.descriptor)
 
 
 class Warnings(list[Event]):
@@ -77,14 +77,14 @@ def test_a_tag_of_an_untrusted_tier_is_not_fresh_and_the_registry_is_asked() -> 
     keep(poisoned, EVIL)
     with open_cache(near(), poisoned) as cache, cache.watch(warnings):
         assert online(cache, source_of(GOOD)).digest == GOOD.descriptor.digest
-        assert cache.tiers[0].image(KEY).digest == GOOD.descriptor.digest
+        assert cache.tiers[0].images.get(KEY).digest == GOOD.descriptor.digest
         assert warnings == []
 
 
 def test_an_old_tag_of_the_nearest_tier_is_not_outdone_by_a_young_one_of_an_untrusted_tier() -> None:
     nearest, poisoned = near(), far()
     keep(nearest, GOOD)
-    nearest.image_time = lambda key: time.time() - 2 * HOUR  # type: ignore[method-assign]
+    nearest.images.time = lambda key: time.time() - 2 * HOUR  # type: ignore[method-assign]
     keep(poisoned, EVIL)
     newer = make_image(sample_layers(3))
     with open_cache(nearest, poisoned) as cache:
@@ -109,7 +109,7 @@ def test_where_the_registry_fails_an_untrusted_young_tag_serves_and_is_reported(
         assert [(event.where, event.name) for event in warnings] == [(shared.name, GOOD.descriptor.digest)]
         assert str(REFERENCE) in warnings[0].note
         with pytest.raises(NotFoundError):
-            cache.tiers[0].image(KEY)  # it has not become the nearest tier's own word
+            cache.tiers[0].images.get(KEY)  # it has not become the nearest tier's own word
         with pytest.raises(SourceError):
             online(cache, Down(GOOD.descriptor), tag_age=0)
         with pytest.raises(SourceError):

@@ -170,10 +170,10 @@ def test_twenty_processes_on_one_disk_and_one_bucket_leave_every_entry_right(
         assert registry.fetches(made.digest) == 1
     tier = open_tier(bucket, nearest=False)
     try:
-        held = dict(tier.blobs())
+        held = dict(tier.blobs.scan())
         for made in sample.image.layers:
             assert held[made.digest].size == len(made.blob)
-            with tier.open_blob(made.digest) as reader:
+            with tier.blobs.open(made.digest) as reader:
                 assert reader.read() == made.blob
     finally:
         tier.close()

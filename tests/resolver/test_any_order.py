@@ -173,7 +173,7 @@ class AnyOrder(RuleBasedStateMachine):
         return layercache.Digest(name)
 
     def found(self) -> set[Association]:
-        return set(self.cache.tiers[0].associations())
+        return set(self.cache.tiers[0].facts.scan())
 
     def leading_to(self, name: str, *, computed: bool = False) -> list[str]:
         return sorted(

@@ -13,7 +13,7 @@ from fixtures.stores import Fetch, assert_sound, far, near, open_cache
 
 from layercache import LayercacheError
 from layercache.resolver import fetch
-from layercache.tiers.backend_tier import BackendTier
+from layercache.tiers.backend.tier import BackendTier
 from layercache.tiers.policy import Policy
 from layercache_backends.local import LocalBackend
 
@@ -96,7 +96,7 @@ def test_what_is_changed_in_place_under_a_reader_ends_in_an_error_or_in_right_by
     with open_cache(disk(tmp_path), verify_always=verify_always) as cache:
         had, slow, whole = behind(cache, form, name, AT[start])
         layer = LAYERS[name]
-        path = cache.tiers[0].blob_path(layer.digest if form == "compressed" else layer.diff_id)
+        path = cache.tiers[0].blobs.path(layer.digest if form == "compressed" else layer.diff_id)
         assert path
         harm(path)
         with slow:
@@ -121,7 +121,7 @@ def test_a_file_that_is_removed_replaced_or_touched_keeps_its_bytes_for_who_read
 ) -> None:
     with open_cache(disk(tmp_path), verify_always=verify_always) as cache:
         had, slow, whole = behind(cache, "uncompressed", "large", 1000)
-        path = cache.tiers[0].blob_path(LAYERS["large"].diff_id)
+        path = cache.tiers[0].blobs.path(LAYERS["large"].diff_id)
         assert path
         harm(path)
         assert had + read(slow) == whole
@@ -134,7 +134,7 @@ def test_a_reader_who_seeks_is_judged_too(tmp_path: Path, verify_always: bool) -
         _, slow, whole = behind(cache, "uncompressed", "large", 1000)
         slow.seek(2000)
         assert slow.read(10) == whole[2000:2010]
-        path = cache.tiers[0].blob_path(LAYERS["large"].diff_id)
+        path = cache.tiers[0].blobs.path(LAYERS["large"].diff_id)
         assert path
         slow.seek(-100, os.SEEK_END)
         assert slow.read() == whole[-100:]
@@ -151,15 +151,15 @@ def test_what_is_changed_before_it_is_copied_to_a_farther_tier_is_not_spread(
     layer = LAYERS["large"]
     tiers = [disk(tmp_path), far(), near(keep="compressed")]
     with open_cache(*tiers) as cache:
-        publish = tiers[0].publish_blob
+        publish = tiers[0].blobs.publish
 
         def publish_and_harm(name: str, spool: object, size: int) -> None:
             publish(name, spool, size)  # type: ignore[arg-type]
-            path = tiers[0].blob_path(name)  # type: ignore[arg-type]
+            path = tiers[0].blobs.path(name)  # type: ignore[arg-type]
             assert path
             harm(path)
 
-        tiers[0].publish_blob = publish_and_harm  # type: ignore[method-assign]
+        tiers[0].blobs.publish = publish_and_harm  # type: ignore[method-assign]
         with suppress(LayercacheError):
             read(cache.layer(layer.digest, fetch=Fetch(layer.blob)).compressed())
         cache.flush()

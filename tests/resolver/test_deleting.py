@@ -176,7 +176,7 @@ def image_in(cache: Cache, number: int = 0) -> tuple[Digest, Digest]:
         **{key: found for key, (_, found) in index.documents.items()},
     }.items():
         write_blob(tier, digest, data)
-    tier.tag_image(KEY, index.descriptor)
+    tier.images.tag(KEY, index.descriptor)
     return image.descriptor.digest, Digest.of(image.config)
 
 
@@ -213,7 +213,7 @@ def test_an_image_whose_documents_are_gone_or_garbage_protects_nothing_and_break
     with open_cache() as cache:
         put(cache, GZIP.blob)
         tier = cache.tiers[0]
-        tier.tag_image(KEY, Descriptor(media_type=OCI_LAYER_GZIP, digest=Digest.of(b"{"), size=1))
+        tier.images.tag(KEY, Descriptor(media_type=OCI_LAYER_GZIP, digest=Digest.of(b"{"), size=1))
         write_blob(tier, Digest.of(b"{"), b"{")
         cache.delete(GZIP.digest)
         assert GZIP.digest not in cache
@@ -270,7 +270,7 @@ def test_an_image_is_forgotten_before_its_blobs_go() -> None:
     with open_cache(tier) as cache:
         for name, data in {made.descriptor.digest: made.manifest, **made.blobs}.items():
             write_blob(tier, name, data)
-        tier.tag_image(KEY, made.descriptor)
+        tier.images.tag(KEY, made.descriptor)
         store_of(tier).asked.clear()
         cache.forget_image("example.org/app:v1", blobs=True)
     deleted = store_of(tier).did("delete")

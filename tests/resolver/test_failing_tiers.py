@@ -23,7 +23,7 @@ from fixtures.stores import (
 from layercache import BackendError, ConfigError, DiffID, Digest, NotFoundError
 from layercache.cache import Cache
 from layercache.tiers import keys
-from layercache.tiers.tolerant import REST
+from layercache.tiers.tolerant import TIER_REST
 from layercache_backends.memory import MemoryBackend
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ def test_a_tier_that_cannot_be_read_is_a_miss_that_is_told_of_once(action: str) 
 
 def test_a_tier_that_failed_is_not_asked_before_its_rest_is_over(monkeypatch: pytest.MonkeyPatch) -> None:
     now = [1000.0]
-    monkeypatch.setattr("layercache.tiers.tolerant.time.monotonic", lambda: now[0])
+    monkeypatch.setattr("layercache.backend.circuit_breaker.time.monotonic", lambda: now[0])
     store = a_store()
     store.fails = lambda _did, _key: True
     with open_cache(near(), far(store)) as cache:
@@ -71,7 +71,7 @@ def test_a_tier_that_failed_is_not_asked_before_its_rest_is_over(monkeypatch: py
                 cache.get(LAYER.digest)
         asked = len(store.asked)
         store.fails = lambda _did, _key: False
-        now[0] += REST - 1
+        now[0] += TIER_REST - 1
         with pytest.raises(BackendError, match="store://far"):
             cache.get(LAYER.digest)
         assert len(store.asked) == asked

@@ -50,7 +50,7 @@ def plant(tier: Tier, blob: bytes, wanted: str, *, computed: bool = True) -> Dig
     """A blob, and somebody's word that the tar of this name is inside it."""
     digest = Digest.of(blob)
     write_blob(tier, digest, blob)
-    tier.record(fact(digest, layercache.DiffID(wanted), len(blob), computed=computed))
+    tier.facts.record(fact(digest, layercache.DiffID(wanted), len(blob), computed=computed))
     return digest
 
 
@@ -358,9 +358,9 @@ def test_a_claim_that_was_copied_into_the_nearest_tier_stays_a_claim() -> None:
     lie(poisoned)
     with open_cache(near(), poisoned) as cache:
         cache.get(EVIL.digest).fill("compressed")  # its claim comes along
-        assert all(not fact.computed for fact in cache.tiers[0].associations())
+        assert all(not fact.computed for fact in cache.tiers[0].facts.scan())
         assert given(cache, TRUE.diff_id)[0] == b""
-        assert {fact.diff_id for fact in cache.tiers[0].associations()} == {EVIL.diff_id}
+        assert {fact.diff_id for fact in cache.tiers[0].facts.scan()} == {EVIL.diff_id}
 
 
 def test_a_trusted_tiers_fact_is_taken_at_its_word() -> None:

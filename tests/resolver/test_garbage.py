@@ -27,7 +27,7 @@ from layercache.oci.descriptor import (
 from layercache.oci.digest import Digest
 from layercache.tiers import keys
 from layercache.tiers.association import Association
-from layercache.tiers.backend_tier import BackendTier
+from layercache.tiers.backend.tier import BackendTier
 from layercache.tiers.policy import Policy
 from layercache.upkeep import prune, verify
 from layercache_backends.local import LocalBackend

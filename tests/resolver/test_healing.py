@@ -171,7 +171,7 @@ def test_an_entry_that_cannot_be_removed_is_met_once(readonly: bool) -> None:
     write_blob(nearest, layer.digest, flipped(layer.blob, 60))
     fixed = near(nearest.backend, readonly=readonly)
     if not readonly:
-        fixed.delete_blob = lambda name: None  # type: ignore[method-assign]
+        fixed.blobs.delete = lambda name: None  # type: ignore[method-assign]
     with open_cache(fixed, near()) as cache:
         fetch = Fetch(layer.blob)
         for _ in range(2):
@@ -271,17 +271,17 @@ def test_a_false_size_of_a_fact_is_replaced_by_what_was_counted_and_reported() -
     layer = LAYERS["small gzip"]
     with open_cache() as cache:
         put(cache, layer.blob)
-        true = cache.tiers[0].inflates_to(layer.digest)
-        cache.tiers[0].record(rotten_fact(layer, size=7, uncompressed_size=9))
+        true = cache.tiers[0].facts.inflates_to(layer.digest)
+        cache.tiers[0].facts.record(rotten_fact(layer, size=7, uncompressed_size=9))
         events: list[str] = []
         with cache.watch(lambda event: events.append(event.kind)):
             read(cache.get(layer.digest).compressed())
             read(cache.get(layer.digest).uncompressed())
             read(cache.get(layer.diff_id).compressed())
         assert events.count("mislabelled") == 2
-        (now,) = cache.tiers[0].inflates_to(layer.digest)
+        (now,) = cache.tiers[0].facts.inflates_to(layer.digest)
         assert (now.size, now.uncompressed_size) == (true[0].size, true[0].uncompressed_size)
-        assert cache.tiers[0].made_from(layer.diff_id) == [now]
+        assert cache.tiers[0].facts.made_from(layer.diff_id) == [now]
 
 
 @pytest.mark.parametrize("by", ["digest", "image"])
@@ -294,7 +294,7 @@ def test_a_diff_id_that_rotted_in_a_fact_is_learnt_again(by: str) -> None:
         write(cache.tiers[0], keys.computed_by_digest(layer.digest), rotten.encode())
         meant = cache.layer(layer.digest, diff_id=layer.diff_id) if by == "image" else cache.get(layer.digest)
         assert read(meant.uncompressed()) == layer.tar
-        assert [fact.diff_id for fact in cache.tiers[0].inflates_to(layer.digest)] == [layer.diff_id]
+        assert [fact.diff_id for fact in cache.tiers[0].facts.inflates_to(layer.digest)] == [layer.diff_id]
         assert blobs(cache.tiers[0]) == {layer.digest, layer.diff_id}
         assert meant.diff_id == layer.diff_id
 
@@ -320,7 +320,7 @@ def test_a_bomb_under_a_known_name_is_stopped_at_the_size_of_its_fact() -> None:
     bomb = gzip.compress(bytes(8 << 20))
     tiers = [near(keep="uncompressed"), far()]
     write_blob(tiers[1], layer.digest, bomb)
-    tiers[0].record(rotten_fact(layer))
+    tiers[0].facts.record(rotten_fact(layer))
     inflated = 0
     with open_cache(*tiers) as cache, cache.watch(lambda event: count(event)):
 

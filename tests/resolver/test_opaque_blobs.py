@@ -24,7 +24,7 @@ from layercache.oci.descriptor import (
 )
 from layercache.oci.digest import DiffID, Digest
 from layercache.tiers import keys
-from layercache.tiers.backend_tier import BackendTier
+from layercache.tiers.backend.tier import BackendTier
 from layercache.upkeep import verify
 
 if TYPE_CHECKING:

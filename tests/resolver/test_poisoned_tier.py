@@ -37,7 +37,7 @@ def says(
     digest: Digest, diff_id: DiffID, size: int = len(TRUE.blob), *, claims: bool = False, **more: object
 ) -> Callable[[Tier], None]:
     def poison(tier: Tier) -> None:
-        tier.record(fact(digest, diff_id, size, computed=not claims, **more))  # type: ignore[arg-type]
+        tier.facts.record(fact(digest, diff_id, size, computed=not claims, **more))  # type: ignore[arg-type]
 
     return poison
 
@@ -162,7 +162,7 @@ def test_a_poisoned_tier_before_a_sound_one_costs_time_alone(poison: str, name: 
     for act in POISONS[poison]:
         act(poisoned)
     write_blob(sound, TRUE.digest, TRUE.blob)
-    sound.record(fact(TRUE.digest, TRUE.diff_id, len(TRUE.blob), media_type=TRUE.media_type))
+    sound.facts.record(fact(TRUE.digest, TRUE.diff_id, len(TRUE.blob), media_type=TRUE.media_type))
     with open_cache(near(), poisoned, sound) as cache:
         got = None
         for _ in range(TRIES):
@@ -302,7 +302,7 @@ def test_a_large_plain_tar_under_a_digest_teaches_no_false_fact(compression: str
 
 def test_joining_a_layer_that_is_on_its_way_under_a_false_diff_id_gives_no_wrong_tar() -> None:
     poisoned = far()
-    poisoned.record(fact(BIG.digest, OTHER.diff_id, len(BIG.blob)))
+    poisoned.facts.record(fact(BIG.digest, OTHER.diff_id, len(BIG.blob)))
     write_blob(poisoned, BIG.digest, BIG.blob)
     with open_cache(near(), poisoned) as cache:
         lied_to = cache.get(OTHER.diff_id)
@@ -316,7 +316,7 @@ def test_joining_a_layer_that_is_on_its_way_under_a_false_diff_id_gives_no_wrong
 
 def test_a_false_fact_to_a_tar_that_is_on_its_way_gives_no_wrong_tar() -> None:
     poisoned = far()
-    poisoned.record(fact(TRUE.digest, BIG.diff_id, len(TRUE.blob)))
+    poisoned.facts.record(fact(TRUE.digest, BIG.diff_id, len(TRUE.blob)))
     write_blob(poisoned, TRUE.digest, TRUE.blob)
     with open_cache(near(), poisoned) as cache:
         other = cache.layer(BIG.digest, diff_id=BIG.diff_id, fetch=Fetch(BIG.blob)).uncompressed()

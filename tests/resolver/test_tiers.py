@@ -27,7 +27,7 @@ from hypothesis import strategies as st
 from layercache import BackendError, ConfigError, LayercacheError
 from layercache.tiers import keys
 from layercache.tiers.association import Association
-from layercache.tiers.backend_tier import BackendTier
+from layercache.tiers.backend.tier import BackendTier
 from layercache.tiers.policy import Policy
 from layercache_backends.memory import MemoryBackend
 
@@ -55,8 +55,8 @@ def test_put_and_fills_from_an_origin_reach_every_tier_that_can_be_written_to() 
             both = {LAYER.digest, LAYER.diff_id}
             assert [blobs(tier) for tier in tiers] == [both, {LAYER.digest}, {LAYER.diff_id}, both]
             for tier in tiers:
-                assert tier.inflates_to(LAYER.digest), "a fact stands where its blob does"
-                assert tier.made_from(LAYER.diff_id)
+                assert tier.facts.inflates_to(LAYER.digest), "a fact stands where its blob does"
+                assert tier.facts.made_from(LAYER.diff_id)
 
 
 @pytest.mark.parametrize("there", [0, 1, 2])
@@ -218,7 +218,7 @@ class Place:
                 FACT.digest, FACT.diff_id, FACT.size, FACT.media_type, FACT.uncompressed_size,
                 self.knows == "computed",
             )  # fmt: skip
-            BackendTier(store.inner, Policy()).record(known)
+            BackendTier(store.inner, Policy()).facts.record(known)
         if self.readonly:
             store.fails = refuses_writes
         return tier

@@ -25,7 +25,7 @@ import layercache
 from layercache import IntegrityError
 from layercache.backend import BackendURL
 from layercache.tiers import keys
-from layercache.tiers.backend_tier import keys_of
+from layercache.tiers.backend.facts import keys_of
 from layercache.tiers.opening import open_tier
 from layercache.tiers.policy import take_policy
 from layercache_backends.memory import MemoryBackend

@@ -52,17 +52,17 @@ def verified(data: bytes, name: Hash) -> Reader:
 def copy(tier: Tier, data: bytes, name: Hash | None = None) -> Hash:
     name = name or Digest.of(data)
     with verified(data, name) as reader:
-        tier.copy_blob(name, reader)
+        tier.blobs.copy(name, reader)
     return name
 
 
 def read(tier: Tier, name: Hash, start: int = 0, end: int | None = None) -> bytes:
-    with tier.open_blob(name, start, end) as reader:
+    with tier.blobs.open(name, start, end) as reader:
         return reader.read()
 
 
 def held(tier: Tier) -> dict[Hash, int]:
-    return {name: entry.size for name, entry in tier.blobs()}
+    return {name: entry.size for name, entry in tier.blobs.scan()}
 
 
 class TierContract:
@@ -74,10 +74,10 @@ class TierContract:
     def test_a_blob_is_read_as_it_was_kept(self, tier: Tier, size: int) -> None:
         data = noise(size)
         name = copy(tier, data)
-        with tier.open_blob(name) as reader:
+        with tier.blobs.open(name) as reader:
             assert reader.size == size
             assert reader.read() == data
-        assert tier.stat_blob(name).size == size
+        assert tier.blobs.stat(name).size == size
 
     @pytest.mark.parametrize("algorithm", ["sha256", "sha512"])
     def test_a_blob_has_a_name_of_either_algorithm(self, tier: Tier, algorithm: str) -> None:
@@ -90,7 +90,7 @@ class TierContract:
     def test_a_blob_is_read_from_an_offset_on(self, tier: Tier, start: int) -> None:
         data = noise(5000)
         name = copy(tier, data)
-        with tier.open_blob(name, start) as reader:
+        with tier.blobs.open(name, start) as reader:
             assert reader.size == 5000 - start
             buffer = bytearray(6000)
             view, done = memoryview(buffer), 0
@@ -105,7 +105,7 @@ class TierContract:
     def test_a_range_of_a_blob_gives_these_bytes_and_no_more(self, tier: Tier, start: int, end: int) -> None:
         data = noise(5000)
         name = copy(tier, data)
-        with tier.open_blob(name, start, end) as reader:
+        with tier.blobs.open(name, start, end) as reader:
             assert reader.size == len(data[start:end])
             assert reader.read() == data[start:end]
             assert reader.read(1) == b""
@@ -113,7 +113,7 @@ class TierContract:
     @pytest.mark.parametrize(("start", "end"), [(0, 0), (70, 70), (5000, 5000), (5000, 6000), (8000, 9000)])
     def test_a_range_without_bytes_is_empty_and_no_error(self, tier: Tier, start: int, end: int) -> None:
         name = copy(tier, noise(5000))
-        with tier.open_blob(name, start, end) as reader:
+        with tier.blobs.open(name, start, end) as reader:
             assert reader.size == 0
             assert reader.read() == b""
 
@@ -121,30 +121,30 @@ class TierContract:
     def test_what_is_not_a_range_is_a_value_error(self, tier: Tier, start: int, end: int | None) -> None:
         name = copy(tier, b"ten bytes.")
         with pytest.raises(ValueError, match="not a range"):
-            tier.open_blob(name, start, end)
+            tier.blobs.open(name, start, end)
 
     def test_what_is_not_there_is_not_found(self, tier: Tier) -> None:
         copy(tier, b"something else")
         with pytest.raises(NotFoundError):
-            tier.open_blob(ABSENT)
+            tier.blobs.open(ABSENT)
         for start, end in ((0, 5), (0, 0), (100, 200)):
             with pytest.raises(NotFoundError):
-                tier.open_blob(ABSENT, start, end)
+                tier.blobs.open(ABSENT, start, end)
         with pytest.raises(NotFoundError):
-            tier.stat_blob(ABSENT)
-        assert not tier.has_blob(ABSENT)
+            tier.blobs.stat(ABSENT)
+        assert not tier.blobs.has(ABSENT)
 
     def test_an_empty_tier_has_nothing(self, tier: Tier) -> None:
-        assert list(tier.blobs()) == []
-        assert list(tier.associations()) == []
-        assert list(tier.images()) == []
-        assert not tier.has_blob(ABSENT)
-        assert tier.facts_about(ABSENT) == ([], [])
+        assert list(tier.blobs.scan()) == []
+        assert list(tier.facts.scan()) == []
+        assert list(tier.images.scan()) == []
+        assert not tier.blobs.has(ABSENT)
+        assert tier.facts.about(ABSENT) == ([], [])
 
     def test_a_document_is_kept_and_kept_again(self, tier: Tier) -> None:
         data = b'{"a": "document"}'
         for _ in range(2):
-            tier.put_blob(Digest.of(data), data)
+            tier.blobs.put(Digest.of(data), data)
         assert read(tier, Digest.of(data)) == data
 
     def test_a_blob_is_kept_once_more_without_an_error(self, tier: Tier) -> None:
@@ -155,24 +155,24 @@ class TierContract:
     def test_blobs_are_listed(self, tier: Tier) -> None:
         datas = [noise(size, size) for size in range(1, 6)]
         names = [copy(tier, data) for data in datas]
-        tier.record(fact_of())
+        tier.facts.record(fact_of())
         assert held(tier) == {name: len(data) for name, data in zip(names, datas, strict=True)}
 
     def test_a_blob_that_was_deleted_is_gone(self, tier: Tier) -> None:
         name = copy(tier, GZIP.blob)
         other = copy(tier, PLAIN.blob)
-        tier.delete_blob(name)
-        tier.delete_blob(name)
-        assert not tier.has_blob(name)
+        tier.blobs.delete(name)
+        tier.blobs.delete(name)
+        assert not tier.blobs.has(name)
         assert held(tier) == {other: len(PLAIN.blob)}
         copy(tier, GZIP.blob)
         assert read(tier, name) == GZIP.blob
 
     def test_bytes_that_turn_out_wrong_are_never_there(self, tier: Tier) -> None:
         with pytest.raises(DigestMismatchError), verified(GZIP.blob[:-1] + b"?", GZIP.digest) as reader:
-            tier.copy_blob(GZIP.digest, reader)
-        assert not tier.has_blob(GZIP.digest)
-        assert list(tier.blobs()) == []
+            tier.blobs.copy(GZIP.digest, reader)
+        assert not tier.blobs.has(GZIP.digest)
+        assert list(tier.blobs.scan()) == []
 
     def test_a_blob_that_many_keep_at_once_is_there_whole(self, tier: Tier) -> None:
         data = noise(300_000)
@@ -189,47 +189,47 @@ class TierContract:
     @pytest.mark.parametrize("computed", [True, False])
     def test_a_fact_is_found_under_both_names(self, tier: Tier, computed: bool) -> None:
         fact = fact_of(computed=computed)
-        tier.record(fact)
-        assert tier.inflates_to(GZIP.digest) == [fact]
-        assert tier.made_from(GZIP.diff_id) == [fact]
-        assert tier.facts_about(GZIP.digest) == ([fact], [])
-        assert tier.facts_about(GZIP.diff_id) == ([], [fact])
-        assert list(tier.associations()) == [fact]
+        tier.facts.record(fact)
+        assert tier.facts.inflates_to(GZIP.digest) == [fact]
+        assert tier.facts.made_from(GZIP.diff_id) == [fact]
+        assert tier.facts.about(GZIP.digest) == ([fact], [])
+        assert tier.facts.about(GZIP.diff_id) == ([], [fact])
+        assert list(tier.facts.scan()) == [fact]
 
     def test_a_fact_implies_no_blob(self, tier: Tier) -> None:
-        tier.record(fact_of())
-        assert not tier.has_blob(GZIP.digest)
-        assert list(tier.blobs()) == []
+        tier.facts.record(fact_of())
+        assert not tier.blobs.has(GZIP.digest)
+        assert list(tier.blobs.scan()) == []
 
     def test_a_fact_outlives_its_blob(self, tier: Tier) -> None:
         copy(tier, GZIP.blob)
-        tier.record(fact_of())
-        tier.delete_blob(GZIP.digest)
-        assert tier.made_from(GZIP.diff_id) == [fact_of()]
+        tier.facts.record(fact_of())
+        tier.blobs.delete(GZIP.digest)
+        assert tier.facts.made_from(GZIP.diff_id) == [fact_of()]
 
     def test_a_tar_may_have_several_digests(self, tier: Tier) -> None:
         facts = [fact_of(GZIP), fact_of(ZSTD)]
         for fact in facts:
-            tier.record(fact)
-        assert sorted(tier.made_from(GZIP.diff_id), key=str) == sorted(facts, key=str)
-        assert tier.inflates_to(ZSTD.digest) == [facts[1]]
-        assert sorted(tier.associations(), key=str) == sorted(facts, key=str)
+            tier.facts.record(fact)
+        assert sorted(tier.facts.made_from(GZIP.diff_id), key=str) == sorted(facts, key=str)
+        assert tier.facts.inflates_to(ZSTD.digest) == [facts[1]]
+        assert sorted(tier.facts.scan(), key=str) == sorted(facts, key=str)
 
     def test_a_plain_tar_is_its_own(self, tier: Tier) -> None:
         copy(tier, PLAIN.blob)
-        tier.record(fact_of(PLAIN))
+        tier.facts.record(fact_of(PLAIN))
         assert str(PLAIN.digest) == PLAIN.diff_id
-        assert tier.facts_about(PLAIN.digest) == ([fact_of(PLAIN)], [fact_of(PLAIN)])
-        assert list(tier.associations()) == [fact_of(PLAIN)]
+        assert tier.facts.about(PLAIN.digest) == ([fact_of(PLAIN)], [fact_of(PLAIN)])
+        assert list(tier.facts.scan()) == [fact_of(PLAIN)]
         assert read(tier, PLAIN.digest) == PLAIN.blob
 
     def test_a_tar_that_is_another_blobs_inside_has_both_roles(self, tier: Tier) -> None:
         plain = Association(
             Digest(GZIP.diff_id), GZIP.diff_id, len(GZIP.tar), OCI_LAYER, len(GZIP.tar), computed=True
         )
-        tier.record(fact_of())
-        tier.record(plain)
-        as_digest, as_diff_id = tier.facts_about(GZIP.diff_id)
+        tier.facts.record(fact_of())
+        tier.facts.record(plain)
+        as_digest, as_diff_id = tier.facts.about(GZIP.diff_id)
         assert as_digest == [plain]
         assert sorted(as_diff_id, key=str) == sorted([fact_of(), plain], key=str)
 
@@ -237,26 +237,26 @@ class TierContract:
         claim = fact_of(computed=False)
         false = Association(GZIP.digest, PLAIN.diff_id, len(GZIP.blob), OCI_LAYER_GZIP)
         for fact in (claim, false):
-            tier.record(fact)
-        assert sorted(tier.inflates_to(GZIP.digest), key=str) == sorted([claim, false], key=str)
-        tier.record(fact_of())
-        assert tier.inflates_to(GZIP.digest) == [fact_of()]
-        assert len(tier.inflates_to(GZIP.digest, claims=True)) == 3
-        assert tier.made_from(PLAIN.diff_id) == [false]
+            tier.facts.record(fact)
+        assert sorted(tier.facts.inflates_to(GZIP.digest), key=str) == sorted([claim, false], key=str)
+        tier.facts.record(fact_of())
+        assert tier.facts.inflates_to(GZIP.digest) == [fact_of()]
+        assert len(tier.facts.inflates_to(GZIP.digest, claims=True)) == 3
+        assert tier.facts.made_from(PLAIN.diff_id) == [false]
 
     def test_a_fact_that_was_forgotten_is_gone_under_both_names(self, tier: Tier) -> None:
         for fact in (fact_of(), fact_of(computed=False), fact_of(ZSTD)):
-            tier.record(fact)
+            tier.facts.record(fact)
         for _ in range(2):
-            tier.forget(fact_of())
-        assert tier.inflates_to(GZIP.digest) == [fact_of(computed=False)]
-        tier.forget(fact_of(computed=False))
-        assert tier.facts_about(GZIP.digest) == ([], [])
-        assert tier.made_from(GZIP.diff_id) == [fact_of(ZSTD)]
+            tier.facts.forget(fact_of())
+        assert tier.facts.inflates_to(GZIP.digest) == [fact_of(computed=False)]
+        tier.facts.forget(fact_of(computed=False))
+        assert tier.facts.about(GZIP.digest) == ([], [])
+        assert tier.facts.made_from(GZIP.diff_id) == [fact_of(ZSTD)]
 
     def test_a_read_only_tier_takes_no_fact(self, read_only: Tier) -> None:
-        read_only.record(fact_of())
-        assert list(read_only.associations()) == []
+        read_only.facts.record(fact_of())
+        assert list(read_only.facts.scan()) == []
 
     # Images
 
@@ -265,16 +265,16 @@ class TierContract:
         pinned = keys.image_digest("[::1]:5000", "a" * 200, ABSENT)
         first = Descriptor(media_type=OCI_MANIFEST, digest=Digest.of(b"1"), size=1)
         second = Descriptor(media_type=OCI_MANIFEST, digest=Digest.of(b"2"), size=1, annotations={"a": "b"})
-        tier.tag_image(tag, first)
-        tier.tag_image(pinned, first)
-        tier.tag_image(tag, second)
-        assert tier.image(tag) == second
-        assert dict(tier.images()) == {tag: second, pinned: first}
+        tier.images.tag(tag, first)
+        tier.images.tag(pinned, first)
+        tier.images.tag(tag, second)
+        assert tier.images.get(tag) == second
+        assert dict(tier.images.scan()) == {tag: second, pinned: first}
         for _ in range(2):
-            tier.forget_image(tag)
+            tier.images.forget(tag)
         with pytest.raises(NotFoundError):
-            tier.image(tag)
-        assert dict(tier.images()) == {pinned: first}
+            tier.images.get(tag)
+        assert dict(tier.images.scan()) == {pinned: first}
 
     def test_an_image_and_its_documents_come_and_go_by_themselves(self, tier: Tier) -> None:
         config = b'{"rootfs": {"type": "layers", "diff_ids": []}}'
@@ -285,29 +285,29 @@ class TierContract:
         )
         key = keys.image_tag("docker.io", "library/empty", "latest")
         for data in (manifest, config):
-            tier.put_blob(Digest.of(data), data)
-        tier.tag_image(
+            tier.blobs.put(Digest.of(data), data)
+        tier.images.tag(
             key, Descriptor(media_type=OCI_MANIFEST, digest=Digest.of(manifest), size=len(manifest))
         )
-        assert read(tier, tier.image(key).digest) == manifest
-        tier.forget_image(key)
+        assert read(tier, tier.images.get(key).digest) == manifest
+        tier.images.forget(key)
         assert read(tier, Digest.of(manifest)) == manifest
-        tier.delete_blob(Digest.of(manifest))
+        tier.blobs.delete(Digest.of(manifest))
         assert held(tier) == {Digest.of(config): len(config)}
 
     # Of all
 
     def test_another_one_on_the_same_place_finds_it_all(self, tier: Tier, reopen: Callable[[], Tier]) -> None:
         copy(tier, GZIP.blob)
-        tier.record(fact_of())
+        tier.facts.record(fact_of())
         key = keys.image_tag("docker.io", "library/alpine", "latest")
-        tier.tag_image(key, Descriptor(digest=GZIP.digest, size=1))
+        tier.images.tag(key, Descriptor(digest=GZIP.digest, size=1))
         other = reopen()
         assert read(other, GZIP.digest) == GZIP.blob
-        assert other.made_from(DiffID(GZIP.diff_id)) == [fact_of()]
-        assert [found for found, _ in other.images()] == [key]
+        assert other.facts.made_from(DiffID(GZIP.diff_id)) == [fact_of()]
+        assert [found for found, _ in other.images.scan()] == [key]
 
     def test_closing_twice_is_no_error(self, tier: Tier) -> None:
-        tier.has_blob(ABSENT)
+        tier.blobs.has(ABSENT)
         tier.close()
         tier.close()

@@ -9,7 +9,7 @@ import pytest
 from tiers.contract import TierContract
 
 from layercache.backend import open_backend
-from layercache.tiers.backend_tier import BackendTier
+from layercache.tiers.backend.tier import BackendTier
 from layercache.tiers.policy import Policy
 
 if TYPE_CHECKING:

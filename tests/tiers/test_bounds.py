@@ -19,7 +19,7 @@ from layercache.oci.descriptor import DOCUMENT_MAX, INDEX_SHARE, OCI_INDEX, Desc
 from layercache.oci.digest import DiffID, Digest, Hash
 from layercache.tiers import keys
 from layercache.tiers.association import FACTS_MAX
-from layercache.tiers.backend_tier import BackendTier
+from layercache.tiers.backend.tier import BackendTier
 from layercache.tiers.documents import find_document
 from layercache.tiers.image_refs import contents
 from layercache.tiers.layout.index_json import read_index
@@ -97,15 +97,18 @@ FACT = fact(DIGEST, DIFF_ID, 9, tar_size=9)
 CLAIM = fact(DIGEST, DIFF_ID, 9, computed=False)
 
 BY_KEY: dict[str, tuple[str, Callable[[BackendTier], object]]] = {
-    "by digest": (keys.computed_by_digest(DIGEST), lambda tier: tier.inflates_to(DIGEST)),
-    "by diff ID": (keys.by_diff_id("computed", DIFF_ID, DIGEST), lambda tier: tier.made_from(DIFF_ID)),
-    "claim by digest": (keys.claimed_by_digest(DIGEST, DIFF_ID), lambda tier: tier.inflates_to(DIGEST)),
-    "claim by diff ID": (keys.by_diff_id("claimed", DIFF_ID, DIGEST), lambda tier: tier.made_from(DIFF_ID)),
+    "by digest": (keys.computed_by_digest(DIGEST), lambda tier: tier.facts.inflates_to(DIGEST)),
+    "by diff ID": (keys.by_diff_id("computed", DIFF_ID, DIGEST), lambda tier: tier.facts.made_from(DIFF_ID)),
+    "claim by digest": (keys.claimed_by_digest(DIGEST, DIFF_ID), lambda tier: tier.facts.inflates_to(DIGEST)),
+    "claim by diff ID": (
+        keys.by_diff_id("claimed", DIFF_ID, DIGEST),
+        lambda tier: tier.facts.made_from(DIFF_ID),
+    ),
     "of a pair": (
         keys.by_diff_id("computed", DIFF_ID, DIGEST),
-        lambda tier: tier.fact(DIGEST, DIFF_ID, computed=True) or [],
+        lambda tier: tier.facts.get(DIGEST, DIFF_ID, computed=True) or [],
     ),
-    "listed": (keys.computed_by_digest(DIGEST), lambda tier: list(tier.associations())),
+    "listed": (keys.computed_by_digest(DIGEST), lambda tier: list(tier.facts.scan())),
 }
 
 
@@ -134,8 +137,8 @@ def test_a_huge_tag_names_nothing_and_is_not_read() -> None:
     tier = BackendTier(backend, Policy())
     write(tier, IMAGE, padded(encode(Descriptor(media_type=OCI_INDEX, digest=DIGEST, size=9)), HUGE))
     with pytest.raises(NotFoundError):
-        tier.image(IMAGE)
-    assert list(tier.images()) == []
+        tier.images.get(IMAGE)
+    assert list(tier.images.scan()) == []
     assert backend.taken == 0
     assert [each.problem for each in verify(tier)] == [f"the reference has more than {SMALL_OBJECT} bytes"]
 
@@ -144,16 +147,16 @@ def test_of_thousands_of_facts_about_one_name_a_few_are_read() -> None:
     backend = Metered(MemoryBackend())
     tier = BackendTier(backend, Policy())
     for number in range(2000):
-        tier.record(fact(nth(number), DIFF_ID, 9, computed=number % 2 == 0, tar_size=9))
-        tier.record(fact(DIGEST, DiffID(nth(number)), 9, computed=False))
+        tier.facts.record(fact(nth(number), DIFF_ID, 9, computed=number % 2 == 0, tar_size=9))
+        tier.facts.record(fact(DIGEST, DiffID(nth(number)), 9, computed=False))
     backend.asked.clear()
-    assert len(tier.made_from(DIFF_ID, claims=True)) == 2 * FACTS_MAX
-    assert len(tier.facts_about(Hash(DIFF_ID))[1]) == 2 * FACTS_MAX, "so many of each kind"
-    assert len(tier.inflates_to(DIGEST)) == FACTS_MAX
-    assert all(each.computed for each in tier.made_from(DIFF_ID))
+    assert len(tier.facts.made_from(DIFF_ID, claims=True)) == 2 * FACTS_MAX
+    assert len(tier.facts.about(Hash(DIFF_ID))[1]) == 2 * FACTS_MAX, "so many of each kind"
+    assert len(tier.facts.inflates_to(DIGEST)) == FACTS_MAX
+    assert all(each.computed for each in tier.facts.made_from(DIFF_ID))
     assert len(backend.did("open")) < 8 * FACTS_MAX
     assert len(backend.did("scan")) <= 8
-    assert tier.made_from(DIFF_ID) == tier.made_from(DIFF_ID)
+    assert tier.facts.made_from(DIFF_ID) == tier.facts.made_from(DIFF_ID)
 
 
 def test_facts_of_a_far_tier_are_read_at_once() -> None:
@@ -161,19 +164,19 @@ def test_facts_of_a_far_tier_are_read_at_once() -> None:
     backend = Metered(MemoryBackend())
     tier = BackendTier(backend, Policy())
     for number in range(8):
-        tier.record(fact(nth(number), DIFF_ID, 9, tar_size=9))
+        tier.facts.record(fact(nth(number), DIFF_ID, 9, tar_size=9))
     backend.crowd = threading.Barrier(8)
-    assert len(tier.made_from(DIFF_ID)) == 8
+    assert len(tier.facts.made_from(DIFF_ID)) == 8
 
 
 def test_facts_that_are_asked_for_by_many_threads_at_once_come() -> None:
     """Questions are asked in threads, and so is each fact: neither waits for the other's threads."""
     tier = BackendTier(Metered(MemoryBackend()), Policy())
     for number in range(40):
-        tier.record(fact(nth(number), DIFF_ID, 9, tar_size=9))
+        tier.facts.record(fact(nth(number), DIFF_ID, 9, tar_size=9))
     found: list[int] = []
     threads = [
-        threading.Thread(target=lambda: found.append(len(tier.facts_about(Hash(DIFF_ID))[1])), daemon=True)
+        threading.Thread(target=lambda: found.append(len(tier.facts.about(Hash(DIFF_ID))[1])), daemon=True)
         for _ in range(32)
     ]
     for thread in threads:
@@ -200,7 +203,7 @@ def test_a_layouts_file_that_is_none_is_passed_over(
             file.truncate(DOCUMENT_MAX * INDEX_SHARE + 1)
     backend = LocalBackend(str(tmp_path))
     assert read_index(BackendTier(backend, Policy())) == ([], [])
-    assert list(LayoutTier(backend, Policy(readonly=True)).images()) == []
+    assert list(LayoutTier(backend, Policy(readonly=True)).images.scan()) == []
 
 
 def test_a_layout_that_claims_thousands_of_blobs_for_one_tar_is_believed_a_few(tmp_path: Path) -> None:
@@ -218,7 +221,7 @@ def test_a_layout_that_claims_thousands_of_blobs_for_one_tar_is_believed_a_few(t
     for number in range(500):
         write(BackendTier(backend, Policy()), keys.blob(nth(number)), b"x")
     tier = LayoutTier(backend, Policy(readonly=True))
-    assert len(tier.made_from(DIFF_ID)) == FACTS_MAX
+    assert len(tier.facts.made_from(DIFF_ID)) == FACTS_MAX
 
 
 def test_a_huge_blob_that_a_tag_calls_a_manifest_is_not_read() -> None:
@@ -228,7 +231,7 @@ def test_a_huge_blob_that_a_tag_calls_a_manifest_is_not_read() -> None:
     name = Digest.of(blob)
     write(tier, keys.blob(name), blob)
     root = Descriptor(media_type=OCI_INDEX, digest=name, size=len(blob))
-    assert list(contents(tier.open_blob, root, tier.policy.max_document_size)) == [(name, True)]
+    assert list(contents(tier.blobs.open, root, tier.policy.max_document_size)) == [(name, True)]
     with pytest.raises(FormatError, match="at most 1000 are read") as caught:
         find_document([tier], name)
     assert "max_document_size" in caught.value.hint

@@ -33,7 +33,7 @@ class LimitedTier(RuleBasedStateMachine):
         self.folder = Path(tempfile.mkdtemp())
         self.tier = on_disk(self.folder / "cache", max_size=LIMIT)
         for tar, blob in MADE_FROM.items():
-            self.tier.record(fact(Digest(blob), DiffID(tar), 1))
+            self.tier.facts.record(fact(Digest(blob), DiffID(tar), 1))
         self.begun = time.time()
         self.uses = 0
         self.there: list[Hash] = []
@@ -45,7 +45,7 @@ class LimitedTier(RuleBasedStateMachine):
     @rule(number=numbers)
     def put(self, number: int) -> None:
         name, data = NAMES[number], DATA[number]
-        self.tier.put_blob(name, data)
+        self.tier.blobs.put(name, data)
         if name not in self.there and len(data) <= LIMIT:
             self.evict(LIMIT - len(data), goal=LIMIT * 9 // 10 - len(data))
             self.was_used(name)
@@ -54,7 +54,7 @@ class LimitedTier(RuleBasedStateMachine):
     def use(self, number: int) -> None:
         name = NAMES[number]
         if name in self.there:
-            self.tier.open_blob(name).close()
+            self.tier.blobs.open(name).close()
             if name not in self.young:
                 self.was_used(name)
 
@@ -68,7 +68,7 @@ class LimitedTier(RuleBasedStateMachine):
     @rule(number=numbers)
     def delete(self, number: int) -> None:
         """Behind the count's back."""
-        self.tier.delete_blob(NAMES[number])
+        self.tier.blobs.delete(NAMES[number])
         if NAMES[number] in self.there:
             self.there.remove(NAMES[number])
 

@@ -13,7 +13,7 @@ from fixtures.stores import Fetch, Store, fact, open_cache
 
 from layercache.oci.digest import DiffID, Digest, Hash
 from layercache.tiers import keys
-from layercache.tiers.backend_tier import BackendTier
+from layercache.tiers.backend.tier import BackendTier
 from layercache.tiers.policy import Policy
 from layercache.tiers.quota import LOCK, RECOUNT
 from layercache_backends.local import LocalBackend
@@ -35,7 +35,7 @@ def make(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[..., Backen
 
 def add(tier: BackendTier, seed: int, size: int = 100) -> Hash:
     data = data_of(seed, size)
-    tier.put_blob(Hash.of(data), data)
+    tier.blobs.put(Hash.of(data), data)
     return Hash.of(data)
 
 
@@ -61,8 +61,8 @@ def test_tars_that_can_be_made_again_go_before_all_else(make: Callable[..., Back
     old_blob = stock(tier, 1, 300, age=9 * HOUR)
     tar = stock(tier, 2, 300, age=2 * HOUR)
     lonely_tar = stock(tier, 3, 300, age=8 * HOUR)
-    tier.record(fact(Digest(old_blob), DiffID(tar), 300, tar_size=300))
-    tier.record(fact(Digest(Hash.of(b"gone")), DiffID(lonely_tar), 300, tar_size=300))
+    tier.facts.record(fact(Digest(old_blob), DiffID(tar), 300, tar_size=300))
+    tier.facts.record(fact(Digest(Hash.of(b"gone")), DiffID(lonely_tar), 300, tar_size=300))
     new = add(tier, 9, 200)
     assert blobs(tier) == {old_blob, lonely_tar, new}
 
@@ -73,11 +73,11 @@ def test_an_images_documents_go_last(make: Callable[..., BackendTier], sample: S
         image = cache.image(f"oci:{sample.layout}:image")
         for layer in image.layers:
             layer.fill("compressed")
-    tier.tag_image("images/host/name/_tags/latest", image.descriptor)
+    tier.images.tag("images/host/name/_tags/latest", image.descriptor)
     documents = {image.digest, Digest(image.manifest["config"]["digest"])}
     for name in blobs(tier):
         grow_old(tier, name, 99 * HOUR if name in documents else HOUR)
-    size = sum(tier.stat_blob(name).size for name in documents)
+    size = sum(tier.blobs.stat(name).size for name in documents)
     small = BackendTier(tier.backend, Policy(max_size=size + 100))
     new = add(small, 1, 10)
     assert blobs(small) == {*documents, new}
@@ -86,7 +86,7 @@ def test_an_images_documents_go_last(make: Callable[..., BackendTier], sample: S
 def test_what_is_young_is_spared_while_there_is_another(make: Callable[..., BackendTier]) -> None:
     tier = make(max_size=1000)
     young_tar, old = stock(tier, 1, 500, age=1), stock(tier, 2, 400)
-    tier.record(fact(Digest(old), DiffID(young_tar), 400, tar_size=500))
+    tier.facts.record(fact(Digest(old), DiffID(young_tar), 400, tar_size=500))
     new = add(tier, 3, 200)
     assert blobs(tier) == {young_tar, new}
 
@@ -101,7 +101,7 @@ def test_the_limit_counts_for_more_than_youth(make: Callable[..., BackendTier]) 
 def test_a_use_keeps_a_blob(tmp_path: Path) -> None:
     tier = on_disk(tmp_path, max_size=1000)
     first, second, third = (stock(tier, seed, 300, age=HOUR * (9 - seed)) for seed in range(3))
-    with tier.open_blob(first) as reader:
+    with tier.blobs.open(first) as reader:
         reader.read(1)
     add(tier, 9, 300)
     assert first in blobs(tier)
@@ -112,20 +112,20 @@ def test_a_use_keeps_a_blob(tmp_path: Path) -> None:
 def test_a_blobs_time_is_refreshed_once_however_often_it_is_used(tmp_path: Path) -> None:
     tier = on_disk(tmp_path)
     name = stock(tier, 1, age=HOUR)
-    tier.open_blob(name).close()
-    assert tier.stat_blob(name).modified > time.time() - 60
+    tier.blobs.open(name).close()
+    assert tier.blobs.stat(name).modified > time.time() - 60
     grow_old(tier, name, 30)
-    before = tier.stat_blob(name)
-    tier.open_blob(name).close()
-    assert tier.stat_blob(name) == before
+    before = tier.blobs.stat(name)
+    tier.blobs.open(name).close()
+    assert tier.blobs.stat(name) == before
 
 
 def test_a_read_only_tier_is_not_touched(tmp_path: Path) -> None:
     tier = on_disk(tmp_path, readonly=True)
     name = stock(tier, 1)
-    before = tier.stat_blob(name)
-    tier.open_blob(name).close()
-    assert tier.stat_blob(name) == before
+    before = tier.blobs.stat(name)
+    tier.blobs.open(name).close()
+    assert tier.blobs.stat(name) == before
 
 
 def test_what_is_too_old_goes_with_the_next_blob_that_comes(make: Callable[..., BackendTier]) -> None:
@@ -148,7 +148,7 @@ def test_a_layer_that_is_too_big_is_served_and_not_kept(make: Callable[..., Back
         assert read(got.compressed()) == layer.blob
         assert cache.counters.failed == 0
     assert blobs(tier) == before
-    assert [each.diff_id for each in tier.associations() if each.digest == layer.digest] == [layer.diff_id]
+    assert [each.diff_id for each in tier.facts.scan() if each.digest == layer.digest] == [layer.diff_id]
 
 
 def test_what_is_too_big_for_the_nearest_tier_is_kept_by_the_next(tmp_path: Path) -> None:
@@ -174,7 +174,7 @@ def test_what_was_evicted_comes_again(make: Callable[..., BackendTier]) -> None:
 def test_a_blob_that_goes_while_it_is_read_is_read_to_its_end(tmp_path: Path) -> None:
     tier = on_disk(tmp_path, max_size=1000)
     name = stock(tier, 1, 900)
-    with tier.open_blob(name) as reader:
+    with tier.blobs.open(name) as reader:
         start = reader.read(10)
         add(tier, 2, 900)
         assert name not in blobs(tier)

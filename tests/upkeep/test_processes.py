@@ -45,7 +45,7 @@ def delete(backend, key):
 
 LocalBackend.delete = delete
 data = data_of(99, 1500)
-on_disk(Path(sys.argv[1]), max_size=int(sys.argv[2])).put_blob(Hash.of(data), data)
+on_disk(Path(sys.argv[1]), max_size=int(sys.argv[2])).blobs.put(Hash.of(data), data)
 """
 
 
@@ -65,7 +65,7 @@ def publish(spool, key):
 
 LocalSpool.publish = publish
 data = data_of(99, 1500)
-on_disk(Path(sys.argv[1]), max_size=int(sys.argv[2])).put_blob(Hash.of(data), data)
+on_disk(Path(sys.argv[1]), max_size=int(sys.argv[2])).blobs.put(Hash.of(data), data)
 """
 
 
@@ -105,7 +105,7 @@ def test_a_process_killed_while_it_evicts_leaves_a_tier_that_works(tmp_path: Pat
         process.wait()
     assert len(blobs(tier)) == 16
     data = data_of(50, 1000)
-    tier.put_blob(Hash.of(data), data)
+    tier.blobs.put(Hash.of(data), data)
     assert Hash.of(data) in blobs(tier)
     assert used(tier) <= LIMIT
     assert_sound(tier)
@@ -116,7 +116,7 @@ def test_two_who_evict_at_once_do_it_one_after_the_other(tmp_path: Path) -> None
     for seed in range(19):
         stock(tier, seed, age=HOUR * (30 - seed))
     data = data_of(50, 450)
-    second = threading.Thread(target=tier.put_blob, args=(Hash.of(data), data))
+    second = threading.Thread(target=tier.blobs.put, args=(Hash.of(data), data))
     with evicting(tmp_path) as process:
         second.start()
         second.join(0.1)
@@ -133,7 +133,7 @@ def test_two_who_evict_at_once_do_it_one_after_the_other(tmp_path: Path) -> None
 def test_a_process_killed_when_it_has_published_leaves_no_count_that_is_too_low(tmp_path: Path) -> None:
     tier = on_disk(tmp_path, max_size=LIMIT)
     first = data_of(1, 400)
-    tier.put_blob(Hash.of(first), first)  # counts what is there, so that the next one need not
+    tier.blobs.put(Hash.of(first), first)  # counts what is there, so that the next one need not
     done = subprocess.run(
         [sys.executable, "-c", DIES_WHEN_IT_HAS_PUBLISHED, str(tmp_path), str(LIMIT)],
         cwd=TESTS,
@@ -147,5 +147,5 @@ def test_a_process_killed_when_it_has_published_leaves_no_count_that_is_too_low(
         assert lock
         assert Usage.under(lock).used >= used(tier) == 1900
     last = data_of(2, 400)
-    tier.put_blob(Hash.of(last), last)
+    tier.blobs.put(Hash.of(last), last)
     assert used(tier) <= LIMIT

@@ -13,7 +13,7 @@ from fixtures.stores import content, evict, fact, open_cache
 
 from layercache import ConfigError
 from layercache.oci.digest import DiffID, Digest, Hash
-from layercache.tiers.backend_tier import BackendTier
+from layercache.tiers.backend.tier import BackendTier
 from layercache.tiers.policy import Policy
 from layercache.upkeep import Pruned, Removed, prune
 
@@ -106,12 +106,12 @@ def test_facts_and_images_stay_unless_they_are_to_be_forgotten(
     evict(tier, gone.digest)
     evict(tier, gone.diff_id)
     assert prune(tier).facts == 0
-    assert len(list(tier.associations())) == 2
+    assert len(list(tier.facts.scan())) == 2
     dry = prune(tier, forget=True, dry_run=True)
     report = prune(tier, forget=True)
     assert (dry.facts, dry.images) == (report.facts, report.images) == (1, 1)
-    assert [each.digest for each in tier.associations()] == [kept.digest]
-    assert [key for key, _ in tier.images()] == ["images/host/whole/_tags/latest"]
+    assert [each.digest for each in tier.facts.scan()] == [kept.digest]
+    assert [key for key, _ in tier.images.scan()] == ["images/host/whole/_tags/latest"]
 
 
 @pytest.fixture
@@ -121,9 +121,9 @@ def sample_image(tier: BackendTier, sample: Sample) -> Callable[[], None]:
     def make() -> None:
         with open_cache(tier) as cache:
             whole = cache.image(f"oci:{sample.layout}:image").descriptor
-        tier.tag_image("images/host/whole/_tags/latest", whole)
+        tier.images.tag("images/host/whole/_tags/latest", whole)
         absent = fact(Digest(Hash.of(b"a")), DiffID(Hash.of(b"b")), 1)
-        tier.tag_image(
+        tier.images.tag(
             "images/host/hollow/_tags/latest",
             type(whole)(digest=absent.digest, size=1, media_type=whole.media_type),
         )
@@ -149,7 +149,7 @@ def test_what_is_put_in_after_a_prune_finds_the_right_count(tmp_path: Path) -> N
     tier = on_disk(tmp_path, max_size=1000)
     for seed in range(5):
         data = data_of(seed, 200)
-        tier.put_blob(Hash.of(data), data)
+        tier.blobs.put(Hash.of(data), data)
     prune(tier, max_size=400)
     assert (tmp_path / "locks" / "usage").read_text().startswith(f"{used(tier)} ")
 

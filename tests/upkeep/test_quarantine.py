@@ -16,7 +16,7 @@ from fixtures.stores import Fetch, Store, content, evict, far, open_cache, write
 from layercache import NotFoundError
 from layercache.errors import BackendError
 from layercache.tiers import keys
-from layercache.tiers.backend_tier import BackendTier
+from layercache.tiers.backend.tier import BackendTier
 from layercache.tiers.policy import Policy
 from layercache.upkeep import put_aside, verify
 from layercache_backends.local import LocalBackend
@@ -52,9 +52,9 @@ class Short:
 
 def unguarded(backend: Any) -> BackendTier:
     """A tier that sees the backend as it is, as if the guard had a gap."""
-    tier = BackendTier(MemoryBackend(), Policy(trusted=True))
-    tier.backend = backend
-    return tier
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr("layercache.tiers.backend.tier.guarded", lambda backend: backend)
+        return BackendTier(backend, Policy(trusted=True))
 
 
 @pytest.mark.parametrize("most", [0, 1, 1000, len(LAYER.blob) - 1])
@@ -93,7 +93,7 @@ def test_what_cannot_be_copied_into_the_quarantine_is_not_deleted(fails: str) ->
 DIES_WHILE_IT_COPIES = """
 import os, signal, sys
 from pathlib import Path
-from layercache.tiers.backend_tier import BackendTier
+from layercache.tiers.backend.tier import BackendTier
 from layercache.tiers.policy import Policy
 from layercache.upkeep import put_aside
 from layercache_backends.local import LocalBackend

@@ -13,7 +13,8 @@ from fixtures.stores import Store, content, fact, far, open_cache, write, write_
 
 from layercache.oci.digest import DiffID, Digest, Hash
 from layercache.tiers import keys
-from layercache.tiers.backend_tier import BackendTier, keys_of
+from layercache.tiers.backend.facts import keys_of
+from layercache.tiers.backend.tier import BackendTier
 from layercache.tiers.layout.index_writer import write_index
 from layercache.tiers.policy import Policy
 from layercache.upkeep import Checked, Sample, verify
@@ -35,7 +36,7 @@ def tier(request: pytest.FixtureRequest, tmp_path: Path, sample: Images) -> Back
         for layer in LAYERS:
             put(cache, layer.blob)
         image = cache.image(f"oci:{sample.layout}:image")
-    tier.tag_image(IMAGE, image.descriptor)
+    tier.images.tag(IMAGE, image.descriptor)
     return tier
 
 
@@ -113,18 +114,18 @@ def test_a_claim_of_what_is_not_a_layer_as_older_versions_wrote_is_no_damage(
     digest = Digest.of(statement)
     write_blob(tier, digest, statement)
     claim = fact(digest, DiffID(digest), len(statement), media_type="application/vnd.in-toto+json")
-    tier.record(replace(claim, computed=False))
+    tier.facts.record(replace(claim, computed=False))
     for _ in range(2):
         assert wrong(tier, deep=deep) == {}
-    assert tier.inflates_to(digest, claims=True) == [], "nobody believes it"
+    assert tier.facts.inflates_to(digest, claims=True) == [], "nobody believes it"
     write_index(tier)
     assert digest not in content(tier)[keys.INDEX].decode(), "nor is it listed"
-    tier.record(claim)
+    tier.facts.record(claim)
     assert set(wrong(tier, deep=deep)) == set(keys_of(claim)), "none was ever computed"
 
 
 def write_fact(tier: BackendTier, false: Association) -> tuple[str, str]:
-    tier.record(false)
+    tier.facts.record(false)
     by_diff_id = keys.by_diff_id(keys.COMPUTED, false.diff_id, false.digest)
     return by_diff_id, keys.computed_by_digest(false.digest)
 
@@ -160,7 +161,7 @@ def test_a_computed_fact_that_another_contradicts_is_settled_by_the_blob(tier: B
     assert set(problems) == set(both)
     assert GZIP.diff_id in problems[both[0]]
     # The true fact that stands by diff ID is left, and leads on.
-    assert [each.digest for each in tier.made_from(DiffID(GZIP.diff_id))] == [GZIP.digest]
+    assert [each.digest for each in tier.facts.made_from(DiffID(GZIP.diff_id))] == [GZIP.digest]
 
 
 @pytest.mark.parametrize(("size", "tar_size"), [(5, None), (None, 5)])
@@ -196,7 +197,7 @@ def test_a_fact_about_a_damaged_blob_is_right(tier: BackendTier) -> None:
 
 
 def test_a_false_claim_is_an_images_fault_and_not_the_stores(tier: BackendTier) -> None:
-    tier.record(fact(Digest(GZIP.digest), DiffID(ZSTD.diff_id), 5, computed=False))
+    tier.facts.record(fact(Digest(GZIP.digest), DiffID(ZSTD.diff_id), 5, computed=False))
     assert wrong(tier, deep=True) == {}
 
 
@@ -206,16 +207,16 @@ def test_a_false_claim_is_an_images_fault_and_not_the_stores(tier: BackendTier) 
 def test_an_image_whose_descriptor_or_manifest_cannot_be_read_is_put_aside(tier: BackendTier) -> None:
     write(tier, "images/host/torn/_tags/latest", b"{")
     name = stock(tier, 5, 30)
-    descriptor = tier.image(IMAGE)
+    descriptor = tier.images.get(IMAGE)
     lying = type(descriptor)(digest=Digest(name), size=30, media_type=descriptor.media_type)
-    tier.tag_image("images/host/noise/_tags/latest", lying)
-    tier.tag_image("images/host/size/_tags/latest", type(descriptor)(digest=descriptor.digest, size=1))
+    tier.images.tag("images/host/noise/_tags/latest", lying)
+    tier.images.tag("images/host/size/_tags/latest", type(descriptor)(digest=descriptor.digest, size=1))
     problems = wrong(tier)
     assert set(problems) == {f"images/host/{name}/_tags/latest" for name in ("torn", "noise", "size")}
 
 
 def test_an_image_whose_documents_are_gone_is_no_fault(tier: BackendTier) -> None:
-    tier.delete_blob(tier.image(IMAGE).digest)
+    tier.blobs.delete(tier.images.get(IMAGE).digest)
     assert wrong(tier) == {}
 
 
@@ -261,7 +262,7 @@ def test_what_goes_meanwhile_is_passed_over() -> None:
     checks = verify(tier, jobs=1)
     first = next(checks)
     for name in names:
-        tier.delete_blob(name)
+        tier.blobs.delete(name)
     rest: list[Checked] = list(checks)
     assert len(rest) < 29
     assert all(not each.problem for each in [first, *rest])

@@ -135,7 +135,7 @@ def _refresh_index(tier: Tier, session: Session) -> None:
     """Update index.json of a local target, so that other tools see what was copied."""
     from layercache.backend.capabilities import LocalPath
     from layercache.errors import BackendError
-    from layercache.tiers.backend_tier import BackendTier
+    from layercache.tiers.backend.tier import BackendTier
     from layercache.tiers.layout.index_writer import write_index
 
     if isinstance(tier, BackendTier) and isinstance(tier.backend, LocalPath):

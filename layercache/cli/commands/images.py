@@ -79,7 +79,7 @@ class Row:
 def _rows(tier: Tier) -> Iterator[Row]:
     from layercache.tiers import keys
 
-    for key, descriptor in tier.images():
+    for key, descriptor in tier.images.scan():
         platforms, size = _held(tier, descriptor)
         yield Row(
             keys.image_name(key), descriptor.digest, descriptor.media_type, platforms, size, _time(tier, key)
@@ -90,10 +90,10 @@ def _held(tier: Tier, root: Descriptor) -> tuple[list[str], int]:
     """Return the platforms whose blobs are all cached, and the size of the image's cached blobs."""
     from layercache.tiers.cached_images import cached_manifests
 
-    there = {root.digest: root.size} if tier.has_blob(root.digest) else {}
+    there = {root.digest: root.size} if tier.blobs.has(root.digest) else {}
     platforms: dict[str, None] = {}
     for holding in cached_manifests(tier, root):
-        present = {blob.digest: blob.size for blob in holding.blobs() if tier.has_blob(blob.digest)}
+        present = {blob.digest: blob.size for blob in holding.blobs() if tier.blobs.has(blob.digest)}
         there.update(present)
         if holding.is_whole(present.__contains__):
             platforms[str(holding.platform) or output.UNKNOWN] = None
@@ -107,7 +107,7 @@ def _time(tier: Tier, key: str) -> str:
     from layercache.errors import NotFoundError
 
     try:
-        seconds = tier.image_time(key)
+        seconds = tier.images.time(key)
     except NotFoundError:
         return ""
     return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ") if seconds else ""

@@ -23,7 +23,7 @@ def index(session: Session, layers: bool | None) -> None:
     tools added.
     """
     from layercache.errors import ConfigError
-    from layercache.tiers.backend_tier import BackendTier
+    from layercache.tiers.backend.tier import BackendTier
     from layercache.tiers.layout.index_writer import write_index
 
     with session.cache() as cache:

@@ -90,11 +90,11 @@ def _facts(tiers: Sequence[Tier], name: Hash) -> list[Association]:
     from layercache.oci.digest import DiffID
     from layercache.resolver.lookup import believed
 
-    own = [fact for tier in tiers for fact in believed(tiers, tier, tier.facts_about(name)[0])]
+    own = [fact for tier in tiers for fact in believed(tiers, tier, tier.facts.about(name)[0])]
     diff_id = own[0].diff_id if own else DiffID(name)
     found: dict[Digest, Association] = {}
     for tier in tiers:
-        for fact in believed(tiers, tier, tier.made_from(diff_id, claims=True)):
+        for fact in believed(tiers, tier, tier.facts.made_from(diff_id, claims=True)):
             found.setdefault(fact.digest, fact)
     return list(found.values()) or own[:1]
 
@@ -107,7 +107,7 @@ def _unknown(tiers: Sequence[Tier], name: Hash) -> Blob:
 
     for tier in tiers:
         try:
-            size = tier.stat_blob(name).size
+            size = tier.blobs.stat(name).size
         except NotFoundError:
             continue
         return Blob(Digest(name), size, OCTETS, computed=False)
@@ -115,8 +115,8 @@ def _unknown(tiers: Sequence[Tier], name: Hash) -> Blob:
 
 
 def _place(tier: Tier, digests: Iterable[Digest], diff_id: DiffID | None) -> Place:
-    compressed = [digest for digest in digests if tier.has_blob(digest)]
-    return Place(tier.name, compressed, diff_id is not None and tier.has_blob(diff_id))
+    compressed = [digest for digest in digests if tier.blobs.has(digest)]
+    return Place(tier.name, compressed, diff_id is not None and tier.blobs.has(diff_id))
 
 
 def _images(tiers: Iterable[Tier], digests: Iterable[Digest]) -> list[str]:
@@ -127,7 +127,7 @@ def _images(tiers: Iterable[Tier], digests: Iterable[Digest]) -> list[str]:
     names = set(digests)
     found: dict[str, None] = {}
     for tier in tiers:
-        for key, descriptor in tier.images():
+        for key, descriptor in tier.images.scan():
             if not names.isdisjoint(referred_to(tier, descriptor)):
                 found[keys.image_name(key)] = None
     return list(found)

@@ -16,7 +16,7 @@ from layercache.cli.session import Command, Session
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from layercache.tiers.backend_tier import BackendTier
+    from layercache.tiers.backend.tier import BackendTier
     from layercache.tiers.tier import Tier
     from layercache.upkeep import Pruned, Removed
 

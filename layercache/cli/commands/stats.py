@@ -41,7 +41,7 @@ def _count(tier: Tier) -> dict[str, object]:
     from layercache.tiers import inventory
 
     blobs = size = 0
-    for _, entry in tier.blobs():
+    for _, entry in tier.blobs.scan():
         blobs += 1
         size += entry.size
     forms = Counter(held.forms for held in inventory.layers(tier))
@@ -56,13 +56,13 @@ def _count(tier: Tier) -> dict[str, object]:
         "compressed_only": forms["compressed"],
         "uncompressed_only": forms["uncompressed"],
         "no_form": forms["none"],
-        "images": sum(1 for _ in tier.images()),
+        "images": sum(1 for _ in tier.images.scan()),
     }
 
 
 def _leftovers(tier: Tier) -> LeftoverCount | None:
     """Count unfinished writes; None if the store cannot list them or forbids it."""
-    from layercache.tiers.backend_tier import BackendTier
+    from layercache.tiers.backend.tier import BackendTier
     from layercache.tiers.leftovers import count_leftovers
 
     try:

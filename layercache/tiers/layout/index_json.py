@@ -32,7 +32,7 @@ from layercache.tiers.documents import read_document
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from layercache.tiers.backend_tier import BackendTier
+    from layercache.tiers.backend.tier import BackendTier
     from layercache.tiers.tier import Tier
 
 REF_NAME = "org.opencontainers.image.ref.name"
@@ -151,8 +151,8 @@ def claims(tier: Tier, entries: Iterable[Descriptor]) -> Iterator[Association]:
     for entry in entries:
         if is_image(entry):
             for holding in cached_manifests(tier, entry):
-                yield from (claim for claim in holding.claims() if tier.has_blob(claim.digest))
-        elif (claim := _claim(entry)) and tier.has_blob(claim.digest):
+                yield from (claim for claim in holding.claims() if tier.blobs.has(claim.digest))
+        elif (claim := _claim(entry)) and tier.blobs.has(claim.digest):
             yield claim
 
 
@@ -161,13 +161,13 @@ def import_entries(tier: Tier, entries: Iterable[Descriptor]) -> tuple[int, int]
     entries = list(entries)
     new_images = new_claims = 0
     for key, descriptor in _by_key(tier, entries):
-        if not _names(tier, key, descriptor):
-            tier.tag_image(key, descriptor)
+        if not tier.images.names(key, descriptor):
+            tier.images.tag(key, descriptor)
             new_images += 1
     for claim in claims(tier, entries):
-        known = tier.inflates_to(claim.digest, claims=True)
+        known = tier.facts.inflates_to(claim.digest, claims=True)
         if not any(fact.computed or fact.diff_id == claim.diff_id for fact in known):
-            tier.record(claim)
+            tier.facts.record(claim)
             new_claims += 1
     return new_images, new_claims
 
@@ -190,7 +190,7 @@ def _by_key(tier: Tier, entries: Iterable[Descriptor]) -> Iterator[tuple[str, De
         if others and (alternatives := offers.alternatives(several.values())):
             data = index_of(alternatives)
             digest = Digest.of(data)
-            tier.put_blob(digest, data)
+            tier.blobs.put(digest, data)
             last = msgspec.structs.replace(
                 last, media_type=OCI_INDEX, digest=digest, size=len(data), platform=None
             )
@@ -207,10 +207,3 @@ def _claim(entry: Descriptor) -> Association | None:
         )
     except InvalidNameError:
         return None
-
-
-def _names(tier: Tier, key: str, descriptor: Descriptor) -> bool:
-    try:
-        return tier.image(key) == descriptor
-    except NotFoundError:
-        return False

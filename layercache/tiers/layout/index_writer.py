@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from layercache.backend import write_whole
 from layercache.backend.capabilities import Expendable, Lockable
 from layercache.errors import NotFoundError
 from layercache.oci.descriptor import DOCKER_LAYER, OCI_LAYER, OCTETS, Descriptor, encode
@@ -25,9 +26,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from contextlib import AbstractContextManager
 
-    from layercache.backend import Sink
     from layercache.oci.digest import DiffID, Hash
-    from layercache.tiers.backend_tier import BackendTier
+    from layercache.tiers.backend.tier import BackendTier
 
 LAYERS_MAX = 10_000
 """Layers from which on they are listed only when asked for: index.json has some 560 bytes for each."""
@@ -49,7 +49,7 @@ def write_index(tier: BackendTier, *, layers: bool | None = None, durable: bool 
         known = _pairs(tier)
         if any(index_json.import_entries(tier, _not_known(entries, known))):
             known = _pairs(tier)
-        sizes = {str(name): entry.size for name, entry in tier.blobs()}
+        sizes = {str(name): entry.size for name, entry in tier.blobs.scan()}
         images = sorted(_images(tier, sizes), key=lambda entry: (_name(entry), entry.digest))
         wanted = len(known) < LAYERS_MAX if layers is None else layers
         blobs = list(_layers(tier, known, sizes, entries)) if wanted else []
@@ -57,18 +57,18 @@ def write_index(tier: BackendTier, *, layers: bool | None = None, durable: bool 
         if not durable and isinstance(tier.backend, Expendable):
             create = tier.backend.create_expendable
         if not index_json.read(tier, keys.OCI_LAYOUT):
-            _write(create(keys.OCI_LAYOUT), b'{"imageLayoutVersion":"1.0.0"}')
+            write_whole(create(keys.OCI_LAYOUT), b'{"imageLayoutVersion":"1.0.0"}')
         raw = [msgspec.Raw(encode(entry)) for entry in (*images, *blobs)] + others
-        _write(create(keys.INDEX), msgspec.json.encode(index_json.IndexJson(manifests=raw)))
+        write_whole(create(keys.INDEX), msgspec.json.encode(index_json.IndexJson(manifests=raw)))
     return len(images), len(blobs) + len(others)
 
 
 def _pairs(tier: BackendTier) -> dict[tuple[Digest, DiffID], float | None]:
     """Every pair of names, and when it was computed; None for a claim about a blob without a computed one."""
     found: dict[tuple[Digest, DiffID], float | None]
-    found = {(digest, diff_id): written for digest, diff_id, written in tier.pairs(computed=True)}
+    found = {(digest, diff_id): written for digest, diff_id, written in tier.facts.pairs(computed=True)}
     computed = {digest for digest, _ in found}
-    for digest, diff_id, _ in tier.pairs(computed=False):
+    for digest, diff_id, _ in tier.facts.pairs(computed=False):
         if digest not in computed:
             found[digest, diff_id] = None
     return found
@@ -84,7 +84,7 @@ def _not_known(entries: Iterable[Descriptor], known: Iterable[tuple[Digest, Diff
 
 def _images(tier: BackendTier, sizes: dict[str, int]) -> Iterator[Descriptor]:
     """The images of which one platform at least is there, whole, in compressed form."""
-    for key, descriptor in tier.images():
+    for key, descriptor in tier.images.scan():
         if any(holding.is_whole(sizes.__contains__) for holding in cached_manifests(tier, descriptor)):
             annotations = dict(descriptor.annotations or {})
             name = annotations.setdefault(REF_NAME, keys.image_name(key))
@@ -114,7 +114,7 @@ def _layers(
             continue
         media_type = types.get((digest, diff_id), "")
         if not media_type or (computed is not None and computed >= listed):
-            fact = tier.fact(digest, diff_id, computed=computed is not None)
+            fact = tier.facts.get(digest, diff_id, computed=computed is not None)
             if fact is None:
                 continue
             media_type = fact.media_type
@@ -145,9 +145,3 @@ def _alone(tier: BackendTier) -> AbstractContextManager[object]:
     if not isinstance(tier.backend, Lockable):
         return nullcontext()
     return tier.backend.lock(keys.INDEX, timeout=LOCK_SECONDS)
-
-
-def _write(sink: Sink, data: bytes) -> None:
-    with sink:
-        sink.write(data)
-        sink.commit()

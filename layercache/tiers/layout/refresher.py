@@ -11,7 +11,7 @@ from layercache.backend.capabilities import LocalPath
 from layercache.errors import LayercacheError
 from layercache.events import Event
 from layercache.oci.forms import COMPRESSED
-from layercache.tiers.backend_tier import BackendTier
+from layercache.tiers.backend.tier import BackendTier
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from servers.images import Image, ImageIndex, write_layout
 
 import layercache
-from layercache.tiers.backend_tier import BackendTier
+from layercache.tiers.backend.tier import BackendTier
 from layercache.tiers.layout.index_writer import write_index
 from layercache.upkeep.adopt import adopt
 

@@ -12,7 +12,7 @@ from servers.programs import requires, run, skopeo_copy, trusting_policy
 from tiers.layout.caches import DIFF_ID, REF_NAME, add_entry, index_of, named
 
 import layercache
-from layercache.tiers.backend_tier import BackendTier
+from layercache.tiers.backend.tier import BackendTier
 from layercache.upkeep import verify
 from layercache.upkeep.adopt import adopt
 

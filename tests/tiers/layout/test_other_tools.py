@@ -131,7 +131,7 @@ def test_from_a_registry_through_the_cache_and_skopeo_to_a_registry_all_digests_
         assert [image.digest for image in images] == [each.descriptor.digest for each in wanted]
         for image, each in zip(images, wanted, strict=True):
             assert [layer.digest for layer in image.layers] == [layer.digest for layer in each.layers]
-        root = next(cache.tiers[0].images())[1]
+        root = next(cache.tiers[0].images.scan())[1]
         assert root.digest == made.descriptor.digest
 
 

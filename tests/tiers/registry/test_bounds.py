@@ -40,22 +40,22 @@ def padded(record: bytes) -> bytes:
 
 def test_a_huge_record_says_nothing_and_is_replaced(tier: RegistryTier) -> None:
     known = fact(DIGEST, DIFF_ID, 9, tar_size=9)
-    tier.record(known)
+    tier.facts.record(known)
     tag = tag_of(DIGEST)
     tier.repository.put_manifest(tag, padded(NameRecord(DIGEST, facts=(known,)).encode()), OCI_MANIFEST)
-    assert tier.inflates_to(DIGEST) == []
-    assert list(tier.associations()) == []
-    tier.record(known)
-    assert tier.inflates_to(DIGEST) == [known]
+    assert tier.facts.inflates_to(DIGEST) == []
+    assert list(tier.facts.scan()) == []
+    tier.facts.record(known)
+    assert tier.facts.inflates_to(DIGEST) == [known]
 
 
 def test_a_huge_record_of_an_image_names_nothing(tier: RegistryTier) -> None:
-    tier.tag_image(KEY, Descriptor(media_type=OCI_INDEX, digest=DIGEST, size=9))
+    tier.images.tag(KEY, Descriptor(media_type=OCI_INDEX, digest=DIGEST, size=9))
     named = image_record(KEY, Descriptor(media_type=OCI_INDEX, digest=DIGEST, size=9))
     tier.repository.put_manifest(image_tag_of(KEY), padded(named), OCI_MANIFEST)
     with pytest.raises(NotFoundError):
-        tier.image(KEY)
-    assert list(tier.images()) == []
+        tier.images.get(KEY)
+    assert list(tier.images.scan()) == []
 
 
 def test_of_very_many_facts_in_a_record_the_newest_are_taken() -> None:

@@ -55,7 +55,7 @@ def test_a_range_costs_one_request_and_its_own_bytes(
     with closing(open_tier(url, nearest=False)) as tier:
         name = copy(tier, data)
         before = len(fetches(server, name))
-        with tier.open_blob(name, start, end) as reader:
+        with tier.blobs.open(name, start, end) as reader:
             assert reader.read() == data[start:end]
     assert fetches(server, name)[before:] == [len(data[start:end])]
 

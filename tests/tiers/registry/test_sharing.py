@@ -106,7 +106,7 @@ def test_a_blob_that_was_planted_under_a_diff_id_is_fetched_once_and_not_given(
 ) -> None:
     tier = far_tier(registry.host)
     copy(tier, PLAIN.blob)
-    tier.record(replace(fact_of(GZIP, computed=computed), digest=PLAIN.digest, size=len(PLAIN.blob)))
+    tier.facts.record(replace(fact_of(GZIP, computed=computed), digest=PLAIN.digest, size=len(PLAIN.blob)))
     with shipped(registry, tmp_path, "readonly=true") as cache:
         before = len(registry.accesses())
         for _ in range(2):
@@ -143,24 +143,24 @@ def keep_image(tier: Tier, image: object, key: str) -> None:
     for data in image.blobs.values():
         copy(tier, data)
     for _, document in image.documents.values():
-        tier.put_blob(Digest.of(document), document)
+        tier.blobs.put(Digest.of(document), document)
     for each in image.images if isinstance(image, ImageIndex) else [image]:
         for layer in each.layers:
-            tier.record(fact_of(layer))
-    tier.tag_image(key, image.descriptor)
+            tier.facts.record(fact_of(layer))
+    tier.images.tag(key, image.descriptor)
 
 
 def assert_whole(tier: Tier, image: object, key: str) -> None:
     from servers.images import ImageIndex
 
     assert isinstance(image, ImageIndex)
-    assert tier.image(key) == image.descriptor
+    assert tier.images.get(key) == image.descriptor
     for digest, data in image.blobs.items():
         assert read(tier, digest) == data
     for digest, (_, document) in image.documents.items():
         assert read(tier, digest) == document
     for layer in (layer for each in image.images for layer in each.layers):
-        assert fact_of(layer) in tier.made_from(layer.diff_id)
+        assert fact_of(layer) in tier.facts.made_from(layer.diff_id)
 
 
 @pytest.mark.parametrize("untagged", [False, True])
@@ -170,7 +170,7 @@ def test_a_shipped_cache_survives_the_registrys_garbage_collection(
     key = keys.image_tag("docker.io", "library/sample", "1")
     tier = far_tier(registry.host)
     keep_image(tier, sample.index, key)
-    tier.put_blob(Digest.of(PLAIN.blob), PLAIN.blob)
+    tier.blobs.put(Digest.of(PLAIN.blob), PLAIN.blob)
     tier.close()
     registry.stop()
     registry.collect_garbage(untagged=untagged)
@@ -218,7 +218,7 @@ def test_a_layer_is_mounted_from_the_repository_that_its_image_was_pulled_from(
     registry.push(f"oci:{sample.layout}:image", "team/app:1")
     before = len(registry.accesses())
     tier = far_tier(registry.host)
-    tier.tag_image(keys.image_tag(registry.host, "team/app", "1"), sample.image.descriptor)
+    tier.images.tag(keys.image_tag(registry.host, "team/app", "1"), sample.image.descriptor)
     for layer in sample.image.layers:
         copy(tier, layer.blob)
         assert read(tier, layer.digest) == layer.blob
@@ -233,7 +233,7 @@ def test_both_forms_are_kept_where_the_url_says_so(registry: Registry, tmp_path:
     with shipped(registry, tmp_path / "near", "keep=both") as cache:
         cache.put(blob)
         cache.flush()
-        assert {name for name, _ in cache.tiers[1].blobs()} == {GZIP.digest, GZIP.diff_id}
+        assert {name for name, _ in cache.tiers[1].blobs.scan()} == {GZIP.digest, GZIP.diff_id}
 
 
 def test_a_sha512_name_is_told_from_another_with_the_same_beginning(registry: Registry) -> None:
@@ -242,8 +242,8 @@ def test_a_sha512_name_is_told_from_another_with_the_same_beginning(registry: Re
     other = Digest(f"sha512:{name.hex[:64]}{'0' * 64}")
     tier = far_tier(registry.host)
     copy(tier, data, name)
-    assert tier.facts_about(other) == ([], [])
-    assert not tier.has_blob(other)
+    assert tier.facts.about(other) == ([], [])
+    assert not tier.blobs.has(other)
     tier.close()
 
 
@@ -268,7 +268,7 @@ def test_an_upload_that_is_cut_goes_on_or_begins_anew(
         tier = far_tier(proxy.host)
         (tmp_path / "blob").write_bytes(data)
         with (tmp_path / "blob").open("rb", buffering=0) as file:
-            tier.copy_blob(Digest.of(data), file)  # type: ignore[arg-type]  # a file is a reader without a size
+            tier.blobs.copy(Digest.of(data), file)  # type: ignore[arg-type]  # a file is a reader without a size
         assert proxy.cuts == []
         assert read(tier, Digest.of(data)) == data
         tier.close()
@@ -282,7 +282,7 @@ def test_an_upload_that_cannot_be_had_once_more_fails_and_the_next_one_works(
         tier = far_tier(proxy.host)
         with pytest.raises(BackendError, match=r"broke off|forgot|cannot connect|no answer"):
             copy(tier, data)
-        assert not far_tier(registry.host).has_blob(Digest.of(data))
+        assert not far_tier(registry.host).blobs.has(Digest.of(data))
         proxy.cuts.clear()
         copy(tier, data)
         assert read(tier, Digest.of(data)) == data
@@ -312,7 +312,7 @@ with layercache.open([sys.argv[1], sys.argv[2]]) as cache:
     done = subprocess.run([sys.executable, "-c", program, *arguments], check=False, timeout=60)
     assert done.returncode == -signal.SIGKILL
     tier = far_tier(registry.host)
-    assert list(tier.blobs()) == []
+    assert list(tier.blobs.scan()) == []
     with shipped(registry, tmp_path / "near") as cache:
         cache.put(tmp_path / "layer.tar")
     assert read(tier, Digest.of(data)) == data
@@ -340,7 +340,7 @@ def test_two_that_push_the_same_at_once_both_succeed(
         thread.join()
     assert failures == []
     tier = far_tier(registry.host)
-    assert tier.image(key) == sample.index.descriptor
+    assert tier.images.get(key) == sample.index.descriptor
     for digest, data in sample.index.blobs.items():
         assert read(tier, digest) == data
     tier.close()
@@ -353,7 +353,7 @@ def test_of_many_that_begin_a_cache_at_once_each_finds_its_blob_listed(registry:
     def push(data: bytes) -> None:
         tier = far_tier(registry.host)
         begin.wait()
-        tier.put_blob(Digest.of(data), data)
+        tier.blobs.put(Digest.of(data), data)
         tier.close()
 
     threads = [threading.Thread(target=push, args=[data]) for data in blobs]
@@ -362,7 +362,7 @@ def test_of_many_that_begin_a_cache_at_once_each_finds_its_blob_listed(registry:
     for thread in threads:
         thread.join()
     tier = far_tier(registry.host)
-    assert {name for name, _ in tier.blobs()} == {Digest.of(data) for data in blobs}
+    assert {name for name, _ in tier.blobs.scan()} == {Digest.of(data) for data in blobs}
     tier.close()
 
 
@@ -370,11 +370,11 @@ def test_what_is_known_of_a_blob_is_kept_when_the_registry_has_lost_it(registry:
     tier = far_tier(registry.host)
     copy(tier, GZIP.blob)
     registry.forget(GZIP.digest)
-    tier.record(fact_of())
-    assert tier.made_from(GZIP.diff_id) == [fact_of()]
+    tier.facts.record(fact_of())
+    assert tier.facts.made_from(GZIP.diff_id) == [fact_of()]
     copy(tier, GZIP.blob)
     assert read(tier, GZIP.digest) == GZIP.blob
-    assert tier.inflates_to(GZIP.digest) == [fact_of()]
+    assert tier.facts.inflates_to(GZIP.digest) == [fact_of()]
     tier.close()
 
 
@@ -393,10 +393,10 @@ def test_a_password_opens_it_and_nothing_less(tmp_path: Path) -> None:
         settings = impatient(auth_files=(credentials(tmp_path / "docker", registry.host),))
         tier = far_tier(registry.host, settings=settings)
         copy(tier, GZIP.blob)
-        tier.record(fact_of())
+        tier.facts.record(fact_of())
         assert read(tier, GZIP.digest) == GZIP.blob
         stranger = far_tier(registry.host)
-        for attempt in (lambda: copy(stranger, GZIP.blob), lambda: stranger.facts_about(GZIP.digest)):
+        for attempt in (lambda: copy(stranger, GZIP.blob), lambda: stranger.facts.about(GZIP.digest)):
             with pytest.raises(BackendError, match="user and password"):
                 attempt()
         tier.close()
@@ -410,14 +410,14 @@ def test_a_token_to_push_is_asked_for_when_it_is_needed(tmp_path: Path) -> None:
     ):
         settings = impatient(auth_files=(credentials(tmp_path / "docker", registry.host),))
         tier = far_tier(registry.host, settings=settings)
-        assert not tier.has_blob(GZIP.digest)
+        assert not tier.blobs.has(GZIP.digest)
         copy(tier, GZIP.blob)
-        tier.record(fact_of())
-        tier.delete_blob(PLAIN.digest)
+        tier.facts.record(fact_of())
+        tier.blobs.delete(PLAIN.digest)
         assert any("push" in scope for request in tokens.requests for scope in request.scopes)
         stranger = far_tier(registry.host)
         assert read(stranger, GZIP.digest) == GZIP.blob
-        assert stranger.made_from(GZIP.diff_id) == [fact_of()]
+        assert stranger.facts.made_from(GZIP.diff_id) == [fact_of()]
         with pytest.raises(BackendError, match="refuses to change"):
             copy(stranger, PLAIN.blob)
         tier.close()
@@ -430,10 +430,10 @@ def test_tls_is_checked_by_the_authority_that_the_url_names(tmp_path: Path, cert
         copy(tier, GZIP.blob)
         assert read(tier, GZIP.digest) == GZIP.blob
         unchecked = far_tier(registry.host, options="?insecure=true")
-        assert unchecked.has_blob(GZIP.digest)
+        assert unchecked.blobs.has(GZIP.digest)
         stranger = far_tier(registry.host)
         with pytest.raises(BackendError, match="not trusted"):
-            stranger.has_blob(GZIP.digest)
+            stranger.blobs.has(GZIP.digest)
         for each in (tier, unchecked, stranger):
             each.close()
 
@@ -443,7 +443,7 @@ def test_a_registry_that_allows_no_deletes_is_an_error_that_says_so(tmp_path: Pa
         tier = far_tier(registry.host)
         copy(tier, GZIP.blob)
         with pytest.raises(BackendError, match="does not allow") as caught:
-            tier.delete_blob(GZIP.digest)
+            tier.blobs.delete(GZIP.digest)
         assert "switched off" in caught.value.hint
         assert read(tier, GZIP.digest) == GZIP.blob
         tier.close()
@@ -485,10 +485,10 @@ def test_what_is_no_absence_in_the_registrys_own_words_is_an_error(
     lying.on("/blobs/", *[status(code, b"<html>a proxy</html>")] * 9)
     lying.on("/manifests/", *[status(code, b"<html>a proxy</html>")] * 9)
     for ask in (
-        lambda: tier.has_blob(GZIP.digest),
-        lambda: tier.open_blob(GZIP.digest),
-        lambda: tier.facts_about(GZIP.digest),
-        lambda: tier.image(keys.image_tag("a.b", "c", "d")),
+        lambda: tier.blobs.has(GZIP.digest),
+        lambda: tier.blobs.open(GZIP.digest),
+        lambda: tier.facts.about(GZIP.digest),
+        lambda: tier.images.get(keys.image_tag("a.b", "c", "d")),
     ):
         with pytest.raises(BackendError) as caught:
             ask()
@@ -529,8 +529,8 @@ def test_a_record_that_is_none_of_this_name_says_nothing(
 ) -> None:
     tier = asked()
     lying.add_manifest(f"sha256-{GZIP.digest.hex}", "application/vnd.oci.image.manifest.v1+json", document)
-    assert tier.facts_about(GZIP.digest) == ([], [])
-    assert tier.inflates_to(GZIP.digest) == []
+    assert tier.facts.about(GZIP.digest) == ([], [])
+    assert tier.facts.inflates_to(GZIP.digest) == []
     tier.close()
 
 
@@ -543,7 +543,7 @@ def test_wrong_bytes_are_found_out_and_taken_from_elsewhere(
         layer = cache.get(GZIP.digest)
         with pytest.raises(layercache.DigestMismatchError), layer.compressed() as stream:
             stream.read()
-        assert not cache.tiers[0].has_blob(GZIP.digest)
+        assert not cache.tiers[0].blobs.has(GZIP.digest)
 
 
 def test_a_download_that_breaks_goes_on_where_it_was(lying: LyingRegistry, asked: Callable[[], Tier]) -> None:

@@ -1,0 +1,34 @@
+"""A circuit breaker: what failed is left alone for a while."""
+
+from __future__ import annotations
+
+import time
+from typing import Generic, TypeVar
+
+_ErrorT = TypeVar("_ErrorT", bound=Exception)
+
+
+class CircuitBreaker(Generic[_ErrorT]):
+    """Open for ``seconds`` after a failure: until then ``why`` is that failure, and nothing should be tried.
+
+    Thread-safe without a lock: all that it holds is one reference, which is replaced whole. Of two threads
+    that open it at the same time the later one counts; both were right that something failed.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self._opened: tuple[float, _ErrorT] | None = None
+
+    @property
+    def why(self) -> _ErrorT | None:
+        """The failure while the breaker is open; None where another try may be made."""
+        opened = self._opened
+        return None if opened is None or time.monotonic() >= opened[0] else opened[1]
+
+    def open(self, why: _ErrorT, *, seconds: float | None = None) -> None:
+        """Something failed. ``seconds``: another time than usual; `math.inf` for good."""
+        self._opened = time.monotonic() + (self._seconds if seconds is None else seconds), why
+
+    def close(self) -> None:
+        """Another try may be made at once."""
+        self._opened = None

@@ -1,0 +1,101 @@
+"""Blobs in a backend: one object each, within the tier's limits."""
+
+from __future__ import annotations
+
+import time
+from contextlib import nullcontext, suppress
+from typing import TYPE_CHECKING
+
+from layercache.backend import write_whole
+from layercache.backend.capabilities import LocalPath, Lockable, Movable, Spooler, Touchable
+from layercache.errors import BackendError, NotFoundError
+from layercache.streams.readers import CHUNK
+from layercache.tiers import keys
+from layercache.tiers.backend.derived import delete_derived
+from layercache.tiers.stores import BlobStore
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from contextlib import AbstractContextManager
+
+    from layercache.backend import Backend, Entry, Reader
+    from layercache.backend.capabilities import Lock, Spool
+    from layercache.oci.digest import Hash
+    from layercache.tiers.policy import Policy
+    from layercache.tiers.quota import Quota
+
+TOUCHED_FOR = 60.0
+"""Seconds in which a blob's time is not refreshed again, however often it is used."""
+
+
+class BackendBlobs(BlobStore):
+    """``room`` is reserved for a blob before it is published."""
+
+    def __init__(self, backend: Backend, policy: Policy, room: Quota) -> None:
+        self._backend = backend
+        self._room = room
+        # Asked once: isinstance() of a protocol costs microseconds each time.
+        self._spooler = backend if isinstance(backend, Spooler) else None
+        self._lockable = backend if isinstance(backend, Lockable) and not policy.readonly else None
+        self._touchable = backend if isinstance(backend, Touchable) and not policy.readonly else None
+
+    def open(self, name: Hash, start: int = 0, end: int | None = None) -> Reader:
+        reader = self._backend.open(keys.blob(name), start, end)
+        modified = getattr(reader, "modified", None)
+        # A time of the future counts as now, and is written down as that: else it would be new for years.
+        if self._touchable and modified is not None and abs(time.time() - modified) > TOUCHED_FOR:
+            with suppress(BackendError):  # another's file, say: it may be read all the same
+                self._touchable.touch(keys.blob(name))
+        return reader
+
+    def stat(self, name: Hash) -> Entry:
+        return self._backend.stat(keys.blob(name))
+
+    def path(self, name: Hash) -> str | None:
+        return self._backend.path(keys.blob(name)) if isinstance(self._backend, LocalPath) else None
+
+    def lock(self, name: Hash, *, timeout: float) -> AbstractContextManager[Lock | None]:
+        if self._lockable is None:
+            return nullcontext()
+        return self._lockable.lock(f"layer-{name.algorithm}-{name.hex}", timeout=timeout, lasting=False)
+
+    def spool(self) -> Spool | None:
+        return self._spooler.spool() if self._spooler else None
+
+    def fits(self, size: int) -> bool:
+        return self._room.fits(size)
+
+    def put(self, name: Hash, data: bytes) -> None:
+        if self.fits(len(data)) and not self.has(name):
+            with self._room.made(len(data)):
+                write_whole(self._backend.create(keys.blob(name)), data)
+
+    def publish(self, name: Hash, spool: Spool, size: int) -> None:
+        with self._room.made(size):
+            spool.publish(keys.blob(name))
+
+    def copy(self, name: Hash, reader: Reader) -> None:
+        buffer, size = memoryview(bytearray(CHUNK)), 0
+        with self._backend.create(keys.blob(name)) as sink:
+            while count := reader.readinto(buffer):
+                sink.write(buffer[:count])
+                size += count
+            with self._room.made(size):
+                sink.commit()
+
+    def delete(self, name: Hash) -> None:
+        delete_derived(self._backend, name)
+        self._backend.delete(keys.blob(name))
+
+    def put_aside(self, name: Hash) -> None:
+        if isinstance(self._backend, Movable):
+            delete_derived(self._backend, name)  # it was computed from wrong bytes
+            with suppress(NotFoundError):
+                self._backend.move(keys.blob(name), keys.quarantine(keys.blob(name)))
+        else:
+            self.delete(name)
+
+    def scan(self) -> Iterator[tuple[Hash, Entry]]:
+        for entry in self._backend.scan(keys.BLOBS):
+            if (name := keys.blob_name(entry.key)) is not None:
+                yield name, entry

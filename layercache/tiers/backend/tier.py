@@ -1,0 +1,47 @@
+"""A tier on a backend."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from layercache.backend.capabilities import Spooler
+from layercache.tiers.backend.blobs import BackendBlobs
+from layercache.tiers.backend.derived import BackendDerived
+from layercache.tiers.backend.facts import BackendFacts
+from layercache.tiers.backend.images import BackendImages
+from layercache.tiers.guard import guarded
+from layercache.tiers.quota import Quota
+from layercache.tiers.tier import Tier
+
+if TYPE_CHECKING:
+    from layercache.backend import Backend
+    from layercache.tiers.policy import Policy
+
+
+class BackendTier(Tier):
+    """A tier on any `Backend`, which is ``remote`` unless it has a spool.
+
+    ``backend`` is the store under it, with a guard around it; ``room`` keeps its blobs and derived objects
+    within the policy's limits.
+    """
+
+    facts: BackendFacts
+    images: BackendImages
+
+    def __init__(self, backend: Backend, policy: Policy) -> None:
+        self.backend = backend = guarded(backend)
+        self.room = Quota(backend, policy)
+        remote = not isinstance(backend, Spooler)
+        super().__init__(
+            backend.url,
+            policy,
+            remote=remote,
+            blobs=BackendBlobs(backend, policy, self.room),
+            facts=BackendFacts(backend, policy, remote=remote),
+            images=BackendImages(backend),
+            derived=BackendDerived(backend, policy, self.room),
+        )
+
+    def close(self) -> None:
+        self.facts.close()
+        self.backend.close()

@@ -1,0 +1,237 @@
+"""What a tier has: four small stores. Each method declares what stands in for its answer if the tier failed.
+
+Every method may raise `BackendError`, and is thread-safe. None of them implies another: that there is a fact,
+an image or a derived object says nothing about the blob.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from contextlib import nullcontext
+from typing import TYPE_CHECKING
+
+from layercache.errors import BackendError, NotFoundError
+from layercache.tiers.on_failure import or_answer, or_drop, or_not_found, or_raise
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+    from contextlib import AbstractContextManager
+
+    from layercache.backend import Entry, Reader
+    from layercache.backend.capabilities import Lock, Spool
+    from layercache.oci.descriptor import Descriptor
+    from layercache.oci.digest import DiffID, Digest, Hash
+    from layercache.tiers.association import Association
+
+
+class BlobStore(ABC):
+    """Bytes under their own hash: either form of a layer, manifests, configs."""
+
+    @or_not_found
+    @abstractmethod
+    def open(self, name: Hash, start: int = 0, end: int | None = None) -> Reader:
+        """Read bytes ``start`` to ``end`` of a blob, as `Backend.open`. This counts as a use of the blob.
+
+        A range cannot be checked by the blob's hash: that is up to the caller.
+        """
+
+    @or_not_found
+    @abstractmethod
+    def stat(self, name: Hash) -> Entry:
+        """A blob's size and time. Raises `NotFoundError`."""
+
+    @or_answer(bool)
+    def has(self, name: Hash) -> bool:
+        try:
+            self.stat(name)
+        except NotFoundError:
+            return False
+        return True
+
+    @or_raise
+    def path(self, name: Hash) -> str | None:  # noqa: ARG002
+        """Where the blob's file would be; None in a tier whose blobs are not files."""
+        return None
+
+    @or_raise
+    def lock(self, name: Hash, *, timeout: float) -> AbstractContextManager[Lock | None]:  # noqa: ARG002
+        """As `Lockable.lock`, for what is done once about a layer; None where nobody can be kept out."""
+        return nullcontext()
+
+    @or_raise
+    def spool(self) -> Spool | None:
+        """A place for bytes on their way into the tier; None where it has none."""
+        return None
+
+    @or_raise
+    def fits(self, size: int) -> bool:  # noqa: ARG002
+        """Whether a blob of so many bytes may be kept at all: else it is bigger than the tier may get."""
+        return True
+
+    @or_drop
+    @abstractmethod
+    def put(self, name: Hash, data: bytes) -> None:
+        """Keep a small blob that was verified, if it fits: a manifest, a config. No error if it is there."""
+
+    @or_raise
+    def publish(self, name: Hash, spool: Spool, size: int) -> None:
+        """Keep a blob whose ``size`` verified bytes are in this tier's own spool."""
+        raise BackendError(f"{name} cannot be published: this tier has no spool ({spool!r}, {size} bytes)")
+
+    @or_raise
+    @abstractmethod
+    def copy(self, name: Hash, reader: Reader) -> None:
+        """Keep a blob. The reader verifies its bytes, and fails before the end of wrong ones."""
+
+    @or_drop
+    @abstractmethod
+    def delete(self, name: Hash) -> None:
+        """Remove a blob and what was derived from it; no error if it is not there."""
+
+    @or_drop
+    def put_aside(self, name: Hash) -> None:
+        """Put a wrong blob out of the way: into the quarantine if that only moves it, else remove it."""
+        self.delete(name)
+
+    @or_raise
+    @abstractmethod
+    def scan(self) -> Iterator[tuple[Hash, Entry]]:
+        """Every blob, lazily, in any order."""
+
+
+class FactStore(ABC):
+    """Associations: which blob inflates to which tar, computed or claimed."""
+
+    @or_answer(lambda: ([], []))
+    @abstractmethod
+    def about(self, name: Hash) -> tuple[list[Association], list[Association]]:
+        """The facts about a name as a digest, and as a diff ID.
+
+        Claims only if nothing is computed, or the tier is not trusted: then that is no more than a claim.
+        """
+
+    @or_answer(list)
+    @abstractmethod
+    def inflates_to(self, digest: Digest, *, claims: bool = False) -> list[Association]:
+        """The facts about a blob: the one computed fact; where there is none, or if asked, claims."""
+
+    @or_answer(bool)
+    def has_computed(self, digest: Digest) -> bool:
+        """Whether it is computed what a blob inflates to."""
+        return any(fact.computed for fact in self.inflates_to(digest))
+
+    @or_answer(list)
+    @abstractmethod
+    def made_from(self, diff_id: DiffID, *, claims: bool = False) -> list[Association]:
+        """The blobs that inflate to a tar: computed; where there are none, or if asked, claimed."""
+
+    @or_answer(lambda: None)
+    def get(self, digest: Digest, diff_id: DiffID, *, computed: bool) -> Association | None:
+        """The fact about just this pair; None where there is none, or only a torn one."""
+        for fact in self.inflates_to(digest, claims=not computed):
+            if (fact.diff_id, fact.computed) == (diff_id, computed):
+                return fact
+        return None
+
+    @or_drop
+    @abstractmethod
+    def record(self, fact: Association) -> None:
+        """Write a fact under both names, unless the tier is read-only."""
+
+    @or_drop
+    @abstractmethod
+    def forget(self, fact: Association) -> None:
+        """Remove a fact; no error if it is not there."""
+
+    @or_raise
+    @abstractmethod
+    def scan(self) -> Iterator[Association]:
+        """Every fact, computed and claimed, lazily, in any order."""
+
+    @or_raise
+    def pairs(self, *, computed: bool) -> Iterator[tuple[Digest, DiffID, float]]:
+        """The names of every fact, and when it was written (seconds since the epoch; 0: not stated).
+
+        In any order; what was listed may turn out to be gone, or torn.
+        """
+        for fact in self.scan():
+            if fact.computed == computed:
+                yield fact.digest, fact.diff_id, 0.0
+
+    @or_raise
+    def recorded(self) -> Iterator[tuple[Digest, DiffID | None]]:
+        """Every fact that is written under both names: the digest, and of a claim the diff ID too.
+
+        A digest has one computed fact.
+        """
+        for fact in self.scan():
+            yield fact.digest, None if fact.computed else fact.diff_id
+
+
+class ImageStore(ABC):
+    """What references name. A key is one of `keys.image_tag` or `keys.image_digest`."""
+
+    @or_not_found
+    @abstractmethod
+    def get(self, key: str) -> Descriptor:
+        """What a reference named when it was last pulled. Raises `NotFoundError`."""
+
+    @or_not_found
+    def time(self, key: str) -> float:  # noqa: ARG002
+        """When a reference was last found to name what it names (seconds since the epoch); 0: not stated.
+
+        Raises `NotFoundError`.
+        """
+        return 0.0
+
+    @or_answer(bool)
+    def names(self, key: str, descriptor: Descriptor) -> bool:
+        """Whether a reference names just this."""
+        try:
+            return self.get(key) == descriptor
+        except NotFoundError:
+            return False
+
+    @or_drop
+    @abstractmethod
+    def tag(self, key: str, descriptor: Descriptor) -> None:
+        """Keep what a reference names."""
+
+    @or_drop
+    @abstractmethod
+    def forget(self, key: str) -> None:
+        """Remove what a reference names; no error if it is not there."""
+
+    @or_raise
+    @abstractmethod
+    def scan(self) -> Iterator[tuple[str, Descriptor]]:
+        """Every image's key and descriptor, lazily, in any order."""
+
+
+class DerivedStore:
+    """Objects that were computed from a blob, and can be computed again: an index of its files, seek points.
+
+    Named by the blob and a ``kind`` ("tar-index-1": see `keys.derived`), a format's name and version. They
+    count towards the tier's limits, and go when their blob goes. Nothing verifies their bytes: a format needs
+    a checksum. This class itself is the store of a tier that keeps none.
+    """
+
+    @or_not_found
+    def open(self, kind: str, name: Hash, start: int = 0, end: int | None = None) -> Reader:  # noqa: ARG002
+        """Read bytes ``start`` to ``end`` of a derived object, as `Backend.open`."""
+        raise NotFoundError(f"no {kind} of {name} is kept here")
+
+    @or_drop
+    def put(self, kind: str, name: Hash, chunks: Iterable[bytes]) -> None:
+        """Keep an object in place of the one before. Nothing is kept where the tier is read-only, has no
+        room for it, or keeps no derived objects.
+        """
+
+    @or_drop
+    def delete(self, name: Hash) -> None:
+        """Remove all that was derived from a blob; no error if there is nothing."""
+
+    @or_raise
+    def scan(self) -> Iterator[tuple[str, Hash, Entry]]:
+        """Every derived object: kind, name of the blob, size and time; lazily, in any order."""
+        yield from ()
