@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import threading
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -13,13 +12,11 @@ from layercache.oci.descriptor import NO_COMPRESSION, layer_type
 from layercache.oci.digest import DiffID, Hash
 from layercache.oci.forms import UNCOMPRESSED, Form
 from layercache.streams.inflate import InflatedReader, Limits
-from layercache.streams.readers import HeadReader, sniff_layer, verified
+from layercache.streams.readers import HashedReader, HeadReader, WrappingReader, sniff_layer, verified
 from layercache.tiers.association import Association
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-
-    from _typeshed import WriteableBuffer
 
     from layercache.backend import Reader
     from layercache.oci.digest import Digest
@@ -27,14 +24,14 @@ if TYPE_CHECKING:
 
 
 class SourceFailedError(Exception):
-    """The source's store did not give an entry; why is in ``cause``. The target is not to blame."""
+    """The source's store failed to return an entry; ``cause`` says why."""
 
     def __init__(self, cause: BackendError) -> None:
         super().__init__(str(cause))
         self.cause = cause
 
 
-class OtherBytesError(DigestMismatchError):
+class WrongBytesError(DigestMismatchError):
     """A blob has another hash than its name says; it is not published."""
 
     def __init__(self, name: Hash, found: Hash, size: int) -> None:
@@ -43,23 +40,12 @@ class OtherBytesError(DigestMismatchError):
         self.size = size
 
 
-class RefutedError(DigestMismatchError):
-    """A blob was inflated, and has another tar inside than a fact says; what is true is ``truth``."""
-
-    def __init__(self, claimed: DiffID, truth: Association) -> None:
-        super().__init__(
-            f"{truth.digest} was said to inflate to {claimed}, but inflates to {truth.diff_id}",
-            hint="the blob itself is sound; only its tar was not kept",
-        )
-        self.truth = truth
-
-
 class StoppedError(Exception):
-    """The copy was given up while this entry was on its way."""
+    """The copy was stopped while this entry was being copied."""
 
 
 class BlobCopier:
-    """Carries single blobs between two tiers, in as many threads as like to. ``stop()`` ends all of them."""
+    """Copies single blobs between two tiers. Thread-safe; `stop` ends the copies in every thread."""
 
     def __init__(self, source: Tier, target: Tier, emit: Callable[[Event], object]) -> None:
         self._source = source
@@ -71,12 +57,12 @@ class BlobCopier:
         self._stopped.set()
 
     def copy(self, name: Hash, form: Form) -> int:
-        """The blob as it is; its size in bytes.
+        """Copy a blob as it is; return its size in bytes.
 
-        Raises `NotFoundError` where the source has it not, `DigestMismatchError` where it has other bytes,
-        `SourceFailedError`; `BackendError` is the target's.
+        Raises `NotFoundError` where the source does not have it, `DigestMismatchError` where it has other
+        bytes, `SourceFailedError`; `BackendError` is the target's.
         """
-        with of_source():
+        with source_errors():
             reader = self._source.blobs.open(name)
         with reader:
             self._emit(Event("fetching", name, form, self._source.name, total=reader.size))
@@ -85,13 +71,14 @@ class BlobCopier:
         return size
 
     def make_tar(self, fact: Association, *, near: Tier) -> Association:
-        """The tar that a fact tells of, made of what ``near`` has of the blob; and the fact, now computed.
+        """Inflate what ``near`` has of a fact's blob, and store the tar; return the fact as computed.
 
-        Raises as `copy` does, `RefutedError` where the fact is false, `NotALayerError`, and `FormatError` or
+        Where the blob inflates to another tar than the fact says, nothing is stored, and the returned fact
+        has the diff ID that was found. Raises as `copy` does, `NotALayerError`, and `FormatError` or
         `LimitError` for a broken blob.
         """
         digest, diff_id = fact.digest, fact.diff_id
-        with of_source():
+        with source_errors():
             reader = near.blobs.open(digest)
         size = reader.size or 0
         with _head(verified(reader, digest, size)) as head:
@@ -102,15 +89,14 @@ class BlobCopier:
             media_type = layer_type(fact.media_type, compression)
             try:
                 tar_size = self._store(diff_id, UNCOMPRESSED, tar, None)
-            except OtherBytesError as error:
+            except WrongBytesError as error:
                 found = DiffID(error.found)
-                truth = Association(digest, found, size, media_type, error.size, computed=True)
-                raise RefutedError(diff_id, truth) from error
+                return Association(digest, found, size, media_type, error.size, computed=True)
         self._emit(Event("stored", diff_id, UNCOMPRESSED, self._target.name, size=tar_size))
         return Association(digest, diff_id, size, media_type, tar_size, computed=True)
 
     def _store(self, name: Hash, form: Form, reader: Reader, total: int | None) -> int:
-        """Publish what a reader gives, if it has the hash; how many bytes that are."""
+        """Publish what a reader gives if it has the right hash; return how many bytes it had."""
         if total is not None and not self._target.blobs.fits(total):
             note = f"its {total} bytes are more than the tier may hold in all"
             self._emit(Event("failed", name, form, self._target.name, note=note))
@@ -121,40 +107,38 @@ class BlobCopier:
                 raise StoppedError
             self._emit(Event("bytes", name, form, self._source.name, size=count, total=total))
 
-        passing = _Passing(reader, name, passed)
-        self._target.blobs.copy(name, passing)
-        return passing.seen
+        size = 0
+
+        def check(found: Hash, count: int) -> None:
+            nonlocal size
+            size = count
+            if found != name:
+                raise WrongBytesError(name, found, count)
+
+        source = _SourceReader(reader, passed)
+        checked = HashedReader(source, check, algorithm=name.algorithm, size=reader.size)
+        self._target.blobs.copy(name, checked)
+        return size
 
 
-class _Passing(io.RawIOBase):
-    """The source's bytes on their way: hashed, and judged before their end is told."""
+class _SourceReader(WrappingReader):
+    """Bytes of the source: a failure to read them is the source's, and each part is counted."""
 
-    def __init__(self, reader: Reader, name: Hash, passed: Callable[[int], object]) -> None:
-        self.size = reader.size
-        self.seen = 0
-        self._reader = reader
-        self._name = name
-        self._hasher = name.hasher()
+    def __init__(self, reader: Reader, passed: Callable[[int], object]) -> None:
+        super().__init__(reader, reader.size)
         self._passed = passed
 
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: WriteableBuffer, /) -> int:
-        view = memoryview(buffer).cast("B")
-        with of_source():
-            count = self._reader.readinto(view)
-        if count:
-            self._hasher.update(view[:count])
-            self.seen += count
-            self._passed(count)
-        elif view and (found := Hash.from_hasher(self._hasher)) != self._name:
-            raise OtherBytesError(self._name, found, self.seen)
-        return count
+    def read(self, size: int = -1, /) -> bytes:
+        with source_errors():
+            chunk = self._raw.read(size)
+        if chunk:
+            self._passed(len(chunk))
+        return chunk
 
 
 @contextmanager
-def of_source() -> Iterator[None]:
+def source_errors() -> Iterator[None]:
+    """Turn a `BackendError` inside the block into `SourceFailedError`: the source's store failed."""
     try:
         yield
     except NotFoundError:
@@ -165,7 +149,7 @@ def of_source() -> Iterator[None]:
 
 def _head(reader: Reader) -> HeadReader:
     try:
-        with of_source():
+        with source_errors():
             return HeadReader(reader)
     except BaseException:
         reader.close()
@@ -173,8 +157,8 @@ def _head(reader: Reader) -> HeadReader:
 
 
 def _compression(head: bytes, digest: Digest) -> str:
-    """What the first bytes say."""
+    """How a layer is compressed, by its first bytes."""
     compression = sniff_layer(head)
     if compression is None:
-        raise NotALayerError(f"{digest} is no layer: neither gzip, nor zstd, nor tar")
+        raise NotALayerError(f"{digest} is not a layer: neither gzip, zstd nor tar")
     return compression

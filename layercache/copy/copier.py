@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from msgspec.structs import replace as replaced
 
-from layercache.copy.blob_copier import BlobCopier, RefutedError, SourceFailedError, StoppedError, of_source
+from layercache.copy.blob_copier import BlobCopier, SourceFailedError, StoppedError, source_errors
 from layercache.copy.name_sets import SourceRoles, TargetContents, raw
 from layercache.copy.report import Report
 from layercache.copy.selection import image_blobs, image_entries
@@ -19,6 +19,7 @@ from layercache.events import Event, Observers
 from layercache.images.tags import COPIED_FROM, doubtful
 from layercache.oci.digest import Digest, Hash
 from layercache.oci.forms import COMPRESSED
+from layercache.resolver.identity import contradiction
 from layercache.tiers import keys
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ LAST_WORDS = 3.0
 
 
 class Copy:
-    """Brings what ``wanted`` says from one tier to another.
+    """Copies what ``selection`` names from one tier to another.
 
     What is computed in a source that is not trusted is a claim in the target, unless the blob is inflated on
     the way: that both forms have their hashes says nothing of whether one is the inside of the other.
@@ -55,7 +56,7 @@ class Copy:
         self,
         source: Tier,
         target: Tier,
-        wanted: Selection,
+        selection: Selection,
         *,
         jobs: int = 8,
         dry_run: bool = False,
@@ -68,11 +69,11 @@ class Copy:
         self.report = Report()
         self._source = source
         self._target = target
-        self._wanted = wanted
+        self._selection = selection
         self._jobs = jobs
         self._dry_run = dry_run
         self._observers = observers or Observers()
-        self._carrier = BlobCopier(source, target, self._observers.emit)
+        self._copier = BlobCopier(source, target, self._observers.emit)
         self._chosen: set[bytes] = set()
 
     def run(self) -> Report:
@@ -81,11 +82,11 @@ class Copy:
         Raises `NotFoundError` for an image that the source has not, `BackendError` where the target fails, or
         the source as a whole.
         """
-        if self._wanted.images:
-            list(
-                image_entries(self._source, self._wanted)
-            )  # what is mistyped is told before anything is done
-        self._held = TargetContents(self._target)
+        if self._selection.images:
+            # A reference that is mistyped is reported before anything is copied.
+            for _ in image_entries(self._source, self._selection):
+                pass
+        self._contents = TargetContents(self._target)
         self._roles = SourceRoles(self._source)
         pool = ThreadPoolExecutor(self._jobs, thread_name_prefix="copy")
         pending: set[Future[None]] = set()
@@ -97,7 +98,7 @@ class Copy:
                         pending = _finished(pending, FIRST_COMPLETED)
                 pending = _finished(pending, ALL_COMPLETED)
         except BaseException:
-            self._carrier.stop()
+            self._copier.stop()
             pool.shutdown(wait=False, cancel_futures=True)
             wait(pending, timeout=LAST_WORDS)
             raise
@@ -107,24 +108,24 @@ class Copy:
     # Blobs
 
     def _blob_jobs(self) -> Iterator[Job]:
-        keep, makes = self._target.policy.keep, self._wanted.makes_tars(self._target.policy.keep)
+        keep, makes = self._target.policy.keep, self._selection.makes_tars(self._target.policy.keep)
         for name, entry in self._blobs():
-            taken = self._wanted.takes(name, self._roles, keep)
-            missing = taken and not self._held.has(name, entry.size)
+            taken = self._selection.takes(name, self._roles, keep)
+            missing = taken and not self._contents.has(name, entry.size)
             inside = self._roles.inside(name) if makes else None
-            if missing or (inside and not self._held.has(inside[0])):
-                yield partial(self._guarded, name, partial(self._bring, name, entry.size, missing))
+            if missing or (inside and not self._contents.has(inside[0])):
+                yield partial(self._attempt, name, partial(self._bring, name, entry.size, missing))
             elif taken:
                 self.report.add(there=1)
 
     def _blobs(self) -> Iterator[tuple[Hash, Entry]]:
-        blobs = self._blobs_of_images() if self._wanted.images else self._source.blobs.scan()
-        return (each for each in blobs if each[1].modified >= self._wanted.since)
+        blobs = self._blobs_of_images() if self._selection.images else self._source.blobs.scan()
+        return (each for each in blobs if each[1].modified >= self._selection.since)
 
     def _blobs_of_images(self) -> Iterator[tuple[Hash, Entry]]:
-        for key, _ in image_entries(self._source, self._wanted):
+        for key, _ in image_entries(self._source, self._selection):
             needed: list[Hash] = []
-            self._guarded(keys.image_name(key), partial(self._look_up, key, needed))
+            self._attempt(keys.image_name(key), partial(self._look_up, key, needed))
             for name in needed:
                 if raw(name) not in self._chosen:
                     self._chosen.add(raw(name))
@@ -153,38 +154,40 @@ class Copy:
         if inside is None:
             return
         diff_id, computed = inside
-        with of_source():
+        with source_errors():
             fact = self._source.facts.get(Digest(name), diff_id, computed=computed)
         if fact is None:
             return
-        if self._wanted.makes_tars(self._target.policy.keep) and not self._held.has(diff_id):
+        if self._selection.makes_tars(self._target.policy.keep) and not self._contents.has(diff_id):
             fact = self._make(fact)
         self._record(fact)
 
     def _copy(self, name: Hash, size: int, form: Form) -> None:
         if not self._dry_run:
-            size = self._carrier.copy(name, form)
-            self._held.add_blob(name, size)
+            size = self._copier.copy(name, form)
+            self._contents.add_blob(name, size)
         self.report.add(copied=1, copied_bytes=size)
 
     def _make(self, fact: Association) -> Association:
         """The tar that the source has not; what is a fact then was computed by us."""
-        with of_source():
+        with source_errors():
             if self._source.blobs.has(fact.diff_id):
                 return fact  # it is copied as it is
         if self._dry_run:
             self.report.add(made=1, made_bytes=fact.uncompressed_size or 0)
             return fact
-        near = self._target if self._target.policy.trusted and self._held.has(fact.digest) else self._source
+        near = (
+            self._target if self._target.policy.trusted and self._contents.has(fact.digest) else self._source
+        )
         try:
-            made = self._carrier.make_tar(fact, near=near)
+            made = self._copier.make_tar(fact, near=near)
         except NotALayerError:
             return fact
-        except RefutedError as error:
+        if made.diff_id != fact.diff_id:
             self._target.facts.forget(replace(fact, computed=False))
-            self._record(error.truth, computed_here=True)
-            raise
-        self._held.add_blob(made.diff_id, made.uncompressed_size or 0)
+            self._record(made, computed_here=True)
+            raise contradiction(made, fact.diff_id)
+        self._contents.add_blob(made.diff_id, made.uncompressed_size or 0)
         self.report.add(made=1, made_bytes=made.uncompressed_size or 0)
         self._record(made, computed_here=True)
         return made
@@ -194,33 +197,37 @@ class Copy:
     def _fact_jobs(self) -> Iterator[Job]:
         for computed in (True, False):
             for digest, diff_id, written in self._source.facts.pairs(computed=computed):
-                wanted = raw(digest) in self._chosen if self._wanted.images else written >= self._wanted.since
+                wanted = (
+                    raw(digest) in self._chosen
+                    if self._selection.images
+                    else written >= self._selection.since
+                )
                 believed = computed and self._source.policy.trusted
-                if wanted and not self._held.knows(digest, diff_id, computed=believed):
+                if wanted and not self._contents.knows(digest, diff_id, computed=believed):
                     bring = partial(self._bring_fact, digest, diff_id, computed)
-                    yield partial(self._guarded, digest, bring)
+                    yield partial(self._attempt, digest, bring)
 
     def _bring_fact(self, digest: Digest, diff_id: DiffID, computed: bool) -> None:
-        with of_source():
+        with source_errors():
             fact = self._source.facts.get(digest, diff_id, computed=computed)
         if fact:
             self._record(fact)
 
     def _record(self, fact: Association, *, computed_here: bool = False) -> None:
         computed = computed_here or (fact.computed and self._source.policy.trusted)
-        if self._held.knows(fact.digest, fact.diff_id, computed=computed):
+        if self._contents.knows(fact.digest, fact.diff_id, computed=computed):
             return
         fact = replace(fact, computed=computed)
         if not self._dry_run:
             self._target.facts.record(fact)
-        self._held.add_fact(fact)
+        self._contents.add_fact(fact)
         self.report.add(facts=1)
 
     # Images
 
     def _image_jobs(self) -> Iterator[Job]:
-        for key, modified in image_entries(self._source, self._wanted):
-            yield partial(self._guarded, keys.image_name(key), partial(self._bring_image, key, modified))
+        for key, modified in image_entries(self._source, self._selection):
+            yield partial(self._attempt, keys.image_name(key), partial(self._bring_image, key, modified))
 
     def _bring_image(self, key: str, modified: float) -> None:
         """What a reference names, unless the target has learnt it later; its documents before it.
@@ -240,7 +247,7 @@ class Copy:
                 self.report.add(kept=bool(who))
                 return
         for name, is_document in self._references(key):
-            if is_document and not self._held.has(name):
+            if is_document and not self._contents.has(name):
                 self._copy(name, 0, COMPRESSED)
         if not self._dry_run:
             self._target.images.tag(key, named)
@@ -251,10 +258,10 @@ class Copy:
         return self._target.images.time(key) >= modified > 0
 
     def _references(self, key: str) -> list[tuple[Digest, bool]]:
-        with of_source():
+        with source_errors():
             return image_blobs(self._source, self._source.images.get(key))
 
-    def _guarded(self, name: str, job: Job) -> None:
+    def _attempt(self, name: str, job: Job) -> None:
         """Do it; what the source is to blame for is reported and passed over."""
         error: LayercacheError
         try:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import msgspec
 
-from layercache.demo import REF_NAME
+from layercache.oci.annotations import REF_NAME
 from layercache.oci.descriptor import (
     OCI_CONFIG,
     OCI_INDEX,

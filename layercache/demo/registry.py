@@ -22,8 +22,8 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from layercache.demo import REF_NAME
 from layercache.errors import InvalidNameError, NotFoundError
+from layercache.oci.annotations import REF_NAME
 from layercache.oci.descriptor import OCTETS, Descriptor, Index, decode
 from layercache.oci.digest import Digest
 from layercache.oci.image_tree import walk

@@ -13,10 +13,10 @@ import msgspec
 
 from layercache.errors import DigestMismatchError, FormatError, InvalidNameError, SourceError
 from layercache.export.files import appearing, copy_checked, until_right
+from layercache.oci.annotations import REF_NAME
 from layercache.oci.descriptor import DOCUMENT_MAX, INDEX_SHARE, NOT_VALID, OCI_INDEX
 from layercache.oci.forms import COMPRESSED
 from layercache.sources.file_section import read_file
-from layercache.sources.oci_layout import REF_NAME
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

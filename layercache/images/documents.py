@@ -9,11 +9,11 @@ import msgspec
 from layercache.errors import DigestMismatchError
 from layercache.events import Event
 from layercache.oci.descriptor import DOCUMENT_MAX, media_type_of
-from layercache.oci.documents import check_document, refuse_schema_1
+from layercache.oci.documents import check_document, check_limit, refuse_schema_1
 from layercache.oci.forms import COMPRESSED
 from layercache.resolver.lookup import not_found
 from layercache.sources.origin import Rejectable
-from layercache.tiers.documents import check_stated, find_document, read_whole, refuse_too_big
+from layercache.tiers.documents import check_stated, find_document, read_whole
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -78,7 +78,7 @@ class ImageDocuments:
     def _find(self, descriptor: Descriptor) -> bytes | None:
         name, keeper = descriptor.digest, self._keeper
         if not self.is_root(descriptor):
-            refuse_too_big(name, descriptor.size, self._max_size)
+            check_limit(name, descriptor.size, self._max_size)
         found = find_document(
             self._tiers,
             name,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from layercache.errors import DigestMismatchError, SourceError
+from layercache.errors import DigestMismatchError, FormatError, SourceError
 from layercache.oci.descriptor import DOCKER_SCHEMA_1, INDEXES, MANIFESTS, Descriptor, media_type_of
 from layercache.oci.digest import Digest
 
@@ -35,6 +35,15 @@ def check_document(digest: Hash, data: bytes, where: str) -> None:
     found = digest.of(data, digest.algorithm)
     if found != digest:
         raise DigestMismatchError(f"{where} gave {len(data)} bytes with the hash {found} for {digest}")
+
+
+def check_limit(what: str, size: int, limit: int) -> None:
+    """Raise `FormatError` for a document of more than ``limit`` bytes: it would have to be held in memory."""
+    if size > limit:
+        raise FormatError(
+            f"{what} is a document of {size} bytes; at most {limit} are read",
+            hint="if it should be so big, configure max_document_size",
+        )
 
 
 def refuse_schema_1(media_type: str, where: str) -> None:

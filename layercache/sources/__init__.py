@@ -13,7 +13,8 @@ class Source(Protocol):
     """One image's place of origin, bound to the reference that it was opened with. Thread-safe.
 
     A source checks what it can check for nothing (status, stated length); hashes of blobs are checked by
-    whoever reads them. Failures are `SourceError`, absence is `NotFoundError`.
+    whoever reads them. Failures are `SourceError`, absence is `NotFoundError`, a document that is too big or
+    not valid is `FormatError`.
     """
 
     @property

@@ -29,6 +29,7 @@ from layercache.oci.descriptor import (
     decode,
 )
 from layercache.oci.digest import DiffID, Digest
+from layercache.oci.documents import check_limit
 from layercache.oci.reference import canonical
 from layercache.sources.file_section import PartReader, open_file
 from layercache.sources.inflated import InflatedFile, sniff_archive
@@ -191,8 +192,7 @@ class ArchiveSource:
         return found[0]
 
     def _small(self, fd: int, member: Member, name: str) -> bytes:
-        if member.size > self._max_size:
-            raise SourceError(f"{self.name}: {name!r} has {member.size} bytes, which is not believed")
+        check_limit(f"{self.name}: {name!r}", member.size, self._max_size)
         with _part(fd, member) as reader:
             return reader.read()
 

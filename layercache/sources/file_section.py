@@ -8,6 +8,7 @@ import stat
 from typing import TYPE_CHECKING
 
 from layercache.errors import NotFoundError, SourceError
+from layercache.oci.documents import check_limit
 
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
@@ -102,9 +103,8 @@ def open_file(path: str, what: str) -> tuple[int, int]:
 
 
 def read_file(path: str, limit: int, what: str) -> bytes:
-    """A small file, whole; `SourceError` for one of more than ``limit`` bytes."""
+    """A small file, whole. Raises `FormatError` for one of more than ``limit`` bytes."""
     fd, size = open_file(path, what)
     with PartReader(fd, 0, size, what) as reader:
-        if size > limit:
-            raise SourceError(f"{what} has {size} bytes: more than {limit} is not believed")
+        check_limit(what, size, limit)
         return reader.read()

@@ -6,6 +6,7 @@ import os
 from typing import TYPE_CHECKING, Self
 
 from layercache.errors import DigestMismatchError, NotFoundError, SourceError
+from layercache.oci.annotations import FULL_NAME, REF_NAME
 from layercache.oci.descriptor import (
     DOCUMENT_MAX,
     INDEX_SHARE,
@@ -22,13 +23,9 @@ from layercache.oci.offers import Offers
 from layercache.oci.reference import canonical
 from layercache.sources.file_section import PartReader, open_file, read_file
 from layercache.sources.names import ARCHIVE, LAYOUT, registry_hint, split_digest, split_path
-from layercache.tiers.layout.index_json import FULL_NAME
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
-
-REF_NAME = "org.opencontainers.image.ref.name"
-"""The annotation that names an entry of index.json (image-spec annotations.md)."""
 
 
 class LayoutSource:

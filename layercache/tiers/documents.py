@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from layercache.errors import BackendError, DigestMismatchError, FormatError, NotFoundError
-from layercache.oci.documents import check_document
+from layercache.oci.documents import check_document, check_limit
 from layercache.streams.readers import check_size, read_full
 
 if TYPE_CHECKING:
@@ -54,18 +54,10 @@ def find_document(
 
 def read_whole(reader: Reader, name: Digest, limit: int) -> bytes:
     """All of a reader. Raises `FormatError` for more than ``limit`` bytes."""
-    refuse_too_big(name, reader.size or 0, limit)
+    check_limit(name, reader.size or 0, limit)
     data = read_full(reader, limit + 1)
-    refuse_too_big(name, len(data), limit)
+    check_limit(name, len(data), limit)
     return data
-
-
-def refuse_too_big(name: Digest, size: int, limit: int) -> None:
-    if size > limit:
-        raise FormatError(
-            f"{name} is a document of {size} bytes; at most {limit} are read",
-            hint="if it should be so big, configure max_document_size",
-        )
 
 
 def check_stated(descriptor: Descriptor, data: bytes) -> None:

@@ -130,7 +130,7 @@ def test_another_folder_on_this_machine_is_not_believed_unless_it_is_said_to_be(
 ) -> None:
     keep(on_disk(tmp_path / "own"), GOOD)
     said = victim("copy", f"file://{tmp_path}/other", victim.url).stderr
-    assert "1 other tag kept in TO, since FROM is not trusted" in said
+    assert "1 tag of TO not replaced, since FROM is not trusted" in said
     own = on_disk(tmp_path / "own")
     assert own.images.get(KEY).digest == GOOD.descriptor.digest
     assert [each.computed for each in own.facts.scan()] == [False]

@@ -9,6 +9,7 @@ import msgspec
 
 from layercache.backend import SMALL_OBJECT
 from layercache.errors import FormatError, InvalidNameError, NotFoundError
+from layercache.oci.annotations import FULL_NAME, REF_NAME
 from layercache.oci.descriptor import (
     INDEX_SHARE,
     INDEXES,
@@ -34,12 +35,6 @@ if TYPE_CHECKING:
 
     from layercache.tiers.backend.tier import BackendTier
     from layercache.tiers.tier import Tier
-
-REF_NAME = "org.opencontainers.image.ref.name"
-"""The annotation that names an image in index.json (image-spec annotations.md)."""
-
-FULL_NAME = "io.containerd.image.name"
-"""The annotation by which containerd and Docker name it in full; `REF_NAME` is the tag alone then."""
 
 ENTRY = "dev.layercache.entry"
 """Annotation of an image that we listed: name and digest as they were then. An entry that another tool wrote

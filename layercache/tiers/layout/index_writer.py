@@ -14,13 +14,14 @@ import msgspec
 from layercache.backend import write_whole
 from layercache.backend.capabilities import Expendable, Lockable
 from layercache.errors import NotFoundError
+from layercache.oci.annotations import REF_NAME
 from layercache.oci.descriptor import DOCKER_LAYER, OCI_LAYER, OCTETS, Descriptor, encode
 from layercache.oci.digest import Digest
 from layercache.tiers import keys
 from layercache.tiers.association import DIFF_ID
 from layercache.tiers.cached_images import cached_manifests
 from layercache.tiers.layout import index_json
-from layercache.tiers.layout.index_json import DIGEST, ENTRY, REF_NAME
+from layercache.tiers.layout.index_json import DIGEST, ENTRY
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
