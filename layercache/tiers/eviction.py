@@ -2,8 +2,9 @@
 
 First the tars that can be made again from a compressed blob beside them, then all other blobs, last the
 small documents of images, without which an image cannot even be named offline; among their like, what was
-not used for the longest time. How long ago that is, objects' times tell: those of publishing, refreshed by
-use where the store can do that.
+not used for the longest time. The time of last use is that of an object's publishing, refreshed by use where
+the store can do that. What was derived from a blob counts as part of it and goes with it; before all else
+goes what was derived from a blob that is not there.
 
 Facts and images stay: a diff ID still leads to a digest that can be fetched again.
 """
@@ -11,36 +12,47 @@ Facts and images stay: a diff ID still leads to a digest that can be fetched aga
 from __future__ import annotations
 
 import time
+from collections import defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from layercache.tiers import image_refs, keys
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Container, Iterator
 
-    from layercache.backend import Backend, Reader
+    from layercache.backend import Backend, Entry, Reader
     from layercache.oci.digest import Hash
     from layercache.tiers.policy import Policy
 
 YOUNG = 300.0
 """Seconds after its last use in which a blob is spared as long as there is another: it may be in use."""
 
-REBUILDABLE_TAR, OTHER, DOCUMENT = range(3)
+ORPHAN, REBUILDABLE_TAR, OTHER, DOCUMENT = range(4)
 
 
 @dataclass(frozen=True, slots=True, order=True)
 class Candidate:
     """A blob, in the order in which blobs go: by ``rank``, then by when it was last used.
 
-    ``ahead``: that is said to be in the future.
+    ``derived``: the keys of what was derived from it; ``size`` counts that, too. An `ORPHAN` is a blob that
+    is not there: it has derived objects alone. ``ahead``: the time is in the future.
     """
 
     rank: int
     modified: float
     size: int
-    key: str
+    name: Hash
+    derived: tuple[str, ...] = ()
     ahead: bool = False
+
+    @property
+    def key(self) -> str:
+        return keys.blob(self.name)
+
+    def objects(self) -> tuple[str, ...]:
+        """The keys of all that goes: what was derived from the blob before the blob."""
+        return self.derived if self.rank == ORPHAN else (*self.derived, self.key)
 
 
 def candidates(backend: Backend, policy: Policy) -> list[Candidate]:
@@ -50,36 +62,53 @@ def candidates(backend: Backend, policy: Policy) -> list[Candidate]:
     not the cache's.
     """
     now = time.time()
-    there = {entry.key: entry for entry in backend.scan(keys.BLOBS) if keys.blob_name(entry.key)}
+    # Derived objects are listed first: of those that are put meanwhile the blob is there, so none of them
+    # looks like an orphan.
+    derived = _derived(backend)
+    there = {name: entry for entry in backend.scan(keys.BLOBS) if (name := keys.blob_name(entry.key))}
     ranks = dict.fromkeys(_tars_to_be_made_again(backend, there), REBUILDABLE_TAR)
     ranks |= dict.fromkeys(_documents(backend, policy.max_document_size), DOCUMENT)
-    return sorted(
-        Candidate(
-            ranks.get(entry.key, OTHER),
-            min(entry.modified, now),
-            entry.size,
-            entry.key,
-            ahead=entry.modified > now + YOUNG,
+    found = []
+    for name in there.keys() | derived.keys():
+        blob, others = there.get(name), derived.get(name, [])
+        modified = blob.modified if blob else max(each.modified for each in others)
+        found.append(
+            Candidate(
+                ranks.get(name, OTHER) if blob else ORPHAN,
+                min(modified, now),
+                sum(each.size for each in others) + (blob.size if blob else 0),
+                name,
+                tuple(each.key for each in others),
+                ahead=blob is not None and modified > now + YOUNG,
+            )
         )
-        for entry in there.values()
-    )
+    return sorted(found)
 
 
-def _tars_to_be_made_again(backend: Backend, there: Iterable[str]) -> Iterator[str]:
+def _derived(backend: Backend) -> dict[Hash, list[Entry]]:
+    """The derived objects of each blob."""
+    found: defaultdict[Hash, list[Entry]] = defaultdict(list)
+    for entry in backend.scan(keys.DERIVED):
+        if names := keys.derived_name(entry.key):
+            found[names[1]].append(entry)
+    return found
+
+
+def _tars_to_be_made_again(backend: Backend, there: Container[Hash]) -> Iterator[Hash]:
     for entry in backend.scan(f"{keys.ASSOCIATIONS}{keys.COMPUTED}/by-diffid/"):
         pair = keys.inflation(entry.key)
-        if pair and pair[0] != pair[1] and keys.blob(pair[0]) in there:
-            yield keys.blob(pair[1])
+        if pair and pair[0] != pair[1] and pair[0] in there:
+            yield pair[1]
 
 
-def _documents(backend: Backend, limit: int) -> Iterator[str]:
+def _documents(backend: Backend, limit: int) -> Iterator[Hash]:
     def open_blob(name: Hash) -> Reader:
         return backend.open(keys.blob(name))  # past the tier: that eviction reads a document is no use of it
 
     for _, descriptor in image_refs.images(backend):
         for name, document in image_refs.contents(open_blob, descriptor, limit):
             if document:
-                yield keys.blob(name)
+                yield name
 
 
 @dataclass(frozen=True, slots=True)

@@ -41,7 +41,7 @@ LOW_WATER = 0.9
 
 @dataclass(slots=True)
 class Usage:
-    """Bytes that blobs have in all, and when they were counted; kept up to date by who publishes."""
+    """Bytes of all blobs and derived objects, and when they were counted; every publishing adds to them."""
 
     used: int = 0
     counted: float = 0.0
@@ -137,7 +137,8 @@ class Quota:
 
         def remove(blob: Candidate) -> bool:
             try:
-                self._backend.delete(blob.key)
+                for key in blob.objects():
+                    self._backend.delete(key)
             except ForbiddenError:  # another user's, in a folder where each removes his own
                 account.refused += 1
                 return False

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Literal
 
 from layercache.backend.capabilities import Leftovers
 from layercache.errors import ConfigError, ForbiddenError
-from layercache.tiers import keys
 from layercache.tiers.eviction import candidates, select
 from layercache.tiers.leftovers import DAY, count_leftovers
 
@@ -33,7 +32,8 @@ class Removed:
 
 @dataclass(slots=True)
 class Pruned:
-    """What was removed from a tier, or would be: how many blobs of how many bytes, leftovers of killed
+    """What was removed from a tier, or would be: how many blobs of how many bytes (with what was derived from
+    them; also of blobs that were gone before), leftovers of killed
     writes, facts and images of which nothing was there. ``left``: bytes of the blobs that stay;
     ``leftovers_left``: leftovers that are too young to go, where the store can count them; ``refused``:
     blobs, facts and images that should go and are another user's to remove.
@@ -97,9 +97,7 @@ def _take(going: Iterator[Eviction], report: Pruned, watcher: Callable[[Removed]
         blob = each.blob
         report.blobs += 1
         report.bytes += blob.size
-        name = keys.blob_name(blob.key)
-        assert name is not None, "candidates are blobs"
-        watcher(Removed(name, blob.size, blob.modified, "age" if each.old else "size"))
+        watcher(Removed(blob.name, blob.size, blob.modified, "age" if each.old else "size"))
 
 
 def _forget(tier: BackendTier, report: Pruned, *, dry_run: bool) -> None:
@@ -118,3 +116,6 @@ def _forget(tier: BackendTier, report: Pruned, *, dry_run: bool) -> None:
     for fact in tier.facts.scan():
         if not tier.blobs.has(fact.digest) and not tier.blobs.has(fact.diff_id):
             report.facts += removed(partial(tier.facts.forget, fact))
+    for name in {name for _, name, _ in tier.derived.scan()}:
+        if not tier.blobs.has(name):
+            removed(partial(tier.derived.delete, name))

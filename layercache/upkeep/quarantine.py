@@ -23,6 +23,8 @@ def put_aside(tier: BackendTier, key: str) -> bool:
     """
     if tier.policy.readonly:
         return False
+    if (name := keys.blob_name(key)) is not None:
+        tier.derived.delete(name)  # it was computed from wrong bytes
     backend, aside = tier.backend, keys.quarantine(key)
     if isinstance(backend, Movable):
         backend.move(key, aside)

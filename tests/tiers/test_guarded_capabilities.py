@@ -254,7 +254,7 @@ def test_what_a_backend_finds_wrong_with_its_store_is_shown_by_doctor(
     install(tmp_path / "site", "bad = servers.misbehaving:from_url")
     monkeypatch.syspath_prepend(str(tmp_path / "site"))
     shown = Caller(f"bad://{tmp_path}/store")("doctor").stdout
-    assert "  ok       examined       2 checks of the backend" in shown
+    assert "  ok       examined       2 checks by the backend" in shown
     assert "  ok       persistence    append-only file\n" in shown
     assert "  warning  eviction       allkeys-lru\n" in shown
     assert "set maxmemory-policy" in shown
