@@ -47,13 +47,13 @@ class Served:
 
 
 class LayoutRegistry:
-    """Serves the OCI layout in a folder, as one repository, on a free port of 127.0.0.1.
+    """Serves the OCI layout in a folder, as one repository, on a port of 127.0.0.1 (0: any free port).
 
     A context manager: inside, it answers; leaving closes every connection. The layout's index is read once;
     the tags are the reference names in it. Raises `OSError`, `FormatError`.
     """
 
-    def __init__(self, folder: str, repository: str = "demo") -> None:
+    def __init__(self, folder: str, repository: str = "demo", port: int = 0) -> None:
         self.repository = repository
         self._folder = folder
         path = os.path.join(folder, "index.json")
@@ -62,7 +62,7 @@ class LayoutRegistry:
         self.manifests = {item.digest: item for item in self._below(index)}
         self._served = Served()
         self._lock = threading.Lock()
-        self._server = _Server(self)
+        self._server = _Server(self, port)
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True)
 
     @property
@@ -126,10 +126,10 @@ class _Server(ThreadingHTTPServer):
     daemon_threads = False
     request_queue_size = 128
 
-    def __init__(self, registry: LayoutRegistry) -> None:
+    def __init__(self, registry: LayoutRegistry, port: int) -> None:
         self.registry = registry
         self._connections: set[Any] = set()
-        super().__init__(("127.0.0.1", 0), _Handler)
+        super().__init__(("127.0.0.1", port), _Handler)
 
     def server_bind(self) -> None:
         # Not HTTPServer's own: that asks the DNS for the host's name, which can take seconds.

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -30,4 +31,18 @@ def test_the_demo_shows_that_nothing_is_pulled_or_inflated_twice(cli: Caller, tm
 
 
 def test_the_quiet_demo_says_less(cli: Caller) -> None:
-    assert b"Go on" not in cli.process("demo", "--quiet").stdout
+    assert b"Next, with" not in cli.process("demo", "--quiet").stdout
+
+
+def test_the_demo_image_is_served_until_interrupted(cli: Caller) -> None:
+    serving = cli.begin("demo", "--serve", "0")
+    assert serving.stdout
+    assert serving.stderr
+    try:
+        name = serving.stdout.readline().decode().strip()
+        assert name.endswith("/demo:latest")
+        assert len(cli.lines("pull", name)) == 4
+    finally:
+        serving.send_signal(signal.SIGINT)
+    assert serving.wait() == 130
+    assert serving.stderr.read() == b"layercache: interrupted\n"

@@ -29,8 +29,11 @@ Next, with your own cache:
 
 
 @click.command(cls=Command)
+@click.option(
+    "--serve", metavar="PORT", type=click.IntRange(0, 65535), help="Only serve the image, until interrupted."
+)
 @click.pass_obj
-def demo(session: Session) -> None:
+def demo(session: Session, serve: int | None) -> None:
     """Show in a few seconds what the cache does, without a network.
 
     Builds an image from this machine's Python, serves it from a registry on loopback, pulls it through a
@@ -38,20 +41,41 @@ def demo(session: Session) -> None:
     """
     from tempfile import TemporaryDirectory
 
+    with TemporaryDirectory(prefix="layercache-demo-") as folder:
+        if serve is None:
+            _demonstrate(session, folder)
+        else:
+            _serve(folder, serve)
+
+
+def _serve(folder: str, port: int) -> None:
+    """Serve the image until a signal arrives, which raises in this thread."""
+    import signal
+
+    from layercache.demo.image import build_image
+    from layercache.demo.registry import LayoutRegistry
+
+    build_image(f"{folder}/image")
+    with LayoutRegistry(f"{folder}/image", port=port) as registry:
+        click.echo(f"{registry.host}/{registry.repository}:latest")
+        while True:
+            signal.pause()
+
+
+def _demonstrate(session: Session, folder: str) -> None:
     from layercache.config import open
     from layercache.demo.image import build_image
     from layercache.demo.registry import LayoutRegistry
 
-    with TemporaryDirectory(prefix="layercache-demo-") as folder:
-        click.echo("Image built from this machine's Python: ", nl=False)
-        image = build_image(f"{folder}/image")
-        with LayoutRegistry(f"{folder}/image") as registry, open(f"{folder}/cache") as cache:
-            click.echo(
-                f"{count(len(image.layers), 'layer')}, {human(_bytes_of(image))}, gzip and zstd.\n"
-                f"It is served by a registry on {registry.host}, behind an empty cache on disk.\n"
-            )
-            _show(cache, f"{registry.host}/{registry.repository}:latest", image)
-            click.echo(_proof(registry, image))
+    click.echo("Image built from this machine's Python: ", nl=False)
+    image = build_image(f"{folder}/image")
+    with LayoutRegistry(f"{folder}/image") as registry, open(f"{folder}/cache") as cache:
+        click.echo(
+            f"{count(len(image.layers), 'layer')}, {human(_bytes_of(image))}, gzip and zstd.\n"
+            f"It is served by a registry on {registry.host}, behind an empty cache on disk.\n"
+        )
+        _show(cache, f"{registry.host}/{registry.repository}:latest", image)
+        click.echo(_proof(registry, image))
     if not session.quiet:
         click.echo(GO_ON)
 
