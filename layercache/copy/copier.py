@@ -35,10 +35,10 @@ if TYPE_CHECKING:
 
     Job = Callable[[], None]
 
-AHEAD = 4
+PENDING_PER_THREAD = 4
 """Entries that wait for each thread: so many are known of at a time, however many there are."""
 
-LAST_WORDS = 3.0
+STOP_SECONDS = 3.0
 """Seconds that blobs on their way get to take back what is unfinished, when all is given up."""
 
 
@@ -94,13 +94,13 @@ class Copy:
             for jobs in (self._blob_jobs(), self._fact_jobs(), self._image_jobs()):
                 for job in jobs:
                     pending.add(pool.submit(job))
-                    if len(pending) >= self._jobs * AHEAD:
+                    if len(pending) >= self._jobs * PENDING_PER_THREAD:
                         pending = _finished(pending, FIRST_COMPLETED)
                 pending = _finished(pending, ALL_COMPLETED)
         except BaseException:
             self._copier.stop()
             pool.shutdown(wait=False, cancel_futures=True)
-            wait(pending, timeout=LAST_WORDS)
+            wait(pending, timeout=STOP_SECONDS)
             raise
         pool.shutdown()
         return self.report

@@ -11,10 +11,10 @@ from layercache.errors import BackendError
 if TYPE_CHECKING:
     from layercache.errors import LayercacheError
 
-KEPT = 1000
+FAILURES_KEPT = 1000
 """Failures that are kept to be shown; the rest is counted."""
 
-IN_A_ROW = 8
+FAILURES_IN_A_ROW = 8
 """Entries that cannot be read one after the other until the source is said to be out of order."""
 
 
@@ -65,7 +65,7 @@ class Report:
                 self._in_a_row += 1
             else:
                 self.wrong += 1
-            if len(self.failures) < KEPT:
+            if len(self.failures) < FAILURES_KEPT:
                 self.failures.append(Failure(name, error))
-            if self._in_a_row >= IN_A_ROW:
+            if self._in_a_row >= FAILURES_IN_A_ROW:
                 raise error

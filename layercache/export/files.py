@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from layercache.oci.digest import Hash
     from layercache.oci.forms import Form
 
-TRIES = 4
+WRONG_ENTRIES_MAX = 4
 """Wrong entries of one layer that an export meets until it fails."""
 
 
@@ -47,7 +47,7 @@ def appearing(path: str, *, beside: str = "") -> Iterator[BinaryIO]:
 def until_right(layer: Layer, form: Form, go: Callable[[], int]) -> int:
     """What ``go`` gives, which reads the layer; once more where an entry was wrong, and is put aside then."""
     wrong: DigestMismatchError | None = None
-    for _ in range(TRIES):
+    for _ in range(WRONG_ENTRIES_MAX):
         try:
             return go()
         except DigestMismatchError as error:

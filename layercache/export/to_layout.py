@@ -53,7 +53,8 @@ class LayoutTarget:
             put = partial(self._put_layer, digest, size, layer, seen)
             written.append(until_right(layer, COMPRESSED, put))
         self._list(contents.root.descriptor)
-        return sum(map(bool, written)), sum(written)
+        sizes = [size for size in written if size]
+        return len(sizes), sum(sizes)
 
     def _put_layer(self, digest: Digest, size: int, layer: Layer, seen: Callable[[int], object]) -> int:
         done = 0

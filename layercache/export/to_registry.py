@@ -52,7 +52,8 @@ class RegistryTarget:
             digest = manifest.descriptor.digest
             selector = self._reference.tag if digest == root else None
             self._repository.put_manifest(selector or digest, manifest.data, manifest.descriptor.media_type)
-        return sum(map(bool, sent)), sum(sent)
+        sizes = [size for size in sent if size]
+        return len(sizes), sum(sizes)
 
     def _push_layer(self, digest: Digest, layer: Layer) -> int:
         with layer.compressed() as stream:

@@ -63,7 +63,8 @@ class Authorization:
 
     def header(self, url: SplitResult) -> str | None:
         """The Authorization header for a URL."""
-        self._left |= origin(url) != self._home
+        if origin(url) != self._home:
+            self._left = True
         door = self._door(url)
         sent = self._sent[origin(url)] = self._authenticator.header(*door) if door else None
         return sent

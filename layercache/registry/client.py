@@ -77,12 +77,12 @@ class RegistryClient:
         body: bytes | None = None,
         also: Container[int] = (),
     ) -> BaseHTTPResponse:
-        """Ask for a path below a repository, once; an answer of status 2xx, or of one in ``also``.
+        """Send one request below a repository; return an answer of status 2xx, or of one in ``also``.
 
-        A path may also be what the registry itself named in a ``Location`` or ``Link``: a URL, or a path
-        from the root. Each server is shown our credentials for it alone, see `Authorization`. Raises
-        `NotFoundError` where the registry says that it is not there, `MissingPartError` for a manifest that
-        names what is not there, `TransientError` where another try may help, else `SourceError`.
+        ``path`` may also be a URL, or a path from the root, that the registry named in a ``Location`` or
+        ``Link``. Each server is sent only our credentials for it, see `Authorization`. Raises
+        `NotFoundError` where the registry reports absence, `MissingPartError`, `TransientError`,
+        else `SourceError`.
         """
         session = self._session()
         base = self._base(session, reference.registry)

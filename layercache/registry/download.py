@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from layercache.registry.ranges import Blob, Part
     from layercache.registry.retry import Retries
 
-PIECE = 256 << 10
+READ_SIZE = 256 << 10
 """Bytes of one read at most: the fastest in measurements, and what a break can lose."""
 
 
@@ -75,7 +75,7 @@ class BlobReader:
 
     def read(self, size: int = -1, /) -> bytes:
         if size < 0:
-            return b"".join(iter(lambda: self.read(PIECE), b""))
+            return b"".join(iter(lambda: self.read(READ_SIZE), b""))
         left = self._stop - self._offset
         if not size:
             return b""
@@ -83,7 +83,7 @@ class BlobReader:
             self._end()
             return b""
         data = self._read_ahead(size) if self._ahead is not None else b""
-        data = data or self._read_on(min(size, left, PIECE))
+        data = data or self._read_on(min(size, left, READ_SIZE))
         self._offset += len(data)
         return data
 
@@ -119,7 +119,7 @@ class BlobReader:
         """The next bytes by one connection."""
         while self._part is not None:
             problem = "the stream ended"
-            before = min(self._offset - self._at, PIECE)  # bytes that had come, and are read past
+            before = min(self._offset - self._at, READ_SIZE)  # bytes that had come, and are read past
             wanted = before or min(size, self._part.end - self._at)
             begun = time.monotonic()
             try:

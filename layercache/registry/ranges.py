@@ -124,7 +124,9 @@ def whole(response: BaseHTTPResponse, blob: Blob) -> Part:
         encoding = response.headers.get("Content-Encoding", "")
         raise DigestMismatchError(
             f"{blob.where} has {length} bytes in its registry instead of the {blob.size} stated",
-            hint=f"it comes with the content encoding {encoding}, though none was asked for" * bool(encoding),
+            hint=f"it comes with the content encoding {encoding}, though none was asked for"
+            if encoding
+            else "",
         )
     return Part(body, 0, blob.size)
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 RANGE = 8 << 20
 """Bytes of one range."""
 
-AHEAD = 4
+RANGES_AHEAD = 4
 """Ranges of one blob that are on their way, or wait in memory for the reader."""
 
 SLOTS = 8
@@ -33,10 +33,10 @@ SLOW = 50e6
 LOOK = 0.25
 """Seconds of waiting for bytes after which the rate is believed."""
 
-TRIES = 3
+ATTEMPTS_PER_RANGE = 3
 """Requests for one range at most, each of which goes on where the one before it broke off."""
 
-PIECE = 256 << 10
+READ_SIZE = 256 << 10
 
 
 def is_slow(read: int, left: int, waited: float) -> bool:
@@ -114,7 +114,7 @@ class Ahead:
         while (
             self._starts
             and not self.refused
-            and len(self._ranges) < AHEAD
+            and len(self._ranges) < RANGES_AHEAD
             and self._slots.acquire(blocking=False)
         ):
             start = self._starts.popleft()
@@ -130,7 +130,7 @@ class Ahead:
 
     def _bring(self, each: _Range) -> None:
         try:
-            for _ in range(TRIES):
+            for _ in range(ATTEMPTS_PER_RANGE):
                 response = self._open_range(each.next, each.end)
                 if response is None or self._drained(response, each):
                     break
@@ -139,7 +139,8 @@ class Ahead:
         finally:
             with self._changed:
                 each.over = True
-                self.refused |= each.next < each.end
+                if each.next < each.end:
+                    self.refused = True
                 if self._closed:
                     self._slots.release()
                 self._changed.notify_all()
@@ -147,7 +148,7 @@ class Ahead:
     def _drained(self, response: BaseHTTPResponse, each: _Range) -> bool:
         """Hand over what comes; whether there is no more to do."""
         try:
-            while each.next < each.end and (piece := response.read(min(PIECE, each.end - each.next))):
+            while each.next < each.end and (piece := response.read(min(READ_SIZE, each.end - each.next))):
                 with self._changed:
                     if self._closed:
                         break

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from layercache.registry.download import BlobReader
     from layercache.registry.upload import Bytes
 
-PAGE = 1000
+TAGS_PER_PAGE = 1000
 PAGES_MAX = 10_000
 """Pages of tags that are asked for at most: each names the next, so that there need not be a last one."""
 TAGS_SIZE_MAX = 64 << 20
@@ -142,7 +142,7 @@ class Repository:
 
     def tags(self) -> Iterator[str]:
         """Every tag, in the registry's own order and pages; none where there is no such repository."""
-        path = f"tags/list?n={PAGE}"
+        path = f"tags/list?n={TAGS_PER_PAGE}"
         for _ in range(PAGES_MAX):
             try:
                 response = self._run("GET", path)

@@ -22,7 +22,7 @@ FIRST_WAIT = 0.1
 LONGEST_WAIT = 5.0
 LONGEST_OBEYED = 30.0
 """Seconds of a Retry-After that are waited at most: a server must not be able to stall a pull."""
-PATIENCE = 60.0
+RATE_LIMIT_SECONDS = 60.0
 """Seconds that are waited in all for a server that limits its requests, unless the settings say otherwise."""
 
 
@@ -46,7 +46,9 @@ class Retries:
     A server that limits its requests is tried for longer: until ``patience`` seconds were waited.
     """
 
-    def __init__(self, count: int, sleep: Callable[[float], object], patience: float = PATIENCE) -> None:
+    def __init__(
+        self, count: int, sleep: Callable[[float], object], patience: float = RATE_LIMIT_SECONDS
+    ) -> None:
         self.count = count
         self._sleep = sleep
         self._patience = patience

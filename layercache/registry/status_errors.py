@@ -55,51 +55,53 @@ def refusal(
     login: Login = _NOBODY,
     secrets: Iterable[str] = (),
 ) -> LayercacheError:
-    """The error that an answer of status 3xx to 5xx stands for. Reads and ends the answer.
+    """Return the error for an answer of status 3xx to 5xx. Reads the answer to its end.
 
-    Absence is a 404 whose body is a registry's, with a list of errors (distribution-spec, "Error Codes"),
-    whatever their codes: Harbor's is NOT_FOUND, and some have none. Without such a body a 404 may come from
-    anybody on the way. ``elsewhere``: the answer is of a server that the registry redirected to, whose word
-    counts as much if it is a registry.
-    ``login`` is who asked; ``secrets`` are hidden in the registry's words.
+    Absence is a 404 with a registry's list of errors in its body (distribution-spec, "Error Codes"),
+    whatever their codes: Harbor's is NOT_FOUND, and some have none. Any other 404 may come from a proxy.
+    ``elsewhere``: a server answered that the registry redirected to. ``login`` is who asked; ``secrets`` are
+    removed from the registry's words.
     """
     complaints = _complaints(response)
     hidden = [*secrets, *login.secrets]
     words = "; ".join(quoted(f"{each.code} {each.message}".strip(), hidden) for each in complaints)
     said = f"{response.status} {words}".strip()
     asked = urlsplit(url)
-    what = _what(reference, asked.path)
-    if elsewhere:
-        what += ", redirected to another server"
+    what = _what(reference, asked.path) + (", redirected to another server" if elsewhere else "")
     if response.status == 404 and complaints and method in READING:
-        return NotFoundError(
-            f"{what} is not in its registry",
-            looked_in=[f"{asked.scheme}://{asked.netloc}{asked.path}"],
-            hint=words,
-        )
+        place = f"{asked.scheme}://{asked.netloc}{asked.path}"
+        return NotFoundError(f"{what} is not in its registry", looked_in=[place], hint=words)
     if method == "PUT" and any(each.code in PARTS_ABSENT for each in complaints):
         return MissingPartError(f"{what} names what is not in its repository: {said}")
     if response.status in PASSING:
-        limited = response.status == 429
-        return TransientError(
-            f"{what}: the registry answered {said}",
-            hint=f"its limit may be higher after {login_command(reference.registry)}" if limited else "",
-            retry_after=retry_after(response.headers),
-            limited=limited,
-        )
+        return _transient(response, reference, f"{what}: the registry answered {said}")
     if response.status in (401, 403) and not elsewhere:
-        refused = "give" if method in ("GET", "HEAD") else "change"
-        whom = f" as {login.credential}" if login.credential else ""
-        return login.refused(
-            f"{reference.registry} refuses to {refused} {reference.repository}{whom}: {said}",
-            f"log in: {login_command(reference.registry)}; or there is no such repository",
-        )
+        return _denied(reference, method, login, said)
     if response.status == 404 and not complaints:
         return SourceError(
             f"{what}: answered 404, but not as a registry does",
             hint=f"is {asked.netloc} a registry, and nothing on the way that answers for it?",
         )
     return SourceError(f"{what}: the registry answered {said}")
+
+
+def _transient(response: BaseHTTPResponse, reference: Reference, message: str) -> TransientError:
+    limited = response.status == 429
+    return TransientError(
+        message,
+        hint=f"its limit may be higher after {login_command(reference.registry)}" if limited else "",
+        retry_after=retry_after(response.headers),
+        limited=limited,
+    )
+
+
+def _denied(reference: Reference, method: str, login: Login, said: str) -> LayercacheError:
+    refused = "give" if method in ("GET", "HEAD") else "change"
+    whom = f" as {login.credential}" if login.credential else ""
+    return login.refused(
+        f"{reference.registry} refuses to {refused} {reference.repository}{whom}: {said}",
+        f"log in: {login_command(reference.registry)}; or there is no such repository",
+    )
 
 
 def _what(reference: Reference, path: str) -> str:

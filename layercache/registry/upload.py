@@ -19,10 +19,10 @@ if TYPE_CHECKING:
     from layercache.oci.digest import Hash
     from layercache.registry.retry import Retries
 
-PIECE = 8 << 20
+UPLOAD_PIECE = 8 << 20
 """Bytes that are sent in one request, and held in memory until the registry has them."""
 
-PIECE_MAX = 64 << 20
+UPLOAD_PIECE_MAX = 64 << 20
 """What a registry may want a piece to have at least, at most."""
 
 _RANGE = re.compile(r"(?:bytes=)?0-(\d+)")
@@ -69,7 +69,7 @@ class Upload:
         self._where = f"{where}@{name}"
         self._url = ""
         self._sent = 0
-        self._piece = PIECE
+        self._piece = UPLOAD_PIECE
         self._read_pieces = 0
         self._size = 0
 
@@ -115,7 +115,7 @@ class Upload:
         self._follow(response)
         least = response.headers.get("OCI-Chunk-Min-Length", "")
         if least.isascii() and least.isdigit():
-            self._piece = min(max(PIECE, int(least[:12])), PIECE_MAX)
+            self._piece = min(max(UPLOAD_PIECE, int(least[:12])), UPLOAD_PIECE_MAX)
         return False
 
     def _begin_anew(self, reader: Bytes, piece: bytes) -> bytes:

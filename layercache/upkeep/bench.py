@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     Readable = Reader | BinaryIO
     Steps = list[tuple[str, Callable[[], object]]]
 
-SMALL = 50 << 10
+SMALL_LAYER = 50 << 10
 """Bytes of a small object: half of the layers of usual images are smaller."""
 
 
@@ -77,7 +77,7 @@ class Benchmark:
 
     def run(self, progress: Callable[[int], object] = lambda _: None) -> list[Row]:
         """Measure all, ``runs`` times; ``progress`` is told how often it was done."""
-        self._put([_tar(SMALL, "what is imported, connected and made at first is not counted")])
+        self._put([_tar(SMALL_LAYER, "what is imported, connected and made at first is not counted")])
         if self._root:
             os.makedirs(self._root, exist_ok=True)
         for number in range(self._runs):
@@ -123,7 +123,9 @@ class Benchmark:
         self._in_turn(down, number)
 
     def _small(self, number: int) -> None:
-        keyed = {f"plain/{number}-{each}": _tar(SMALL, f"{number} {each}") for each in range(self._count)}
+        keyed = {
+            f"plain/{number}-{each}": _tar(SMALL_LAYER, f"{number} {each}") for each in range(self._count)
+        }
         names: list[Hash] = []
         up: Steps = [
             ("small up plain", lambda: _each(keyed, lambda key: self._write(key, keyed[key]))),

@@ -32,7 +32,7 @@ Problems = dict[str, str]
 T = TypeVar("T")
 R = TypeVar("R")
 
-AHEAD = 4
+PENDING_PER_THREAD = 4
 """Objects, for each thread, that are handed out before the first one's result was taken."""
 
 
@@ -76,7 +76,8 @@ def verify(
     )
     try:
         for kind, entries, look in stages:
-            for several in _in_order(pool, partial(_check, tier, kind, look), entries, threads * AHEAD):
+            check = partial(_check, tier, kind, look)
+            for several in _in_order(pool, check, entries, threads * PENDING_PER_THREAD):
                 yield from several
     finally:
         stop.set()

@@ -25,7 +25,7 @@ from fixtures.stores import (
 from servers.images import Image
 
 from layercache.copy import Copy, Report, Selection
-from layercache.copy.report import IN_A_ROW
+from layercache.copy.report import FAILURES_IN_A_ROW
 from layercache.errors import BackendError, ConfigError, LayercacheError, NotFoundError
 from layercache.oci.digest import DiffID, Digest
 from layercache.oci.reference import Reference
@@ -306,7 +306,7 @@ def test_an_entry_that_cannot_be_read_is_passed_over() -> None:
 
 
 def test_a_source_that_gives_nothing_any_more_ends_the_copy() -> None:
-    store = Store(filled(*(sample(each) for each in range(IN_A_ROW))).backend)
+    store = Store(filled(*(sample(each) for each in range(FAILURES_IN_A_ROW))).backend)
     store.fails = lambda action, _: action in ("open", "read")
     with pytest.raises(BackendError, match="store://"):
         copy(near(store), empty())

@@ -14,7 +14,7 @@ from servers.lying import cut_off, ignoring_range, status
 from servers.odd_answers import paced, part
 
 from layercache.registry import read_ahead
-from layercache.registry.read_ahead import AHEAD, SLOTS, Ahead, is_slow
+from layercache.registry.read_ahead import RANGES_AHEAD, SLOTS, Ahead, is_slow
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -70,7 +70,7 @@ def test_after_one_plain_get_the_rest_comes_by_ranges_that_follow_each_other(
     assert parts[-1][1] == len(BLOB)
     assert all(before[1] == after[0] for before, after in itertools.pairwise(parts))
     assert {end - begin for begin, end in parts[:-1]} == {RANGE}
-    assert 1 < lying.at_once <= AHEAD + 1, "the plain GET may still be there"
+    assert 1 < lying.at_once <= RANGES_AHEAD + 1, "the plain GET may still be there"
     assert not waits
 
 
@@ -104,9 +104,9 @@ REFUSALS: dict[str, Fault] = {
 
 @pytest.mark.parametrize("answer", REFUSALS.values(), ids=REFUSALS)
 def test_at_the_first_refusal_one_stream_goes_on(answer: Fault, lying: LyingRegistry, waits: Waits) -> None:
-    lying.on("/blobs/", SLOW, *[answer] * AHEAD)
+    lying.on("/blobs/", SLOW, *[answer] * RANGES_AHEAD)
     assert from_image(lying, waits) == BLOB
-    assert len(ranges(lying)) <= 1 + AHEAD, "the stream that was there is read on"
+    assert len(ranges(lying)) <= 1 + RANGES_AHEAD, "the stream that was there is read on"
     assert not waits
 
 
@@ -116,7 +116,7 @@ def test_a_refusal_in_the_middle_ends_it_for_this_blob(
 ) -> None:
     lying.on("/blobs/", *[SLOW] * 6, answer, *[SLOW] * 99)
     assert from_image(lying, waits) == BLOB
-    assert len(ranges(lying)) <= 7 + AHEAD + 1
+    assert len(ranges(lying)) <= 7 + RANGES_AHEAD + 1
     rest = [each for each in ranges(lying) if each and each.endswith(f"-{len(BLOB) - 1}")]
     assert len(rest) == 1, "one request for all of the rest"
 
@@ -177,5 +177,5 @@ def test_no_more_ranges_are_held_than_the_reader_allows() -> None:
     ranges_ahead = Ahead(0, 100 * RANGE, open_range, slots)
     assert ranges_ahead.read(1) == b""
     assert ranges_ahead.refused
-    assert len(begun) <= AHEAD
+    assert len(begun) <= RANGES_AHEAD
     ranges_ahead.close()

@@ -100,7 +100,7 @@ class Remembering:
 
 @pytest.fixture
 def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Remembering]:
-    monkeypatch.setattr(upload, "PIECE", PIECE)
+    monkeypatch.setattr(upload, "UPLOAD_PIECE", PIECE)
     with Remembering() as running:
         yield running
 

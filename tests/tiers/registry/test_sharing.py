@@ -70,8 +70,8 @@ def impatient(**more: object) -> RegistrySettings:
 
 @pytest.fixture
 def small_pieces(monkeypatch: pytest.MonkeyPatch) -> int:
-    monkeypatch.setattr(upload, "PIECE", 64 << 10)
-    return upload.PIECE
+    monkeypatch.setattr(upload, "UPLOAD_PIECE", 64 << 10)
+    return upload.UPLOAD_PIECE
 
 
 @pytest.mark.parametrize("form", ["compressed", "uncompressed"])
@@ -298,7 +298,7 @@ def test_a_push_that_is_killed_leaves_nothing_and_the_next_one_works(
 import os, signal, sys
 from layercache.registry import upload
 import layercache
-upload.PIECE = 64 << 10
+upload.UPLOAD_PIECE = 64 << 10
 sent = upload.Upload._send_piece
 def send_and_die(self, piece):
     sent(self, piece)
