@@ -8,10 +8,10 @@ named by digest is checked against it, wherever it comes from; a tag is what the
 from __future__ import annotations
 
 import math
-import time
 from dataclasses import replace
 from typing import TYPE_CHECKING, TypeVar
 
+from layercache.backend import CircuitBreaker
 from layercache.errors import IntegrityError, LayercacheError, NotFoundError, SourceError
 from layercache.registry.retry import TransientError
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 ResultT = TypeVar("ResultT")
 
-REST = 60.0
+MIRROR_REST = 60.0
 """Seconds for which a mirror that failed is not asked again."""
 
 
@@ -43,7 +43,9 @@ class Mirrors:
         self._settings = settings
         self._retries = retries
         self._passed_over = passed_over
-        self._resting: dict[str, float] = {}
+        # By registry, and by registry and repository. No lock: `setdefault` is one step, and so is all that a
+        # breaker does.
+        self._breakers: dict[str, CircuitBreaker[str]] = {}
 
     def ask(
         self,
@@ -72,7 +74,7 @@ class Mirrors:
                 return action(reference)
             except TransientError:
                 for mirror in places:
-                    self._resting.pop(mirror.registry, None)
+                    self._breaker(mirror.registry).close()
                 raise
 
         return self._retries.run(everywhere)
@@ -92,14 +94,18 @@ class Mirrors:
             found.append(replace(reference, registry=host, repository=repository))
         return found
 
+    def _breaker(self, key: str) -> CircuitBreaker[str]:
+        return self._breakers.get(key) or self._breakers.setdefault(key, CircuitBreaker(MIRROR_REST))
+
     def _rests(self, mirror: Reference) -> bool:
-        now = time.monotonic()
-        return any(self._resting.get(key, 0.0) > now for key in (mirror.registry, mirror.name))
+        return any(self._breaker(key).is_open for key in (mirror.registry, mirror.name))
 
     def _leave_alone(self, mirror: Reference, error: LayercacheError) -> None:
         # One that cannot be reached rests for every repository, one that refuses or is wrong for this one.
-        told = self._rests(mirror)
+        reported = self._rests(mirror)
         key = mirror.registry if isinstance(error, TransientError) else mirror.name
-        self._resting[key] = math.inf if isinstance(error, IntegrityError) else time.monotonic() + REST
-        if self._passed_over is not None and not told:
+        self._breaker(key).open(
+            error.message, seconds=math.inf if isinstance(error, IntegrityError) else None
+        )
+        if self._passed_over is not None and not reported:
             self._passed_over(mirror.name, error)

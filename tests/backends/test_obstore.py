@@ -143,15 +143,13 @@ def test_a_miss_is_one_request_and_names_no_secret(backend: Backend, proxy: Faul
     assert "Authorization" not in told
 
 
-def test_a_failure_is_met_by_the_other_way_and_obstore_rests(
-    backend: Backend, proxy: FaultProxy, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_failure_is_met_by_the_other_way_and_obstore_rests(backend: Backend, proxy: FaultProxy) -> None:
     put(backend, KEY, DATA)
     proxy.on("GET /", Fault(status=503))
     assert get(backend, KEY) == DATA
     with backend.open(KEY) as reader:
         assert isinstance(reader, ObjectReader)
-    monkeypatch.setattr(backend._session.direct, "_rests_until", 0.0)  # type: ignore[attr-defined]  # it has rested
+    backend._session.direct._breaker.close()  # type: ignore[attr-defined]  # it has rested
     with backend.open(KEY) as reader:
         assert isinstance(reader, DirectReader)
 

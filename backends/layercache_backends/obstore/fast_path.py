@@ -14,10 +14,10 @@ from __future__ import annotations
 import os
 import sys
 import threading
-import time
 import weakref
 from typing import TYPE_CHECKING
 
+from layercache.backend import CircuitBreaker
 from layercache_backends.objects.service import Failure, Kind
 from layercache_backends.obstore.reader import DirectReader
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 LARGEST = 1 << 20
 """Bytes of the biggest object that is written so: how far it got is not seen, so it must not take long."""
 
-REST = 30.0
+FAST_PATH_REST = 30.0
 """Seconds for which the direct way is left alone after it failed."""
 
 _ABSENT = "<Code>NoSuchKey</Code>"
@@ -47,9 +47,11 @@ class FastPath:
 
     def __init__(self, session: Session) -> None:
         self._session = session
+        # Held while it is connected: of several first requests one connects, the others wait for that.
         self._connecting = threading.Lock()
         self._direct: Direct | None = None
-        self._rests_until = 0.0
+        # The names of errors, and not the errors: their tracebacks would keep what was to be written.
+        self._breaker: CircuitBreaker[str] = CircuitBreaker(FAST_PATH_REST)
 
     def open(self, name: str, doing: str, start: int, end: int | None) -> DirectReader | None:
         """Begin to read; None: ask the other way. Raises `NotFoundError` where the service says so itself."""
@@ -63,8 +65,8 @@ class FastPath:
             if _ABSENT in str(error):
                 raise self._session.error(doing, Failure(Kind.ABSENT, "")) from error
             return None
-        except Exception:  # whatever it is: the other way meets it too, and says what it means
-            self._rest()
+        except Exception as error:  # whatever it is: the other way meets it too, and says what it means
+            self._rest(error)
             return None
         _READERS.add(reader)
         return reader
@@ -78,13 +80,13 @@ class FastPath:
             return False
         try:
             direct.store.put(name, data.getvalue(), use_multipart=False)
-        except Exception:  # as above
-            self._rest()
+        except Exception as error:  # as above
+            self._rest(error)
             return False
         return True
 
     def _connected(self) -> Direct | None:
-        if time.monotonic() < self._rests_until:
+        if self._breaker.is_open:
             return None
         if self._direct is None:
             with self._connecting:
@@ -92,7 +94,7 @@ class FastPath:
         return self._direct
 
     def _connect(self) -> None:
-        if self._direct or time.monotonic() < self._rests_until:
+        if self._direct or self._breaker.is_open:
             return  # another thread was here
         # Half of the time, so that there is some left for the other way.
         seconds = self._session.timeout / 2
@@ -100,11 +102,11 @@ class FastPath:
             self._direct = self._session.call(
                 self._session.insist("connecting", lambda service: service.direct(seconds))
             )
-        except Exception:  # no credentials, say: the other way says so, and what it was wanted for
-            self._rest()
+        except Exception as error:  # no credentials, say: the other way says so, and what it was wanted for
+            self._rest(error)
 
-    def _rest(self) -> None:
-        self._rests_until = time.monotonic() + REST
+    def _rest(self, error: Exception) -> None:
+        self._breaker.open(type(error).__name__)
         self._direct = None  # the other way may find out that the bucket is elsewhere
 
 
