@@ -128,15 +128,10 @@ class Cache:
         bytes and ``media_type`` are what the manifest states: what is given is enforced. Nothing is read
         before one of the layer's streams is.
         """
-        known = lookup.of_digest(self._asked, Digest(digest), self._resolver.keeper.refuted)
-        if size is not None:
-            known.size = known.stated_size = size
-        known.media_type = media_type or known.media_type
-        if diff_id is not None and not known.computed:
-            known.diff_id, known.hearsay = DiffID(diff_id), False
-        if fetch is not None and not self.offline:
-            known.origin = FunctionSource(Digest(digest), fetch)
-        return Layer(self._resolver, known)
+        found = lookup.of_digest(self._asked, Digest(digest), self._resolver.keeper.refuted)
+        identity = found.with_statement(None if diff_id is None else DiffID(diff_id), size, media_type)
+        source = FunctionSource(Digest(digest), fetch) if fetch and not self.offline else None
+        return Layer(self._resolver, identity, source)
 
     def image(self, name: str, *, platform: str | None = None) -> Image:
         """An image: a registry's reference, ``oci:PATH[:REF]`` or ``docker-archive:PATH[:REF]``.

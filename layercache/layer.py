@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, BinaryIO, Literal
 
 from layercache.oci.descriptor import OCTETS
 from layercache.oci.forms import COMPRESSED, UNCOMPRESSED
+from layercache.resolver.layer_state import LayerState
 from layercache.streams.readers import stream
 
 if TYPE_CHECKING:
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
     from layercache.oci.forms import Form
     from layercache.resolver.identity import LayerIdentity
     from layercache.resolver.resolver import Resolver
+    from layercache.sources.origin import BlobSource
 
 Forms = Literal["compressed", "uncompressed", "both"]
 
@@ -25,48 +27,52 @@ class Layer:
     nobody has inflated.
     """
 
-    def __init__(self, resolver: Resolver, known: LayerIdentity) -> None:
+    def __init__(self, resolver: Resolver, identity: LayerIdentity, source: BlobSource | None = None) -> None:
         self._resolver = resolver
-        self._known = known
+        self._state = LayerState(identity, source)
 
     @property
     def digest(self) -> Digest | None:
         """The name of the compressed blob; where several lead to the tar, the nearest one's."""
-        return self._known.digest
+        return self._state.identity.digest
 
     @property
     def digests(self) -> list[Digest]:
         """Every known digest that leads to this layer: its gzip and its zstd, say."""
-        return self._known.digests()
+        return self._state.identity.digests()
 
     @property
     def diff_id(self) -> DiffID | None:
         """The name of the tar inside. None for what is no layer, and while it is not known."""
-        return self._known.diff_id
+        return self._state.identity.diff_id
 
     @property
     def computed(self) -> bool:
         """Whether digest and diff ID were seen to belong together; else the diff ID is an image's claim."""
-        return self._known.computed
+        return self._state.identity.computed
 
     @property
     def size(self) -> int | None:
         """Bytes of the compressed blob, as counted, or else as stated or claimed."""
-        known = self._known
-        return known.claim.size if known.size is None and known.claim else known.size
+        identity = self._state.identity
+        return identity.claim.size if identity.size is None and identity.claim else identity.size
 
     @property
     def uncompressed_size(self) -> int | None:
         """Bytes of the tar, as counted or else as claimed."""
-        known = self._known
-        counted = known.uncompressed_size
-        return known.claim.uncompressed_size if counted is None and known.claim else counted
+        identity = self._state.identity
+        counted = identity.uncompressed_size
+        return identity.claim.uncompressed_size if counted is None and identity.claim else counted
 
     @property
     def media_type(self) -> str:
         """The compressed blob's; ``application/octet-stream`` while it is not known."""
-        known = self._known
-        return known.claim.media_type if known.media_type == OCTETS and known.claim else known.media_type
+        identity = self._state.identity
+        return (
+            identity.claim.media_type
+            if identity.media_type == OCTETS and identity.claim
+            else identity.media_type
+        )
 
     def compressed(self) -> BinaryIO:
         """The blob as it is distributed.
@@ -77,7 +83,7 @@ class Layer:
         `NotFoundError` where only the tar is cached and no source is known,
         `BackendError`, `SourceError`; reading may raise `DigestMismatchError` too.
         """
-        return stream(self._resolver.open(self._known, COMPRESSED))
+        return stream(self._resolver.open(self._state, COMPRESSED))
 
     def uncompressed(self) -> BinaryIO:
         """The tar. Inflates the blob if no tier has the tar, and keeps it where a tier keeps tars.
@@ -85,7 +91,7 @@ class Layer:
         Raises as `compressed` does, and `NotALayerError` for what is no layer, `FormatError` for a broken
         stream, `LimitError` for a decompression bomb.
         """
-        return stream(self._resolver.open(self._known, UNCOMPRESSED))
+        return stream(self._resolver.open(self._state, UNCOMPRESSED))
 
     def path(self, form: Form = UNCOMPRESSED) -> str | None:
         """The file in which the nearest tier has the form, for sendfile(2), mmap and all that wants a name.
@@ -94,7 +100,7 @@ class Layer:
         and open it soon: a limit on the tier's size may take the name away, not the bytes of whoever has it
         open.
         """
-        return self._resolver.path(self._known, form)
+        return self._resolver.path(self._state, form)
 
     def fill(self, form: Forms = "both") -> None:
         """See to it that a tier has the form, without reading it.
@@ -102,16 +108,16 @@ class Layer:
         Raises as the streams do, and `ConfigError` where no tier keeps the form.
         """
         if form != COMPRESSED:
-            self._resolver.fill(self._known, UNCOMPRESSED)
+            self._resolver.fill(self._state, UNCOMPRESSED)
         if form != UNCOMPRESSED:
-            self._resolver.fill(self._known, COMPRESSED)
+            self._resolver.fill(self._state, COMPRESSED)
 
     def doubt(self, form: Form) -> bool:
         """Have the believed entries of this form hashed, as bytes were wrong; whether any was put aside.
 
         Then another read takes another way.
         """
-        return self._resolver.doubt(self._known, form)
+        return self._resolver.doubt(self._state, form)
 
     def __repr__(self) -> str:
         return f"<Layer digest={self.digest} diff_id={self.diff_id}>"

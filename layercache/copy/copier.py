@@ -186,7 +186,7 @@ class Copy:
         if made.diff_id != fact.diff_id:
             self._target.facts.forget(replace(fact, computed=False))
             self._record(made, computed_here=True)
-            raise contradiction(made, fact.diff_id)
+            raise contradiction(made.digest, made.diff_id, fact.diff_id)
         self._contents.add_blob(made.diff_id, made.uncompressed_size or 0)
         self.report.add(made=1, made_bytes=made.uncompressed_size or 0)
         self._record(made, computed_here=True)

@@ -113,13 +113,8 @@ class Collector:
         if is_foreign(descriptor.media_type):
             contents.foreign.add(descriptor.digest)
             return
-        known = LayerIdentity(
-            digest=descriptor.digest,
-            diff_id=diff_id,
-            stated_size=descriptor.size,
-            media_type=descriptor.media_type,
-        )
-        contents.layers.setdefault(descriptor.digest, Layer(self._resolver, known))
+        identity = LayerIdentity.stated(descriptor.digest, diff_id, descriptor.size, descriptor.media_type)
+        contents.layers.setdefault(descriptor.digest, Layer(self._resolver, identity))
         contents.sizes[descriptor.digest] = descriptor.size
 
     def _read_document(self, descriptor: Descriptor) -> tuple[bytes, str]:

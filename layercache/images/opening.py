@@ -218,14 +218,11 @@ class Images:
                     Event("skipped", descriptor.digest, COMPRESSED, "", size=descriptor.size)
                 )
                 continue
-            known = LayerIdentity(
-                digest=descriptor.digest,
-                diff_id=diff_id,
-                stated_size=descriptor.size,
-                media_type=descriptor.media_type,
-                origin=_BlobOrigin(source, descriptor) if source else None,
+            identity = LayerIdentity.stated(
+                descriptor.digest, diff_id, descriptor.size, descriptor.media_type
             )
-            layers.append(Layer(self._resolver, known))
+            origin = _BlobOrigin(source, descriptor) if source else None
+            layers.append(Layer(self._resolver, identity, origin))
         return layers, foreign
 
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from layercache.errors import LayercacheError
     from layercache.oci.digest import Digest, Hash
     from layercache.resolver.fetch import Fetcher
-    from layercache.resolver.identity import LayerIdentity
+    from layercache.resolver.layer_state import LayerState
     from layercache.tiers.tier import Tier
 
 CLAIMS_MAX = 8
@@ -37,8 +37,8 @@ class Claims:
         self._observers = observers
         self._refuted = passes.keeper.refuted
 
-    def follow(self, known: LayerIdentity, go: Callable[[], Reader]) -> Reader:
-        """The form that ``go`` opens by what is known. Where a claim turns out false, by the next one.
+    def follow(self, layer: LayerState, go: Callable[[], Reader]) -> Reader:
+        """The form that ``go`` opens by the current identity. Where a claim turns out false, by the next one.
 
         That ends with the first bytes that are read. Raises as ``go`` does, and what was wrong with the last
         claim where no other is left.
@@ -48,7 +48,7 @@ class Claims:
         def go_on(error: LayercacheError) -> Reader:
             nonlocal left
             while left := left - 1:
-                self._mean_another(known, error)
+                self._mean_another(layer, error)
                 try:
                     return go()
                 except (IntegrityError, NotALayerError) as another:
@@ -63,29 +63,28 @@ class Claims:
             first = go_on(error)
         return ClaimedReader(first, go_on)
 
-    def _mean_another(self, known: LayerIdentity, error: LayercacheError) -> None:
+    def _mean_another(self, layer: LayerState, error: LayercacheError) -> None:
         """Look again for what leads to the tar. Raises the error if nothing does, or no claim is to blame."""
-        if known.asked is None or isinstance(error, WrongEntryError):
+        identity = layer.identity
+        if identity.asked is None or isinstance(error, WrongEntryError):
             raise error
         try:
-            found = lookup.find(self._tiers, known.asked, self._refuted)
+            found = lookup.find(self._tiers, identity.asked, self._refuted)
         except NotFoundError:
             raise error from None
-        if found.digest == known.digest and not found.computed:
+        if found.digest == identity.digest and not found.computed:
             raise error
-        if known.digest:
-            self._observers.emit(Event("failed", known.digest, COMPRESSED, "a claim", note=error.message))
-        known.start_over(found)
+        if identity.digest:
+            self._observers.emit(Event("failed", identity.digest, COMPRESSED, "a claim", note=error.message))
+        layer.update(lambda _: found)
 
-    def confirmed(
-        self, known: LayerIdentity, digest: Digest, blob: Reader, tier: Tier | None = None
-    ) -> Reader:
+    def confirmed(self, layer: LayerState, digest: Digest, blob: Reader, tier: Tier | None = None) -> Reader:
         """A blob that a claim leads to, out of a transfer or a ``tier``; the tar inside is made and kept too.
 
         Reading raises `DigestMismatchError` before the end where it is another tar than was asked for.
         """
         source = None
-        tar = self._passes.join(known, digest, UNCOMPRESSED)
+        tar = self._passes.join(layer, digest, UNCOMPRESSED)
         if tar is None:
             source = blob
             if isinstance(source, Follower):
@@ -94,14 +93,14 @@ class Claims:
                 assert tier is not None, "what is on its way is followed"
                 blob = tier.blobs.open(digest)
             try:
-                tar = self._passes.inflate(known, digest, source, tier=tier)
+                tar = self._passes.inflate(layer, digest, source, tier=tier)
             except BaseException:
                 blob.close()
                 raise
-        return ConfirmedReader(blob, tar, partial(_judge, known, digest), digest=digest, source=source)
+        return ConfirmedReader(blob, tar, partial(_judge, layer, digest), digest=digest, source=source)
 
 
-def _judge(known: LayerIdentity, digest: Digest, found: Hash, seen: int) -> None:
+def _judge(layer: LayerState, digest: Digest, found: Hash, seen: int) -> None:
     check_hash(digest, None, found, seen)
-    if not known.is_proved(digest):
-        raise DigestMismatchError(f"nothing has shown that {digest} inflates to {known.asked}")
+    if not layer.identity.is_proved(digest):
+        raise DigestMismatchError(f"nothing has shown that {digest} inflates to {layer.identity.asked}")

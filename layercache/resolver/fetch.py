@@ -1,20 +1,19 @@
-"""The going of a way: bytes come in or are inflated, are checked, and are kept."""
+"""Fetches and inflates blobs: stream, verify, store."""
 
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
 from layercache.errors import BackendError, LayercacheError, LimitError, NotALayerError
 from layercache.events import Event, Observers
-from layercache.oci.descriptor import NO_COMPRESSION, compression_of, is_layer, layer_type
-from layercache.oci.digest import DiffID, Digest, Hash
+from layercache.oci.descriptor import NO_COMPRESSION, compression_of, is_layer
 from layercache.oci.forms import COMPRESSED, UNCOMPRESSED, Form
 from layercache.resolver.confirmation import RefutingReader
 from layercache.resolver.identity import contradiction
 from layercache.resolver.in_flight import InFlight, InFlightTransfer
+from layercache.resolver.stage import FetchStage, Stage, TarStage
 from layercache.streams.inflate import InflatedReader, Limits
 from layercache.streams.readers import HashedReader, HeadReader, sniff, sniff_layer
 from layercache.tiers.association import Association
@@ -23,10 +22,13 @@ from layercache.transfer.spool import TierSpool
 from layercache.transfer.transfer import Transfer
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Iterable
 
     from layercache.backend import Reader
-    from layercache.resolver.identity import LayerIdentity
+    from layercache.oci.digest import Digest, Hash
+    from layercache.resolver.identity import Outcome
+    from layercache.resolver.layer_state import LayerState
+    from layercache.resolver.plan import Way
     from layercache.resolver.tier_writer import TierWriter
     from layercache.tiers.tier import Tier
 
@@ -35,7 +37,11 @@ THREADS_FROM = 8 << 20
 
 
 class Fetcher:
-    """Transfers that fetch and inflate, and hand what they bring to the keeper. Thread-safe."""
+    """Runs the stages of fetches, and lets others join those that are on their way.
+
+    Thread-safe. What threads share is `running`, which has a lock inside, and ``expected_layers``, a hint
+    that `Cache.expecting` writes under its own lock. A stage belongs to one transfer.
+    """
 
     def __init__(
         self, keeper: TierWriter, observers: Observers, limits: Limits, *, verify_always: bool = False
@@ -50,150 +56,210 @@ class Fetcher:
             len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
         )
 
-    def join(self, known: LayerIdentity, name: Hash, form: Form) -> Reader | None:
-        """Read along with a transfer that is on its way, if one is, and learn what it learns.
+    def join(self, layer: LayerState, name: Hash, form: Form) -> Reader | None:
+        """Read along with a transfer that is on its way, if one is, and learn what it has found out.
 
-        One that expects another diff ID than this asker does is none to join.
+        A tar that is made for somebody who states another diff ID is not joined: where that is a lie the
+        transfer fails, and a name in another algorithm cannot be checked by its hash.
         """
         running = self.running.get(name, form)
         if running is None:
             return None
-        other = running.known
-        if form == UNCOMPRESSED and known.diff_id and other.diff_id and known.diff_id != other.diff_id:
+        transfer, stage = running.transfer, running.stage
+        mine, theirs = layer.identity.diff_id, stage.layer.identity.diff_id
+        if (
+            form == UNCOMPRESSED
+            and mine
+            and (theirs not in (None, mine) or stage.algorithm != mine.algorithm)
+        ):
             return None
 
-        def learn() -> None:
-            if form == COMPRESSED:
-                known.size = other.size
-            elif other.fact:
-                self._judge(known, other.fact)
+        def learn() -> None:  # in the thread of the follower, before it gets the last bytes
+            if stage.outcome is not None:
+                self.learn(layer, stage.outcome)
+            else:  # a ready tar: nobody has seen the blob
+                layer.update(lambda now: now.counted(form, transfer.size))
 
-        return running.transfer.follow(learn)
+        return transfer.follow(learn)
 
-    def bring(
+    def fetch(
         self,
-        known: LayerIdentity,
-        name: Hash,
-        form: Form,
+        layer: LayerState,
+        way: Way,
         reader: Reader,
-        check: Callable[[Hash, int], None],
         *,
-        where: str,
-        tier: Tier | None = None,
         inflating: bool = False,
         spooled_for: Tier | None = None,
     ) -> Reader:
-        """A blob out of a far tier, or (``tier`` None) out of its origin: checked, and kept, as it passes.
+        """What comes from a far tier, or from the source: checked, and kept, as it passes.
 
-        ``spooled_for``: where no nearer tier keeps it, it is spooled all the same, for this one.
+        ``spooled_for``: where no nearer tier keeps it, it is spooled nevertheless, for this one.
         """
-        keeper = self.keeper
-        size = known.size if form == COMPRESSED else known.uncompressed_size
-        self.observers.emit(Event("fetching", name, form, where, total=size))
-
-        def finish(found: Hash, seen: int) -> None:
-            check(found, seen)
-            if form == COMPRESSED:
-                known.size = seen
-            self.observers.emit(Event("fetched", name, form, where, size=seen))
-
-        def publish(spool: TierSpool, found: Hash) -> None:
-            total = known.size if form == COMPRESSED else known.uncompressed_size
-            kept = keeper.keep(spool, found, form, total or 0, everywhere=tier is None, layer=known.digest)
-            if not inflating:
-                keeper.claim(known, kept)
-
-        threads = self.idle(known.size, known.digest)
-        store = keeper.store(form, nearer_than=tier) or spooled_for
-        return self.receive(
-            reader,
-            form,
-            store,
-            finish,
-            publish,
-            known,
-            [name],
-            algorithm=name.algorithm,
-            size=size,
-            threads=threads,
-            inflating=inflating,
-            from_origin=tier is None,
+        form, identity = way.form, layer.identity
+        size = identity.size_of(form)
+        self.observers.emit(Event("fetching", way.name, form, way.place, total=size))
+        # Beside threads that inflate, a second one for the blob costs more than it gains: they take turns.
+        threads = 1 if inflating else 2
+        return self.run(
+            FetchStage(
+                fetcher=self,
+                layer=layer,
+                reader=reader,
+                form=form,
+                target=self.keeper.store(form, nearer_than=way.tier) or spooled_for,
+                algorithm=way.name.algorithm,
+                names=[way.name],
+                size=size,
+                threads=threads if self.idle(identity.size, identity.digest) else 0,
+                from_origin=way.tier is None,
+                way=way,
+                inflating=inflating,
+            )
         )
 
     def inflate(
         self,
-        known: LayerIdentity,
+        layer: LayerState,
         digest: Digest,
-        reader: Reader,
+        blob: Reader,
         *,
         tier: Tier | None = None,
         from_origin: bool = False,
     ) -> Reader:
         """The tar inside a compressed blob, made in one pass; both names of the layer are learnt.
 
-        ``tier`` is where the blob was found; ``from_origin``: in no tier, and so every tier that keeps tars
+        ``tier`` is where the blob was found; ``from_origin``: in no tier, so every tier that keeps tars
         gets this one. Raises `NotALayerError`, `FormatError`; reading raises `DigestMismatchError` where the
         diff ID is another than was claimed.
         """
-        keeper = self.keeper
         try:
-            head = HeadReader(reader)
+            head = HeadReader(blob)
+            compression = self._compression(layer, digest, head.head)
+        except NotALayerError as error:
             try:
-                compression = self._compression(known, digest, head.head)
-            except NotALayerError as error:
-                self._doubt(digest, reader, tier, True)  # wrong bytes are wrong, whatever they look like
-                self._refute(known, digest, error)
-                raise
-        except BaseException:
-            reader.close()
+                self._doubt(digest, blob, tier, True)  # wrong bytes are wrong, whatever they look like
+                self._refute(layer, digest, error)
+            finally:
+                blob.close()
             raise
-        algorithm = known.diff_id.algorithm if known.diff_id else digest.algorithm
+        except BaseException:
+            blob.close()
+            raise
+        identity = layer.identity
         plain = compression == NO_COMPRESSION
-        tar: Reader = head
-        if not plain:
-            expected = known.uncompressed_size
-            if expected is None and known.claim:
-                expected = known.claim.uncompressed_size
-            doubt = partial(self._doubt, digest, reader, tier)
-            tar = InflatedReader(head, compression, self.limits, digest, expected=expected, doubt=doubt)
-        if known.asked and not plain:
-            tar = RefutingReader(tar, head, partial(self._refute, known, digest))
-        if not plain:
-            total = known.uncompressed_size
-            self.observers.emit(Event("inflating", known.diff_id or digest, UNCOMPRESSED, "", total=total))
-
-        def finish(found: Hash, seen: int) -> None:
-            if known.computed and found != known.diff_id and tier is not None:
-                self._doubt_fact(known, digest, tier)
-            self._judge(known, _fact(known, digest, DiffID(found), seen, compression))
-            if not plain:
-                self.observers.emit(Event("inflated", found, UNCOMPRESSED, "", size=seen))
-            if store is None and known.fact:
-                keeper.record(known.fact, keeper.writable() if from_origin else ())
-
-        def publish(spool: TierSpool, found: Hash) -> None:
-            size = known.uncompressed_size or 0
-            kept = keeper.keep(spool, found, UNCOMPRESSED, size, everywhere=from_origin, layer=known.digest)
-            if known.fact:
-                keeper.record(known.fact, keeper.writable() if from_origin else kept)
-
+        algorithm = identity.diff_id.algorithm if identity.diff_id else digest.algorithm
         # A plain tar that is named by the same algorithm in both roles is one blob, kept as that.
-        store = None if plain and algorithm == digest.algorithm else keeper.store(UNCOMPRESSED)
-        names = [digest, *([known.diff_id] if known.diff_id else [])]
-        threads = self.idle(known.size, digest)
-        return self.receive(
-            tar,
-            UNCOMPRESSED,
-            store,
-            finish,
-            publish,
-            known,
-            names,
-            algorithm=algorithm,
-            threads=threads,
-            source=reader,
-            from_origin=from_origin,
+        same = plain and algorithm == digest.algorithm
+        tar = head if plain else self._inflated(layer, digest, blob, head, compression, tier)
+        return self.run(
+            TarStage(
+                fetcher=self,
+                layer=layer,
+                reader=tar,
+                form=UNCOMPRESSED,
+                target=None if same else self.keeper.store(UNCOMPRESSED),
+                algorithm=algorithm,
+                names=[digest, *([identity.diff_id] if identity.diff_id else [])],
+                threads=2 if self.idle(identity.size, digest) else 0,
+                source=blob,
+                from_origin=from_origin,
+                digest=digest,
+                compression=compression,
+                tier=tier,
+            )
         )
+
+    def _inflated(
+        self,
+        layer: LayerState,
+        digest: Digest,
+        blob: Reader,
+        head: HeadReader,
+        compression: str,
+        tier: Tier | None,
+    ) -> Reader:
+        identity = layer.identity
+        expected = identity.uncompressed_size
+        if expected is None and identity.claim:
+            expected = identity.claim.uncompressed_size
+        doubt = partial(self._doubt, digest, blob, tier)
+        tar: Reader = InflatedReader(head, compression, self.limits, digest, expected=expected, doubt=doubt)
+        if identity.asked:
+            tar = RefutingReader(tar, head, partial(self._refute, layer, digest))
+        total = identity.uncompressed_size
+        self.observers.emit(Event("inflating", identity.diff_id or digest, UNCOMPRESSED, "", total=total))
+        return tar
+
+    def run(self, stage: Stage) -> Reader:
+        """The bytes of a stage, hashed and judged as they pass, and spooled where a tier keeps them."""
+        try:
+            spool = self._spool(stage.target, stage.form)
+        except BaseException:
+            stage.reader.close()
+            raise
+        if spool is None:
+            return HashedReader(stage.reader, stage.verified, algorithm=stage.algorithm, size=stage.size)
+        transfer = Transfer(
+            stage.reader, spool, stage, rehash=self._rehash, algorithm=stage.algorithm, size=stage.size
+        )
+        stage.begin(transfer, spool.tier)
+        follower = transfer.follow()
+        assert follower is not None, "a transfer that has not begun has not ended"
+        self.running.add([(name, stage.form) for name in stage.names], InFlightTransfer(transfer, stage))
+        if stage.threads and transfer.start(threads=stage.threads) and isinstance(stage.source, Follower):
+            stage.source.set_pace()
+        return follower
+
+    def _spool(self, store: Tier | None, form: Form) -> TierSpool | None:
+        """A spool of this tier, or where it fails of the next one that keeps the form; None: of none."""
+        while store is not None:
+            try:
+                return TierSpool(store)
+            except BackendError as error:
+                store.mark_failed(error, writing=True)
+                store = self.keeper.store(form)
+        return None
+
+    def idle(self, size: int | None, digest: Digest | None) -> bool:
+        """Whether a blob of this size is big, and cores would idle if each layer had one thread."""
+        if size is None or size < THREADS_FROM:
+            return False
+        others = self.running.digests() - {digest}
+        return max(self.expected_layers, len(others) + 1) < self._cores
+
+    # What was found out
+
+    def learn(self, layer: LayerState, outcome: Outcome) -> None:
+        """Learn what a pass found out. A claim that it refutes is deleted, and an error if the asker's."""
+        identity, digest = layer.identity, outcome.digest
+        claimed, found = identity.diff_id, outcome.diff_id
+        if claimed is not None and found is not None and claimed != found:
+            if fact := outcome.fact:
+                self.keeper.record(fact)
+            self.keeper.refute(Association(digest, claimed, size=0))
+            error = contradiction(digest, found, claimed)
+            if not identity.unconfirmed:
+                raise error
+            self.observers.emit(Event("failed", digest, COMPRESSED, "a claim", note=error.message))
+        layer.update(lambda now: now.confirmed_by(outcome))
+
+    def claim(self, layer: LayerState, kept: Iterable[Tier]) -> None:
+        """Write down what the asker says of the blob, where it is kept, and learn what is known there."""
+        if (fact := layer.identity.fact) and (found := self.keeper.claim(fact, kept)):
+            layer.update(lambda now: now.with_record(found))
+
+    def doubt_fact(self, layer: LayerState, digest: Digest, tier: Tier) -> None:
+        """A blob has another tar inside than was computed: either it is wrong, or a fact of ours is.
+
+        A fact of which a bit rotted is dropped, and what is true is learnt instead. One that is whole is
+        left to `learn`.
+        """
+        if wrong := self.keeper.look_again(tier, digest, COMPRESSED):
+            raise wrong
+        if fact := layer.identity.fact:
+            rotten = self.keeper.is_half(fact)
+            self.keeper.recant(fact)
+            layer.update(lambda now: now.disproved(rotten=rotten))
 
     def _doubt(self, digest: Digest, blob: Reader, tier: Tier | None, ended: bool) -> None:
         """What is made of a blob is broken, or too much: look whether the blob is what its name says.
@@ -209,148 +275,27 @@ class Fetcher:
         elif ended:
             read_through(blob)
 
-    def _doubt_fact(self, known: LayerIdentity, digest: Digest, tier: Tier) -> None:
-        """A blob has another tar inside than was computed: either it is wrong, or a fact of ours is.
+    def _refute(self, layer: LayerState, digest: Digest, error: LayercacheError) -> None:
+        """A blob that a diff ID has led to has no tar inside: so the claim is false that it has this one."""
+        identity = layer.identity
+        if identity.asked is None or identity.diff_id is None or identity.computed:
+            return
+        if isinstance(error, LimitError):  # which may be raised
+            self.keeper.refuted.add((digest, identity.diff_id))
+        else:
+            self.keeper.refute(Association(digest, identity.diff_id, size=0))
 
-        A fact of which a bit rotted is dropped, and what is true is learnt instead. One that is whole is
-        left to `_judge`.
-        """
-        if wrong := self.keeper.look_again(tier, digest, COMPRESSED):
-            raise wrong
-        if fact := known.fact:
-            rotten = self.keeper.is_half(fact)
-            self.keeper.recant(fact)
-            if rotten and known.asked != known.diff_id:
-                known.diff_id = known.uncompressed_size = None
-            known.computed = False
-
-    def _compression(self, known: LayerIdentity, digest: Digest, head: bytes) -> str:
+    def _compression(self, layer: LayerState, digest: Digest, head: bytes) -> str:
         """What the blob's first bytes say. A media type that contradicts them is reported as an event."""
-        stated = compression_of(known.media_type)
-        compression = sniff(head) if stated is None and known.diff_id is None else sniff_layer(head)
-        if not is_layer(known.media_type) or compression is None:
-            what = known.media_type if not is_layer(known.media_type) else "neither gzip, nor zstd, nor tar"
+        media_type = layer.identity.media_type
+        stated = compression_of(media_type)
+        compression = sniff(head) if stated is None and layer.identity.diff_id is None else sniff_layer(head)
+        if not is_layer(media_type) or compression is None:
+            what = media_type if not is_layer(media_type) else "neither gzip, nor zstd, nor tar"
             hint = "ask for the compressed form, which is the blob as it is"
             raise NotALayerError(f"{digest} is no layer: {what}", hint=hint)
         if stated not in (None, compression):
             found = "not compressed" if compression == NO_COMPRESSION else compression
-            note = f"it is {found} by its first bytes, though its media type is {known.media_type}"
+            note = f"it is {found} by its first bytes, though its media type is {media_type}"
             self.observers.emit(Event("mislabelled", digest, COMPRESSED, "", note=note))
         return compression
-
-    def _judge(self, known: LayerIdentity, fact: Association) -> None:
-        """Learn what was computed. A claim that it refutes is deleted, and an error if the asker made it."""
-        claimed = known.diff_id
-        if claimed is not None and claimed != fact.diff_id:
-            self.keeper.record(fact)
-            self.keeper.refute(replace(fact, diff_id=claimed, computed=False))
-            error = contradiction(fact, claimed)
-            if not known.hearsay:
-                raise error
-            self.observers.emit(Event("failed", fact.digest, COMPRESSED, "a claim", note=error.message))
-        known.learn(fact)
-
-    def _refute(self, known: LayerIdentity, digest: Digest, error: LayercacheError) -> None:
-        """A blob that a diff ID has led to has no tar inside: so the claim is false that it has this one."""
-        if known.asked is None or known.diff_id is None or known.computed:
-            return
-        if isinstance(error, LimitError):  # which may be raised
-            self.keeper.refuted.add((digest, known.diff_id))
-        else:
-            self.keeper.refute(Association(digest, known.diff_id, size=0))
-
-    def receive(
-        self,
-        reader: Reader,
-        form: Form,
-        store: Tier | None,
-        finish: Callable[[Hash, int], None],
-        publish: Callable[[TierSpool, Hash], None],
-        known: LayerIdentity,
-        names: Sequence[Hash] = (),
-        *,
-        algorithm: str = "sha256",
-        size: int | None = None,
-        threads: bool = False,
-        inflating: bool = False,
-        source: Reader | None = None,
-        from_origin: bool = False,
-    ) -> Reader:
-        """Bytes that are hashed and judged as they pass, and spooled in a tier where one keeps them.
-
-        ``source`` is what they are made of, where they are. ``threads`` drive it; without, its readers do.
-        ``inflating``: what comes is inflated meanwhile.
-
-        Others who ask for one of the ``names`` in this form meanwhile read along, and learn what
-        ``finish`` put into ``known``.
-        """
-        try:
-            spool = self._spool(store, form)
-        except BaseException:
-            reader.close()
-            raise
-        if spool is None:
-            return HashedReader(reader, finish, algorithm=algorithm, size=size)
-        bytes_event = Event("bytes", names[-1], form, spool.tier.name, total=size) if names else None
-        stage = _Stage(self, form, finish, publish, spool.tier, bytes_event)
-        transfer = Transfer(reader, spool, stage, rehash=self._rehash, algorithm=algorithm, size=size)
-        stage.transfer = transfer
-        follower = transfer.follow()
-        assert follower is not None, "a transfer that has not begun has not ended"
-        self.running.add([(name, form) for name in names], InFlightTransfer(transfer, known, from_origin))
-        # Beside threads that inflate, a second one for the blob costs more than it gains: they take turns.
-        if threads and transfer.start(threads=1 if inflating else 2) and isinstance(source, Follower):
-            source.set_pace()
-        return follower
-
-    def _spool(self, store: Tier | None, form: Form) -> TierSpool | None:
-        """A spool of this tier, or where it fails of the next one that keeps the form; None: of none."""
-        while store is not None:
-            try:
-                return TierSpool(store)
-            except BackendError as error:
-                store.mark_failed(error, writing=True)
-                store = self.keeper.store(form)
-        return None
-
-    def idle(self, size: int | None, digest: Digest | None) -> bool:
-        """Whether a blob of so many bytes is big, and cores would idle if each layer had one thread."""
-        if size is None or size < THREADS_FROM:
-            return False
-        others = self.running.digests() - {digest}
-        return max(self.expected_layers, len(others) + 1) < self._cores
-
-
-@dataclass(slots=True)
-class _Stage:
-    """What `Fetcher.receive` was given, as a transfer calls it."""
-
-    fetcher: Fetcher
-    form: Form
-    verified: Callable[[Hash, int], None]
-    stored: Callable[[TierSpool, Hash], None]
-    tier: Tier
-    bytes_event: Event | None
-    transfer: Transfer | None = None
-
-    def settled(self) -> None:
-        if self.transfer:
-            self.fetcher.running.remove(self.transfer)
-
-    def progressed(self, count: int) -> None:
-        if self.bytes_event and self.fetcher.observers.watched:
-            self.fetcher.observers.emit(replace(self.bytes_event, size=count))
-
-    def damaged(self, found: Hash) -> LayercacheError:
-        return self.fetcher.keeper.changed_meanwhile(self.tier, found, self.form)
-
-
-def _fact(known: LayerIdentity, digest: Digest, diff_id: DiffID, size: int, compression: str) -> Association:
-    return Association(
-        digest=digest,
-        diff_id=diff_id,
-        size=known.size or 0,
-        media_type=layer_type(known.media_type, compression),
-        uncompressed_size=size,
-        computed=True,
-    )

@@ -24,12 +24,17 @@ TRIES = 8
 _T = TypeVar("_T")
 
 
-def healing(way: Callable[[], Reader]) -> Reader:
-    """What ``way`` opens; opened again where it meets a wrong entry, which puts that out of the way."""
-    reader = _opened(way, None)
-    return (
-        HealingReader(reader, way) if isinstance(reader, Follower | HashedReader | ClaimedReader) else reader
-    )
+_CHECKED = (HashedReader, Follower, ClaimedReader)
+"""Readers that may find out that an entry is wrong. Those of a near tier that is trusted find out nothing."""
+
+
+def healing(way: Callable[[], Reader], first: Reader | None = None) -> Reader:
+    """What ``way`` opens; opened again where it meets a wrong entry, which puts that out of the way.
+
+    ``first`` is what was opened already.
+    """
+    reader = _opened(way, None) if first is None else first
+    return HealingReader(reader, way) if isinstance(reader, _CHECKED) else reader
 
 
 def _opened(way: Callable[[], Reader], error: WrongEntryError | None) -> Reader:

@@ -14,7 +14,8 @@ from layercache.oci.forms import COMPRESSED, UNCOMPRESSED, Form
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from layercache.resolver.identity import LayerIdentity
+    from layercache.resolver.layer_state import LayerState
+    from layercache.resolver.stage import Stage
     from layercache.transfer.transfer import Transfer
 
 _STRIPES = 256
@@ -25,11 +26,10 @@ Key = tuple[Hash, Form]
 
 @dataclass(frozen=True, slots=True)
 class InFlightTransfer:
-    """A transfer, what it finds out about the layer, and whether what it brings is new to every tier."""
+    """A transfer, and its stage: what it is for, and, once it was verified, what it found out."""
 
     transfer: Transfer
-    known: LayerIdentity
-    from_origin: bool
+    stage: Stage
 
 
 class InFlight:
@@ -58,6 +58,10 @@ class InFlight:
     def last(self, digest: Hash) -> InFlightTransfer | None:
         """Of a layer's transfers the one that ends last: the tar is made of the blob."""
         return self.get(digest, UNCOMPRESSED) or self.get(digest, COMPRESSED)
+
+    def is_begun_for(self, layer: LayerState) -> bool:
+        """Whether one of them was begun for this layer's asker, and so writes down what the asker knows."""
+        return any(running.stage.layer is layer for running in self._running.copy().values())
 
     def add(self, keys: Iterable[Key], running: InFlightTransfer) -> None:
         with self._lock:

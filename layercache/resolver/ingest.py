@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
 from layercache.events import Event, Observers
 from layercache.oci.descriptor import NO_COMPRESSION, OCI_LAYER_OF
-from layercache.oci.digest import DiffID, Digest, Hash
-from layercache.oci.forms import COMPRESSED, UNCOMPRESSED, Form
-from layercache.resolver.identity import LayerIdentity
+from layercache.oci.digest import DiffID, Digest
+from layercache.oci.forms import COMPRESSED, UNCOMPRESSED
+from layercache.resolver.identity import LayerIdentity, Outcome
+from layercache.resolver.layer_state import LayerState
+from layercache.resolver.stage import Stage
 from layercache.streams.inflate import InflatedReader
 from layercache.streams.readers import HeadReader, sniff
-from layercache.tiers.association import Association
 from layercache.transfer.follower import read_through
 
 if TYPE_CHECKING:
     from layercache.backend import Reader
+    from layercache.oci.digest import Hash
+    from layercache.oci.forms import Form
     from layercache.resolver.fetch import Fetcher
     from layercache.resolver.tier_writer import TierWriter
     from layercache.transfer.spool import TierSpool
@@ -29,13 +33,13 @@ class Ingest:
     neither gzip, zstd nor tar is kept as it is, and has no diff ID.
     """
 
-    def __init__(self, passes: Fetcher, keeper: TierWriter, observers: Observers) -> None:
-        self._passes = passes
+    def __init__(self, fetcher: Fetcher, keeper: TierWriter, observers: Observers) -> None:
+        self._fetcher = fetcher
         self._keeper = keeper
         self._observers = observers
-        self._known = LayerIdentity()
+        self._layer = LayerState(LayerIdentity())
         self._form: Form = COMPRESSED
-        self._blob: TierSpool | None = None
+        self._blob: _BlobStage | None = None
         self._kept = False
 
     def take(self, raw: Reader, size: int | None) -> LayerIdentity:
@@ -49,8 +53,8 @@ class Ingest:
             if compression in (None, NO_COMPRESSION):
                 self._take_as_it_is(head, compression)
             else:
-                self._take_inflating(head, compression or "", threads=self._passes.idle(size, None))
-        return self._known
+                self._take_inflating(head, compression or "", threads=self._fetcher.idle(size, None))
+        return self._layer.identity
 
     def _take_as_it_is(self, head: HeadReader, compression: str | None) -> None:
         if compression and self._keeper.store(COMPRESSED) is None:
@@ -59,64 +63,92 @@ class Ingest:
             raise self._keeper.kept_nowhere()
         with self._receive_blob(head) as blob:
             read_through(blob)
-            if compression and self._known.digest and self._known.size is not None:
-                self._learn(DiffID(self._known.digest), self._known.size, compression)
-            self._keep()
+            identity = self._layer.identity
+            if compression and identity.digest and identity.size is not None:
+                self.learn(DiffID(identity.digest), identity.size, compression)
+            self.keep()
 
     def _take_inflating(self, head: HeadReader, compression: str, *, threads: bool) -> None:
         store = self._keeper.store(UNCOMPRESSED)
         if store is None and self._keeper.store(COMPRESSED) is None:
             raise self._keeper.kept_nowhere()
-
-        def finish(found: Hash, seen: int) -> None:
-            self._learn(DiffID(found), seen, compression)
-            self._observers.emit(Event("inflated", found, UNCOMPRESSED, "", size=seen))
-
-        blob = self._receive_blob(head, threads=threads, inflating=True)
-        inside = InflatedReader(blob, compression, self._passes.limits, "the blob")
-        with self._passes.receive(
-            inside,
-            UNCOMPRESSED,
-            store,
-            finish,
-            lambda spool, _: self._keep(spool),
-            self._known,
-            threads=threads,
+        blob = self._receive_blob(head, threads=1 if threads else 0)
+        stage = _TarStage(
+            fetcher=self._fetcher,
+            layer=self._layer,
+            reader=InflatedReader(blob, compression, self._fetcher.limits, "the blob"),
+            form=UNCOMPRESSED,
+            target=store,
+            algorithm="sha256",
+            threads=2 if threads else 0,
             source=blob,
-        ) as tar:
+            ingest=self,
+            compression=compression,
+        )
+        with self._fetcher.run(stage) as tar:
             read_through(tar)
             if not self._kept:  # there was no spool, or none that held
-                self._keep()
+                self.keep()
 
-    def _receive_blob(self, head: HeadReader, *, threads: bool = False, inflating: bool = False) -> Reader:
-        def finish(found: Hash, seen: int) -> None:
-            self._known.digest, self._known.size = Digest(found), seen
-
-        def hold(spool: TierSpool, _: Hash) -> None:
-            self._blob = spool
-
-        store = self._keeper.store(self._form)
-        return self._passes.receive(
-            head, self._form, store, finish, hold, self._known, threads=threads, inflating=inflating
+    def _receive_blob(self, head: HeadReader, *, threads: int = 0) -> Reader:
+        self._blob = _BlobStage(
+            fetcher=self._fetcher,
+            layer=self._layer,
+            reader=head,
+            form=self._form,
+            target=self._keeper.store(self._form),
+            algorithm="sha256",
+            threads=threads,
         )
+        return self._fetcher.run(self._blob)
 
-    def _learn(self, diff_id: DiffID, size: int, compression: str) -> None:
-        known = self._known
-        assert known.digest is not None, "the blob is hashed before the tar inside it is"
-        assert known.size is not None, "and counted"
-        media_type = OCI_LAYER_OF[compression]
-        known.learn(Association(known.digest, diff_id, known.size, media_type, size, computed=True))
+    def learn(self, diff_id: DiffID, size: int, compression: str) -> None:
+        """The tar inside was hashed and counted."""
+        identity = self._layer.identity
+        assert identity.digest is not None, "the blob is hashed before the tar inside it is"
+        outcome = Outcome(identity.digest, identity.size, diff_id, size, OCI_LAYER_OF[compression])
+        self._layer.update(lambda now: now.confirmed_by(outcome))
+        if compression != NO_COMPRESSION:
+            self._observers.emit(Event("inflated", diff_id, UNCOMPRESSED, "", size=size))
 
-    def _keep(self, tar: TierSpool | None = None) -> None:
+    def keep(self, tar: TierSpool | None = None) -> None:
         """Publish blob, then tar, then fact. Raises `BackendError` where no tier could take either."""
-        known, keep = self._known, partial(self._keeper.keep, everywhere=True, layer=self._known.digest)
-        kept = []
-        if self._blob and known.digest:
-            kept += keep(self._blob, known.digest, self._form, known.size or 0)
-        if tar and known.diff_id:
-            kept += keep(tar, known.diff_id, UNCOMPRESSED, known.uncompressed_size or 0)
+        identity = self._layer.identity
+        keep = partial(self._keeper.keep, everywhere=True, layer=identity.digest)
+        kept, blob = [], self._blob.spool if self._blob else None
+        if blob and identity.digest:
+            kept += keep(blob, identity.digest, self._form, identity.size or 0)
+        if tar and identity.diff_id:
+            kept += keep(tar, identity.diff_id, UNCOMPRESSED, identity.uncompressed_size or 0)
         self._kept = True
         if not kept:
             raise self._keeper.kept_nowhere()
-        if known.fact:
-            self._keeper.record(known.fact, kept)
+        if identity.fact:
+            self._keeper.record(identity.fact, kept)
+
+
+@dataclass(eq=False, kw_only=True)
+class _BlobStage(Stage):
+    """The blob: it is published only together with its tar."""
+
+    spool: TierSpool | None = None
+
+    def verified(self, found: Hash, size: int) -> None:
+        self.layer.update(lambda _: LayerIdentity(digest=Digest(found), size=size))
+
+    def stored(self, spool: TierSpool, found: Hash) -> None:  # noqa: ARG002  # it is named by `keep`
+        self.spool = spool
+
+
+@dataclass(eq=False, kw_only=True)
+class _TarStage(Stage):
+    """The tar inside the blob. Once it is verified both are published."""
+
+    ingest: Ingest
+    compression: str
+
+    def verified(self, found: Hash, size: int) -> None:
+        self.ingest.learn(DiffID(found), size, self.compression)
+
+    def stored(self, spool: TierSpool, found: Hash) -> None:  # noqa: ARG002  # likewise
+        self.ingest.keep(spool)

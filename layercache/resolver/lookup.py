@@ -34,16 +34,14 @@ def find(tiers: Sequence[Tier], name: Hash, refuted: Pairs = ()) -> LayerIdentit
     `NotFoundError`.
     """
     for own, leading in _facts_about(tiers, name, refuted):
-        known = _meant(name, own, leading, there=bool(own) and _where(tiers, [name]) is not None)
-        present = _where(tiers, [name, *known.digests(), *known.names(UNCOMPRESSED)])
-        if present == name != known.digest and not known.computed and not _may_be_tar(tiers, name):
-            return LayerIdentity(
-                digest=Digest(name)
-            )  # whatever a claim says: the bytes that have the name win
-        if present in known.others:
-            known.choose(Digest(present))
-        if present is not None:
-            return known
+        identity = _meant(name, own, leading, there=bool(own) and _where(tiers, [name]) is not None)
+        present = _where(tiers, [name, *identity.digests(), *identity.names(UNCOMPRESSED)])
+        if present is None:
+            continue
+        # Whatever a claim says: the bytes that have the name win.
+        if present == name != identity.digest and not identity.computed and not _may_be_tar(tiers, name):
+            return LayerIdentity(digest=Digest(name))
+        return identity.meaning(Digest(present)) if present in identity.alternatives else identity
     if _where(tiers, [name]) is None:
         raise not_found(tiers, f"{name} is not cached")
     return LayerIdentity(digest=Digest(name))
@@ -58,12 +56,10 @@ def facts(tiers: Sequence[Tier], name: Hash) -> LayerIdentity:
 
 def of_digest(tiers: Sequence[Tier], digest: Digest, refuted: Pairs = ()) -> LayerIdentity:
     """What the nearest tier that knows the blob says of it, whether or not it is there."""
-    known = LayerIdentity(digest=digest)
     for tier in tiers:
         for fact in believed(tiers, tier, tier.facts.inflates_to(digest), refuted)[:1]:
-            known.learn(fact)
-            return known
-    return known
+            return LayerIdentity.from_fact(fact)
+    return LayerIdentity(digest=digest)
 
 
 def _facts_about(
@@ -88,19 +84,15 @@ def _meant(
     name: Hash, own: Association | None, leading: dict[Digest, Association], *, there: bool
 ) -> LayerIdentity:
     """What the facts make of the name. ``there``: a blob has it."""
-    known = LayerIdentity(asked=DiffID(name))
+    asked = DiffID(name)
     if own and (own.computed or there):
-        known.digest = own.digest
         if leading and own.diff_id != name and not own.computed:
-            return known  # two claims of which one is false: the bytes will tell what they are
-        known.learn(own)
-    elif leading:
-        known.diff_id = DiffID(name)
-    if known.diff_id == name:
-        known.others = dict(leading)
-    if known.digest is None and known.others:
-        known.choose(next(iter(known.others)))
-    return known
+            # Two claims, one of which is false: the bytes will show what they are.
+            return LayerIdentity(digest=own.digest, asked=asked)
+        return LayerIdentity.from_fact(own, asked, leading if own.diff_id == name else None)
+    if leading:
+        return LayerIdentity.from_fact(next(iter(leading.values())), asked, leading)
+    return LayerIdentity(asked=asked)
 
 
 def _where(tiers: Iterable[Tier], names: Sequence[Hash]) -> Hash | None:

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 from layercache.errors import BackendError, ConfigError, DigestMismatchError, LayercacheError, NotFoundError
 from layercache.events import Event, Observers
 from layercache.oci.forms import COMPRESSED, Form
+from layercache.resolver.identity import resized
 from layercache.resolver.upload_queue import UploadQueue
-from layercache.streams.readers import hash_of, verified
+from layercache.streams.readers import check_hash, hash_of, verified
 from layercache.transfer.spool import SpoolReader
 
 if TYPE_CHECKING:
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from layercache.backend import Reader
     from layercache.oci.descriptor import Descriptor
     from layercache.oci.digest import DiffID, Digest, Hash
-    from layercache.resolver.identity import LayerIdentity
+    from layercache.resolver.plan import Way
     from layercache.tiers.association import Association
     from layercache.tiers.tier import Tier
     from layercache.transfer.spool import TierSpool
@@ -118,31 +119,27 @@ class TierWriter:
             if number or tier.policy.trusted or fact not in tier.facts.inflates_to(fact.digest):
                 self._record(tier, fact, soon=bool(number))
 
-    def claim(self, known: LayerIdentity, kept: Iterable[Tier]) -> None:
+    def claim(self, fact: Association, kept: Iterable[Tier]) -> Association | None:
         """Write down what the asker says of a blob, where it is kept, unless more is known there.
 
-        What is known there of the pair the asker learns.
+        Returns what was known there of this pair, if anything: the computed fact, else a claim.
         """
-        fact = known.fact
-        if fact is None:
-            return
-        known.claimed = True
         nearest, kept = self._tiers[0], list(kept)
         known_here = {
             tier: tier.facts.inflates_to(fact.digest)
             for tier in self._tiers
             if tier.policy.trusted or (tier is nearest and tier in kept)
         }
+        claimed: Association | None = None
         for tier, other in ((tier, other) for tier, found in known_here.items() for other in found):
             if other.computed and tier.policy.trusted:
-                if other.diff_id == fact.diff_id:
-                    known.learn(other)
-                return
-            if other.diff_id == fact.diff_id:
-                known.claim = known.claim or replace(other, computed=False, counted=tier.policy.trusted)
+                return other if other.diff_id == fact.diff_id else None
+            if other.diff_id == fact.diff_id and claimed is None:
+                claimed = replace(other, computed=False, counted=tier.policy.trusted)
         for tier in kept:
             if all(other.diff_id != fact.diff_id for other in known_here.get(tier, ())):
-                self._record(tier, replace(fact, computed=False), soon=tier is not self._tiers[0])
+                self._record(tier, replace(fact, computed=False), soon=tier is not nearest)
+        return claimed
 
     def refute(self, claim: Association) -> None:
         """Remove a claim that turned out to be false, where it can be; elsewhere it is not followed again."""
@@ -165,15 +162,23 @@ class TierWriter:
             )
         return None if found == name else self.pass_over(tier, name, form, f"its bytes hash to {found}")
 
-    def correct(self, known: LayerIdentity, name: Hash, form: Form, size: int) -> None:
+    def check(self, way: Way, size: int | None, found: Hash, seen: int) -> None:
+        """Judge an entry of a tier by its hash, and by its size in bytes. A wrong one is put out of the way.
+
+        Raises `WrongEntryError`.
+        """
+        assert way.tier is not None, "a source has no entries"
+        try:
+            check_hash(way.name, size, found, seen)
+        except DigestMismatchError as error:
+            raise self.pass_over(way.tier, way.name, way.form, error.message) from error
+
+    def correct(self, facts: Iterable[Association], name: Hash, form: Form, size: int) -> None:
         """Replace facts of ours that state another size for a blob that is right; report it."""
-        facts = [fact for fact in (known.fact, *known.others.values()) if fact]
         for tier in self._tiers:
             if tier.policy.trusted and not tier.policy.readonly:
                 for fact in facts:
                     self._correct(tier, fact, name, form, size)
-        for digest, fact in known.others.items():
-            known.others[digest] = _sized(fact, name, form, size)
         note = f"it has {size} bytes, which is not what a fact says of it"
         self._observers.emit(Event("mislabelled", name, form, "", note=note))
 
@@ -183,7 +188,7 @@ class TierWriter:
             *tier.facts.inflates_to(fact.digest, claims=True),
             *tier.facts.made_from(fact.diff_id, claims=True),
         ):
-            right = _sized(each, name, form, size)
+            right = resized(each, name, form, size)
             if right != each:
                 self._record(tier, right, soon=False)
 
@@ -287,11 +292,3 @@ class TierWriter:
                     self._observers.emit(stored)
 
         self.background.add(upload, about=layer or name, drop=reader.close)
-
-
-def _sized(fact: Association, name: Hash, form: Form, size: int) -> Association:
-    """The fact with the size that was counted, where it is about this blob."""
-    if form == COMPRESSED:
-        return replace(fact, size=size) if fact.digest == name else fact
-    is_other = fact.diff_id == name and fact.uncompressed_size is not None
-    return replace(fact, uncompressed_size=size) if is_other else fact

@@ -70,6 +70,6 @@ def _verify(cache: Cache, digest: Digest, claimed: DiffID, adopted: Adopted) -> 
     else:
         found = lookup.computed(cache.tiers, digest)
         if found and found.diff_id.algorithm == claimed.algorithm and found.diff_id != claimed:
-            adopted.wrong.append(contradiction(found, claimed))
+            adopted.wrong.append(contradiction(digest, found.diff_id, claimed))
         else:
             adopted.verified += 1

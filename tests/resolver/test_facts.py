@@ -122,7 +122,8 @@ def test_a_false_claim_ends_in_a_clear_error_and_never_comes_back(layer: Layer, 
             evict(cache.tiers[1], layer.digest)
             again = CachedLayer(
                 cache._resolver,
-                LayerIdentity(digest=layer.digest, origin=lying._known.origin, diff_id=OTHER.diff_id),
+                LayerIdentity.stated(layer.digest, OTHER.diff_id, None),
+                lying._state.source,
             )
             again.fill("compressed")
             assert not facts(cache, "claimed"), "the claim is known to be false"

@@ -1,0 +1,89 @@
+"""Entries of tiers, opened: of the right size, or hashed because no size is known."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING
+
+from layercache.errors import NotFoundError
+from layercache.events import Event, Observers
+from layercache.oci.digest import Digest
+from layercache.oci.forms import COMPRESSED
+from layercache.streams.readers import HashedReader, check_size
+
+if TYPE_CHECKING:
+    from layercache.backend import Reader
+    from layercache.resolver.layer_state import LayerState
+    from layercache.resolver.plan import Way
+    from layercache.resolver.tier_writer import TierWriter
+
+
+class Entries:
+    """Opens what tiers have, unless it is known to be wrong. Thread-safe: it has no state that changes."""
+
+    def __init__(self, keeper: TierWriter, observers: Observers, *, verify_always: bool) -> None:
+        self._keeper = keeper
+        self._observers = observers
+        self._verify_always = verify_always
+
+    def open(self, layer: LayerState, way: Way) -> Reader | None:
+        """The blob in the way's tier, if it is there and has the right size. The layer learns the size."""
+        tier, name, form = way.tier, way.name, way.form
+        assert tier is not None, "a source has no entries"
+        if (tier, name) in self._keeper.wrong:
+            return None
+        try:
+            reader = tier.blobs.open(name)
+        except NotFoundError:
+            return None
+        identity = layer.identity
+        if form == COMPRESSED and name != identity.digest:
+            identity = layer.update(lambda now: now.meaning(Digest(name)))
+        size, wanted = reader.size, identity.size_of(form)
+        if size == wanted is not None:
+            return reader
+        if wanted is not None:
+            try:
+                taken = self._is_taken(layer, way, size or 0)
+            except BaseException:
+                reader.close()
+                raise
+            if not taken:
+                reader.close()
+                return None
+        elif tier.policy.trusted and not self._verify_always:
+            reader = self.hashed(way, reader)  # nothing is known that it could be checked by
+        layer.update(lambda now: now.counted(form, size))
+        return reader
+
+    def _is_taken(self, layer: LayerState, way: Way, size: int) -> bool:
+        """Whether to take an entry of another size than is known: the hash decides, not the size.
+
+        What is at hand is hashed now. What is far is hashed while it is read, unless the asker states a size.
+        Raises `StatedSizeError` where the entry is right, and the size that was stated is not.
+        """
+        tier, name, form = way.tier, way.name, way.form
+        assert tier is not None, "a source has no entries"
+        identity = layer.identity
+        stated = identity.stated_size if form == COMPRESSED else None
+        if tier.policy.trusted:
+            if self._keeper.look_again(tier, name, form):
+                return False
+            check_size(name, stated, size)
+            facts = (identity.fact, *identity.alternatives.values())
+            self._keeper.correct([fact for fact in facts if fact], name, form, size)
+            layer.update(lambda now: now.corrected(name, form, size))
+        elif stated not in (None, size):
+            note = f"it has {size} bytes instead of the {stated} that are stated for it"
+            self._observers.emit(Event("failed", name, form, tier.name, note=note))
+            return False
+        return True
+
+    def hashed(self, way: Way, reader: Reader) -> HashedReader:
+        """The bytes of an entry, hashed as they pass; a wrong one is put out of the way."""
+        check = partial(self._keeper.check, way, reader.size)
+        return HashedReader(reader, check, algorithm=way.name.algorithm, size=reader.size)
+
+    def hit(self, way: Way, reader: Reader) -> Reader:
+        self._observers.emit(Event("hit", way.name, way.form, way.place, size=reader.size or 0))
+        return reader

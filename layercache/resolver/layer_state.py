@@ -1,0 +1,38 @@
+"""The one thing about a layer that changes: which identity is the current one."""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from layercache.resolver.identity import LayerIdentity
+    from layercache.sources.origin import BlobSource
+
+
+class LayerState:
+    """The current identity of one `Layer`, and the source that has its blob when no tier does.
+
+    Two kinds of threads write it: the one that opens the layer (which digest is meant, the size of the entry
+    that was found), and the one that drives a transfer of it, or follows one (what the pass has found out).
+    Both may do so at once, where a layer is read in both forms, so each change is computed from the current
+    identity under the lock. Readers need no lock: they get one identity, which never changes.
+
+    A change is pure: it opens nothing, waits for nothing and takes no other lock. What it raises leaves the
+    identity as it was.
+    """
+
+    __slots__ = ("_lock", "identity", "source")
+
+    def __init__(self, identity: LayerIdentity, source: BlobSource | None = None) -> None:
+        self.identity = identity
+        self.source = source
+        self._lock = threading.Lock()
+
+    def update(self, change: Callable[[LayerIdentity], LayerIdentity]) -> LayerIdentity:
+        """Replace the identity by what follows from it; the new one."""
+        with self._lock:
+            self.identity = identity = change(self.identity)
+        return identity

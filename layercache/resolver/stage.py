@@ -1,0 +1,166 @@
+"""One form of a layer on its way: what its bytes must be, and what becomes of them then."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from layercache.errors import DigestMismatchError
+from layercache.events import Event
+from layercache.oci.descriptor import NO_COMPRESSION, layer_type
+from layercache.oci.digest import DiffID, Digest
+from layercache.oci.forms import COMPRESSED, UNCOMPRESSED
+from layercache.resolver.identity import Outcome
+from layercache.resolver.tier_writer import WrongEntryError
+from layercache.sources.origin import Rejectable
+from layercache.streams.readers import StatedSizeError, check_hash
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from layercache.backend import Reader
+    from layercache.errors import LayercacheError
+    from layercache.oci.digest import Hash
+    from layercache.oci.forms import Form
+    from layercache.resolver.fetch import Fetcher
+    from layercache.resolver.layer_state import LayerState
+    from layercache.resolver.plan import Way
+    from layercache.tiers.tier import Tier
+    from layercache.transfer.spool import TierSpool
+    from layercache.transfer.transfer import Transfer
+
+
+@dataclass(eq=False, kw_only=True)
+class Stage(ABC):
+    """The `layercache.transfer.stage.Stage` of one form: a fetch is one, or two with an inflater between.
+
+    ``reader`` gives the bytes, out of ``source`` where they are made of others; ``target``: the tier that
+    keeps them, if one does. ``size``: bytes that are expected. Others who ask for one of the ``names`` in
+    this form read along. ``threads`` drive it; without any, its readers do. ``from_origin``: what comes is
+    new to every tier.
+
+    ``layer`` is the state of whoever asked first. ``outcome`` is for those who joined: the thread that drives
+    the transfer writes it in `verified`, before the transfer lets any follower see its last bytes; so a
+    follower that was let through reads it without a lock.
+    """
+
+    fetcher: Fetcher
+    layer: LayerState
+    reader: Reader
+    form: Form
+    target: Tier | None
+    algorithm: str
+    names: Sequence[Hash] = ()
+    size: int | None = None
+    threads: int = 0
+    source: Reader | None = None
+    from_origin: bool = False
+    outcome: Outcome | None = field(default=None, init=False)
+    _transfer: Transfer | None = field(default=None, init=False)
+    _spooled_in: Tier | None = field(default=None, init=False)
+
+    def begin(self, transfer: Transfer, tier: Tier) -> None:
+        """It is on its way, in a spool of this tier."""
+        self._transfer, self._spooled_in = transfer, tier
+
+    @abstractmethod
+    def verified(self, found: Hash, size: int) -> None: ...
+
+    @abstractmethod
+    def stored(self, spool: TierSpool, found: Hash) -> None: ...
+
+    def settled(self) -> None:
+        if self._transfer is not None:
+            self.fetcher.running.remove(self._transfer)
+
+    def progressed(self, count: int) -> None:
+        observers = self.fetcher.observers
+        if self.names and self._spooled_in and observers.watched:
+            observers.emit(Event("bytes", self.names[-1], self.form, self._spooled_in.name, count, self.size))
+
+    def damaged(self, found: Hash) -> LayercacheError:
+        assert self._spooled_in is not None, "what was published stood in a spool"
+        return self.fetcher.keeper.changed_meanwhile(self._spooled_in, found, self.form)
+
+
+@dataclass(eq=False, kw_only=True)
+class FetchStage(Stage):
+    """A blob, or a ready tar, as it comes from a farther tier or from the source.
+
+    ``inflating``: the tar inside is made in the same pass, and settles what a claim says.
+    """
+
+    way: Way
+    inflating: bool
+
+    def verified(self, found: Hash, size: int) -> None:
+        way = self.way
+        if way.tier is not None:
+            self.fetcher.keeper.check(way, self.reader.size, found, size)
+        else:
+            self._check_source(found, size)
+        if self.form == COMPRESSED:
+            self.outcome = outcome = Outcome(Digest(way.name), size)
+            self.layer.update(lambda now: now.confirmed_by(outcome))
+        self.fetcher.observers.emit(Event("fetched", way.name, self.form, way.place, size=size))
+
+    def _check_source(self, found: Hash, size: int) -> None:
+        try:
+            check_hash(self.way.name, self.layer.identity.size, found, size)
+        except StatedSizeError:
+            raise
+        except DigestMismatchError as error:
+            if isinstance(self.reader, Rejectable) and self.reader.refute(error):
+                hint = "it came from a mirror: another try takes it from elsewhere"
+                raise WrongEntryError(error.message, looked_in=[self.way.place], hint=hint) from error
+            raise
+
+    def stored(self, spool: TierSpool, found: Hash) -> None:
+        identity = self.layer.identity
+        kept = self.fetcher.keeper.keep(
+            spool,
+            found,
+            self.form,
+            identity.size_of(self.form) or 0,
+            everywhere=self.from_origin,
+            layer=identity.digest,
+        )
+        if not self.inflating:
+            self.fetcher.claim(self.layer, kept)
+
+
+@dataclass(eq=False, kw_only=True)
+class TarStage(Stage):
+    """The tar that is inflated from a blob: both names are learnt. ``tier``: where the blob was found."""
+
+    digest: Digest
+    compression: str
+    tier: Tier | None
+
+    def verified(self, found: Hash, size: int) -> None:
+        fetcher, layer, diff_id = self.fetcher, self.layer, DiffID(found)
+        if layer.identity.computed and diff_id != layer.identity.diff_id and self.tier is not None:
+            fetcher.doubt_fact(layer, self.digest, self.tier)
+        identity, source = layer.identity, self.source
+        media_type = layer_type(identity.media_type, self.compression)
+        # Who joined another blob of the same tar still means his own.
+        blob_size = identity.size if identity.digest == self.digest or source is None else source.size
+        self.outcome = Outcome(self.digest, blob_size, diff_id, size, media_type)
+        fetcher.learn(layer, self.outcome)
+        if self.compression != NO_COMPRESSION:
+            fetcher.observers.emit(Event("inflated", found, UNCOMPRESSED, "", size=size))
+        if self._transfer is None:  # it is kept nowhere, so `stored` is not called
+            self._record(())
+
+    def stored(self, spool: TierSpool, found: Hash) -> None:
+        self._record(
+            self.fetcher.keeper.keep(
+                spool, found, UNCOMPRESSED, spool.size, everywhere=self.from_origin, layer=self.digest
+            )
+        )
+
+    def _record(self, kept: Sequence[Tier]) -> None:
+        keeper = self.fetcher.keeper
+        if self.outcome and (fact := self.outcome.fact):
+            keeper.record(fact, keeper.writable() if self.from_origin else kept)
