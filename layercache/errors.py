@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -76,3 +77,14 @@ class ConfigError(LayercacheError):
 
 class InvalidNameError(ConfigError, ValueError):
     """A digest, diff ID, reference, platform or object name is malformed."""
+
+
+def is_interrupt(error: BaseException) -> bool:
+    """Whether an exception ends the program or a generator, and does not report a failure.
+
+    Other kinds below `BaseException`, such as the panics of extensions in Rust, are failures. Python raises
+    interrupts in the main thread alone, so ``sys.exit()`` in another thread is a failure of what calls it.
+    """
+    if isinstance(error, KeyboardInterrupt | SystemExit):
+        return threading.current_thread() is threading.main_thread()
+    return isinstance(error, GeneratorExit)

@@ -7,7 +7,7 @@ from contextlib import suppress
 from importlib import metadata
 from typing import TYPE_CHECKING, Any
 
-from layercache.errors import BackendError, ConfigError
+from layercache.errors import BackendError, ConfigError, is_interrupt
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -36,7 +36,9 @@ def factory_of(entry: EntryPoint, scheme: str, interface: int) -> Callable[..., 
     what = f"{scheme}://: the plug-in {package_of(entry)}"
     try:
         factory: Callable[..., Any] = entry.load()
-    except Exception as error:
+    except BaseException as error:
+        if is_interrupt(error):
+            raise
         ours = isinstance(error, ImportError) and (error.name or "").partition(".")[0] == "layercache"
         raise ConfigError(
             f"{what} cannot be loaded: {type(error).__name__}: {error}",
@@ -64,7 +66,9 @@ def made(entry: EntryPoint, make: Callable[[], Any], place: str) -> Any:
         backend = make()
     except (ConfigError, BackendError):
         raise
-    except Exception as error:
+    except BaseException as error:
+        if is_interrupt(error):
+            raise
         raise ConfigError(
             f"{what} cannot open it: {type(error).__name__}: {error}", hint=_reinstall(entry)
         ) from error

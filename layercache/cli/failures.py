@@ -31,7 +31,7 @@ def exit_code(error: BaseException) -> int:
             return IN_USE
         case IntegrityError():
             return INTEGRITY
-        case LayercacheError() | OSError():
+        case LayercacheError() | OSError() | SystemExit():
             return FAILED
         case _:
             return BUG
@@ -53,6 +53,8 @@ def _words(error: BaseException) -> str:
             return str(error)
         case OSError() if error.strerror:
             return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+        case SystemExit():
+            return f"a package in use called sys.exit({error.code!r})\n  hint       --verbose shows which one"
         case _:
             kind = type(error).__name__
             return f"internal error: {kind}: {error}\n  hint       {REPORT_IT}"

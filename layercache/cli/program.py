@@ -9,7 +9,7 @@ import click
 
 from layercache._version import __version__
 from layercache.cli import failures
-from layercache.cli.exit_codes import BROKEN_PIPE
+from layercache.cli.exit_codes import BROKEN_PIPE, TERMINATED
 from layercache.cli.session import Session, global_options
 
 COMMANDS = (
@@ -55,7 +55,9 @@ class Program(click.Group):
             raise
         except BrokenPipeError:
             ctx.exit(BROKEN_PIPE)
-        except (Exception, KeyboardInterrupt) as error:  # report every error; show no bare traceback
+        except BaseException as error:  # report every error; show no bare traceback
+            if isinstance(error, SystemExit) and error.code == TERMINATED:
+                raise
             failures.show(error, trace=session.verbose)
             ctx.exit(failures.exit_code(error))
 

@@ -39,7 +39,7 @@ class UploadQueue:
         self._waiting: deque[_Work] = deque()
         self._busy: set[Hashable] = set()
         self._threads = 0
-        self._error: Exception | None = None
+        self._error: BaseException | None = None
 
     def add(
         self, do: Callable[[], object], about: Hashable, *, drop: Callable[[], object] = lambda: None
@@ -81,10 +81,10 @@ class UploadQueue:
 
     def _work(self) -> None:
         while (work := self._next()) is not None:
-            error: Exception | None = None
+            error: BaseException | None = None
             try:
                 work.do()
-            except Exception as failed:  # told by whoever waits for it
+            except BaseException as failed:  # `flush` raises it; the next work needs this thread
                 error = failed
             with self._changed:
                 self._busy.discard(work.about)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cached_property
 from typing import TYPE_CHECKING
 
 from layercache.backend import ENTRY_POINT_GROUP
-from layercache.errors import BackendError, ConfigError
+from layercache.errors import BackendError, ConfigError, is_interrupt
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -33,11 +33,17 @@ class Blame:
         """
         try:
             yield
-        except Exception as error:
-            if isinstance(error, (BackendError, ConfigError, *promised)):
+        except BaseException as error:
+            if isinstance(error, (BackendError, ConfigError, *promised)) or is_interrupt(error):
                 raise
             text = f"{self._url}: {what}: {_text(error)}{self._by}"
             raise BackendError(text) from error
+
+    @contextmanager
+    def ignoring(self) -> Iterator[None]:
+        """Let no failure out, where there is nothing left to lose."""
+        with suppress(BackendError, ConfigError), self.doing("ending it"):
+            yield
 
     def broken(self, what: str, found: str) -> BackendError:
         """What to raise where the backend does not keep a promise of the interface."""
@@ -53,10 +59,12 @@ class Blame:
         return f" (in {package_behind(self._kind, ENTRY_POINT_GROUP)})"
 
 
-def _text(error: Exception) -> str:
+def _text(error: BaseException) -> str:
     kind = type(error).__name__
     try:
         text = " ".join(str(error).split())
-    except Exception:  # it cannot even be printed
+    except BaseException as unprintable:
+        if is_interrupt(unprintable):
+            raise
         return kind
     return f"{kind}: {text[:TEXT_MAX]}" if text else kind

@@ -81,7 +81,7 @@ class Guard:
         try:
             return GuardedReader(raw, self._blame, doing, None if end is None else end - start)
         except BaseException:
-            with suppress(Exception):
+            with self._blame.ignoring():
                 raw.close()
             raise
 
@@ -225,7 +225,7 @@ class _Locks(Guard):
         try:
             yield None if lock is None else GuardedLock(lock, self._blame, doing)
         except BaseException as error:  # the block's, which no failure to let go of the lock may hide
-            with suppress(Exception):
+            with self._blame.ignoring():
                 held.__exit__(type(error), error, error.__traceback__)
             raise
         with self._blame.doing(doing):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import math
-from contextlib import suppress
 from typing import TYPE_CHECKING, Self, cast
 
 from layercache.errors import BackendError, ConfigError
@@ -74,7 +73,7 @@ class GuardedReader(JudgingReader):
         return bytes(memoryview(buffer)[:count])
 
     def close(self) -> None:
-        with suppress(Exception):  # what was read was counted: how the reader ends changes nothing
+        with self._blame.ignoring():  # what was read was counted: how the reader ends changes nothing
             super().close()
 
 
@@ -147,7 +146,7 @@ class GuardedSpool:
         self._look(key, self._size)
 
     def close(self) -> None:
-        with suppress(Exception):  # what it held was published, or is not wanted
+        with self._blame.ignoring():  # what it held was published, or is not wanted
             self._raw.close()
 
 

@@ -183,3 +183,40 @@ def _whatever(caller: Caller, *arguments: str) -> str:
     called = CliRunner().invoke(program, ["--cache", caller.url, *arguments])
     assert called.exit_code in (0, 4)
     return called.output
+
+
+@pytest.mark.parametrize("code", [0, None, "no credentials"])
+@pytest.mark.parametrize("call", ["open", "read", "scan"])
+def test_a_plug_in_that_calls_exit_does_not_make_a_failure_a_success(
+    stores: Stores, sample: Sample, monkeypatch: pytest.MonkeyPatch, call: str, code: object
+) -> None:
+    stores.fill()
+    monkeypatch.setitem(RAISED, "exit", lambda: SystemExit(code))
+    command = ["ls"] if call == "scan" else ["get", sample.image.layers[0].digest]
+    below = "" if call == "scan" else "blobs/"
+    said = stores.bad(f"{call}&how=exit&below={below}")(*command, code=4).stderr
+    assert f"sys.exit({code!r})" in said
+
+
+def test_put_ends_where_a_far_plug_in_calls_exit(
+    stores: Stores, sample: Sample, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(RAISED, "exit", lambda: SystemExit(0))
+    (tmp_path / "blob").write_bytes(sample.image.layers[0].blob)
+    for call in ("stat", "write", "commit"):
+        near = f"file://{tmp_path}/near-{call}"
+        bad = stores.bad(f"{call}&how=exit").url
+        said = Caller(near)("--cache", bad, "put", str(tmp_path / "blob")).stderr
+        assert "SystemExit: 0 (in layercache-bad 1.2.3)" in said
+
+
+def test_the_next_tier_is_asked_where_a_plug_in_panics(
+    stores: Stores, sample: Sample, tmp_path: Path
+) -> None:
+    stores.fill()
+    for layer in sample.image.layers:
+        bad = stores.bad("read&how=panic&below=blobs/").url
+        got = Caller(f"file://{tmp_path}/near")(
+            "--cache", bad, "--cache", f"file://{tmp_path}/store", "get", layer.digest
+        )
+        assert got.stdout_bytes == layer.blob

@@ -56,6 +56,20 @@ def test_a_failure_is_told_once_by_the_next_flush_and_stops_nothing() -> None:
     assert done == [1]
 
 
+@pytest.mark.parametrize("kind", [SystemExit, KeyboardInterrupt, GeneratorExit])
+def test_work_that_ends_its_thread_is_not_waited_for_forever(kind: type[BaseException]) -> None:
+    background, done = UploadQueue(), threading.Event()
+
+    def leave() -> None:
+        raise kind
+
+    background.add(leave, about=1)
+    background.add(done.set, about=1)
+    assert done.wait(30), "what is about the same thing is done all the same"
+    with pytest.raises(kind):
+        background.flush()
+
+
 def test_what_is_given_up_is_dropped_and_what_has_begun_is_finished() -> None:
     background, gate, begun = UploadQueue(), threading.Event(), threading.Event()
     done: list[str] = []

@@ -5,6 +5,7 @@ It is a folder, whose own backend is behind it; installed by an entry point, as 
 
 from __future__ import annotations
 
+import asyncio
 import io
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
@@ -27,7 +28,11 @@ class UnprintableError(Exception):
         raise RuntimeError("no words")
 
 
-RAISED: dict[str, Callable[[], Exception]] = {
+class PanicError(BaseException):
+    """As extensions in Rust raise where they panic: below `BaseException`, so that nobody catches it."""
+
+
+RAISED: dict[str, Callable[[], BaseException]] = {
     "OSError": lambda: ConnectionResetError(104, "Connection reset by peer"),
     "ValueError": lambda: ValueError("Expecting value: line 1 column 1 (char 0)"),
     "AttributeError": lambda: AttributeError("'NoneType' object has no attribute 'body'"),
@@ -35,6 +40,8 @@ RAISED: dict[str, Callable[[], Exception]] = {
     "SDK": lambda: ThrottledError("slow down"),
     "group": lambda: ExceptionGroup("tasks", [ThrottledError("slow down")]),
     "unprintable": UnprintableError,
+    "panic": lambda: PanicError("called `Option::unwrap()` on a `None` value"),
+    "cancelled": asyncio.CancelledError,
     "ours": lambda: BackendError("bad://: it fails on purpose"),
     "absence": lambda: NotFoundError("nothing here"),
     "mismatch": lambda: DigestMismatchError("the service's own checksum"),

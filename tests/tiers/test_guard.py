@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
@@ -112,6 +113,24 @@ def test_interrupts_pass(
     for call in ("open", "read", "write", "stat", "delete"):
         with pytest.raises(interrupt):
             CALLS[call](bad(call, "interrupt"))
+
+
+def test_an_exit_in_a_thread_of_ours_is_a_failure_of_the_backend(
+    bad: Callable[[str, str], Backend], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(RAISED, "exit", lambda: SystemExit(0))
+    with ThreadPoolExecutor(1) as pool, pytest.raises(BackendError, match="SystemExit: 0"):
+        pool.submit(CALLS["read"], bad("read", "exit")).result()
+
+
+@pytest.mark.parametrize("call", ["reader.close", "abort"])
+def test_a_panic_while_a_reader_or_sink_is_left_hides_nothing(
+    bad: Callable[[str, str], Backend], call: str
+) -> None:
+    backend = bad(call, "panic")
+    assert read(backend) == DATA
+    with pytest.raises(ZeroDivisionError), backend.create(KEY):
+        raise ZeroDivisionError
 
 
 SIZES_OF_READS = (1, 7, 1000, 2999, 3000, 3001, -1)
