@@ -1,8 +1,9 @@
-"""Copying one cache's entries into another: what is missing, checked as it passes, in parallel.
+"""Copies the entries that one cache has and another lacks, in parallel.
 
-Blobs are hashed on their way, and published in the target when their hash was found right. Order of writing:
-blob, fact, image; so whenever a copy ends, what is there is whole, and the next one brings only the rest.
-Both stores are asked by their listings, not once a blob; memory holds names alone, some 200 bytes each.
+Blobs are hashed as they are copied, and published in the target once their hash is right. They are written in
+the order blob, fact, image, so a copy that is interrupted leaves nothing incomplete, and the next one copies
+only the rest. Each store is listed once, instead of being asked for each blob; memory holds some 200 bytes
+for each name.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""One blob from store to store, hashed as it passes; or the tar inside it."""
+"""Copies one blob between stores, hashing it, or inflates the tar in it."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class SourceFailedError(Exception):
 
 
 class WrongBytesError(DigestMismatchError):
-    """A blob has another hash than its name says; it is not published."""
+    """The hash of a blob is not its name; nothing was published."""
 
     def __init__(self, name: Hash, found: Hash, size: int) -> None:
         super().__init__(f"the bytes of {name} have the hash {found} ({size} bytes)")
@@ -122,7 +122,7 @@ class BlobCopier:
 
 
 class _SourceReader(WrappingReader):
-    """Bytes of the source: a failure to read them is the source's, and each part is counted."""
+    """Bytes of the source. Failures become `SourceFailedError`; ``passed`` gets the size of each part."""
 
     def __init__(self, reader: Reader, passed: Callable[[int], object]) -> None:
         super().__init__(reader, reader.size)

@@ -1,4 +1,4 @@
-"""The copy as a whole: blobs and their facts, then the facts that are left, then images."""
+"""The whole copy: blobs with their facts, then the remaining facts, then images."""
 
 from __future__ import annotations
 
@@ -36,20 +36,20 @@ if TYPE_CHECKING:
     Job = Callable[[], None]
 
 PENDING_PER_THREAD = 4
-"""Entries that wait for each thread: so many are known of at a time, however many there are."""
+"""Entries queued for each thread: bounds memory, however many entries there are."""
 
 STOP_SECONDS = 3.0
-"""Seconds that blobs on their way get to take back what is unfinished, when all is given up."""
+"""Seconds to wait for threads to clean up unfinished blobs when the copy is aborted."""
 
 
 class Copy:
     """Copies what ``selection`` names from one tier to another.
 
-    What is computed in a source that is not trusted is a claim in the target, unless the blob is inflated on
-    the way: that both forms have their hashes says nothing of whether one is the inside of the other.
+    A computed fact of an untrusted source becomes a claim in the target, unless the blob is inflated while it
+    is copied: that both forms have the right hashes does not prove that one inflates to the other.
 
-    What is wrong in the source, or cannot be read there, is passed over and reported. Where the target fails
-    all ends: every entry would. ``observers`` are told of each blob, as of a cache's.
+    Entries of the source that are wrong or cannot be read are skipped and reported. If the target fails, the
+    copy ends, since every other entry would fail too. ``observers`` get the same events as a cache's.
     """
 
     def __init__(
@@ -77,10 +77,10 @@ class Copy:
         self._chosen: set[bytes] = set()
 
     def run(self) -> Report:
-        """Copy all that is missing. To be called once.
+        """Copy everything that is missing. Call it once.
 
-        Raises `NotFoundError` for an image that the source has not, `BackendError` where the target fails, or
-        the source as a whole.
+        Raises `NotFoundError` if the source does not have a selected image, `BackendError` if the target or
+        the whole source fails.
         """
         if self._selection.images:
             # A reference that is mistyped is reported before anything is copied.
@@ -147,7 +147,7 @@ class Copy:
         self.report.add(absent=not there)
 
     def _bring(self, name: Hash, size: int, missing: bool) -> None:
-        """One blob, the tar inside it where that is to be made, and the fact about both."""
+        """Copy one blob, inflate it if the target wants its tar, and record the fact about both."""
         inside = self._roles.inside(name)
         if missing:
             self._copy(name, size, self._roles.form(name))
@@ -169,7 +169,7 @@ class Copy:
         self.report.add(copied=1, copied_bytes=size)
 
     def _make(self, fact: Association) -> Association:
-        """The tar that the source has not; what is a fact then was computed by us."""
+        """Inflate a tar that the source does not have. The fact is then computed by this process."""
         with source_errors():
             if self._source.blobs.has(fact.diff_id):
                 return fact  # it is copied as it is
@@ -202,8 +202,8 @@ class Copy:
                     if self._selection.images
                     else written >= self._selection.since
                 )
-                believed = computed and self._source.policy.trusted
-                if wanted and not self._contents.knows(digest, diff_id, computed=believed):
+                trusted = computed and self._source.policy.trusted
+                if wanted and not self._contents.knows(digest, diff_id, computed=trusted):
                     bring = partial(self._bring_fact, digest, diff_id, computed)
                     yield partial(self._attempt, digest, bring)
 
@@ -230,13 +230,13 @@ class Copy:
             yield partial(self._attempt, keys.image_name(key), partial(self._bring_image, key, modified))
 
     def _bring_image(self, key: str, modified: float) -> None:
-        """What a reference names, unless the target has learnt it later; its documents before it.
+        """Copy a reference, after its documents, unless the target's is newer.
 
-        The word of a source that is not trusted replaces no tag, and is marked as what it is.
+        A tag of an untrusted source never replaces one of the target, and is marked with its origin.
         """
         named = self._source.images.get(key)
         if keys.pinned(key) not in ("", named.digest):
-            raise DigestMismatchError(f"it is said to be {named.digest}")
+            raise DigestMismatchError(f"the source says that it is {named.digest}")
         if who := doubtful(self._source, key, named):
             named = replaced(named, annotations={**(named.annotations or {}), COPIED_FROM: who})
         with suppress(NotFoundError):
@@ -254,7 +254,7 @@ class Copy:
         self.report.add(images=1)
 
     def _is_newer(self, key: str, modified: float) -> bool:
-        """Whether the target has learnt later what a reference names. Where times are unknown it has not."""
+        """Whether the target's reference is newer. It is not where times are unknown."""
         return self._target.images.time(key) >= modified > 0
 
     def _references(self, key: str) -> list[tuple[Digest, bool]]:
@@ -262,12 +262,12 @@ class Copy:
             return image_blobs(self._source, self._source.images.get(key))
 
     def _attempt(self, name: str, job: Job) -> None:
-        """Do it; what the source is to blame for is reported and passed over."""
+        """Run a job. Failures of the source are reported, and the copy goes on."""
         error: LayercacheError
         try:
             job()
         except (StoppedError, NotFoundError):
-            return  # given up; or gone since the listing, evicted as any blob may be
+            return  # stopped; or evicted since the listing
         except IntegrityError as wrong:
             error = wrong
         except SourceFailedError as failed:
@@ -281,7 +281,7 @@ class Copy:
 
 
 def _finished(pending: set[Future[None]], when: str) -> set[Future[None]]:
-    """Wait for one or all; those that are left. Raises what one of them raised."""
+    """Wait for one or all; return those that still run. Raises what one of them raised."""
     done, left = wait(pending, return_when=when)
     for future in done:
         future.result()

@@ -1,4 +1,4 @@
-"""What the two stores have, by name alone: their listings are read once, whatever is asked of them later."""
+"""The names in the two stores, as sets in memory: each store is listed once."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ _ALGORITHM_OF = {length // 2: algorithm for algorithm, length in HEX_LENGTH.item
 
 
 def raw(name: Hash) -> bytes:
-    """A hash in a third of the memory: its length tells the algorithm."""
+    """A hash in a third of the memory. Its length identifies the algorithm."""
     return bytes.fromhex(name.hex)
 
 
 class TargetContents:
-    """What the target has. Grows as the copy goes on; each change is one operation on a dict or set."""
+    """What the target has, kept up to date. Thread-safe: each change is one operation on a dict or set."""
 
     def __init__(self, tier: Tier) -> None:
         self._sizes = {raw(name): entry.size for name, entry in tier.blobs.scan()}
@@ -32,12 +32,12 @@ class TargetContents:
             self._note(digest, diff_id)
 
     def has(self, name: Hash, size: int | None = None) -> bool:
-        """Whether the blob is there; and, where a size is given, has it."""
+        """Whether the blob is there, with this size if one is given."""
         found = self._sizes.get(raw(name))
         return found is not None and (size is None or found == size)
 
     def knows(self, digest: Digest, diff_id: DiffID, *, computed: bool) -> bool:
-        """Whether a fact adds nothing. A claim adds nothing to what was computed."""
+        """Whether a fact adds nothing. A claim adds nothing to a computed fact."""
         own = raw(digest)
         return own in self._computed or (not computed and own + raw(diff_id) in self._claimed)
 
@@ -55,33 +55,33 @@ class TargetContents:
 
 
 class SourceRoles:
-    """What the source's facts say of its blobs: which are compressed, which are tars, and of what."""
+    """Which blobs of the source are compressed, which are tars, and which belong together, by its facts."""
 
     def __init__(self, tier: Tier) -> None:
         self._inside: dict[bytes, tuple[bytes, bool]] = {}
         self._tars: set[bytes] = set()
-        for computed in (False, True):  # what was computed outdoes what is claimed
+        for computed in (False, True):  # computed facts override claims
             for digest, diff_id, _ in tier.facts.pairs(computed=computed):
                 tar = raw(diff_id)
                 self._inside[raw(digest)] = (tar, computed)
                 self._tars.add(tar)
 
     def is_compressed(self, name: Hash) -> bool:
-        """Whether it may be wanted by a digest: documents and what nobody knows are too."""
+        """Whether it may be a compressed form. Documents and blobs without facts count as such."""
         own = raw(name)
         return own in self._inside or own not in self._tars
 
     def is_tar(self, name: Hash) -> bool:
-        """Whether it may be wanted by a diff ID: documents and what nobody knows go with either form."""
+        """Whether it may be a tar. Documents and blobs without facts go with either form."""
         own = raw(name)
         return own in self._tars or own not in self._inside
 
     def form(self, name: Hash) -> Form:
-        """How it is spoken of: what may be both is compressed."""
+        """The form for events: a blob that may be either is called compressed."""
         return COMPRESSED if self.is_compressed(name) else UNCOMPRESSED
 
     def inside(self, name: Hash) -> tuple[DiffID, bool] | None:
-        """The tar in a blob, and whether that was computed; None where no fact says."""
+        """The diff ID of a blob, and whether that was computed; None without a fact."""
         if (found := self._inside.get(raw(name))) is None:
             return None
         tar, computed = found

@@ -1,4 +1,4 @@
-"""What a copy did, as far as it has got."""
+"""What a copy has done so far."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ if TYPE_CHECKING:
     from layercache.errors import LayercacheError
 
 FAILURES_KEPT = 1000
-"""Failures that are kept to be shown; the rest is counted."""
+"""Failures that are kept for display; more are only counted."""
 
 FAILURES_IN_A_ROW = 8
-"""Entries that cannot be read one after the other until the source is said to be out of order."""
+"""Consecutive entries that cannot be read before the whole source counts as failed."""
 
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """An entry of the source that was passed over, and why."""
+    """An entry of the source that was skipped, and why."""
 
     name: str
     error: LayercacheError
@@ -28,12 +28,12 @@ class Failure:
 
 @dataclass(slots=True)
 class Report:
-    """Counts are of entries, bytes those of their blobs. In a dry run: what would be done.
+    """Counts of entries, and bytes of their blobs. In a dry run: what would be done.
 
-    ``made``: tars that were inflated on the way. ``there``: blobs that the target had. ``absent``: blobs of
-    a wanted image that the source has not. ``kept``: tags that name something else in the target, and stay,
-    since the source is not trusted. ``wrong``: entries of the source that are not what their name
-    says; ``unreadable``: those that its store did not give. Both were passed over.
+    ``made``: tars that were inflated during the copy. ``there``: blobs that the target already had.
+    ``absent``: blobs of a selected image that the source lacks. ``kept``: tags of the target that an
+    untrusted source would have changed. ``wrong``: entries of the source that do not match their name;
+    ``unreadable``: entries that its store failed to return. Both were skipped.
     """
 
     copied: int = 0
@@ -58,7 +58,7 @@ class Report:
                 setattr(self, name, getattr(self, name) + count)
 
     def fail(self, name: str, error: LayercacheError) -> None:
-        """An entry is passed over. Raises the error where the source gives nothing any more."""
+        """Record a skipped entry. Raises the error if too many in a row could not be read."""
         with self._lock:
             if isinstance(error, BackendError):
                 self.unreadable += 1

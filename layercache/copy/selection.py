@@ -1,4 +1,4 @@
-"""What of a cache is to be copied: everything, what is new, or what some images need."""
+"""Which entries of a cache to copy: everything, recent entries, or what some images need."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """``form``: which forms of layers; None: what the target keeps.
+    """``form``: which forms of layers; None: those that the target keeps.
 
-    Forms are copied as they are there. One asked for by name is made where it can be: a tar that the source
-    has not is inflated on the way. ``images``: only what these need; none: everything. ``since``: only what
-    was published at that time or later, in seconds since the epoch.
+    Forms are copied as they are. A tar that is asked for by ``form`` and missing in the source is inflated
+    during the copy. ``images``: only what these need; empty: everything. ``since``: only what was published
+    at that time or later, in seconds since the epoch.
     """
 
     form: Keep | None = None
@@ -54,7 +54,7 @@ class Selection:
 
 
 def image_entries(tier: Tier, wanted: Selection) -> Iterator[tuple[str, float]]:
-    """The key of each wanted image, and when it was published. Raises `NotFoundError` for one not there."""
+    """The key of each selected image, and when it was published. Raises `NotFoundError` for a missing one."""
     if not wanted.images:
         for key, _ in tier.images.scan():
             modified = tier.images.time(key)
@@ -76,7 +76,7 @@ def image_entries(tier: Tier, wanted: Selection) -> Iterator[tuple[str, float]]:
 def image_blobs(tier: Tier, root: Descriptor) -> list[tuple[Digest, bool]]:
     """Every blob that an image needs, and whether it is a document: the image's own comes last.
 
-    What an index names and nobody has pulled is left out. Raises `NotFoundError` where the image's own
+    Entries of an index that were never pulled are left out. Raises `NotFoundError` where the image's own
     document is not there, `IntegrityError` where one is wrong.
     """
 

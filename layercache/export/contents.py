@@ -1,4 +1,4 @@
-"""What belongs to an image, out of the tiers alone: its documents byte for byte, and its layers."""
+"""Collects what an image consists of, from the tiers: its documents byte for byte, and its layers."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """A manifest, an index or a config, as it was pulled. The media type is the document's own."""
+    """A manifest, an index or a config, as it was pulled, with its own media type."""
 
     descriptor: Descriptor
     data: bytes
@@ -46,14 +46,14 @@ class Document:
 
 @dataclass(slots=True)
 class Contents:
-    """What is exported: the manifest of one platform, or an index and all that it names."""
+    """What to export: the manifest of one platform, or an index with everything that it lists."""
 
     root: Document
     manifests: list[Document] = field(default_factory=list)
-    """Manifests and indexes, each after what it names: the root is the last."""
+    """Manifests and indexes, each after what it lists: the root comes last."""
     configs: dict[Digest, Document] = field(default_factory=dict)
     images: dict[Digest, ImageConfig] = field(default_factory=dict)
-    """What the configs of images say, by the config's digest; an artefact has no entry."""
+    """The configs of images, parsed, by digest; an artefact has no entry."""
     layers: dict[Digest, Layer] = field(default_factory=dict)
     """Every layer, once, lowest first."""
     sizes: dict[Digest, int] = field(default_factory=dict)
@@ -62,7 +62,7 @@ class Contents:
 
 
 class Collector:
-    """Gathers an image's contents out of tiers. No source is asked, and no layer is read."""
+    """Collects an image's contents from tiers. It asks no source and reads no layer."""
 
     def __init__(self, tiers: Sequence[Tier], resolver: Resolver, tags: Tags) -> None:
         self._tiers = tiers
@@ -70,9 +70,9 @@ class Collector:
         self._resolver = resolver
 
     def collect(self, reference: Reference, platform: Platform | None, *, whole: bool) -> Contents:
-        """One platform's manifest, by default this machine's; ``whole``: what the reference names, with all.
+        """Collect one platform, by default this machine's; ``whole``: the index with everything it lists.
 
-        Raises `NotFoundError` where it is not cached, `FormatError` for what is no image.
+        Raises `NotFoundError` where it is not cached, `FormatError` where it is not an image.
         """
         root = self._tags.last(reference)
         if whole:
@@ -128,7 +128,7 @@ class Collector:
         raise not_found(
             self._tiers,
             f"the document {descriptor.digest} is not cached",
-            "it belongs to a platform that was not pulled: pull it, or name one that was (--platform)",
+            "it belongs to a platform that was not pulled: pull it, or name another one (--platform)",
         )
 
 

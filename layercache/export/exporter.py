@@ -1,4 +1,4 @@
-"""Where an export goes, and the doing of it."""
+"""Exports an image: parses the target, collects the contents, writes them."""
 
 from __future__ import annotations
 
@@ -28,9 +28,10 @@ ALL = "all"
 
 @dataclass(frozen=True, slots=True)
 class Exported:
-    """What an export did. ``digest``: the manifest's or index's; ``image_id``: the config's, if it is one.
+    """What an export did. ``digest``: of the manifest or index; ``image_id``: of the config, if there is one.
 
-    ``blobs`` and ``bytes`` were written; what was there already was not. ``foreign`` layers were left out.
+    ``blobs`` and ``bytes`` count what was written, without what the target already had. ``foreign`` layers
+    were left out.
     """
 
     image: str
@@ -45,11 +46,11 @@ class Exported:
 
 class Target(Protocol):
     def write(self, contents: Contents, seen: Callable[[int], object]) -> tuple[int, int]:
-        """Write it all; blobs and bytes that were written. ``seen`` hears of layers' bytes that are done."""
+        """Write everything; return blobs and bytes written. ``seen`` gets each part of a layer's bytes."""
 
 
 class Exporter:
-    """Takes images out of tiers. ``client`` is called only for a registry."""
+    """Exports images from tiers. ``client`` is called only if the target is a registry."""
 
     def __init__(
         self, tiers: Sequence[Tier], resolver: Resolver, client: Callable[[], RegistryClient], tags: Tags
@@ -64,7 +65,7 @@ class Exporter:
         reference = registry_reference(name)
         if reference is None:
             raise ConfigError(
-                f"{name} is no image of the cache", hint="name it as it was pulled from a registry"
+                f"{name} is not an image in the cache", hint="name it as it was pulled from a registry"
             )
         whole = platform == ALL
         if whole and target.startswith(ARCHIVE):
@@ -112,7 +113,7 @@ class Exporter:
             tag = Reference(named.registry, named.repository, named.tag).familiar if named.tag else ""
             return ArchiveTarget(_path(path, target), tag)
         there = registry_reference(target)
-        assert there is not None, "every other transport was looked at"
+        assert there is not None, "every other transport was handled above"
         from layercache.export.to_registry import RegistryTarget
 
         return RegistryTarget(self._client(), there, reference)

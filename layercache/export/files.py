@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all, and bytes that are checked on their way into them."""
+"""Writes files atomically, and checks the bytes that go into them."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ if TYPE_CHECKING:
     from layercache.oci.forms import Form
 
 WRONG_ENTRIES_MAX = 4
-"""Wrong entries of one layer that an export meets until it fails."""
+"""Wrong entries of one layer after which an export fails."""
 
 
 @contextmanager
 def appearing(path: str, *, beside: str = "") -> Iterator[BinaryIO]:
-    """A file that gets its name at the block's end, in place of what had it, or is gone if that fails.
+    """A file that replaces ``path`` at the end of the block, or is removed if the block fails.
 
-    Until then it stands in the folder ``beside``, by default the file's own. Raises `SourceError`.
+    Until then it is in the folder ``beside``, by default that of ``path``. Raises `SourceError`.
     """
     folder = beside or os.path.dirname(os.path.abspath(path))
     unfinished = os.path.join(
@@ -45,7 +45,7 @@ def appearing(path: str, *, beside: str = "") -> Iterator[BinaryIO]:
 
 
 def until_right(layer: Layer, form: Form, go: Callable[[], int]) -> int:
-    """What ``go`` gives, which reads the layer; once more where an entry was wrong, and is put aside then."""
+    """Call ``go``, which reads the layer; again if it met a wrong entry, which is in quarantine by then."""
     wrong: DigestMismatchError | None = None
     for _ in range(WRONG_ENTRIES_MAX):
         try:
@@ -56,7 +56,7 @@ def until_right(layer: Layer, form: Form, go: Callable[[], int]) -> int:
                 break
         except NotFoundError as error:
             raise (wrong or error) from error
-    assert wrong is not None, "it was tried"
+    assert wrong is not None
     raise wrong
 
 
@@ -67,7 +67,7 @@ def copy_checked(
     write: Callable[[bytes], object],
     seen: Callable[[int], object],
 ) -> int:
-    """Pass a stream on, and hash it; how many bytes. Raises `DigestMismatchError` at its end."""
+    """Copy a stream and hash it; return its size in bytes. Raises `DigestMismatchError` at its end."""
     hasher, count = name.hasher(), 0
     while chunk := source.read(CHUNK):
         hasher.update(chunk)

@@ -1,4 +1,4 @@
-"""An image into what ``docker load`` reads: the config under its own hash, and the layers as tars.
+"""Exports an image to a file for ``docker load``: the config under its own hash, and the layers as tars.
 
 moby's image-spec, v1.2: manifest.json. The image's ID is the hash of its config, which is kept as it is.
 """
@@ -25,21 +25,22 @@ if TYPE_CHECKING:
 
 
 class ArchiveTarget:
-    """A file, written anew. The same image gives the same bytes."""
+    """A file, which is replaced. The same image gives the same bytes."""
 
     def __init__(self, path: str, tag: str) -> None:
         self._path = path
         self._tag = tag
 
     def write(self, contents: Contents, seen: Callable[[int], object]) -> tuple[int, int]:
-        """How many files were written, and how many bytes they have."""
+        """Write the archive; return how many files it has, and how many bytes they have."""
         manifest = decode(contents.root.data, Manifest, f"the manifest {contents.root.descriptor.digest}")
         config = contents.configs[manifest.config.digest]
         image = contents.images.get(manifest.config.digest)
         if image is None:
             raise NotALayerError(
-                f"{contents.root.descriptor.digest} is no image: it has {config.descriptor.media_type}",
-                hint="what is no image is exported to oci: or to a registry",
+                f"{contents.root.descriptor.digest} is not an image: "
+                f"its config is {config.descriptor.media_type}",
+                hint="export artefacts to oci: or to a registry",
             )
         diff_ids = image.diff_ids
         if len(diff_ids) != len(manifest.layers):
@@ -48,8 +49,8 @@ class ArchiveTarget:
         for descriptor, diff_id in zip(manifest.layers, diff_ids, strict=True):
             if descriptor.digest in contents.foreign:
                 raise NotFoundError(
-                    f"the layer {descriptor.digest} is foreign, and never cached",
-                    hint="oci: and registries take the image without it",
+                    f"the layer {descriptor.digest} is foreign, so it is never cached",
+                    hint="export to oci: or to a registry, which accept the image without it",
                 )
             layers.setdefault(diff_id, contents.layers[descriptor.digest])
         with appearing(self._path) as file:
@@ -77,7 +78,7 @@ class ArchiveTarget:
 def _append_layer(
     file: BinaryIO, name: str, layer: Layer, diff_id: DiffID, seen: Callable[[int], object]
 ) -> int:
-    """Its size is known when it was read: the header before it is written last."""
+    """Write a layer. Its size is known only at the end, so its header is written last."""
     start = file.tell()
 
     def put() -> int:

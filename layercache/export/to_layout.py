@@ -1,4 +1,4 @@
-"""An image into an OCI layout: blobs first, each whole, then ``index.json``, replaced at once."""
+"""Exports an image to an OCI layout: first each blob, then ``index.json``, which is replaced atomically."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _LAYOUT = b'{"imageLayoutVersion":"1.0.0"}'
 
 
 class LayoutTarget:
-    """A layout that is there already is added to: its other entries and blobs stay."""
+    """An existing layout keeps its other entries and blobs."""
 
     def __init__(self, path: str, ref: str) -> None:
         if ref and not _REF.fullmatch(ref):
@@ -42,7 +42,7 @@ class LayoutTarget:
         self._ref = ref
 
     def write(self, contents: Contents, seen: Callable[[int], object]) -> tuple[int, int]:
-        """How many blobs were written, and how many bytes."""
+        """Write everything; return how many blobs were written, and how many bytes."""
         self._prepare()
         written = [self._put(each) for each in (*contents.configs.values(), *contents.manifests)]
         for digest, layer in contents.layers.items():
@@ -82,14 +82,14 @@ class LayoutTarget:
             if os.path.isfile(marker):
                 return
             if os.listdir(path):
-                hint = "name one, or a folder that is not there yet"
-                raise SourceError(f"{path} is no OCI layout", hint=hint)
+                hint = "name an OCI layout, or a folder that does not exist yet"
+                raise SourceError(f"{path} is not an OCI layout", hint=hint)
             with appearing(marker) as file:
                 file.write(_LAYOUT)
 
     @contextmanager
     def _alone(self) -> Iterator[None]:
-        """Whoever else exports into this layout waits meanwhile."""
+        """Hold a lock, so that no other export changes the layout."""
         folder = os.open(self._path, os.O_RDONLY | os.O_DIRECTORY)
         try:
             fcntl.flock(folder, fcntl.LOCK_EX)
@@ -112,7 +112,7 @@ class LayoutTarget:
     def _blob(self, digest: Digest) -> Iterator[Any]:
         path = self._path_of(digest)
         os.makedirs(os.path.dirname(path), exist_ok=True)
-        # Not in blobs/: other tools stumble over strange names there.
+        # Not in blobs/: other tools fail on unknown names there.
         with appearing(path, beside=self._path) as file:
             yield file
 
@@ -120,7 +120,7 @@ class LayoutTarget:
         return os.path.join(self._path, "blobs", digest.algorithm, digest.hex)
 
     def _list(self, root: Descriptor) -> None:
-        """Name the image in index.json, in place of what had the name."""
+        """Add the image to index.json; an entry of the same name is replaced."""
         entry: dict[str, Any] = {"mediaType": root.media_type, "digest": root.digest, "size": root.size}
         if self._ref:
             entry["annotations"] = {REF_NAME: self._ref}
@@ -140,10 +140,10 @@ class LayoutTarget:
                 read_file(path, DOCUMENT_MAX * INDEX_SHARE, path), type=dict[str, Any]
             )
         except NOT_VALID as error:
-            raise FormatError(f"{path} is no index: {error}") from error
+            raise FormatError(f"{path} is not an index: {error}") from error
         entries = index.setdefault("manifests", [])
         if not isinstance(entries, list) or not all(isinstance(each, dict) for each in entries):
-            raise FormatError(f"{path} is no index: its manifests are no list of descriptors")
+            raise FormatError(f"{path} is not an index: its manifests are not a list of descriptors")
         return index
 
     def _is_replaced(self, entry: dict[str, Any], root: Descriptor) -> bool:

@@ -1,4 +1,4 @@
-"""An image into a registry: what is missing there, then the manifests, those that others name first."""
+"""Exports an image to a registry: missing blobs first, then manifests, children before their index."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 class RegistryTarget:
-    """A repository and a tag. Blobs are mounted from where the image was ``pulled``, if that is near."""
+    """A repository and a tag. Blobs are mounted from where the image was ``pulled``, on the same registry."""
 
     def __init__(self, client: RegistryClient, reference: Reference, pulled: Reference) -> None:
         self._repository = Repository(client, reference.registry, reference.repository)
@@ -34,7 +34,7 @@ class RegistryTarget:
         self._mount_from = pulled.repository if same else ""
 
     def write(self, contents: Contents, seen: Callable[[int], object]) -> tuple[int, int]:
-        """How many blobs were sent, and how many bytes."""
+        """Write everything; return how many blobs were sent, and how many bytes."""
         root = contents.root.descriptor.digest
         if self._reference.digest not in (None, root):
             raise InvalidNameError(
@@ -60,5 +60,5 @@ class RegistryTarget:
             return self._push(digest, verified(cast("Reader", stream), digest))
 
     def _push(self, digest: Digest, source: Bytes) -> int:
-        """Bytes that were sent: none where it was mounted. The registry checks the hash."""
+        """Push a blob; return the bytes sent, 0 if it was mounted. The registry checks the hash."""
         return self._repository.push(digest, source, mount_from=self._mount_from) or 0

@@ -1,4 +1,4 @@
-"""The documents of one image: out of a tier, else out of its source and then kept in every writable tier."""
+"""Reads the documents of one image from a tier, or from its source; then every writable tier gets them."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ class ImageDocuments:
 
     def _fetch_config(self, descriptor: Descriptor) -> bytes:
         source = self._source_for(descriptor)
-        while True:  # a source has few places, and gives none a second chance
+        while True:  # ends: `reject` is true only while the source has another mirror to try
             reader = source.open_blob(descriptor)
             with reader:
                 data = read_whole(reader, descriptor.digest, self._max_size)
@@ -117,9 +117,9 @@ class ImageDocuments:
         return data
 
     def _check_size(self, descriptor: Descriptor, data: bytes) -> None:
-        """Raise `StatedSizeError` where a document that is right has another size than one above it states.
+        """Raise `StatedSizeError` where a document has another size than its parent states.
 
-        What only a HEAD, a tag or a layout's list states of the root is corrected.
+        The root's size is only a hint from a HEAD, a tag or a layout's list, and is corrected.
         """
         if not self.is_root(descriptor):
             check_stated(descriptor, data)

@@ -17,7 +17,7 @@ class Image:
     """One platform of an image. Its layers are lazy: they fill the cache as they are read."""
 
     name: str
-    """The reference in full, or the path, that it was opened by."""
+    """The full reference, or the path, by which it was opened."""
     descriptor: Descriptor
     """Of the manifest: media type, digest, size in bytes."""
     raw_manifest: bytes
@@ -25,9 +25,9 @@ class Image:
     manifest: dict[str, Any]
     """The manifest's JSON, nothing left out."""
     config: dict[str, Any]
-    """The config's JSON; empty for an artefact whose config is none of an image."""
+    """The config's JSON; empty for an artefact, whose config is not an image's."""
     layers: list[Layer]
-    """The layers, lowest first, without the foreign ones."""
+    """The layers, lowest first, without foreign ones."""
     foreign: list[Descriptor]
     """Non-distributable layers, which are never fetched."""
 
@@ -38,6 +38,6 @@ class Image:
 
     @property
     def platform(self) -> Platform:
-        """What the config says that the image is for."""
+        """The platform in the config."""
         fields = [self.config.get(field) or "" for field in ("architecture", "os", "variant")]
         return Platform(architecture=fields[0], os=fields[1], variant=fields[2])

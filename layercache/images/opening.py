@@ -1,4 +1,4 @@
-"""Images: reference, manifest, config, and the layers that they name in pairs of digest and diff ID."""
+"""Opens images: from a reference to the manifest, the config, and pairs of digest and diff ID."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ if TYPE_CHECKING:
 
 
 class Images:
-    """Opens images out of tiers and sources; keeps their documents in every tier that can be written to."""
+    """Opens images from tiers and sources, and writes their documents to every writable tier."""
 
     def __init__(
         self,
@@ -66,7 +66,7 @@ class Images:
     def from_source(
         self, source: Source, reference: Reference | None, platform: Platform | None = None
     ) -> Image:
-        """The image that the source has now. What a registry's reference names is kept for use offline."""
+        """The image that the source has now. A registry's reference is recorded for use offline."""
         with self._resolve_reference(source, reference) as documents:
             return self._for_platform(str(reference or source.name), documents, platform)
 
@@ -75,8 +75,8 @@ class Images:
     ) -> list[Image]:
         """Every image of an index, in its order: each platform, and what describes them (attestations).
 
-        ``missing`` is called with why an entry cannot be had, if any can; without, that is raised. Images of
-        an index inside the index come after its own.
+        ``missing`` is called with the error of each entry that cannot be opened, if another one can; without
+        it the first error is raised. Images of a nested index come last.
         """
         with self._resolve_reference(source, reference) as documents:
             images, errors = self._all(str(reference or source.name), documents)
@@ -87,12 +87,12 @@ class Images:
             return images
 
     def from_tiers(self, reference: Reference, platform: Platform | None = None) -> Image:
-        """The image as it was when it was last pulled, without any source. Raises `NotFoundError`."""
+        """The image as it was last pulled; no source is asked. Raises `NotFoundError`."""
         documents = self._documents(self._tags.last(reference))
         return self._for_platform(str(reference), documents, platform)
 
     def all_from_tiers(self, reference: Reference) -> list[Image]:
-        """Every image of an index whose documents are there, as it was when it was last pulled."""
+        """Every image of an index whose documents are cached, as it was last pulled."""
         images, errors = self._all(str(reference), self._documents(self._tags.last(reference)))
         if wrong := [error for error in errors if not isinstance(error, NotFoundError)]:
             raise wrong[0]
@@ -106,7 +106,7 @@ class Images:
 
     @contextmanager
     def _resolve_reference(self, source: Source, reference: Reference | None) -> Iterator[ImageDocuments]:
-        """What the source names, as a tier has it if that needs no check; tagged if the block ends well."""
+        """Resolve a reference, from a tier if that is fresh; record the tag if the block succeeds."""
         root = self._cached_root(reference) if reference is not None else None
         if root is not None:
             yield self._documents(root, source)
@@ -116,7 +116,7 @@ class Images:
         except SourceError:
             if reference is None or not (root := self._tags.stopgap(reference, self._tag_age)):
                 raise
-            reference = None  # a tier's word is not ours, so it is not written as ours
+            reference = None  # only the registry's own answer is recorded
         documents = self._documents(root, source)
         yield documents
         if reference is not None:
@@ -124,7 +124,7 @@ class Images:
             self._resolver.keeper.tag_image(key, documents.root, refresh=self._tag_age > 0)
 
     def _has_no_tag(self, reference: Reference) -> bool:
-        """Whether no tier knows the reference. Far ones are not asked: that would cost what it can save."""
+        """Whether no tier knows the reference. Remote tiers are not asked: that would cost too much."""
         if any(tier.remote for tier in self._tiers):
             return False
         try:
@@ -133,9 +133,9 @@ class Images:
             return True
 
     def _cached_root(self, reference: Reference) -> Descriptor | None:
-        """What a tier has for a reference that needs no check: a digest, or a tag within its age.
+        """The root that a tier has for a digest, or for a tag younger than ``tag_age``.
 
-        Only where the document is there too, in any tier.
+        None unless a tier has the root's document too.
         """
         if reference.digest is None and not self._tag_age:
             return None
@@ -143,10 +143,10 @@ class Images:
         return root if root and any(each.blobs.has(root.digest) for each in self._tiers) else None
 
     def _all(self, name: str, documents: ImageDocuments) -> tuple[list[Image], list[LayercacheError]]:
-        """The images below a manifest or an index, and why others cannot be had: not there, or wrong.
+        """The images below a manifest or an index, and the errors of those that are missing or wrong.
 
-        The blobs that an index lists itself are one more image, of no platform. Raises `SourceError`, and
-        what the root's own document fails with.
+        Blobs that an index lists directly form one more image, without a platform. Raises `SourceError`, and
+        the error of the root's own document.
         """
         images: list[Image] = []
         errors: list[LayercacheError] = []
@@ -227,7 +227,7 @@ class Images:
 
 
 def _described(listed: Descriptor, data: bytes, kind: str) -> Descriptor:
-    """A manifest's descriptor by its own bytes, without what an index says of it."""
+    """A manifest's descriptor from its own bytes, without the index's annotations."""
     return Descriptor(media_type=kind, digest=listed.digest, size=len(data))
 
 

@@ -1,7 +1,7 @@
-"""What a reference named when it was last pulled: which tier says so, and how far that is believed.
+"""Resolves references from tiers, as they were last pulled.
 
-A digest needs no belief, since what it names has that hash. A tag is only somebody's word: a trusted tier has
-it from a registry; what others can write to may say anything.
+A digest can be checked, so any tier may resolve it. A tag cannot: a trusted tier has it from a registry, but
+a tier that others can write to may say anything.
 """
 
 from __future__ import annotations
@@ -24,28 +24,28 @@ if TYPE_CHECKING:
     from layercache.tiers.tier import Tier
 
 SKEW = 60.0
-"""Seconds that another machine's clock may be ahead."""
+"""Seconds by which another machine's clock may be ahead."""
 
 COPIED_FROM = "dev.layercache.copied-from"
-"""Annotation of what a tag names, where a copy brought it: the store that said so, which is not trusted."""
+"""Annotation of a tag that was copied from an untrusted store: the name of that store."""
 
 
 def image_key(reference: Reference) -> str:
-    """Where a tier keeps what the reference names: by digest if it has one, else by tag."""
+    """The key of a reference in a tier: by digest if it has one, else by tag."""
     if reference.digest:
         return keys.image_digest(reference.registry, reference.repository, reference.digest)
     return keys.image_tag(reference.registry, reference.repository, reference.tag or "latest")
 
 
 def doubtful(tier: Tier, key: str, root: Descriptor) -> str:
-    """The store whose word it is that a tag names this, where that is not trusted; else nothing."""
+    """The untrusted store that a tag comes from; empty for a trusted one and for a digest."""
     if keys.pinned(key):
         return ""
     return (root.annotations or {}).get(COPIED_FROM, "") if tier.policy.trusted else tier.name
 
 
 class Tags:
-    """Looks references up in tiers, near to far. ``strict``: a tag that is not believed is an error."""
+    """Looks references up in tiers, near to far. ``strict``: a tag from an untrusted tier is an error."""
 
     def __init__(self, tiers: Sequence[Tier], observers: Observers, *, strict: bool = False) -> None:
         self._tiers = tiers
@@ -53,11 +53,11 @@ class Tags:
         self._strict = strict
 
     def is_known(self, reference: Reference) -> bool:
-        """Whether any tier says something of it."""
+        """Whether any tier has the reference."""
         return any(True for _ in self._said(image_key(reference)))
 
     def fresh(self, reference: Reference, age: float) -> Descriptor | None:
-        """What needs no check: a digest, or a tag that a trusted tier checked within ``age`` seconds."""
+        """The root of a digest, or of a tag that a trusted tier checked within ``age`` seconds."""
         key = image_key(reference)
         for tier, root in self._said(key):
             if reference.digest or (not doubtful(tier, key, root) and self._is_young(tier, key, age)):
@@ -65,9 +65,9 @@ class Tags:
         return None
 
     def last(self, reference: Reference) -> Descriptor:
-        """What it named when it was last pulled, where no source is asked.
+        """What the reference named when it was last pulled. No source is asked.
 
-        A trusted tier's word counts most. Another's is taken where there is none, and reported as an event.
+        A trusted tier comes first. Without one, an untrusted tier's answer is used and reported as an event.
         Raises `NotFoundError`.
         """
         key, unsure = image_key(reference), None
@@ -85,7 +85,7 @@ class Tags:
         return self._report(reference, *unsure)
 
     def stopgap(self, reference: Reference, age: float) -> Descriptor | None:
-        """What a tag named within ``age`` seconds, where its registry failed and no trusted tier knows."""
+        """An untrusted answer younger than ``age``, if the registry failed and no trusted one exists."""
         key, young = image_key(reference), None
         for tier, root in self._said(key) if age else ():
             who = doubtful(tier, key, root)
@@ -96,7 +96,7 @@ class Tags:
         return None if young is None or self._strict else self._report(reference, *young)
 
     def _said(self, key: str) -> Iterator[tuple[Tier, Descriptor]]:
-        """What each tier has; nothing that has another digest than the reference."""
+        """What each tier has for the key. An answer with another digest than the key's is skipped."""
         for tier in self._tiers:
             with suppress(NotFoundError):
                 root = tier.images.get(key)
@@ -105,17 +105,17 @@ class Tags:
 
     def _is_young(self, tier: Tier, key: str, age: float) -> bool:
         with suppress(NotFoundError):
-            # One from the future, by some clock's mistake, would be young for years.
+            # A time in the future comes from a wrong clock, and would count as young for years.
             return -SKEW < time.time() - tier.images.time(key) < age
         return False
 
     def _report(self, reference: Reference, root: Descriptor, who: str) -> Descriptor:
-        note = f"that {reference} is {root.digest} is its word alone, and it is not trusted"
+        note = f"only this tier says that {reference} is {root.digest}, and it is not trusted"
         if self._strict:
             raise NotFoundError(
-                f"the image {reference} is in no cache that is trusted: {who} says that it is {root.digest}",
+                f"no trusted cache has the image {reference}; {who} says that it is {root.digest}",
                 looked_in=[tier.name for tier in self._tiers],
-                hint="pull it while its registry can be asked, or name it by its digest",
+                hint="pull it while its registry can be reached, or name it by its digest",
             )
         self._observers.emit(Event("unconfirmed", root.digest, COMPRESSED, who, note=note))
         return root

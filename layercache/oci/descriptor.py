@@ -71,7 +71,7 @@ DOCKER_LAYER_OF = {NO_COMPRESSION: DOCKER_LAYER, GZIP: DOCKER_LAYER_GZIP, ZSTD: 
 
 
 def compression_of(media_type: str) -> str | None:
-    """How a layer of this media type is compressed; None when the type is no layer's, or says nothing."""
+    """How a layer of this media type is compressed; None if the type is not a layer's, or does not say."""
     return _LAYERS.get(media_type)
 
 
@@ -83,12 +83,12 @@ def layer_type(stated: str, compression: str) -> str:
 
 
 def is_layer(media_type: str) -> bool:
-    """Whether a blob of this type may hold a layer: a layer's type, or one that says nothing."""
+    """Whether a blob of this type may hold a layer: it has a layer's type, or a generic one."""
     return media_type in _LAYERS or media_type == OCTETS
 
 
 def is_foreign(media_type: str) -> bool:
-    """Whether the blob is non-distributable: named by an image, and not to be had from its registry."""
+    """Whether the blob is non-distributable: part of an image, but not served by its registry."""
     return "nondistributable" in media_type or ".foreign." in media_type
 
 
@@ -229,10 +229,10 @@ def image_config(kind: str, described: Descriptor, data: bytes) -> ImageConfig |
 
 
 def claimed_diff_ids(manifest: Manifest, config: ImageConfig | None) -> list[DiffID | None]:
-    """What the config says of each blob of the manifest; None of what is not a layer.
+    """The diff ID that the config states for each blob of the manifest; None for what is not a layer.
 
-    A config that names no diff ID claims nothing, nor does one of another length where some blobs are not
-    layers. Raises `FormatError` for a config of another length than the image has layers.
+    A config without diff IDs claims nothing, nor does one of another length where some blobs are not layers.
+    Raises `FormatError` for a config of another length than the image has layers.
     """
     named = config.diff_ids if config else []
     are_layers = [is_layer(blob.media_type) for blob in manifest.layers]
@@ -240,14 +240,14 @@ def claimed_diff_ids(manifest: Manifest, config: ImageConfig | None) -> list[Dif
         return [diff_id if layer else None for diff_id, layer in zip(named, are_layers, strict=True)]
     if named and all(are_layers):
         raise FormatError(
-            f"{manifest.config.digest} has {len(named)} diff IDs for the {len(are_layers)} layers there are",
+            f"{manifest.config.digest} has {len(named)} diff IDs, but there are {len(are_layers)} layers",
             hint="the image is wrong: build or push it again",
         )
     return [None] * len(are_layers)
 
 
 def index_of(entries: Iterable[Descriptor]) -> bytes:
-    """An index of these entries, as somebody could have written it; the same entries give the same bytes."""
+    """An index of these entries. The same entries give the same bytes."""
     document = {"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": list(entries)}
     return msgspec.json.encode(document, enc_hook=str)
 
@@ -267,7 +267,7 @@ def media_type_of(data: bytes, stated: str, what: str) -> str:
     known = INDEXES | MANIFESTS | DOCKER_SCHEMA_1
     if isinstance(own, str) and own:
         if stated in known and stated != own:
-            raise FormatError(f"{what} is served as {stated} but says that it is {own}")
+            raise FormatError(f"{what} is served as {stated} but its mediaType is {own}")
         return own
     if stated in known:
         return stated

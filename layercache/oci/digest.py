@@ -20,7 +20,7 @@ _is_hash = re.compile("|".join(f"{name}:[0-9a-f]{{{size}}}" for name, size in HE
 
 
 class Hash(str):
-    """``algorithm:hex`` whose role is not known: it may be a digest or a diff ID.
+    """``algorithm:hex`` of unknown role: a digest or a diff ID.
 
     A string in every way, so that it prints, compares and serialises as one; constructing it checks
     the form strictly as the OCI image-spec has it: a registered algorithm, lower-case hex, the
@@ -38,10 +38,10 @@ class Hash(str):
         length = HEX_LENGTH.get(algorithm)
         if not colon or length is None:
             known = " or ".join(f"{name}:<{size} hex digits>" for name, size in HEX_LENGTH.items())
-            raise InvalidNameError(f"not a digest or diff ID: {text!r}", hint=f"wanted {known}")
+            raise InvalidNameError(f"not a digest or diff ID: {text!r}", hint=f"expected {known}")
         raise InvalidNameError(
             f"not a digest or diff ID: {text!r}",
-            hint=f"{algorithm} wants {length} lower-case hex digits, found {len(encoded)} characters",
+            hint=f"{algorithm} has {length} lower-case hex digits, found {len(encoded)} characters",
         )
 
     def __repr__(self) -> str:

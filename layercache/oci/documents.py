@@ -1,4 +1,4 @@
-"""Manifests and indexes as they come from a source: how large, of what kind, with which hash."""
+"""Checks of manifests and indexes: size, media type and hash."""
 
 from __future__ import annotations
 
@@ -15,10 +15,9 @@ DOCUMENTS = INDEXES | MANIFESTS
 
 
 def described(data: bytes, stated: str, digest: Digest | None, where: str) -> Descriptor:
-    """The descriptor of a document, of which a media type is stated and perhaps a digest was asked for.
+    """The descriptor of a document that was served as media type ``stated``, perhaps for a given digest.
 
-    Raises `SourceError` for Docker's schema 1, `FormatError` for what is no document at all,
-    `DigestMismatchError`.
+    Raises `SourceError` for Docker's schema 1, `FormatError` for an invalid document, `DigestMismatchError`.
     """
     media_type = media_type_of(data, stated, where)
     refuse_schema_1(media_type, where)

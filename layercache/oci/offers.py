@@ -1,4 +1,4 @@
-"""What the entries of an index offer: a platform is the entry's, or where it has none its config's."""
+"""Finds the platforms of an index's entries: stated in the entry, or else in the config."""
 
 from __future__ import annotations
 
@@ -17,13 +17,11 @@ if TYPE_CHECKING:
     from layercache.oci.descriptor import Platform
 
 LOOKED_INTO = 32
-"""Manifests without a platform that are looked into for one index: each costs two documents."""
+"""Entries without a platform that are read for one index: each costs two requests."""
 
 
 class Offers:
-    """Answers for the entries of one index. ``document`` gives a manifest or an index and its media type,
-    ``blob`` a config.
-    """
+    """Answers for one index. ``document`` reads a manifest or index and its media type, ``blob`` a config."""
 
     def __init__(
         self, document: Callable[[Descriptor], tuple[bytes, str]], blob: Callable[[Descriptor], bytes]
@@ -49,9 +47,9 @@ class Offers:
         raise too_deep(index)
 
     def platforms(self, entry: Descriptor) -> Iterator[Platform]:
-        """Of an image its platform, of an index those of its images; nothing where nobody says.
+        """The platform of an image, or those of the images in an index; nothing if none is stated.
 
-        What is not there, or broken, offers nothing.
+        A document that is missing or broken has none.
         """
         if (stated := stated_platform(entry)) is not None:
             yield stated
@@ -63,9 +61,9 @@ class Offers:
                 return
 
     def alternatives(self, entries: Iterable[Descriptor]) -> list[Descriptor]:
-        """The entries, each with its platform, if no two are for the same one; else nothing.
+        """The entries, each with its platform, if no two have the same one; else nothing.
 
-        Then one name may stand for all of them, and the platform chooses.
+        Such entries may share one name, and the platform selects among them.
         """
         found: list[Descriptor] = []
         seen: set[Platform] = set()

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
 ATTESTATION_TYPE = "vnd.docker.reference.type"
-"""The annotation by which BuildKit marks an index's entries that are no images."""
+"""The annotation by which BuildKit marks entries of an index that are not images."""
 
 UNKNOWN = "unknown"
 
@@ -72,7 +72,7 @@ def _not_a_platform(text: str) -> InvalidNameError:
 
 
 def normalized(platform: Platform) -> Platform:
-    """The platform under the names that Go and OCI use, without a variant that says nothing.
+    """The platform under the names that Go and OCI use, without a redundant variant.
 
     amd64's v1 and arm64's v8 are left out, arm without a variant is v7.
     """
@@ -123,7 +123,7 @@ def check(image: str, own: Platform, wanted: Platform) -> None:
 
 
 def is_attestation(descriptor: Descriptor) -> bool:
-    """Whether an index's entry describes another one (provenance, SBOM) and is no image itself."""
+    """Whether an index's entry describes another one (provenance, SBOM) and is not an image itself."""
     return ATTESTATION_TYPE in (descriptor.annotations or {})
 
 
@@ -170,7 +170,7 @@ def _best(offered: Iterable[tuple[Platform, Descriptor]], wanted: Platform) -> D
 
 
 def stated_platform(descriptor: Descriptor) -> Platform | None:
-    """What an index says of its entry; None for an empty platform too."""
+    """The platform that an index states for its entry; None also for an empty one."""
     platform = descriptor.platform
     return platform if platform is not None and (platform.os or platform.architecture) else None
 

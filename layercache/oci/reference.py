@@ -30,9 +30,9 @@ _IDENTIFIER = re.compile(r"[a-f0-9]{64}")
 
 @dataclass(frozen=True, slots=True)
 class Reference:
-    """Where an image is found: a repository of a registry and a tag, a digest or both.
+    """The name of an image: a repository in a registry with a tag, a digest or both.
 
-    Where there are both, the digest says which image is meant and the tag only what it was called.
+    Where there are both, the digest identifies the image and the tag is informative.
     ``str()`` is the canonical form, from which `parse` makes an equal reference. Constructing one checks
     every part; raises `InvalidNameError`.
     """
@@ -107,7 +107,7 @@ class Reference:
 
     @property
     def familiar(self) -> str:
-        """As people write it, for tables: without what `parse` fills in."""
+        """The short form, for tables: without what `parse` fills in."""
         whole = (self.registry, self.repository)
         short = self.repository.removeprefix(_OFFICIAL)
         for name in (short, self.repository):
@@ -117,9 +117,9 @@ class Reference:
 
     @property
     def selector(self) -> str:
-        """What a registry's manifest is asked for by: the digest where there is one, else the tag."""
+        """The name by which to request the manifest: the digest if there is one, else the tag."""
         selector = self.digest or self.tag
-        assert selector is not None  # __post_init__ has seen to it
+        assert selector is not None  # checked by __post_init__
         return selector
 
     def __str__(self) -> str:
@@ -132,7 +132,7 @@ class Reference:
 
 
 def without_user(text: str) -> str:
-    """A name for messages: what stands before its last "@" may be a password, unless a digest follows."""
+    """A name for messages: text before the last "@" may be a password, unless a digest follows."""
     before, at, after = text.rpartition("@")
     return text if not at or (_HASH.fullmatch(after) and "@" not in before) else f"…@{after}"
 
@@ -170,5 +170,5 @@ def _check_repository(repository: str) -> None:
         raise InvalidNameError(f"not a repository: {repository!r}", hint=f"it must be lower case: {lower}")
     raise InvalidNameError(
         f"not a repository: {repository!r}",
-        hint="wanted components of a-z and 0-9, joined by '.', '_', '__' or '-', parted by '/'",
+        hint="wanted components of a-z and 0-9, joined by '.', '_', '__' or '-', and separated by '/'",
     )

@@ -153,8 +153,11 @@ def test_the_users_own_cache_is_believed_when_it_is_copied_from(victim: Caller, 
 def test_pull_offline_prints_whose_word_a_tag_is(victim: Caller, tmp_path: Path) -> None:
     pulled = ["--offline", "pull", "--json", "--platform", "linux/amd64", str(REFERENCE)]
     beside = victim("--cache", f"file://{tmp_path}/other", *pulled).stderr
-    assert f"warning: file://{tmp_path}/other: that {REFERENCE} is {EVIL.descriptor.digest}" in beside
+    assert (
+        f"warning: file://{tmp_path}/other: only this tier says that {REFERENCE} is {EVIL.descriptor.digest}"
+        in beside
+    )
     victim("copy", f"file://{tmp_path}/other", victim.url)
-    assert f"warning: file://{tmp_path}/other: that {REFERENCE}" in victim(*pulled).stderr
+    assert f"warning: file://{tmp_path}/other: only this tier says that {REFERENCE}" in victim(*pulled).stderr
     write(on_disk(tmp_path / "own"), KEY, encode(EVIL.descriptor))
     assert "warning" not in victim(*pulled).stderr, "as a pull from the registry leaves it"

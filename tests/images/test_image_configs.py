@@ -28,7 +28,7 @@ def test_a_config_with_more_or_fewer_diff_ids_than_layers_is_refused(count: int)
         },
         config,
     )
-    with open_cache() as cache, pytest.raises(FormatError, match=f"{count} diff IDs for the 3 layers"):
+    with open_cache() as cache, pytest.raises(FormatError, match=f"{count} diff IDs, but there are 3 layers"):
         pulled(cache, source)
 
 

@@ -184,7 +184,7 @@ def test_a_manifest_that_is_served_as_what_it_is_not_is_refused() -> None:
     made = make_image(sample_layers(1))
     source = source_of(made)
     source.top = Descriptor(media_type=DOCKER_MANIFEST, digest=source.top.digest, size=source.top.size)
-    with open_cache() as cache, pytest.raises(FormatError, match="but says that it is"):
+    with open_cache() as cache, pytest.raises(FormatError, match="but its mediaType is"):
         pulled(cache, source)
 
 

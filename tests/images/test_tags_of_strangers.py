@@ -213,7 +213,7 @@ def test_export_reports_an_untrusted_tag_too_and_strict_refuses_it(tmp_path: obj
         assert [event.where for event in warnings] == [shared.name]
     with (
         layercache.Cache([near(), shared], strict=True) as strict,
-        pytest.raises(NotFoundError, match="is in no cache that is trusted"),
+        pytest.raises(NotFoundError, match="no trusted cache has the image"),
     ):
         strict.export(str(REFERENCE), f"oci:{tmp_path}/other:1", platform="linux/amd64")
 
