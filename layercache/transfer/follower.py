@@ -7,24 +7,25 @@ from typing import TYPE_CHECKING, Protocol
 
 from layercache.errors import LayercacheError
 from layercache.streams.readers import CHUNK
+from layercache.transfer.growing import ALL
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from hashlib import _Hash
 
     from _typeshed import WriteableBuffer
 
     from layercache.backend import Reader
-
-ALL = 1 << 62
-"""More bytes than any blob has: who waits for more than that waits for the end."""
+    from layercache.transfer.recheck import Recheck
 
 
-class Growing(Protocol):
-    """Bytes that still come, as those who follow them see them."""
+class Followed(Protocol):
+    """A transfer, as its followers see it. All offsets are those of the whole form."""
 
-    size: int | None
-    verified: bool
+    @property
+    def size(self) -> int | None: ...
+
+    @property
+    def verified(self) -> bool: ...
 
     def wait(self, beyond: int) -> int: ...
 
@@ -32,11 +33,7 @@ class Growing(Protocol):
 
     def readinto_at(self, offset: int, buffer: WriteableBuffer) -> int: ...
 
-    def new_hasher(self) -> _Hash | None: ...
-
-    def is_near_end(self, offset: int) -> bool: ...
-
-    def judge(self, end: int, hasher: _Hash | None) -> None: ...
+    def recheck(self, *, in_order: bool) -> Recheck: ...
 
     def follow(self, verified: Callable[[], None] | None = None) -> Follower | None: ...
 
@@ -50,22 +47,39 @@ class Growing(Protocol):
 
 
 class Follower(io.RawIOBase):
-    """A reader of a transfer: at its own pace, from its own offset, while the bytes still come.
+    """A reader of a transfer, or of a range of it, at its own pace, while the bytes still come.
 
-    Seekable; seeking relative to an end that is not known yet waits for it.
+    Bytes ``start`` to ``end`` (exclusive; None: to the end), as in `Backend.open`: what lies past the
+    form's end is not there, so such a range is short or empty. Offsets of ``seek`` and ``tell`` count from
+    ``start``. Seekable; seeking relative to an end that is not known yet waits for it.
+
+    The last `HELD_BACK` bytes of the form are given only once all of it was found right. This holds for a
+    range too: what it has of them waits for that. Bytes before them are given as they come, so a range
+    that ends before them may have come to its end, without an error, before anything was found wrong;
+    a range is checked by the hash of the whole form, or not at all. Errors that the transfer ends with are
+    raised by every read that needs bytes which did not come.
     """
 
-    def __init__(self, transfer: Growing, verified: Callable[[], None] | None) -> None:
+    # One thread at a time reads a follower, as any stream. What several followers share is in the transfer.
+    # `position` is read by the thread that keeps the pace, without a lock: seen late, it waits a little
+    # longer.
+
+    def __init__(
+        self, transfer: Followed, verified: Callable[[], None] | None, start: int = 0, end: int | None = None
+    ) -> None:
         self._transfer = transfer
         self._verified = verified
-        self._offset = 0
-        self._hasher = transfer.new_hasher()
-        self._judged = False
+        self._start = start
+        self._stop = ALL if end is None else end
+        self.position = start
+        self._recheck = transfer.recheck(in_order=start == 0)
         self._failure: LayercacheError | None = None
 
     @property
     def size(self) -> int | None:
-        return self._transfer.size
+        """Bytes in all that this follower gives, if that is known yet."""
+        size = self._transfer.size
+        return None if size is None else max(0, min(size, self._stop) - self._start)
 
     def readable(self) -> bool:
         return True
@@ -77,8 +91,8 @@ class Follower(io.RawIOBase):
         """As any raw stream's. What is in memory as a piece is given as that, and not copied."""
         self._checkClosed()
         if size > 0:
-            left = self._wait(self._offset) - self._offset
-            piece = self._transfer.recent_at(self._offset)
+            left = self._left()
+            piece = self._transfer.recent_at(self.position)
             if piece is not None and len(piece) <= min(left, size):
                 self._pass(piece)
                 return piece
@@ -89,11 +103,11 @@ class Follower(io.RawIOBase):
         view = memoryview(buffer).cast("B")
         if not view:
             return 0
-        left = self._wait(self._offset) - self._offset
+        left = self._left()
         if left <= 0:
             return 0
         try:
-            count = self._transfer.readinto_at(self._offset, view[:left])
+            count = self._transfer.readinto_at(self.position, view[:left])
             self._pass(view[:count])
         except LayercacheError as error:
             self._failure = error
@@ -105,34 +119,35 @@ class Follower(io.RawIOBase):
             case io.SEEK_SET:
                 target = offset
             case io.SEEK_CUR:
-                target = self._offset + offset
+                target = self.tell() + offset
             case io.SEEK_END:
-                target = self._end() + offset
+                target = max(0, min(self._end(), self._stop) - self._start) + offset
             case _:
                 raise ValueError(f"not a whence: {whence}")
         if target < 0:
             raise ValueError(f"a negative offset: {target}")
-        if target != self._offset:
-            self._hasher = None  # the hash is of all bytes in their order
-        self._offset = target
+        if target != self.tell():
+            self._recheck.skip()
+        self.position = self._start + target
         self._transfer.catch_up(self)
         return target
 
     def tell(self) -> int:
-        return self._offset
+        return self.position - self._start
 
     def begins_alike(self, other: Reader, count: int) -> bool:
-        """Whether another reader begins with the first bytes of this transfer. It is read up to there."""
+        """Whether another reader begins with the first bytes of this one. It is read up to there."""
         offset, buffer = 0, memoryview(bytearray(CHUNK))
         while offset < count:
             theirs = other.read(min(CHUNK, count - offset))
             done = 0
             while done < len(theirs):
+                at = self._start + offset + done
                 try:
-                    got = self._transfer.readinto_at(offset + done, buffer[: len(theirs) - done])
+                    got = self._transfer.readinto_at(at, buffer[: len(theirs) - done])
                 except LayercacheError:  # it is gone: nobody knows what it was
                     return False
-                if buffer[:got] != theirs[done : done + got]:
+                if not got or buffer[:got] != theirs[done : done + got]:
                     return False
                 done += got
             if not theirs:
@@ -141,7 +156,7 @@ class Follower(io.RawIOBase):
         return True
 
     def set_pace(self) -> None:
-        """From now on the transfer does not run far ahead of this follower, who reads without a pause."""
+        """From now on the transfer does not run far ahead of this follower, which reads without a pause."""
         self._transfer.set_pace(self)
 
     def beside(self) -> Follower:
@@ -153,7 +168,7 @@ class Follower(io.RawIOBase):
         return other
 
     def run(self) -> None:
-        """See the transfer to its end, without looking at what comes meanwhile."""
+        """See the transfer to its end, without looking at what comes."""
         self._end()
 
     def close(self) -> None:
@@ -162,18 +177,17 @@ class Follower(io.RawIOBase):
             self._transfer.leave(self)
 
     def _pass(self, data: bytes | memoryview) -> None:
-        """Go on past these bytes. Near the end, and at it, it is looked whether all still are right.
+        """Go on past these bytes, if they still are right."""
+        end = self.position + len(data)
+        self._recheck.passed(data, end, is_last=end == self._stop)
+        self.position = end
+        self._transfer.catch_up(self)
 
-        Once published, they stand in a file that other programs can reach.
-        """
-        transfer, end = self._transfer, self._offset + len(data)
-        if self._hasher is not None:
-            self._hasher.update(data)
-        if transfer.is_near_end(end) and (not self._judged or end == transfer.size):
-            transfer.judge(end, self._hasher)
-            self._judged = True
-        self._offset = end
-        transfer.catch_up(self)
+    def _left(self) -> int:
+        """How many bytes can be read now: at least one, unless this is the end."""
+        if self.position >= self._stop:
+            return 0
+        return min(self._wait(self.position), self._stop) - self.position
 
     def _end(self) -> int:
         self._transfer.set_free(self)

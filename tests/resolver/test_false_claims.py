@@ -29,7 +29,7 @@ from layercache.oci.digest import Digest
 from layercache.resolver import claims
 from layercache.streams.inflate import Limits
 from layercache.tiers import keys
-from layercache.transfer import transfer
+from layercache.transfer import growing
 from layercache_backends.local import LocalBackend
 from layercache_backends.memory import MemoryBackend
 
@@ -149,7 +149,7 @@ def test_who_asks_by_digest_gets_the_bytes_of_that_hash_whatever_is_said_of_thei
 def test_the_next_claim_is_followed_in_the_same_call(
     form: str, where: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(transfer, "HELD_BACK", 1 << 20)  # as it is: more than these tars have
+    monkeypatch.setattr(growing, "HELD_BACK", 1 << 20)  # as it is: more than these tars have
     poisoned, sound = far(), far()
     lie(poisoned)
     plant(poisoned if where == "the same tier" else sound, TRUE.blob, TRUE.diff_id)

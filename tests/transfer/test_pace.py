@@ -2,25 +2,23 @@
 
 from __future__ import annotations
 
-import io
 import threading
 from typing import TYPE_CHECKING
 
 import pytest
+from fixtures.transfers import CountedSource, NotedStage, opened
 from servers.images import noise
 
-from layercache.errors import LayercacheError
-from layercache.oci.digest import Digest, Hash
+from layercache.oci.digest import Digest
 from layercache.streams import readers
 from layercache.tiers.opening import open_tier
-from layercache.transfer import transfer as passage
+from layercache.transfer import growing, producer
+from layercache.transfer import pace as pacing
 from layercache.transfer.spool import TierSpool
 from layercache.transfer.transfer import Transfer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-    from layercache.transfer.follower import Follower
 
 CHUNK = 1 << 10
 AHEAD = 8 * CHUNK
@@ -29,58 +27,24 @@ ALLOWED = AHEAD + (IN_FLIGHT + 3) * CHUNK
 DATA = noise(200 * CHUNK + 77)
 
 
-class Given(io.BytesIO):
-    """Bytes, and how many of them were given."""
-
-    size = len(DATA)
-    failing_at = len(DATA) + 1
-    given = 0
-
-    def read(self, size: int | None = -1, /) -> bytes:
-        if self.given >= self.failing_at:
-            raise OSError("broken off")
-        data = super().read(size)
-        self.given += len(data)
-        return data
-
-
-class Noted:
-    """A stage that finds everything right, and notes what it should publish."""
-
-    def __init__(self, published: list[Digest]) -> None:
-        self._published = published
-
-    def verified(self, found: Hash, size: int) -> None: ...
-
-    def stored(self, spool: TierSpool, found: Hash) -> None:
-        self._published.append(Digest(found))
-
-    def settled(self) -> None: ...
-
-    def progressed(self, count: int) -> None: ...
-
-    def damaged(self, found: Hash) -> LayercacheError:
-        return LayercacheError(f"{found} was changed")
+@pytest.fixture
+def raw() -> CountedSource:
+    return CountedSource(DATA)
 
 
 @pytest.fixture
-def raw() -> Given:
-    return Given(DATA)
+def stage() -> NotedStage:
+    return NotedStage()
 
 
 @pytest.fixture
-def published() -> list[Digest]:
-    return []
-
-
-@pytest.fixture
-def transfer(raw: Given, published: list[Digest], monkeypatch: pytest.MonkeyPatch) -> Iterator[Transfer]:
-    for module, name in ((readers, "CHUNK"), (passage, "CHUNK"), (passage, "HELD_BACK")):
+def transfer(raw: CountedSource, stage: NotedStage, monkeypatch: pytest.MonkeyPatch) -> Iterator[Transfer]:
+    for module, name in ((readers, "CHUNK"), (producer, "CHUNK"), (growing, "HELD_BACK")):
         monkeypatch.setattr(module, name, CHUNK)
-    monkeypatch.setattr(passage, "AHEAD", AHEAD)
-    monkeypatch.setattr(passage, "IN_FLIGHT", IN_FLIGHT)
+    monkeypatch.setattr(pacing, "AHEAD", AHEAD)
+    monkeypatch.setattr(producer, "IN_FLIGHT", IN_FLIGHT)
     tier = open_tier("memory://", nearest=True)
-    transfer = Transfer(raw, TierSpool(tier), Noted(published))
+    transfer = Transfer(raw, TierSpool(tier), stage)
     yield transfer
     thread = transfer.cancel()
     if thread is not None:
@@ -97,7 +61,7 @@ def threads(request: pytest.FixtureRequest) -> int:
 
 @pytest.mark.parametrize("size", [100, CHUNK, 3 * CHUNK])
 def test_it_is_never_far_ahead_of_the_one_that_sets_the_pace(
-    transfer: Transfer, threads: int, raw: Given, published: list[Digest], size: int
+    transfer: Transfer, threads: int, raw: CountedSource, stage: NotedStage, size: int
 ) -> None:
     with opened(transfer) as pace:
         pace.set_pace()
@@ -107,7 +71,7 @@ def test_it_is_never_far_ahead_of_the_one_that_sets_the_pace(
             seen += part
             assert raw.given <= pace.tell() + ALLOWED
         assert seen == DATA
-    assert published == [Digest.of(DATA)]
+    assert stage.published == [Digest.of(DATA)]
 
 
 def test_when_the_one_that_sets_the_pace_leaves_the_others_get_all(transfer: Transfer, threads: int) -> None:
@@ -141,17 +105,19 @@ def test_who_waits_for_a_transfer_that_is_held_back_is_told_that_it_was_given_up
 
 
 def test_who_waits_for_the_end_sets_the_pace_no_more(
-    transfer: Transfer, threads: int, published: list[Digest]
+    transfer: Transfer, threads: int, stage: NotedStage
 ) -> None:
     with opened(transfer) as pace:
         pace.set_pace()
         transfer.start(threads=threads)
         assert pace.seek(-5, 2) == len(DATA) - 5
         assert pace.read() == DATA[-5:]
-    assert published == [Digest.of(DATA)]
+    assert stage.published == [Digest.of(DATA)]
 
 
-def test_what_breaks_off_is_told_after_what_came_before(transfer: Transfer, threads: int, raw: Given) -> None:
+def test_what_breaks_off_is_told_after_what_came_before(
+    transfer: Transfer, threads: int, raw: CountedSource
+) -> None:
     raw.failing_at = 50 * CHUNK
     with opened(transfer) as pace:
         pace.set_pace()
@@ -169,9 +135,3 @@ def test_bytes_that_went_out_of_memory_are_read_back(transfer: Transfer, threads
         assert pace.read(CHUNK) == DATA[150 * CHUNK :][:CHUNK]
         pace.seek(3)
         assert pace.read(-1) == DATA[3:]
-
-
-def opened(transfer: Transfer) -> Follower:
-    follower = transfer.follow()
-    assert follower is not None
-    return follower

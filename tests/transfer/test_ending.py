@@ -1,0 +1,159 @@
+"""However a transfer ends, everybody who waits for it learns that, and what it used is closed once."""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING
+
+import pytest
+from fixtures.transfers import CountedSource, NotedStage, opened
+from servers.images import noise
+
+from layercache.errors import LayercacheError
+from layercache.streams import readers
+from layercache.tiers.opening import open_tier
+from layercache.transfer import growing, producer
+from layercache.transfer import pace as pacing
+from layercache.transfer.spool import TierSpool
+from layercache.transfer.transfer import Transfer
+from layercache_backends.memory import MemoryReader
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from layercache.transfer.follower import Follower
+
+CHUNK = 1 << 10
+DATA = noise(200 * CHUNK + 77)
+TIMEOUT = 20
+"""Seconds after which a thread that nobody wakes is a failure."""
+
+
+class StuckSource(CountedSource):
+    """Gives some chunks, then nothing, until it is let go."""
+
+    def __init__(self, data: bytes) -> None:
+        super().__init__(data)
+        self.reached, self.go = threading.Event(), threading.Event()
+        self.closed_while_read = False
+        self.closings = 0
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        if self.given >= 20 * CHUNK:
+            self.reached.set()
+            assert self.go.wait(TIMEOUT)
+            self.closed_while_read |= self.closed
+        return super().read(size)
+
+    def close(self) -> None:
+        self.closings += 1
+        super().close()
+
+
+@pytest.fixture(autouse=True)
+def small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
+    for module, name in ((readers, "CHUNK"), (producer, "CHUNK"), (growing, "HELD_BACK")):
+        monkeypatch.setattr(module, name, CHUNK)
+
+
+@pytest.fixture
+def spool() -> Iterator[TierSpool]:
+    tier = open_tier("memory://", nearest=True)
+    yield TierSpool(tier)
+    tier.close()
+
+
+def ends(thread: threading.Thread | None) -> bool:
+    if thread is not None:
+        thread.join(TIMEOUT)
+    return thread is None or not thread.is_alive()
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_who_waits_while_the_source_is_stuck_learns_that_it_was_given_up(
+    spool: TierSpool, threads: int
+) -> None:
+    raw = StuckSource(DATA)
+    transfer = Transfer(raw, spool, NotedStage())
+    errors: list[str] = []
+
+    def wait(follower: Follower) -> None:
+        try:
+            follower.read()
+        except LayercacheError as error:
+            errors.append(str(error))
+
+    with opened(transfer) as first, opened(transfer) as second:
+        transfer.start(threads=threads)
+        waiting = [threading.Thread(target=wait, args=(each,)) for each in (first, second)]
+        for thread in waiting:
+            thread.start()
+        assert raw.reached.wait(TIMEOUT)
+        driving = transfer.cancel()
+        assert all(map(ends, waiting))
+        assert errors == ["the transfer was given up before its end"] * 2
+        assert raw.closings == 0, "somebody reads it"
+        raw.go.set()
+        assert ends(driving)
+    assert (raw.closings, raw.closed_while_read) == (1, False)
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_what_is_held_back_for_its_pace_goes_on_when_it_is_given_up(
+    spool: TierSpool, threads: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pacing, "AHEAD", 8 * CHUNK)
+    monkeypatch.setattr(producer, "IN_FLIGHT", 2)
+    transfer = Transfer(CountedSource(DATA), spool, NotedStage())
+    with opened(transfer) as slow:
+        slow.set_pace()
+        transfer.start(threads=threads)
+        assert slow.read(1)
+        assert ends(transfer.cancel())
+
+
+@pytest.mark.parametrize("threads", [0, 1, 2])
+def test_a_transfer_settles_once_and_closes_its_source_once(spool: TierSpool, threads: int) -> None:
+    raw, stage = StuckSource(DATA), NotedStage()
+    raw.go.set()
+    transfer = Transfer(raw, spool, stage)
+    with opened(transfer) as follower:
+        if threads:
+            transfer.start(threads=threads)
+        assert follower.read() == DATA
+    assert ends(transfer.cancel())
+    assert (raw.closings, stage.settlings) == (1, 1)
+
+
+def test_an_interrupt_ends_a_transfer_for_all_and_is_raised_in_its_own_thread_alone(spool: TierSpool) -> None:
+    class Interrupted(CountedSource):
+        def read(self, size: int | None = -1, /) -> bytes:
+            if self.given > 5 * CHUNK:
+                raise KeyboardInterrupt
+            return super().read(size)
+
+    transfer = Transfer(Interrupted(DATA), spool, NotedStage())
+    with opened(transfer) as mine, opened(transfer) as other:
+        with pytest.raises(KeyboardInterrupt):
+            mine.run()
+        with pytest.raises(LayercacheError, match="given up"):
+            other.run()
+
+
+@pytest.mark.parametrize("start", [0, 3 * CHUNK])
+def test_a_follower_knows_whether_another_reader_begins_as_it_did(spool: TierSpool, start: int) -> None:
+    with opened(Transfer(CountedSource(DATA), spool, NotedStage()), start) as follower:
+        readers.read_full(follower, 5 * CHUNK)
+        same, other = DATA[start:], DATA[start + 1 :]
+        assert follower.begins_alike(MemoryReader(same), 4 * CHUNK)
+        assert not follower.begins_alike(MemoryReader(other), 4 * CHUNK)
+        assert not follower.begins_alike(MemoryReader(same[:CHUNK]), 4 * CHUNK)
+        assert not follower.begins_alike(MemoryReader(same), len(same)), "so far it has not come"
+
+
+def test_one_that_hashes_what_it_reads_may_seek(spool: TierSpool) -> None:
+    with opened(Transfer(CountedSource(DATA), spool, NotedStage(), rehash=True)) as follower:
+        follower.seek(10 * CHUNK)
+        assert follower.read() == DATA[10 * CHUNK :]
+        follower.seek(0)
+        assert follower.read() == DATA
