@@ -119,3 +119,18 @@ def test_commands_are_understood_and_caches_can_be_opened(block: Block) -> None:
     for url in urls:
         if "://" in url and "$" not in url and not url.startswith("redis:"):  # a plug-in of the page
             open_tier(url, nearest=False).close()
+
+
+def slug(heading: str) -> str:
+    """The anchor that GitHub gives a heading."""
+    return re.sub(r"[^\w\- ]", "", heading.strip().lower()).replace(" ", "-")
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_link_leads_to_a_page_and_a_heading(page: Path) -> None:
+    for target, anchor in re.findall(r"\]\(([^)#:\s]*)(?:#([^)\s]+))?\)", page.read_text()):
+        other = (page.parent / target).resolve() if target else page
+        assert other.exists(), target
+        if anchor:
+            text = re.sub(r"^```.*?^```", "", other.read_text(), flags=re.DOTALL | re.MULTILINE)
+            assert anchor in map(slug, re.findall(r"^#+ (.*)$", text, re.MULTILINE)), f"{target}#{anchor}"

@@ -66,9 +66,3 @@ def test_the_shell_examples_run(local: dict[str, str], tmp_path: Path) -> None:
             done = subprocess.run(shlex.split(line[2:]), env=env, capture_output=True, text=True, check=False)
             assert done.returncode == 0, f"{line}\n{done.stderr}"
     assert layercache.DiffID.of((tmp_path / "layer.tar").read_bytes()) == local["sha256:DIFF-ID"]
-
-
-@pytest.mark.parametrize("page", sorted(ROOT.glob("*.md")) + sorted((ROOT / "docs").glob("*.md")), ids=str)
-def test_every_link_between_the_pages_leads_somewhere(page: Path) -> None:
-    for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text()):
-        assert (page.parent / target).exists(), f"{page.name} names {target}"
