@@ -1,1 +1,1 @@
-"""What ``layercache demo`` stands on: an image made of files that are on any machine, and its registry."""
+"""For ``layercache demo``: an image made of files that every machine has, and a registry that serves it."""

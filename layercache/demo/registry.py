@@ -1,7 +1,7 @@
 """A registry on loopback that serves one OCI layout and counts what it served.
 
 The pull side of the OCI distribution-spec v1.1 ("Pull", and the list of tags, which skopeo asks for) on the
-standard library, so that the demo needs no other program and can prove what went over the wire.
+standard library, so that the demo needs no other program and can show what was sent.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ _RANGE = re.compile(r"bytes=([0-9]{0,18})-([0-9]{0,18})")
 
 @dataclass(slots=True)
 class Served:
-    """How many GETs and HEADs of anything; of each blob and manifest, how many GETs and how many bytes."""
+    """How many GETs and HEADs in all; and for each blob and manifest how many GETs and bytes."""
 
     requests: int = 0
     gets: Counter[Digest] = field(default_factory=Counter)
@@ -72,7 +72,7 @@ class LayoutRegistry:
 
     @property
     def served(self) -> Served:
-        """A copy of the counts. Whoever has read an answer to its end finds it counted."""
+        """A copy of the counts. An answer is counted before its last byte is sent."""
         with self._lock:
             return Served(self._served.requests, self._served.gets.copy(), self._served.sent.copy())
 
@@ -121,7 +121,7 @@ def _read(path: str) -> bytes:
 
 
 class _Server(ThreadingHTTPServer):
-    """One thread a connection; closing it ends the connections that are kept alive, and their threads."""
+    """One thread per connection. Closing the server ends kept-alive connections and their threads."""
 
     daemon_threads = False
     request_queue_size = 128
@@ -151,7 +151,7 @@ class _Server(ThreadingHTTPServer):
         super().server_close()
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        if not isinstance(sys.exception(), ConnectionError):  # a client may go when it likes
+        if not isinstance(sys.exception(), ConnectionError):  # a client may disconnect at any time
             super().handle_error(request, client_address)
 
 
@@ -191,7 +191,7 @@ class _Handler(BaseHTTPRequestHandler):
         self._refuse(HTTPStatus(code), "UNSUPPORTED", message or explain or "", headers)
 
     def log_message(self, format: str, *args: object) -> None:
-        """Nothing: the counts tell it."""
+        """Log nothing: the counts are enough."""
 
     def _send_manifest(self, reference: str) -> None:
         registry = self.server.registry
@@ -238,7 +238,9 @@ class _Handler(BaseHTTPRequestHandler):
         self, status: HTTPStatus, headers: Mapping[str, str], source: BinaryIO, part: range, digest: Digest
     ) -> None:
         count = self.server.registry.count_sent
-        count(digest, len(part), gets=1)  # beforehand, so that who has the last byte finds it counted
+        count(
+            digest, len(part), gets=1
+        )  # before sending, so a client that has the last byte finds it counted
         source.seek(part.start)
         try:
             self._send_head(status, headers)

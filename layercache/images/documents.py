@@ -99,7 +99,7 @@ class ImageDocuments:
 
     def _fetch_config(self, descriptor: Descriptor) -> bytes:
         source = self._source_for(descriptor)
-        while True:  # ends: `reject` is true only while the source has another mirror to try
+        while True:  # ends: `refute` is true only while the source has another mirror to try
             reader = source.open_blob(descriptor)
             with reader:
                 data = read_whole(reader, descriptor.digest, self._max_size)

@@ -1,4 +1,4 @@
-"""Where a miss in every tier is filled from: a registry, an OCI layout, a ``docker save`` archive."""
+"""Sources that are asked when every tier misses: registries, OCI layouts, ``docker save`` archives."""
 
 from __future__ import annotations
 
@@ -10,27 +10,26 @@ if TYPE_CHECKING:
 
 
 class Source(Protocol):
-    """One image's place of origin, bound to the reference that it was opened with. Thread-safe.
+    """Where one image comes from, bound to the reference that it was opened with. Thread-safe.
 
-    A source checks what it can check for nothing (status, stated length); hashes of blobs are checked by
-    whoever reads them. Failures are `SourceError`, absence is `NotFoundError`, a document that is too big or
-    not valid is `FormatError`.
+    A source checks what costs nothing (status, stated length); the reader of a blob checks its hash. Failures
+    are `SourceError`, absence is `NotFoundError`, a document that is too big or not valid is `FormatError`.
     """
 
     @property
     def name(self) -> str:
-        """How messages and statistics call it: ``docker.io/library/alpine``, ``oci:/srv/layout``."""
+        """Its name in messages and statistics: ``docker.io/library/alpine``, ``oci:/srv/layout``."""
 
     def root(self, *, new: bool = False) -> Descriptor:
-        """What the reference names now: an image manifest's or an index's descriptor.
+        """The descriptor of the manifest or index that the reference names now.
 
-        ``new``: nothing is known of it, and its document is what will be asked for next.
+        ``new``: no tier has it, so its document will be asked for next.
         """
 
     def document(self, descriptor: Descriptor) -> bytes:
-        """A manifest or index, whole, checked against the descriptor's digest and size."""
+        """The bytes of a manifest or index, checked against the descriptor's digest."""
 
     def open_blob(self, descriptor: Descriptor, start: int = 0) -> Reader:
-        """A config's or layer's bytes from an offset on, as distributed."""
+        """The bytes of a config or layer from an offset on, as distributed."""
 
     def close(self) -> None: ...

@@ -1,9 +1,9 @@
 """What ``docker save`` writes, as a source: ``docker-archive:PATH[:REF]``.
 
-An archive has no manifest of the kind that registries have: one is made of what is there, in Docker's
-schema 2. A layer that lies in the archive as a plain tar has its diff ID as digest; of a compressed one
-the digest is found by hashing it, once. The format is told in moby's image-spec, v1.2: manifest.json; what
-Docker 25 and newer save is an OCI layout too, but has the same manifest.json.
+An archive has no manifest of the kind that registries have: one is made of what is there, in Docker's schema
+2. A layer that lies in the archive as a plain tar has its diff ID as digest; of a compressed one the digest
+is found by hashing it, once. The format is described in moby's image-spec, v1.2: manifest.json; what Docker
+25 and newer save is an OCI layout too, but has the same manifest.json.
 """
 
 from __future__ import annotations
@@ -145,7 +145,7 @@ class ArchiveSource:
             member = members.find(name)
             compression = sniff_archive(os.pread(fd, min(HEAD, member.size), member.start))
             if compression is None:
-                raise SourceError(f"{self.name}: the layer {name!r} is no tar, and none that is compressed")
+                raise SourceError(f"{self.name}: the layer {name!r} is not a tar, nor a compressed one")
             place = fd, member
             if compression not in DOCKER_LAYER_OF:  # to registries it is a tar
                 if member not in insides:
@@ -165,7 +165,9 @@ class ArchiveSource:
             hint = "docker save has written one since Docker 1.10"
             if "index.json" in members:
                 hint = "it is an OCI layout: unpack it into a folder and name that: oci:FOLDER"
-            raise SourceError(f"{self.name} is no archive of docker save: it has no {MANIFEST}", hint=hint)
+            raise SourceError(
+                f"{self.name} is not an archive of docker save: it has no {MANIFEST}", hint=hint
+            )
         data = self._small(fd, members.find(MANIFEST), MANIFEST)
         try:
             return msgspec.json.decode(data, type=list[_Item])

@@ -1,4 +1,4 @@
-"""A part of a local file as a reader: a blob of a layout, a member of an archive."""
+"""Reads a section of a local file: a blob of a layout, or a member of an archive."""
 
 from __future__ import annotations
 
@@ -86,10 +86,11 @@ class PartReader(io.RawIOBase):
 def open_file(path: str, what: str) -> tuple[int, int]:
     """A plain file's descriptor, for the caller to close, and its size in bytes.
 
-    Raises `NotFoundError` where nothing is there, `SourceError` for what cannot be read or is no file.
+    Raises `NotFoundError` where nothing is there, `SourceError` for what cannot be read or is not a regular
+    file.
     """
     try:
-        # Without O_NONBLOCK a pipe in a file's place would be waited for.
+        # Without O_NONBLOCK, opening a named pipe would block.
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     except FileNotFoundError as error:
         raise NotFoundError(f"{what} is not there", looked_in=[path]) from error
@@ -98,7 +99,7 @@ def open_file(path: str, what: str) -> tuple[int, int]:
     status = os.fstat(fd)
     if not stat.S_ISREG(status.st_mode):
         os.close(fd)
-        raise SourceError(f"{what}: {path} is no file")
+        raise SourceError(f"{what}: {path} is not a regular file")
     return fd, status.st_size
 
 

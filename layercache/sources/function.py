@@ -1,4 +1,4 @@
-"""A program's own function as the source of a blob."""
+"""Uses a function of the calling program as the source of a blob."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class FunctionSource:
-    """A program's own way to a blob. Whatever it raises, the source failed: `SourceError`."""
+    """A blob that the program's function fetches. Whatever it raises becomes a `SourceError`."""
 
     def __init__(self, digest: Digest, fetch: Callable[[Digest], BinaryIO]) -> None:
         self.name: str = getattr(fetch, "__qualname__", type(fetch).__qualname__)
@@ -33,7 +33,7 @@ class FunctionSource:
 
 
 class _FetchedReader(WrappingReader):
-    """What ``fetch`` gave, closed when it was read."""
+    """The stream that ``fetch`` returned; closed after it was read."""
 
     def __init__(self, file: BinaryIO, name: str, digest: Digest) -> None:
         super().__init__(cast("Reader", file))  # of all that a reader has, ``read`` and ``close`` are used
@@ -45,7 +45,7 @@ class _FetchedReader(WrappingReader):
             return self._raw.read(size)
 
     def close(self) -> None:
-        # What was read was checked: how the program's stream ends is no reason to refuse it.
+        # The bytes were checked already, so a failure to close the stream does not matter.
         with suppress(Exception):
             self._raw.close()
 
@@ -56,5 +56,5 @@ def _failing_as_source(name: str, digest: Digest) -> Iterator[None]:
         yield
     except LayercacheError:
         raise
-    except Exception as error:  # it is the program's client: nobody here knows what it raises
+    except Exception as error:  # the program's client may raise anything
         raise SourceError(f"fetching {digest} failed: {error}", looked_in=[name]) from error

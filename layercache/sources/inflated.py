@@ -1,4 +1,4 @@
-"""What a local archive is compressed by, and its inside in a temporary file that has no name."""
+"""Detects the compression of a local archive, and inflates it into an unnamed temporary file."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _BZIP2_BLOCKS = (b"\x31\x41\x59\x26\x53\x59", b"\x17\x72\x45\x38\x50\x90")
 
 
 def sniff_archive(head: bytes) -> str | None:
-    """As `sniff_layer`, and xz and bzip2, which ``docker load`` reads too but no registry has."""
+    """As `sniff_layer`, plus xz and bzip2, which ``docker load`` reads too but registries do not have."""
     if head.startswith(_XZ_MAGIC):
         return XZ
     if head.startswith(_BZIP2_MAGIC) and head[3:4] in b"123456789" and head[4:10] in _BZIP2_BLOCKS:
@@ -30,14 +30,14 @@ def sniff_archive(head: bytes) -> str | None:
 
 
 class InflatedFile:
-    """A temporary file that grows by what is inflated into it, made with the first of it."""
+    """A temporary file to which streams are inflated. It is created by the first of them."""
 
     def __init__(self) -> None:
         self.fd: int | None = None
         self._size = 0
 
     def append(self, raw: Reader, compression: str, what: str) -> tuple[int, Member]:
-        """The file, and where in it the inside of a stream lies now.
+        """Inflate a stream; return the file and the stream's place in it.
 
         All of them together are bounded as one layer is. Raises `FormatError`, `LimitError`; `SourceError`
         where there is no room.

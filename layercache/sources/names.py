@@ -1,4 +1,4 @@
-"""Which source a name means: a transport's prefix, as skopeo writes them, else a registry's reference."""
+"""Parses names of sources: a transport's prefix, as in skopeo, or a registry's reference."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ _AT_DIGEST = re.compile(r"(.*?)@((?:sha256|sha512):[0-9a-f]+)", re.DOTALL)
 
 
 def registry_reference(name: str) -> Reference | None:
-    """The reference that a name is; None for the name of an OCI layout or an archive.
+    """Parse a registry's reference; None for the name of an OCI layout or an archive.
 
-    Raises `ConfigError` for a transport that is not known, `InvalidNameError` for what is no reference.
+    Raises `ConfigError` for an unknown transport, `InvalidNameError` for what is not a reference.
     """
     if name.startswith((LAYOUT, ARCHIVE)):
         return None
@@ -48,7 +48,7 @@ def registry_reference(name: str) -> Reference | None:
 
 
 def registry_hint(text: str) -> str:
-    """What to say of an OCI layout's path that is not there: it may be a registry's image; "" if it is not.
+    """A hint for the path of a missing OCI layout that looks like a registry's image; "" for any other.
 
     Helm and this cache's own tiers write ``oci://HOST/REPOSITORY``.
     """
@@ -62,7 +62,7 @@ def registry_hint(text: str) -> str:
 
 
 def split_path(text: str, is_there: Callable[[str], bool]) -> tuple[str, str]:
-    """A path and what follows its ":", which may itself hold more of them ("" for nothing).
+    """Split a path from what follows its ":" ("" for nothing), which may contain more of them.
 
     The path ends at the first ":", as with skopeo; but where nothing is there, it goes on to the first
     ":" (or the end) up to which something is. So ``/a:b/layout`` can be named too.
@@ -73,6 +73,6 @@ def split_path(text: str, is_there: Callable[[str], bool]) -> tuple[str, str]:
 
 
 def split_digest(text: str) -> tuple[str, Digest | None]:
-    """A name and the digest after its last "@", if one is there. Raises `InvalidNameError`."""
+    """Split a name from the digest after its last "@", if there is one. Raises `InvalidNameError`."""
     found = _AT_DIGEST.fullmatch(text)
     return (found[1].removesuffix(":"), Digest(found[2])) if found else (text, None)

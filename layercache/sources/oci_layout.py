@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 
 class LayoutSource:
-    """One image of a layout. The folder is read as it is when it is asked."""
+    """One image of a layout. Each call reads the folder as it is at that moment."""
 
     def __init__(
         self,
@@ -48,7 +48,7 @@ class LayoutSource:
 
     @classmethod
     def parse(cls, text: str, *, max_document_size: int = DOCUMENT_MAX) -> Self:
-        """``PATH[:REF][@DIGEST]``; for a ":" in the path see `split_path`. The digest rules over REF."""
+        """``PATH[:REF][@DIGEST]``; for a ":" in the path see `split_path`. The digest overrides REF."""
         rest, digest = split_digest(text)
         path, ref = split_path(rest, os.path.isdir)
         source = cls(path, ref, digest, max_document_size=max_document_size)
@@ -77,7 +77,7 @@ class LayoutSource:
         raise SourceError(f"{self.name} {problem}", hint=f"add one of :REF or @DIGEST: {there}")
 
     def _named(self, entries: Sequence[Descriptor]) -> Sequence[Descriptor]:
-        """The entries that REF means: all where there is none."""
+        """The entries that REF selects: all if there is none."""
         by_ref = [entry for entry in entries if not self._ref or _ref_of(entry) == self._ref]
         full = canonical(self._ref) if self._ref else ""
         return by_ref or [entry for entry in entries if full and canonical(_full_name_of(entry)) == full]
@@ -127,7 +127,7 @@ class LayoutSource:
             looked_in = [os.path.abspath(self._path)]
             raise NotFoundError(f"{LAYOUT}{self._path} is not there", looked_in=looked_in, hint=hint)
         if not os.path.isfile(os.path.join(self._path, "index.json")):
-            raise SourceError(f"{self._path} is no OCI layout", hint="it has no index.json")
+            raise SourceError(f"{self._path} is not an OCI layout", hint="it has no index.json")
 
     def _index(self) -> Index:
         path = os.path.join(self._path, "index.json")
@@ -152,7 +152,7 @@ def _full_name_of(entry: Descriptor) -> str:
 
 
 def _labels(entries: Sequence[Descriptor]) -> Iterable[str]:
-    """What to type for each entry: its name, and the digest too where several have that name."""
+    """How to select each entry: by its name, with the digest if several have that name."""
     for name_of in (_ref_of, _full_name_of):
         names = [name_of(entry) for entry in entries]
         if len(set(names)) == len(names) and all(names):

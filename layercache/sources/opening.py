@@ -1,4 +1,4 @@
-"""From a name to the source that it means."""
+"""Opens a source by its name."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from layercache.sources.names import ARCHIVE, LAYOUT, registry_reference
 def open_source(
     name: str, client: Callable[[], RegistryClient], *, max_document_size: int = DOCUMENT_MAX
 ) -> Source:
-    """The source that a name means. ``client`` is called only for a registry, and stays its owner's.
+    """Open the source of a name. ``client`` is called only for a registry; its owner closes it.
 
     ``max_document_size``: bytes of a document of a local one, at most; of a registry's the client knows.
 

@@ -1,4 +1,4 @@
-"""What a layer comes from when no tier has it."""
+"""Protocols for where a layer comes from when no tier has it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ class BlobSource(Protocol):
 
     @property
     def name(self) -> str:
-        """How messages and statistics call it."""
+        """Its name in messages and statistics."""
 
     def open(self, start: int) -> Reader:
         """The compressed blob from an offset on. Raises `SourceError`, `NotFoundError`."""
@@ -22,7 +22,7 @@ class BlobSource(Protocol):
 
 @runtime_checkable
 class Rejectable(Protocol):
-    """A reader out of an origin that has its bytes from one of several places."""
+    """A reader of an origin that can fetch the bytes from several places."""
 
     def refute(self, error: DigestMismatchError) -> bool:
-        """The bytes were found wrong; whether another try takes them from elsewhere."""
+        """Report that the bytes were wrong; True if another try reads them from elsewhere."""

@@ -44,7 +44,7 @@ class RegistrySource:
         return self._reference.name
 
     def root(self, *, new: bool = False) -> Descriptor:
-        """By HEAD, which costs little and does not count against pull limits; else, or where new, by GET."""
+        """Ask by HEAD, which does not count against pull limits; by GET if that fails, or for a new image."""
         if new:
             return self._ask(self._get_root)
         return self._ask(lambda place: self._head(place) or self._get_root(place))
@@ -69,10 +69,10 @@ class RegistrySource:
         return self._client.mirrors.ask(self._reference, action, mirrors=mirrors)
 
     def _head(self, place: Reference) -> Descriptor | None:
-        """The root, if the answer to HEAD says all that a descriptor needs.
+        """The root, if the answer to HEAD has everything that a descriptor needs.
 
-        None too where HEAD is refused, or is about an encoded body: GET has to find out. The size is what
-        the registry states, and not what a document is judged by.
+        None also if HEAD is refused, or the body is encoded: then GET is needed. The size is only what the
+        registry states.
         """
         path = f"manifests/{place.selector}"
         response = self._client.request("HEAD", place, path, _ACCEPT, also=HEAD_REFUSED)

@@ -1,4 +1,4 @@
-"""What lies where in a tar archive, which may be hostile: it is never unpacked, only read in place."""
+"""Indexes a tar archive, which may be hostile: it is never unpacked, only read in place."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from layercache.errors import SourceError
 from layercache.sources.file_section import PartReader
 
 HEADER_MAX = 1 << 20
-"""Bytes of one header's names and attributes at most."""
+"""Maximum bytes of one header's names and attributes."""
 
 MEMBERS_MAX = 65_536
 LINKS_MAX = 8
@@ -23,7 +23,7 @@ _BROKEN = (tarfile.TarError, ValueError, ArithmeticError, LookupError, EOFError,
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """A plain file's place in the archive: its first byte, and how many there are."""
+    """A regular file in the archive: offset of its first byte, and size in bytes."""
 
     start: int
     size: int
@@ -31,7 +31,7 @@ class Member:
 
 @dataclass(frozen=True, slots=True)
 class Members:
-    """The members of one archive by name. Links are followed inside of it, and nowhere else."""
+    """The members of one archive by name. Links are followed only inside the archive."""
 
     where: str
     _files: dict[str, Member] = field(default_factory=dict)
@@ -40,7 +40,7 @@ class Members:
 
     @classmethod
     def read(cls, fd: int, size: int, where: str) -> Self:
-        """Read every header. Raises `SourceError` for what is no tar, is cut off or has no end."""
+        """Read every header. Raises `SourceError` for what is not a tar, is cut off or too big."""
         members = cls(where)
         with _HeaderReader(os.dup(fd), 0, size) as headers:
             try:
@@ -50,14 +50,14 @@ class Members:
                             raise SourceError(f"{where} has more than {MEMBERS_MAX} members")
                         members._add(info, size)
             except _BROKEN as error:
-                raise SourceError(f"{where} is no valid tar archive: {error}") from error
+                raise SourceError(f"{where} is not a valid tar archive: {error}") from error
         return members
 
     def __contains__(self, name: str) -> bool:
         return name in self._files or name in self._links
 
     def find(self, name: str) -> Member:
-        """The plain file of this name, or that a link of this name leads to. Raises `SourceError`."""
+        """The regular file of this name, also through links. Raises `SourceError`."""
         wanted = name
         for _ in range(LINKS_MAX):
             name = posixpath.normpath(name)
@@ -66,7 +66,7 @@ class Members:
             if name in self._files:
                 return self._files[name]
             if name in self._others:
-                raise SourceError(f"{self.where}: {wanted!r} is no plain file")
+                raise SourceError(f"{self.where}: {wanted!r} is not a regular file")
             if name not in self._links:
                 raise SourceError(f"{self.where}: {wanted!r} is missing")
             name = self._links[name]
@@ -77,7 +77,7 @@ class Members:
         if info.size < 0 or (plain and info.offset_data + info.size > size):
             raise SourceError(f"{self.where}: {info.name!r} is cut off")
         name = posixpath.normpath(info.name)
-        # As when unpacked: of several members of one name the last counts.
+        # As with unpacking: the last of several members of one name counts.
         self._files.pop(name, None)
         self._links.pop(name, None)
         self._others.discard(name)
@@ -92,7 +92,7 @@ class Members:
 
 
 class _HeaderReader(PartReader):
-    """Reads headers only: tarfile takes as much memory as a long name or an attribute claims to need."""
+    """Limits headers: tarfile allocates as much memory as a long name or an attribute claims to need."""
 
     def read(self, size: int | None = -1, /) -> bytes:
         if size is None or not 0 <= size <= HEADER_MAX:

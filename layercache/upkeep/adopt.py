@@ -1,4 +1,4 @@
-"""A layout that other tools made becomes a cache: its images are known, and what its configs claim."""
+"""Turns a layout of other tools into a cache: imports its images, and the claims of their configs."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 
 @dataclass
 class Adopted:
-    """``images`` and ``layers``: how many were not known before. ``verified``: layers that were inflated.
+    """``images`` and ``layers``: how many are new. ``verified``: layers that were inflated.
 
-    ``wrong``: what is not what its name or its image's config says.
+    ``wrong``: errors of layers that do not match their name or their image's config.
     """
 
     images: int = 0
@@ -33,19 +33,19 @@ class Adopted:
 
 
 def adopt(cache: Cache, *, verify: bool = False) -> Adopted:
-    """Take over the images of the nearest tier's index.json, and the claims of their configs.
+    """Import the images of the nearest tier's index.json, and the claims of their configs.
 
-    ``verify``: inflate each layer of which nothing is computed, which computes its fact or refutes the
-    claim; a blob that does not have its hash is removed. Raises `ConfigError` where there is no layout,
+    ``verify``: inflate each layer without a computed fact, which computes one or refutes the claim; a blob
+    with a wrong hash is removed. Raises `ConfigError` where there is no layout,
     `BackendError`.
     """
     tier = cache.tiers[0]
     if not isinstance(tier, BackendTier) or not index_json.read(tier, keys.INDEX):
         raise ConfigError(
-            f"{tier.name} is no OCI image layout", hint="wanted a folder with oci-layout and index.json"
+            f"{tier.name} is not an OCI image layout", hint="name a folder with oci-layout and index.json"
         )
     if tier.policy.readonly:
-        raise ConfigError(f"{tier.name} is read-only", hint="what is adopted is written to")
+        raise ConfigError(f"{tier.name} is read-only", hint="adopting writes to the cache")
     entries, _ = index_json.read_index(tier)
     images, layers = index_json.import_entries(tier, entries)
     adopted = Adopted(images, layers)

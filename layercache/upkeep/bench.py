@@ -1,6 +1,6 @@
-"""A cache measured beside the plain store that it stands on: the same bytes, in turns, in one run.
+"""Measures a cache against its plain store: the same bytes, alternating, in one run.
 
-Everything is written below names that nothing else has, and is removed at the end.
+Everything is written under unique names, and is removed at the end.
 """
 
 from __future__ import annotations
@@ -35,15 +35,15 @@ if TYPE_CHECKING:
     Steps = list[tuple[str, Callable[[], object]]]
 
 SMALL_LAYER = 50 << 10
-"""Bytes of a small object: half of the layers of usual images are smaller."""
+"""Bytes of a small layer: half of the layers of common images are smaller."""
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One thing measured, in ``unit``: medians through the cache and of the plain store.
+    """One measurement in ``unit``: medians through the cache and of the plain store.
 
-    ``file``: of a plain file in the same folder, never synced, where the store is a local one. ``ratio``: the
-    cache to the plain store; above 1 the cache is faster.
+    ``file``: of a plain file in the same folder, never synced, if the store is local. ``ratio``: cache to
+    plain store; above 1 the cache is faster.
     """
 
     name: str
@@ -55,9 +55,9 @@ class Row:
 
 
 class Benchmark:
-    """``size``: bytes of the big layer; ``count``: small ones; ``runs``: of which the medians are taken.
+    """``size``: bytes of the big layer; ``count``: how many small ones; ``runs``: medians are taken of these.
 
-    A context manager: leaving it removes all that was written. The layer is a tar of bytes that do not
+    A context manager: leaving it removes everything that was written. The layer is a tar of bytes that do not
     compress, the same in each run and on each machine. Raises `ConfigError`, `BackendError`.
     """
 
@@ -76,8 +76,8 @@ class Benchmark:
         self._timed: dict[str, list[float]] = {}
 
     def run(self, progress: Callable[[int], object] = lambda _: None) -> list[Row]:
-        """Measure all, ``runs`` times; ``progress`` is told how often it was done."""
-        self._put([_tar(SMALL_LAYER, "what is imported, connected and made at first is not counted")])
+        """Measure everything ``runs`` times; ``progress`` gets the number of finished runs."""
+        self._put([_tar(SMALL_LAYER, "warm up: imports and connections are not measured")])
         if self._root:
             os.makedirs(self._root, exist_ok=True)
         for number in range(self._runs):
@@ -163,7 +163,7 @@ class Benchmark:
         return statistics.median(self._timed[name])
 
     def _in_turn(self, steps: Steps, number: int) -> None:
-        """Each once; in every other run the other way round, so that none always has the warm store."""
+        """Run each step once, in reverse order in every other run, so that each gets the warm store."""
         for name, step in steps if number % 2 else reversed(steps):
             begun = time.perf_counter()
             step()
@@ -204,7 +204,7 @@ def _write_file(path: str, data: bytes) -> None:
 
 
 def _tar(size: int, seed: str) -> bytes:
-    """A tar of one file of so many bytes that do not compress; same seed, same tar."""
+    """A tar of one file of ``size`` incompressible bytes; the same seed gives the same tar."""
     info = tarfile.TarInfo("data")
     info.size = size
     rest = -size % tarfile.BLOCKSIZE + 2 * tarfile.BLOCKSIZE
@@ -212,7 +212,7 @@ def _tar(size: int, seed: str) -> bytes:
 
 
 def _own_place(url: BackendURL, name: str) -> Backend:
-    """A store that is empty: a folder or a memory of its own, elsewhere a part of the names of the URL's."""
+    """An empty store: a new folder or memory, elsewhere a name prefix in the URL's store."""
     if url.scheme == "memory":
         return open_backend(replace(url, netloc=name))
     backend = open_backend(url)
@@ -223,7 +223,7 @@ def _own_place(url: BackendURL, name: str) -> Backend:
 
 
 class _Below:
-    """The names of a backend that begin with a prefix, without it. What they cost there they cost here."""
+    """The part of a backend whose names begin with a prefix. It adds no cost to any call."""
 
     def __init__(self, backend: Backend, prefix: str) -> None:
         self.url = backend.url

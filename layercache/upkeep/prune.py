@@ -1,4 +1,4 @@
-"""Pruning: a tier's limits, or others, held now; and what killed processes have left."""
+"""Evicts blobs beyond a tier's limits, or given ones, and removes leftovers of killed processes."""
 
 from __future__ import annotations
 
@@ -20,9 +20,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Removed:
-    """A blob that went: its hash, its bytes, the time of its last use (seconds since the epoch), and by which
-    limit.
-    """
+    """An evicted blob: hash, size in bytes, last use (seconds since the epoch), and the exceeded limit."""
 
     name: str
     size: int
@@ -32,11 +30,12 @@ class Removed:
 
 @dataclass(slots=True)
 class Pruned:
-    """What was removed from a tier, or would be: how many blobs of how many bytes (with what was derived from
-    them; also of blobs that were gone before), leftovers of killed
-    writes, facts and images of which nothing was there. ``left``: bytes of the blobs that stay;
-    ``leftovers_left``: leftovers that are too young to go, where the store can count them; ``refused``:
-    blobs, facts and images that should go and are another user's to remove.
+    """What was removed from a tier, or would be.
+
+    ``blobs``, ``bytes``: blobs, and their size with everything derived from them (also of blobs that were
+    gone already). ``leftovers``: of killed writes. ``facts``, ``images``: those without any blob. ``left``:
+    bytes of the remaining blobs. ``leftovers_left``: leftovers that are too young, if the store can count
+    them. ``refused``: blobs, facts and images that only another user may remove.
     """
 
     tier: str

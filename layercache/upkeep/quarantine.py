@@ -1,4 +1,4 @@
-"""The folder for objects that were found wrong: out of the way, and there to be looked at."""
+"""The quarantine: objects that were found wrong, kept for inspection where no reader finds them."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ if TYPE_CHECKING:
 
 
 def put_aside(tier: BackendTier, key: str) -> bool:
-    """Move an object of a tier into its quarantine, under its own key; False where nothing may be written.
+    """Move an object of a tier to its quarantine, under its own key; False if the tier is read-only.
 
-    Where the store cannot move it, it is copied, and deleted only once the whole copy was read back. What
-    was put aside under this key before is replaced. Raises `NotFoundError`, `BackendError`.
+    If the store cannot move it, it is copied, and deleted only once the whole copy was read back. An object
+    already in quarantine under this key is replaced. Raises `NotFoundError`, `BackendError`.
     """
     if tier.policy.readonly:
         return False

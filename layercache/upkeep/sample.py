@@ -1,4 +1,4 @@
-"""Picking at random."""
+"""Random samples."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-_random = SystemRandom()  # without a state that a fork would copy
+_random = SystemRandom()  # it has no state, so a fork copies none
 
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """A ``share`` of all, from 0 to 1, or a ``count``. A share is picked in passing; a count is held."""
+    """A ``share`` of all items, from 0 to 1, or a ``count`` of them. Only a count is held in memory."""
 
     share: float = 1.0
     count: int | None = None
@@ -30,7 +30,7 @@ class Sample:
 
     @staticmethod
     def _reservoir(items: Iterable[T], count: int) -> list[T]:
-        # Vitter's algorithm R: each item stays with the same chance, however many come.
+        # Vitter's algorithm R: each item is kept with the same probability, however many there are.
         held: list[T] = []
         for number, item in enumerate(items):
             if number < count:

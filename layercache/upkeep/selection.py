@@ -1,4 +1,4 @@
-"""Which tiers can be kept up from here: those that stand on a store."""
+"""Selects the tiers for upkeep: those on a store of objects."""
 
 from __future__ import annotations
 
@@ -14,8 +14,9 @@ if TYPE_CHECKING:
 
 
 def stores_of(tiers: Iterable[Tier], *, everyone: bool, writable: bool = False) -> list[BackendTier]:
-    """The nearest of the tiers that are stores, or ``everyone`` of them; those alone that may be written to,
-    where that is wanted. Raises `ConfigError` where there is none.
+    """The nearest tier that is a store, or all of them (``everyone``); only writable ones with ``writable``.
+
+    Raises `ConfigError` if there is none.
     """
     stores = [tier for tier in tiers if isinstance(tier, BackendTier)]
     found = [tier for tier in stores if not (writable and tier.policy.readonly)]

@@ -1,4 +1,4 @@
-"""Verifying: every blob of a tier is hashed again, facts and images looked at; what is wrong is put aside."""
+"""Verifies a tier: hashes every blob again, checks facts and images, and quarantines what is wrong."""
 
 from __future__ import annotations
 
@@ -33,15 +33,15 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 PENDING_PER_THREAD = 4
-"""Objects, for each thread, that are handed out before the first one's result was taken."""
+"""Objects submitted for each thread before the oldest result is taken: bounds memory."""
 
 
 @dataclass(frozen=True, slots=True)
 class Checked:
-    """An object that was looked at; ``size`` in bytes.
+    """An object that was checked; ``size`` in bytes.
 
-    ``problem``: what is wrong with it, empty where nothing is. ``put_aside``: it was moved to the
-    quarantine. ``unreadable``: the store failed, or gave a part, so that nobody knows whether it is right.
+    ``problem``: what is wrong with it; empty if it is right. ``put_aside``: it was moved to the quarantine.
+    ``unreadable``: the store failed, or returned only a part, so it is not known whether the object is right.
     """
 
     tier: str
@@ -56,7 +56,7 @@ class Checked:
 def verify(
     tier: BackendTier, *, sample: Sample | None = None, deep: bool = False, jobs: int | None = None
 ) -> Iterator[Checked]:
-    """Look at every blob, then every fact, then every image of a tier; each is given when it was looked at.
+    """Check every blob, then every fact, then every image of a tier; yield each once it is checked.
 
     Blobs are hashed, ``jobs`` at a time (by default as many as there are cores). Facts must be whole, stand
     under their own names, and not contradict each other or the blobs that are here; ``deep`` inflates each
@@ -97,7 +97,7 @@ def _in_order(
 
 
 def _check(tier: BackendTier, kind: Kind, look: Callable[[Entry], Problems], entry: Entry) -> list[Checked]:
-    """The object itself, and others that it shows to be wrong. Nothing for one that is gone meanwhile."""
+    """The object itself, and others that it shows to be wrong. Nothing for one that was deleted since."""
     try:
         problems = look(entry)
     except NotFoundError:
@@ -110,7 +110,7 @@ def _check(tier: BackendTier, kind: Kind, look: Callable[[Entry], Problems], ent
         try:
             moved = put_aside(tier, key)
         except NotFoundError:
-            continue  # put aside already: the two objects of one fact are looked at by different threads
+            continue  # moved already: different threads check the two objects of one fact
         except BackendError as error:
             note = f"; not put aside: {error.message}"
         found.append(Checked(tier.name, kind, key, entry.size, problem + note, put_aside=moved))
@@ -119,7 +119,7 @@ def _check(tier: BackendTier, kind: Kind, look: Callable[[Entry], Problems], ent
 
 def _wrong_blob(tier: BackendTier, stop: Event, entry: Entry) -> Problems:
     name = keys.blob_name(entry.key)
-    assert name is not None, "what else lies among the blobs is no blob"
+    assert name is not None, "only blobs are listed"
     hasher, size = name.hasher(), 0
     with tier.backend.open(entry.key) as reader:
         while (chunk := reader.read(CHUNK)) and not stop.is_set():

@@ -1,4 +1,4 @@
-"""Looking at a fact: whether it is whole, and whether what is here contradicts it."""
+"""Verifies a fact: whether it is complete, and whether the blobs contradict it."""
 
 from __future__ import annotations
 
@@ -20,23 +20,23 @@ if TYPE_CHECKING:
 
 
 def wrong_facts(tier: BackendTier, key: str, *, deep: bool) -> dict[str, str]:
-    """What is wrong with the fact of this key, and with another fact about its blob: by key.
+    """Return the problems of the fact with this key, and of another fact about its blob: by key.
 
-    A claim is only what an image says: it must be well formed. A computed fact must fit the sizes of the
-    blob and the tar that are here, and the blob's first bytes. Where two computed facts contradict each
-    other, or ``deep``, the blob is inflated, which tells. No blob that is itself wrong makes a fact wrong.
-    Raises `NotFoundError` where the fact is gone, `BackendError`.
+    A claim only repeats an image, so it must only be well formed. A computed fact must match the sizes of the
+    blob and tar in this tier, and the blob's first bytes. If two computed facts contradict each other, or
+    with ``deep``, the blob is inflated to find out. A blob that is wrong itself does not make a fact wrong.
+    Raises `NotFoundError` if the fact is gone, `BackendError`.
     """
     computed = key.startswith(f"{keys.ASSOCIATIONS}{keys.COMPUTED}/")
     try:
         with tier.backend.open(key) as reader:
-            data = read_bounded(reader, SMALL_OBJECT, "it")
+            data = read_bounded(reader, SMALL_OBJECT, "the fact")
         fact = Association.decode(data, computed=computed)
     except (FormatError, InvalidNameError) as error:
-        # Older versions wrote such claims. Nobody believes them, so they are not damage.
+        # Older versions wrote such claims. They are never used, so they are not damage.
         return {} if isinstance(error, NotOfALayerError) and not computed else {key: error.message}
     if key not in keys_of(fact):
-        return {key: f"it is about {fact.digest} and {fact.diff_id}, and stands under another name"}
+        return {key: f"it is about {fact.digest} and {fact.diff_id}, but stored under another name"}
     if not computed:
         return {}
     if problem := _misfit(tier, fact):
@@ -55,7 +55,7 @@ def wrong_facts(tier: BackendTier, key: str, *, deep: bool) -> dict[str, str]:
 
 
 def _answer(tier: BackendTier, fact: Association) -> Association | None:
-    """What the tier says when it is asked for the blob, if that names the tar by the same algorithm."""
+    """The fact that a look-up of the blob finds, if its diff ID has the same algorithm."""
     for answer in tier.facts.inflates_to(fact.digest):
         if answer.computed and answer.diff_id.algorithm == fact.diff_id.algorithm:
             return answer
@@ -63,21 +63,23 @@ def _answer(tier: BackendTier, fact: Association) -> Association | None:
 
 
 def _misfit(tier: BackendTier, fact: Association) -> str:
-    """What is here and does not fit the fact, though it is itself what its name says."""
+    """How a sound blob or tar in this tier contradicts the fact; empty if none does."""
     for name, stated in ((fact.digest, fact.size), (fact.diff_id, fact.uncompressed_size)):
         size = _size(tier, name)
         if size is not None and stated is not None and size != stated and _is_right(tier, name):
-            return f"it says that {name} has {stated} bytes, and there are {size}"
+            return f"it says that {name} has {stated} bytes, but it has {size}"
     if fact.digest.algorithm == fact.diff_id.algorithm:
         compression = _compression(tier, fact.digest)
         plain = compression == NO_COMPRESSION
         if compression and plain != (str(fact.digest) == fact.diff_id) and _is_right(tier, fact.digest):
-            return f"it says that {fact.digest} inflates to {fact.diff_id}; its compression is {compression}"
+            return (
+                f"it says that {fact.digest} inflates to {fact.diff_id}, but its compression is {compression}"
+            )
     return ""
 
 
 def _refuted(tier: BackendTier, fact: Association) -> str:
-    """What the blob inflates to, where that is not what the fact says."""
+    """What the blob really inflates to, if that is not what the fact says."""
     try:
         found, size = _inflated(tier, fact.digest, fact.diff_id)
     except (NotFoundError, LimitError):
@@ -89,7 +91,9 @@ def _refuted(tier: BackendTier, fact: Association) -> str:
     if not _is_right(tier, fact.digest):
         return ""
     stated = "" if fact.uncompressed_size is None else f" of {fact.uncompressed_size} bytes"
-    return f"it says that {fact.digest} inflates to {fact.diff_id}{stated}, and it does to {found} of {size}"
+    return (
+        f"it says that {fact.digest} inflates to {fact.diff_id}{stated}, but it inflates to {found} of {size}"
+    )
 
 
 def _inflated(tier: BackendTier, digest: Digest, diff_id: DiffID) -> tuple[Hash, int]:

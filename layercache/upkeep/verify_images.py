@@ -1,4 +1,4 @@
-"""Looking at an image: its descriptor and its documents, as far as they are here."""
+"""Verifies an image: its reference, and its documents as far as the tier has them."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ if TYPE_CHECKING:
 
 
 def why_wrong(tier: BackendTier, key: str) -> str:
-    """What is wrong with the image that a reference's key names; empty where nothing is.
+    """Return what is wrong with the image of this reference key; empty if nothing is.
 
-    Documents are taken to hash right: that is checked elsewhere. One that is not here is no fault. Raises
-    `NotFoundError` where the key itself is gone, `BackendError`.
+    The hashes of documents are checked elsewhere. A document that is not here is not a problem. Raises
+    `NotFoundError` if the key itself is gone, `BackendError`.
     """
     try:
         with tier.backend.open(key) as reader:
@@ -53,6 +53,6 @@ def _read(tier: BackendTier, descriptor: Descriptor) -> bytes:
     with tier.backend.open(keys.blob(descriptor.digest)) as reader:
         if reader.size != descriptor.size:
             raise FormatError(
-                f"{descriptor.digest} has {reader.size} bytes, and {descriptor.size} are stated"
+                f"{descriptor.digest} has {reader.size} bytes, but {descriptor.size} are stated"
             )
         return read_whole(reader, descriptor.digest, tier.policy.max_document_size)

@@ -177,7 +177,7 @@ def test_a_path_may_hold_colons(tmp_path: Path) -> None:
 def test_a_missing_archive_is_not_found_and_a_folder_is_none(tmp_path: Path) -> None:
     with pytest.raises(NotFoundError, match="is not there"):
         source_of(tmp_path / "absent.tar")
-    with pytest.raises(SourceError, match="no file"):
+    with pytest.raises(SourceError, match="not a regular file"):
         source_of(tmp_path)
 
 
@@ -229,7 +229,7 @@ def test_links_inside_of_the_archive_are_followed_but_not_for_ever(tmp_path: Pat
 def test_a_layer_that_is_no_plain_file_is_refused(kind: bytes, tmp_path: Path) -> None:
     info = tarfile.TarInfo("layer.tar")
     info.type = kind
-    with pytest.raises(SourceError, match="no plain file"):
+    with pytest.raises(SourceError, match="not a regular file"):
         hostile(tmp_path, (info, b"")).root()
 
 
@@ -237,7 +237,7 @@ def test_a_sparse_layer_is_refused(tmp_path: Path) -> None:
     info = tarfile.TarInfo("layer.tar")
     info.size = 512
     info.pax_headers = {"GNU.sparse.major": "0", "GNU.sparse.size": "1000000000", "GNU.sparse.map": "0,512"}
-    with pytest.raises(SourceError, match="no plain file"):
+    with pytest.raises(SourceError, match="not a regular file"):
         hostile(tmp_path, (info, bytes(512))).root()
 
 
@@ -252,7 +252,7 @@ def test_a_sparse_layer_is_refused(tmp_path: Path) -> None:
         (b'[{"Config": "absent"}]', SourceError, "missing"),
         (b'[{"Config": "layer.tar"}]', FormatError, "not a valid imageconfig"),
         (b'[{"Config": "config.json"}]', SourceError, "0 layers, its config 1"),
-        (b'[{"Config": "config.json", "Layers": ["config.json"]}]', SourceError, "no tar"),
+        (b'[{"Config": "config.json", "Layers": ["config.json"]}]', SourceError, "not a tar"),
         (b" " * (17 << 20), FormatError, "at most 4194304 are read"),
     ],
 )
@@ -265,7 +265,7 @@ def test_a_broken_manifest_is_told(
 
 @pytest.mark.parametrize(
     ("data", "message"),
-    [(b"", "no valid tar"), (noise(2000), "no valid tar"), (bytes(1024), "no manifest.json")],
+    [(b"", "not a valid tar"), (noise(2000), "not a valid tar"), (bytes(1024), "no manifest.json")],
 )
 def test_what_is_no_archive_is_told(data: bytes, message: str, tmp_path: Path) -> None:
     path = tmp_path / "image.tar"

@@ -86,7 +86,7 @@ def test_a_layout_without_images_says_so(tmp_path: Path) -> None:
 def test_what_is_no_layout_is_refused_at_once(tmp_path: Path) -> None:
     with pytest.raises(NotFoundError, match="is not there"):
         source_of(f"oci:{tmp_path}/absent:ref")
-    with pytest.raises(SourceError, match="no OCI layout"):
+    with pytest.raises(SourceError, match="not an OCI layout"):
         source_of(f"oci:{tmp_path}")
     (tmp_path / "index.json").write_text("[")
     with pytest.raises(FormatError, match=r"index\.json"):
@@ -166,7 +166,7 @@ def test_a_pipe_or_a_folder_in_a_blobs_place_is_refused_and_not_waited_for(tmp_p
         path.unlink()
         replace(path)
     for layer in image.layers:
-        with pytest.raises(SourceError, match="no file"):
+        with pytest.raises(SourceError, match="not a regular file"):
             source.open_blob(layer.descriptor)
 
 

@@ -152,7 +152,7 @@ def test_a_torn_fact_is_put_aside(tier: BackendTier, data: bytes) -> None:
 def test_a_fact_under_anothers_name_is_put_aside(tier: BackendTier) -> None:
     key = keys.computed_by_digest(Digest(Hash.of(b"another")))
     write(tier, key, false_fact(GZIP).encode())
-    assert "stands under another name" in wrong(tier)[key]
+    assert "stored under another name" in wrong(tier)[key]
 
 
 def test_a_computed_fact_that_another_contradicts_is_settled_by_the_blob(tier: BackendTier) -> None:

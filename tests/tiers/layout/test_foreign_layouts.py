@@ -131,7 +131,7 @@ def test_verify_finds_false_claims_and_broken_blobs(tmp_path: Path) -> None:
 
 def test_what_is_no_layout_is_not_adopted(tmp_path: Path) -> None:
     told = Caller("unused")("adopt", str(tmp_path), code=2).stderr
-    assert "is no OCI image layout" in told
+    assert "is not an OCI image layout" in told
     assert list(tmp_path.iterdir()) == []
 
 
