@@ -10,14 +10,13 @@ import io
 import os
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
 
-from layercache.backend import Entry, check_prefix, check_range
+from layercache.backend import Entry, SinkBase, check_prefix, check_range, check_usable
 from layercache.errors import BackendError, ConfigError, NotFoundError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from types import TracebackType
 
     from _typeshed import ReadableBuffer, WriteableBuffer
 
@@ -133,17 +132,12 @@ class MemorySpool:
         self._ended = True
 
     def _usable(self) -> bytearray:
-        if self._data is None or self._ended:
-            raise BackendError(f"{self._url}: this write has already ended")
-        if self._owner != os.getpid():
-            raise BackendError(
-                f"{self._url}: this write belongs to process {self._owner}",
-                hint="a forked child begins writes of its own",
-            )
+        check_usable(self._url, self._owner, ended=self._ended)
+        assert self._data is not None, "only an ended write has none"
         return self._data
 
 
-class MemorySink:
+class MemorySink(SinkBase):
     """A spool whose key is known from the beginning."""
 
     def __init__(self, spool: MemorySpool, key: str) -> None:
@@ -159,11 +153,3 @@ class MemorySink:
 
     def abort(self) -> None:
         self._spool.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None, /
-    ) -> None:
-        self.abort()

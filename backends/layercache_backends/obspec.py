@@ -11,8 +11,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from layercache.backend import Entry
-from layercache.backend.plain import PerProcess, Piece, PlainBackend
+from layercache.backend import Entry, PerProcess
+from layercache.backend.plain import Piece, PlainBackend
 from layercache.errors import BackendError, ConfigError
 from layercache_backends.obstore.fast_path import can_go
 

@@ -14,10 +14,11 @@ from layercache.backend.interface import (
     Reader,
     Sink,
     check_range,
-    write_whole,
 )
 from layercache.backend.object_names import check_key, check_prefix, is_key
 from layercache.backend.opening import ENTRY_POINT_GROUP, IN_THE_BOX, INTERFACE, open_backend
+from layercache.backend.per_process import PerProcess
+from layercache.backend.sinks import SinkBase, check_usable, write_whole
 from layercache.backend.url import BackendURL, OptionsT
 
 __all__ = [
@@ -31,11 +32,14 @@ __all__ = [
     "Entry",
     "Leftover",
     "OptionsT",
+    "PerProcess",
     "Reader",
     "Sink",
+    "SinkBase",
     "check_key",
     "check_prefix",
     "check_range",
+    "check_usable",
     "is_key",
     "open_backend",
     "write_whole",

@@ -125,13 +125,6 @@ class Backend(Protocol):
         """Give back connections and handles. Closing twice is no error."""
 
 
-def write_whole(sink: Sink, data: bytes) -> None:
-    """Write a small object, and publish it."""
-    with sink:
-        sink.write(data)
-        sink.commit()
-
-
 def check_range(start: int, end: int | None) -> None:
     """Raise `ValueError` unless 0 <= start <= end."""
     if start < 0 or (end is not None and end < start):

@@ -12,13 +12,12 @@ import io
 import os
 import random
 import tempfile
-import threading
 import time
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
-from layercache.backend import Entry, check_prefix, check_range
+from layercache.backend import Entry, PerProcess, SinkBase, check_prefix, check_range, check_usable
 from layercache.errors import BackendError, LayercacheError, NotFoundError
 
 if TYPE_CHECKING:
@@ -27,6 +26,8 @@ if TYPE_CHECKING:
     from _typeshed import ReadableBuffer, WriteableBuffer
 
 _T = TypeVar("_T")
+
+__all__ = ["PerProcess", "Piece", "PlainBackend", "PlainReader", "PlainSink"]
 
 PIECE = 4 << 20
 """Bytes that a reader asks for at a time, and bytes of an object that a sink keeps in memory."""
@@ -204,7 +205,7 @@ class PlainReader(io.RawIOBase):
         return BackendError(f"{self._backend.url}: reading {self._key}: {what}")
 
 
-class PlainSink:
+class PlainSink(SinkBase):
     """Bytes wait in memory, or from `PIECE` on in a temporary file, until they are whole."""
 
     def __init__(self, backend: PlainBackend, key: str) -> None:
@@ -243,12 +244,6 @@ class PlainSink:
         if self._owner == os.getpid():
             self._end()
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.abort()
-
     def _publish(self, work: Callable[[], None]) -> None:
         self._backend.attempt(f"writing {self._key}", work)
 
@@ -259,47 +254,15 @@ class PlainSink:
             self._backend.put_file(self._key, buffered, size)
 
     def _open(self) -> bytearray:
-        doing = f"{self._backend.url}: writing {self._key}"
-        if self._memory is None:
-            raise BackendError(f"{doing}: already ended")
-        if self._owner != os.getpid():
-            raise BackendError(f"{doing}: begun in another process")
-        return self._memory
+        what, memory = f"{self._backend.url}: writing {self._key}", self._memory
+        check_usable(what, self._owner, ended=memory is None)
+        assert memory is not None, "only an ended write has none"
+        return memory
 
     def _end(self) -> None:
         self._memory = None
         if self._file is not None:
             self._file.close()
-
-
-class PerProcess(Generic[_T]):
-    """One of something in each process, a client say: made at its first use, and anew in a forked child."""
-
-    def __init__(self, make: Callable[[], _T]) -> None:
-        self._make = make
-        self._lock = threading.Lock()
-        self._made: tuple[int, _T] | None = None
-        self._inherited: list[Any] = []
-
-    def get(self) -> _T:
-        made = self._made
-        if made is not None and made[0] == os.getpid():
-            return made[1]
-        if made is not None:
-            # Not to be finalized here: that could end the parent's connections. Its lock may be held by a
-            # thread that this process does not have.
-            self._inherited.append(made)
-            if self._made is made:
-                self._lock, self._made = threading.Lock(), None
-        with self._lock:
-            if self._made is None:
-                self._made = os.getpid(), self._make()
-            return self._made[1]
-
-    def take(self) -> _T | None:
-        """What this process has, to be closed; it is made again when it is used again."""
-        made, self._made = self._made, None
-        return made[1] if made is not None and made[0] == os.getpid() else None
 
 
 def _begin(entries: Iterable[Entry]) -> tuple[Iterator[Entry], Entry | None]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import threading
 import time
 from typing import TYPE_CHECKING
@@ -10,6 +9,7 @@ from urllib.parse import urlsplit
 
 from urllib3.exceptions import ProtocolError
 
+from layercache.backend import PerProcess
 from layercache.errors import SourceError
 from layercache.registry.auth import Authenticator
 from layercache.registry.authorization import Authorization
@@ -39,7 +39,6 @@ class _Session:
     """Connections, tokens and what was learnt of hosts: all that a forked child must not share."""
 
     def __init__(self, settings: RegistrySettings, warn: Callable[[UnavailableError], object]) -> None:
-        self.pid = os.getpid()
         self.http = Http(settings)
         self.authenticator = Authenticator(settings, self.http, warn)
         self.bases: dict[str, str] = {}
@@ -65,7 +64,7 @@ class RegistryClient:
         self.retries = Retries(self.settings.retries, sleep, self.settings.read_timeout)
         self.mirrors = Mirrors(self.settings, self.retries, passed_over)
         self._passed_over = passed_over
-        self._current: _Session | None = None
+        self._sessions = PerProcess(lambda: _Session(self.settings, self._unavailable))
 
     def request(
         self,
@@ -151,16 +150,11 @@ class RegistryClient:
 
     def close(self) -> None:
         """Close idle connections. The client can still be used, and opens new ones."""
-        session, self._current = self._current, None
-        if session is not None and session.pid == os.getpid():
+        if (session := self._sessions.take()) is not None:
             session.http.close()
 
     def _session(self) -> _Session:
-        session = self._current
-        if session is None or session.pid != os.getpid():
-            # Two threads may make one each: both work, the later one is kept.
-            session = self._current = _Session(self.settings, self._unavailable)
-        return session
+        return self._sessions.get()
 
     def _unavailable(self, error: UnavailableError) -> None:
         if self._passed_over:

@@ -8,13 +8,13 @@ counts for itself, and the limit is kept roughly.
 
 from __future__ import annotations
 
-import os
 import threading
 import time
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from layercache.backend import PerProcess
 from layercache.backend.capabilities import Lockable, Touchable
 from layercache.errors import BackendError, ForbiddenError
 from layercache.tiers.eviction import candidates, select
@@ -70,6 +70,14 @@ class Usage:
         return self.used >= 0 and 0 <= time.time() - self.counted < RECOUNT
 
 
+class _OwnUsage:
+    """What this process counts by itself in a store without locks. ``lock`` is held while it publishes."""
+
+    def __init__(self) -> None:
+        self.usage = Usage()
+        self.lock = threading.Lock()
+
+
 class Quota:
     """Keeps the blobs of one store within a policy's limits. Thread-safe."""
 
@@ -79,12 +87,7 @@ class Quota:
         self._max_size = policy.max_size
         self._max_age = policy.max_age
         self._lockable = backend if isinstance(backend, Lockable) else None
-        self._forget()
-
-    def _forget(self) -> None:
-        self._pid = os.getpid()
-        self._own = Usage()
-        self._own_lock = threading.Lock()
+        self._own = PerProcess(_OwnUsage)
 
     def fits(self, size: int) -> bool:
         """Whether a blob of so many bytes may be kept at all."""
@@ -161,7 +164,6 @@ class Quota:
             with self._lockable.lock(LOCK, timeout=PATIENCE) as lock:
                 yield Usage.under(lock) if lock else Usage()
         else:
-            if self._pid != os.getpid():  # a fork may have copied the lock while it was held
-                self._forget()
-            with self._own_lock:
-                yield self._own
+            own = self._own.get()
+            with own.lock:
+                yield own.usage

@@ -19,8 +19,8 @@ from datetime import datetime
 from typing import IO, TYPE_CHECKING, Any
 from urllib.parse import quote
 
-from layercache.backend import Entry, Leftover, check_key, check_prefix, check_range
-from layercache.errors import BackendError, ConfigError, InvalidNameError, LayercacheError, NotFoundError
+from layercache.backend import Entry, Leftover, check_key, check_prefix, check_range, is_key
+from layercache.errors import BackendError, ConfigError, LayercacheError, NotFoundError
 from layercache_backends.fsspec.connections import SSH_TIMEOUTS, Connections, Options
 from layercache_backends.fsspec.streams import RANGE, FsspecReader, FsspecSink
 from layercache_backends.objects.backend import DEFAULT_TIMEOUT, refuse_secrets, require
@@ -200,7 +200,7 @@ class FsspecBackend:
                 found = self._list(folder)
             for name, info in found:
                 key = folder + name
-                if not _is_key(key):
+                if not is_key(key):
                     continue
                 if info["type"] == "directory":
                     folders.append(f"{key}/")
@@ -292,11 +292,3 @@ def _when(info: dict[str, Any]) -> float:
 
 def _marks(info: dict[str, Any]) -> list[Any]:
     return [info["size"], *(info.get(name) for name in _MARKS)]
-
-
-def _is_key(name: str) -> bool:
-    try:
-        check_key(name)
-    except InvalidNameError:
-        return False
-    return True

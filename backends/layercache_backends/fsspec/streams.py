@@ -5,13 +5,11 @@ from __future__ import annotations
 import io
 import os
 import tempfile
-from typing import IO, TYPE_CHECKING, Any, Protocol, Self
+from typing import IO, TYPE_CHECKING, Any, Protocol
 
-from layercache.errors import BackendError
+from layercache.backend import SinkBase, check_usable
 
 if TYPE_CHECKING:
-    from types import TracebackType
-
     from _typeshed import ReadableBuffer, WriteableBuffer
 
 
@@ -62,7 +60,7 @@ class FsspecReader(io.RawIOBase):
         super().close()
 
 
-class FsspecSink:
+class FsspecSink(SinkBase):
     """Bytes wait in a temporary file of this machine until they are whole."""
 
     def __init__(self, backend: Store, key: str) -> None:
@@ -90,22 +88,8 @@ class FsspecSink:
         if self._owner == os.getpid() and not self._file.closed:
             self._file.close()
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None, /
-    ) -> None:
-        self.abort()
-
     def __del__(self) -> None:
         self.abort()
 
     def _check(self) -> None:
-        if self._file.closed:
-            raise BackendError(f"{self._backend.url}: writing {self._key}: this write has already ended")
-        if self._owner != os.getpid():
-            raise BackendError(
-                f"{self._backend.url}: writing {self._key}: begun by process {self._owner}",
-                hint="a forked child begins writes of its own",
-            )
+        check_usable(f"{self._backend.url}: writing {self._key}", self._owner, ended=self._file.closed)

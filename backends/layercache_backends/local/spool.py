@@ -8,14 +8,12 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
 
-from layercache.errors import BackendError
+from layercache.backend import SinkBase, check_usable
 from layercache_backends.local.folders import sync_folder
 
 if TYPE_CHECKING:
-    from types import TracebackType
-
     from _typeshed import ReadableBuffer, WriteableBuffer
 
     from layercache_backends.local.folders import Folder, Store
@@ -101,13 +99,7 @@ class LocalSpool:
         self.close()
 
     def _check_usable(self) -> None:
-        if self._ended:
-            raise BackendError(f"{self._backend.url}: {self._what}: this write has already ended")
-        if self._owner != os.getpid():
-            raise BackendError(
-                f"{self._backend.url}: {self._what}: this write belongs to process {self._owner}",
-                hint="a forked child begins writes of its own",
-            )
+        check_usable(f"{self._backend.url}: {self._what}", self._owner, ended=self._ended)
 
     def _open(self, tmp: Folder) -> None:
         backend, self._tmp = self._backend, tmp
@@ -155,7 +147,7 @@ class LocalSpool:
             sync_folder(folder)
 
 
-class LocalSink:
+class LocalSink(SinkBase):
     """A spool whose key is known from the beginning."""
 
     def __init__(self, spool: LocalSpool, key: str) -> None:
@@ -173,14 +165,6 @@ class LocalSink:
 
     def abort(self) -> None:
         self._spool.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None, /
-    ) -> None:
-        self.abort()
 
 
 def _sync_file(fd: int) -> None:

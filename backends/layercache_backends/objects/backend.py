@@ -12,14 +12,13 @@ parts the sink's. A subclass adds what only its service can do, with ``self.call
 
 from __future__ import annotations
 
-import os
 import re
 import time
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
-from layercache.backend import Entry, check_key, check_prefix, check_range
-from layercache.errors import ConfigError, InvalidNameError, NotFoundError
+from layercache.backend import Entry, PerProcess, check_key, check_prefix, check_range, is_key
+from layercache.errors import ConfigError, NotFoundError
 from layercache_backends.objects.reader import ObjectReader, Stream
 from layercache_backends.objects.service import Kind, Payload
 from layercache_backends.objects.session import Session
@@ -59,7 +58,7 @@ class ObjectBackend:
         self._timeout = timeout
         self._connect = connect
         self._engine = engine
-        self._sessions: dict[int, Session] = {}
+        self._sessions = PerProcess(self._begun)
         """By process. The parent's stays in a forked child: to drop it would be to finalize it."""
 
     def __repr__(self) -> str:
@@ -110,8 +109,7 @@ class ObjectBackend:
             return
 
     def close(self) -> None:
-        session = self._sessions.pop(os.getpid(), None)
-        if session:
+        if session := self._sessions.take():
             session.close()
 
     def call(self, doing: str, attempt: Callable[[Service], Awaitable[_T]]) -> _T:
@@ -121,10 +119,7 @@ class ObjectBackend:
 
     @property
     def _session(self) -> Session:
-        # setdefault is atomic, and a session that is not used holds nothing: so no lock, which a fork
-        # could copy while it is held.
-        process = os.getpid()
-        return self._sessions.get(process) or self._sessions.setdefault(process, self._begun())
+        return self._sessions.get()
 
     def _begun(self) -> Session:
         session = Session(self.url, self._timeout, self._connect)
@@ -142,7 +137,7 @@ class ObjectBackend:
             page = self._page(below, after)
             for entry in page.entries:
                 key = entry.key[len(self._prefix) :]
-                if _is_key(key):
+                if is_key(key):
                     yield Entry(key, entry.size, entry.modified)
             after = page.next
             if after is None:
@@ -184,17 +179,9 @@ def bucket_and_prefix(url: BackendURL) -> tuple[str, str]:
     prefix = url.path.strip("/")
     if not url.netloc or ":" in url.netloc:
         raise ConfigError(f"{url.place}: no bucket", hint=f"wanted {url.scheme}://bucket/prefix")
-    if prefix and not _is_key(prefix):
+    if prefix and not is_key(prefix):
         raise ConfigError(
             f"{url.place}: not a prefix: {prefix!r}",
             hint="wanted letters, digits and _.+:@=- parted by '/', no part empty or hidden",
         )
     return url.netloc, f"{prefix}/" if prefix else ""
-
-
-def _is_key(name: str) -> bool:
-    try:
-        check_key(name)
-    except InvalidNameError:
-        return False
-    return True

@@ -7,8 +7,9 @@ import os
 import time
 from collections import deque
 from contextlib import suppress
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
 
+from layercache.backend import SinkBase, check_usable
 from layercache.errors import BackendError
 from layercache_backends.objects.deadline import Deadline
 from layercache_backends.objects.service import Payload
@@ -16,7 +17,6 @@ from layercache_backends.objects.service import Payload
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
     from concurrent.futures import Future
-    from types import TracebackType
 
     from _typeshed import ReadableBuffer
 
@@ -37,7 +37,7 @@ def part_size(offset: int) -> int:
     return max(PART, -(-(offset // 1000) // MIB) * MIB)
 
 
-class ObjectSink:
+class ObjectSink(SinkBase):
     """An object being written. Belongs to the process that began it: a forked child cannot touch it.
 
     Holds at most one part that is being filled and those that are in flight. An upload that was begun in
@@ -90,14 +90,6 @@ class ObjectSink:
             with suppress(BackendError):  # what cannot be discarded now is left to `Leftovers`
                 self._session.call(self._discard(in_flight))
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None, /
-    ) -> None:
-        self.abort()
-
     def __del__(self) -> None:
         # Forgotten. Any thread may run this, also that of the event loop, so nothing is waited for.
         if not self._ended and (self._in_flight or self._upload) and self._session.owner == os.getpid():
@@ -107,13 +99,7 @@ class ObjectSink:
                 self._session.start(self._discard(in_flight))
 
     def _check(self) -> None:
-        if self._session.owner != os.getpid():
-            raise BackendError(
-                f"{self._session.url}: {self._doing}: begun by process {self._session.owner}",
-                hint="a forked child begins writes of its own",
-            )
-        if self._ended:
-            raise BackendError(f"{self._session.url}: {self._doing}: this write has already ended")
+        check_usable(f"{self._session.url}: {self._doing}", self._session.owner, ended=self._ended)
 
     def _end(self) -> None:
         self._ended = True

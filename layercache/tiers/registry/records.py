@@ -7,7 +7,6 @@ which costs work when it is next needed, or the hold on a blob, which a garbage 
 from __future__ import annotations
 
 import io
-import os
 import threading
 import time
 from contextlib import suppress
@@ -15,6 +14,7 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
+from layercache.backend import PerProcess
 from layercache.errors import FormatError, NotFoundError
 from layercache.oci.descriptor import OCI_MANIFEST
 from layercache.oci.digest import Digest
@@ -24,7 +24,7 @@ from layercache.tiers.concurrently import FanOut
 from layercache.tiers.registry.record import EMPTY, EMPTY_DATA, NameRecord, is_name_tag, tag_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator
 
     from layercache.oci.digest import Hash
     from layercache.registry.repository import Repository
@@ -51,7 +51,9 @@ class Records:
     def __init__(self, repository: Repository) -> None:
         self._repository = repository
         self._together = FanOut()
-        self._locks = _Locks()
+        # One of them is held while a record is read, changed and written, so that of two changes by this
+        # process none is lost. Names share them: more names than locks may wait for each other.
+        self._locks = PerProcess(_new_locks)
         self._holds_empty = False
         self._bringing_empty = threading.Lock()
 
@@ -68,7 +70,7 @@ class Records:
 
     def change(self, name: Hash, change: Callable[[NameRecord], NameRecord]) -> None:
         """Read, change and write a name's record; where it says nothing any more, remove it."""
-        with self._locks.of(name):
+        with self._locks.get()[int(name.hex[-2:], 16) % LOCKS]:
             old = self.read(name)
             new = change(old)
             if new == old:
@@ -129,17 +131,5 @@ class Records:
             return None  # removed since it was listed; or no record
 
 
-class _Locks:
-    """Which records this process is changing. A forked child has its own."""
-
-    def __init__(self) -> None:
-        self._begin()
-
-    def _begin(self) -> None:
-        self._pid = os.getpid()
-        self._locks: Sequence[threading.Lock] = [threading.Lock() for _ in range(LOCKS)]
-
-    def of(self, name: Hash) -> threading.Lock:
-        if self._pid != os.getpid():
-            self._begin()
-        return self._locks[int(name.hex[-2:], 16) % LOCKS]
+def _new_locks() -> list[threading.Lock]:
+    return [threading.Lock() for _ in range(LOCKS)]

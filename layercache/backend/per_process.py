@@ -1,0 +1,56 @@
+"""What a forked child must not share with its parent: clients, locks, threads."""
+
+from __future__ import annotations
+
+import os
+import threading
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+_T = TypeVar("_T")
+
+
+class PerProcess(Generic[_T]):
+    """One of something in each process, a client say: made at its first use, and again in a forked child.
+
+    Thread-safe. ``make`` is called in one thread at a time, under a lock; the others wait for what it makes.
+    That lock is one of this process: a child may be forked while a thread of its parent holds the parent's
+    lock, which nobody in the child would ever release.
+    """
+
+    def __init__(self, make: Callable[[], _T]) -> None:
+        self._make = make
+        self._made: tuple[int, _T] | None = None
+        self._locks: dict[int, threading.Lock] = {}
+        # What a child has of its parent is kept: to finalize it could end the parent's connections, or wait
+        # for a lock that is held by a thread which the child does not have.
+        self._inherited: list[Any] = []
+
+    def get(self) -> _T:
+        made = self._made
+        if made is not None and made[0] == os.getpid():
+            return made[1]
+        process = os.getpid()
+        # `setdefault` is one step: however many threads are here, all get the same lock.
+        with self._locks.setdefault(process, threading.Lock()):
+            made = self._made
+            if made is None or made[0] != process:
+                if made is not None:
+                    self._inherited.append(made)
+                made = self._made = process, self._make()
+            return made[1]
+
+    def made(self) -> _T | None:
+        """What this process has; None where it has not used it yet."""
+        made = self._made
+        return made[1] if made is not None and made[0] == os.getpid() else None
+
+    def take(self) -> _T | None:
+        """What this process has, to be closed; it is made again when it is used again."""
+        made = self._made
+        if made is None or made[0] != os.getpid():
+            return None
+        self._made = None
+        return made[1]
