@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import threading
 import time
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -116,11 +116,12 @@ class Quota:
 
         Nobody else publishes within the tier's limits inside the block.
         """
-        with self._account() as account:
+        with self._account(evicting=True) as account:
             try:
                 yield account, self._evict(account, limit=max_size, max_age=max_age)
             finally:
-                account.save()
+                with suppress(BackendError):  # on a full disk the old count stays, which is too high
+                    account.save()
 
     def _make_room(self, account: Usage, size: int) -> None:
         limit = goal = None
@@ -159,9 +160,16 @@ class Quota:
                         self._backend.touch(blob.key)
 
     @contextmanager
-    def _account(self) -> Iterator[Usage]:
+    def _account(self, *, evicting: bool = False) -> Iterator[Usage]:
+        """``evicting``: also without a lock, which on a full disk cannot be had before something went."""
         if self._lockable is not None:
-            with self._lockable.lock(LOCK, timeout=PATIENCE) as lock:
+            with ExitStack() as held:
+                lock = None
+                try:
+                    lock = held.enter_context(self._lockable.lock(LOCK, timeout=PATIENCE))
+                except BackendError:
+                    if not evicting:
+                        raise
                 yield Usage.under(lock) if lock else Usage()
         else:
             own = self._own.get()

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import threading
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from fixtures.layers import put, read, sample
@@ -255,6 +257,24 @@ def test_who_does_not_get_the_lock_counts_for_himself(
         new = add(tier, 2, 900)
     assert blobs(tier) == {new}
     assert first != new
+
+
+@pytest.mark.parametrize("fails", ["open", "pwrite"])
+def test_a_full_disk_can_be_evicted_from(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fails: str) -> None:
+    tier = on_disk(tmp_path)
+    stock(tier, 1, 900)
+
+    def refuse(name: int | str, *arguments: Any, **options: Any) -> int:
+        if fails == "pwrite" or name == LOCK:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return int(opened(name, *arguments, **options))
+
+    opened: Any = os.open
+    monkeypatch.setattr(os, fails, refuse)
+    with tier.room.evicting(max_size=0) as (account, going):
+        assert [each.blob.size for each in going] == [900]
+        assert account.used == 0
+    assert not blobs(tier)
 
 
 def test_threads_that_publish_at_once_keep_the_limit(make: Callable[..., BackendTier]) -> None:
