@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from fixtures.stocked import HOUR, blobs, data_of, grow_old, in_memory, on_disk, stock
-from fixtures.stores import open_cache, write_blob
+from fixtures.stores import Store, near, open_cache, store_of, write_blob
 
 from layercache.copy import Copy, Selection
 from layercache.errors import BackendError, NotFoundError
@@ -19,6 +19,7 @@ from layercache.tiers.policy import Policy
 from layercache.tiers.stores import BlobStore, DerivedStore, FactStore, ImageStore
 from layercache.tiers.tolerant import TolerantTier
 from layercache.upkeep import prune, put_aside, verify
+from layercache_backends.memory import MemoryBackend
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -122,6 +123,28 @@ def test_derived_objects_count_towards_the_limit_and_are_evicted_with_their_blob
     tier.blobs.put(Hash.of(data_of(3, 100)), data_of(3, 100))
     assert blobs(tier) == {other, Hash.of(data_of(3, 100))}
     assert derived(tier) == {other: len(DATA)}
+
+
+def test_room_is_made_for_a_derived_object_as_for_a_blob(make: Callable[..., BackendTier]) -> None:
+    tier = make(max_size=1000)
+    stock(tier, 1, 500, age=3 * HOUR)
+    other = stock(tier, 2, 300, age=2 * HOUR)
+    tier.derived.put(KIND, other, [DATA])
+    assert blobs(tier) == {other}
+    assert derived(tier) == {other: len(DATA)}
+
+
+@pytest.mark.parametrize("remove", ["evict", "delete", "put_aside"])
+def test_what_was_derived_goes_before_its_blob(remove: str) -> None:
+    # So what breaks off in between leaves a blob without an index, and never an index without its blob.
+    tier, name = near(Store(MemoryBackend())), Hash.of(DATA)
+    tier.blobs.put(name, DATA)
+    tier.derived.put(KIND, name, [DATA])
+    if remove == "evict":
+        prune(tier, max_size=0)
+    else:
+        getattr(tier.blobs, remove)(name)
+    assert store_of(tier).did("delete") == [keys.derived(KIND, name), keys.blob(name)]
 
 
 def test_an_object_that_fits_no_limit_is_not_kept_and_evicts_nothing(
