@@ -1,4 +1,4 @@
-"""What a registry wants to know before it gives anything: challenges, passwords, tokens.
+"""Authentication at registries: challenges, passwords, tokens.
 
 As in the Docker Registry v2 authentication specification ("token" and "oauth") and RFC 9110, 11.
 """
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 TOKEN_SIZE_MAX = 1 << 20
 LIFETIME_MIN = 60.0
-"""Seconds that a token is good for where the server says less or nothing (token spec., "expires_in")."""
+"""Minimum lifetime of a token in seconds, also if the server states none (token spec., "expires_in")."""
 
 SPENT_EARLY = 0.1
 """The part of a token's life at whose end it is not used any more: the request takes time too."""
@@ -106,7 +106,7 @@ class Authenticator:
     """Answers challenges, and keeps what was granted for each repository. Thread-safe.
 
     Credentials are looked up only when a registry asks for them, and are sent to it and to the token
-    server that it names, to nobody else. ``warn`` hears once of each place that could not be asked for them.
+    server that it names, and nowhere else. ``warn`` is called once for each place that could not be read.
     """
 
     def __init__(
@@ -129,7 +129,7 @@ class Authenticator:
             return grant.header
 
     def login(self, registry: str, repository: str) -> Login:
-        """Who we are there; nobody in particular where that was never asked for."""
+        """The login that is used there; anonymous if none was needed."""
         grant = self._grants.get((registry, repository))
         return grant.login if grant else Login()
 
@@ -145,7 +145,7 @@ class Authenticator:
     ) -> None:
         """Find the header that may turn a 401 into what was asked for; ``sent`` is the one that did not.
 
-        ``base`` is the registry's own scheme and host. ``anonymous``: it is not to learn who we are. Raises
+        ``base`` is the registry's own scheme and host. ``anonymous``: send no credentials. Raises
         `SourceError`.
         """
         challenges = parse_challenges(refusal.headers.getlist("WWW-Authenticate"))
@@ -166,7 +166,7 @@ class Authenticator:
             if challenge.scheme == "basic":
                 return challenge
         offered = ", ".join(challenge.scheme for challenge in challenges) or "none"
-        raise SourceError(f"{registry} wants a way of authentication that is not known here: {offered}")
+        raise SourceError(f"{registry} requires an unsupported authentication scheme: {offered}")
 
     def _check_realm(self, realm: str, base: str, registry: str) -> None:
         target = server_url(realm, f"the token server that {registry} names")
@@ -187,7 +187,7 @@ class Authenticator:
                 self._warn(problem)
         if grant.challenge.scheme == "basic":
             if not login.credential or not login.credential.user or login.credential.identity_token:
-                raise login.refused(f"{registry} wants a user and password", login_command(registry))
+                raise login.refused(f"{registry} requires a user and password", login_command(registry))
             grant.header, grant.expires = login.credential.basic, float("inf")
             return
         asked = time.monotonic()
@@ -217,7 +217,7 @@ class Authenticator:
             query += [("scope", each) for each in scope.split()]
             url = realm._replace(query=urlencode([*parse_qsl(realm.query), *query])).geturl()
             basic = credential.basic if credential else None
-            # Where the token server redirects to, nobody is told our password.
+            # Our password is not sent where the token server redirects to.
             response, _ = self._http.follow(
                 "GET",
                 url,
@@ -243,13 +243,13 @@ def _token(
         whom = f" to {login.credential}" if login.credential else ""
         words = quoted(reason_in(body), login.secrets)
         raise login.refused(
-            f"{what} gives no token for {name}{whom}: it answered {response.status} {words}".strip(),
+            f"{what} issued no token for {name}{whom}: it answered {response.status} {words}".strip(),
             f"log in: {login_command(registry)}",
         )
     try:
         answer = msgspec.json.decode(body, type=_TokenAnswer, strict=False)
     except NOT_VALID:
-        raise SourceError(f"{what} answered with what is no token") from None
+        raise SourceError(f"{what} answered with something that is not a token") from None
     if not (answer.token or answer.access_token):
         raise SourceError(f"{what} answered without a token")
     if not _SENDABLE.fullmatch(answer.token or answer.access_token or ""):

@@ -1,7 +1,7 @@
-"""Which credentials each server is shown that one request meets on its way.
+"""Decides which credentials to send to each server that a request and its redirects reach.
 
-A registry may redirect to another one, which wants to know who asks, too. Each is shown what was granted by
-itself, for the repository that the URL names there; none is shown another's.
+A registry may redirect to another one that requires authentication too. Each server gets only what it has
+granted itself, for the repository in the URL, and never the credentials of another one.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from layercache.registry.settings import RegistrySettings
 
 CHALLENGES_MAX = 3
-"""Servers that are answered in one request at most."""
+"""Maximum servers whose challenge is answered in one request."""
 
 READING = frozenset({"GET", "HEAD"})
 
@@ -38,10 +38,10 @@ class _Door(NamedTuple):
 class Authorization:
     """The Authorization headers of one request and of its redirects.
 
-    ``start`` is a URL of the registry that is asked. Another server's challenge is answered only if it is a
-    registry, by the path, and only for a request that changes nothing: a registry must not be able to choose
-    what is written elsewhere with our credentials. We are anonymous to one without TLS, unless it is listed
-    as ``plain_http`` or is this machine.
+    ``start`` is a URL of the registry that is asked. Another server's challenge is answered only if its
+    path is that of a registry, and only for a request that changes nothing: a registry must not be able to
+    write elsewhere with our credentials. Without TLS no credentials are sent, unless the host is listed as
+    ``plain_http`` or is this machine.
     """
 
     def __init__(
@@ -84,17 +84,17 @@ class Authorization:
         return origin(url) == self._home
 
     def login(self, url: SplitResult) -> Login:
-        """Who we are there."""
+        """The login that is used there."""
         door = self._door(url)
         return self._authenticator.login(*door) if door else Login()
 
     @property
     def secrets(self) -> list[str]:
-        """What was shown to anybody."""
+        """Every secret that was sent to any server."""
         return [header.partition(" ")[2] for header in self._sent.values() if header]
 
     def _door(self, url: SplitResult) -> _Door | None:
-        """What was, or may be, granted for a URL; None where nothing is."""
+        """Where to authenticate for a URL; None if no credentials may be sent."""
         if self._left and not self._reads:
             return None
         if self.is_home(url):

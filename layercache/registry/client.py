@@ -80,8 +80,7 @@ class RegistryClient:
 
         ``path`` may also be a URL, or a path from the root, that the registry named in a ``Location`` or
         ``Link``. Each server is sent only our credentials for it, see `Authorization`. Raises
-        `NotFoundError` where the registry reports absence, `MissingPartError`, `TransientError`,
-        else `SourceError`.
+        `NotFoundError` for absence, `MissingPartError`, `TransientError`, else `SourceError`.
         """
         session = self._session()
         base = self._base(session, reference.registry)
@@ -114,19 +113,19 @@ class RegistryClient:
         return self._session().slots
 
     def ping(self, registry: str) -> None:
-        """See that a registry answers there, whoever we are to it (distribution-spec, "end-1").
+        """Check that a registry answers, without logging in (distribution-spec, "end-1").
 
-        Raises `TransientError` where it does not, `SourceError` where it is no registry.
+        Raises `TransientError` if it does not, `SourceError` if it is not a registry.
         """
         session = self._session()
         url = f"{self._base(session, registry)}/v2/"
         response, _ = session.http.follow("GET", url, {})
         discard(response)
         if response.status not in (200, 401, 403):
-            raise SourceError(f"{url} answers with status {response.status}: this is no registry")
+            raise SourceError(f"{url} answers with status {response.status}: it is not a registry")
 
     def log_in(self, registry: str) -> Login:
-        """See that a registry takes our credentials, as ``docker login`` does; who we are there.
+        """Check that a registry accepts our credentials, as ``docker login`` does; return the login.
 
         Raises `SourceError`, `TransientError`.
         """

@@ -22,7 +22,7 @@ CONNECTIONS = 16
 
 
 class _UncheckedConnection(HTTPSConnection):
-    """A connection to a host that was listed as insecure on purpose: nobody needs to be warned of it."""
+    """A connection to a host that was listed as insecure on purpose: so no warning is needed."""
 
     def connect(self) -> None:
         super().connect()
@@ -99,7 +99,7 @@ def _load(context: ssl.SSLContext, path: str) -> None:
         context.load_verify_locations(path)
     except (OSError, ssl.SSLError) as error:
         raise ConfigError(
-            f"no certificates can be read from {path}: {error}", hint="wanted a file of PEM certificates"
+            f"no certificates can be read from {path}: {error}", hint="expected a file of PEM certificates"
         ) from error
 
 

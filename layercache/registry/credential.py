@@ -39,7 +39,7 @@ class UnavailableError(SourceError):
 
 
 def printable(text: str) -> str:
-    """Somebody else's words, fit for a terminal."""
+    """Text from outside, made safe to print on a terminal."""
     return "".join(letter if letter.isprintable() else " " for letter in text).strip()
 
 

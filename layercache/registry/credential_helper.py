@@ -15,7 +15,7 @@ NOT_FOUND = "credentials not found in native keychain"
 """docker-credential-helpers, credentials/error.go: the one answer of a helper that is not a failure."""
 
 IDENTITY_USER = "<token>"
-"""A user of this name says that the secret is an identity token (docker-credential-helpers, README)."""
+"""A user of this name means that the secret is an identity token (docker-credential-helpers, README)."""
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 
@@ -60,7 +60,7 @@ def ask(helper: str, key: str, where: str) -> Credential | None:
     try:
         answer = msgspec.json.decode(done.stdout, type=_Answer)
     except NOT_VALID:
-        raise UnavailableError(name, f"did not give a valid answer for {key}", hint=hint) from None
+        raise UnavailableError(name, f"did not return a valid answer for {key}", hint=hint) from None
     if answer.username == IDENTITY_USER:
         return Credential(identity_token=answer.secret)
     return Credential(answer.username, answer.secret) if answer.username else None

@@ -1,4 +1,4 @@
-"""Who we are to a registry: what ``docker login`` and ``podman login`` left, and credential helpers.
+"""Finds credentials for a registry: from ``docker login``, ``podman login`` and credential helpers.
 
 Files are read each time, so that a new login counts at once. Nothing here prints a secret.
 """
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Login:
-    """Who we are to a registry; ``credential`` None: anonymous.
+    """The login for a registry; ``credential`` None: anonymous.
 
     ``looked_in``: the files and programs that were asked, in order; the last one had the credential.
     ``problems``: those of them that could not be asked.
@@ -38,14 +38,14 @@ class Login:
         return (known.password, known.identity_token, known.basic.split()[1]) if known else ()
 
     def refused(self, message: str, hint: str) -> SourceError:
-        """The error of a registry that wants somebody else. What could not be asked may be why."""
+        """The error for a refused login. It names places that could not be read, a possible cause."""
         for problem in self.problems:
             message, hint = f"{message}; {problem.message}", problem.hint or hint
         return SourceError(message, looked_in=self.looked_in, hint=hint)
 
 
 def find_login(settings: RegistrySettings, registry: str, repository: str = "") -> Login:
-    """Who we are to a registry, by the first place that has an entry for it.
+    """The login for a registry, from the first place that has an entry for it.
 
     The helper that the settings name is asked first, then each of their ``auth_files``: its helper
     (``credHelpers``, else ``credsStore``), then its ``auths``. A helper or file that cannot be asked is

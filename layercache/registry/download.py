@@ -27,11 +27,11 @@ READ_SIZE = 256 << 10
 
 
 class Way(Protocol):
-    """How the bytes of one blob are had."""
+    """Access to the bytes of one blob."""
 
     @property
     def slots(self) -> threading.Semaphore:
-        """Who may ask for ranges ahead."""
+        """Limits how many ranges are read ahead."""
 
     def open_at(self, offset: int, *, ranges: bool = True) -> Part:
         """The bytes from an offset on, by a range if ``ranges``; tried again where that may help."""
@@ -47,9 +47,9 @@ class BlobReader:
     """The wanted bytes of a blob from an offset on.
 
     A body that breaks off, falls silent, ends early or is only a part is asked for again from where it was,
-    up to ``retries`` times without `PART_MIN` bytes of progress; so often, too, it may be sent from its
-    start each time. Then it is a `SourceError`. More bytes than stated are a `DigestMismatchError`. The
-    hash is for the reader to check, who reports by ``refute`` that it was wrong.
+    up to ``retries`` times without `PART_MIN` bytes of progress; as often, it may also be sent from its
+    start. After that it is a `SourceError`. More bytes than stated are a `DigestMismatchError`. The reader
+    checks the hash, and calls ``refute`` if it was wrong.
 
     Where one connection turns out to be slow, the rest comes by several (`Ahead`).
     """
@@ -198,7 +198,7 @@ class BlobReader:
         try:
             more = part.body.read(1)
         except (HTTPError, OSError):
-            more = b""  # all that was wanted has come
+            more = b""  # everything asked for has arrived
         close(part.body)
         if more:
             raise DigestMismatchError(

@@ -1,4 +1,4 @@
-"""Bodies that come with a Content-Encoding, though none was asked for (RFC 9110, 8.4)."""
+"""Decodes bodies that have a Content-Encoding, though none was asked for (RFC 9110, 8.4)."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ CODINGS_MAX = 2
 
 
 class TooBigError(SourceError):
-    """A body has more bytes than anything has that should be there."""
+    """A body has more bytes than any valid one."""
 
 
 class BytesReader(io.BytesIO):
@@ -42,14 +42,14 @@ def codings(header: str) -> list[str]:
 
 
 def is_encoded(response: BaseHTTPResponse) -> bool:
-    """Whether its body is said to be encoded."""
+    """Whether the answer states a content encoding."""
     return bool(codings(response.headers.get("Content-Encoding", "")))
 
 
 def decoded(data: bytes, header: str, limit: int, what: str) -> bytes:
     """The document inside an encoded body; `SourceError` where it is larger than ``limit`` bytes.
 
-    A coding is a statement like any other: bytes that do not begin as it does are taken as they are.
+    Bytes that do not begin as the stated coding does are returned as they are.
     """
     names = codings(header)
     if len(names) > CODINGS_MAX:
@@ -74,8 +74,8 @@ def _undone(name: str, data: bytes, limit: int, what: str) -> bytes:
     compression = _INFLATED.get(name)
     if compression is None:
         raise SourceError(
-            f"{what} comes with the content encoding {name!r}, which is not known here",
-            hint="no encoding was asked for: a proxy on the way may add it",
+            f"{what} has the unsupported content encoding {name!r}",
+            hint="no encoding was asked for: a proxy may have added it",
         )
     if sniff(data[:HEAD]) != compression:
         return data

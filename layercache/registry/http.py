@@ -1,4 +1,4 @@
-"""HTTP as registries need it: one request, redirects that carry no secrets, answers that are cleared away."""
+"""HTTP for registries: single requests, redirects that leak no secrets, answers that are always ended."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from layercache.registry.settings import RegistrySettings
 
 DRAINED_MAX = 64 << 10
-"""Bytes that are read to no purpose at most, in order to keep a connection."""
+"""Maximum bytes to read and discard in order to keep a connection."""
 
 REDIRECTS_MAX = 10
 """Redirects of one request that are followed: as many as by most clients, Go's and browsers among them."""
@@ -79,8 +79,8 @@ class Http:
     ) -> tuple[BaseHTTPResponse, SplitResult]:
         """The answer at the end of all redirects, and the URL that gave it.
 
-        ``authorize`` gives the Authorization header for each URL on the way. A redirect from TLS to none is
-        refused altogether, unless the host is listed as insecure.
+        ``authorize`` returns the Authorization header for each URL. A redirect from TLS to plain HTTP is
+        refused, unless the host is listed as insecure.
         """
         first = parts = urlsplit(url)
         for _ in range(REDIRECTS_MAX + 1):

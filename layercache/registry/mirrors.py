@@ -1,8 +1,8 @@
 """Which registries are asked for an image: its mirrors, in order, then the registry itself.
 
-A mirror is only ever a shorter way. One that lacks what is asked for is passed over; one that fails too,
-with a word to whoever listens, and is left alone for a while; for good, if what it gave was wrong. What is
-named by digest is checked against it, wherever it comes from; a tag is what the first that has it says.
+A mirror is never required. One that lacks what is asked for is skipped. One that fails is reported, and not
+asked again for a while; one that served wrong bytes is never asked again. Content is checked against its
+digest, wherever it comes from; a tag is resolved by the first place that has it.
 """
 
 from __future__ import annotations
@@ -56,8 +56,8 @@ class Mirrors:
     ) -> ResultT:
         """The action's result at the first place that has it. Raises what the registry itself raises.
 
-        The action is given the reference as that place knows it. Another try after a failure that may pass
-        asks the mirrors again too: there are networks from which they alone can be reached.
+        The action gets the reference as that place knows it. A retry after a transient failure asks the
+        mirrors again too: there are networks from which they alone can be reached.
         """
         places = self._of(reference) if mirrors else []
 
@@ -101,7 +101,7 @@ class Mirrors:
         return any(self._breaker(key).is_open for key in (mirror.registry, mirror.name))
 
     def _leave_alone(self, mirror: Reference, error: LayercacheError) -> None:
-        # One that cannot be reached rests for every repository, one that refuses or is wrong for this one.
+        # An unreachable mirror rests for every repository, one that refuses or is wrong only for this one.
         reported = self._rests(mirror)
         key = mirror.registry if isinstance(error, TransientError) else mirror.name
         self._breaker(key).open(

@@ -1,8 +1,8 @@
 """The rest of a blob, from an offset on: how it is asked for, and what the answer is worth.
 
-Ranges are closed (``bytes=N-LAST``): some registries answer an open one with 416. A server need not give
-what was asked for (RFC 9110, 14.2: it may send the whole; 15.3.7: or another part), and not every one says
-what it gives. What cannot be used is asked for again as the whole blob, and read past up to the offset.
+Ranges are closed (``bytes=N-LAST``): some registries answer an open one with 416. A server may send
+the whole blob (RFC 9110, 14.2) or another part (15.3.7), and not every one says which. If an answer cannot be
+used, the whole blob is requested, and bytes before the offset are discarded.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ class Blob(NamedTuple):
 
 
 def open_part(get: Get, blob: Blob, offset: int, *, ranges: bool = True) -> Part:
-    """The wanted bytes of a blob from an offset on, by a range if may be. Raises as ``get`` and `whole`."""
+    """The wanted bytes of a blob from an offset on, by a range if possible. Raises as ``get`` and `whole`."""
     if ranges and blob.is_part(offset):
         response = get(range_header(offset, blob.stop), REFUSED)
         if (part := judged(response, blob, offset)) is not None:
@@ -84,7 +84,7 @@ def open_part(get: Get, blob: Blob, offset: int, *, ranges: bool = True) -> Part
 
 
 def open_range(get: Get, blob: Blob, begin: int, end: int) -> BaseHTTPResponse | None:
-    """Exactly these bytes; None where the server gives anything else."""
+    """Exactly these bytes; None if the server sends anything else."""
     response = get(range_header(begin, end), REFUSED)
     if response.status == 206 and _covered(response, blob.size) == (begin, end):
         return response
@@ -93,7 +93,7 @@ def open_range(get: Get, blob: Blob, begin: int, end: int) -> BaseHTTPResponse |
 
 
 def judged(response: BaseHTTPResponse, blob: Blob, offset: int) -> Part | None:
-    """What an answer to a request for the bytes from an offset on gives of them; None: nothing of use."""
+    """The usable part of an answer to a request for the bytes from an offset on; None if there is none."""
     if response.status not in REFUSED and response.status != 206:
         return whole(response, blob)
     covered = _covered(response, blob.size) if response.status == 206 else None
@@ -108,7 +108,7 @@ def judged(response: BaseHTTPResponse, blob: Blob, offset: int) -> Part | None:
 def whole(response: BaseHTTPResponse, blob: Blob) -> Part:
     """A whole blob. Raises `DigestMismatchError` for one of another size.
 
-    A big blob is taken as it comes: what is distributed is compressed, and is what has the digest.
+    A big blob is not decoded: the compressed bytes are what the digest names.
     """
     if response.status == 206:
         if (part := judged(response, blob, 0)) is None:
@@ -169,7 +169,7 @@ def stated_size(response: BaseHTTPResponse) -> int | None:
 
 
 def _covered(response: BaseHTTPResponse, size: int) -> tuple[int, int] | None:
-    """Where the part begins and ends that a 206 carries; None where it does not say so, or errs.
+    """Where the part begins and ends that a 206 carries; None if it does not state that, or states it wrong.
 
     Where the body is shorter than its range, it is its length that counts.
     """

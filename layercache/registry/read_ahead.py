@@ -22,7 +22,7 @@ RANGE = 8 << 20
 """Bytes of one range."""
 
 RANGES_AHEAD = 4
-"""Ranges of one blob that are on their way, or wait in memory for the reader."""
+"""Ranges of one blob in flight, or in memory waiting for the reader."""
 
 SLOTS = 8
 """The same for all blobs of a client: with `RANGE`, the bound of their memory and of their connections."""
@@ -31,18 +31,18 @@ SLOW = 50e6
 """Bytes a second below which one connection is slow."""
 
 LOOK = 0.25
-"""Seconds of waiting for bytes after which the rate is believed."""
+"""Seconds of waiting for bytes after which the rate is significant."""
 
 ATTEMPTS_PER_RANGE = 3
-"""Requests for one range at most, each of which goes on where the one before it broke off."""
+"""Maximum requests for one range; each goes on where the one before broke off."""
 
 READ_SIZE = 256 << 10
 
 
 def is_slow(read: int, left: int, waited: float) -> bool:
-    """Whether one connection gives little where much is left.
+    """Whether one connection is slow while many bytes are left.
 
-    What counts is the time that was waited for bytes: a reader who takes its time makes nothing slow.
+    Only time spent waiting for bytes counts, so a slow reader does not make a connection slow.
     """
     return waited >= LOOK and read < SLOW * waited and left > 2 * RANGE
 
@@ -62,7 +62,7 @@ class _Range:
 
 
 class Ahead:
-    """Bytes ``begin`` to ``end`` of a blob, in order, each range brought by a thread of its own.
+    """Bytes ``begin`` to ``end`` of a blob, in order; each range is fetched by its own thread.
 
     It ends early, after the bytes that came in order, where no ``slots`` are free, and for good (``refused``)
     at the first answer that is not the range that was asked for, or at the third break of one range. The
@@ -135,7 +135,7 @@ class Ahead:
                 if response is None or self._drained(response, each):
                     break
         except LayercacheError:
-            pass  # the caller asks again, and is the one who reports it
+            pass  # the caller asks again, and reports the error
         finally:
             with self._changed:
                 each.over = True
@@ -146,7 +146,7 @@ class Ahead:
                 self._changed.notify_all()
 
     def _drained(self, response: BaseHTTPResponse, each: _Range) -> bool:
-        """Hand over what comes; whether there is no more to do."""
+        """Hand the bytes over as they arrive; return whether the range is done."""
         try:
             while each.next < each.end and (piece := response.read(min(READ_SIZE, each.end - each.next))):
                 with self._changed:
@@ -156,7 +156,7 @@ class Ahead:
                     each.next += len(piece)
                     self._changed.notify_all()
         except (HTTPError, OSError):
-            pass  # gone on with, if it may be
+            pass  # the next attempt goes on from here
         whole = each.next == each.end
         discard(response) if whole else abandon(response)
         return whole or self._closed

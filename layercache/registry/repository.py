@@ -1,6 +1,6 @@
 """One repository of a registry, to read and to write: what of the OCI distribution-spec a cache needs.
 
-What is here is asked by name and answered as it is; hashes are for the caller to check.
+Answers are returned as they are; the caller checks hashes.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ TAGS_PER_PAGE = 1000
 PAGES_MAX = 10_000
 """Pages of tags that are asked for at most: each names the next, so that there need not be a last one."""
 TAGS_SIZE_MAX = 64 << 20
-"""Bytes of one page of tags at most: docker-registry gives all of them in one."""
+"""Maximum bytes of one page of tags: docker-registry returns all of them in one."""
 
 _ACCEPT = {"Accept": ", ".join(sorted(DOCUMENTS))}
 _NEXT = re.compile(r'<([^>]*)>\s*;\s*rel="?next"?')
@@ -47,7 +47,7 @@ class _Tags(msgspec.Struct, frozen=True):
 class Repository:
     """Blobs, manifests and tags of one repository. Thread-safe; the connections are the client's.
 
-    Failures are `SourceError`, absence is `NotFoundError`, and only where the registry says so.
+    Failures are `SourceError`, absence is `NotFoundError`, only if the registry itself reports it.
     """
 
     def __init__(self, client: RegistryClient, registry: str, repository: str) -> None:
@@ -88,7 +88,7 @@ class Repository:
         return None if head is None or is_encoded(head) else content_length(head) or None
 
     def _head(self, name: Hash) -> BaseHTTPResponse | None:
-        """None where HEAD is refused: its 404 has no body to say why, and GET has the last word."""
+        """None if HEAD is refused: a 404 without a body does not say why, so GET decides."""
         head = self._run("HEAD", f"blobs/{name}", also=HEAD_REFUSED)
         discard(head)
         return None if head.status in HEAD_REFUSED else head
@@ -106,7 +106,7 @@ class Repository:
         return StoredBlob(self._client, get, lambda: self._stated_size(name), name, where).open(start, end)
 
     def push(self, name: Hash, reader: Bytes, *, mount_from: str = "") -> int | None:
-        """Bring a blob in, read from its start; how many bytes were sent.
+        """Push a blob, read from its start; return how many bytes were sent.
 
         ``mount_from`` is another repository of the registry that may have it: then none are, and it is None.
         """
@@ -141,7 +141,7 @@ class Repository:
         self._delete(f"manifests/{digest}", f"the manifest {digest}")
 
     def tags(self) -> Iterator[str]:
-        """Every tag, in the registry's own order and pages; none where there is no such repository."""
+        """Every tag, in the registry's order, page by page; none if the repository does not exist."""
         path = f"tags/list?n={TAGS_PER_PAGE}"
         for _ in range(PAGES_MAX):
             try:
@@ -152,7 +152,7 @@ class Repository:
             try:
                 yield from (msgspec.json.decode(data, type=_Tags | None) or _Tags()).tags or ()
             except NOT_VALID as error:
-                raise SourceError(f"the tags of {self.name} are no such list: {error}") from error
+                raise SourceError(f"the tags of {self.name} are not a valid list: {error}") from error
             following = _NEXT.search(response.headers.get("Link", ""))
             if not following or following[1] == path:
                 return

@@ -21,13 +21,13 @@ _SECONDS = re.compile(r"[0-9]+(\.[0-9]+)?")
 FIRST_WAIT = 0.1
 LONGEST_WAIT = 5.0
 LONGEST_OBEYED = 30.0
-"""Seconds of a Retry-After that are waited at most: a server must not be able to stall a pull."""
+"""Maximum seconds of a Retry-After to obey: a server must not be able to stall a pull."""
 RATE_LIMIT_SECONDS = 60.0
-"""Seconds that are waited in all for a server that limits its requests, unless the settings say otherwise."""
+"""Seconds to wait in all for a server that limits requests, by default."""
 
 
 class TransientError(SourceError):
-    """A failure that may pass: unreachable, overloaded, broken off. ``retry_after`` is in seconds.
+    """A transient failure: unreachable, overloaded, broken off. ``retry_after`` is in seconds.
 
     ``limited``: the server takes no more requests for now, and did nothing of what was asked (429).
     """
@@ -41,9 +41,9 @@ class TransientError(SourceError):
 
 
 class Retries:
-    """Tries again, up to ``count`` times, with waits that double from `FIRST_WAIT` and are not all equal.
+    """Retries up to ``count`` times, with waits that double from `FIRST_WAIT`, with jitter.
 
-    A server that limits its requests is tried for longer: until ``patience`` seconds were waited.
+    A server that limits requests is retried for longer: until ``patience`` seconds were waited.
     """
 
     def __init__(
@@ -54,9 +54,9 @@ class Retries:
         self._patience = patience
 
     def run(self, action: Callable[[], ResultT], *, limited_only: bool = False) -> ResultT:
-        """The action's result. Raises the last `TransientError`, and any other error at once.
+        """Return the action's result. Raises the last `TransientError`, and any other error at once.
 
-        ``limited_only``: the action is not repeated unless it is sure that nothing of it was done.
+        ``limited_only``: repeat the action only if the server has surely done nothing (429).
         """
         attempt, waited = 0, 0.0
         while True:

@@ -1,4 +1,4 @@
-"""How registries are reached: certificates, proxies, timeouts. Filled in by whoever reads the environment."""
+"""How to reach registries: certificates, proxies, timeouts. The configuration fills them in."""
 
 from __future__ import annotations
 
@@ -32,9 +32,9 @@ class RegistrySettings:
     registries (``host[:port][/prefix]``) that are asked for its images first, in order; NAME of the program
     ``docker-credential-NAME`` that is asked for its credentials before ``auth_files``.
     ``proxies``: URLs by scheme (``http``, ``https``) and, as ``no``, hosts that are reached without one,
-    parted by commas, in the form of ``no_proxy``. As `urllib.request.getproxies_environment` gives it.
+    separated by commas, in the form of ``no_proxy``. As `urllib.request.getproxies_environment` gives it.
     ``connect_timeout``, ``read_timeout``: seconds, the latter without any byte. ``retries``: how often a
-    failure that may pass is tried anew before it counts. ``max_document_size``: bytes of a manifest or an
+    transient failure is retried. ``max_document_size``: bytes of a manifest or an
     index at most.
     """
 

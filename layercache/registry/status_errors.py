@@ -1,4 +1,4 @@
-"""What a registry's refusal means: absence, a locked door, a passing trouble, or a plain failure."""
+"""Turns a registry's error answer into an error: absence, denial, a transient failure, or another failure."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ PARTS_ABSENT = frozenset({"MANIFEST_BLOB_UNKNOWN", "MANIFEST_UNKNOWN", "BLOB_UNK
 """The codes by which it refuses a manifest or index that names what its repository does not have."""
 
 PASSING = frozenset({408, 429, 500, 502, 503, 504, *range(520, 525)})
-"""Statuses that may pass. From 520 on they are Cloudflare's, for a server behind it that gives no answer."""
+"""Transient statuses. From 520 on they are Cloudflare's, for a server behind it that does not answer."""
 
 READING = frozenset({"GET", "HEAD", "DELETE"})
-"""Methods to which a 404 says that what they name is not there."""
+"""Methods for which a 404 means that the named object is absent."""
 
 BODY_MAX = 64 << 10
 WORDS_MAX = 200
@@ -72,7 +72,7 @@ def refusal(
         place = f"{asked.scheme}://{asked.netloc}{asked.path}"
         return NotFoundError(f"{what} is not in its registry", looked_in=[place], hint=words)
     if method == "PUT" and any(each.code in PARTS_ABSENT for each in complaints):
-        return MissingPartError(f"{what} names what is not in its repository: {said}")
+        return MissingPartError(f"{what} names something that is not in its repository: {said}")
     if response.status in PASSING:
         return _transient(response, reference, f"{what}: the registry answered {said}")
     if response.status in (401, 403) and not elsewhere:
@@ -105,7 +105,7 @@ def _denied(reference: Reference, method: str, login: Login, said: str) -> Layer
 
 
 def _what(reference: Reference, path: str) -> str:
-    """What was asked for. The path of an upload, or of what a registry named, may hold a key: not shown."""
+    """What was asked for. Paths of uploads and of links may contain a key, so they are not printed."""
     kind, _, selector = path.removeprefix(f"/v2/{reference.repository}/").partition("/")
     if kind not in ("manifests", "blobs") or "/" in selector:
         return reference.name
@@ -115,7 +115,7 @@ def _what(reference: Reference, path: str) -> str:
 def quoted(words: str, secrets: Iterable[str]) -> str:
     """A server's words, fit for a terminal and without our secrets."""
     if len(words) > WORDS_MAX:
-        words = words[:WORDS_MAX].rpartition(" ")[0]  # no piece of a word, which may be one of a secret
+        words = words[:WORDS_MAX].rpartition(" ")[0]  # never a part of a word, which may be part of a secret
     return printable(redacted(words, secrets))
 
 

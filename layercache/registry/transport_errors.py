@@ -1,4 +1,4 @@
-"""What it means that no answer came, in the words of the person who can do something about it."""
+"""Turns transport failures into errors that say what to do."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def _tls_error(error: Exception, where: str) -> SourceError:
             f"the certificate of {where} is not trusted: {reason(error)}",
             hint="name the file of its authority as ca_file, or list the host as insecure",
         )
-    # OpenSSL's words for an answer that is no TLS record, by version.
+    # OpenSSL's messages for an answer that is not a TLS record, by version.
     if any(word in text for word in ("WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE", "HTTP_REQUEST")):
         return SourceError(
             f"{where} does not speak TLS",

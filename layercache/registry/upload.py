@@ -39,7 +39,7 @@ class Bytes(Protocol):
 
 
 class Request(Protocol):
-    """Asks for a path below a repository, or a URL that it named. ``again``: tried anew if need be."""
+    """Requests a path below a repository, or a URL that it named. ``again``: retry if necessary."""
 
     def __call__(
         self,
@@ -56,8 +56,8 @@ class Request(Protocol):
 class Upload:
     """One blob into one repository.
 
-    A piece that broke off is gone on with at the byte that the registry says it has. Where it has
-    forgotten the upload, this begins anew if the bytes can be had once more: if they all are in the one
+    A piece that broke off is resumed at the byte that the registry reports. If the registry has
+    forgotten the upload, it starts over if the bytes can be read once more: if they all are in the one
     piece that is in memory, or the reader can seek. Else it fails, and the caller's next try is another
     upload. What was sent has no name before the last request, so nothing of it is ever seen.
     """
@@ -74,14 +74,14 @@ class Upload:
         self._size = 0
 
     def send(self, reader: Bytes, mount_from: str = "") -> int | None:
-        """Send all that the reader gives; how many bytes, None where it took the blob from ``mount_from``."""
+        """Send all bytes of the reader; return how many, None if the blob was mounted from ``mount_from``."""
         if self._begin(mount_from):
             return None
         piece = self._read(reader)
         for attempt in range(self._retries.count + 1):
             if attempt:
                 self._retries.wait(attempt - 1)
-                piece = self._begin_anew(reader, piece)
+                piece = self._start_over(reader, piece)
             try:
                 self._send_from(reader, piece)
             except _UploadLostError:
@@ -99,7 +99,7 @@ class Upload:
         self._finish(b"")
 
     def _begin(self, mount_from: str = "") -> bool:
-        """Begin an upload; True where there is no need, since the blob was mounted."""
+        """Begin an upload; True if that was not needed, since the blob was mounted."""
         query = f"?mount={quote(self._name, safe='')}&from={quote(mount_from, safe='')}" if mount_from else ""
         try:
             response = self._request("POST", f"blobs/uploads/{query}", {"Content-Length": "0"})
@@ -118,12 +118,12 @@ class Upload:
             self._piece = min(max(UPLOAD_PIECE, int(least[:12])), UPLOAD_PIECE_MAX)
         return False
 
-    def _begin_anew(self, reader: Bytes, piece: bytes) -> bytes:
+    def _start_over(self, reader: Bytes, piece: bytes) -> bytes:
         if self._read_pieces > 1:
             if not reader.seekable():
                 raise SourceError(
                     f"{self._where}: the registry forgot the upload after {self._sent} bytes",
-                    hint="try again: it begins anew",
+                    hint="try again: the upload starts over",
                 )
             self._read_pieces = self._size = 0
             reader.seek(0)  # type: ignore[attr-defined]  # seekable() promises it
@@ -181,13 +181,13 @@ class Upload:
         response = self._request("GET", self._url, also=_LOST)
         self._follow(response)
         found = _RANGE.fullmatch(response.headers.get("Range", ""))
-        has = int(found[1]) + 1 if found and found[1] != "0" else 0  # "0-0" is how nothing at all is said
+        has = int(found[1]) + 1 if found and found[1] != "0" else 0  # "0-0" means no bytes at all
         if not begin <= has <= end:
             raise _UploadLostError
         self._sent = has
 
     def _follow(self, response: BaseHTTPResponse) -> None:
-        """Each answer says where the next request goes."""
+        """Remember where the next request goes, from this answer."""
         discard(response)
         if response.status in _LOST:
             raise _UploadLostError

@@ -12,19 +12,19 @@ _PORTS = {"http": 80, "https": 443}
 def server_url(text: str, what: str, base: str = "") -> SplitResult:
     """The URL of an HTTP server, perhaps relative to ``base``; `SourceError` if it is none.
 
-    A user and password in it are left out: they are nobody's but the server's, and would get into messages.
+    A user and password in it are left out, since they would be printed in messages.
     """
     try:
         url = urlsplit(urljoin(base, text))
         if url.scheme in _PORTS and origin(url)[1]:
             return url._replace(netloc=url.netloc.rpartition("@")[2])
     except ValueError:
-        pass  # a port that is no number, a broken IPv6 literal
-    raise SourceError(f"{what} is no URL of an HTTP server")
+        pass  # a port that is not a number, or a broken IPv6 literal
+    raise SourceError(f"{what} is not a URL of an HTTP server")
 
 
 def place(url: SplitResult) -> str:
-    """Host and port, for messages: no path, and nobody's name and password."""
+    """Host and port, for messages: without path, user and password."""
     _, host, port = origin(url)
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 

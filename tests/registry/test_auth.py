@@ -188,10 +188,10 @@ def test_a_token_that_the_registry_does_not_take_any_more_is_replaced_once(
     ("code", "body", "message"),
     [
         (500, b"", "answered 500"),
-        (200, b"<html>", "what is no token"),
+        (200, b"<html>", "something that is not a token"),
         (200, b'{"token": null}', "without a token"),
         (200, b" " * (2 << 20), "larger than"),
-        (403, b"", "gives no token for .*/app"),
+        (403, b"", "issued no token for .*/app"),
     ],
 )
 def test_a_token_server_that_fails_is_told(
@@ -206,12 +206,12 @@ def test_a_token_server_that_fails_is_told(
 @pytest.mark.parametrize(
     ("challenge", "message"),
     [
-        ("", "not known here: none"),
-        ("Negotiate abc==", "not known here: negotiate"),
-        ("Bearer service=x", "not known here: bearer"),
-        ('Bearer realm="file:///etc/passwd"', "no URL"),
-        ('Bearer realm="//host/token"', "no URL"),
-        ('Bearer realm="http://[::1/token"', "no URL"),
+        ("", "unsupported authentication scheme: none"),
+        ("Negotiate abc==", "unsupported authentication scheme: negotiate"),
+        ("Bearer service=x", "unsupported authentication scheme: bearer"),
+        ('Bearer realm="file:///etc/passwd"', "not a URL"),
+        ('Bearer realm="//host/token"', "not a URL"),
+        ('Bearer realm="http://[::1/token"', "not a URL"),
     ],
 )
 def test_a_challenge_that_cannot_be_answered_is_told(

@@ -269,10 +269,10 @@ def failing(tmp_path: Path) -> Callable[..., UnavailableError]:
             f"echo 'the keychain is locked, {SECRET}'; exit 1",
             "docker-credential-test: failed for ghcr.io with exit status 1",
         ),
-        (f"echo '{SECRET}'", "docker-credential-test: did not give a valid answer for ghcr.io"),
-        ("", "docker-credential-test: did not give a valid answer for ghcr.io"),
-        (f"""echo '{{"Username": 1, "Secret": "{SECRET}"}}'""", "did not give a valid answer"),
-        (r"""printf '{"Username": "\377", "Secret": "x"}'""", "did not give a valid answer"),
+        (f"echo '{SECRET}'", "docker-credential-test: did not return a valid answer for ghcr.io"),
+        ("", "docker-credential-test: did not return a valid answer for ghcr.io"),
+        (f"""echo '{{"Username": 1, "Secret": "{SECRET}"}}'""", "did not return a valid answer"),
+        (r"""printf '{"Username": "\377", "Secret": "x"}'""", "did not return a valid answer"),
     ],
 )
 def test_a_helper_that_fails_is_passed_over_named_and_not_quoted(

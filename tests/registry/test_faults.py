@@ -185,7 +185,7 @@ def test_what_is_no_manifest_is_told(lying: LyingRegistry, waits: Waits) -> None
         source_of(lying, waits).root()
     lying.add_manifest("2", OCI_INDEX, b'{"mediaType": "%s"}' % OCI_MANIFEST.encode())
     source = source_of(lying, waits, "2")
-    with pytest.raises(FormatError, match="says that it is"):
+    with pytest.raises(FormatError, match="its mediaType is"):
         source.document(source.root())
 
 

@@ -62,7 +62,7 @@ def test_a_relative_redirect_is_followed_and_an_endless_one_is_not(
         with LyingRegistry() as other:
             blob = other.add_blob(BLOB)
             other.on("/blobs/", redirect(odd))
-            with pytest.raises(SourceError, match="no URL of an HTTP server"):
+            with pytest.raises(SourceError, match="not a URL of an HTTP server"):
                 source_of(other, waits).open_blob(blob)
 
 

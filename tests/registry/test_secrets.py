@@ -184,7 +184,7 @@ def test_a_proxy_that_fails_is_named_without_its_password(
     ("known", "scheme", "token", "refusal", "message"),
     [
         (True, "Basic", 0, 401, "refuses to give app as the user me: 401"),
-        (False, "Basic", 0, 401, "wants a user and password"),
+        (False, "Basic", 0, 401, "requires a user and password"),
         (True, "Bearer", 401, 0, "to the user me: it answered 401"),
         (False, "Bearer", 401, 0, "/app: it answered 401"),
         (True, "Bearer", 200, 403, "refuses to give app as the user me: 403"),

@@ -285,7 +285,7 @@ def test_an_archive_that_is_cut_off_is_told(tmp_path: Path) -> None:
     data = path.read_bytes()
     for end in (700, 3000, len(data) // 2):
         path.write_bytes(data[:end])
-        with pytest.raises(SourceError, match=r"cut off|no valid tar|no manifest"):
+        with pytest.raises(SourceError, match=r"cut off|not a valid tar|no manifest"):
             source_of(path).root()
 
 
@@ -303,7 +303,7 @@ def test_headers_that_go_backwards_or_are_too_many_end(tmp_path: Path) -> None:
     first, second = tarfile.TarInfo("x"), tarfile.TarInfo("y")
     second.size = -1024
     path.write_bytes(first.tobuf() + second.tobuf(tarfile.GNU_FORMAT) + bytes(2048))
-    with pytest.raises(SourceError, match=r"'y' is cut off|no valid tar"):
+    with pytest.raises(SourceError, match=r"'y' is cut off|not a valid tar"):
         source_of(path).root()
     path.write_bytes(gzip.compress(first.tobuf() * 70_000, 1))
     with pytest.raises(SourceError, match="more than 65536 members"):
