@@ -15,7 +15,7 @@ import layercache
 from layercache import BackendError, LayercacheError, NotFoundError, SourceError
 from layercache.events import Event
 from layercache.images.opening import Images
-from layercache.images.tags import COPIED_FROM, image_key
+from layercache.images.tags import COPIED_FROM, SKEW, image_key
 from layercache.oci.descriptor import encode
 from layercache.oci.digest import Digest
 from layercache.oci.platforms import parse_platform
@@ -99,6 +99,17 @@ def test_a_young_tag_of_a_trusted_tier_needs_no_check_wherever_that_stands() -> 
     keep(trusted, GOOD)
     with open_cache(near(), poisoned, trusted) as cache:
         assert online(cache, Down(EVIL.descriptor)).digest == GOOD.descriptor.digest
+
+
+@pytest.mark.parametrize("ahead", [10, 2 * HOUR])
+def test_a_tag_of_the_future_is_young_only_within_what_clocks_may_differ(ahead: float) -> None:
+    nearest = near()
+    keep(nearest, GOOD)
+    nearest.images.time = lambda key: time.time() + ahead  # type: ignore[method-assign]
+    newer = source_of(make_image(sample_layers(3)))
+    with open_cache(nearest) as cache:
+        expected = GOOD.descriptor if ahead < SKEW else newer.top
+        assert online(cache, newer).digest == expected.digest
 
 
 def test_where_the_registry_fails_an_untrusted_young_tag_serves_and_is_reported() -> None:

@@ -15,6 +15,7 @@ from layercache.errors import SourceError
 from layercache.oci.reference import Reference
 from layercache.registry.credential import Credential
 from layercache.registry.credentials import find_login
+from layercache.registry.retry import TransientError
 from layercache.registry.settings import RegistrySettings
 from layercache.sources.registry import RegistryClient, RegistrySource
 
@@ -192,6 +193,27 @@ def test_wrong_bytes_everywhere_are_an_error(lying: LyingRegistry, sample: Sampl
             with pytest.raises(layercache.DigestMismatchError):
                 layer.fill("compressed")
         assert [len(each.asked(f"GET /v2/app/blobs/{blob}")) for each in (mirror, lying)] == [1, 1]
+
+
+def test_a_mirror_that_fails_rests_for_a_while_and_one_with_wrong_bytes_for_good(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("layercache.registry.mirrors.MIRROR_REST", 0.0)
+    names = ("down.example", "wrong.example")
+    client = RegistryClient(RegistrySettings(mirrors={"registry.example": names}, retries=0))
+    asked: list[str] = []
+
+    def answer(place: Reference) -> str:
+        asked.append(place.registry)
+        if place.registry == "down.example":
+            raise TransientError("it cannot be reached")
+        if place.registry == "wrong.example":
+            raise layercache.DigestMismatchError("other bytes")
+        return place.registry
+
+    for _ in range(2):
+        assert client.mirrors.ask(Reference.parse("registry.example/app:1"), answer) == "registry.example"
+    assert asked == ["down.example", "wrong.example", "registry.example", "down.example", "registry.example"]
 
 
 def test_a_registry_has_certificates_of_its_own(

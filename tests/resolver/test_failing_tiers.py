@@ -21,6 +21,7 @@ from fixtures.stores import (
 )
 
 from layercache import BackendError, ConfigError, DiffID, Digest, NotFoundError
+from layercache.backend import CircuitBreaker
 from layercache.cache import Cache
 from layercache.tiers import keys
 from layercache.tiers.tolerant import TIER_REST
@@ -58,6 +59,16 @@ def test_a_tier_that_cannot_be_read_is_a_miss_that_is_told_of_once(action: str) 
         assert [(event.name, event.where) for event in failed] == [(None, "store://broken")]
         assert "on purpose" in failed[0].note
         assert cache.counters.failed == 1
+
+
+def test_of_requests_that_fail_at_the_same_time_one_reports_it() -> None:
+    events: list[Event] = []
+    with open_cache(near(), far(a_store())) as cache, cache.watch(events.append):
+        for writing in (True, False, False):
+            cache._asked[1].mark_failed(BackendError("it fails"), writing=writing)
+    assert [(event.kind, event.where, event.note) for event in events] == [
+        ("failed", "store://far", "it fails")
+    ]
 
 
 def test_a_tier_that_failed_is_not_asked_before_its_rest_is_over(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -163,6 +174,20 @@ def test_a_full_disk_stops_no_reader_and_the_next_tier_is_filled(form: str, room
         assert not blobs(full)
         assert layer.digest in blobs(bucket.inner)
         assert not cache._resolver.passes.running._running
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_a_disk_that_was_full_for_a_moment_gets_no_blob_of_which_a_part_is_missing(
+    form: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As where its rest is over before the last bytes come: then it could be written to again."""
+    monkeypatch.setattr(CircuitBreaker, "why", None)
+    layer, full = large(1), Spooling(1)
+    with open_cache(near(full)) as cache:
+        asked = cache.layer(layer.digest, fetch=Fetch(layer.blob))
+        stream = asked.compressed() if form == "compressed" else asked.uncompressed()
+        assert read(stream) == (layer.blob if form == "compressed" else layer.tar)
+        assert not blobs(full)
 
 
 def test_a_full_disk_still_serves_what_it_has() -> None:

@@ -14,6 +14,7 @@ from layercache import DigestMismatchError, FormatError, LayercacheError
 from layercache.oci.descriptor import OCI_LAYER_ZSTD
 from layercache.oci.digest import DiffID, Digest
 from layercache.resolver import fetch
+from layercache.resolver.healing import TRIES
 from layercache.streams.readers import StatedSizeError
 from layercache.tiers import keys
 from layercache.tiers.association import Association
@@ -177,6 +178,20 @@ def test_an_entry_that_cannot_be_removed_is_met_once(readonly: bool) -> None:
         for _ in range(2):
             assert read(cache.layer(layer.digest, fetch=fetch).uncompressed()) == layer.tar
         assert cache.counters.failed <= 2, "by who read it, and by who found it where the right one goes"
+
+
+def test_of_many_wrong_entries_a_request_meets_a_few_and_the_call_after_goes_on_behind_them() -> None:
+    layer = LAYERS["small gzip"]
+    wrong, right = [far() for _ in range(TRIES + 2)], far()
+    for tier in wrong:
+        write_blob(tier, layer.digest, flipped(layer.blob, 60))
+    write_blob(right, layer.digest, layer.blob)
+    with open_cache(near(), *wrong, right) as cache:
+        with pytest.raises(DigestMismatchError):
+            read(cache.get(layer.digest).compressed())
+        assert cache.counters.failed == TRIES
+        assert read(cache.get(layer.digest).compressed()) == layer.blob
+        assert cache.counters.failed == len(wrong), "each was met once"
 
 
 def test_put_over_a_rotten_blob_replaces_it_and_spreads_nothing() -> None:

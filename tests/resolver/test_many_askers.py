@@ -201,11 +201,6 @@ def test_a_lying_claim_fails_its_asker_and_nobody_else() -> None:
         def honest() -> bytes:
             return read(cache.layer(layer.digest, diff_id=layer.diff_id, fetch=fetch).uncompressed())
 
-        def lying() -> bytes:
-            with pytest.raises(DigestMismatchError):
-                read(cache.layer(layer.digest, diff_id=other.diff_id, fetch=fetch).uncompressed())
-            return b""
-
         lied_to = cache.layer(layer.digest, diff_id=other.diff_id, fetch=fetch)
         assert all_at_once([honest, honest], fetch.go) == [layer.tar] * 2
         assert read(first) == layer.tar
@@ -213,6 +208,22 @@ def test_a_lying_claim_fails_its_asker_and_nobody_else() -> None:
             read(lied_to.uncompressed())
         assert_sound(cache.tiers[0])
         assert other.diff_id not in cache
+
+
+@pytest.mark.parametrize("form", ["compressed", "uncompressed"])
+def test_a_lying_claim_fails_nobody_who_comes_while_its_asker_brings_the_layer(form: str) -> None:
+    layer, other = large(1), sample(2)
+    fetch = SlowFetch(layer)
+    with open_cache() as cache:
+        lying = cache.layer(layer.digest, diff_id=other.diff_id, fetch=fetch).uncompressed()
+        asked = cache.layer(layer.digest, diff_id=layer.diff_id, fetch=fetch)
+        honest = asked.uncompressed() if form == "uncompressed" else asked.compressed()
+        fetch.go.set()
+        assert read(honest) == (layer.tar if form == "uncompressed" else layer.blob)
+        with pytest.raises(DigestMismatchError):
+            read(lying)
+        assert fetch.asked == [layer.digest]
+        assert_sound(cache.tiers[0])
 
 
 def test_many_layers_at_once_are_each_right() -> None:

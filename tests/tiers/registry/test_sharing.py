@@ -23,11 +23,14 @@ from tiers.contract import GZIP, PLAIN, copy, fact_of, read
 
 import layercache
 from layercache.errors import BackendError, ConfigError, LayercacheError, NotFoundError
+from layercache.oci.descriptor import OCI_MANIFEST, Descriptor
 from layercache.oci.digest import Digest
 from layercache.registry import upload
 from layercache.registry.settings import RegistrySettings
 from layercache.tiers import keys
+from layercache.tiers.association import Association
 from layercache.tiers.opening import open_tier
+from layercache.tiers.registry.record import image_record, image_tag_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -244,6 +247,9 @@ def test_a_sha512_name_is_told_from_another_with_the_same_beginning(registry: Re
     copy(tier, data, name)
     assert tier.facts.about(other) == ([], [])
     assert not tier.blobs.has(other)
+    said = Association(other, GZIP.diff_id, 100)
+    tier.facts.record(said)
+    assert tier.facts.inflates_to(other) == [said]
     tier.close()
 
 
@@ -531,6 +537,19 @@ def test_a_record_that_is_none_of_this_name_says_nothing(
     lying.add_manifest(f"sha256-{GZIP.digest.hex}", "application/vnd.oci.image.manifest.v1+json", document)
     assert tier.facts.about(GZIP.digest) == ([], [])
     assert tier.facts.inflates_to(GZIP.digest) == []
+    tier.close()
+
+
+def test_the_record_of_another_image_names_nothing(lying: LyingRegistry, asked: Callable[[], Tier]) -> None:
+    tier = asked()
+    wanted, other = (keys.image_tag("docker.io", "library/app", tag) for tag in ("1", "2"))
+    descriptor = Descriptor(media_type=OCI_MANIFEST, digest=GZIP.digest, size=100)
+    record = image_record(other, descriptor)
+    for key in (wanted, other):
+        lying.add_manifest(image_tag_of(key), OCI_MANIFEST, record)
+    assert tier.images.get(other) == descriptor
+    with pytest.raises(layercache.NotFoundError, match="another image"):
+        tier.images.get(wanted)
     tier.close()
 
 
