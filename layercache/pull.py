@@ -1,4 +1,4 @@
-"""The work of a pull: layers come into the cache, several at a time, the biggest first."""
+"""Pulls the layers of images into a cache, several in parallel, the biggest first."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ if TYPE_CHECKING:
     from layercache.oci.digest import Digest, Hash
 
 LAST_WORDS = 3.0
-"""Seconds that layers on their way get to take back what is unfinished, when all is given up."""
+"""Seconds that running transfers get to clean up after an interrupt."""
 
 Outcomes = dict[str, "Outcome"]
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """How a layer came into the cache: ``hit`` or ``fetched``, from ``where``; or why it ``failed``."""
+    """The result for a layer: ``hit`` or ``fetched``, from ``where``; or ``failed``, with an error."""
 
     result: str
     where: str
@@ -37,15 +37,15 @@ class Outcome:
 
 
 def default_form(cache: Cache) -> Forms:
-    """What is pulled unless told otherwise: the form that costs least and that a tier keeps."""
+    """Return the form to pull by default: the cheapest one that a tier stores."""
     kept = [form for form in (COMPRESSED, UNCOMPRESSED) if any(t.policy.stores(form) for t in cache.tiers)]
     return kept[0] if kept else COMPRESSED
 
 
 def distinct(images: Iterable[Image]) -> list[Layer]:
-    """Every layer once, however many images share it; the biggest first, so that none is left alone last.
+    """Return every layer once, the biggest first, so that no big one runs alone at the end.
 
-    Of a blob that is a layer to one image and an attachment to another it is the former.
+    A blob that is a layer of one image and an attachment of another counts as a layer.
     """
     layers: dict[Digest | None, Layer] = {}
     for layer in (layer for image in images for layer in image.layers):
@@ -55,7 +55,7 @@ def distinct(images: Iterable[Image]) -> list[Layer]:
 
 
 class Puller:
-    """Fills a cache with layers, and learns from the cache's events where each came from."""
+    """Fills a cache with layers, and records from its events where each came from."""
 
     def __init__(self, cache: Cache, form: Forms, jobs: int) -> None:
         self._cache = cache
@@ -66,10 +66,10 @@ class Puller:
         self._inflated: set[Hash] = set()
 
     def run(self, layers: list[Layer], finished: Callable[[Layer], object]) -> Outcomes:
-        """How it went, by digest; ``finished`` is called with each layer that is done, well or not,
-        in the thread that has brought it.
+        """Pull the layers and return the outcomes by digest. Calls ``finished`` with each layer that
+        succeeded or failed, in the thread that pulled it.
 
-        Interrupted, it gives up at once what is on its way.
+        An interrupt cancels running transfers.
         """
         outcomes: Outcomes = {}
         pool = ThreadPoolExecutor(self._jobs, thread_name_prefix="pull")
@@ -86,7 +86,7 @@ class Puller:
                     future.result()
             except BaseException:
                 pool.shutdown(wait=False, cancel_futures=True)
-                with suppress(Exception):  # why it is given up is what there is to say
+                with suppress(Exception):  # the original error is the one to report
                     self._cache.close()
                 wait(running, timeout=LAST_WORDS)
                 raise

@@ -24,14 +24,11 @@ PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").g
 PACKAGES = [ROOT / "layercache", ROOT / "backends" / "layercache_backends"]
 
 PENDING = (
-    "backends/",
-    "layercache/backend/",
     "layercache/cache.py",
     "layercache/registry/",
     "layercache/resolver/",
     "layercache/sources/",
     "layercache/streams/",
-    "layercache/testing/",
     "layercache/tiers/",
     "layercache/upkeep/",
 )

@@ -1,1 +1,1 @@
-"""The backends that come in the box."""
+"""The backends that ship with layercache: local, memory, s3, gcs, fsspec, obspec (Azure)."""

@@ -1,7 +1,7 @@
-"""Memory: ``memory://name`` is one store for the whole process, ``memory://`` a fresh one each time.
+"""Memory: ``memory://name`` is one store for the whole process, ``memory://`` a new one each time.
 
-For tests, and as a tier that lives as long as the process. There is no lock to be found held in a forked
-child: every step that others can see is one operation on a dict.
+For tests, and as a tier that lives as long as the process. It has no lock that a forked child could find
+held: every step that others can see is one operation on a dict.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from layercache.backend import BackendURL
 
 Objects = dict[str, tuple[bytes, float]]
-"""Key to bytes and time of publishing (seconds since the epoch)."""
+"""Key to bytes and time of publication (seconds since the epoch)."""
 
 _NAMED: dict[str, Objects] = {}
 
@@ -38,14 +38,14 @@ def from_url(url: BackendURL) -> MemoryBackend:
     if url.path:
         raise ConfigError(
             f"{url}: memory:// has no folders, found the path {url.path!r}",
-            hint="wanted memory://name, or memory:// for a store of its own",
+            hint="expected memory://name, or memory:// for a new store",
         )
     url.options(Options)
     return MemoryBackend(url.netloc)
 
 
 class MemoryBackend:
-    """Objects in a dict, shared with the others of the same name; of its own without a name."""
+    """Objects in a dict, shared by all backends of the same name; a new dict without a name."""
 
     def __init__(self, name: str = "") -> None:
         self.url = f"memory://{name}"
@@ -70,7 +70,7 @@ class MemoryBackend:
         return Entry(key, len(data), modified)
 
     def scan(self, prefix: str = "") -> Iterator[Entry]:
-        """As `Backend.scan`: what was there when it began."""
+        """As `Backend.scan`: the objects at the time of the call."""
         check_prefix(prefix)
         objects = self._objects.copy()
         return (
@@ -83,17 +83,17 @@ class MemoryBackend:
         self._objects.pop(key, None)
 
     def close(self) -> None:
-        """Nothing is held that the store itself does not hold."""
+        """Do nothing: there are no connections."""
 
     def _get(self, key: str) -> tuple[bytes, float]:
         try:
             return self._objects[key]
         except KeyError:
-            raise NotFoundError(f"{key} is not there", looked_in=(self.url,)) from None
+            raise NotFoundError(f"{key} does not exist", looked_in=(self.url,)) from None
 
 
 class MemoryReader(io.BytesIO):
-    """An object's bytes, or a range's; seekable. Replaced or deleted meanwhile, it keeps them."""
+    """An object's bytes, or a range of them; seekable. Keeps them if the object is replaced or deleted."""
 
     def __init__(self, data: bytes) -> None:
         super().__init__(data)
@@ -101,7 +101,7 @@ class MemoryReader(io.BytesIO):
 
 
 class MemorySpool:
-    """Bytes on their way. Belongs to the process that made it: a forked child can only ``close`` it."""
+    """Unfinished bytes. Belongs to the process that created it: a forked child can only ``close`` it."""
 
     def __init__(self, url: str, objects: Objects) -> None:
         self._url = url
@@ -114,7 +114,7 @@ class MemorySpool:
         self._usable().extend(memoryview(data).cast("B"))
 
     def readinto_at(self, offset: int, buffer: WriteableBuffer, /) -> int:
-        """As `Spool.readinto_at`; goes on after ``publish``, until ``close``."""
+        """As `Spool.readinto_at`; works after ``publish``, until ``close``."""
         if self._data is None:
             raise BackendError(f"{self._url}: this spool is closed")
         with memoryview(buffer) as view, view.cast("B") as octets:
@@ -138,7 +138,7 @@ class MemorySpool:
 
 
 class MemorySink(SinkBase):
-    """A spool whose key is known from the beginning."""
+    """A spool whose key is known from the start."""
 
     def __init__(self, spool: MemorySpool, key: str) -> None:
         self._spool = spool

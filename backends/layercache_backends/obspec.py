@@ -1,9 +1,9 @@
-"""Stores that speak obspec, obstore's protocols: Azure's blobs by URL, any other by a few lines of a plug-in.
+"""Stores that implement obspec, obstore's protocols: Azure by URL, others by a few lines of a plug-in.
 
-obspec (Get, Put, List, Head, Delete) is what obstore's stores implement. `ObspecBackend` makes a backend of
-such a store; `from_url` opens ``az://container/prefix`` by obstore's AzureStore.
+obstore's stores implement obspec (Get, Put, List, Head, Delete). `ObspecBackend` turns such a store into a
+backend; `from_url` opens ``az://container/prefix`` with obstore's AzureStore.
 
-obstore hangs in a forked child whose parent had loaded it: there every call is refused.
+obstore hangs in a forked child whose parent had loaded it, so there every call is refused.
 """
 
 from __future__ import annotations
@@ -26,15 +26,15 @@ PART = 8 << 20
 """Bytes of a part of an upload; two are in flight."""
 
 _AZURE_ABSENT = "<Code>BlobNotFound</Code>"
-"""How Azure says that it has no such blob: a proxy's 404, or a missing container's, does not."""
+"""Azure's word for a missing blob; the 404 of a proxy or of a missing container lacks it."""
 
 
 @dataclass(frozen=True)
 class Options:
-    """What may stand after the "?" of the URL.
+    """The options of the URL.
 
     ``account``: the storage account, by default that of ``AZURE_STORAGE_ACCOUNT_NAME``. ``endpoint_url``: the
-    account's blob service, for an emulator or a private cloud. ``timeout``: seconds without an answer.
+    account's blob service, for an emulator or a private cloud. ``timeout``: seconds without a response.
     """
 
     account: str | None = None
@@ -46,7 +46,7 @@ def from_url(url: BackendURL) -> ObspecBackend:
     """Azure's blobs: ``az://container/prefix``. Credentials are those of ``AZURE_STORAGE_*``."""
     container, prefix = url.netloc, url.path.strip("/")
     if not container:
-        raise ConfigError(f"{url.place}: no container", hint=f"wanted {url.scheme}://container/prefix")
+        raise ConfigError(f"{url.place}: no container", hint=f"expected {url.scheme}://container/prefix")
     options = url.options(Options)
 
     def connect() -> Any:
@@ -59,10 +59,10 @@ def from_url(url: BackendURL) -> ObspecBackend:
 
 
 class ObspecBackend(PlainBackend):
-    """Objects below ``prefix`` of the store that ``connect`` makes, once in each process.
+    """Objects below ``prefix`` of the store that ``connect`` creates, once in each process.
 
-    ``absent``: words in the answer of a service behind HTTP by which it says itself that an object is not
-    there. Without them every `FileNotFoundError` is absence.
+    ``absent``: words in a service's response that show that an object is missing. Without them, every
+    `FileNotFoundError` means a missing object.
     """
 
     def __init__(
@@ -84,7 +84,7 @@ class ObspecBackend(PlainBackend):
         if not can_go():
             raise BackendError(
                 f"{self.url}: obstore does not work in a forked child",
-                hint="start processes by spawn or forkserver, or use the cache in the parent",
+                hint="start processes with spawn or forkserver, or use the cache in the parent",
             )
         return self._stores.get()
 
@@ -102,7 +102,7 @@ class ObspecBackend(PlainBackend):
             self._refuse_a_guess(name, error, length)
             return None
         except Exception:
-            # A range of no bytes is an error to these services: past the end, or of an empty object.
+            # These services refuse a range without bytes: past the end, or of an empty object.
             described = store.head(name) if version is None else None
             if described is None or start < described["size"]:
                 raise
@@ -128,21 +128,21 @@ class ObspecBackend(PlainBackend):
             self._refuse_a_guess(name, error, 0)
 
     def transient(self, error: Exception) -> bool:
-        """A connection, a busy service; and Azure, which drops the parts of everybody who writes a name at
-        the moment when one of them has completed it.
+        """Whether a retry may help: a broken connection, a busy service; and Azure, which drops all
+        unfinished parts of a name as soon as one writer has completed it.
         """
         text = str(error)
         return super().transient(error) or any(word in text for word in _WORTH_ANOTHER_TRY)
 
     def describe(self, error: Exception) -> str:
-        """Obstore adds pages of internals below the first line."""
+        """Return the first line; obstore adds pages of internals below it."""
         return str(error).partition("\n")[0].rstrip(": ")
 
     def close(self) -> None:
         self._stores.take()
 
     def _refuse_a_guess(self, name: str, error: FileNotFoundError, length: int) -> None:
-        """Raise `BackendError` where a 404 may be somebody else's (a proxy's), not the service's own."""
+        """Raise `BackendError` if a 404 may be a proxy's and not the service's."""
         if self._absent is None:
             return
         text = str(error)
@@ -153,7 +153,7 @@ class ObspecBackend(PlainBackend):
                 text = str(again)
         if self._absent not in text:
             raise BackendError(
-                f"{self.url}: a 404 that is not the service's: {self.describe(error)}"
+                f"{self.url}: a 404 from another server than the service: {self.describe(error)}"
             ) from error
 
 

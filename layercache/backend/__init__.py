@@ -1,6 +1,6 @@
-"""What a store implements: the interface, its optional capabilities, object names and URLs.
+"""The interface that stores implement: methods, optional capabilities, object names and URLs.
 
-Those who write a backend import from here; the modules inside are private.
+Authors of backends import from here, from `capabilities` and from `plain`; the other modules are private.
 """
 
 from __future__ import annotations

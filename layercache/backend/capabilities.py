@@ -1,7 +1,7 @@
-"""What only some backends can do: each a small protocol, which the core asks for with `isinstance`.
+"""Capabilities that only some backends have: small protocols, which the core detects with `isinstance`.
 
-A backend has the methods if its store can keep their promises, and need not name the protocol. Where it has
-not, the core does without.
+A backend implements the methods if its store can keep their promises, and need not name the protocol.
+Otherwise the core works without them.
 """
 
 from __future__ import annotations
@@ -19,29 +19,29 @@ if TYPE_CHECKING:
 
 
 class Spool(Protocol):
-    """Bytes on their way that have no name yet: one writes them, many read them while they grow.
+    """Unfinished bytes without a name: one thread writes them, many read them while they grow.
 
-    ``publish`` makes an object of them, whole, under a key that is told only then; ``close`` gives back
-    what they took (and discards them if they were not published). Not to be used in a forked child.
+    ``publish`` turns them into a complete object, under a key that is given only then; ``close`` releases the
+    space (and discards them if they were not published). Not usable in a forked child.
     """
 
     def write(self, data: ReadableBuffer, /) -> None: ...
 
     def readinto_at(self, offset: int, buffer: WriteableBuffer, /) -> int:
-        """Read what was written, from ``offset``; how many bytes it took, 0 past the end. Thread-safe."""
+        """Read written bytes from ``offset``; return their number, 0 past the end. Thread-safe."""
 
     def publish(self, key: str) -> None:
-        """Make it an object under this key. Durable as the backend's own ``commit`` is."""
+        """Publish as an object under this key, as durably as the backend's ``commit``."""
 
     def close(self) -> None: ...
 
 
 @runtime_checkable
 class Stamped(Protocol):
-    """A spool whose object can be changed in place, by other programs, and which can tell that it was."""
+    """A spool whose object other programs can change in place, and which detects that."""
 
     def stamp(self) -> object:
-        """What is another value once somebody has written into the bytes, or cut them."""
+        """Return a value that changes when somebody overwrites or truncates the bytes."""
 
 
 @runtime_checkable
@@ -53,10 +53,11 @@ class Spooler(Protocol):
 
 @runtime_checkable
 class Movable(Protocol):
-    """A backend that can give an object another name, without reading it."""
+    """A backend that can rename an object without reading it."""
 
     def move(self, key: str, to: str) -> None:
-        """The object is under one of the names at every moment, whole. What had the new one is replaced.
+        """At every moment the object is complete under one of the names. An object at the new one is
+        replaced.
 
         Raises `NotFoundError`.
         """
@@ -64,10 +65,10 @@ class Movable(Protocol):
 
 @runtime_checkable
 class Expendable(Protocol):
-    """A backend that writes small objects cheaper where a loss at a power cut would be no harm.
+    """A backend that can write small objects at less cost if a power failure may lose them.
 
-    Whole or not at all still holds while the machine runs; after a power cut such an object may be gone,
-    empty or torn, so whoever reads it must be able to tell.
+    While the machine runs, they are complete or missing; after a power failure such an object may be gone,
+    empty or torn, so its readers must be able to detect that.
     """
 
     def create_expendable(self, key: str) -> Sink: ...
@@ -75,83 +76,83 @@ class Expendable(Protocol):
 
 @runtime_checkable
 class SmallObjects(Protocol):
-    """A backend that reads all of a folder of small objects at less cost than one after the other."""
+    """A backend that reads a whole folder of small objects at less cost than one after the other."""
 
     def read_small(self, prefix: str) -> Iterator[tuple[str, bytes]]:
-        """The key and the bytes of every object that `Backend.scan` would list; lazily, in any order.
+        """Yield the key and the bytes of every object that `Backend.scan` lists; lazily, in any order.
 
-        One of more than `layercache.backend.SMALL_OBJECT` bytes is passed over, without reading all of it.
+        Skips objects of more than `layercache.backend.SMALL_OBJECT` bytes, without reading all of them.
         """
 
 
 @runtime_checkable
 class LocalPath(Protocol):
-    """A backend whose objects are plain files."""
+    """A backend whose objects are regular files."""
 
     def path(self, key: str) -> str:
-        """Where the object is, or would be. Read it only: it is never changed after it is published."""
+        """Return the object's path, whether or not it exists. Only for reading: objects never change."""
 
 
 @runtime_checkable
 class Touchable(Protocol):
-    """A backend that refreshes an object's time cheaply, so that times tell what was used last.
+    """A backend that refreshes an object's time cheaply, so that times show which objects were used last.
 
     Its readers of whole objects have ``modified``, the time as it was when they were opened (seconds since
-    the epoch), so that what is fresh need not be refreshed.
+    the epoch), so that recently used objects need not be refreshed.
     """
 
     def touch(self, key: str) -> None:
-        """Make the object's time that of now. One that is not there is no error, and is not made."""
+        """Set the object's time to now. Does nothing if it does not exist."""
 
 
 class Lock(Protocol):
-    """A lock that is held. It carries a note: what its holders tell each other, at most a few hundred bytes.
+    """A held lock with a note, in which its holders leave each other at most a few hundred bytes.
 
-    A process that is killed lets go of the lock; the note stays as it was left. Where the file system knows
-    no locks, nobody is kept out: a lock may only save work or keep a count.
+    A killed process releases the lock; its note stays. If the file system has no locks, nobody is excluded,
+    so a lock may only save work or protect a count.
     """
 
     def note(self) -> bytes:
-        """What the last holder who left a note has left. Empty at first, and it may be torn or lost."""
+        """Return the last note. Empty at first; it may be torn or lost."""
 
     def leave_note(self, note: bytes) -> None: ...
 
 
 @runtime_checkable
 class Lockable(Protocol):
-    """A backend whose users can exclude each other by a name, in all processes that share the store."""
+    """A backend with named locks for all processes that share the store."""
 
     def lock(
         self, name: str, *, timeout: float | None = None, lasting: bool = True
     ) -> AbstractContextManager[Lock | None]:
         """Hold the lock of this name (one component of a key) inside the block.
 
-        Waits, for ever with None, or until its holder has given no sign of life for ``timeout`` seconds:
-        since it took the lock or left a note. Then gives None: it is held elsewhere. Not re-entrant, and
-        other threads of this process are excluded as other processes are. Of a lock that is not ``lasting``
-        nothing remains, nor of its note. Raises `BackendError`.
+        Waits without limit if ``timeout`` is None, otherwise until the holder has shown no activity for
+        ``timeout`` seconds, that is since it took the lock or wrote a note. Then yields None: another holder
+        has it. Not re-entrant; threads of this process exclude each other as processes do. A lock that is not
+        ``lasting`` disappears with its note. Raises `BackendError`.
         """
 
 
 @runtime_checkable
 class Exclusive(Protocol):
-    """A backend that can publish a small object only if its name is free, whoever else tries."""
+    """A backend that can publish a small object only if its name is free, among all writers."""
 
     def create_new(self, key: str, data: bytes) -> bool:
-        """Publish it unless the name is taken; whether it was published.
+        """Publish the object unless the name is taken; return whether it was published.
 
-        Some services take the condition and ignore it, and an answer that was lost makes a second try find
-        the first one's object. So it is to be tried, and may save work, no more.
+        Some services accept the condition and ignore it, and after a lost response a retry finds the object
+        of the first attempt. So the result may save work, but nothing may depend on it.
         """
 
 
 @runtime_checkable
 class Leftovers(Protocol):
-    """A backend in which a killed process leaves what nobody will see, and nobody else will remove."""
+    """A backend in which killed processes leave unfinished writes that are not visible as objects."""
 
     def remove_leftovers(self, older_than: float) -> int:
-        """Remove what writes that were killed have left and nobody will finish: begun more than so many
-        seconds ago; how many. A writer that is still at work after that time fails and publishes nothing.
+        """Remove unfinished writes that started more than this many seconds ago; return how many. A writer
+        that is still running after that time fails and publishes nothing.
         """
 
 
@@ -160,12 +161,12 @@ class CountedLeftovers(Protocol):
     """A backend of `Leftovers` that can list them: ``layercache stats`` and ``doctor`` report how many."""
 
     def leftovers(self) -> Iterable[Leftover]:
-        """What unfinished writes take up, those of writers that are still at work among them."""
+        """Yield the unfinished writes, including those of writers that are still running."""
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """A line of ``layercache doctor``: what was looked at, in a word or two, what was found, what to do."""
+    """A line of ``layercache doctor``: what was checked, in a word or two, what was found, what to do."""
 
     name: str
     detail: str
@@ -175,7 +176,7 @@ class Finding:
 
 @runtime_checkable
 class Diagnosable(Protocol):
-    """A backend that knows what can be wrong with its store, beyond what is tried of any."""
+    """A backend with checks of its store, in addition to those of every store."""
 
     def diagnose(self) -> Iterator[Finding]:
-        """Look at the store, without writing; some seconds at most. Raises `BackendError`."""
+        """Check the store without writing, in a few seconds. Raises `BackendError`."""

@@ -1,4 +1,4 @@
-"""A circuit breaker: what failed is left alone for a while."""
+"""A circuit breaker: something that failed is not tried again for a while."""
 
 from __future__ import annotations
 

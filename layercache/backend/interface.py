@@ -1,17 +1,17 @@
-"""A backend: a store of named objects behind a URL. The interface that others implement.
+"""A backend: a store of named objects behind a URL. This is the interface that stores implement.
 
 A backend moves bytes. It never hashes, inflates or knows OCI. What a backend promises:
 
-- What `Sink.commit` publishes appears whole or not at all, also when the process is killed, and a later
+- What `Sink.commit` publishes appears completely or not at all, even if the process is killed, and a later
   ``open``, ``stat`` or ``scan`` sees it. Nothing of an aborted or killed write is ever visible by name.
-- Publishing under a name that is taken replaces the object whole and refreshes its time: the last
-  writer wins.
-- Absence is `NotFoundError` and never a guess. A refused connection, a missing permission, an answer that
-  the service did not give are `BackendError`, with the cause kept.
+- Publishing under an existing name replaces the object completely and refreshes its time: the last writer
+  wins.
+- A missing object is `NotFoundError`, and never a guess. A refused connection, a missing permission, a
+  response of another server are `BackendError`, with the cause kept.
 - Methods are thread-safe. A forked child gets fresh clients and never commits, aborts or flushes a sink of
   its parent.
 
-What only some can do is in `layercache.backend.capabilities`.
+`layercache.backend.capabilities` has what only some backends can do.
 `layercache.testing.BackendContract` checks all of it; subclass it in your tests.
 """
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 
 SMALL_OBJECT = 64 << 10
-"""Bytes of a fact, or of what a tag names, at most: a bigger object is none."""
+"""Maximum bytes of an association or a tag; a bigger object is ignored."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,8 +42,8 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class Leftover:
-    """What an unfinished write takes up. ``began``: when it did, or was last written to, in seconds since the
-    epoch by the store's clock; ``size``: bytes, None where the store does not state them.
+    """An unfinished write. ``began``: its start or last write, in seconds since the epoch by the store's
+    clock; ``size``: bytes, None if the store does not report them.
     """
 
     began: float
@@ -55,16 +55,16 @@ class Reader(Protocol):
 
     @property
     def size(self) -> int | None:
-        """How many bytes this reader gives in all. A backend always knows; a source may not: None."""
+        """The total number of bytes of this reader. Backends always know it; for a source it may be None."""
 
     def readinto(self, buffer: WriteableBuffer, /) -> int:
-        """Fill the buffer's start; how many bytes it took. 0 only at the end, or for an empty buffer."""
+        """Fill the start of the buffer; return how many bytes. 0 only at the end, or for an empty buffer."""
 
     def read(self, size: int = -1, /) -> bytes:
-        """At most ``size`` bytes, all that is left for -1. Empty only at the end, or when asked for 0."""
+        """Return at most ``size`` bytes, or the rest for -1. Empty only at the end, or for 0."""
 
     def seekable(self) -> bool:
-        """Whether ``seek`` and ``tell`` are there and work as those of `io.IOBase`."""
+        """Whether ``seek`` and ``tell`` exist and work as those of `io.IOBase`."""
 
     def close(self) -> None: ...
 
@@ -76,10 +76,10 @@ class Reader(Protocol):
 
 
 class Sink(Protocol):
-    """An object being written. It appears with ``commit``, whole; without, never.
+    """An object being written. It appears completely with ``commit``, and never without it.
 
-    Leaving the ``with`` block without ``commit()`` aborts, whatever the reason. ``commit`` and ``abort``
-    end the sink; another ``abort`` is no error, a ``write`` or ``commit`` after the end is `BackendError`.
+    Leaving the ``with`` block without ``commit()`` aborts, for any reason. ``commit`` and ``abort`` close the
+    sink; another ``abort`` is allowed, a ``write`` or ``commit`` after that raises `BackendError`.
     """
 
     def write(self, data: ReadableBuffer, /) -> None: ...
@@ -96,33 +96,33 @@ class Sink(Protocol):
 
 
 class Backend(Protocol):
-    """A store of named objects. Keys match the grammar of `check_key`; the core sees to that."""
+    """A store of named objects. The core only passes keys that `check_key` accepts."""
 
     @property
     def url(self) -> str:
-        """How this store is named in messages and statistics. Holds no secret."""
+        """The name of this store in messages and statistics. Contains no secret."""
 
     def open(self, key: str, start: int = 0, end: int | None = None) -> Reader:
         """Read bytes ``start`` to ``end`` (exclusive; None: to the end of the object).
 
-        What lies past the object's end is not there: such a range is short or empty, never an error.
+        A range beyond the object's end is short or empty, never an error.
         Raises `NotFoundError` now, not at the first read; `ValueError` unless 0 <= start <= end.
         """
 
     def create(self, key: str) -> Sink:
-        """Begin to write an object."""
+        """Start writing an object."""
 
     def stat(self, key: str) -> Entry:
-        """The object's size and time. Raises `NotFoundError`."""
+        """Return the object's size and time. Raises `NotFoundError`."""
 
     def scan(self, prefix: str = "") -> Iterator[Entry]:
-        """Every object below a folder (a prefix that ends in "/"), or all; lazily, in any order."""
+        """Yield every object below a folder (a prefix that ends in "/"), or all; lazily, in any order."""
 
     def delete(self, key: str) -> None:
-        """Remove the object. Deleting what is not there is no error."""
+        """Delete the object. Deleting a missing object is not an error."""
 
     def close(self) -> None:
-        """Give back connections and handles. Closing twice is no error."""
+        """Release connections and handles. May be called twice."""
 
 
 def check_range(start: int, end: int | None) -> None:

@@ -12,28 +12,29 @@ _KEY = re.compile(
 
 
 def is_key(text: str) -> bool:
-    """Whether `check_key` would take it."""
+    """Whether `check_key` accepts the name."""
     return _KEY.fullmatch(text) is not None
 
 
 def check_key(key: str) -> str:
-    """The key, if it is one: 1 to 900 ASCII characters in components parted by "/".
+    """Return the key if it is valid: 1 to 900 ASCII characters, in components separated by "/".
 
-    A component has 1 to 255 letters, digits or ``_ . + : @ = -`` and begins with a letter, a digit or
-    "_": so no component is empty, hidden, "." or "..". No key is a folder of another: that is for the
-    caller to keep. Raises `InvalidNameError`.
+    A component has 1 to 255 letters, digits or ``_ . + : @ = -`` and begins with a letter, a digit or "_". So
+    no component is empty, hidden, "." or "..". The caller makes sure that no key is a folder of another.
+    Raises `InvalidNameError`.
     """
     if not is_key(key):
         raise InvalidNameError(
             f"not an object name: {key!r}",
-            hint="wanted components of letters, digits and _.+:@=- parted by '/', none empty or hidden",
+            hint="expected '/'-separated components of letters, digits and _.+:@=-; "
+            "none may be empty or start with '.'",
         )
     return key
 
 
 def check_prefix(prefix: str) -> None:
-    """Raise `ValueError` unless it is empty or ends in "/", `InvalidNameError` unless keys may begin so."""
+    """Raise `ValueError` unless the prefix is empty or ends in "/", `InvalidNameError` if no key fits."""
     if prefix:
         if not prefix.endswith("/"):
-            raise ValueError(f"not a folder: {prefix!r} (wanted a prefix that ends in '/')")
+            raise ValueError(f"not a folder: {prefix!r} (expected a prefix that ends in '/')")
         check_key(prefix[:-1])

@@ -1,4 +1,4 @@
-"""From a URL to its backend: the ones in the box, and those of plug-ins."""
+"""Opens the backend of a URL: one that ships with layercache, or a plug-in's."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from layercache.backend.interface import Backend
 
 INTERFACE = 1
-"""The version of this interface. A plug-in may state as ``INTERFACE``, beside its factory, which one it was
-written for: a newer one is refused when it is loaded.
+"""The version of this interface. A plug-in may declare as ``INTERFACE``, next to its factory, which version
+it was written for; a newer one is refused when it is loaded.
 """
 
 
@@ -32,16 +32,16 @@ IN_THE_BOX: Mapping[str, str] = {
     "memory": "layercache_backends.memory:from_url",
     "s3": "layercache_backends.s3:from_url",
 }
-"""Scheme to factory, for what comes in the box: a look-up without the cost of importlib.metadata.
+"""Scheme to factory of the backends that ship with layercache; avoids the cost of importlib.metadata.
 
-A name that ends in "+" stands for all schemes that begin so (``fsspec+sftp``).
+A name that ends in "+" stands for all schemes with that prefix (``fsspec+sftp``).
 """
 
 
 def open_backend(url: str | BackendURL, *, also: Iterable[str] = ()) -> Backend:
-    """The backend that a URL names. ``also``: schemes that the caller knows, for messages.
+    """Open the backend of a URL. ``also``: schemes that the caller handles, for messages.
 
-    Raises `ConfigError`, also where a plug-in cannot be loaded or makes no backend, and `BackendError`.
+    Raises `ConfigError`, also if a plug-in cannot be loaded or returns no backend, and `BackendError`.
     """
     parsed = BackendURL.parse(url) if isinstance(url, str) else url
     family, plus, rest = parsed.scheme.partition("+")
@@ -62,5 +62,5 @@ def open_backend(url: str | BackendURL, *, also: Iterable[str] = ()) -> Backend:
             return plugin
     known = sorted({*IN_THE_BOX, *also, *(entry.name for entry in installed)})
     raise ConfigError(
-        f"unknown scheme {parsed.scheme}://", hint=f"known are {', '.join(known)}; others come by plug-in"
+        f"unknown scheme {parsed.scheme}://", hint=f"known schemes: {', '.join(known)}; others need a plug-in"
     )

@@ -1,4 +1,4 @@
-"""What a forked child must not share with its parent: clients, locks, threads."""
+"""Objects that a forked child must not share with its parent: clients, locks, threads."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _T = TypeVar("_T")
 
 
 class PerProcess(Generic[_T]):
-    """One of something in each process, a client say: made at its first use, and again in a forked child.
+    """One object per process, such as a client: created at its first use, and again in a forked child.
 
     Thread-safe. ``make`` is called in one thread at a time, under a lock; the others wait for what it makes.
     That lock is one of this process: a child may be forked while a thread of its parent holds the parent's
@@ -43,12 +43,12 @@ class PerProcess(Generic[_T]):
             return made[1]
 
     def made(self) -> _T | None:
-        """What this process has; None where it has not used it yet."""
+        """Return this process's object; None if it has not been used."""
         made = self._made
         return made[1] if made is not None and made[0] == os.getpid() else None
 
     def take(self) -> _T | None:
-        """What this process has, to be closed; it is made again when it is used again."""
+        """Remove and return this process's object, so that it can be closed."""
         made = self._made
         if made is None or made[0] != os.getpid():
             return None

@@ -1,9 +1,9 @@
-"""A backend out of six small methods, for stores that need nothing more.
+"""A base class that builds a backend from six small methods.
 
-An author subclasses `PlainBackend` and writes what only the store knows: fetch, put, put_file, list, remove,
+Subclass `PlainBackend` and implement what only the store knows: fetch, put, put_file, list, remove,
 transient. The rest is here: readers that stay with one version of an object and never end early, sinks that
-publish whole or not at all, errors that name the store, tries within one time, clients that a forked child
-does not share with its parent (`PerProcess`).
+publish completely or not at all, errors that name the store, retries within a timeout, clients that a forked
+child does not share with its parent (`PerProcess`).
 """
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ _T = TypeVar("_T")
 __all__ = ["PerProcess", "Piece", "PlainBackend", "PlainReader", "PlainSink"]
 
 PIECE = 4 << 20
-"""Bytes that a reader asks for at a time, and bytes of an object that a sink keeps in memory."""
+"""Bytes of one request of a reader, and bytes of an object that a sink holds in memory."""
 
 FIRST_PAUSE, LONGEST_PAUSE = 0.05, 2.0
-"""Seconds between two tries: they double, and are drawn at random up to this much."""
+"""Seconds between retries: they double, and are drawn at random up to this value."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +41,7 @@ class Piece:
     """Bytes of an object, and the object as it was when they were read.
 
     ``size``: bytes of the whole object. ``modified``: when it was last published, in seconds since the epoch.
-    ``version``: what no other value of this name has (an ETag, a generation, a row's number).
+    ``version``: a value that no other object of this name has (an ETag, a generation, a row number).
     """
 
     data: bytes
@@ -51,15 +51,15 @@ class Piece:
 
 
 class PlainBackend(ABC):
-    """A `layercache.backend.Backend`; the abstract methods are what the author writes.
+    """A `layercache.backend.Backend`; subclasses implement the abstract methods.
 
-    They may raise whatever the SDK raises: each error becomes a `BackendError` that names the store, what was
-    being done and the cause. While `transient` says that another try may help, the call is repeated with
-    growing pauses until ``timeout`` seconds have passed since it began. A call that hangs is not interrupted:
-    give the SDK a timeout that is no longer, and switch off its own retries, or the two multiply.
+    These may raise whatever the SDK raises: each error becomes a `BackendError` that names the store, the
+    operation and the cause. While `transient` returns true, the call is repeated with growing pauses until
+    ``timeout`` seconds have passed since its start. A call that hangs is not interrupted: give the SDK a
+    timeout that is not longer, and disable its retries, or the two multiply.
 
-    All of them are called from many threads at a time. What only some stores can do
-    (`layercache.backend.capabilities`) is a method more in the subclass.
+    All methods are called from many threads at a time. A subclass implements capabilities
+    (`layercache.backend.capabilities`) as further methods.
     """
 
     def __init__(self, url: str, *, timeout: float = 10.0) -> None:
@@ -68,39 +68,39 @@ class PlainBackend(ABC):
 
     @abstractmethod
     def fetch(self, key: str, start: int, length: int, version: object | None) -> Piece | None:
-        """At most ``length`` bytes from ``start``; None where the store says that there is no such object.
+        """Return at most ``length`` bytes from ``start``; None if the store reports that there is no object.
 
-        Fewer bytes are right as long as there are some; none at the object's end and past it, and where
-        ``length`` is 0 (only size, time and version are wanted then). ``version``: of this value alone; where
-        the store cannot be asked for it return what there is, a `Piece` of another version is refused.
+        Fewer bytes are fine, but at least one, except at or past the object's end, or if ``length`` is 0
+        (which asks only for size, time and version). ``version``: the version to read; if the store cannot
+        select it, return the current one: a `Piece` of another version is refused.
         """
 
     @abstractmethod
     def put(self, key: str, data: bytes) -> None:
-        """Publish a small object, whole or not at all, in place of what the name had."""
+        """Publish a small object completely or not at all, and replace an existing one."""
 
     @abstractmethod
     def put_file(self, key: str, file: io.BufferedIOBase, size: int) -> None:
-        """Publish the ``size`` bytes of a file: whole or not at all, in bounded memory."""
+        """Publish the ``size`` bytes of a file completely or not at all, with bounded memory."""
 
     @abstractmethod
     def list(self, prefix: str) -> Iterable[Entry]:
-        """Every object below ``prefix``, a folder that ends in "/" or empty for all; in any order."""
+        """Yield every object below ``prefix``, a folder that ends in "/", or empty for all; in any order."""
 
     @abstractmethod
     def remove(self, key: str) -> None:
-        """Remove the object. One that is not there is no error."""
+        """Delete the object. A missing object is not an error."""
 
     def transient(self, error: Exception) -> bool:
-        """Whether another try may help. By default: a connection that was lost, a time that ran out."""
+        """Whether a retry may help. By default: lost connections and timeouts."""
         return isinstance(error, ConnectionError | TimeoutError)
 
     def describe(self, error: Exception) -> str:
-        """What an error of the SDK says in one line, for the message."""
+        """Return an error of the SDK in one line, for the message."""
         return str(error) or type(error).__name__
 
     def close(self) -> None:  # noqa: B027  # many have nothing to give back
-        """Give back connections. Closing twice is no error."""
+        """Release connections. May be called twice."""
 
     # What the core calls
 
@@ -119,7 +119,7 @@ class PlainBackend(ABC):
     def scan(self, prefix: str = "") -> Iterator[Entry]:
         check_prefix(prefix)
         doing = f"listing {prefix or 'everything'}"
-        # Until the first entry has come nothing was given away, so it can be begun again.
+        # Nothing was returned before the first entry, so the listing can start again.
         entries, first = self.attempt(doing, lambda: _begin(self.list(prefix)))
         while first is not None:
             yield first
@@ -132,7 +132,7 @@ class PlainBackend(ABC):
         self.attempt(f"deleting {key}", lambda: self.remove(key))
 
     def attempt(self, doing: str, work: Callable[[], _T]) -> _T:
-        """Do this, again while that may help and there is time. Raises `BackendError`."""
+        """Call with retries, while they may help and there is time. Raises `BackendError`."""
         began, pause = time.monotonic(), FIRST_PAUSE
         while True:
             try:
@@ -149,7 +149,7 @@ class PlainBackend(ABC):
     def _fetch(self, key: str, start: int, length: int) -> Piece:
         piece = self.attempt(f"reading {key}", lambda: self.fetch(key, start, length, None))
         if piece is None:
-            raise NotFoundError(f"{key} is not there", looked_in=(self.url,))
+            raise NotFoundError(f"{key} does not exist", looked_in=(self.url,))
         return piece
 
     def _failed(self, doing: str, error: Exception) -> BackendError:
@@ -197,7 +197,7 @@ class PlainReader(io.RawIOBase):
     def _take(self, piece: Piece) -> None:
         due = min(PIECE, self._end - self._at)
         if len(piece.data) > due or (due and not piece.data):
-            raise self._error(f"wanted up to {due} bytes from byte {self._at}, found {len(piece.data)}")
+            raise self._error(f"expected up to {due} bytes from byte {self._at}, found {len(piece.data)}")
         self._at += len(piece.data)
         self._rest = memoryview(piece.data)
 
@@ -206,7 +206,7 @@ class PlainReader(io.RawIOBase):
 
 
 class PlainSink(SinkBase):
-    """Bytes wait in memory, or from `PIECE` on in a temporary file, until they are whole."""
+    """Collects bytes in memory, or in a temporary file from `PIECE` bytes on, until they are complete."""
 
     def __init__(self, backend: PlainBackend, key: str) -> None:
         self._backend = backend
@@ -222,7 +222,7 @@ class PlainSink(SinkBase):
                 memory += octets
                 return
             if self._file is None:
-                # Unbuffered: a forked child has nothing of it to flush.
+                # Unbuffered, so that a forked child has nothing to flush.
                 self._file = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115  # closed by `_end`
                 _write(self._file, memory)
                 memory.clear()
@@ -240,7 +240,7 @@ class PlainSink(SinkBase):
             self._end()
 
     def abort(self) -> None:
-        """Never asks the store: it has nothing of it."""
+        """Discard the bytes. The store has none of them, so it is not contacted."""
         if self._owner == os.getpid():
             self._end()
 

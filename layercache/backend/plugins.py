@@ -1,4 +1,4 @@
-"""Backends that come by plug-in: found by entry points, loaded, and named where they fail."""
+"""Backends of plug-ins: found through entry points, loaded, and named in errors."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
 
 STATED = "INTERFACE"
-"""What a plug-in's module calls the version of the interface that it was written for."""
+"""The name under which a plug-in's module declares the version of the interface that it supports."""
 
 METHODS = ("open", "create", "stat", "scan", "delete", "close")
 
 
 def installed(group: str) -> list[EntryPoint]:
-    """Every entry point of a group that an installed package registers, the first on the path first.
+    """Yield every entry point of a group of installed packages, in the order of the path.
 
-    Packages whose metadata cannot be read are passed over: they disturb no other.
+    Skips packages whose metadata cannot be read.
     """
     found: list[EntryPoint] = []
     for package in metadata.distributions():
@@ -32,7 +32,7 @@ def installed(group: str) -> list[EntryPoint]:
 
 
 def factory_of(entry: EntryPoint, scheme: str, interface: int) -> Callable[..., Any]:
-    """What makes the backend of a URL. Raises `ConfigError`, also for a newer interface than ours."""
+    """Load the factory of a plug-in. Raises `ConfigError`, also for a newer interface than ours."""
     what = f"{scheme}://: the plug-in {package_of(entry)}"
     try:
         factory: Callable[..., Any] = entry.load()
@@ -42,15 +42,17 @@ def factory_of(entry: EntryPoint, scheme: str, interface: int) -> Callable[..., 
         ours = isinstance(error, ImportError) and (error.name or "").partition(".")[0] == "layercache"
         raise ConfigError(
             f"{what} cannot be loaded: {type(error).__name__}: {error}",
-            hint="it may want a newer layercache: pip install --upgrade layercache"
+            hint="it may need a newer layercache: pip install --upgrade layercache"
             if ours
-            else _reinstall(entry, "brings what it needs"),
+            else _reinstall(entry, "installs what it needs"),
         ) from error
     if not callable(factory):
         raise ConfigError(f"{what} has no factory: {entry.value} is not callable", hint=_reinstall(entry))
     stated = getattr(sys.modules.get(entry.module), STATED, interface)
     if not isinstance(stated, int):
-        raise ConfigError(f"{what} states the interface {stated!r}; wanted a number", hint=_reinstall(entry))
+        raise ConfigError(
+            f"{what} declares the interface {stated!r}; expected a number", hint=_reinstall(entry)
+        )
     if stated > interface:
         raise ConfigError(
             f"{what} is written for version {stated} of the interface; this layercache has {interface}",
@@ -60,7 +62,7 @@ def factory_of(entry: EntryPoint, scheme: str, interface: int) -> Callable[..., 
 
 
 def made(entry: EntryPoint, make: Callable[[], Any], place: str) -> Any:
-    """The backend that a plug-in's factory makes. Raises `ConfigError`, `BackendError`."""
+    """Call a plug-in's factory. Raises `ConfigError`, `BackendError`."""
     what = f"{place}: the plug-in {package_of(entry)}"
     try:
         backend = make()
@@ -74,19 +76,19 @@ def made(entry: EntryPoint, make: Callable[[], Any], place: str) -> Any:
         ) from error
     if not all(callable(getattr(backend, name, None)) for name in METHODS) or not _has_url(backend):
         kind = type(backend).__name__
-        raise ConfigError(f"{what} gave {kind}, which is not a backend", hint=_reinstall(entry))
+        raise ConfigError(f"{what} returned {kind}, which is not a backend", hint=_reinstall(entry))
     return backend
 
 
 def package_of(entry: EntryPoint) -> str:
-    """Name and version of the package that registers it."""
+    """Return the name and version of the package that registers the entry point."""
     return f"{entry.dist.name} {entry.dist.version}" if entry.dist else entry.value
 
 
 def package_behind(kind: type, group: str) -> str:
-    """Name and version of the package that a class is from; where no package has it, the class."""
+    """Return the name and version of the package of a class, or the class if it has no package."""
     module = kind.__module__.partition(".")[0]
-    with suppress(Exception):  # whatever is wrong with packages, there is a failure to report
+    with suppress(Exception):  # broken metadata must not hide the failure that is being reported
         for entry in installed(group):
             if entry.module.partition(".")[0] == module:
                 return package_of(entry)
@@ -102,5 +104,5 @@ def _has_url(backend: Any) -> bool:
         return False
 
 
-def _reinstall(entry: EntryPoint, brings: str = "may bring a version that works") -> str:
+def _reinstall(entry: EntryPoint, brings: str = "may install a version that works") -> str:
     return f"pip install --upgrade {entry.dist.name} {brings}" if entry.dist else ""

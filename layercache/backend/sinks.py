@@ -1,4 +1,4 @@
-"""What sinks share, for those who write a backend."""
+"""Shared parts of sinks, for authors of backends."""
 
 from __future__ import annotations
 
@@ -38,17 +38,17 @@ class SinkBase(ABC):
 
 
 def check_usable(what: str, owner: int, *, ended: bool) -> None:
-    """Raise `BackendError` unless a write may go on: in the process that began it, and before its end.
+    """Raise `BackendError` unless a write may continue: in the process that started it, and before its end.
 
-    ``what`` begins the message: the store's URL and what is written. ``owner``: the process ID of the writer.
+    ``what`` starts the message: the store's URL and the object. ``owner``: the process ID of the writer.
     """
     if owner != os.getpid():
         raise BackendError(
             f"{what}: this write belongs to process {owner}",
-            hint="a forked child begins writes of its own",
+            hint="start a new write in the forked child",
         )
     if ended:
-        raise BackendError(f"{what}: this write has already ended")
+        raise BackendError(f"{what}: this write is already closed")
 
 
 def write_whole(sink: Sink, data: bytes) -> None:

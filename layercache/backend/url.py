@@ -1,4 +1,4 @@
-"""The URL that names a store, and its options."""
+"""The URL of a store, and its options."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ OptionsT = TypeVar("OptionsT", bound="DataclassInstance")
 
 @dataclass(frozen=True, slots=True)
 class BackendURL:
-    """A backend's URL in its parts: ``scheme://location?option=value``."""
+    """A parsed URL of a backend: ``scheme://location?option=value``."""
 
     scheme: str
     netloc: str
@@ -28,39 +28,39 @@ class BackendURL:
 
     @classmethod
     def parse(cls, url: str) -> BackendURL:
-        """Take a URL apart. A path that begins with "/", "./", "../" or "~" is a local folder.
+        """Parse a URL. A path that begins with "/", "./", "../" or "~" is a local folder.
 
         Raises `ConfigError`.
         """
         if url.startswith(("/", "./", "../", "~")) or url in (".", ".."):
             if "?" in url:
                 raise ConfigError(
-                    f"a path takes no options: {url}", hint="write it as file:///path?name=value"
+                    f"a path cannot have options: {url}", hint="write it as file:///path?name=value"
                 )
             return cls("file", "", url)
-        # What stands before an "@" may be a password: it is not repeated.
+        # The part before an "@" may be a password, so it is not repeated.
         shown = f"…@{url.rpartition('@')[2]}" if "@" in url else url
         try:
             parts = urlsplit(url)
             pairs = parse_qsl(parts.query, keep_blank_values=True, strict_parsing=bool(parts.query))
         except ValueError as error:
             raise ConfigError(
-                f"not a cache URL: {shown!r}: {error}", hint="options are written ?name=value&other=value"
+                f"not a cache URL: {shown!r}: {error}", hint="write options as ?name=value&other=value"
             ) from error
         if not parts.scheme or not url.startswith(f"{parts.scheme}://"):
             raise ConfigError(
                 f"not a cache URL: {shown!r}",
-                hint="wanted scheme://location (file:///var/cache/layers) or a path (./layers)",
+                hint="expected scheme://location (file:///var/cache/layers) or a path (./layers)",
             )
         if parts.username is not None or parts.password is not None:
             raise ConfigError(
                 f"a cache URL must not hold credentials: {parts.scheme}://…@{parts.hostname}{parts.path}",
-                hint="give them as the store's own tools take them: environment, profile, credentials file",
+                hint="supply them as for the store's own tools: environment, profile, credentials file",
             )
         if parts.fragment:
-            raise ConfigError(f"not a cache URL: {url!r}", hint="a '#' in a name is written %23")
+            raise ConfigError(f"not a cache URL: {url!r}", hint="write a '#' in a name as %23")
         if len(dict(pairs)) < len(pairs):
-            raise ConfigError(f"not a cache URL: {url!r}", hint="each option is given once")
+            raise ConfigError(f"not a cache URL: {url!r}", hint="give each option once")
         return cls(parts.scheme, parts.netloc, unquote(parts.path), dict(pairs))
 
     def __str__(self) -> str:
@@ -82,13 +82,13 @@ class BackendURL:
 
     @property
     def place(self) -> str:
-        """The URL without its options, for messages: a value given to the wrong option may be a secret."""
+        """The URL without its options, for messages: their values may be secrets."""
         if self.scheme == "file" and self.path.startswith((".", "~")):
             return self.path
         return f"{self.scheme}://{self.netloc}{quote(self.path, safe='/~:@!$&+,;=')}"
 
     def options(self, kind: type[OptionsT]) -> OptionsT:
-        """The query as a dataclass whose fields are the known options, converted to their types.
+        """Convert the query to a dataclass whose fields are the known options.
 
         Raises `ConfigError` for an unknown option or a value of the wrong type, listing the known ones.
         """
@@ -101,11 +101,11 @@ class BackendURL:
         if unknown:
             raise ConfigError(
                 f"{self.place}: unknown option {', '.join(unknown)}",
-                hint=f"{self.scheme}:// knows {', '.join(known) or 'no options'}",
+                hint=f"options of {self.scheme}://: {', '.join(known) or 'none'}",
             )
         try:
             return msgspec.convert(dict(self.query), kind, strict=False)
         except msgspec.ValidationError as error:
             raise ConfigError(
-                f"{self.place}: {error}", hint=f"{self.scheme}:// knows {', '.join(known)}"
+                f"{self.place}: {error}", hint=f"options of {self.scheme}://: {', '.join(known)}"
             ) from error

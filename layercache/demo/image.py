@@ -1,4 +1,4 @@
-"""A real image of several layers, made of files that are on any machine: Python and its standard library."""
+"""Builds a real image of several layers from Python and its standard library."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
     from _typeshed import ReadableBuffer
 
-# What pip installed, what is compiled at first use, test suites.
+# Leaves out installed packages, compiled files and test suites.
 _LEFT_OUT = frozenset({"site-packages", "dist-packages", "__pycache__", "test", "tests", "idle_test"})
 _ARCHITECTURES = {"x86_64": "amd64", "AMD64": "amd64", "aarch64": "arm64"}
 _CHUNK = 1 << 20
@@ -61,7 +61,7 @@ class BuiltImage:
 
 
 def build_image(folder: str, tag: str = "latest") -> BuiltImage:
-    """Write an OCI image layout with one image into a folder, which is made if it is not there.
+    """Write an OCI image layout with one image into a folder, which is created if necessary.
 
     Four layers, the bottom one first: the interpreter, the extension modules, the modules, the packages; the
     last is zstd, the others are gzip. The same Python gives the same digests. Raises `OSError`.
@@ -121,7 +121,7 @@ class _Index(msgspec.Struct, kw_only=True, rename="camel"):
 
 
 def _interpreter() -> Iterator[tuple[str, str]]:
-    """The files of a layer in the tar's order: the name in the image, the path on this machine."""
+    """Yield the files of a layer in the order of the tar: the name in the image, the path on this machine."""
     yield "usr/bin/python3", os.path.realpath(sys.executable)
     folder, name = sysconfig.get_config_vars("LIBDIR", "INSTSONAME")
     if folder and name and os.path.isfile(library := os.path.join(folder, name)):

@@ -1,6 +1,6 @@
-"""The suite that every backend must pass, for whoever writes one. Wants pytest and hypothesis.
+"""The tests that every backend must pass, for authors of backends. Needs pytest and hypothesis.
 
-Subclass `BackendContract` in a test module and give it a fixture::
+Subclass `BackendContract` in a test module and add a fixture::
 
     class TestMyBackend(BackendContract):
         @pytest.fixture
@@ -8,7 +8,7 @@ Subclass `BackendContract` in a test module and give it a fixture::
             with closing(MyBackend(...)) as backend:
                 yield backend
 
-``pytest.register_assert_rewrite("layercache.testing")`` in your conftest.py makes failures say more.
+``pytest.register_assert_rewrite("layercache.testing")`` in your conftest.py shows more in failures.
 """
 
 from __future__ import annotations
@@ -41,8 +41,8 @@ __all__ = [
 ]
 
 
-# pytest runs the tests of the last base first. So the simplest promises stand last: what breaks one of them
-# breaks others too, and with -x the first failure names the simplest.
+# pytest runs the tests of the last base first, so the simplest promises are last: breaking one of them breaks
+# others too, and with -x the first failure names the simplest.
 class BackendContract(
     MemoryPromises,
     FailurePromises,
@@ -54,4 +54,4 @@ class BackendContract(
     WritingPromises,
     ReadingPromises,
 ):
-    """What a backend promises, each promise one test. `Hooks` lists what a subclass gives."""
+    """The promises of a backend, one test each. `Hooks` lists what a subclass may define."""

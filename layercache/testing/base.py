@@ -1,4 +1,4 @@
-"""What the parts of the contract share: hooks for a subclass, objects, advice, threads."""
+"""Shared parts of the contract: hooks for subclasses, objects, advice, threads."""
 
 from __future__ import annotations
 
@@ -32,8 +32,11 @@ few_examples = settings(
     max_examples=25,
     deadline=None,
     database=None,
-    phases=[Phase.explicit, Phase.generate],  # each try is some requests: finding a smaller one takes minutes
-    # One store for all examples is what is wanted here, and so is a method that many classes inherit.
+    phases=[
+        Phase.explicit,
+        Phase.generate,
+    ],  # each example takes some requests, so shrinking would take minutes
+    # Intended here: one store for all examples, and a method that many classes inherit.
     suppress_health_check=[
         HealthCheck.function_scoped_fixture,
         HealthCheck.differing_executors,
@@ -43,7 +46,7 @@ few_examples = settings(
 
 
 def keys() -> st.SearchStrategy[str]:
-    """Object names of the whole grammar of `layercache.backend.check_key`, most of them short."""
+    """Generate all kinds of names that `layercache.backend.check_key` accepts, most of them short."""
     component = st.builds(
         str.__add__, st.sampled_from(_FIRST), st.text(_FIRST + ".+:@=-", max_size=20)
     ) | st.text(_FIRST, min_size=200, max_size=255)
@@ -51,23 +54,23 @@ def keys() -> st.SearchStrategy[str]:
 
 
 class Hooks:
-    """What a subclass says of its backend: the fixture ``backend``, all else is optional."""
+    """What a subclass defines: the fixture ``backend``; everything else is optional."""
 
     shared_between_processes = False
     """Whether a forked child that writes to the backend writes to the same store."""
 
     survives_fork = True
-    """Whether a forked child can use the backend. Where its SDK cannot, because its threads stay with the
-    parent, say False: then the child must get a `BackendError`, and not hang."""
+    """Whether a forked child can use the backend. Set it to False if the SDK cannot, because its threads stay
+    with the parent: then the child must get a `BackendError`, and must not hang."""
 
     big = (17 << 20) + 13
-    """Bytes of an object that is written in more than one part, if the store has such things."""
+    """Bytes of an object that is written in more than one part, if the store has parts."""
 
     many = 1100
     """More objects than one page of a listing has."""
 
     heavy = 96 << 20
-    """Bytes of the object that memory is measured with; 0: it is not measured."""
+    """Bytes of the object for measuring memory; 0: not measured."""
 
     memory = 48 << 20
     """Bytes of memory that reading or writing an object may take, whatever its size."""
@@ -76,8 +79,8 @@ class Hooks:
     """How many writers are killed at a random moment of their commit."""
 
     timeout = 10.0
-    """Seconds of silence after which a call of the backend that `through` gives has failed, its tries and
-    those of its SDK included. Keep it short: the tests wait for it."""
+    """Seconds of silence after which a call of the backend of `through` fails, including its own retries and
+    those of its SDK. Keep it short: the tests wait for it."""
 
     slack = 5.0
     """Seconds that a busy machine may add to `timeout`."""
@@ -86,26 +89,26 @@ class Hooks:
     """Seconds after which the lock of a killed process is free, for one that is `Lockable`."""
 
     leaves_leftovers = True
-    """Whether a killed write leaves something for ``remove_leftovers``, for one that has `Leftovers`."""
+    """Whether a killed write leaves something for ``remove_leftovers``, if the backend has `Leftovers`."""
 
     server: tuple[str, int] | None = None
     """Host and port of the server behind the fixture's store. Set it in the class or in the fixture."""
 
     speaks_http = False
-    """Whether that server speaks plain HTTP/1.1, so that single requests can be spoilt."""
+    """Whether that server uses plain HTTP/1.1, so that single requests can be disturbed."""
 
     @pytest.fixture
     def backend(self) -> Iterator[Backend]:
         """An empty store for each test, closed afterwards."""
-        raise NotImplementedError("a subclass of BackendContract gives the fixture 'backend'")
+        raise NotImplementedError("a subclass of BackendContract must define the fixture 'backend'")
 
     def reopen(self, backend: Backend) -> Backend:  # noqa: ARG002  # for those who override it
         """A second backend on the same store that shares nothing else with the first."""
-        pytest.skip("reopen() is not given: the store is not shared between instances")
+        pytest.skip("reopen() is not defined: the store is not shared between instances")
 
     def through(self, host: str, port: int) -> Backend:  # noqa: ARG002  # for those who override it
         """A backend on the fixture's store whose server is reached at this address, with ``self.timeout``."""
-        pytest.skip("through() and server are not given: the store is not behind a server")
+        pytest.skip("through() and server are not defined: the store has no server")
 
     def wants_shared_store(self) -> None:
         if not self.shared_between_processes:
@@ -114,14 +117,14 @@ class Hooks:
 
 @contextmanager
 def expect(kind: type[BaseException], advice: str) -> Iterator[None]:
-    """As `pytest.raises`, with a line for the author of the backend where it is another error, or none."""
+    """As `pytest.raises`, with advice for the author if there is another error, or none."""
     try:
         yield
     except kind:
         return
     except Exception as error:
-        pytest.fail(f"wanted {kind.__name__}, found {type(error).__name__}: {error}\n  look at    {advice}")
-    pytest.fail(f"wanted {kind.__name__}, found no error\n  look at    {advice}")
+        pytest.fail(f"expected {kind.__name__}, found {type(error).__name__}: {error}\n  look at    {advice}")
+    pytest.fail(f"expected {kind.__name__}, found no error\n  look at    {advice}")
 
 
 def put(backend: Backend, key: str, data: ReadableBuffer) -> None:
@@ -136,20 +139,22 @@ def get(backend: Backend, key: str, start: int = 0, end: int | None = None) -> b
 
 
 def check_bytes(found: bytes, wanted: bytes, what: str, advice: str = "") -> None:
-    """Fail unless they are the same; shows where they differ, not megabytes."""
+    """Fail unless they are equal; shows where they differ instead of megabytes."""
     if found == wanted:
         return
     pairs = enumerate(zip(found, wanted, strict=False))
     first = next((at for at, (one, other) in pairs if one != other), min(len(found), len(wanted)))
-    where = f"found {len(found)} bytes, wanted {len(wanted)}; they differ from byte {first} on"
+    where = f"found {len(found)} bytes, expected {len(wanted)}; they differ from byte {first} on"
     pytest.fail(f"{what}: {where}" + (f"\n  look at    {advice}" if advice else ""))
 
 
 def assert_absent(backend: Backend, key: str) -> None:
-    """No way leads to the key."""
-    with expect(NotFoundError, f"open() of {key}, which is not there: it raises now, not at the first read"):
+    """Fail unless the key is missing for every method."""
+    with expect(
+        NotFoundError, f"open() of {key}, which does not exist: it must raise now, not at the first read"
+    ):
         backend.open(key)
-    with expect(NotFoundError, f"stat() of {key}, which is not there"):
+    with expect(NotFoundError, f"stat() of {key}, which does not exist"):
         backend.stat(key)
     assert key not in [entry.key for entry in backend.scan()], (
         "scan() lists what open() and stat() do not find"
@@ -158,11 +163,11 @@ def assert_absent(backend: Backend, key: str) -> None:
 
 @lru_cache(maxsize=4)
 def pattern(size: int) -> bytes:
-    """Bytes in which a part that is misplaced, lost or doubled shows; the same at each call."""
+    """Return bytes that reveal misplaced, lost or repeated parts; the same for each call."""
     return array("I", range(size // 4 + 1)).tobytes()[:size]
 
 
 def in_threads(work: Callable[[_T], object], items: Iterable[_T]) -> None:
-    """Do the work for each item, eight at a time; raises what any of them raises."""
+    """Call the work for each item, eight in parallel; raise the first error."""
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(work, items))

@@ -1,4 +1,4 @@
-"""What is promised by those who can more: `Spooler`, `SmallObjects`, `Touchable`, say. Others skip these."""
+"""The promises of capabilities: `Spooler`, `SmallObjects`, `Touchable` and others. Skipped without them."""
 
 from __future__ import annotations
 
@@ -126,7 +126,7 @@ class CapabilityPromises(Hooks):
 
     def test_a_local_path_is_the_file(self, backend: Backend) -> None:
         if not isinstance(backend, LocalPath):
-            pytest.skip("this backend is no LocalPath")
+            pytest.skip("this backend is not a LocalPath")
         assert not os.path.exists(backend.path(KEY))
         put(backend, KEY, TEXT)
         with open(backend.path(KEY), "rb") as file:
@@ -153,7 +153,9 @@ class CapabilityPromises(Hooks):
         for key, data in {**wanted, "contract/ab/c/d": TEXT, "contract/abc/1": TEXT}.items():
             put(backend, key, data)
         found = dict(backend.read_small("contract/ab/"))
-        assert set(found) == {*wanted, "contract/ab/c/d"}, "read_small() gives all up to SMALL_OBJECT"
+        assert set(found) == {*wanted, "contract/ab/c/d"}, (
+            "read_small() returns all objects up to SMALL_OBJECT"
+        )
         for key, data in wanted.items():
             check_bytes(found[key], data, f"read_small() of an object of {len(data)} bytes")
         assert dict(backend.read_small("contract/ab/c/")) == {"contract/ab/c/d": TEXT}
@@ -188,7 +190,7 @@ class CapabilityPromises(Hooks):
         backend.delete(KEY)
         with pytest.raises(NotFoundError):
             backend.move(KEY, f"{KEY}-moved")
-        assert get(backend, f"{KEY}-moved") == TEXT, "what is absent replaces nothing"
+        assert get(backend, f"{KEY}-moved") == TEXT, "a missing object must not replace another one"
 
     def test_touching_makes_an_objects_time_that_of_now_and_nothing_else(self, backend: Backend) -> None:
         if not isinstance(backend, Touchable):
@@ -217,14 +219,14 @@ class CapabilityPromises(Hooks):
         put(backend, KEY, TEXT)
         before = list(backend.scan())
         for finding in backend.diagnose():
-            assert isinstance(finding, Finding), f"diagnose() gives each Finding, not {finding!r}"
+            assert isinstance(finding, Finding), f"diagnose() must yield Finding, not {finding!r}"
             assert finding.name
-            assert finding.detail, "a finding says what was found"
+            assert finding.detail, "a finding must say what was found"
         assert list(backend.scan()) == before, "diagnose() must not write"
 
     def _spool(self, backend: Backend) -> Spool:
         if not isinstance(backend, Spooler):
-            pytest.skip("this backend is no Spooler")
+            pytest.skip("this backend is not a Spooler")
         return backend.spool()
 
 

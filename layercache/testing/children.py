@@ -1,4 +1,4 @@
-"""Forked children of a test: what they return, what they raise and where, and how they are killed."""
+"""Forked children of a test: their results, their errors, and killing them."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 PATIENCE = 60.0
-"""Seconds after which a child or a thread that reports nothing is taken to hang."""
+"""Seconds after which a silent child or thread counts as hanging."""
 
 _RAISED = b"\0"
-"""Stands between the name of an exception and its traceback."""
+"""Separates the name of an exception and its traceback."""
 
 
 class ForkedChild:
-    """Does some work in a forked process. ``work`` is given ``report``, which sends one byte to the parent.
+    """Runs ``work`` in a forked process, with an argument ``report`` that sends one byte to the parent.
 
-    Use it as a context manager: a child that is left behind is killed.
+    A context manager: a child that is still running at the end is killed.
     """
 
     def __init__(self, work: Callable[[Callable[[], None]], object]) -> None:
@@ -56,16 +56,16 @@ class ForkedChild:
         os.kill(self.pid, signal.SIGKILL)
 
     def result(self) -> str:
-        """What the work returned, as a string; the name of what it raised; "killed".
+        """Return the result as a string, the name of an exception, or "killed".
 
-        The traceback of what it raised goes to standard error, which pytest shows beside a failure.
+        The traceback of an exception goes to standard error, which pytest shows with a failure.
         """
         pieces = []
         while True:
             ready, _, _ = select.select([self._answer], [], [], PATIENCE)
             if not ready:
                 self.kill()
-                pytest.fail(f"a forked child hangs: nothing came back in {PATIENCE:.0f} s")
+                pytest.fail(f"a forked child hangs: no result after {PATIENCE:.0f} s")
             if not (piece := os.read(self._answer, 65536)):
                 break
             pieces.append(piece)
@@ -92,7 +92,7 @@ class ForkedChild:
 
 
 def in_forked_child(work: Callable[[], object]) -> str:
-    """What the work returns in a forked child, as a string; the name of what it raises; "killed"."""
+    """Run work in a forked child; return its result as a string, the name of an exception, or "killed"."""
     with ForkedChild(lambda _: work()) as child:
         return child.result()
 

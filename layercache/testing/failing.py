@@ -1,6 +1,7 @@
-"""What is promised when the server behind a store fails: `BackendError` in time, or right bytes.
+"""The promises when the server behind a store fails: `BackendError` in time, or the right bytes.
 
-Never absence, never a short end, never an error of the SDK's own. For those who give `Hooks.through`.
+Never a missing object, never a short end, never an error of the SDK. For subclasses that define
+`Hooks.through`.
 """
 
 from __future__ import annotations
@@ -46,16 +47,18 @@ OTHERS_ANSWERS = {
 class FailurePromises(Hooks):
     def test_a_backend_behind_a_proxy_is_on_the_same_store(self, backend: Backend) -> None:
         with self._behind_proxy(patient=True) as (proxy, far):
-            with expect(NotFoundError, "through(): absence must be the store's own answer, also by a proxy"):
+            with expect(
+                NotFoundError, "through(): only the store may report a missing object, also through a proxy"
+            ):
                 far.open(KEY)
             put(backend, KEY, DATA)
-            assert get(far, KEY) == DATA, "through() must give a backend on the fixture's store"
-            assert proxy.connections > 0, "through() must go by the address that it is given"
+            assert get(far, KEY) == DATA, "through() must return a backend on the fixture's store"
+            assert proxy.connections > 0, "through() must use the given address"
 
     def test_a_server_that_refuses_is_a_backend_error_in_time(self, backend: Backend) -> None:
         put(backend, KEY, DATA)
         with self._behind_proxy() as (proxy, far), proxy.refusing():
-            self._all_fail(far, "nobody listens at the server's port")
+            self._all_fail(far, "nothing listens on the server's port")
 
     @pytest.mark.parametrize("how", FAILURES)
     def test_a_server_that_fails_is_a_backend_error_in_time(self, backend: Backend, how: str) -> None:
@@ -68,7 +71,7 @@ class FailurePromises(Hooks):
         put(backend, KEY, DATA)
         with self._behind_proxy(TCPProxy) as (proxy, far):
             proxy.always = Fault(status=1, body=b"* nonsense *\r\n\r\n")
-            self._all_fail(far, "the server's answer is nonsense")
+            self._all_fail(far, "the server sends nonsense")
 
     def test_an_answer_of_somebody_else_is_not_absence(self, backend: Backend) -> None:
         if self.server and not self.speaks_http:
@@ -77,12 +80,12 @@ class FailurePromises(Hooks):
         for what, fault in OTHERS_ANSWERS.items():
             with self._behind_proxy() as (proxy, far):
                 proxy.always = fault
-                self._all_fail(far, f"a proxy between answers {what}, not the store")
+                self._all_fail(far, f"a proxy answers {what} instead of the store")
 
     def test_a_backend_works_again_when_its_server_does(self, backend: Backend) -> None:
         put(backend, KEY, DATA)
         with self._behind_proxy(patient=True) as (proxy, far):
-            check_bytes(get(far, KEY), DATA, "reading by a proxy that changes nothing")
+            check_bytes(get(far, KEY), DATA, "reading through a proxy that changes nothing")
             with proxy.refusing():
                 proxy.drop()
                 with suppress(BackendError):
@@ -101,9 +104,11 @@ class FailurePromises(Hooks):
             proxy.always = Fault(cut_answer=200_000) if how == "cut" else Fault(stall=200_000)
             found = self._in_time({"reading": lambda: _read(far, start, end)})["reading"]
             if not isinstance(found, BackendError):
-                assert isinstance(found, bytes), f"an answer that is {how} gave {found!r}"
-                advice = "a reader gives size bytes or raises: compare what came with size at its end"
-                check_bytes(found, DATA[start:end], f"an answer that is {how}", advice)
+                assert isinstance(found, bytes), f"a response that is {how} returned {found!r}"
+                advice = (
+                    "a reader returns size bytes or raises: compare the number of bytes with size at the end"
+                )
+                check_bytes(found, DATA[start:end], f"a response that is {how}", advice)
 
     def test_a_listing_that_breaks_is_not_its_end(self, backend: Backend) -> None:
         wanted = {f"{FOLDER}/{number}-{'x' * 80}": b"small" * 20 for number in range(40)}
@@ -120,7 +125,7 @@ class FailurePromises(Hooks):
             for call, found in self._in_time(calls).items():
                 if not isinstance(found, BackendError):
                     whole = wanted if call == "read_small()" else set(wanted)
-                    assert found == whole, f"{call} of an answer that was cut gave a part and no error"
+                    assert found == whole, f"{call} of a truncated response returned a part and no error"
 
     def test_a_write_that_breaks_publishes_all_or_nothing(self, backend: Backend) -> None:
         self._break_writes(backend, DATA)
@@ -149,7 +154,7 @@ class FailurePromises(Hooks):
     def check_written(self, backend: Backend, key: str, data: bytes, found: object, what: str) -> None:
         """Fail unless what is published fits what a write that broke gave: None, or what it raised."""
         assert found is None or isinstance(found, BackendError), (
-            f"{what} gave {found!r}\n  look at    create(), write() and commit(): translate the SDK's errors"
+            f"{what} returned {found!r}\n  look at    create(), write() and commit(): translate SDK errors"
         )
         try:
             kept = get(backend, key)
@@ -162,22 +167,22 @@ class FailurePromises(Hooks):
             check_bytes(kept, data, what, "publish in one step, when all bytes are there")
 
     def _all_fail(self, far: Backend, why: str) -> None:
-        """Every call is a `BackendError` with its cause, in time."""
+        """Fail unless every call raises a `BackendError` with its cause, in time."""
         for call, found in self._in_time(_calls(far)).items():
             where = f"{call} where {why}"
             if isinstance(found, NotFoundError):
-                pytest.fail(f"{where}: this is not absence, which only the store can report: {found!r}")
+                pytest.fail(f"{where}: only the store can report a missing object: {found!r}")
             if not isinstance(found, Exception):
-                pytest.fail(f"{where}: wanted BackendError, found {str(found)[:100]!r}")
+                pytest.fail(f"{where}: expected BackendError, found {str(found)[:100]!r}")
             if not isinstance(found, BackendError):
                 pytest.fail(
-                    f"{where}: wanted BackendError, found {found!r}\n"
-                    "  look at    the errors of the SDK: translate them once, around every call"
+                    f"{where}: expected BackendError, found {found!r}\n"
+                    "  look at    the errors of the SDK: translate them around every call"
                 )
             assert found.__cause__, f"{where}: raise BackendError(...) from error, so that its cause is kept"
 
     def _in_time(self, calls: Mapping[str, Callable[[], object]]) -> dict[str, object]:
-        """Make all the calls at once; what each returned or raised. Fails where one takes too long."""
+        """Make all calls in parallel; return their results or errors. Fail if one takes too long."""
         found: dict[str, object] = {}
 
         def make(name: str, call: Callable[[], object]) -> None:
@@ -197,8 +202,8 @@ class FailurePromises(Hooks):
         if late:
             pytest.fail(
                 f"{', '.join(late)}: still waiting after {self.timeout + self.slack:g} s\n"
-                f"  look at    the timeout of every socket, and who tries again: timeout ({self.timeout:g} s)"
-                " bounds all tries together, those of the SDK included"
+                f"  look at    the timeout of every socket, and who retries: timeout ({self.timeout:g} s)"
+                " limits all attempts together, including those of the SDK"
             )
         return found
 
@@ -206,9 +211,9 @@ class FailurePromises(Hooks):
     def _behind_proxy(
         self, kind: type[FaultProxy] | None = None, *, patient: bool = False
     ) -> Iterator[tuple[FaultProxy, Backend]]:
-        """A proxy, and a backend that reaches the server by it; ``patient`` where the server is to answer."""
+        """A proxy, and a backend that reaches the server through it; ``patient`` if it should answer."""
         if self.server is None:
-            pytest.skip("through() and server are not given: the store is not behind a server")
+            pytest.skip("through() and server are not defined: the store has no server")
         host, port = self.server
         if patient:
             self.timeout = max(self.timeout, ENOUGH)
@@ -229,7 +234,7 @@ def _read(backend: Backend, start: int, end: int | None) -> bytes:
 
 
 def _calls(backend: Backend) -> dict[str, Callable[[], object]]:
-    """Every method that asks the server, by its name."""
+    """Return every method that contacts the server, by name."""
     calls: dict[str, Callable[[], object]] = {
         "open()": lambda: get(backend, KEY),
         "open() of a range": lambda: get(backend, KEY, 5, 100),

@@ -1,4 +1,4 @@
-"""What is promised when a writer is killed, and of what it leaves: `Leftovers`."""
+"""The promises when a writer is killed, and about its `Leftovers`."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 OLD = TEXT
 MEDIUM = (1 << 20) + 7
 OF_ALL = -60.0
-"""An age that every unfinished write has, on a store with another clock too."""
+"""An age that every unfinished write has, even on a store with another clock."""
 
 
 class KillPromises(Hooks):
@@ -41,7 +41,7 @@ class KillPromises(Hooks):
                 continue
             if not (taken and kept == OLD):
                 advice = "publish in one step: a name appears when all of its bytes are there"
-                check_bytes(kept, data, f"after a kill in mid-commit (number {number})", advice)
+                check_bytes(kept, data, f"after a kill during a commit (number {number})", advice)
         assert {entry.size for entry in backend.scan()} <= {len(OLD), MEDIUM, self.big}
 
     def test_leftovers_are_removed(self, backend: Backend) -> None:
@@ -53,7 +53,9 @@ class KillPromises(Hooks):
         for number in range(max(3, self.kills // 2)):
             kill_in_write(backend, f"{KEY}-{number}", pattern(self.big))
             killer.kill_in_commit(f"{KEY}-{number}", pattern(self.big), number)
-            assert leftovers.remove_leftovers(3600) == 0, "what is younger than older_than seconds stays"
+            assert leftovers.remove_leftovers(3600) == 0, (
+                "leftovers younger than older_than seconds must stay"
+            )
             if leftovers.remove_leftovers(OF_ALL):
                 break
         else:
@@ -69,7 +71,7 @@ class KillPromises(Hooks):
         leftovers = self._leftovers(backend)
         with backend.create(KEY) as sink:
             sink.write(pattern(self.big))
-        assert leftovers.remove_leftovers(OF_ALL) == 0, "abort() discards what was sent, where it can"
+        assert leftovers.remove_leftovers(OF_ALL) == 0, "abort() must discard what was sent, if it can"
 
     def test_removing_leftovers_spares_what_is_published(self, backend: Backend) -> None:
         leftovers = self._leftovers(backend)
@@ -88,7 +90,7 @@ class KillPromises(Hooks):
         data = pattern(self.big)
         with backend.create(KEY) as sink:
             sink.write(data[:-5])
-            assert leftovers.remove_leftovers(3600) == 0, "a live writer of some seconds is no leftover"
+            assert leftovers.remove_leftovers(3600) == 0, "a running writer of some seconds is not a leftover"
             sink.write(data[-5:])
             sink.commit()
         check_bytes(get(backend, KEY), data, "after remove_leftovers(3600) during the write")
@@ -108,7 +110,7 @@ class KillPromises(Hooks):
                 with pytest.raises(NotFoundError):
                     backend.open(KEY)
                 return
-        check_bytes(get(backend, KEY), data, "after remove_leftovers() of a live writer's bytes")
+        check_bytes(get(backend, KEY), data, "after remove_leftovers() of a running writer's bytes")
 
     def _leftovers(self, backend: Backend) -> Leftovers:
         if not isinstance(backend, Leftovers):
@@ -117,7 +119,7 @@ class KillPromises(Hooks):
 
 
 def kill_in_write(backend: Backend, key: str, data: bytes) -> None:
-    """Kill a process that has written all of it, and not begun to commit."""
+    """Kill a process that has written everything, and not started to commit."""
 
     def write(report: Callable[[], None]) -> None:
         sink = backend.create(key)
@@ -131,19 +133,19 @@ def kill_in_write(backend: Backend, key: str, data: bytes) -> None:
 
 
 class Killer:
-    """Kills processes at random moments of a commit, which lasts about as long as one that was measured."""
+    """Kills processes at random moments of a commit, whose duration was measured before."""
 
     def __init__(self, backend: Backend) -> None:
         self._backend = backend
         self._seconds: dict[int, float] = {}
-        """How long a commit of so many bytes takes."""
+        """Measure the duration of a commit of this many bytes."""
 
     def kill_in_commit(self, key: str, data: bytes, seed: int) -> None:
         if len(data) not in self._seconds:
             self._seconds[len(data)] = self._measure(data)
         with ForkedChild(lambda report: self._write(key, data, report, expendable=seed % 4 == 3)) as child:
             child.wait_for_report()
-            # Seeded: a moment that breaks a promise is tried again at the next run.
+            # Seeded, so that a moment that breaks a promise recurs in the next run.
             time.sleep(random.Random(seed).uniform(0, 1.1) * self._seconds[len(data)])  # noqa: S311  # no secret
 
     def _measure(self, data: bytes) -> float:

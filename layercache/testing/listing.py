@@ -1,4 +1,4 @@
-"""What is promised of names: their grammar, deleting, listing."""
+"""The promises about names: their grammar, deletion, listing."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class ListingPromises(Hooks):
     @few_examples
     @given(key=keys())
     def test_every_name_of_the_grammar_works(self, backend: Backend, key: str) -> None:
-        # A folder of its own for each example: no key may be a folder of another.
+        # A new folder for each example, since no key may be a folder of another.
         folder = f"contract/{next(_serial)}/"
         key = folder + key
         put(backend, key, key.encode())

@@ -1,4 +1,4 @@
-"""What is promised by those who keep others out: `Lockable` and `Exclusive`. Others skip these."""
+"""The promises of `Lockable` and `Exclusive`. Skipped without them."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ if TYPE_CHECKING:
     from layercache.backend import Backend
 
 WAIT = 1.2
-"""Seconds that a lock is waited for: more than one, as a store may count in whole seconds."""
+"""Seconds to wait for a lock: more than one, since a store may count whole seconds."""
 
 
 class LockingPromises(Hooks):
     def test_create_new_publishes_where_the_name_is_free(self, backend: Backend) -> None:
         exclusive = self._exclusive(backend)
         for _ in range(2):
-            assert exclusive.create_new(KEY, TEXT) is True, "the name is free: create_new() gives True"
-            assert get(backend, KEY) == TEXT, "create_new() gave True, so all of the object is there"
+            assert exclusive.create_new(KEY, TEXT) is True, "the name is free: create_new() must return True"
+            assert get(backend, KEY) == TEXT, "create_new() returned True, so the object must be complete"
             assert backend.stat(KEY).size == len(TEXT)
             assert [entry.key for entry in backend.scan()] == [KEY]
             backend.delete(KEY)
@@ -38,7 +38,9 @@ class LockingPromises(Hooks):
         for old in (TEXT, b""):
             put(backend, KEY, old)
             for data in (b"another", old):
-                assert exclusive.create_new(KEY, data) is False, "the name is taken: create_new() gives False"
+                assert exclusive.create_new(KEY, data) is False, (
+                    "the name is taken: create_new() must return False"
+                )
                 assert get(backend, KEY) == old, "create_new() must not replace what is there"
 
     def test_one_of_those_who_create_at_once_wins(self, backend: Backend) -> None:
@@ -53,27 +55,29 @@ class LockingPromises(Hooks):
                     winners.append(b"%d" % value)  # noqa: B023  # of this round, which ends first
 
             in_threads(create, range(8))
-            assert len(winners) == 1, f"{len(winners)} of 8 were given True: the store itself must decide"
-            assert get(backend, key) == winners[0], "the object must be that of the one who was given True"
+            assert len(winners) == 1, (
+                f"create_new() returned True {len(winners)} times of 8: the store must decide"
+            )
+            assert get(backend, key) == winners[0], "the object must be that of the call that returned True"
 
     def test_a_lock_is_held_by_one(self, backend: Backend) -> None:
         lockable = self._lockable(backend)
         with lockable.lock("name") as held:
             assert held
             with lockable.lock("name", timeout=0) as second:
-                assert second is None, "a lock that is held must not be given again, in this process either"
+                assert second is None, "a held lock must not be given again, not even in this process"
             with lockable.lock("another", timeout=0) as other:
-                assert other, "locks of two names have nothing to do with each other"
+                assert other, "locks of two names must be independent"
         with lockable.lock("name", timeout=0) as again:
-            assert again, "leaving the block lets go of the lock"
-        assert list(backend.scan()) == [], "scan() must not list what locks are made of"
+            assert again, "leaving the block must release the lock"
+        assert list(backend.scan()) == [], "scan() must not list the objects of locks"
 
     def test_a_lock_is_let_go_whatever_happens_under_it(self, backend: Backend) -> None:
         lockable = self._lockable(backend)
         with pytest.raises(KeyboardInterrupt), lockable.lock("name"):
             raise KeyboardInterrupt
         with lockable.lock("name", timeout=0) as again:
-            assert again, "leaving the block by an exception lets go of the lock, too"
+            assert again, "leaving the block by an exception must release the lock, too"
 
     def test_threads_that_hold_a_lock_in_turn_read_each_others_notes(self, backend: Backend) -> None:
         lockable = self._lockable(backend)
@@ -114,7 +118,7 @@ class LockingPromises(Hooks):
             while not _is_free(lockable, "name"):
                 assert time.monotonic() < limit, (
                     f"the lock of a killed process is still held after {self.lease:g} s (lease)\n"
-                    "  look at    what ends with its holder: a connection, a file's lock, a time to live"
+                    "  look at    what ends with the holder: a connection, a lock of a file, a time to live"
                 )
                 time.sleep(0.02)
 
@@ -124,7 +128,7 @@ class LockingPromises(Hooks):
             with lockable.lock("name"):
                 waiting = pool.submit(_is_free, lockable, "name", None)
                 time.sleep(0.2)
-                assert not waiting.done(), "timeout=None waits for as long as the lock is held"
+                assert not waiting.done(), "timeout=None must wait while the lock is held"
             assert waiting.result(PATIENCE) is True
 
     def test_a_holder_that_gives_no_sign_of_life_is_waited_for_until_the_timeout(
@@ -142,8 +146,10 @@ class LockingPromises(Hooks):
             waited = time.monotonic() - began
         pool.shutdown()
         assert free is not None, f"timeout={WAIT:g} must bound the waiting: nothing after {waited:.1f} s"
-        assert free is False, "the lock is held all the time: lock() gives None"
-        assert waited > WAIT / 4, f"timeout={WAIT:g} must be waited for, since the holder took it just now"
+        assert free is False, "the lock is held all the time: lock() must yield None"
+        assert waited > WAIT / 4, (
+            f"lock() must wait for timeout={WAIT:g}, since the holder has just taken the lock"
+        )
 
     def test_a_holder_that_leaves_notes_is_waited_for(self, backend: Backend) -> None:
         lockable = self._lockable(backend)
@@ -154,7 +160,7 @@ class LockingPromises(Hooks):
                 for _ in range(10):
                     time.sleep(2 * WAIT / 10)
                     held.leave_note(b"still here")
-            assert waiting.result(PATIENCE), "a note is a sign of life: timeout begins again with each"
+            assert waiting.result(PATIENCE), "a note shows activity: timeout must restart with each"
 
     @pytest.mark.parametrize("lasting", [True, False])
     def test_a_note_outlives_its_holder_only_if_the_lock_is_lasting(
@@ -163,7 +169,7 @@ class LockingPromises(Hooks):
         lockable = self._lockable(backend)
         with lockable.lock("name", lasting=lasting) as held:
             assert held
-            assert held.note() == b"", "a lock that nobody has held has an empty note"
+            assert held.note() == b"", "a lock that was never held must have an empty note"
             held.leave_note(b"from before")
         with closing(self.reopen(backend)) as other:
             assert isinstance(other, Lockable)
@@ -176,7 +182,7 @@ class LockingPromises(Hooks):
         lockable = self._lockable(backend)
         with lockable.lock("before"):
             assert in_forked_child(lambda: _is_free(lockable, "name")) == "True"
-        assert _is_free(lockable, "before"), "a lock held across a fork is let go by its holder"
+        assert _is_free(lockable, "before"), "a lock held across a fork must be released by its holder"
 
     def _lockable(self, backend: Backend) -> Lockable:
         if not isinstance(backend, Lockable):
@@ -198,6 +204,6 @@ def _count(lockable: Lockable, times: int) -> None:
 
 
 def _is_free(lockable: Lockable, name: str, timeout: float | None = 0) -> bool:
-    """Whether the lock could be had; it is let go at once."""
+    """Whether the lock was free; releases it immediately."""
     with lockable.lock(name, timeout=timeout) as held:
         return held is not None

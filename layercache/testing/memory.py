@@ -1,4 +1,4 @@
-"""What is promised of memory: reading and writing take little, whatever the size of the object."""
+"""The promise about memory: reading and writing take little, whatever the size of the object."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ if TYPE_CHECKING:
     from layercache.backend import Backend
 
 PIECE = 512 << 10
-"""Bytes that the core reads and writes at a time."""
+"""Bytes of each read and write of the core."""
 
-_ADVICE = "layers have gigabytes: pass them on in pieces, and hold few of them at a time"
+_ADVICE = "layers have gigabytes: pass them on in pieces, and hold only a few at a time"
 
 
 class MemoryPromises(Hooks):
@@ -39,7 +39,9 @@ class MemoryPromises(Hooks):
         self.wants_shared_store()
         if not self.heavy:
             pytest.skip("heavy is 0: memory is not measured here")
-        assert self.heavy > self.memory, "heavy must be more than memory, or holding all of it shows nowhere"
+        assert self.heavy > self.memory, (
+            "heavy must be more than memory, or holding the whole object would not show"
+        )
 
     def _check(self, doing: str, work: Callable[[], None]) -> None:
         answer = in_forked_child(lambda: _peak(work))
@@ -51,7 +53,7 @@ class MemoryPromises(Hooks):
 
 
 def _peak(work: Callable[[], None]) -> int:
-    """Bytes that the work takes at most: by Python's count, or what the process grows by, if that is more."""
+    """Return the peak memory of the work in bytes: Python's count or the growth of the process, if more."""
     before = _resident()
     tracemalloc.start()
     work()
@@ -60,7 +62,7 @@ def _peak(work: Callable[[], None]) -> int:
 
 
 def _resident() -> int:
-    """The most bytes of memory that this process has had."""
+    """Return the peak memory of this process in bytes."""
     most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return most if sys.platform == "darwin" else most << 10
 

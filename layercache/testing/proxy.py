@@ -1,4 +1,4 @@
-"""A TCP proxy between us and a server on loopback, that spoils what passes, as it is told.
+"""A TCP proxy in front of a server on loopback, which disturbs the traffic on request.
 
     with FaultProxy(server.port) as proxy:
         proxy.always = Fault(latency=0.05, bandwidth=60 << 20)      # what every connection is like
@@ -6,9 +6,9 @@
         ...
         assert proxy.asked("GET /bucket") == 3
 
-Faults are used up in order, one a request whose method and path hold the text; then the proxy is as
-``always`` says, which is honest at first. A connection carries one request: both sides are told to close
-after its answer, so a fault meets the request that it is meant for, and no other.
+Faults are used in order, one for each request whose method and path contain the text; after that ``always``
+applies, which changes nothing by default. A connection carries one request, after which both sides close it,
+so a fault affects only the intended request.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 PIECE = 256 << 10
 PATIENCE = 10.0
-"""Seconds that a client has to take an answer that was not the server's, and the server to be reached."""
+"""Seconds for a client to read a response of the proxy, and for connecting to the server."""
 
 _END_OF_HEAD = b"\r\n\r\n"
 _LENGTH = re.compile(rb"(?i)(?<=\r\ncontent-length:) *(\d+)")
@@ -38,32 +38,32 @@ _INTERIM = re.compile(rb"HTTP/1\.[01] 1\d\d ")
 
 @dataclass(frozen=True)
 class Fault:
-    """What one request suffers. Offsets and lengths are those of a body, in bytes."""
+    """A fault of one request. Offsets and lengths are those of a body, in bytes."""
 
     latency: float = 0.0
-    """Seconds that the answer is late."""
+    """Seconds by which the response is late."""
     bandwidth: int | None = None
     """Bytes a second, in each direction."""
     cut_request: int | None = None
-    """Reset after so many bytes of the request: the server gets these, and no more."""
+    """Reset after this many bytes of the request; the server receives only these."""
     cut_answer: int | None = None
-    """Close after so many bytes of the answer, whatever length was stated."""
+    """Close after this many bytes of the response, whatever length was stated."""
     short: int = 0
-    """Leave out so many bytes at the end of the answer, and state the length that is left."""
+    """Omit this many bytes at the end of the response, and state the remaining length."""
     stall: int | None = None
-    """Say nothing more after so many bytes of the answer. 0 is a black hole: the server is not even asked."""
+    """Stop sending after this many bytes of the response. 0: do not contact the server at all."""
     reset: bool = False
-    """Reset instead of an answer; the server is not asked. (To refuse in earnest: `FaultProxy.refusing`.)"""
+    """Reset instead of contacting the server. (To refuse connections: `FaultProxy.refusing`.)"""
     deaf: bool = False
-    """Reset instead of the answer, when the server has given it: what was asked for is done all the same."""
+    """Reset instead of the response, after the server has carried out the request."""
     status: int | None = None
-    """Answer this instead of the server, which is not asked; with ``body`` and ``headers``."""
+    """Respond with this status, ``body`` and ``headers`` instead of contacting the server."""
     body: bytes = b""
     headers: Mapping[str, str] = field(default_factory=dict)
     flip: int | None = None
-    """Turn the bits of the answer's byte at this offset."""
+    """Flip the bits of the byte at this offset of the response."""
     after: int = 0
-    """`TCPProxy` only: bytes that the client sends on a connection before the fault begins."""
+    """`TCPProxy` only: bytes that the client sends on a connection before the fault starts."""
 
 
 class FaultProxy:
@@ -84,7 +84,7 @@ class FaultProxy:
         self._errors: list[Exception] = []
         self._lock = threading.Lock()
         self._ended = threading.Event()
-        # Bound and never listening: keeps the port ours while nobody listens at it.
+        # Bound but not listening: reserves the port while nothing listens on it.
         self._reserved = _bound(0)
         self.port: int = self._reserved.getsockname()[1]
         self._listener = self._reserved
@@ -94,29 +94,29 @@ class FaultProxy:
         return f"http://127.0.0.1:{self.port}"
 
     def on(self, text: str, *faults: Fault) -> None:
-        """Spoil the next requests whose "METHOD path" holds the text, one fault each."""
+        """Disturb the next requests whose "METHOD path" contains the text, one fault each."""
         with self._lock:
             self._faults.append((text, deque(faults)))
 
     def forgive(self) -> None:
-        """Drop the faults that no request has met yet."""
+        """Drop the faults that have not been used."""
         with self._lock:
             self._faults.clear()
 
     def asked(self, text: str) -> int:
-        """How many requests' "METHOD path" held the text."""
+        """Count the requests whose "METHOD path" contained the text."""
         return sum(text in request for request in self.requests)
 
     @contextmanager
     def refusing(self) -> Iterator[None]:
-        """Nobody listens at the port; what is open stays."""
+        """Refuse new connections inside the block; open ones stay."""
         hang_up(self._listener)
         self._listener.close()
         yield
         self._listen()
 
     def drop(self) -> None:
-        """Break off the connections that are open."""
+        """Close the open connections."""
         with self._lock:
             for each in self._open:
                 hang_up(each)

@@ -1,4 +1,4 @@
-"""What is promised of reading: absence, ranges, readers."""
+"""The promises about reading: missing objects, ranges, readers."""
 
 from __future__ import annotations
 
@@ -182,7 +182,9 @@ class ReadingPromises(Hooks):
             except LayercacheError:
                 assert old.startswith(seen)
             else:
-                check_bytes(seen, old, "a reader of what changed meanwhile gives the old bytes, or raises")
+                check_bytes(
+                    seen, old, "a reader of an object that has changed must return the old bytes, or raise"
+                )
 
 
 def _check_seeking(reader: Reader, data: bytes) -> None:

@@ -1,4 +1,4 @@
-"""What is promised to many at once: threads, instances, processes, forked children."""
+"""The promises about sharing: threads, instances, processes, forked children."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class SharingPromises(Hooks):
     def test_writers_of_one_big_name_do_not_harm_each_other(self, backend: Backend) -> None:
         """Some stores drop the parts that one writer has sent when another commits the same name."""
         first, second = (bytes([letter]) * self.big for letter in b"ab")
-        advice = "look at    commit(): where the store has dropped the parts, send them again"
+        advice = "look at    commit(): if the store has dropped the parts, send them again"
         try:
             with backend.create(KEY) as one, backend.create(KEY) as other:
                 one.write(first)
@@ -71,7 +71,7 @@ class SharingPromises(Hooks):
             in_threads(write, [first, second])
         except BackendError as error:
             pytest.fail(f"of two writers of {self.big} bytes under one name one failed: {error}\n  {advice}")
-        assert get(backend, KEY) in (first, second), "the object is neither of the two that were committed"
+        assert get(backend, KEY) in (first, second), "the object is neither of the two committed ones"
 
     def test_one_backend_serves_many_threads(self, backend: Backend) -> None:
         def work(number: int) -> None:
@@ -128,7 +128,7 @@ class SharingPromises(Hooks):
     def test_a_forked_child_reads_and_writes(self, backend: Backend) -> None:
         put(backend, KEY, TEXT)
         if not self.survives_fork:
-            assert in_forked_child(lambda: backend.open(KEY)) == "BackendError", "refuse it, do not hang"
+            assert in_forked_child(lambda: backend.open(KEY)) == "BackendError", "raise an error, do not hang"
             return
         child_key = f"{KEY}-child"
 

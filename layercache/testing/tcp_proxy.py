@@ -1,4 +1,4 @@
-"""A fault proxy for servers that do not speak HTTP: faults meet a connection, not a request."""
+"""A fault proxy for protocols other than HTTP: faults affect a connection, not a request."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class TCPProxy(FaultProxy):
 
 
 class _Conversation:
-    """The two directions of a connection, each in a thread of its own."""
+    """The two directions of a connection, each in a separate thread."""
 
     def __init__(self, proxy: TCPProxy, client: socket.socket, server: socket.socket, fault: Fault) -> None:
         self._proxy = proxy

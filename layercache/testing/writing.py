@@ -1,4 +1,4 @@
-"""What is promised of writing: whole or not at all, whatever happens, and the last writer wins."""
+"""The promises about writing: completely or not at all, and the last writer wins."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ class WritingPromises(Hooks):
         put(backend, KEY, TEXT)
         entry = backend.stat(KEY)
         assert (entry.key, entry.size) == (KEY, len(TEXT))
-        assert abs(entry.modified - time.time()) < 3600, "modified is in seconds since the epoch"
+        assert abs(entry.modified - time.time()) < 3600, "modified must be in seconds since the epoch"
         for prefix in ("", "contract/", "contract/blobs/sha256/"):
             (listed,) = backend.scan(prefix)
             assert (listed.key, listed.size) == (KEY, len(TEXT))

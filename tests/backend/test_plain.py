@@ -150,7 +150,7 @@ def test_fewer_bytes_than_asked_for_are_no_end(shelf: Shelf) -> None:
     reader: PlainReader = shelf.open(KEY)
     shelf.shortened = 7
     assert reader.read(100) == TEXT[:100]
-    with pytest.raises(BackendError, match="wanted up to 7 bytes"):
+    with pytest.raises(BackendError, match="expected up to 7 bytes"):
         reader.read()
 
 

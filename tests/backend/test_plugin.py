@@ -85,8 +85,8 @@ for url in ("sqlite:///x?patience=5", "nowhere://x"):
 """
     used, options, schemes = run("-c", program, str(tmp_path), site=sqlite).splitlines()
     assert used == f"sqlite://{tmp_path}/layers.db ['a/b']"
-    assert options == "sqlite:// knows wait"
-    assert schemes.startswith("known are az,")
+    assert options == "options of sqlite://: wait"
+    assert schemes.startswith("known schemes: az,")
     assert ", sqlite" in schemes
 
 
@@ -95,7 +95,7 @@ def test_the_plug_in_without_the_base_class_keeps_the_contract(sqlite: Path, tmp
     passed, skipped = contract(sqlite, tmp_path)
     assert passed > 70
     # It has the six methods alone, and no server.
-    assert skipped == {"through() and server are not given: the store is not behind a server"}
+    assert skipped == {"through() and server are not defined: the store has no server"}
 
 
 def test_the_plug_in_on_the_base_class_keeps_the_contract_behind_a_breaking_proxy(

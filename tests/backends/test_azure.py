@@ -100,5 +100,5 @@ def test_both_schemes_name_one_place(azurite: Azurite) -> None:
 
 
 def test_a_url_without_a_container_says_what_one_looks_like() -> None:
-    with pytest.raises(ConfigError, match="wanted az://container/prefix"):
+    with pytest.raises(ConfigError, match="expected az://container/prefix"):
         open_backend("az:///prefix")

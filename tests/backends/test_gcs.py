@@ -162,7 +162,7 @@ def test_many_readers_are_open_at_once(fake_gcs: FakeGCS) -> None:
         ("gs://bucket?endpoint_url=http://host:port", "endpoint_url"),
         ("gs://bucket?endpoint_url=http://host/path", "endpoint_url"),
         ("gs://bucket?endpoint_url=http://me:SECRET@host", "endpoint_url"),
-        ("gs://bucket?token=SECRET", "wanted the path of a file of credentials, or anon"),
+        ("gs://bucket?token=SECRET", "expected the path of a credentials file, or anon"),
         ("gs://bucket?access_key=SECRET", "access_key"),
         ("gs://me:SECRET@bucket", "credentials"),
     ],

@@ -88,7 +88,7 @@ def test_a_service_that_keeps_nothing_is_given_up_and_told_so(
 ) -> None:
     server.keeps.extend([0] * 1000)
     with closing(open_backend(f"gs://b?endpoint_url={proxy.url}&token=anon&timeout=0.5")) as backend:
-        with pytest.raises(BackendError, match=r"kept nothing|nothing came"):
+        with pytest.raises(BackendError, match=r"did not accept any|no response"):
             put(backend, KEY, DATA)
         assert server.states == ["cancelled"]
     assert server.objects == {}
@@ -106,7 +106,7 @@ def test_a_session_that_lost_what_it_had_ends_the_write(backend: Backend, server
 
 def test_a_session_that_is_gone_is_no_missing_object(backend: Backend, proxy: FaultProxy) -> None:
     proxy.on("PUT", Fault(), Fault(status=404, body=b"No such object: a/b"))
-    with pytest.raises(BackendError, match="the upload session is not there any more"):
+    with pytest.raises(BackendError, match="the upload session no longer exists"):
         put(backend, KEY, DATA)
 
 

@@ -51,7 +51,7 @@ def test_a_store_that_refuses_writes_fails_and_the_rest_is_told(cli: Caller) -> 
 def test_a_tier_that_cannot_be_opened_is_told_with_what_is_right() -> None:
     said = Caller("nowhere://x")("doctor", code=4).stdout
     assert "  FAILED   configured     unknown scheme nowhere://" in said
-    assert "known are az," in said
+    assert "known schemes: az," in said
 
 
 def test_a_read_only_tier_is_not_written_to() -> None:

@@ -60,17 +60,17 @@ def test_a_child_that_is_left_behind_is_killed() -> None:
 def test_where_an_error_was_due_another_or_none_is_shown_with_advice() -> None:
     with expect(NotFoundError, "open()"):
         raise NotFoundError("absent")
-    found = r"wanted NotFoundError, found BackendError: down\n  look at    open\(\)"
+    found = r"expected NotFoundError, found BackendError: down\n  look at    open\(\)"
     with pytest.raises(pytest.fail.Exception, match=found), expect(NotFoundError, "open()"):
         raise BackendError("down")
-    none = r"wanted NotFoundError, found no error\n  look at    open\(\)"
+    none = r"expected NotFoundError, found no error\n  look at    open\(\)"
     with pytest.raises(pytest.fail.Exception, match=none), expect(NotFoundError, "open()"):
         pass
 
 
 @pytest.mark.parametrize(
     ("found", "where"),
-    [(b"abcd", "found 4 bytes, wanted 6; they differ from byte 4 on"), (b"abXdef", "from byte 2 on")],
+    [(b"abcd", "found 4 bytes, expected 6; they differ from byte 4 on"), (b"abXdef", "from byte 2 on")],
 )
 def test_bytes_that_differ_are_shown_by_the_place_not_whole(found: bytes, where: str) -> None:
     check_bytes(b"abcdef", b"abcdef", "reading")

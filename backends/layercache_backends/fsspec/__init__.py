@@ -1,4 +1,4 @@
-"""Any file system of fsspec."""
+"""The backend of fsspec+PROTOCOL://: any file system of fsspec."""
 
 from layercache_backends.fsspec.backend import FsspecBackend, from_url
 

@@ -1,10 +1,11 @@
 """Any file system that fsspec knows: ``fsspec+sftp://host/cache?port=2222``, ``fsspec+local:///var/cache``.
 
-The query's options go to the file system's constructor; where its calls are asynchronous, ``timeout`` is ours
-instead: the seconds that one look-up, or one range of a read, may take. fsspec promises little, so little is
-asked of it: bytes wait in a local temporary file until they are whole, are put under a name that is no key,
-and moved. An object appears whole where the file system's ``mv`` replaces at once (local disks) or copies at
-once (object stores). Reads are ranges; an object that changes meanwhile is an error, if ``info`` tells.
+The query's options go to the file system's constructor. If its calls are asynchronous, ``timeout`` is handled
+here instead: the seconds that one look-up, or one range of a read, may take. fsspec promises little, so we
+rely on little: bytes wait in a local temporary file until they are complete, are uploaded under a name that
+is not a key, and moved. An object appears completely if the file system's ``mv`` replaces atomically (local
+disks) or copies atomically (object stores). Reads are ranges; an object that changes in between is an error,
+if ``info`` shows the change.
 """
 
 from __future__ import annotations
@@ -31,19 +32,19 @@ if TYPE_CHECKING:
     from layercache.backend import BackendURL
 
 _UNFINISHED = ".unfinished"
-"""The folder of what is being published. No key begins with "."."""
+"""The folder of unfinished objects. No key begins with "."."""
 
 _SSH = ("sftp", "ssh")
 
 LISTINGS = 10
-"""How often a folder is listed until one listing is not disturbed by a file that vanishes."""
+"""How often to list a folder again after a file vanished during the listing."""
 
 _TIMES = ("mtime", "LastModified", "last_modified", "modified", "updated", "created")
 _MARKS = ("ETag", "etag", "ino", "generation", "md5", *_TIMES)
 
 
 def from_url(url: BackendURL) -> FsspecBackend:
-    """The backend of ``fsspec+PROTOCOL://…``. Raises `ConfigError` for a protocol that cannot be had."""
+    """The backend of ``fsspec+PROTOCOL://…``. Raises `ConfigError` for an unavailable protocol."""
     refuse_secrets(url)
     require("fsspec", "fsspec", url)
     protocol = url.scheme.partition("+")[2]
@@ -53,17 +54,17 @@ def from_url(url: BackendURL) -> FsspecBackend:
         kind = fsspec.get_filesystem_class(protocol)
     except ValueError as error:
         raise ConfigError(
-            f"{url.place}: fsspec knows no protocol {protocol!r}",
+            f"{url.place}: fsspec does not support the protocol {protocol!r}",
             hint=f"known are {', '.join(fsspec.available_protocols())}",
         ) from error
     except ImportError as error:
-        raise ConfigError(f"{url.place}: {error}", hint="install the package that it names") from error
+        raise ConfigError(f"{url.place}: {error}", hint="install the package named above") from error
     query = dict(url.query)
-    # Only asynchronous calls can be given up from outside. Wrappers, which have a property, cannot tell yet.
+    # Only asynchronous calls can be cancelled. Wrappers have a property here, which cannot be read yet.
     timeout = _seconds(url, query.pop("timeout", None)) if kind.async_impl is True else None
     options: Options = {}
     if protocol in _SSH:
-        # paramiko waits for ever for some answers: each of its steps has a timeout of its own.
+        # paramiko has no timeout for some responses by default: each of its steps gets one.
         options = dict.fromkeys(SSH_TIMEOUTS, _seconds(url, query.pop("timeout", None)))
     options |= {name: _typed(value) for name, value in query.items()}
     return FsspecBackend(url.place, f"{protocol}://{url.netloc}{url.path}", options, timeout)
@@ -94,7 +95,7 @@ class FsspecBackend:
         return FsspecSink(self, key)
 
     def stat(self, key: str) -> Entry:
-        with self._doing(f"looking at {key}"):
+        with self._doing(f"stat of {key}"):
             info = self._file(key)
         return Entry(key, info["size"], _when(info))
 
@@ -112,7 +113,7 @@ class FsspecBackend:
         self._connections.forget()
 
     def remove_leftovers(self, older_than: float) -> int:
-        """As `Leftovers.remove_leftovers`: files that were about to be published."""
+        """As `Leftovers.remove_leftovers`: files that were never published."""
         count = 0
         with self._doing("removing unfinished writes"):
             for name, info in self._list(_UNFINISHED):
@@ -122,13 +123,13 @@ class FsspecBackend:
         return count
 
     def leftovers(self) -> Iterator[Leftover]:
-        """As `CountedLeftovers.leftovers`: files that were about to be published."""
+        """As `CountedLeftovers.leftovers`: files that were never published."""
         with self._doing("listing unfinished writes"):
             for _, info in self._list(_UNFINISHED):
                 yield Leftover(_when(info), info["size"])
 
     def publish(self, key: str, local: IO[bytes]) -> None:
-        """Make an object of a local file, from its start."""
+        """Publish a local file as an object."""
         with self._doing(f"writing {key}", writing=True):
             waiting = f"{_UNFINISHED}/{uuid.uuid4().hex}"
             self._make_folder(_UNFINISHED)
@@ -139,17 +140,19 @@ class FsspecBackend:
                     root = self._connections.root
                     with files.open(f"{root}/{waiting}", "wb") as file:
                         if hasattr(file, "set_pipelined"):
-                            file.set_pipelined(True)  # paramiko's: or 32 KiB a round trip
+                            file.set_pipelined(
+                                True
+                            )  # paramiko's pipelining; without it, each round trip sends 32 KiB
                         shutil.copyfileobj(local, file, RANGE)
                     files.mv(f"{root}/{waiting}", f"{root}/{key}")
             except BaseException:
-                # The first error is the one to show, `remove_leftovers` has the rest.
+                # The first error is the one to report; `remove_leftovers` removes the file.
                 with suppress(Exception):
                     self._ask("rm_file", waiting)
                 raise
 
     def piece(self, key: str, info: dict[str, Any], start: int, end: int) -> bytes:
-        """Bytes of the object that ``info`` was told of; an error if it is not that one any more."""
+        """Read bytes of the object described by ``info``; raise an error if it has changed."""
         with self._doing(f"reading {key}"):
             try:
                 data: bytes = self._ask("cat_file", key, start=start, end=end)
@@ -165,7 +168,7 @@ class FsspecBackend:
         return data
 
     def _ask(self, method: str, path: str, **options: object) -> Any:
-        """One call of the file system, in bounded time where it is asynchronous."""
+        """Call the file system, with a timeout if it is asynchronous."""
         with self._connections.one() as files:
             where = f"{self._connections.root}/{path}".rstrip("/") or "/"
             if self._timeout is None:
@@ -181,12 +184,12 @@ class FsspecBackend:
         return info
 
     def _make_folder(self, path: str) -> None:
-        """Have a folder, and those above it."""
+        """Create a folder and its parents."""
         for more in reversed(range(path.count("/") + 2)):
             try:
                 self._ask("makedirs", path, exist_ok=True)
             except OSError:
-                # Some fail where another writer makes one of these folders meanwhile: once for each of them.
+                # Some fail if another writer creates one of these folders meanwhile: once for each.
                 if not more:
                     raise
             else:
@@ -208,12 +211,12 @@ class FsspecBackend:
                     yield Entry(key, info["size"], _when(info))
 
     def _list(self, folder: str) -> list[tuple[str, dict[str, Any]]]:
-        """What is in a folder, by name; nothing where it is not there, or is a file."""
+        """Return the entries of a folder by name; none if it does not exist or is a file."""
         try:
             found = self._ls(folder)
         except (FileNotFoundError, NotADirectoryError):
             return []
-        # Some list a file, or the folder itself, as being in itself.
+        # Some list a file, or the folder itself, as its own content.
         itself = f"{self._connections.root}/{folder}".strip("/")
         return [
             (info["name"].rstrip("/").rpartition("/")[2], info)
@@ -222,7 +225,7 @@ class FsspecBackend:
         ]
 
     def _ls(self, folder: str) -> list[dict[str, Any]]:
-        """What fsspec lists. Its memory file system fails where a file vanishes under it: list again then."""
+        """List a folder. fsspec's memory file system fails if a file vanishes during it: then list again."""
         left = LISTINGS
         while True:
             try:
@@ -242,11 +245,11 @@ class FsspecBackend:
             raise
         except Exception as error:
             if isinstance(error, (FileNotFoundError, NotADirectoryError)) and not writing:
-                raise NotFoundError(f"{doing}: not there", looked_in=(self.url,)) from None
+                raise NotFoundError(f"{doing}: does not exist", looked_in=(self.url,)) from None
             if isinstance(error, TimeoutError) and self._timeout is not None:
                 raise BackendError(
-                    f"{self.url}: {doing}: no answer for {self._timeout:g} s",
-                    hint="check the host and the network, or give it longer with the option timeout",
+                    f"{self.url}: {doing}: no response for {self._timeout:g} s",
+                    hint="check the host and the network, or increase the option timeout",
                 ) from error
             reason = _without(self._options, str(error)) or type(error).__name__
             raise BackendError(f"{self.url}: {doing}: {reason}") from error
@@ -264,12 +267,12 @@ def _seconds(url: BackendURL, text: str | None) -> float:
     except ValueError:
         seconds = 0.0
     if not 0 < seconds < math.inf:
-        raise ConfigError(f"{url.place}: timeout must be a number of seconds, more than 0")
+        raise ConfigError(f"{url.place}: timeout must be a positive number of seconds")
     return seconds
 
 
 def _without(options: Options, text: str) -> str:
-    """What a file system says, without what it was given: any of that may be a secret that we do not know."""
+    """Return the file system's message without the values of its options, any of which may be a secret."""
     values = [value for value in options.values() if isinstance(value, str) and value]
     for value in sorted({*values, *map(quote, values)}, key=len, reverse=True):
         text = re.sub(rf"(?<!\w){re.escape(value)}(?!\w)", "…", text)
@@ -277,7 +280,7 @@ def _without(options: Options, text: str) -> str:
 
 
 def _when(info: dict[str, Any]) -> float:
-    """When it was published, in seconds since the epoch; each file system says it in its own way."""
+    """Return the time of publication in seconds since the epoch; file systems report it in different ways."""
     for name in _TIMES:
         value = info.get(name)
         if isinstance(value, str):
@@ -287,7 +290,7 @@ def _when(info: dict[str, Any]) -> float:
             return value.timestamp()
         if isinstance(value, (int, float)):
             return float(value)
-    raise BackendError(f"{info.get('name')}: this file system does not tell when a file was written")
+    raise BackendError(f"{info.get('name')}: this file system does not report when a file was written")
 
 
 def _marks(info: dict[str, Any]) -> list[Any]:

@@ -10,35 +10,35 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 Options = dict[str, str | int | float | bool]
-"""What the constructor of a file system is given."""
+"""The arguments of a file system's constructor."""
 
 SSH_TIMEOUTS = ("timeout", "banner_timeout", "auth_timeout", "channel_timeout")
-"""paramiko's: seconds until it is connected, greeted, let in, and has a channel."""
+"""paramiko's timeouts, in seconds, for the connection, the banner, the login and the channel."""
 
 _NO_BREAK = (FileNotFoundError, FileExistsError, IsADirectoryError, NotADirectoryError)
-"""What a file system says of files, and says by a connection that works."""
+"""Errors about files, which show that the connection works."""
 
 
 class Connections:
-    """Hands out file system objects, makes them as they are needed, and takes them back.
+    """A pool of file system objects, created on demand.
 
-    fsspec means an object for one thread, unless its calls are asynchronous (``shared``): paramiko, for one,
-    gives the answer to one thread's question to another. Nor does fsspec connect again: what has failed
-    is not used any more, and what was idle meanwhile neither.
+    An fsspec object is for one thread, unless its calls are asynchronous (``shared``): paramiko, for example,
+    may return the response to one thread's request to another. fsspec also does not reconnect, so an object
+    that failed is not used again, and neither are those that were idle at that time.
     """
 
     def __init__(self, target: str, options: Options, *, shared: bool) -> None:
         self.root = ""
-        """The cache's folder, as the file system names it; known once there was a connection."""
+        """The cache's folder, as the file system names it; known after the first connection."""
         self._target = target
         self._options = options
         self._shared = shared
         self._idle: dict[int, list[Any]] = {}
-        """By process. The parent's stay in a forked child: to drop them would be to finalize them."""
+        """By process. A forked child keeps its parent's: dropping them would finalize them."""
 
     @contextmanager
     def one(self) -> Iterator[Any]:
-        """A file system object that no other thread uses, unless it is made for that."""
+        """Lend a file system object that no other thread uses, unless it can be shared."""
         idle = self._idle.setdefault(os.getpid(), [])
         try:
             files = idle.pop()
@@ -58,7 +58,7 @@ class Connections:
         self._give_back(files, idle)
 
     def forget(self) -> None:
-        """Drop those of this process; fsspec has no way to close one."""
+        """Drop the objects of this process; fsspec cannot close them."""
         self._idle.pop(os.getpid(), None)
 
     def _give_back(self, files: Any, idle: list[Any]) -> None:
@@ -69,9 +69,9 @@ class Connections:
         from fsspec.core import url_to_fs
 
         files, root = url_to_fs(self._target, **self._options, skip_instance_cache=True)
-        # Not by an option: sftp, for one, gives all options to its client, which does not know this one.
+        # Not as an option: sftp, for example, passes all options to its client, which does not know this one.
         files.dircache.use_listings_cache = False
         if silence := self._options.get(SSH_TIMEOUTS[-1]):
-            files.ftp.get_channel().settimeout(float(silence))  # and until each answer
+            files.ftp.get_channel().settimeout(float(silence))  # and for each response
         self.root = root.rstrip("/")
         return files

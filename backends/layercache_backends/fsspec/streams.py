@@ -14,11 +14,11 @@ if TYPE_CHECKING:
 
 
 RANGE = 8 << 20
-"""Bytes that are asked for at once."""
+"""Bytes of one request."""
 
 
 class Store(Protocol):
-    """What a reader and a sink need to know of the backend that they are of."""
+    """The part of the backend that its readers and sinks use."""
 
     url: str
 
@@ -61,7 +61,7 @@ class FsspecReader(io.RawIOBase):
 
 
 class FsspecSink(SinkBase):
-    """Bytes wait in a temporary file of this machine until they are whole."""
+    """Collects bytes in a local temporary file until they are complete."""
 
     def __init__(self, backend: Store, key: str) -> None:
         self._backend = backend

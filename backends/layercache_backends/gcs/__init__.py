@@ -1,4 +1,4 @@
-"""Google Cloud Storage."""
+"""The backend of gs://: Google Cloud Storage, on gcsfs."""
 
 from layercache_backends.gcs.backend import from_url
 

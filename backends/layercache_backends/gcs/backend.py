@@ -1,7 +1,7 @@
 """Google Cloud Storage: ``gs://bucket/prefix`` (or ``gcs://``) ``?project=…&token=anon``
 
-On gcsfs, which finds the credentials as Google's tools do (environment, gcloud, the machine's own), renews
-tokens and holds the connections. It is imported at the first use, not when the URL is opened.
+Built on gcsfs, which finds credentials as Google's tools do (environment, gcloud, the machine), renews tokens
+and manages connections. It is imported at the first use, not when the URL is opened.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 
 def from_url(url: BackendURL) -> ObjectBackend:
-    """The backend of ``gs://bucket/prefix``. Nothing is imported or connected yet. Raises `ConfigError`."""
+    """Return the backend of ``gs://bucket/prefix``. Connects nothing yet. Raises `ConfigError`."""
     refuse_secrets(replace(url, query={name: "" for name in url.query if name != "token"}))
     bucket, prefix = bucket_and_prefix(url)
     options = url.options(Options)
@@ -36,7 +36,7 @@ def from_url(url: BackendURL) -> ObjectBackend:
     require_engine(options.engine, "gcs", url)
 
     async def connect() -> Service:
-        # With this on, gcsfs asks over gRPC what kind each bucket is: an emulator leaves that unanswered.
+        # If this is set, gcsfs asks for the kind of each bucket over gRPC, which emulators do not answer.
         os.environ.setdefault("GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT", "false")
         from layercache_backends.gcs.service import GCSService
 
@@ -47,19 +47,19 @@ def from_url(url: BackendURL) -> ObjectBackend:
 
 
 def _check(url: BackendURL, options: Options) -> None:
-    """Raise `ConfigError`. What stands in the wrong place may be a secret: it is not repeated."""
+    """Raise `ConfigError` for wrong options. Their values may be secrets, so messages do not repeat them."""
     if options.timeout <= 0:
-        raise ConfigError(f"{url.place}: timeout must be more than 0 seconds")
+        raise ConfigError(f"{url.place}: timeout must be a positive number of seconds")
     token = options.token
     if token is not None and token not in METHODS and not os.path.isfile(os.path.expanduser(token)):
         raise ConfigError(
-            f"{url.place}: token is neither a file nor a known way to find credentials",
-            hint=f"wanted the path of a file of credentials, or {', '.join(METHODS)}; never a secret itself",
+            f"{url.place}: token is not a file or a known way to find credentials",
+            hint=f"expected the path of a credentials file, or {', '.join(METHODS)}; never a secret itself",
         )
     if options.endpoint_url is not None and not _is_address(options.endpoint_url):
         raise ConfigError(
-            f"{url.place}: endpoint_url is no address",
-            hint="wanted https://host:port and no more: no path, no credentials",
+            f"{url.place}: endpoint_url is not an address",
+            hint="expected https://host:port, without a path or credentials",
         )
 
 

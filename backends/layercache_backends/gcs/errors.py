@@ -1,4 +1,4 @@
-"""What an error of Google Cloud Storage, of its credentials or of the way to it means."""
+"""Classifies errors of Google Cloud Storage, of its credentials, and of the connection."""
 
 from __future__ import annotations
 
@@ -11,23 +11,23 @@ from layercache_backends.gcs.requests import RESUME_INCOMPLETE, NoBucketError, R
 from layercache_backends.objects.service import Failure, Kind
 
 CREDENTIALS = (
-    "gcloud auth application-default login, or GOOGLE_APPLICATION_CREDENTIALS (or ?token=) with the path of "
-    "a service account's file; for a public bucket ?token=anon"
+    "run gcloud auth application-default login, or set GOOGLE_APPLICATION_CREDENTIALS (or ?token=) to the "
+    "path of a service account's file; for a public bucket use ?token=anon"
 )
 _ENDPOINT = "check endpoint_url and STORAGE_EMULATOR_HOST, and whether the service can be reached from here"
-_STRANGER = "is there a proxy between, or no such service at all?"
+_STRANGER = "check for a proxy in between, and that the address is that of the service"
 
 _KINDS = {401: Kind.EXPIRED, 404: Kind.ABSENT, 412: Kind.CHANGED, 416: Kind.PAST_END} | dict.fromkeys(
     (RESUME_INCOMPLETE, 408, 429, 500, 502, 503, 504), Kind.BUSY
 )
 _HINTS = {
     401: CREDENTIALS,
-    403: "these credentials may not do this: check the roles that they have on the bucket",
+    403: "the credentials do not allow this: check their roles on the bucket",
 }
 
 
 def meaning(error: Exception, bucket: str) -> Failure | None:
-    """The error, understood; None for one that is none of these."""
+    """Classify an error; None if it is not one of these."""
     if isinstance(error, NoBucketError):
         return Failure(
             Kind.FINAL,
@@ -36,11 +36,11 @@ def meaning(error: Exception, bucket: str) -> Failure | None:
         )
     if isinstance(error, RefusalError):
         return _answered(error)
-    # Before those that break: they are connection errors too.
+    # Before broken connections: these are connection errors too.
     if isinstance(error, (aiohttp.ClientSSLError, aiohttp.ClientConnectorCertificateError)):
-        return Failure(Kind.FINAL, f"TLS failed: {error}", "for a CA of your own set SSL_CERT_FILE")
+        return Failure(Kind.FINAL, f"TLS failed: {error}", "for your own CA, set SSL_CERT_FILE")
     if isinstance(error, (aiohttp.InvalidURL, aiohttp.NonHttpUrlClientError)):
-        return Failure(Kind.FINAL, "the address of the service is none", _ENDPOINT)
+        return Failure(Kind.FINAL, "the address of the service is invalid", _ENDPOINT)
     if isinstance(error, aiohttp.ClientConnectorError):
         return Failure(Kind.UNREACHABLE, f"cannot connect: {error}", _ENDPOINT)
     if isinstance(error, (aiohttp.ClientError, ConnectionError, TimeoutError)):
@@ -52,7 +52,7 @@ def meaning(error: Exception, bucket: str) -> Failure | None:
 
 def _answered(error: RefusalError) -> Failure:
     kind = _KINDS.get(error.status, Kind.FINAL)
-    # A 404 of anybody else says nothing about the object. Any other status is what it is, whoever gave it.
+    # A 404 of another server says nothing about the object. Other statuses count, whoever sent them.
     if kind is Kind.ABSENT and not error.known:
-        return Failure(Kind.FINAL, "404 without the service's own error", _STRANGER)
+        return Failure(Kind.FINAL, "404 that does not come from the service", _STRANGER)
     return Failure(kind, str(error), _HINTS.get(error.status, "" if error.known else _STRANGER))

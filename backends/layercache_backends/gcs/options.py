@@ -1,4 +1,4 @@
-"""What may stand after the "?" of a URL of Google Cloud Storage."""
+"""The options of a URL of Google Cloud Storage."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from layercache_backends.objects.backend import (
 )
 
 METHODS = ("anon", "cloud", "google_default")
-"""What ``token`` may be beside a file: no credentials, the machine's own on Google Cloud, gcloud's."""
+"""Values of ``token`` other than a file: no credentials, the machine's (on Google Cloud), gcloud's."""
 
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What may stand after the "?" of the URL.
+    """The options of the URL.
 
-    ``token``: a file of credentials, or one of `METHODS`; without it, what gcsfs finds. ``project``: who pays
-    for the requests, where the bucket's owner does not. ``endpoint_url``: where the service is, if not at
-    Google. ``timeout``: seconds without progress after which an operation fails. ``engine``: what small
-    objects are moved by.
+    ``token``: a credentials file, or one of `METHODS`; without it, what gcsfs finds. ``project``: who pays
+    for the requests, if the bucket's owner does not. ``endpoint_url``: the address of another service.
+    ``timeout``: seconds without progress after which an operation fails. ``engine``: what transfers small
+    objects.
     """
 
     token: str | None = None

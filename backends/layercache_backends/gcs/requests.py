@@ -1,7 +1,7 @@
 """Requests to one bucket by Google Cloud Storage's JSON API, through gcsfs's session and credentials.
 
-gcsfs's own calls are not used: they try again six times with waits that nobody can bound, send a chunk of an
-upload again without asking what was kept of it, and do not tell a missing object from a missing bucket.
+gcsfs's own calls are not used: they retry six times with unbounded pauses, send a chunk of an upload again
+without asking what the service has of it, and do not distinguish a missing object from a missing bucket.
 """
 
 from __future__ import annotations
@@ -24,17 +24,17 @@ OK, CREATED, NO_CONTENT, PARTIAL, RESUME_INCOMPLETE = 200, 201, 204, 206, 308
 NOT_FOUND, PRECONDITION_FAILED = 404, 412
 
 _READ_BUFFER = 1 << 20
-"""Bytes that wait for a reader, twice over, before no more are read: aiohttp's own 64 KiB halve the rate."""
+"""Bytes buffered for a reader (up to twice as many): aiohttp's default of 64 KiB halves the rate."""
 
 _PAYER = "x-goog-user-project"
 
 _NO_OBJECT = "No such object:"
 _NO_BUCKET = "The specified bucket does not exist"
-"""How the service begins to say what is missing. Where bytes were asked for it says so without JSON."""
+"""How the service's messages about missing things begin. For a request of bytes they are not JSON."""
 
 
 class RefusalError(Exception):
-    """An answer that is no success. ``known``: in the service's own words, so it is no proxy's."""
+    """An unsuccessful response. ``known``: it has the service's format, so it is not a proxy's."""
 
     def __init__(self, status: int, message: str, *, known: bool) -> None:
         super().__init__(f"{status} {message}".strip())
@@ -44,30 +44,30 @@ class RefusalError(Exception):
 
 
 class NoBucketError(RefusalError):
-    """There is no such bucket."""
+    """The bucket does not exist."""
 
 
 @dataclass(frozen=True)
 class Answer:
-    """A whole answer."""
+    """A complete response."""
 
     status: int
     headers: Mapping[str, str]
     body: bytes
 
     def document(self) -> dict[str, Any]:
-        """The JSON object that the body is. Raises `RefusalError` if it is none: somebody else answered."""
+        """Parse the body as JSON. Raises `RefusalError` if it is not JSON: another server responded."""
         try:
             found = json.loads(self.body)
         except ValueError:
             found = None
         if not isinstance(found, dict):
-            raise RefusalError(self.status, "the answer is not the service's JSON", known=False)
+            raise RefusalError(self.status, "the response is not the service's JSON", known=False)
         return found
 
 
 class Requests:
-    """``silence``: seconds without a byte after which another connection is tried; ``project``: who pays."""
+    """``silence``: seconds without a byte before another connection is tried; ``project``: who pays."""
 
     def __init__(
         self,
@@ -82,7 +82,7 @@ class Requests:
         self._use(fs, session)
         self._project = {"userProject": project} if project else {}
         self._asking = aiohttp.ClientTimeout(total=None, sock_connect=silence, sock_read=silence)
-        # What was sent takes the service its time to put away: that is for the caller's patience.
+        # The service may take its time to store what was sent; the caller's timeout limits that.
         self._sending = aiohttp.ClientTimeout(total=None, sock_connect=silence)
         self.endpoint = str(fs._location)  # noqa: SLF001  # gcsfs has no public name for it
         self.objects = f"{self.endpoint}/storage/v1/b/{_quoted(bucket)}/o"
@@ -94,7 +94,7 @@ class Requests:
         self._session = session
 
     async def renew(self, fs: GCSFileSystem, session: aiohttp.ClientSession) -> None:
-        """Ask with these credentials, and through this session, from now on."""
+        """Use these credentials and this session from now on."""
         if self._before:
             await self._before.close()
         self._before = self._session
@@ -113,8 +113,8 @@ class Requests:
         headers: Mapping[str, str] | None = None,
         body: bytes | io.BytesIO | None = None,
     ) -> Answer:
-        """One request and its whole answer. Raises `RefusalError`, `aiohttp.ClientError`, `TimeoutError`."""
-        # Answers are not inflated behind our back (see `begin`), so none may come compressed.
+        """Return the whole response. Raises `RefusalError`, `aiohttp.ClientError`, `TimeoutError`."""
+        # aiohttp does not inflate responses here (see `begin`), so they must not be compressed.
         headers = {"Accept-Encoding": "identity", **(headers or {})}
         answer = await self.begin(method, url, params, accept=accept, headers=headers, body=body)
         async with answer:
@@ -130,8 +130,8 @@ class Requests:
         headers: Mapping[str, str] | None = None,
         body: bytes | io.BytesIO | None = None,
     ) -> aiohttp.ClientResponse:
-        """One request; its answer's body is still to come, and the answer to be closed. Raises as `ask`."""
-        # An upload's session may be at another host, and needs no credentials: its address is the secret.
+        """Send a request; the caller reads the body and closes the response. Raises as `ask`."""
+        # An upload session may be at another host, and needs no credentials: its URL is the secret.
         own = urlsplit(url).netloc == urlsplit(self.endpoint).netloc
         answer = await self._session.request(
             method,
@@ -149,7 +149,7 @@ class Requests:
         return answer
 
     async def close(self) -> None:
-        """Give back the connections."""
+        """Close the connections."""
         for session in filter(None, (self._before, self._session)):
             await session.close()
 
@@ -158,7 +158,7 @@ class Requests:
         return self._fs.credentials.credentials is None
 
     def token(self) -> Callable[[], str] | None:
-        """What says the token of now, and blocks where it has to be renewed; None: nobody asks."""
+        """A function that returns the current token, and blocks to renew it; None for anonymous requests."""
         if self.anonymous:
             return None
 
@@ -170,13 +170,13 @@ class Requests:
         return token
 
     async def payer(self) -> dict[str, str]:
-        """The header that says who pays, where it is not the bucket's owner."""
+        """The header that names who pays, if it is not the bucket's owner."""
         if self._project:
             return {_PAYER: self._project["userProject"]}
         return {name: value for name, value in (await self._credentials()).items() if name.lower() == _PAYER}
 
     async def _credentials(self) -> dict[str, str]:
-        """The headers that say who asks. A token that ends is renewed, which blocks: so in a thread."""
+        """The headers with the token. Renewing an expired token blocks, so it happens in a thread."""
         if self.anonymous:
             return {}
         headers: dict[str, str] = await asyncio.to_thread(self._fs._get_headers, None)  # noqa: SLF001  # as above

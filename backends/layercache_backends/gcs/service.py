@@ -1,4 +1,4 @@
-"""Google Cloud Storage as a service for objects: one method is one request. Imports gcsfs: at first use only.
+"""Google Cloud Storage as an object service, one request per method. Imports gcsfs, so import it lazily.
 
 https://cloud.google.com/storage/docs/json_api
 """
@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from layercache_backends.objects.service import Failure
 
 _GOOGLE = "storage.googleapis.com"
-"""The only host that obstore writes to: emulators know no more than the JSON API's uploads."""
+"""The only host that obstore writes to: emulators only support uploads of the JSON API."""
 
 _RESOURCE = "name,size,updated,generation"
 _SPAN = re.compile(r"bytes (\d+)-(\d+)/(?:\d+|\*)")
@@ -59,9 +59,9 @@ class GCSService:
 
     @classmethod
     async def connect(cls, bucket: str, options: Options) -> GCSService:
-        """A client with its credentials. Talks to nobody but those who give these. Raises `ConfigError`."""
+        """Create a client and find its credentials. Contacts only their issuer. Raises `ConfigError`."""
         files, session = await cls._new_client(bucket, options)
-        # Half of the time for one connection: after a silent one another may be tried.
+        # Half of the time for one connection, so that another one can be tried after a silent one.
         requests = Requests(files, session, bucket, options.timeout / 2, options.project)
         return cls(bucket, options, requests)
 
@@ -80,20 +80,20 @@ class GCSService:
                 token=options.token and os.path.expanduser(options.token),
                 use_listings_cache=False,
             )
-        except Exception as error:  # google.auth has many, and a file that is no such JSON makes others
+        except Exception as error:  # google.auth has many errors, and a wrong file causes others
             raise ConfigError(
                 f"gs://{bucket}: no credentials: {type(error).__name__}", hint=CREDENTIALS
             ) from error
         session = await files._set_session()  # noqa: SLF001  # gcsfs has no public name for it
-        # Each open reader has a connection: a bound would be a deadlock of those who wait for each other.
+        # Each open reader has a connection; a limit could deadlock readers that wait for each other.
         session.connector._limit = 0  # noqa: SLF001  # a connector of our own would lose gcsfs's mutual TLS
-        # A chunk that was sent must not be sent again by aiohttp itself, before the service was asked.
+        # aiohttp must not send a chunk again before we have asked the service what it has.
         session._retry_connection = False  # noqa: SLF001  # as aiohttp's own test client does
         return files, session
 
     async def get(self, name: str, start: int, end: int | None, version: str | None) -> GCSBody:
         params = {"alt": "media", **({"generation": version} if version else {})}
-        # Else the service inflates what another program has stored as gzip, and knows no ranges of it.
+        # Otherwise the service inflates objects stored as gzip by other programs, without ranges.
         headers = {"Accept-Encoding": "gzip"}
         if ranged := bool(start) or end is not None:
             headers["Range"] = f"bytes={start}-{'' if end is None else end - 1}"
@@ -112,9 +112,10 @@ class GCSService:
         return GCSBody(answer)
 
     async def _missing(self, name: str, version: str | None, error: RefusalError) -> None:
-        """Raise what a 404 to a request for bytes means; return if it is a stranger's.
+        """Raise the meaning of a 404 to a request for bytes; return if another server sent it.
 
-        The service says it in a line of text. What is not in its own words is asked for again, with JSON.
+        The service answers with a line of text. If the text is not the service's, the caller asks again, with
+        JSON.
         """
         if isinstance(error, NoBucketError):
             return
@@ -129,7 +130,7 @@ class GCSService:
                     return
         if version:
             raise RefusalError(
-                PRECONDITION_FAILED, "it was replaced or deleted meanwhile", known=True
+                PRECONDITION_FAILED, "it was replaced or deleted while it was read", known=True
             ) from error
 
     async def head(self, name: str) -> Entry:
@@ -142,7 +143,7 @@ class GCSService:
     async def put(self, name: str, data: Payload, *, new: bool = False) -> None:
         params, headers = {"uploadType": "media", "name": name}, dict[str, str]()
         if new:
-            # Two parts, a resource and the bytes: fake-gcs-server looks at the condition of these alone.
+            # Two parts, a resource and the bytes: fake-gcs-server checks the condition only for these.
             params = {"uploadType": "multipart", "ifGenerationMatch": "0"}
             boundary = uuid.uuid4().hex
             headers["Content-Type"] = f"multipart/related; boundary={boundary}"
@@ -178,7 +179,7 @@ class GCSService:
     def failure(self, error: Exception) -> Failure | None:
         failure = meaning(error, self._bucket)
         if failure and failure.kind is Kind.EXPIRED and self._requests.anonymous:
-            return replace(failure, kind=Kind.FINAL)  # who has none cannot get new ones
+            return replace(failure, kind=Kind.FINAL)  # anonymous requests have nothing to renew
         return failure
 
     async def close(self) -> None:
@@ -194,17 +195,17 @@ class GCSBody:
         self.start = 0
         if answer.status == PARTIAL:
             found = _SPAN.fullmatch(answer.headers.get("Content-Range", ""))
-            self.start = int(found[1]) if found else -1  # -1 is not what was asked for
+            self.start = int(found[1]) if found else -1  # -1: not the requested range
         if answer.content_length is None:
             answer.close()
-            raise RefusalError(answer.status, "the answer states no length", known=False)
+            raise RefusalError(answer.status, "the response has no length", known=False)
         self.size = answer.content_length
 
     async def read(self, size: int, /) -> bytes:
         return await self._answer.content.read(size)
 
     def close(self) -> None:
-        self._answer.close()  # at the end of the bytes the connection has been given back
+        self._answer.close()  # after the last byte the connection is already back in the pool
 
 
 def _two_parts(boundary: str, name: str, data: Payload) -> Payload:
@@ -216,7 +217,7 @@ def _two_parts(boundary: str, name: str, data: Payload) -> Payload:
 
 @contextmanager
 def _of_the_bucket() -> Iterator[None]:
-    """Where no object is asked for, what is not there is the bucket."""
+    """In a request without an object, a 404 means the bucket."""
     try:
         yield
     except RefusalError as error:

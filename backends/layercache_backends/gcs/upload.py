@@ -1,7 +1,7 @@
 """A resumable upload to Google Cloud Storage: chunks in order, and nothing visible before the last one.
 
-A chunk is never just sent again: the service may have kept it, or a part of it, before the connection broke.
-It is asked what it has, and is sent the rest.
+A chunk is never simply sent again: the service may have received it, or a part of it, before the connection
+broke. So it is asked what it has, and is sent the rest.
 https://cloud.google.com/storage/docs/performing-resumable-uploads
 """
 
@@ -18,13 +18,13 @@ if TYPE_CHECKING:
 
 _GONE = (404, 410)
 _ENDED = (NO_CONTENT, 499, *_GONE)
-"""What a service says when a session is deleted (499 is the documented answer) or is not there any more."""
+"""Statuses after a session was deleted (499 is documented) or has disappeared."""
 
 _KEPT = re.compile(r"bytes=0-(\d+)")
 
 
 class ResumableUpload:
-    """An `Upload`: an upload session of the service. One part at a time, as the service wants it."""
+    """An `Upload`: an upload session of the service, which accepts one part at a time."""
 
     in_flight = 1
 
@@ -40,11 +40,11 @@ class ResumableUpload:
         params = {"uploadType": "resumable", "name": name}
         answer = await requests.ask("POST", requests.uploads, params, body=b"")
         if "Location" not in answer.headers:
-            raise RefusalError(answer.status, "the answer names no upload session", known=False)
+            raise RefusalError(answer.status, "the response has no upload session", known=False)
         return cls(requests, answer.headers["Location"])
 
     async def send(self, number: int, offset: int, data: Payload, *, last: bool) -> None:  # noqa: ARG002  # `Upload`'s
-        """See to it that the service has this part, and all before it; published, if it is the last."""
+        """Make sure that the service has this part and all before it; publish after the last one."""
         end = offset + len(data.getbuffer())
         total = end if last else None
         if self._unsure:
@@ -54,25 +54,25 @@ class ResumableUpload:
             if not offset <= before <= end:
                 raise RefusalError(
                     RESUME_INCOMPLETE,
-                    f"the upload stands at byte {before}, not between {offset} and {end}",
+                    f"the upload is at byte {before}, not between {offset} and {end}",
                     known=True,
                 )
             data.seek(before - offset)
             await self._put(data if before < end else None, total)
             if self._kept == before and not self._published:
                 raise RefusalError(
-                    RESUME_INCOMPLETE, "the service kept nothing of what it was sent", known=True
+                    RESUME_INCOMPLETE, "the service did not accept any of the bytes sent", known=True
                 )
 
     async def complete(self) -> None:
-        """The last part did it."""
+        """Do nothing: the last part has published the object."""
 
     async def discard(self) -> None:
         if not self._published:
             await self._requests.ask("DELETE", self._url, accept=_ENDED, body=b"")
 
     async def _put(self, data: Payload | None, total: int | None) -> None:
-        """Send what follows in the data; without any, ask how far the service is, and say if that is all."""
+        """Send the rest of the data, or ask how far the service is; return whether it is done."""
         place = "*"
         if data:
             place = f"{self._kept}-{self._kept + len(data.getbuffer()) - data.tell() - 1}"
@@ -89,8 +89,8 @@ class ResumableUpload:
 
     def _learn(self, answer: Answer, total: int | None) -> None:
         if answer.status in _GONE:
-            # Not as a 404 of an object, which is an absence.
-            raise RefusalError(_GONE[-1], "the upload session is not there any more", known=True)
+            # Not a 404 of an object, which would mean that it is missing.
+            raise RefusalError(_GONE[-1], "the upload session no longer exists", known=True)
         if answer.status == RESUME_INCOMPLETE:
             kept = _KEPT.fullmatch(answer.headers.get("Range", ""))
             self._kept = int(kept[1]) + 1 if kept else 0

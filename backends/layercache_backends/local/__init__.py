@@ -1,4 +1,4 @@
-"""A folder on this machine: atomic, durable, with locks."""
+"""The backend of file://: a folder on this machine. Atomic, durable, with locks."""
 
 from layercache_backends.local.backend import LocalBackend, from_url
 

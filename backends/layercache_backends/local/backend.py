@@ -1,9 +1,9 @@
 """A folder on a local disk: ``file:///var/cache/layers``, or a path. Atomic and durable.
 
-An object is the file ``root/key``. Two folders of the root are no keys and are never listed: ``tmp/`` has
-unfinished writes, ``locks/`` is the core's. No folder is made before something is written, and none is ever
-removed, so that a writer never loses the folder that it is about to publish into. Only plain files are
-objects, and no link below the root is followed (`layercache_backends.local.folders`).
+An object is the file ``root/key``. Two folders of the root are not keys and are never listed: ``tmp/`` has
+unfinished writes, ``locks/`` belongs to the core. Folders are created by the first write, and never removed,
+so that a writer never loses the folder that it is about to publish to. Only regular files are objects, and no
+link below the root is followed (`layercache_backends.local.folders`).
 """
 
 from __future__ import annotations
@@ -28,18 +28,18 @@ if TYPE_CHECKING:
     from layercache_backends.local.lock import FileLock
 
 RESERVED = frozenset({"tmp", "locks"})
-"""The root's own folders. As the first component of a key they are `InvalidNameError`."""
+"""Reserved folders of the root. A key that begins with one is an `InvalidNameError`."""
 
 _RESERVED_FOLDERS = tuple(f"{name}/" for name in RESERVED)
 
 _HINTS = {
     errno.ENOSPC: "the disk is full: free some space, or put the cache on another disk",
-    errno.EDQUOT: "the disk quota is used up: free some space, or put the cache on another disk",
-    errno.EROFS: "the disk is mounted read-only: put the cache elsewhere, or configure this tier read-only",
+    errno.EDQUOT: "the disk quota is exhausted: free some space, or put the cache on another disk",
+    errno.EROFS: "the disk is mounted read-only: move the cache, or set readonly=true for this tier",
     errno.EMFILE: "too many files are open in this process: raise the limit (ulimit -n)",
 }
 PIECE = 4096
-"""Bytes of a small object that are read at once; a fact has some 300."""
+"""Bytes read at once from a small object; an association has about 300."""
 
 _T = TypeVar("_T")
 _ABSENT = (FileNotFoundError, NotADirectoryError, IsADirectoryError)
@@ -47,34 +47,34 @@ _ABSENT = (FileNotFoundError, NotADirectoryError, IsADirectoryError)
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """``sync``: wait until the disk has what is published. Without, a power cut may lose or tear it."""
+    """``sync``: wait until published bytes are on the disk, so that a power failure cannot lose them."""
 
     sync: bool = True
 
 
 def from_url(url: BackendURL) -> LocalBackend:
-    """The backend of ``file:///abs/path``, or of a path: relative ones and ``~`` are resolved now."""
+    """Return the backend of ``file:///abs/path`` or a path; relative paths and ``~`` are resolved now."""
     if url.netloc not in ("", "localhost"):
         raise ConfigError(
-            f"{url}: {url.netloc!r} is taken for a host name",
-            hint=f"file:///path wants three slashes: file:///{url.netloc}{url.path}, or give a plain path",
+            f"{url}: {url.netloc!r} is parsed as a host name",
+            hint=f"file:///path needs three slashes: file:///{url.netloc}{url.path}, or give a plain path",
         )
     path = os.path.expanduser(url.path) if url.path.startswith("~") else url.path
     if not path or path.startswith("~") or "\0" in path:
         raise ConfigError(
             f"{url}: not a folder",
-            hint="nobody knows that home folder: set HOME, or give a path"
+            hint="unknown home folder: set HOME, or give a path"
             if path.startswith("~")
-            else "wanted file:///var/cache/layers, ./layers or ~/layers",
+            else "expected file:///var/cache/layers, ./layers or ~/layers",
         )
     root = os.path.abspath(path)
     if os.path.lexists(root) and not os.path.isdir(root):
-        raise ConfigError(f"{root} is not a folder", hint="name a folder; it is made when it is missing")
+        raise ConfigError(f"{root} is not a folder", hint="use a folder; it is created if it does not exist")
     return LocalBackend(root, sync=url.options(Options).sync)
 
 
 class LocalBackend:
-    """Objects as files below ``root``, an absolute path that need not exist yet."""
+    """Objects as files below ``root``, an absolute path that need not exist."""
 
     def __init__(self, root: str, *, sync: bool = True) -> None:
         self.root = root
@@ -83,7 +83,7 @@ class LocalBackend:
         self.folders = Folders(root)
         self._below_root = os.path.join(root, "")
         self.unnamed_files: bool | None = None
-        """Whether `LocalSpool` can do without temporary names here; None until the first write."""
+        """Whether `LocalSpool` works without temporary names here; None until the first write."""
 
     def __repr__(self) -> str:
         return f"LocalBackend({self.root!r}, sync={self.sync})"
@@ -117,16 +117,16 @@ class LocalBackend:
         except _ABSENT:
             raise self._not_found(key) from None
         except OSError as error:
-            raise self.failure(f"looking at {key}", error) from error
+            raise self.failure(f"stat of {key}", error) from error
         return Entry(key, status.st_size, status.st_mtime)
 
     def scan(self, prefix: str = "") -> Iterator[Entry]:
-        """As `Backend.scan`. What is no key is passed over, and so is what is no plain file."""
+        """As `Backend.scan`. Skips names that are not keys, and anything but regular files."""
         found = self._walk(self._folder(prefix), look)
         return (Entry(key, status.st_size, status.st_mtime) for key, status in found)
 
     def read_small(self, prefix: str) -> Iterator[tuple[str, bytes]]:
-        """As `SmallObjects.read_small`: a third of the time that `open`, `read` and `close` take of each."""
+        """As `SmallObjects.read_small`; takes a third of the time of opening each object."""
         return self._walk(self._folder(prefix), _content)
 
     def delete(self, key: str) -> None:
@@ -146,7 +146,7 @@ class LocalBackend:
         above, _, new = to.rpartition("/")
 
         def rename(name: str, folder: int) -> None:
-            look(name, folder)  # absent, or not an object: no folder is made for it
+            look(name, folder)  # missing, or not an object: create no folder for it
             self.folders.inside(
                 above,
                 lambda target: os.rename(name, new, src_dir_fd=folder, dst_dir_fd=target.fd),
@@ -176,7 +176,7 @@ class LocalBackend:
         from layercache_backends.local.lock import locked
 
         check_key(name)
-        # What the block raises is not ours to translate.
+        # Errors of the block itself are passed on unchanged.
         with ExitStack() as held:
             try:
                 lock = self.folders.inside(
@@ -187,15 +187,15 @@ class LocalBackend:
                     sync=False,
                 )
             except PermissionError:
-                lock = None  # another user's: a lock only saves work, which must not fail for want of it
+                lock = None  # another user's: a lock only saves work, so continue without it
             except OSError as error:
                 raise self.failure(f"locking {name}", error) from error
             yield lock
 
     def remove_leftovers(self, older_than: float) -> int:
-        """As `Leftovers.remove_leftovers`: files of unfinished writes in ``tmp/``, by when they were last
-        written to, and lock files that nobody holds. Whether a writer lives is not asked: its process id may
-        be one of another container's or machine's. What is another user's to remove is passed over.
+        """As `Leftovers.remove_leftovers`: files of unfinished writes in ``tmp/``, by the time of their last
+        write, and lock files that nobody holds. Does not check whether the writer is alive: its process id
+        may belong to another container or machine. Skips files of other users.
         """
         from layercache_backends.local.leftovers import remove_unfinished, removed
         from layercache_backends.local.lock import remove_if_unused
@@ -207,7 +207,7 @@ class LocalBackend:
             except FileNotFoundError:
                 continue
             except OSError as error:
-                raise self.failure(f"clearing {folder}/", error) from error
+                raise self.failure(f"removing leftovers of {folder}/", error) from error
         return count
 
     def leftovers(self) -> list[Leftover]:
@@ -219,42 +219,43 @@ class LocalBackend:
         except FileNotFoundError:
             return []
         except OSError as error:
-            raise self.failure("looking into tmp/", error) from error
+            raise self.failure("listing tmp/", error) from error
 
     def close(self) -> None:
-        """Give back the folders that are held open. They are opened again when they are needed."""
+        """Close the open folders. They are opened again when needed."""
         self.folders.close()
 
     def path(self, key: str) -> str:
-        """As `LocalPath.path`; also says where a name below ``tmp/`` and ``locks/`` would be."""
+        """As `LocalPath.path`; also for names below ``tmp/`` and ``locks/``."""
         return self._below_root + check_key(key)
 
     def failure(self, doing: str, error: OSError) -> BackendError:
-        """What the operating system refused, for the person who can act. To be raised from ``error``."""
+        """Translate an error of the operating system. To be raised from ``error``."""
         message = f"{self.url}: {doing}: {error.strerror or error}"
         if error.errno in (errno.EACCES, errno.EPERM):
             mine = f"this process has the user id {os.geteuid()}"
             return ForbiddenError(message, hint=f"check who owns {self.root} and its mode: {mine}")
         if isinstance(error, LinkError):
             return BackendError(
-                message, hint=f"{self.root} itself may be a link; remove what is one below it"
+                message,
+                hint=f"{self.root} may be a link, but links below it are not followed: remove this one",
             )
         hint = _HINTS.get(error.errno or 0, "")
         if error.errno == errno.ENOSPC and _is_out_of_inodes(self.root):
             message = f"{self.url}: {doing}: no inodes left on the disk"
-            hint = "it has too many files, not too many bytes: remove some, or put the cache on another disk"
+            hint = "the disk has too many files: remove some, or put the cache on another disk"
         return BackendError(message, hint=hint)
 
     def check_object(self, key: str) -> None:
-        """Raise `InvalidNameError` unless an object may be called so."""
+        """Raise `InvalidNameError` unless this is a valid object name."""
         check_key(key)
         if key.startswith(_RESERVED_FOLDERS) or key in RESERVED:
             raise InvalidNameError(
-                f"not an object name: {key!r}", hint=f"{self.url} keeps tmp/ and locks/ for itself"
+                f"not an object name: {key!r}", hint=f"{self.url} reserves tmp/ and locks/"
             )
 
     def _not_found(self, key: str) -> NotFoundError:
-        return NotFoundError(f"{key} is not there", looked_in=(self.url,))
+        return NotFoundError(f"{key} does not exist", looked_in=(self.url,))
 
     def _folder(self, prefix: str) -> str:
         check_prefix(prefix)
@@ -263,7 +264,7 @@ class LocalBackend:
         return prefix
 
     def _walk(self, prefix: str, read: Callable[[str, int], _T | None]) -> Iterator[tuple[str, _T]]:
-        # One open folder a level: memory does not grow with the number of objects.
+        # One open folder per level, so memory does not grow with the number of objects.
         stack: list[_Level] = []
         try:
             self._descend(stack, prefix, lambda: self.folders.listed(prefix[:-1]))
@@ -291,12 +292,12 @@ class LocalBackend:
         try:
             folder = enter()
         except (FileNotFoundError, NotADirectoryError):
-            return  # an empty cache, or a folder that another tool removed meanwhile
+            return  # an empty cache, or a folder that another tool removed in between
         stack.append(_Level(prefix, folder))
 
 
 class _Level:
-    """A folder that is being listed: what its keys begin with, its descriptor, what is still to come."""
+    """A folder that is being listed: the prefix of its keys, its descriptor, its remaining entries."""
 
     def __init__(self, prefix: str, folder: int) -> None:
         self.prefix = prefix
@@ -313,14 +314,14 @@ def _remove(name: str, folder: int) -> None:
 
 
 def _touch(name: str, folder: int) -> None:
-    # A file that has another name as well may be somebody's own, and is not changed in any way.
+    # A file with a second name may belong to somebody else, so it is not changed.
     if look(name, folder).st_nlink == 1:
         os.utime(name, dir_fd=folder, follow_symlinks=False)
 
 
 def _content(name: str, folder: int) -> bytes | None:
-    """What a small file holds; None for one that is not small. Without a file object: making one takes longer
-    than all the rest.
+    """Return the content of a small file; None if it is not small. Avoids a file object, which would take
+    longer than everything else.
     """
     file = os.open(name, PLAIN, dir_fd=folder)
     try:

@@ -1,11 +1,11 @@
-"""The local backend's folders, opened one below the other: what is done to a name is done in an open folder.
+"""The local backend's folders, opened one below the other: every operation on a name uses its open folder.
 
-In a cache that several users write to, any of them can put a link where a folder or a file should be. By path
-one of them would have another's files overwritten, cleared or moved away. So a folder below the root is
-entered by its name alone (``openat`` with ``O_NOFOLLOW``), and a link in its place is no folder. The root
-itself may be a link, or lie below one: whoever named it chose it.
+In a cache that several users write to, any of them can put a link where a folder or a file should be. With
+paths, they could have another user's files overwritten, deleted or moved. So a folder below the root is
+opened by its name in its open parent (``openat`` with ``O_NOFOLLOW``), and a link in its place is an error.
+The root may be a link, or be below one, because the user chose it.
 
-Open folders are kept, which makes a look-up cheaper than by path, and takes no link that is put there later.
+Folders stay open, which makes a look-up cheaper than by path, and ignores links that are put there later.
 """
 
 from __future__ import annotations
@@ -24,27 +24,27 @@ if TYPE_CHECKING:
 _T = TypeVar("_T")
 
 KEPT = 64
-"""Open folders that are kept at most."""
+"""Maximum number of folders that stay open."""
 
 DEPTH = 4
-"""Folders below the root from which on none is kept: they are many, and each is seldom wanted twice."""
+"""Depth below the root from which folders do not stay open: they are many, and seldom used twice."""
 
 LIST = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
 PLAIN = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK
-"""To open a file that may be something else: a link is not followed, a pipe not waited for."""
+"""Flags to open a file that may be something else: do not follow a link, do not wait for a pipe."""
 
 _ENTER = getattr(os, "O_PATH", os.O_RDONLY) | os.O_DIRECTORY
 _GONE = (errno.ENOENT, errno.ESTALE)
 NO_FILE = (errno.ELOOP, errno.EMLINK, errno.ENXIO, errno.ENODEV)
-"""What opening a link, a socket or a device without a driver fails with."""
+"""Errors of opening a link, a socket, or a device without a driver."""
 
 
 class LinkError(NotADirectoryError):
-    """Something stands in a place where a plain file or folder should be, and leads elsewhere."""
+    """A link is in the place of a regular file or folder."""
 
 
 class Folder:
-    """An open folder. It is closed when nobody has it any more, so never under somebody's hands."""
+    """An open folder, closed when the last reference to it is gone, so never while it is in use."""
 
     __slots__ = ("fd", "identity")
 
@@ -60,8 +60,8 @@ class Folder:
 class Folders:
     """The folders below a root, by their paths relative to it; the root's own path is empty.
 
-    Every method raises `OSError`: `NotADirectoryError` where something else has a folder's name. Thread-safe,
-    and of use in a forked child too.
+    Every method raises `OSError`, and `NotADirectoryError` if something else has a folder's name.
+    Thread-safe, and usable in a forked child.
     """
 
     def __init__(self, root: str) -> None:
@@ -69,32 +69,32 @@ class Folders:
         self._kept: dict[str, Folder] = {}
 
     def at(self, path: str, act: Callable[[str, int], _T]) -> _T:
-        """Do something to the last part of a path: ``act`` gets the name and its folder's descriptor."""
+        """Call ``act`` with the last part of a path and its folder's descriptor."""
         above, _, name = path.rpartition("/")
         folder = self._enter(above)
         try:
             return act(name, folder.fd)
         except OSError as error:
-            # Somebody may have removed the whole cache and begun another one. A folder that was only renamed
-            # serves on, until something is written (`_made`): to look at its path would double a miss's cost.
+            # The whole cache may have been removed and created again. A folder that was only renamed is used
+            # until something is written (`_made`): checking its path would double the cost of a miss.
             if error.errno not in _GONE or not _is_removed(folder):
                 raise
         self.close()
         return act(name, self._enter(above).fd)
 
     def inside(self, path: str, act: Callable[[Folder], _T], *, sync: bool) -> _T:
-        """Write something into a folder, which is made where it is missing. ``sync``: durably."""
+        """Call ``act`` with a folder, which is created if it is missing. ``sync``: durably."""
         try:
             return act(self._made(path, sync=sync))
-        except FileNotFoundError:  # removed under our hands
+        except FileNotFoundError:  # it was removed in between
             return act(self._made(path, sync=sync))
 
     def listed(self, path: str) -> int:
-        """A descriptor of a folder to list it by, for the caller to close."""
+        """Return a new descriptor of a folder, for listing; the caller closes it."""
         return self.at(path, open_folder) if path else os.open(self._root, LIST & ~os.O_NOFOLLOW)
 
     def close(self) -> None:
-        """Keep none open. Another use opens them again."""
+        """Close all folders. They are opened again when used."""
         self._kept = {}
 
     def _enter(self, path: str) -> Folder:
@@ -127,7 +127,7 @@ class Folders:
         return self._enter(path)
 
     def _is_current(self, path: str, folder: Folder) -> bool:
-        """Whether an open folder is still the one that has this path."""
+        """Whether an open folder is still the one at this path."""
         try:
             status = os.stat(f"{self._root}/{path}")
         except OSError:
@@ -136,7 +136,7 @@ class Folders:
 
 
 def open_folder(name: str, folder: int, flags: int = LIST) -> int:
-    """A folder in another one. Raises `LinkError` for a link."""
+    """Open a folder in another one. Raises `LinkError` for a link."""
     try:
         return os.open(name, flags, dir_fd=folder)
     except OSError as error:
@@ -146,7 +146,7 @@ def open_folder(name: str, folder: int, flags: int = LIST) -> int:
 
 
 def open_plain(name: str, folder: int) -> tuple[int, os.stat_result]:
-    """A plain file to read, and its status. What stands there and is none is absent: `FileNotFoundError`."""
+    """Open a regular file for reading, with its status. Raises `FileNotFoundError` for anything else."""
     try:
         fd = os.open(name, PLAIN, dir_fd=folder)
     except OSError as error:
@@ -161,7 +161,7 @@ def open_plain(name: str, folder: int) -> tuple[int, os.stat_result]:
 
 
 def look(name: str, folder: int) -> os.stat_result:
-    """A plain file's status; else `FileNotFoundError`."""
+    """Return a regular file's status. Raises `FileNotFoundError` for anything else."""
     status = os.stat(name, dir_fd=folder, follow_symlinks=False)
     if not stat.S_ISREG(status.st_mode):
         raise FileNotFoundError(errno.ENOENT, "no plain file", name)
@@ -169,7 +169,7 @@ def look(name: str, folder: int) -> os.stat_result:
 
 
 def sync_folder(folder: int) -> None:
-    """Wait until the disk has the folder's names."""
+    """Wait until the folder's names are on the disk."""
     fd = os.open(".", os.O_RDONLY | os.O_DIRECTORY, dir_fd=folder)
     try:
         os.fsync(fd)
@@ -198,7 +198,7 @@ def _is_link(name: str, folder: int) -> bool:
 
 
 def _make_root(path: str, *, sync: bool) -> None:
-    """Make a folder and what is missing above it."""
+    """Create a folder and its missing parents."""
     try:
         os.mkdir(path)
     except FileExistsError:
@@ -216,7 +216,7 @@ def _make_root(path: str, *, sync: bool) -> None:
 
 
 class Store(Protocol):
-    """What a reader or a spool needs to know of the backend that it is of."""
+    """The part of the backend that its readers and spools use."""
 
     url: str
     folders: Folders

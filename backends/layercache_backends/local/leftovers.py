@@ -1,4 +1,4 @@
-"""What killed processes have left in a local store: files of unfinished writes, and lock files."""
+"""Leftovers of killed processes in a local store: files of unfinished writes, and lock files."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ if TYPE_CHECKING:
     from layercache_backends.local.folders import Folders
 
 _UNFINISHED = re.compile(r"[0-9]+-[0-9A-Za-z]+")
-"""What unfinished writes are called: whatever else lies in tmp/ is not ours to remove."""
+"""The names of unfinished writes. Other files in tmp/ are never removed."""
 
 
 def removed(folders: Folders, path: str, remove: Callable[[str, int], bool], older_than: float) -> int:
-    """Remove what has not been written to for so many seconds; how many. Raises `OSError`."""
+    """Remove files that have not been written to for this many seconds; return how many. Raises `OSError`."""
     count = 0
     for name, folder, status in _files(folders, path):
-        # What is another user's stays, as a sticky folder has it.
+        # Another user's files stay; in a sticky folder we may not remove them.
         with suppress(FileNotFoundError, PermissionError, LinkError):
             if _is_old(name, folder, status, older_than):
                 count += remove(name, folder)
@@ -33,7 +33,7 @@ def removed(folders: Folders, path: str, remove: Callable[[str, int], bool], old
 
 
 def unfinished(folders: Folders) -> list[Leftover]:
-    """The files of unfinished writes. Raises `OSError`."""
+    """Yield the files of unfinished writes. Raises `OSError`."""
     return [
         Leftover(status.st_mtime, status.st_size)
         for name, _, status in _files(folders, "tmp")
@@ -49,7 +49,7 @@ def remove_unfinished(name: str, folder: int) -> bool:
 
 
 def _files(folders: Folders, path: str) -> Iterator[tuple[str, int, os.stat_result]]:
-    """Each plain file of a folder: its name, the folder's descriptor, its status."""
+    """Yield each regular file of a folder: its name, the folder's descriptor, its status."""
     folder = folders.listed(path)
     try:
         with os.scandir(folder) as items:
@@ -64,6 +64,6 @@ def _files(folders: Folders, path: str) -> Iterator[tuple[str, int, os.stat_resu
 
 def _is_old(name: str, folder: int, status: os.stat_result, older_than: float) -> bool:
     age = time.time() - status.st_mtime
-    if age < 0:  # some clock was wrong: it counts as of now, and is counted from now on
+    if age < 0:  # a clock was wrong: set the time to now, and count from there
         os.utime(name, dir_fd=folder, follow_symlinks=False)
     return max(age, 0) >= older_than

@@ -1,7 +1,7 @@
-"""The local backend's locks: ``flock`` on files in ``locks/``, which a killed process lets go of.
+"""The local backend's locks: ``flock`` on files in ``locks/``, released when the process is killed.
 
-A lock's file is written to, so it must be a plain file that has no other name: no link is followed, and what
-somebody has linked in its place stays as it is.
+A lock's file is written to, so it must be a regular file without a second name: links are not followed, and a
+file that somebody has linked there is not changed.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _LONGEST_NOTE = 4096
 
 
 class FileLock:
-    """A lock that is held, and its file, in which the note stands."""
+    """A held lock, and its file, which contains the note."""
 
     def __init__(self, fd: int, failure: Callable[[str, OSError], BackendError]) -> None:
         self._fd = fd
@@ -46,7 +46,7 @@ class FileLock:
             os.ftruncate(self._fd, len(note))
             os.utime(self._fd)
         except OSError as error:
-            raise self._failure("leaving a note in a lock", error) from error
+            raise self._failure("writing a lock's note", error) from error
 
 
 @contextmanager
@@ -58,10 +58,10 @@ def locked(
     timeout: float | None,
     lasting: bool,
 ) -> Iterator[FileLock | None]:
-    """Hold the file's lock inside the block; None where it was not to be had in time. Raises `OSError`.
+    """Hold the file's lock inside the block; yields None if it was not free in time. Raises `OSError`.
 
-    Each holder opens the file for itself, so that threads exclude each other too. The file may be removed by
-    whoever holds it; who waited for it then takes the new one.
+    Each holder opens the file separately, so that threads exclude each other too. The holder may remove the
+    file; waiters then take the new one.
     """
     fd = _take(name, folder.fd, timeout)
     if fd is None:
@@ -72,14 +72,14 @@ def locked(
         yield FileLock(fd, failure)
     finally:
         if not lasting:
-            with suppress(FileNotFoundError, PermissionError):  # of another user's, the name stays
+            with suppress(FileNotFoundError, PermissionError):  # the name of another user's file stays
                 os.unlink(name, dir_fd=folder.fd)
-        # A child that was forked meanwhile has a copy of the descriptor: closing ours would not let go.
+        # A child forked in between has a copy of the descriptor: closing ours would not release the lock.
         _unlock(fd)
 
 
 def remove_if_unused(name: str, folder: int) -> bool:
-    """Remove a lock's file unless somebody holds it. Raises `OSError`."""
+    """Remove a lock's file unless the lock is held. Raises `OSError`."""
     fd = _take(name, folder, 0)
     if fd is None:
         return False
@@ -91,14 +91,14 @@ def remove_if_unused(name: str, folder: int) -> bool:
 
 
 def _take(name: str, folder: int, patience: float | None) -> int | None:
-    # By trying again and again, since a blocking flock cannot be told when to give up.
+    # Polls, because a blocking flock has no timeout.
     pause = _FIRST_PAUSE
     while True:
         fd = _open(name, folder)
         if _try(fd):
             if _is_named(fd, name, folder):
                 return fd
-            _unlock(fd)  # removed between our opening and our locking it
+            _unlock(fd)  # removed after we opened it and before we locked it
             continue
         silent = _silent_for(fd)
         os.close(fd)
@@ -109,7 +109,7 @@ def _take(name: str, folder: int, patience: float | None) -> int | None:
 
 
 def _open(name: str, folder: int) -> int:
-    """A lock's file; it is made where it is missing."""
+    """Open a lock's file; create it if it is missing."""
     flags = os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK
     while True:
         try:
@@ -131,7 +131,7 @@ def _open(name: str, folder: int) -> int:
 
 
 def _no_lock(name: str) -> LinkError:
-    return LinkError(errno.ELOOP, f"locks/{name} is a link, or no plain file")
+    return LinkError(errno.ELOOP, f"locks/{name} is a link or not a regular file")
 
 
 def _try(fd: int) -> bool:
@@ -141,14 +141,14 @@ def _try(fd: int) -> bool:
         return False
     except OSError as error:
         if error.errno in _NO_LOCKS:
-            return True  # nobody is kept out: what hangs on it is saved work, and a count
+            return True  # continue without the lock: it only saves work, and protects a count
         os.close(fd)
         raise
     return True
 
 
 def _silent_for(fd: int) -> float:
-    """Seconds since the holder took the lock or left a note in it."""
+    """Seconds since the holder took the lock or wrote a note."""
     return abs(time.time() - os.fstat(fd).st_mtime)  # from the future: a clock was set
 
 

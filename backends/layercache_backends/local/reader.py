@@ -1,4 +1,4 @@
-"""The local backend's readers: a file that is open, as a whole or a range of it."""
+"""The local backend's readers: an open file, or a range of it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class WholeFile(io.FileIO):
-    """A whole object, unbuffered and seekable. Replaced or deleted meanwhile, it keeps its bytes."""
+    """A complete object, unbuffered and seekable. Keeps its bytes if it is replaced or deleted."""
 
     def __init__(self, backend: Store, key: str) -> None:
         fd, status = backend.folders.at(key, open_plain)
@@ -45,22 +45,22 @@ class WholeFile(io.FileIO):
         return data
 
     def readall(self) -> bytes:
-        """As ``read()``, which is what `io.BufferedReader` calls for all that is left."""
+        """Read the rest; `io.BufferedReader` calls this."""
         return self.read()
 
     def _check_end(self) -> None:
-        """Raise `BackendError` where the file is longer or shorter than when it was opened."""
+        """Raise `BackendError` if the size of the file has changed since it was opened."""
         now = os.fstat(self.fileno()).st_size
         if now != self.size:
             raise BackendError(
-                f"{self._backend.url}: reading {self._key}: it has {now} bytes by now; "
+                f"{self._backend.url}: reading {self._key}: it now has {now} bytes; "
                 f"{self.size} when it was opened",
-                hint="something else writes in this folder; layercache verify finds what is wrong",
+                hint="another program writes to this folder; layercache verify finds corrupt entries",
             )
 
 
 class FileRange(io.RawIOBase):
-    """A range of an object, in order; not seekable. Closes the file that it is given."""
+    """A range of an object, in order; not seekable. Closes its file."""
 
     def __init__(self, file: WholeFile, start: int, end: int | None) -> None:
         self._file = file

@@ -1,7 +1,8 @@
-"""The local backend's unfinished writes: files without a name that get one when they are whole.
+"""The local backend's unfinished writes: files that get their name when they are complete.
 
-On Linux such a file has no name at all (``O_TMPFILE``): after a kill nothing is left of it. Where the system
-or the file system cannot do that it has a name in ``tmp/``, which a kill leaves behind and `prune` removes.
+On Linux such a file has no name (``O_TMPFILE``), so a killed process leaves nothing behind. If the system or
+the file system does not support that, it has a name in ``tmp/``, which stays after a kill until `prune`
+removes it.
 """
 
 from __future__ import annotations
@@ -22,9 +23,9 @@ _WRITE_BACK = 8 << 20  # bytes
 
 
 class LocalSpool:
-    """A file on its way in the cache's own file system, so that publishing it copies nothing.
+    """An unfinished file in the cache's file system, so that publishing it copies nothing.
 
-    Belongs to the process that made it: a forked child can only ``close`` it, which gives back the child's
+    Belongs to the process that created it: a forked child can only ``close`` it, which closes the child's
     descriptor and nothing else.
     """
 
@@ -46,7 +47,7 @@ class LocalSpool:
 
     def write(self, data: ReadableBuffer, /) -> None:
         self._check_usable()
-        # A write that broke off half-way may have left bytes: nothing after it can be right.
+        # A write that failed half-way may have left bytes, so nothing after it can be right.
         self._ended = True
         try:
             with memoryview(data) as view:
@@ -61,7 +62,7 @@ class LocalSpool:
         self._ended = False
 
     def readinto_at(self, offset: int, buffer: WriteableBuffer, /) -> int:
-        """As `Spool.readinto_at`; goes on after ``publish``, until ``close``."""
+        """As `Spool.readinto_at`; works after ``publish``, until ``close``."""
         try:
             return os.preadv(self._fd, [buffer], offset)
         except OSError as error:
@@ -79,7 +80,7 @@ class LocalSpool:
         backend.check_object(key)
         path, _, name = key.rpartition("/")
         try:
-            os.utime(self._fd)  # an object's time is when it was published, not when it was last written to
+            os.utime(self._fd)  # an object's time is that of its publication, not of the last write
             if self._sync:
                 _sync_file(self._fd)
             backend.folders.inside(path, lambda folder: self._give_name(name, folder.fd), sync=self._sync)
@@ -113,15 +114,15 @@ class LocalSpool:
             self._name = name
 
     def _write_rest(self, view: memoryview, start: int) -> None:
-        # Linux takes 2 GiB at a time; a disk that gets full takes a part before it says so.
+        # Linux writes at most 2 GiB at a time; a full disk writes a part before it fails.
         with view.cast("B") as octets:
             while start < len(octets):
                 start += os.write(self._fd, octets[start:])
 
     def _start_write_back(self) -> None:
-        # The disk works while we do: the fdatasync that waits for the last bytes of 512 MiB then takes 5 ms
-        # instead of 220. DONTNEED starts the writing of dirty pages and drops only clean ones, so readers who
-        # follow the growing file find what was just written in memory.
+        # Let the disk write in the background: the final fdatasync after 512 MiB then takes 5 ms instead of
+        # 220. DONTNEED starts writing dirty pages and drops only clean ones, so readers that follow the
+        # growing file still find the latest bytes in memory.
         if hasattr(os, "posix_fadvise"):
             os.posix_fadvise(self._fd, self._sent, self._written - self._sent, os.POSIX_FADV_DONTNEED)
         self._sent = self._written
@@ -135,7 +136,7 @@ class LocalSpool:
             try:
                 _link(self._fd, name, folder)
             except FileExistsError:
-                # A link cannot replace; a rename can, but wants a name to begin with.
+                # A link cannot replace an existing name; a rename can, but needs a name to start from.
                 spare = _unique()
                 _link(self._fd, spare, tmp)
                 try:
@@ -148,7 +149,7 @@ class LocalSpool:
 
 
 class LocalSink(SinkBase):
-    """A spool whose key is known from the beginning."""
+    """A spool whose key is known from the start."""
 
     def __init__(self, spool: LocalSpool, key: str) -> None:
         self._spool = spool
@@ -168,7 +169,7 @@ class LocalSink(SinkBase):
 
 
 def _sync_file(fd: int) -> None:
-    if sys.platform == "darwin":  # its fsync does not wait for the disk
+    if sys.platform == "darwin":  # fsync does not wait for the disk there
         import fcntl
 
         fcntl.fcntl(fd, fcntl.F_FULLFSYNC)
@@ -177,10 +178,10 @@ def _sync_file(fd: int) -> None:
 
 
 def _can_name_later(tmp: int) -> bool:
-    """Whether a file without a name can get one here: the kernel, the file system and /proc must agree.
+    """Whether an unnamed file can be linked here: the kernel, the file system and /proc must support it.
 
-    Tried with an empty file, since the answer must be known before there are bytes to lose. Any other
-    trouble is met, and reported, by the way that needs none of the three.
+    Tests it with an empty file, because the answer is needed before there are bytes to lose. Other problems
+    are reported by the fallback, which needs none of the three.
     """
     if not hasattr(os, "O_TMPFILE"):
         return False

@@ -1,1 +1,1 @@
-"""What object stores have in common: sessions, deadlines, readers and sinks on a service."""
+"""What object stores (s3, gcs) share: sessions, deadlines, readers and sinks on a service."""

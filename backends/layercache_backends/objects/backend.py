@@ -1,9 +1,9 @@
-"""A backend on a service for objects (S3, GCS): what all of them share.
+"""A backend on an object service (S3, GCS): the part that all of them share.
 
 To add a service write a `Service` for its SDK (`layercache_backends.objects.service` has the contract), and a
 factory that reads the URL's options and returns ``ObjectBackend(url, prefix, timeout, connect)``; ``connect``
 is an async function that imports the SDK and returns the service. It is called at the first use, on the event
-loop of the session, once in each process: a forked child gets a client of its own. What it raises reaches the
+loop of the session, once in each process, so a forked child gets its own client. Its exceptions reach the
 caller, so it raises `ConfigError` or `BackendError`.
 
 Retries, timeouts and messages are the session's (`Session.insist`), streams and ranges ahead the reader's,
@@ -36,7 +36,7 @@ _T = TypeVar("_T")
 _SECRET = re.compile(r"key|secret|token|passw|passphrase|credential|signature|\bsas|^sas|auth", re.IGNORECASE)
 
 Engine = Literal["auto", "fsspec", "obstore"]
-"""What small objects are moved by: obstore where it is installed and works, fsspec's SDKs alone, obstore."""
+"""What transfers small objects: obstore if it is installed and works, only fsspec's SDKs, or obstore."""
 
 DEFAULT_TIMEOUT = 10.0
 """Seconds without any progress after which an operation fails, retries included."""
@@ -59,7 +59,7 @@ class ObjectBackend:
         self._connect = connect
         self._engine = engine
         self._sessions = PerProcess(self._begun)
-        """By process. The parent's stays in a forked child: to drop it would be to finalize it."""
+        """By process. A forked child keeps its parent's: dropping it would finalize it."""
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.url!r})"
@@ -93,11 +93,11 @@ class ObjectBackend:
 
     def stat(self, key: str) -> Entry:
         name = self._name(key)
-        entry = self.call(f"looking at {key}", lambda service: service.head(name))
+        entry = self.call(f"stat of {key}", lambda service: service.head(name))
         return Entry(key, entry.size, entry.modified)
 
     def scan(self, prefix: str = "") -> Iterator[Entry]:
-        """As `Backend.scan`, a page at a time. Names below the prefix that are no keys are passed over."""
+        """As `Backend.scan`, a page at a time. Skips names below the prefix that are not keys."""
         check_prefix(prefix)
         return self._scan(prefix)
 
@@ -113,7 +113,7 @@ class ObjectBackend:
             session.close()
 
     def call(self, doing: str, attempt: Callable[[Service], Awaitable[_T]]) -> _T:
-        """One request, insisted on; ``doing`` says in an error what it was for."""
+        """Send a request with retries; ``doing`` names the operation in errors."""
         session = self._session
         return session.call(session.insist(doing, attempt))
 
@@ -148,23 +148,23 @@ class ObjectBackend:
 
 
 def refuse_secrets(url: BackendURL) -> None:
-    """Raise `ConfigError` where an option would be a credential, without its value."""
+    """Raise `ConfigError`, without the value, if an option would be a credential."""
     secrets = [name for name in url.query if _SECRET.search(name)]
     if secrets:
         raise ConfigError(
             f"{url.place}: a cache URL must not hold credentials: {', '.join(secrets)}",
-            hint="give them as the store's own tools take them: environment, profile, credentials file",
+            hint="supply them as for the store's own tools: environment, profile, credentials file",
         )
 
 
 def require_engine(engine: Engine, extra: str, url: BackendURL) -> None:
-    """Raise `ConfigError` where an engine was asked for that is not installed."""
+    """Raise `ConfigError` if the requested engine is not installed."""
     if engine == "obstore":
         require("obstore", f"{extra},fast", url)
 
 
 def require(package: str, extra: str, url: BackendURL) -> None:
-    """Raise `ConfigError` where a package is missing, without the time that importing it takes."""
+    """Raise `ConfigError` if a package is missing, without importing it."""
     if find_spec(package) is None:
         raise ConfigError(
             f"{url.place}: the package {package} is not installed", hint=f"pip install 'layercache[{extra}]'"
@@ -172,16 +172,16 @@ def require(package: str, extra: str, url: BackendURL) -> None:
 
 
 def bucket_and_prefix(url: BackendURL) -> tuple[str, str]:
-    """The bucket and the prefix of a URL ``scheme://bucket/prefix``. The prefix is "" or ends in "/".
+    """Return the bucket and the prefix of a URL ``scheme://bucket/prefix``. The prefix is "" or ends in "/".
 
     Raises `ConfigError`.
     """
     prefix = url.path.strip("/")
     if not url.netloc or ":" in url.netloc:
-        raise ConfigError(f"{url.place}: no bucket", hint=f"wanted {url.scheme}://bucket/prefix")
+        raise ConfigError(f"{url.place}: no bucket", hint=f"expected {url.scheme}://bucket/prefix")
     if prefix and not is_key(prefix):
         raise ConfigError(
             f"{url.place}: not a prefix: {prefix!r}",
-            hint="wanted letters, digits and _.+:@=- parted by '/', no part empty or hidden",
+            hint="expected '/'-separated letters, digits and _.+:@=-; no part may be empty or start with '.'",
         )
     return url.netloc, f"{prefix}/" if prefix else ""

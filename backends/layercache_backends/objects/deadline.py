@@ -1,4 +1,4 @@
-"""How long to wait for a service and how often to ask it again: measured in progress, not in tries."""
+"""How long to wait for a service and how often to retry, measured by progress and not by attempts."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ if TYPE_CHECKING:
     from layercache_backends.objects.service import Failure
 
 _TRIES = {Kind.BUSY: 1000, Kind.BROKEN: 1000, Kind.UNREACHABLE: 2}
-"""How often to ask again without progress; time ends it earlier."""
+"""Maximum number of retries without progress; usually the timeout ends them earlier."""
 
 _FIRST_PAUSE = 0.1
 _LONGEST_PAUSE = 2.0
 
 
 class Deadline:
-    """Ends when nothing has got on for so many seconds, whatever was tried meanwhile.
+    """Expires after this many seconds without progress, whatever was tried in between.
 
-    ``spent``: of the first of these, what has passed already.
+    ``spent``: seconds that have already passed of the first period.
     """
 
     def __init__(self, seconds: float, spent: float = 0.0) -> None:
@@ -34,14 +34,14 @@ class Deadline:
         self._deadline = monotonic() + seconds - spent
 
     def progress(self) -> None:
-        """Something arrived, or was sent: the time begins anew."""
+        """Record that bytes were received or sent: restart the time."""
         self._tries = 0
         self._deadline = monotonic() + self.seconds
         if self._guard:
             self._guard.reschedule(self._deadline)
 
     async def __aenter__(self) -> None:
-        """Guard a block: `TimeoutError` when there was no progress for too long."""
+        """Raise `TimeoutError` in the block if there is no progress for too long."""
         self._guard = asyncio.timeout_at(self._deadline)
         await self._guard.__aenter__()
 
@@ -57,10 +57,10 @@ class Deadline:
         return monotonic() >= self._deadline
 
     async def again(self, failure: Failure) -> bool:
-        """Whether to try again after this failure; pauses before it says so, longer each time."""
+        """Return whether to retry after this failure, after a pause that grows each time."""
         if self._tries >= _TRIES.get(failure.kind, 0):
             return False
-        # Jitter, so that those who were turned away together do not come back together.
+        # Jitter, so that clients that were refused together do not return together.
         pause = min(_FIRST_PAUSE * 2**self._tries, _LONGEST_PAUSE) * random.uniform(0.5, 1.0)  # noqa: S311  # no secret
         if monotonic() + pause >= self._deadline:
             return False

@@ -1,4 +1,4 @@
-"""Reading from a service: one stream that goes on after a break, or ranges ahead where one stream is slow."""
+"""Reading from a service: one stream that continues after an interruption, or parallel ranges."""
 
 from __future__ import annotations
 
@@ -21,29 +21,29 @@ if TYPE_CHECKING:
     from layercache_backends.objects.session import Session
 
 PIECE = 1 << 20
-"""Bytes that are handed over from the event loop at most at once."""
+"""Maximum bytes passed from the event loop at once."""
 
 RANGE = 8 << 20
-"""Bytes of one range ahead."""
+"""Bytes of one parallel range."""
 
 AHEAD = 8
-"""How many ranges are on their way or wait for the reader: with `RANGE`, the bound of its memory."""
+"""Ranges in flight or waiting for the reader; with `RANGE`, this limits its memory."""
 
 SLOW = 100e6
-"""Bytes a second below which one connection is slow."""
+"""Bytes per second below which a connection is slow."""
 
 SMALL = 64 << 10
-"""Bytes of an object that has come whole when it is open."""
+"""Bytes of an object that is read completely when it is opened."""
 
 LOOK = 0.25
-"""Seconds of waiting for bytes after which the rate is believed."""
+"""Seconds of waiting for bytes after which the rate is significant."""
 
 
 class Stream:
     """Bytes ``start`` to ``end`` of one version of an object, in order. On the event loop.
 
-    ``spent``: seconds that were waited for these bytes elsewhere; ``version``: the only one to read, as a
-    `Body` has it; None: the one that is there.
+    ``spent``: seconds already waited for these bytes elsewhere; ``version``: the only version to read, as in
+    `Body`; None: the current one.
     """
 
     def __init__(
@@ -64,18 +64,18 @@ class Stream:
         self.end = end
         self.version = version
         self.waited = 0.0
-        """Seconds that were spent waiting for bytes."""
+        """Seconds spent waiting for bytes."""
         self._body: Body | None = None
         self._patience = Deadline(session.timeout, spent)
 
     async def open(self) -> int:
-        """Begin; how many bytes there are. Raises `NotFoundError`, `BackendError`."""
+        """Start reading, and return the number of bytes. Raises `NotFoundError`, `BackendError`."""
         body = await self.session.insist(self.doing, self._get, self._patience)
         self.end = self.position + (body.size if body else 0)
         return self.end - self.position
 
     async def read(self, size: int) -> list[bytes]:
-        """At most ``size`` of the next bytes, in pieces; none at the end."""
+        """Return at most ``size`` of the next bytes, in pieces; none at the end."""
         assert self.end is not None
         pieces: list[bytes] = []
         wanted = min(size, self.end - self.position)
@@ -98,7 +98,7 @@ class Stream:
             body.close()
 
     async def _get(self, service: Service) -> Body | None:
-        """Ask for what is left; None where nothing is, since the range is past the end."""
+        """Request the rest; None if the range is past the end."""
         if self.end is not None and self.position >= self.end:
             await service.head(self.name)
             return None
@@ -127,14 +127,14 @@ class Stream:
                 raise self.session.error(self.doing, CHANGED)
             if piece := await body.read(size):
                 return piece
-            raise ConnectionResetError("the answer ended too early")
+            raise ConnectionResetError("the response ended too early")
         except BaseException:
             self.close()
             raise
 
 
 class Prefetcher:
-    """The rest of a stream, as ranges that are read in parallel. On the event loop."""
+    """The rest of a stream, read as parallel ranges. On the event loop."""
 
     def __init__(self, stream: Stream) -> None:
         assert stream.end is not None
@@ -169,7 +169,7 @@ class Prefetcher:
         self._starts = iter(range(0))
 
     def _begin(self) -> None:
-        # The range that the reader is at counts: it still takes memory.
+        # The reader's current range counts too: it still takes memory.
         while (
             len(self._ranges) + bool(self._pieces) < AHEAD and (start := next(self._starts, None)) is not None
         ):
@@ -187,10 +187,10 @@ class Prefetcher:
 
 
 class ObjectReader(io.RawIOBase):
-    """The bytes of a stream that is not open yet; not seekable. Belongs to the process that opened it.
+    """Reads a stream that is not open yet; not seekable. Belongs to the process that opened it.
 
-    ``slow``: one connection was found to be slow elsewhere. While the caller is at one piece the next is
-    fetched, so that it does not wait for the other thread.
+    ``slow``: a connection is already known to be slow. While the caller processes one piece, the next is
+    fetched, so that the caller does not wait for the other thread.
     """
 
     def __init__(self, stream: Stream, *, slow: bool = False) -> None:
@@ -222,7 +222,7 @@ class ObjectReader(io.RawIOBase):
         return b"".join(pieces)
 
     def close(self) -> None:
-        """Break off what is in flight. Does not wait for it, so a finalizer may call it in any thread."""
+        """Cancel what is in flight, without waiting, so a finalizer may call this in any thread."""
         source, self._source = self._source, None
         coming, self._coming = self._coming, None
         self._pieces.clear()
@@ -239,13 +239,13 @@ class ObjectReader(io.RawIOBase):
         return size
 
     def _next(self, size: int) -> list[memoryview]:
-        """At most ``size`` of the next bytes; none at the end."""
+        """Return at most ``size`` of the next bytes; none at the end."""
         if self.closed:
             raise ValueError("I/O operation on closed file")
         size = min(size, self._left)
         if size and not self._pieces:
             assert self._coming is not None
-            # A failure stays: what came before it in the same piece is lost, so there is no going on.
+            # A failure is permanent: bytes before it in the same piece are lost, so reading cannot continue.
             pieces = self._session.wait(self._coming)
             self._coming = None
             self._pieces.extend(map(memoryview, pieces))
@@ -262,7 +262,7 @@ class ObjectReader(io.RawIOBase):
         return found
 
     def _fetch(self) -> None:
-        """Begin to fetch the next piece, if there is one."""
+        """Start fetching the next piece, if there is one."""
         if self._left > sum(map(len, self._pieces)):
             self._coming = self._session.start(self._read(PIECE))
 
@@ -282,9 +282,9 @@ class ObjectReader(io.RawIOBase):
 
 
 def is_slow(read: int, left: int, waited: float) -> bool:
-    """Whether one connection gives little where much is left.
+    """Whether a connection is slow and much is left.
 
-    What counts is the time that was waited for bytes: a reader who takes its time makes nothing slow.
+    Only the time spent waiting for bytes counts, so a slow reader does not make a connection slow.
     """
     return waited >= LOOK and read < SLOW * waited and left > 2 * RANGE
 
@@ -292,12 +292,12 @@ def is_slow(read: int, left: int, waited: float) -> bool:
 CHANGED = Failure(Kind.FINAL, "it was replaced or deleted while it was read", "read it again from its start")
 _IGNORED = Failure(
     Kind.FINAL,
-    "the service sent other bytes than the range that was asked for",
-    "a proxy between may not know Range requests",
+    "the service did not send the requested range",
+    "a proxy in between may not support Range requests",
 )
 
 
 def _seen(task: asyncio.Task[deque[bytes]]) -> None:
-    """Nobody waits for a range that was given up: look at its error, or asyncio complains."""
+    """Retrieve the error of a cancelled range, or asyncio logs a warning."""
     if not task.cancelled():
         task.exception()

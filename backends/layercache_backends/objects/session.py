@@ -1,4 +1,4 @@
-"""A service at work in one process: an event loop in a thread, one client, retries, errors in our words."""
+"""A service in one process: an event loop in a thread, one client, retries, translated errors."""
 
 from __future__ import annotations
 
@@ -21,19 +21,20 @@ if TYPE_CHECKING:
 _T = TypeVar("_T")
 
 _OPEN: set[Session] = set()
-"""Sessions that were not closed. A forked child inherits its parent's, and must not finalize what is in them:
-the event loop's selector and the sockets are shared."""
+"""Open sessions. A forked child inherits its parent's, and must not finalize them, because it shares the
+event loop's selector and the sockets.
+"""
 
 
 class Session:
-    """Made for the process that makes it, and of no use in any other. Thread-safe."""
+    """Belongs to the process that creates it. Thread-safe."""
 
     def __init__(self, url: str, timeout: float, connect: Callable[[], Coroutine[Any, Any, Service]]) -> None:
         self.url = url
         self.timeout = timeout
         self.owner = os.getpid()
         self.direct: Shortcut | None = None
-        """What is tried first, where there is one."""
+        """The fast path, tried first if there is one."""
         self._connect = connect
         self._connected: asyncio.Task[Service] | None = None
         self._starting = threading.Lock()
@@ -44,21 +45,21 @@ class Session:
         self._renewing = asyncio.Lock()
 
     def call(self, work: Coroutine[Any, Any, _T]) -> _T:
-        """Do it on the event loop and wait for what it returns or raises. Not from the loop itself."""
+        """Run on the event loop and wait for the result. Not to be called from the loop."""
         return self.wait(self.start(work))
 
     def wait(self, future: Future[_T]) -> _T:
-        """What becomes of that which was begun."""
+        """Wait for the result of what was started."""
         try:
             return future.result()
         except asyncio.CancelledError:
             raise self._ended() from None
         except BaseException:
-            future.cancel()  # KeyboardInterrupt: nobody waits for it any more
+            future.cancel()  # KeyboardInterrupt: nobody needs the result any more
             raise
 
     def start(self, work: Coroutine[Any, Any, _T]) -> Future[_T]:
-        """Begin it on the event loop. From any thread; never blocks."""
+        """Start on the event loop. From any thread; never blocks."""
         try:
             return asyncio.run_coroutine_threadsafe(work, self._running())
         except BaseException:
@@ -66,17 +67,16 @@ class Session:
             raise
 
     def soon(self, work: Callable[[], object]) -> None:
-        """Do it on the event loop, some time. From any thread, also from a finalizer; never blocks."""
+        """Run on the event loop later. From any thread or finalizer; never blocks."""
         if self._loop and not self._closed and self.owner == os.getpid():
             self._loop.call_soon_threadsafe(work)
 
     async def insist(
         self, doing: str, attempt: Callable[[Service], Awaitable[_T]], patience: Deadline | None = None
     ) -> _T:
-        """What the attempt returns; where it fails and another try may help, another one. Credentials that
-        have ended are looked for again, once.
+        """Return the attempt's result; retry it if that may help. Expired credentials are renewed once.
 
-        Raises `NotFoundError` or `BackendError`, which say what was being done, in the end.
+        Finally raises `NotFoundError` or `BackendError`, which name the operation.
         """
         service = await self.service()
         patience = patience or Deadline(self.timeout)
@@ -97,7 +97,7 @@ class Session:
                     raise self.error(doing, failure) from error
 
     async def _renew(self, service: Service, doing: str, renewals: int) -> None:
-        """Have new credentials, unless another request has got them since there were so many ``renewals``."""
+        """Renew the credentials, unless another request has done so since the count was ``renewals``."""
         async with self._renewing:
             if self._renewals == renewals:
                 try:
@@ -110,7 +110,7 @@ class Session:
                 self._renewals += 1
 
     async def service(self) -> Service:
-        """The connected client. Whoever comes first connects it; a failure is not kept."""
+        """Return the connected client. The first caller connects it; a failure is not cached."""
         if self._connected is None:
             self._connected = asyncio.create_task(self._connect())
         connecting = self._connected
@@ -122,23 +122,23 @@ class Session:
             raise
 
     def understood(self, service: Service, error: Exception, patience: Deadline) -> Failure | None:
-        """What the error means; None for one that is not the service's."""
+        """Classify an error; None if it is not the service's."""
         if isinstance(error, TimeoutError) and patience.over:
             return Failure(
                 Kind.FINAL,
-                f"nothing came for {patience.seconds:g} s",
-                "check the endpoint and the network, or give it longer with the option timeout",
+                f"no response for {patience.seconds:g} s",
+                "check the endpoint and the network, or increase the option timeout",
             )
         return service.failure(error)
 
     def error(self, doing: str, failure: Failure) -> LayercacheError:
-        """The failure for the person who can act, to be raised from its cause."""
+        """Translate a failure into an error to be raised from its cause."""
         if failure.kind is Kind.ABSENT:
-            return NotFoundError(f"{doing}: not there", looked_in=(self.url,))
+            return NotFoundError(f"{doing}: does not exist", looked_in=(self.url,))
         return BackendError(f"{self.url}: {doing}: {failure.reason}", hint=failure.hint)
 
     def close(self) -> None:
-        """End what is under way, give back connections, loop and thread."""
+        """Cancel everything, and close the connections, the loop and the thread."""
         with self._starting:
             loop, self._closed = self._loop, True
             self.direct = None
@@ -162,7 +162,7 @@ class Session:
             if not connected.cancelled() and connected.exception() is None:
                 await connected.result().close()
         loop = asyncio.get_running_loop()
-        # A closed connection whose peer reads no more waits to be rid of its bytes, and keeps its socket.
+        # A closed connection whose peer no longer reads waits to send its bytes, and keeps its socket.
         for transport in list(getattr(loop, "_transports", {}).values()):
             if transport.get_extra_info("socket").fileno() >= 0:
                 transport.abort()
@@ -188,14 +188,14 @@ class Session:
         return self._loop
 
     def foreign(self) -> BackendError:
-        """That this is another process's."""
+        """Return the error that this belongs to another process."""
         return BackendError(
             f"{self.url}: this belongs to process {self.owner}",
-            hint="a forked child begins reads and writes of its own",
+            hint="start new reads and writes in the forked child",
         )
 
     def _started(self) -> bool:
         return self._loop is not None or self._closed
 
     def _ended(self) -> BackendError:
-        return BackendError(f"{self.url}: this backend was closed meanwhile")
+        return BackendError(f"{self.url}: this backend has been closed")

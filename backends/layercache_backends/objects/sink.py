@@ -1,4 +1,4 @@
-"""Writing to a service: one request for what is small, parts for the rest; no name before ``commit``."""
+"""Writing to a service: one request for a small object, parts for others; no name before ``commit``."""
 
 from __future__ import annotations
 
@@ -24,25 +24,25 @@ if TYPE_CHECKING:
     from layercache_backends.objects.session import Session
 
 PART = 8 << 20
-"""Bytes of a part, and of the biggest object that is sent in one request."""
+"""Bytes of a part, and the maximum of an object that is sent in one request."""
 
 MIB = 1 << 20
 
 
 def part_size(offset: int) -> int:
-    """Bytes of the part that begins here: 8 MiB, or a thousandth of what was sent, in whole MiB.
+    """Return the size of the next part: 8 MiB, or a thousandth of the bytes sent so far, in whole MiB.
 
-    10,000 parts, which is all that S3 takes, make more than 50 TB so, and the writer's memory stays small.
+    So the 10,000 parts that S3 allows hold more than 50 TB, and the writer's memory stays small.
     """
     return max(PART, -(-(offset // 1000) // MIB) * MIB)
 
 
 class ObjectSink(SinkBase):
-    """An object being written. Belongs to the process that began it: a forked child cannot touch it.
+    """An object being written. Belongs to the process that started it; unusable in a forked child.
 
-    Holds at most one part that is being filled and those that are in flight. An upload that was begun in
-    parts and then aborted is discarded as soon as no part is on its way; where that fails, or this process
-    is killed, its parts stay without a name until `Leftovers` or the bucket's lifecycle rule remove them.
+    Holds at most one part that is being filled, and those in flight. An aborted upload of several parts is
+    discarded as soon as no part is in flight; if that fails, or this process is killed, its parts stay
+    without a name until `Leftovers` or the bucket's lifecycle rule removes them.
     """
 
     def __init__(self, session: Session, name: str, doing: str) -> None:
@@ -81,17 +81,17 @@ class ObjectSink(SinkBase):
         self._end()
 
     def abort(self) -> None:
-        """End without a trace. A forked child ends nothing of its parent's."""
+        """Discard the write. In a forked child, do nothing."""
         if self._ended or self._session.owner != os.getpid():
             return
         in_flight = list(self._in_flight)
         self._end()
         if in_flight or self._upload:
-            with suppress(BackendError):  # what cannot be discarded now is left to `Leftovers`
+            with suppress(BackendError):  # `Leftovers` removes what cannot be discarded now
                 self._session.call(self._discard(in_flight))
 
     def __del__(self) -> None:
-        # Forgotten. Any thread may run this, also that of the event loop, so nothing is waited for.
+        # The sink was forgotten. Any thread may run this, even the event loop's, so it does not wait.
         if not self._ended and (self._in_flight or self._upload) and self._session.owner == os.getpid():
             in_flight = list(self._in_flight)
             self._end()
@@ -114,7 +114,7 @@ class ObjectSink(SinkBase):
         self._session.call(self._sending(part, lambda service: service.put(self._name, part), spent))
 
     def _send_part(self) -> None:
-        """Send the part that is full, as soon as there is room for one more in flight."""
+        """Send the full part as soon as another one may be in flight."""
         if self._upload is None:
             self._upload = self._session.call(self._begin())
         self._wait_for(self._upload.in_flight - 1)
@@ -127,7 +127,7 @@ class ObjectSink(SinkBase):
         )
 
     def _wait_for(self, number: int) -> None:
-        """Wait until at most so many parts are in flight. Raises what became of those that ended."""
+        """Wait until at most this many parts are in flight. Raises the errors of finished ones."""
         while len(self._in_flight) > number:
             self._in_flight[0].result()
             self._in_flight.popleft()
@@ -157,7 +157,7 @@ class ObjectSink(SinkBase):
         await self._session.insist(self._doing, again, patience)
 
     async def _discard(self, in_flight: list[Future[None]]) -> None:
-        # A part that arrives after the abort would stay for ever.
+        # A part that arrives after the abort would stay forever.
         await asyncio.gather(*map(asyncio.wrap_future, in_flight), return_exceptions=True)
         upload = self._upload
         if upload:

@@ -1,1 +1,1 @@
-"""obstore beside our own requests, for small objects."""
+"""The fast path for small objects: obstore, used by s3 and gcs if it is installed."""

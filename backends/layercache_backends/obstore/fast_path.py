@@ -1,12 +1,12 @@
-"""The direct way to a service: by obstore, in the thread of whoever asks, where all goes well.
+"""The fast path to a service: obstore, called in the caller's thread, as long as everything succeeds.
 
-obstore (Rust) takes half of the CPU that our own requests take, or less, but only where no event loop is
-between: going through one costs what it saves. It is left to `Session` and `Service` to be patient, to go on
-after a break and to say what an error means: whatever is not plain success, or plain absence, is asked for
-again by them. So the direct way makes no promise of its own, and may be left out at any time. An interrupt is
-heard when obstore is back: after half of the timeout at the latest.
+obstore (Rust) takes at most half the CPU of our own requests, but only without an event loop in between,
+which would cost what it saves. `Session` and `Service` handle timeouts, interruptions and the classification
+of errors: they repeat whatever is not a plain success or a plainly missing object. So the fast path promises
+nothing, and may be skipped at any time. An interrupt takes effect when obstore returns, after half of the
+timeout at the latest.
 
-It is not gone in a forked child whose parent had obstore, since obstore hangs there.
+It is not used in a forked child whose parent had obstore, because obstore hangs there.
 """
 
 from __future__ import annotations
@@ -26,35 +26,35 @@ if TYPE_CHECKING:
     from layercache_backends.objects.session import Session
 
 LARGEST = 1 << 20
-"""Bytes of the biggest object that is written so: how far it got is not seen, so it must not take long."""
+"""Maximum bytes of an object to write: progress is not visible, so it must not take long."""
 
 FAST_PATH_REST = 30.0
-"""Seconds for which the direct way is left alone after it failed."""
+"""Seconds for which the fast path is not used after a failure."""
 
 _ABSENT = "<Code>NoSuchKey</Code>"
-"""How S3, and Google Cloud Storage where it is asked in XML, say that there is no such object."""
+"""How S3, and Google Cloud Storage's XML API, report a missing object."""
 
 _inherited = False
 """Whether this process was forked when obstore was loaded: its threads stayed with the parent."""
 
 _READERS: weakref.WeakSet[DirectReader] = weakref.WeakSet()
 _OF_THE_PARENT: list[object] = []
-"""What a forked child has of its parent: to finalize it may be to wait for a lock that nobody lets go of."""
+"""Objects of the parent in a forked child: finalizing them could wait for a lock that is never released."""
 
 
 class FastPath:
-    """Of one session, and like it of use in one process only. Thread-safe."""
+    """The fast path of one session. Belongs to one process, as the session does. Thread-safe."""
 
     def __init__(self, session: Session) -> None:
         self._session = session
-        # Held while it is connected: of several first requests one connects, the others wait for that.
+        # Held while connecting: of several first requests, one connects and the others wait.
         self._connecting = threading.Lock()
         self._direct: Direct | None = None
-        # The names of errors, and not the errors: their tracebacks would keep what was to be written.
+        # The names of errors instead of the errors, whose tracebacks would keep the bytes alive.
         self._breaker: CircuitBreaker[str] = CircuitBreaker(FAST_PATH_REST)
 
     def open(self, name: str, doing: str, start: int, end: int | None) -> DirectReader | None:
-        """Begin to read; None: ask the other way. Raises `NotFoundError` where the service says so itself."""
+        """Start reading; None: use the service. Raises `NotFoundError` if the service reports that."""
         if start == end or (direct := self._connected()) is None:
             return None
         ranged = {"range": {"offset": start} if end is None else (start, end)} if start or end else None
@@ -65,14 +65,14 @@ class FastPath:
             if _ABSENT in str(error):
                 raise self._session.error(doing, Failure(Kind.ABSENT, "")) from error
             return None
-        except Exception as error:  # whatever it is: the other way meets it too, and says what it means
+        except Exception as error:  # whatever it is, the service meets it too, and classifies it
             self._rest(error)
             return None
         _READERS.add(reader)
         return reader
 
     def put(self, name: str, data: Payload) -> bool:
-        """Publish an object if it is small; False: it may or may not be there, send it the other way."""
+        """Publish a small object; False: unknown result, send it through the service."""
         if data.tell() > LARGEST:
             return False
         direct = self._connected()
@@ -96,18 +96,18 @@ class FastPath:
     def _connect(self) -> None:
         if self._direct or self._breaker.is_open:
             return  # another thread was here
-        # Half of the time, so that there is some left for the other way.
+        # Half of the time, so that some is left for the service.
         seconds = self._session.timeout / 2
         try:
             self._direct = self._session.call(
                 self._session.insist("connecting", lambda service: service.direct(seconds))
             )
-        except Exception as error:  # no credentials, say: the other way says so, and what it was wanted for
+        except Exception as error:  # for example no credentials: the service reports it, with the operation
             self._rest(error)
 
     def _rest(self, error: Exception) -> None:
         self._breaker.open(type(error).__name__)
-        self._direct = None  # the other way may find out that the bucket is elsewhere
+        self._direct = None  # the service may find out that the bucket is elsewhere
 
 
 def can_go() -> bool:

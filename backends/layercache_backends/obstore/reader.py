@@ -1,4 +1,4 @@
-"""Reading by obstore as long as all goes well; from then on, at the same byte, by an `ObjectReader`."""
+"""Reading with obstore while it succeeds; after that an `ObjectReader` continues at the same byte."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ if TYPE_CHECKING:
     from layercache_backends.objects.session import Session
 
 CHUNK = 64 << 10
-"""Bytes that come at least at once: what has not come in full when the connection breaks comes again."""
+"""Minimum bytes of a chunk; a chunk that is incomplete when the connection breaks is fetched again."""
 
 
 class DirectReader(io.RawIOBase):
-    """As `ObjectReader`. ``answer`` is obstore's; the bytes of a small object have come when it is made.
+    """As `ObjectReader`. ``answer`` is obstore's response; it includes the bytes of a small object.
 
-    ``version``: what of the object's metadata tells its versions apart, as in `Direct`.
+    ``version``: the key of the object's metadata that distinguishes its versions, as in `Direct`.
     """
 
     def __init__(
@@ -35,14 +35,14 @@ class DirectReader(io.RawIOBase):
         self._doing = doing
         self._version = answer.meta[version] or ""
         self._position = start
-        """Of the first byte that has not come."""
+        """The offset of the first byte that has not arrived."""
         self._waited = 0.0
         self._stream: Iterator[Any] = iter(())
         self._chunk = memoryview(b"")
         self._other: ObjectReader | None = None
         begins, self._end = answer.range
         if begins != start:
-            raise BackendError(f"{session.url}: {doing}: other bytes than those that were asked for")
+            raise BackendError(f"{session.url}: {doing}: the response is not the requested range")
         self.size = self._end - start
         if self.size > SMALL:
             self._stream = answer.stream(CHUNK)
@@ -67,7 +67,7 @@ class DirectReader(io.RawIOBase):
         return b"".join(pieces)
 
     def close(self) -> None:
-        """Break off what is in flight. What is the parent's, a forked child leaves alone."""
+        """Cancel what is in flight. In a forked child, leave the parent's objects alone."""
         if self._session.owner == os.getpid():
             self._stream = iter(())
             self._chunk = memoryview(b"")
@@ -76,7 +76,7 @@ class DirectReader(io.RawIOBase):
         super().close()
 
     def _next(self, size: int) -> memoryview | bytes:
-        """At most ``size`` of the next bytes; none at the end."""
+        """Return at most ``size`` of the next bytes; none at the end."""
         if self.closed:
             raise ValueError("I/O operation on closed file")
         if size and not self._chunk and not self._other and self._position < self._end:
@@ -87,13 +87,13 @@ class DirectReader(io.RawIOBase):
         return piece
 
     def _fetch(self) -> None:
-        """Wait for the next chunk; or have another reader for the rest."""
+        """Wait for the next chunk, or switch to another reader for the rest."""
         if self._session.owner != os.getpid():
             raise self._session.foreign()
         began = time.monotonic()
         try:
             self._came(next(self._stream))
-        except Exception:  # broken, silent, ended too early: the other reader tries again, and says why
+        except Exception:  # broken, silent, ended too early: the other reader retries, and reports why
             self._go_on(spent=time.monotonic() - began)
             return
         self._waited += time.monotonic() - began
@@ -106,7 +106,7 @@ class DirectReader(io.RawIOBase):
         self._position += len(self._chunk)
 
     def _go_on(self, *, spent: float = 0.0, slow: bool = False) -> None:
-        """Have what has not come read by one that tries again, and reads ranges ahead."""
+        """Read the rest with a reader that retries, and reads parallel ranges."""
         self._stream = iter(())
         rest = Stream(
             self._session,

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
 _KNOWN = timedelta(minutes=1)
-"""How long credentials are not asked for again. They are renewed some minutes before they end."""
+"""How long credentials are cached. They are renewed some minutes before they expire."""
 
 _ONCE: Any = {"max_retries": 0, "retry_timeout": timedelta(0)}
 
@@ -81,7 +81,7 @@ def azure_store(container: str, account: str | None, endpoint: str | None, secon
 
 
 def _client(seconds: float, headers: Mapping[str, str]) -> Any:
-    """``seconds`` of silence are enough; how long it takes in all does not matter."""
+    """Fail after ``seconds`` of silence; the total time is not limited."""
     return {
         "allow_http": True,
         "allow_invalid_certificates": False,

@@ -1,4 +1,4 @@
-"""S3, and what speaks its protocol."""
+"""The backend of s3://: Amazon S3 and compatible stores, on s3fs."""
 
 from layercache_backends.s3.backend import from_url
 

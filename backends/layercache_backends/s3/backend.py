@@ -1,6 +1,6 @@
-"""S3 and what speaks its protocol: ``s3://bucket/prefix?region=eu-central-1&endpoint_url=https://…``
+"""S3 and compatible stores: ``s3://bucket/prefix?region=eu-central-1&endpoint_url=https://…``
 
-On s3fs, which finds the credentials as the AWS tools do (environment, profile, files, the machine's role),
+Built on s3fs, which finds credentials as the AWS tools do (environment, profile, files, the machine's role),
 and whose aiobotocore client is used directly. It is imported at the first use, not when the URL is opened.
 """
 
@@ -32,8 +32,8 @@ if TYPE_CHECKING:
 
 
 def from_url(url: BackendURL) -> S3Backend:
-    """The backend of ``s3://bucket/prefix``. Nothing is imported or connected yet."""
-    # A key's id is no secret.
+    """Return the backend of ``s3://bucket/prefix``. Imports and connects nothing yet."""
+    # A key's id is not a secret.
     refuse_secrets(replace(url, query={name: "" for name in url.query if name != "sse_kms_key_id"}))
     bucket, prefix = bucket_and_prefix(url)
     options = url.options(Options)
@@ -59,21 +59,21 @@ class S3Backend(ObjectBackend):
         )
 
     def remove_leftovers(self, older_than: float) -> int:
-        """As `Leftovers.remove_leftovers`: multipart uploads below the prefix, begun and never ended."""
+        """As `Leftovers.remove_leftovers`: unfinished multipart uploads below the prefix."""
         count = 0
         for upload in self._unfinished():
-            # An upload of the future was begun just now, by another clock.
+            # A start in the future counts as now: it was set by another clock.
             if max(time.time() - upload.began, 0) >= older_than:
                 self.call(f"removing an unfinished upload of {upload.name}", partial(_discard, upload=upload))
                 count += 1
         return count
 
     def leftovers(self) -> Iterator[Leftover]:
-        """As `CountedLeftovers.leftovers`. How big they are would take a request for each."""
+        """As `CountedLeftovers.leftovers`, without sizes, which would take a request for each."""
         return (Leftover(upload.began) for upload in self._unfinished())
 
     def _unfinished(self) -> Iterator[S3Upload]:
-        """Uploads of ours that were begun and never ended: of names that are keys below the prefix."""
+        """Yield our unfinished uploads: those whose names are keys below the prefix."""
         after = None
         while True:
             page = self.call("listing unfinished uploads", partial(self._uploads, after=after))
@@ -97,7 +97,7 @@ async def _discard(_: Service, upload: S3Upload) -> None:
 
 def _check(url: BackendURL, options: Options) -> None:
     if options.timeout <= 0:
-        raise ConfigError(f"{url.place}: timeout must be more than 0 seconds")
+        raise ConfigError(f"{url.place}: timeout must be a positive number of seconds")
     if options.sse_kms_key_id and options.sse == "AES256":
         raise ConfigError(
             f"{url.place}: sse_kms_key_id is not for sse=AES256",
@@ -114,7 +114,7 @@ def _check(url: BackendURL, options: Options) -> None:
     if endpoint.username is not None or endpoint.password is not None or endpoint.query:
         raise ConfigError(
             f"{url.place}: endpoint_url must not hold credentials",
-            hint="give them as the store's own tools take them: environment, profile, credentials file",
+            hint="supply them as for the store's own tools: environment, profile, credentials file",
         )
     if not sound:
-        raise ConfigError(f"{url.place}: endpoint_url is no URL", hint="wanted https://host:port")
+        raise ConfigError(f"{url.place}: endpoint_url is not a URL", hint="expected https://host:port")

@@ -1,4 +1,4 @@
-"""What an error of S3, of its credentials or of the way to it means."""
+"""Classifies errors of S3, of its credentials, and of the connection."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _CREDENTIALS = (
     "for a public bucket ?anon=true"
 )
 REGION = "set ?region= or AWSREGION to the region of the bucket, and ?endpoint_url= where it is not Amazon's"
-_EXPIRED = "the credentials have ended: get new ones (aws sso login)"
+_EXPIRED = "the credentials have expired: get new ones (aws sso login)"
 _ENDPOINT = "check endpoint_url and region, and whether the service runs and can be reached from here"
 
 _KINDS = {
@@ -57,7 +57,7 @@ _BUSY_STATUS = frozenset({429, 500, 502, 503, 504})
 _HINTS = {
     "NoSuchBucket": "create the bucket, or check its name, region and endpoint_url",
     "InvalidBucketName": "check the name of the bucket in the URL",
-    "AccessDenied": "these credentials may not do this: check the policy of the bucket and of the user",
+    "AccessDenied": "the credentials do not allow this: check the policies of the bucket and of the user",
     "InvalidAccessKeyId": _CREDENTIALS,
     "SignatureDoesNotMatch": f"the secret key may be wrong: {_CREDENTIALS}",
     "RequestTimeTooSkewed": "the clock of this machine is wrong",
@@ -82,7 +82,7 @@ _BROKEN = (
 
 
 def meaning(error: Exception, bucket: str) -> Failure | None:
-    """The error, understood; None for one that is none of these."""
+    """Classify an error; None if it is not one of these."""
     if isinstance(error, ClientError):
         return _answered(error, bucket)
     if isinstance(error, (NoCredentialsError, PartialCredentialsError)):
@@ -92,7 +92,7 @@ def meaning(error: Exception, bucket: str) -> Failure | None:
     if isinstance(error, NoRegionError):
         return Failure(Kind.FINAL, str(error), REGION)
     if isinstance(error, SSLError):
-        return Failure(Kind.FINAL, f"TLS failed: {error}", "for a CA of your own set AWS_CA_BUNDLE")
+        return Failure(Kind.FINAL, f"TLS failed: {error}", "for your own CA, set AWS_CA_BUNDLE")
     if isinstance(error, (EndpointConnectionError, ProxyConnectionError)):
         return Failure(Kind.UNREACHABLE, f"cannot connect: {error}", _ENDPOINT)
     if isinstance(error, _BROKEN):
@@ -107,7 +107,7 @@ def code_of(error: ClientError) -> str:
 
 
 def _answered(error: ClientError, bucket: str) -> Failure:
-    """What an answer of the service means."""
+    """Classify a response of the service."""
     code = code_of(error)
     status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
     said = error.response.get("Error", {}).get("Message", "")
@@ -122,8 +122,8 @@ def _answered(error: ClientError, bucket: str) -> Failure:
     if status == 404 and code in ("404", ""):
         return Failure(
             Kind.FINAL,
-            "404 without the service's own error",
-            "is there a proxy between, or no S3 service at all?",
+            "404 that does not come from the service",
+            "check for a proxy in between, and that the address is that of an S3 service",
         )
     if status in (401, 403) and not hint:
         hint = _HINTS["AccessDenied"]

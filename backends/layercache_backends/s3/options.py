@@ -1,4 +1,4 @@
-"""What may stand after the "?" of a URL of S3."""
+"""The options of a URL of S3."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ Encryption = Literal["AES256", "aws:kms", "aws:kms:dsse"]
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What may stand after the "?" of the URL.
+    """The options of the URL.
 
-    ``endpoint_url``: another service than Amazon's; ``region``: of the bucket; ``profile``: a section of the
-    AWS configuration; ``anon``: do not sign, for public buckets; ``addressing``: the bucket's name in the
-    path or in the host name; ``timeout``: seconds without progress after which an operation fails;
-    ``engine``: what small objects are moved by; ``requester_pays``: who asks pays, not the bucket's owner;
-    ``sse`` and ``sse_kms_key_id``: how the service encrypts what is written, and with which key of its own.
+    ``endpoint_url``: the address of another service; ``region``: that of the bucket; ``profile``: a section
+    of the AWS configuration; ``anon``: do not sign, for public buckets; ``addressing``: the bucket's name in
+    the path or in the host name; ``timeout``: seconds without progress after which an operation fails;
+    ``engine``: what transfers small objects; ``requester_pays``: pay instead of the bucket's owner; ``sse``
+    and ``sse_kms_key_id``: how the service encrypts what is written, and with which of its keys.
     """
 
     endpoint_url: str | None = None

@@ -1,9 +1,9 @@
-"""Requests for the objects of one bucket: signed by botocore, and sent through its client's own connections.
+"""Requests for the objects of one bucket: signed by botocore, and sent through its client's connections.
 
-botocore takes a millisecond of CPU for each of its calls (endpoint rules, validation, hooks, dates), and
-reads what it sends twice, once to hash it. So its client is asked once how it would do it: where the bucket
-is, for which region and how it signs. That asks nobody. Should the service say that the bucket is elsewhere,
-the client is sent to find it, and is asked again.
+A call of botocore takes a millisecond of CPU (endpoint rules, validation, hooks, dates), and reads what it
+sends twice, once to hash it. So we let the client prepare a request once, to learn the bucket's address, the
+region and the kind of signature. That sends nothing. If the service reports that the bucket is elsewhere, the
+client finds it, and we learn again.
 """
 
 from __future__ import annotations
@@ -38,19 +38,20 @@ _ELSEWHERE = frozenset(
     {"PermanentRedirect", "TemporaryRedirect", "AuthorizationHeaderMalformed", "301", "307"}
 )
 _SUM_WANTED = re.compile(r"content-?md5|x-amz-(sdk-)?checksum", re.IGNORECASE)
-"""How a service says that it wants to know the hash of what it is sent."""
+"""How a service demands the hash of an upload."""
 
 _REFUSED_FIRST = 64 << 10
-"""Bytes of a body from which on the service is asked whether it wants it: what it refuses would break the
-connection, and its reason be lost."""
+"""Bytes of a body from which on the service is asked first (100-continue): a refusal in the middle would
+break the connection, and lose the reason.
+"""
 
 _HASHED_ASIDE = 1 << 20
-"""Bytes whose hash would keep the event loop from all else."""
+"""Bytes whose hashing would block the event loop for too long."""
 
 
 @dataclass(frozen=True)
 class _Manner:
-    """How the client sends a request to this bucket. ``region``: to sign for; None: nothing is signed."""
+    """How the client sends a request to this bucket. ``region``: to sign for; None: unsigned."""
 
     base: str
     region: str | None
@@ -60,8 +61,8 @@ class _Manner:
 class Requests:
     """``client`` is aiobotocore's, ``session`` the one that made it, and knows the credentials.
 
-    ``payer``: what the client's calls say of who pays. ``sums``: whether the bucket has asked for the MD5 of
-    what is sent, as those with object lock do; taking it costs more than sending, so others are spared.
+    ``payer``: the client's header for who pays. ``sums``: whether the bucket has demanded the MD5 of uploads,
+    as buckets with object lock do; computing it costs more than sending, so it is not done for others.
     """
 
     def __init__(self, client: Any, session: Any, bucket: str, *, requester_pays: bool = False) -> None:
@@ -69,11 +70,11 @@ class Requests:
         self.sums = False
         self._bucket = bucket
         self._parser = create_parser("rest-xml")
-        self._learning = asyncio.Lock()  # or one who learns would see, and answer, another one's request
+        self._learning = asyncio.Lock()  # otherwise learning could intercept another request
         self.use(client, session)
 
     def use(self, client: Any, session: Any) -> None:
-        """Ask through this client from now on."""
+        """Use this client from now on."""
         self.client = client
         self._session = session
         self._sender = client._endpoint.http_session  # noqa: SLF001  # its pool, proxies, TLS and errors
@@ -89,7 +90,7 @@ class Requests:
         headers: Mapping[str, str] | None = None,
         body: Payload | None = None,
     ) -> AioAWSResponse:
-        """A successful answer, whose body is still to be read. Raises what the client would."""
+        """Return a successful response; the caller reads its body. Raises the client's errors."""
         for last in (False, False, True):
             summed = self.sums
             try:
@@ -137,12 +138,12 @@ class Requests:
         return answer
 
     async def place(self) -> tuple[str, str | None]:
-        """What stands in an object's URL before its name, and the region to sign for; None: not signed."""
+        """The part of an object's URL before its name, and the region to sign for; None: unsigned."""
         manner = await self._known()
         return manner.base, manner.region
 
     async def credentials(self) -> Any:
-        """As they are now, renewed where they would end soon."""
+        """Return the current credentials, renewed if they expire soon."""
         return await (await self._session.get_credentials()).get_frozen_credentials()
 
     async def _known(self) -> _Manner:
@@ -165,7 +166,7 @@ class Requests:
         return ClientError(await _awaited(self._parser.parse(told, None)), method)
 
     async def _learn(self, *, truly: bool = False) -> _Manner:
-        """How the client would ask for an object; ``truly``: let it, so that it finds the bucket."""
+        """Learn how the client requests an object; ``truly``: let it send, so that it finds the bucket."""
         seen: list[Any] = []
 
         def look(request: Any, **_: object) -> AioAWSResponse | None:
@@ -178,7 +179,7 @@ class Requests:
             try:
                 await self.client.get_object(Bucket=self._bucket, Key=_NAME, Range="bytes=0-0", **self.payer)
             except ClientError:
-                pass  # what it would have been answered is not looked for
+                pass  # the response does not matter
             finally:
                 events.unregister("before-send.s3.GetObject", look)
         request = seen[-1]
@@ -188,14 +189,14 @@ class Requests:
         if (signed and not scope) or not url.endswith(f"/{_NAME}"):
             raise BackendError(
                 f"s3://{self._bucket}: requests to this bucket are signed in a way that is not supported",
-                hint="wanted a general purpose bucket, and no signature_version but s3v4",
+                hint="use a general purpose bucket, and no signature_version other than s3v4",
             )
         agent = _text(request.headers.get("User-Agent", "layercache"))
         return _Manner(url.removesuffix(_NAME), scope[1] if scope else None, agent)
 
 
 class _Signer(S3SigV4Auth):  # type: ignore[misc]  # botocore has no types
-    """Signs one request whose body's hash is known: to read it would count as sending it (see `Payload`)."""
+    """Signs a request with a known hash of its body: reading the body would count as progress."""
 
     body_hash = hashlib.sha256().hexdigest()
     _headers: Any = None
@@ -204,7 +205,7 @@ class _Signer(S3SigV4Auth):  # type: ignore[misc]  # botocore has no types
         return self.body_hash
 
     def headers_to_sign(self, request: AWSRequest) -> Any:
-        """Asked for twice, and a good part of the work that a small object is: made once."""
+        """Computed once, because it is used twice and takes much of the work for a small object."""
         if self._headers is None:
             self._headers = super().headers_to_sign(request)
         return self._headers
@@ -218,7 +219,7 @@ class _Nothing:
 
 
 def is_guarded(url: str) -> bool:
-    """Whether what is sent arrives as it is: by TLS, or within this machine. Else its hash is signed."""
+    """Whether the connection protects the bytes: TLS, or this machine. Otherwise their hash is signed."""
     place = urlsplit(url)
     host = place.hostname or ""
     try:
@@ -242,7 +243,7 @@ def _md5_of(data: ReadableBuffer) -> str:
 
 
 def _add_sum(request: AWSRequest, **_: object) -> None:
-    """The list of an upload's parts is short: it is always sent with its MD5."""
+    """The list of an upload's parts is short, and always sent with its MD5."""
     request.headers["Content-MD5"] = _md5_of(request.body)
 
 

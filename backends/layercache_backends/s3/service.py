@@ -1,4 +1,4 @@
-"""One request each to S3, and what its errors mean. Imports s3fs, so import this at the first use only."""
+"""S3 as an object service, one request per method. Imports s3fs, so import it lazily."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ if TYPE_CHECKING:
     from layercache_backends.s3.options import Options
 
 READ_AHEAD = 1 << 20
-"""Bytes that are taken from a connection before somebody wants them; up to twice as many."""
+"""Bytes buffered from a connection (up to twice as many)."""
 
 
 @cache
 def _data_files(search_path: str | None) -> Loader:
-    """What botocore knows of S3. Reading it takes 0.1 s of CPU, so the clients of a process share it."""
+    """The data of botocore about S3. Loading it takes 0.1 s of CPU, so the clients of a process share it."""
     return create_loader(search_path)
 
 
@@ -59,7 +59,7 @@ class S3Service:
 
     @classmethod
     async def connect(cls, bucket: str, options: Options) -> S3Service:
-        """A client for the bucket. Talks to nobody yet. Raises `ConfigError`."""
+        """Create a client for the bucket, without contacting it. Raises `ConfigError`."""
         return cls(bucket, options, *await cls._new_client(bucket, options))
 
     async def renew(self) -> None:
@@ -71,15 +71,15 @@ class S3Service:
 
     @staticmethod
     async def _new_client(bucket: str, options: Options) -> tuple[Any, Any]:
-        """A client, and the session that knows its credentials."""
+        """Create a client, and the session that has its credentials."""
         config: dict[str, Any] = {
-            # Trying again is the session's: it knows what is progress.
+            # The session retries, because it knows about progress.
             "retries": {"total_max_attempts": 1, "mode": "standard"},
             "connect_timeout": options.timeout,
             "read_timeout": options.timeout,
-            # Each open reader has a connection: a bound would be a deadlock of those who wait for each other.
+            # Each open reader has a connection; a limit could deadlock readers that wait for each other.
             "max_pool_connections": 1000,
-            # Look-alikes know no trailing checksums. What is sent in the clear is signed with its sha256.
+            # Compatible services lack trailing checksums. Plain HTTP uploads are signed with their sha256.
             "request_checksum_calculation": "when_required",
             "response_checksum_validation": "when_required",
             "s3": {"addressing_style": options.addressing},
@@ -101,7 +101,7 @@ class S3Service:
             return await files.set_session(), session
         except ProfileNotFound as error:
             raise ConfigError(
-                f"s3://{bucket}: {error}", hint="name a profile of ~/.aws/config, or leave the option out"
+                f"s3://{bucket}: {error}", hint="use a profile of ~/.aws/config, or omit the option"
             ) from error
         except (BotoCoreError, ValueError) as error:
             raise ConfigError(f"s3://{bucket}: {error}", hint=REGION) from error
@@ -115,13 +115,13 @@ class S3Service:
         return S3Body(await self._requests.ask("GET", name, headers=wanted))
 
     async def head(self, name: str) -> Entry:
-        """A GET of one byte: one round trip that tells an absent object from another 404, as no HEAD does."""
+        """Get one byte: unlike a HEAD, that distinguishes a missing object from other 404s."""
         try:
             body = S3Body(await self._requests.ask("GET", name, headers={"Range": "bytes=0-0"}))
         except ClientError as error:
             if code_of(error) not in ("InvalidRange", "416"):
                 raise
-            # It is there, and empty.
+            # It exists and is empty.
             answer = await self._requests.client.head_object(
                 Bucket=self._bucket, Key=name, **self._requests.payer
             )
@@ -154,7 +154,9 @@ class S3Service:
             Bucket=self._bucket, Prefix=prefix, **more, **self._requests.payer
         )
         if "IsTruncated" not in answer:
-            raise ResponseParserError("a listing that was cut off")  # an empty answer parses as no listing
+            raise ResponseParserError(
+                "a truncated listing"
+            )  # an empty response would parse as an empty listing
         entries = [
             Entry(item["Key"], item["Size"], item["LastModified"].timestamp())
             for item in answer.get("Contents", ())
@@ -166,7 +168,7 @@ class S3Service:
         await answer.content
 
     async def uploads(self, prefix: str, after: tuple[str, str] | None) -> UploadPage:
-        """A page of the uploads that were begun and neither completed nor aborted."""
+        """List a page of unfinished uploads."""
         more = {"KeyMarker": after[0], "UploadIdMarker": after[1]} if after else {}
         answer = await self._requests.client.list_multipart_uploads(
             Bucket=self._bucket, Prefix=prefix, **more, **self._requests.payer
@@ -216,11 +218,11 @@ class S3Service:
 
 
 class S3Body:
-    """The bytes of one GET. ``total``: the size of the whole object; ``modified``: when it was published."""
+    """The bytes of one GET. ``total``: the size of the object; ``modified``: when it was published."""
 
     def __init__(self, answer: AioAWSResponse) -> None:
         headers = answer.headers
-        # aiohttp would read 64 KiB, and wait until they are taken.
+        # aiohttp would read 64 KiB, and wait until they are consumed.
         answer.raw.content.set_read_chunk_size(READ_AHEAD)
         self._stream = AioStreamingBody(answer.raw, headers["content-length"])
         self._modified = headers["last-modified"]
@@ -245,7 +247,7 @@ class S3Body:
 
 @dataclass(slots=True)
 class S3Upload:
-    """A multipart upload. ``began``: when, in seconds since the epoch; 0 for one of our own."""
+    """A multipart upload. ``began``: its start in seconds since the epoch; 0 for a new one."""
 
     requests: Requests
     bucket: str
@@ -277,7 +279,7 @@ class S3Upload:
                 Bucket=self.bucket, Key=self.name, UploadId=self.id, **self.requests.payer
             )
         except ClientError as error:
-            if code_of(error) != "NoSuchUpload":  # somebody else, or an earlier try, was here
+            if code_of(error) != "NoSuchUpload":  # another client, or an earlier attempt, has done it
                 raise
 
 

@@ -465,7 +465,7 @@ def test_a_registry_that_allows_no_deletes_is_an_error_that_says_so(tmp_path: Pa
         ("oci://user:secret@localhost:5000/a", "must not hold credentials"),
         ("oci://localhost:5000/a?password=secret", "unknown option"),
         ("oci://localhost:5000/a?timeout=soon", "timeout"),
-        ("ocy://localhost:5000/a", "known are .*oci"),
+        ("ocy://localhost:5000/a", "known schemes: .*oci"),
     ],
 )
 def test_a_wrong_url_is_refused_before_anything_is_asked(url: str, message: str) -> None:
