@@ -184,7 +184,7 @@ def test_a_server_that_says_nothing_is_an_error_after_the_timeout() -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         url = f"fsspec+http://127.0.0.1:{silent.getsockname()[1]}/cache?timeout=0.3"
         with closing(open_backend(url)) as backend:
-            with pytest.raises(BackendError, match=r"looking at some/key: no answer for 0\.3 s"):
+            with pytest.raises(BackendError, match=r"stat of some/key: no response for 0\.3 s"):
                 backend.stat("some/key")
             with pytest.raises(BackendError, match="option timeout"):
                 next(backend.scan())

@@ -318,7 +318,7 @@ def test_a_root_that_cannot_be_made_is_an_error() -> None:
 @pytest.mark.parametrize("key", ["tmp", "tmp/x", "locks", "locks/x/y"])
 def test_the_roots_own_folders_are_no_keys(backend: LocalBackend, key: str) -> None:
     for act in (backend.open, backend.stat, backend.delete, backend.create, backend.create_expendable):
-        with pytest.raises(InvalidNameError, match=r"keeps tmp/ and locks/ for itself"):
+        with pytest.raises(InvalidNameError, match=r"reserves tmp/ and locks/"):
             act(key)
     with pytest.raises(InvalidNameError):
         backend.scan(f"{key}/")
@@ -496,7 +496,7 @@ def test_paths_are_resolved_when_the_backend_is_opened(
 
 
 def test_a_host_is_refused_with_the_three_slashes_that_were_meant() -> None:
-    with pytest.raises(ConfigError, match=r"file:///path wants three slashes: file:///var/cache"):
+    with pytest.raises(ConfigError, match=r"file:///path needs three slashes: file:///var/cache"):
         open_backend("file://var/cache")
 
 

@@ -125,7 +125,7 @@ def test_what_the_system_refuses_is_told(backend: LocalBackend, tmp_path: Path) 
     (tmp_path / "locks").write_bytes(b"no folder")
     with pytest.raises(BackendError, match="locking name"), backend.lock("name"):
         pass
-    with pytest.raises(BackendError, match="clearing locks/"):
+    with pytest.raises(BackendError, match="removing leftovers of locks/"):
         backend.remove_leftovers(0)
 
 
