@@ -35,7 +35,7 @@ if TYPE_CHECKING:
         NotFoundError,
         SourceError,
     )
-    from layercache.events import Counters, Event
+    from layercache.events import Counters, Event, PassObserver
     from layercache.images.image import Image
     from layercache.layer import Layer
     from layercache.oci.digest import DiffID, Digest
@@ -60,6 +60,7 @@ _HOME = {
     "SourceError": "errors",
     "Counters": "events",
     "Event": "events",
+    "PassObserver": "events",
     "Image": "images.image",
     "Layer": "layer",
     "RegistrySettings": "registry.settings",
@@ -84,6 +85,7 @@ __all__ = [
     "LimitError",
     "NotALayerError",
     "NotFoundError",
+    "PassObserver",
     "RegistrySettings",
     "SourceError",
     "__version__",

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from layercache.errors import LayercacheError
+    from layercache.events import ObserverFactory
     from layercache.export.exporter import Exported
     from layercache.images.image import Image
     from layercache.images.opening import Images
@@ -264,6 +265,14 @@ class Cache:
         The watcher must be quick and thread-safe, and must not raise.
         """
         return self._observers.watch(watcher)
+
+    def observe(self, factory: ObserverFactory) -> AbstractContextManager[None]:
+        """Let observers see the bytes of each blob that is fetched, and each tar that is inflated.
+
+        Inside the ``with`` block ``factory(name, form, size)`` is called as each pass begins, and returns a
+        `PassObserver`, or None for a pass that it does not want to see. A pass that began before is not seen.
+        """
+        return self._observers.observe(factory)
 
     @contextmanager
     def expecting(self, layers: int) -> Iterator[Callable[[], None]]:

@@ -197,10 +197,11 @@ class Fetcher:
         except BaseException:
             stage.reader.close()
             raise
+        reader = stage.observe() if self.observers.observed else stage.reader
         if spool is None:
-            return HashedReader(stage.reader, stage.verified, algorithm=stage.algorithm, size=stage.size)
+            return HashedReader(reader, stage.verified, algorithm=stage.algorithm, size=stage.size)
         transfer = Transfer(
-            stage.reader, spool, stage, rehash=self._rehash, algorithm=stage.algorithm, size=stage.size
+            reader, spool, stage, rehash=self._rehash, algorithm=stage.algorithm, size=stage.size
         )
         stage.begin(transfer, spool.tier)
         follower = transfer.follow()

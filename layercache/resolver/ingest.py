@@ -133,7 +133,7 @@ class _BlobStage(Stage):
 
     spool: TierSpool | None = None
 
-    def verified(self, found: Hash, size: int) -> None:
+    def check(self, found: Hash, size: int) -> None:
         self.layer.update(lambda _: LayerIdentity(digest=Digest(found), size=size))
 
     def stored(self, spool: TierSpool, found: Hash) -> None:  # noqa: ARG002  # it is named by `keep`
@@ -147,7 +147,7 @@ class _TarStage(Stage):
     ingest: Ingest
     compression: str
 
-    def verified(self, found: Hash, size: int) -> None:
+    def check(self, found: Hash, size: int) -> None:
         self.ingest.learn(DiffID(found), size, self.compression)
 
     def stored(self, spool: TierSpool, found: Hash) -> None:  # noqa: ARG002  # likewise

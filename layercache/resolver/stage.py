@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING
 
 from layercache.errors import DigestMismatchError
@@ -14,6 +15,7 @@ from layercache.oci.forms import COMPRESSED, UNCOMPRESSED
 from layercache.resolver.identity import Outcome
 from layercache.resolver.tier_writer import WrongEntryError
 from layercache.sources.origin import Rejectable
+from layercache.streams.observed import ObservedReader
 from layercache.streams.readers import StatedSizeError, check_hash
 
 if TYPE_CHECKING:
@@ -41,7 +43,7 @@ class Stage(ABC):
     new to every tier.
 
     ``layer`` is the state of whoever asked first. ``outcome`` is for those who joined: the thread that drives
-    the transfer writes it in `verified`, before the transfer lets any follower see its last bytes; so a
+    the transfer writes it in `check`, before the transfer lets any follower see its last bytes; so a
     follower that was let through reads it without a lock.
     """
 
@@ -59,13 +61,33 @@ class Stage(ABC):
     outcome: Outcome | None = field(default=None, init=False)
     _transfer: Transfer | None = field(default=None, init=False)
     _spooled_in: Tier | None = field(default=None, init=False)
+    _observed: ObservedReader | None = field(default=None, init=False)
 
     def begin(self, transfer: Transfer, tier: Tier) -> None:
         """It is on its way, in a spool of this tier."""
         self._transfer, self._spooled_in = transfer, tier
 
+    def observe(self) -> Reader:
+        """The reader, looked at by the observers of this pass."""
+        name, observers = self.names[-1] if self.names else None, self.fetcher.observers
+        made = observers.begin_pass(name, self.form, self.size)
+        report = partial(observers.drop, name, self.form)
+        self._observed = ObservedReader(self.reader, made, report)
+        return self._observed
+
+    def verified(self, found: Hash, size: int) -> None:
+        try:
+            self.check(found, size)
+        except BaseException as error:
+            if self._observed is not None:
+                self._observed.refuse(error)
+            raise
+        if self._observed is not None:
+            self._observed.end(found)
+
     @abstractmethod
-    def verified(self, found: Hash, size: int) -> None: ...
+    def check(self, found: Hash, size: int) -> None:
+        """All bytes have come: judge them, and learn what they say of the layer. Raises if they are wrong."""
 
     @abstractmethod
     def stored(self, spool: TierSpool, found: Hash) -> None: ...
@@ -94,7 +116,7 @@ class FetchStage(Stage):
     way: Way
     inflating: bool
 
-    def verified(self, found: Hash, size: int) -> None:
+    def check(self, found: Hash, size: int) -> None:
         way = self.way
         if way.tier is not None:
             self.fetcher.keeper.check(way, self.reader.size, found, size)
@@ -138,7 +160,7 @@ class TarStage(Stage):
     compression: str
     tier: Tier | None
 
-    def verified(self, found: Hash, size: int) -> None:
+    def check(self, found: Hash, size: int) -> None:
         fetcher, layer, diff_id = self.fetcher, self.layer, DiffID(found)
         if layer.identity.computed and diff_id != layer.identity.diff_id and self.tier is not None:
             fetcher.doubt_fact(layer, self.digest, self.tier)
