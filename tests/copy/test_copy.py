@@ -30,6 +30,8 @@ from layercache.errors import BackendError, ConfigError, LayercacheError, NotFou
 from layercache.oci.digest import DiffID, Digest
 from layercache.oci.reference import Reference
 from layercache.tiers import keys
+from layercache.tiers.backend.tier import BackendTier
+from layercache.tiers.policy import Policy
 from layercache_backends.local import LocalBackend
 from layercache_backends.memory import MemoryBackend
 
@@ -38,8 +40,6 @@ if TYPE_CHECKING:
 
     from fixtures.layers import Layer
     from servers.images import Sample
-
-    from layercache.tiers.backend.tier import BackendTier
 
 EVERYTHING = Selection()
 
@@ -293,6 +293,17 @@ def test_a_target_that_gets_full_keeps_whole_entries_and_takes_the_rest_later() 
     target.fails = lambda _action, _key: False
     copy(source, near(target))
     assert content(target.inner) == content(source)
+
+
+def test_what_is_bigger_than_the_target_may_get_in_all_is_passed_over_and_evicts_nothing() -> None:
+    source = near(named("big"))
+    put(open_cache(source), bytes(range(256)) * 20)
+    target = BackendTier(named("limited"), Policy(trusted=True, max_size=5000))
+    kept = Digest.of(b"it is there already")
+    write_blob(target, kept, b"it is there already")
+    report = copy(source, target)
+    assert blobs(target) == {kept}
+    assert (report.copied, report.wrong, report.unreadable) == (0, 0, 0)
 
 
 def test_an_entry_that_cannot_be_read_is_passed_over() -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from fixtures.chunks import CHUNK
-from fixtures.layers import again, compressed, large, read, sample
+from fixtures.layers import again, compressed, flipped, large, read, sample
 from fixtures.stores import (
     Fetch,
     Store,
@@ -37,7 +37,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from layercache.backend import Reader
     from layercache.cache import Cache
+    from layercache.oci.digest import Hash
     from layercache.tiers.policy import Keep
     from layercache.tiers.tier import Tier
 
@@ -338,6 +340,27 @@ def test_of_many_planted_claims_a_request_follows_a_few() -> None:
                 read(cache.get(TRUE.diff_id).compressed())
         assert len(inflations) == 20
         assert len(store.did("open", below=keys.BLOBS)) == 20, "each lie costs once"
+
+
+def test_a_blob_that_is_another_one_than_was_confirmed_is_not_given() -> None:
+    """A blob at hand is opened twice, once to confirm the claim; in between the store may change it."""
+    tier = far()
+    plant(tier, TRUE.blob, TRUE.diff_id)
+    opens: list[str] = []
+    open_right = tier.blobs.open
+
+    def opened(name: Hash, start: int = 0, end: int | None = None) -> Reader:
+        opens.append(name)
+        if len(opens) == 2:
+            write_blob(tier, TRUE.digest, flipped(TRUE.blob, -1))
+        return open_right(name, start, end)
+
+    tier.blobs.open = opened  # type: ignore[method-assign]
+    with open_cache(tier) as cache:
+        got, error = given(cache, TRUE.diff_id)
+    assert got == b""
+    assert isinstance(error, DigestMismatchError)
+    assert len(opens) == 2
 
 
 def test_what_was_computed_here_goes_before_what_is_only_said() -> None:

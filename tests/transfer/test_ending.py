@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import threading
+from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 import pytest
 from fixtures.transfers import CountedSource, NotedStage, opened
 from servers.images import noise
 
-from layercache.errors import LayercacheError
+from layercache.errors import DigestMismatchError, LayercacheError
 from layercache.streams import readers
 from layercache.tiers.opening import open_tier
-from layercache.transfer import growing, producer
+from layercache.transfer import growing, layer_lock, producer
 from layercache.transfer import pace as pacing
 from layercache.transfer.spool import TierSpool
 from layercache.transfer.transfer import Transfer
@@ -20,6 +21,8 @@ from layercache_backends.memory import MemoryReader
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from _typeshed import WriteableBuffer
 
     from layercache.transfer.follower import Follower
 
@@ -157,3 +160,63 @@ def test_one_that_hashes_what_it_reads_may_seek(spool: TierSpool) -> None:
         assert follower.read() == DATA[10 * CHUNK :]
         follower.seek(0)
         assert follower.read() == DATA
+
+
+def test_one_that_hashes_what_it_reads_is_not_content_with_a_file_that_is_right(
+    spool: TierSpool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    right = spool.readinto_at
+
+    def misread(offset: int, buffer: WriteableBuffer, /) -> int:
+        count = right(offset, buffer)
+        if offset == 10 * CHUNK:
+            memoryview(buffer)[0] ^= 1
+        return count
+
+    with opened(Transfer(CountedSource(DATA), spool, NotedStage(), rehash=True)) as follower:
+        follower.run()
+        assert follower.read(10 * CHUNK) == DATA[: 10 * CHUNK]
+        monkeypatch.setattr(spool, "readinto_at", misread)
+        follower.read(CHUNK)
+        monkeypatch.setattr(spool, "readinto_at", right)
+        with pytest.raises(LayercacheError, match="was changed"):
+            follower.read()
+
+
+def test_more_bytes_than_stated_are_not_read_on_and_on(spool: TierSpool) -> None:
+    source = CountedSource(DATA)
+    with opened(Transfer(source, spool, NotedStage(wrong=True), size=10 * CHUNK)) as follower:
+        with pytest.raises(DigestMismatchError):
+            follower.read()
+        assert source.given == 11 * CHUNK
+
+
+class NotedLock:
+    """A lock between processes, and how often its holder has given a sign of life."""
+
+    def __init__(self) -> None:
+        self.signs = 0
+
+    def note(self) -> bytes:
+        return b""
+
+    def leave_note(self, note: bytes) -> None:
+        self.signs += 1
+
+
+def test_who_brings_a_layer_gives_a_sign_of_life_as_bytes_come_and_lets_go_at_the_end(
+    spool: TierSpool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(layer_lock, "BEAT", 0.0)
+    lock, held, released = NotedLock(), ExitStack(), threading.Event()
+    held.callback(released.set)
+    transfer = Transfer(CountedSource(DATA), spool, NotedStage())
+    with opened(transfer) as follower:
+        transfer.led_by(layer_lock.LayerLock(held, lock))
+        follower.read(10 * CHUNK)
+        assert lock.signs > 0
+        assert not released.is_set()
+        before = lock.signs
+        follower.run()
+        assert lock.signs > before
+        assert released.is_set()
