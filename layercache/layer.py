@@ -43,7 +43,7 @@ class Layer:
 
     @property
     def diff_id(self) -> DiffID | None:
-        """The name of the tar inside. None for what is no layer, and while it is not known."""
+        """The name of the tar inside. None for what is not a layer, and while it is not known."""
         return self._state.identity.diff_id
 
     @property
@@ -68,30 +68,38 @@ class Layer:
     def media_type(self) -> str:
         """The compressed blob's; ``application/octet-stream`` while it is not known."""
         identity = self._state.identity
-        return (
-            identity.claim.media_type
-            if identity.media_type == OCTETS and identity.claim
-            else identity.media_type
-        )
+        known = identity.media_type
+        return identity.claim.media_type if known == OCTETS and identity.claim else known
 
-    def compressed(self) -> BinaryIO:
-        """The blob as it is distributed.
+    def compressed(self, start: int = 0, end: int | None = None) -> BinaryIO:
+        """The blob as it is distributed: bytes ``start`` to ``end`` (exclusive; None: to its end).
 
         It is inflated only where the layer was asked for by its diff ID and nobody here has computed that
-        this blob belongs to it: then its last 512 KiB are given once that was found true. The stream is
-        seekable only where ``seekable()`` says so. Wrong bytes end in an error, never in a clean end. Raises
-        `NotFoundError` where only the tar is cached and no source is known,
-        `BackendError`, `SourceError`; reading may raise `DigestMismatchError` too.
+        this blob belongs to it: then its last 512 KiB are given once that was found true, and a part of it
+        only after that. The stream is seekable only where ``seekable()`` says so. Wrong bytes end in an
+        error, never in a clean end.
+
+        A part that no trusted tier has is read from a transfer of the blob that is on its way, and then ends
+        only after the whole was verified, or else straight from the nearest place that has it. Only its
+        length can be checked then, and it is not stored; with ``verify_always`` the whole is fetched and
+        verified instead. What lies past the end of the blob is not there: such a part is short, or empty.
+
+        Raises `NotFoundError` where only the tar is cached and no source is known, `BackendError`,
+        `SourceError`, `ValueError` unless 0 <= start <= end; reading may raise `DigestMismatchError` too.
         """
-        return stream(self._resolver.open(self._state, COMPRESSED))
+        return stream(self._resolver.open(self._state, COMPRESSED, start, end))
 
-    def uncompressed(self) -> BinaryIO:
-        """The tar. Inflates the blob if no tier has the tar, and keeps it where a tier keeps tars.
+    def uncompressed(self, start: int = 0, end: int | None = None) -> BinaryIO:
+        """The tar: bytes ``start`` to ``end`` (exclusive; None: to its end).
 
-        Raises as `compressed` does, and `NotALayerError` for what is no layer, `FormatError` for a broken
+        Inflates the blob if no tier has the tar, and keeps it where a tier keeps tars. A part of it is read
+        from a trusted tier, or else out of this pass as it grows; then its last 512 KiB (all of a smaller
+        part) are given only after the whole was verified, and the tar is kept for the next part.
+
+        Raises as `compressed` does, and `NotALayerError` for what is not a layer, `FormatError` for a broken
         stream, `LimitError` for a decompression bomb.
         """
-        return stream(self._resolver.open(self._state, UNCOMPRESSED))
+        return stream(self._resolver.open(self._state, UNCOMPRESSED, start, end))
 
     def path(self, form: Form = UNCOMPRESSED) -> str | None:
         """The file in which the nearest tier has the form, for sendfile(2), mmap and all that wants a name.

@@ -10,6 +10,7 @@ from layercache.events import Event, Observers
 from layercache.oci.digest import Digest
 from layercache.oci.forms import COMPRESSED
 from layercache.streams.readers import HashedReader, check_size
+from layercache.transfer.follower import read_through
 
 if TYPE_CHECKING:
     from layercache.backend import Reader
@@ -55,6 +56,38 @@ class Entries:
             reader = self.hashed(way, reader)  # nothing is known that it could be checked by
         layer.update(lambda now: now.counted(form, size))
         return reader
+
+    def is_wrong(self, way: Way) -> bool:
+        """Whether this entry was found wrong, and is not ours to remove."""
+        return way.tier is not None and (way.tier, way.name) in self._keeper.wrong
+
+    def open_part(self, layer: LayerState, way: Way, part: tuple[int, int | None]) -> Reader | None:
+        """Bytes of a trusted tier's blob, once the whole was found to be right as for `open`.
+
+        That is: it has the right size, or, where none is known or the cache verifies always, the right hash.
+        Raises `WrongEntryError` where it has not, as reading all of it would.
+        """
+        if way.remote and not self._verify_always and self._has_right_size(layer, way):
+            return self.hit(way, way.open(*part))
+        whole = self.open(layer, way)
+        if whole is None:
+            return None
+        with whole:
+            if self._verify_always and not isinstance(whole, HashedReader):
+                whole = self.hashed(way, whole)
+            if isinstance(whole, HashedReader):
+                read_through(whole)
+        return self.hit(way, way.open(*part))
+
+    def _has_right_size(self, layer: LayerState, way: Way) -> bool:
+        """Asked of a tier whose bytes travel, so that none do but those that are wanted."""
+        tier = way.tier
+        if tier is None or self.is_wrong(way):
+            return False
+        identity = layer.identity
+        if way.form == COMPRESSED:
+            identity = identity.meaning(Digest(way.name))
+        return tier.blobs.stat(way.name).size == identity.size_of(way.form)
 
     def _is_taken(self, layer: LayerState, way: Way, size: int) -> bool:
         """Whether to take an entry of another size than is known: the hash decides, not the size.

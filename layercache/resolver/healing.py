@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, TypeVar, cast
 
 from layercache.errors import NotFoundError
 from layercache.resolver.confirmation import ClaimedReader
+from layercache.resolver.ranges import PartOfPass
 from layercache.resolver.tier_writer import WrongEntryError
 from layercache.streams.readers import HashedReader, WrappingReader
 from layercache.transfer.follower import Follower
@@ -24,7 +25,7 @@ TRIES = 8
 _T = TypeVar("_T")
 
 
-_CHECKED = (HashedReader, Follower, ClaimedReader)
+_CHECKED = (HashedReader, Follower, ClaimedReader, PartOfPass)
 """Readers that may find out that an entry is wrong. Those of a near tier that is trusted find out nothing."""
 
 

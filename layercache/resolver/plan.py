@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from layercache.oci.forms import COMPRESSED, UNCOMPRESSED
+from layercache.resolver.bounded import BoundedReader
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -46,11 +47,15 @@ class Way(NamedTuple):
         return self.tier is None or self.tier.remote
 
     def open(self, start: int = 0, end: int | None = None) -> Reader:
-        """As `Backend.open`. Raises `NotFoundError`, `BackendError`, `SourceError`."""
+        """As `Backend.open`. A source is read from ``start``, no further than to ``end``.
+
+        Raises `NotFoundError`, `BackendError`, `SourceError`.
+        """
         if self.tier is not None:
             return self.tier.blobs.open(self.name, start, end)
         assert self.source is not None, "a way leads to a tier or to the source"
-        return self.source.open(start)
+        reader = self.source.open(start)
+        return reader if end is None else BoundedReader(reader, end - start)
 
 
 def plan(

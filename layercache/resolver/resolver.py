@@ -11,6 +11,7 @@ from functools import partial
 from itertools import takewhile
 from typing import TYPE_CHECKING
 
+from layercache.backend import check_range
 from layercache.errors import LayercacheError, NotFoundError
 from layercache.oci.digest import Digest
 from layercache.oci.forms import COMPRESSED, UNCOMPRESSED, Form
@@ -22,6 +23,7 @@ from layercache.resolver.fetch import Fetcher
 from layercache.resolver.healing import healing
 from layercache.resolver.identity import LayerIdentity
 from layercache.resolver.plan import Way, plan
+from layercache.resolver.ranges import Ranges
 from layercache.resolver.tier_writer import TierWriter, WrongEntryError
 from layercache.streams.readers import HashedReader
 from layercache.tiers.failover import FailoverReader
@@ -35,6 +37,7 @@ if TYPE_CHECKING:
     from layercache.events import Observers
     from layercache.oci.digest import Hash
     from layercache.resolver.layer_state import LayerState
+    from layercache.resolver.ranges import Part
     from layercache.streams.inflate import Limits
     from layercache.tiers.failover import Replica
     from layercache.tiers.tier import Tier
@@ -56,6 +59,13 @@ class Resolver:
         self.passes = Fetcher(self.keeper, observers, limits, verify_always=verify_always)
         self._entries = Entries(self.keeper, observers, verify_always=verify_always)
         self._claims = Claims(tiers, self.passes, observers)
+        self._ranges = Ranges(
+            self._entries,
+            self.passes,
+            self._plan,
+            lambda layer, form: self._way(layer, form)(),
+            verify_always=verify_always,
+        )
         self._leads = LayerLocks()
         self._tiers = tiers
         self._verify_always = verify_always
@@ -63,16 +73,30 @@ class Resolver:
         trusted = tuple(takewhile(lambda tier: tier.policy.trusted, tiers))
         self._near = () if verify_always else trusted or tuple(tiers[:1])
 
-    def open(self, layer: LayerState, form: Form) -> Reader:
-        """The form's bytes, by the cheapest way.
+    def open(self, layer: LayerState, form: Form, start: int = 0, end: int | None = None) -> Reader:
+        """The form's bytes from ``start`` to ``end`` (exclusive), by the cheapest way.
 
-        Raises `NotFoundError` where no way leads to them, `NotALayerError` for the tar of what is not a
-        layer, `FormatError` where bytes and media type contradict each other, `BackendError`, `SourceError`.
-        Reading raises `DigestMismatchError`, `FormatError` or `LimitError` before the end.
+        What is promised of a part is said in `layercache.resolver.ranges`. Raises `ValueError` unless
+        0 <= start <= end, `NotFoundError` where no way leads to them, `NotALayerError` for the tar of what is
+        not a layer, `FormatError` where bytes and media type contradict each other, `BackendError`,
+        `SourceError`. Reading raises `DigestMismatchError`, `FormatError` or `LimitError` before the end.
         """
+        if start or end is not None:
+            check_range(start, end)
+            return self._open_part(layer, form, (start, end))
         way = self._way(layer, form)
         # Most reads end here: what was computed needs no question before the near tiers are looked at.
         return healing(way, self._warm(layer, form) if layer.identity.computed else None)
+
+    def _open_part(self, layer: LayerState, form: Form, part: Part) -> Reader:
+        begun = layer.identity
+
+        def way() -> Reader:
+            layer.update(lambda now: now.sized_as(begun))
+            self._ask_what_was_computed(layer, form)
+            return self._ranges.open(layer, form, part)
+
+        return healing(way)
 
     def _way(self, layer: LayerState, form: Form) -> Callable[[], Reader]:
         """Opens the form; each time as if no size had been learnt from an entry that was wrong."""
