@@ -124,8 +124,9 @@ class LayerIdentity:
 
         Then the tar of that name is not taken for this layer's; the blob is inflated.
         """
-        diff_id = self.diff_id
-        return diff_id is not None and not self.computed and diff_id not in (self.asked, self.stated_diff_id)
+        if self.computed or (diff_id := self.diff_id) is None:
+            return False
+        return diff_id not in (self.asked, self.stated_diff_id)
 
     def digests(self) -> list[Digest]:
         """Every digest that leads to the layer, the one that is meant first."""

@@ -217,16 +217,16 @@ class Resolver:
         """
         tier = way.tier
         assert tier is not None, "a source has no entries"
-        spooled = way.claimed and tier.remote
-        if not way.trusted:
+        trusted, spooled = tier.policy.trusted, way.claimed and tier.remote
+        if not trusted:
             reader = FailoverReader(tier, reader, self._replicas(way, rest))
-        if spooled or (not way.trusted and self.keeper.store(way.form, nearer_than=tier)):
+        if spooled or (not trusted and self.keeper.store(way.form, nearer_than=tier)):
             spooled_for = tier if spooled else None
             return self.passes.fetch(layer, way, reader, inflating=inflating, spooled_for=spooled_for)
         self._entries.hit(way, reader)
-        believed = way.trusted and not self._verify_always
+        believed = trusted and not self._verify_always
         # A fact is computed only where both sides were hashed in the same pass.
-        if isinstance(reader, HashedReader) or (believed and (not inflating or layer.identity.computed)):
+        if (believed and (not inflating or layer.identity.computed)) or isinstance(reader, HashedReader):
             return reader
         return self._entries.hashed(way, reader)
 

@@ -459,3 +459,17 @@ def test_who_reads_along_by_a_false_claim_is_not_given_what_a_reader_by_digest_i
             read(cache.get(BIG_EVIL.diff_id).uncompressed())
         assert start + read(by_digest) == BIG.tar
         assert BIG_EVIL.diff_id not in cache
+
+
+def test_a_claim_gives_no_blob_for_a_name_that_a_claim_calls_both_digest_and_diff_id() -> None:
+    """The plain tar has the name itself, somewhere farther; a claim leads to a nearer blob of another tar."""
+    nearer, farther = far(), far()
+    write_blob(farther, Digest(TRUE.diff_id), TRUE.tar)
+    farther.facts.record(
+        fact(Digest(TRUE.diff_id), layercache.DiffID(TRUE.diff_id), len(TRUE.tar), computed=False)
+    )
+    plant(nearer, EVIL.blob, TRUE.diff_id, computed=False)
+    with open_cache(near(), nearer, farther) as cache:
+        got, _ = given(cache, TRUE.diff_id)
+        assert got != EVIL.blob
+        assert read(cache.get(TRUE.diff_id).uncompressed()) == TRUE.tar

@@ -21,6 +21,7 @@ from fixtures.stores import (
 )
 
 from layercache import DigestMismatchError, SourceError
+from layercache.oci.digest import DiffID
 from layercache.resolver import fetch
 from layercache.tiers import keys
 from layercache_backends.memory import MemoryBackend
@@ -224,6 +225,20 @@ def test_a_lying_claim_fails_nobody_who_comes_while_its_asker_brings_the_layer(f
             read(lying)
         assert fetch.asked == [layer.digest]
         assert_sound(cache.tiers[0])
+
+
+@pytest.mark.parametrize("states", ["sha256", "nothing"])
+def test_a_pass_is_not_joined_by_who_wants_the_tar_hashed_otherwise(states: str) -> None:
+    layer = large(1)
+    wanted = DiffID.of(layer.tar, "sha512")
+    with open_cache() as cache:
+        fetch = Fetch(layer.blob)
+        named = layer.diff_id if states == "sha256" else None
+        first = cache.layer(layer.digest, diff_id=named, fetch=fetch).uncompressed()
+        second = cache.layer(layer.digest, diff_id=wanted, fetch=fetch).uncompressed()
+        assert read(first) == layer.tar
+        assert read(second) == layer.tar
+        assert fetch.asked == [layer.digest]
 
 
 def test_many_layers_at_once_are_each_right() -> None:
