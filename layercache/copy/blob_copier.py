@@ -6,20 +6,19 @@ import threading
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from layercache.errors import BackendError, DigestMismatchError, NotALayerError, NotFoundError
+from layercache.errors import BackendError, DigestMismatchError, NotFoundError
 from layercache.events import Event
 from layercache.oci.descriptor import NO_COMPRESSION, layer_type
 from layercache.oci.digest import DiffID, Hash
 from layercache.oci.forms import UNCOMPRESSED, Form
 from layercache.streams.inflate import InflatedReader, Limits
-from layercache.streams.readers import HashedReader, HeadReader, WrappingReader, sniff_layer, verified
+from layercache.streams.readers import HashedReader, HeadReader, WrappingReader, layer_compression, verified
 from layercache.tiers.association import Association
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from layercache.backend import Reader
-    from layercache.oci.digest import Digest
     from layercache.tiers.tier import Tier
 
 
@@ -82,7 +81,7 @@ class BlobCopier:
             reader = near.blobs.open(digest)
         size = reader.size or 0
         with _head(verified(reader, digest, size)) as head:
-            compression = _compression(head.head, digest)
+            compression = layer_compression(head.head, digest)
             plain = compression == NO_COMPRESSION
             tar: Reader = head if plain else InflatedReader(head, compression, Limits(), digest)
             self._emit(Event("inflating", diff_id, UNCOMPRESSED, near.name, total=fact.uncompressed_size))
@@ -154,11 +153,3 @@ def _head(reader: Reader) -> HeadReader:
     except BaseException:
         reader.close()
         raise
-
-
-def _compression(head: bytes, digest: Digest) -> str:
-    """How a layer is compressed, by its first bytes."""
-    compression = sniff_layer(head)
-    if compression is None:
-        raise NotALayerError(f"{digest} is not a layer: neither gzip, zstd nor tar")
-    return compression

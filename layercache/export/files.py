@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, BinaryIO
 
 from layercache.errors import DigestMismatchError, NotFoundError, SourceError
 from layercache.resolver.tier_writer import WrongEntryError
-from layercache.streams.readers import CHUNK, check_hash
+from layercache.streams.hashing import chunks, hash_chunks
+from layercache.streams.readers import check_hash
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -68,11 +69,11 @@ def copy_checked(
     seen: Callable[[int], object],
 ) -> int:
     """Copy a stream and hash it; return its size in bytes. Raises `DigestMismatchError` at its end."""
-    hasher, count = name.hasher(), 0
-    while chunk := source.read(CHUNK):
-        hasher.update(chunk)
+
+    def each(chunk: bytes) -> None:
         write(chunk)
-        count += len(chunk)
         seen(len(chunk))
-    check_hash(name, size, name.from_hasher(hasher), count)
+
+    found, count = hash_chunks(chunks(source), name.algorithm, each)
+    check_hash(name, size, found, count)
     return count

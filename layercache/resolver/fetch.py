@@ -15,7 +15,7 @@ from layercache.resolver.identity import contradiction
 from layercache.resolver.in_flight import InFlight, InFlightTransfer
 from layercache.resolver.stage import FetchStage, Stage, TarStage
 from layercache.streams.inflate import InflatedReader, Limits
-from layercache.streams.readers import HashedReader, HeadReader, sniff, sniff_layer
+from layercache.streams.readers import HashedReader, HeadReader, layer_compression, not_a_layer
 from layercache.tiers.association import Association
 from layercache.transfer.follower import Follower, read_through
 from layercache.transfer.spool import TierSpool
@@ -290,11 +290,11 @@ class Fetcher:
         """What the blob's first bytes say. A media type that contradicts them is reported as an event."""
         media_type = layer.identity.media_type
         stated = compression_of(media_type)
-        compression = sniff(head) if stated is None and layer.identity.diff_id is None else sniff_layer(head)
-        if not is_layer(media_type) or compression is None:
-            what = media_type if not is_layer(media_type) else "neither gzip, nor zstd, nor tar"
-            hint = "ask for the compressed form, which is the blob as it is"
-            raise NotALayerError(f"{digest} is no layer: {what}", hint=hint)
+        if not is_layer(media_type):
+            raise not_a_layer(digest, media_type)
+        if not head and stated is None and layer.identity.diff_id is None:
+            raise not_a_layer(digest, "it is empty")  # only where somebody says so an empty blob is a layer
+        compression = layer_compression(head, digest)
         if stated not in (None, compression):
             found = "not compressed" if compression == NO_COMPRESSION else compression
             note = f"it is {found} by its first bytes, though its media type is {media_type}"

@@ -11,7 +11,8 @@ from layercache.events import Event, Observers
 from layercache.oci.forms import COMPRESSED, Form
 from layercache.resolver.identity import resized
 from layercache.resolver.upload_queue import UploadQueue
-from layercache.streams.readers import check_hash, hash_of, verified
+from layercache.streams.hashing import hash_of
+from layercache.streams.readers import check_hash, verified
 from layercache.transfer.spool import SpoolReader
 
 if TYPE_CHECKING:

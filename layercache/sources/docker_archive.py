@@ -35,7 +35,8 @@ from layercache.sources.file_section import PartReader, open_file
 from layercache.sources.inflated import InflatedFile, sniff_archive
 from layercache.sources.names import ARCHIVE, split_path
 from layercache.sources.tar_index import Member, Members
-from layercache.streams.readers import CHUNK, HEAD
+from layercache.streams.hashing import chunks, hash_chunks
+from layercache.streams.readers import HEAD
 
 MANIFEST = "manifest.json"
 
@@ -201,11 +202,8 @@ class ArchiveSource:
 
 def _digest(fd: int, member: Member, diff_id: DiffID) -> Digest:
     """The name of a layer that lies there compressed, by the diff ID's algorithm."""
-    hasher = diff_id.hasher()
     with _part(fd, member) as reader:
-        while chunk := reader.read(CHUNK):
-            hasher.update(chunk)
-    return Digest.from_hasher(hasher)
+        return Digest(hash_chunks(chunks(reader), diff_id.algorithm)[0])
 
 
 def _part(fd: int, member: Member) -> PartReader:

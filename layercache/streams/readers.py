@@ -7,7 +7,7 @@ import io
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, BinaryIO, Self, cast
 
-from layercache.errors import BackendError, DigestMismatchError, FormatError, LayercacheError
+from layercache.errors import BackendError, DigestMismatchError, FormatError, LayercacheError, NotALayerError
 from layercache.oci.descriptor import GZIP, NO_COMPRESSION, ZSTD
 from layercache.oci.digest import Hash
 
@@ -47,6 +47,19 @@ def sniff(head: bytes) -> str | None:
 def sniff_layer(head: bytes) -> str | None:
     """As `sniff`, for what is said to be a layer: of that no bytes at all are an empty tar."""
     return sniff(head) if head else NO_COMPRESSION
+
+
+def layer_compression(head: bytes, name: Hash) -> str:
+    """How a layer is compressed, by its first `HEAD` bytes. Raises `NotALayerError` if it is not a layer."""
+    compression = sniff_layer(head)
+    if compression is None:
+        raise not_a_layer(name, "neither gzip, zstd nor tar")
+    return compression
+
+
+def not_a_layer(name: Hash, what: str) -> NotALayerError:
+    hint = "ask for the compressed form, which is the blob as it is"
+    return NotALayerError(f"{name} is not a layer: {what}", hint=hint)
 
 
 def _is_tar_header(head: bytes) -> bool:
@@ -238,16 +251,6 @@ def verified(raw: Reader, expected: Hash, size: int | None = None) -> HashedRead
         algorithm=expected.algorithm,
         size=size,
     )
-
-
-def hash_of(reader: Reader, algorithm: str) -> Hash:
-    """The hash of all that a fresh reader gives. Raises `BackendError` where it ends before its size."""
-    hasher, count = hashlib.new(algorithm), 0
-    while chunk := reader.read(CHUNK):
-        hasher.update(chunk)
-        count += len(chunk)
-    check_whole(reader.size, count)
-    return Hash.from_hasher(hasher)
 
 
 def check_whole(size: int | None, count: int) -> None:

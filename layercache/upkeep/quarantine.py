@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 from typing import TYPE_CHECKING
 
 from layercache.backend.capabilities import Movable
 from layercache.errors import BackendError
-from layercache.oci.digest import Hash
-from layercache.streams.readers import CHUNK, check_whole, hash_of
+from layercache.streams.hashing import chunks, hash_chunks, hash_of
+from layercache.streams.readers import check_whole
 from layercache.tiers import keys
 
 if TYPE_CHECKING:
@@ -29,16 +28,12 @@ def put_aside(tier: BackendTier, key: str) -> bool:
     if isinstance(backend, Movable):
         backend.move(key, aside)
         return True
-    hasher, size = hashlib.sha256(), 0
     with backend.open(key) as reader, backend.create(aside) as sink:
-        while chunk := reader.read(CHUNK):
-            hasher.update(chunk)
-            sink.write(chunk)
-            size += len(chunk)
+        found, size = hash_chunks(chunks(reader), "sha256", sink.write)
         check_whole(reader.size, size)
         sink.commit()
     with backend.open(aside) as copy:
-        if copy.size != size or hash_of(copy, hasher.name) != Hash.from_hasher(hasher):
+        if copy.size != size or hash_of(copy, found.algorithm) != found:
             raise BackendError(f"{backend.url}: {aside} is not what was written there; {key} stays")
     backend.delete(key)
     return True

@@ -7,11 +7,13 @@ from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
+from itertools import takewhile
 from threading import Event
 from typing import TYPE_CHECKING, Literal, TypeVar
 
 from layercache.errors import BackendError, NotFoundError
-from layercache.streams.readers import CHUNK, check_whole
+from layercache.streams.hashing import chunks, hash_chunks
+from layercache.streams.readers import check_whole
 from layercache.tiers import keys
 from layercache.upkeep.quarantine import put_aside
 from layercache.upkeep.sample import Sample
@@ -120,16 +122,14 @@ def _check(tier: BackendTier, kind: Kind, look: Callable[[Entry], Problems], ent
 def _wrong_blob(tier: BackendTier, stop: Event, entry: Entry) -> Problems:
     name = keys.blob_name(entry.key)
     assert name is not None, "only blobs are listed"
-    hasher, size = name.hasher(), 0
     with tier.backend.open(entry.key) as reader:
-        while (chunk := reader.read(CHUNK)) and not stop.is_set():
-            hasher.update(chunk)
-            size += len(chunk)
+        pieces = takewhile(lambda _: not stop.is_set(), chunks(reader))
+        found, size = hash_chunks(pieces, name.algorithm)
     if not stop.is_set():
         check_whole(reader.size, size)
-    if stop.is_set() or hasher.hexdigest() == name.hex:
+    if stop.is_set() or found == name:
         return {}
-    return {entry.key: f"holds {size} bytes that hash to {hasher.name}:{hasher.hexdigest()}"}
+    return {entry.key: f"holds {size} bytes that hash to {found}"}
 
 
 def _wrong_facts(tier: BackendTier, deep: bool, entry: Entry) -> Problems:

@@ -5,17 +5,24 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from layercache.backend import SMALL_OBJECT
-from layercache.errors import FormatError, IntegrityError, InvalidNameError, LimitError, NotFoundError
+from layercache.errors import (
+    FormatError,
+    IntegrityError,
+    InvalidNameError,
+    LimitError,
+    NotALayerError,
+    NotFoundError,
+)
 from layercache.oci.descriptor import NO_COMPRESSION
-from layercache.oci.digest import Hash
+from layercache.streams.hashing import chunks, hash_chunks, hash_of
 from layercache.streams.inflate import InflatedReader, Limits
-from layercache.streams.readers import CHUNK, HEAD, HeadReader, hash_of, read_bounded, sniff_layer
+from layercache.streams.readers import HEAD, HeadReader, layer_compression, read_bounded, sniff_layer
 from layercache.tiers import keys
 from layercache.tiers.association import Association, NotOfALayerError
 from layercache.tiers.backend.facts import keys_of
 
 if TYPE_CHECKING:
-    from layercache.oci.digest import DiffID, Digest
+    from layercache.oci.digest import DiffID, Digest, Hash
     from layercache.tiers.backend.tier import BackendTier
 
 
@@ -84,7 +91,7 @@ def _refuted(tier: BackendTier, fact: Association) -> str:
         found, size = _inflated(tier, fact.digest, fact.diff_id)
     except (NotFoundError, LimitError):
         return ""
-    except IntegrityError as error:
+    except (IntegrityError, NotALayerError) as error:
         return error.message if _is_right(tier, fact.digest) else ""
     if found == fact.diff_id and fact.uncompressed_size in (None, size):
         return ""
@@ -97,18 +104,12 @@ def _refuted(tier: BackendTier, fact: Association) -> str:
 
 
 def _inflated(tier: BackendTier, digest: Digest, diff_id: DiffID) -> tuple[Hash, int]:
-    """Raises `NotFoundError`, `IntegrityError`."""
-    hasher, size = diff_id.hasher(), 0
+    """Raises `NotFoundError`, `IntegrityError`, `NotALayerError`."""
     with HeadReader(tier.backend.open(keys.blob(digest))) as head:
-        compression = sniff_layer(head.head)
-        if compression is None:
-            raise FormatError(f"{digest} is neither gzip, zstd nor tar")
+        compression = layer_compression(head.head, digest)
         plain = compression == NO_COMPRESSION
         tar = head if plain else InflatedReader(head, compression, Limits(), digest)
-        while chunk := tar.read(CHUNK):
-            hasher.update(chunk)
-            size += len(chunk)
-    return Hash.from_hasher(hasher), size
+        return hash_chunks(chunks(tar), diff_id.algorithm)
 
 
 def _compression(tier: BackendTier, digest: Digest) -> str | None:

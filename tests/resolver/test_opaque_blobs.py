@@ -72,7 +72,7 @@ def test_what_is_no_layer_is_kept_as_it_is(kind: str, how: str) -> None:
             assert read(each.compressed()) == data
             assert (each.digest, each.diff_id, each.size) == (digest, None, len(data))
             for _ in range(2):
-                with pytest.raises(NotALayerError, match="is no layer") as caught:
+                with pytest.raises(NotALayerError, match="is not a layer") as caught:
                     each.uncompressed()
                 assert "compressed form" in caught.value.hint
             with pytest.raises(NotALayerError):
