@@ -26,7 +26,7 @@ def test_a_size_is_read_in_powers_of_1000_or_with_an_i_of_1024(text: str, size: 
 
 
 @pytest.mark.parametrize("text", ["", "GB", "-1", "1,5GB", "20 gigabytes", "1e9", "5iB", "inf", "٣"])
-def test_what_is_no_size_is_refused_with_examples(text: str) -> None:
+def test_an_invalid_size_is_refused_with_examples(text: str) -> None:
     with pytest.raises(ValueError, match="expected 20GB"):
         parse_size(text)
 
@@ -40,6 +40,6 @@ def test_an_age_is_read_with_a_unit_or_in_seconds(text: str, seconds: float) -> 
 
 
 @pytest.mark.parametrize("text", ["", "d", "-1d", "30 days", "1y", "1:30"])
-def test_what_is_no_age_is_refused_with_examples(text: str) -> None:
+def test_an_invalid_age_is_refused_with_examples(text: str) -> None:
     with pytest.raises(ValueError, match="expected 30d"):
         parse_age(text)

@@ -145,7 +145,7 @@ def test_use_brings_a_time_of_the_future_back(tmp_path: Path) -> None:
     assert abs(tier.blobs.stat(name).modified - time.time()) < 60
 
 
-def test_a_leftover_of_the_future_counts_as_of_now(tmp_path: Path) -> None:
+def test_a_leftover_from_the_future_counts_as_new(tmp_path: Path) -> None:
     (tmp_path / "tmp").mkdir()
     left = tmp_path / "tmp" / "1-a"
     left.write_bytes(b"")

@@ -140,7 +140,7 @@ def test_a_near_tier_that_misbehaves_costs_no_pull_its_answer(
 
 
 @pytest.mark.parametrize("fault", ["commit&how=nothing published", "write&how=a byte lost"])
-def test_put_does_not_say_that_it_kept_what_is_not_there(
+def test_put_does_not_report_success_for_a_blob_that_is_missing(
     stores: Stores, sample: Sample, tmp_path: Path, fault: str
 ) -> None:
     (tmp_path / "layer").write_bytes(sample.image.layers[0].blob)

@@ -38,7 +38,7 @@ def test_the_users_entries_are_as_they_were(cli: Caller, file: Path, tmp_path: P
     assert sorted(each.name for each in (tmp_path / "cache").iterdir()) == names
 
 
-def test_a_url_is_measured_that_is_no_tier(cli: Caller, tmp_path: Path) -> None:
+def test_a_url_that_is_not_a_tier_can_be_measured(cli: Caller, tmp_path: Path) -> None:
     cli("bench", "memory://x", *SMALL)
     assert not (tmp_path / "cache").exists()
 

@@ -46,7 +46,7 @@ def test_the_cache_option_replaces_the_tiers_alone(cli: Caller, named: str) -> N
     assert origins["caches.team.tiers[0]"] == f"{named}: caches.team.tiers[0]"
 
 
-def test_the_file_that_counts_is_told_and_all_others_that_were_looked_for(
+def test_config_path_prints_the_file_in_use_and_all_places(
     named: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert call("config", "path", "--config", named).stdout == f"{named}\n"
@@ -66,7 +66,7 @@ def test_the_file_that_counts_is_told_and_all_others_that_were_looked_for(
     assert call("config", "path", "--all").stdout.count("\n") == len(told["places"])
 
 
-def test_a_check_tells_all_that_is_wrong_in_one_run(named: str, tmp_path: Path) -> None:
+def test_config_check_reports_every_problem_at_once(named: str, tmp_path: Path) -> None:
     assert call("config", "check", named).stdout == f"{named}: OK\n"
     wrong = tmp_path / "layercache.toml"
     wrong.write_text(

@@ -34,7 +34,7 @@ def test_it_brings_layers_under_both_names(cli: Caller, other: Caller, file: Pat
     assert other("get", layer.digest, "-o", "-").stdout_bytes == layer.blob
 
 
-def test_json_tells_all_counts(cli: Caller, other: Caller, file: Path, layer: Layer) -> None:
+def test_json_has_all_counts(cli: Caller, other: Caller, file: Path, layer: Layer) -> None:
     cli("put", str(file))
     told = cli.json("copy", cli.url, other.url, "--form", "compressed")
     assert told.pop("seconds") >= 0
@@ -86,7 +86,9 @@ def test_an_empty_source_is_remarked(cli: Caller, other: Caller) -> None:
         (["--jobs", "0"], 2),
     ],
 )
-def test_what_cannot_be_done_is_told(cli: Caller, other: Caller, arguments: list[str], code: int) -> None:
+def test_an_impossible_export_is_reported(
+    cli: Caller, other: Caller, arguments: list[str], code: int
+) -> None:
     cli("copy", cli.url, other.url, *arguments, code=code)
 
 

@@ -52,7 +52,7 @@ def test_a_helper_that_is_missing_is_a_warning_where_the_image_is_public(
     assert len(called.stdout.splitlines()) == len(sample.image.layers)
 
 
-def test_a_password_that_is_refused_is_told_with_its_user_and_file(
+def test_a_refused_password_is_reported_with_its_user_and_file(
     tmp_path: Path, cli: Caller, sample: Sample, login: Callable[[Any], str]
 ) -> None:
     with Registry(tmp_path / "registry", basic_auth=True) as registry:
@@ -99,7 +99,7 @@ def test_a_token_that_cannot_be_sent_ends_with_4_and_no_trace_of_it(
     assert "tok3n" not in called.output
 
 
-def test_a_port_or_proxy_that_is_none_ends_with_2(cli: Caller, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_invalid_port_or_proxy_exits_with_2(cli: Caller, monkeypatch: pytest.MonkeyPatch) -> None:
     for arguments in (
         ["pull", "localhost:65536/app:1"],
         ["--cache", "oci://localhost:99999/cache", "ls"],

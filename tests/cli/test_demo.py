@@ -30,7 +30,7 @@ def test_the_demo_shows_that_nothing_is_pulled_or_inflated_twice(cli: Caller, tm
     assert not (tmp_path / "nobody").exists()
 
 
-def test_the_quiet_demo_says_less(cli: Caller) -> None:
+def test_the_quiet_demo_prints_less(cli: Caller) -> None:
     assert b"Next, with" not in cli.process("demo", "--quiet").stdout
 
 

@@ -32,7 +32,7 @@ def test_the_digest_is_printed_and_a_summary_beside_it(
     assert quiet.stderr == ""
 
 
-def test_json_tells_what_was_done(cli: Caller, pulled: str, tmp_path: Path, sample: Sample) -> None:
+def test_json_describes_what_was_done(cli: Caller, pulled: str, tmp_path: Path, sample: Sample) -> None:
     target = f"docker-archive:{tmp_path}/image.tar"
     document = cli.json("export", "--platform", "linux/amd64", pulled, target)
     assert document == {
@@ -47,7 +47,7 @@ def test_json_tells_what_was_done(cli: Caller, pulled: str, tmp_path: Path, samp
     }
 
 
-def test_what_is_not_cached_says_how_to_get_it(cli: Caller, tmp_path: Path) -> None:
+def test_a_miss_says_how_to_get_the_layer(cli: Caller, tmp_path: Path) -> None:
     failed = cli("export", "alpine", f"oci:{tmp_path}/layout", code=1)
     assert "layercache pull alpine" in failed.stderr
     assert not (tmp_path / "layout").exists()

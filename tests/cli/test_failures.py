@@ -49,7 +49,7 @@ def test_every_error_of_ours_has_a_code_of_ours() -> None:
 @pytest.mark.parametrize(
     "url", ["ftp://example.org/x", "nonsense", "", "file:///tmp?speed=high", "memory://x?keep=no"]
 )
-def test_a_wrong_cache_is_a_usage_error_that_says_what_is_right(url: str) -> None:
+def test_an_invalid_cache_is_a_usage_error_with_a_hint(url: str) -> None:
     said = Caller(url)("ls", code=2).stderr
     assert said.startswith("layercache: ")
     assert "\n  hint       " in said
@@ -82,15 +82,13 @@ def test_what_a_tier_lost_is_a_warning(cli: Caller, file: Path, layer: Layer, tm
     assert got.stderr.startswith(f"layercache: warning: skipped {layer.diff_id} in {cli.url}: ")
 
 
-def test_the_cache_is_where_the_environment_says(
-    cli: Caller, file: Path, layer: Layer, tmp_path: Path
-) -> None:
+def test_the_environment_selects_the_cache(cli: Caller, file: Path, layer: Layer, tmp_path: Path) -> None:
     environment = {**os.environ, "LAYERCACHE_URL": cli.url}
     subprocess.run([*PROGRAM, "put", file], env=environment, check=True, capture_output=True, timeout=60)
     assert cli("get", layer.digest).stdout_bytes == layer.blob
 
 
-def test_the_cache_is_in_the_users_folder_if_nobody_says_else(file: Path, tmp_path: Path) -> None:
+def test_the_default_cache_is_in_the_users_folder(file: Path, tmp_path: Path) -> None:
     environment = {"HOME": str(tmp_path), "PATH": os.environ["PATH"]}
     subprocess.run([*PROGRAM, "put", file], env=environment, check=True, capture_output=True, timeout=60)
     assert list(tmp_path.rglob("layercache/blobs"))

@@ -80,7 +80,7 @@ def test_what_is_not_cached_is_not_found(cli: Caller) -> None:
 @pytest.mark.parametrize(
     "text", ["nonsense", "sha256:abc", f"{NOWHERE}0", f"md5:{'0' * 32}", NOWHERE.upper()]
 )
-def test_what_is_no_hash_is_a_usage_error(cli: Caller, text: str) -> None:
+def test_an_invalid_hash_is_a_usage_error(cli: Caller, text: str) -> None:
     assert "not a digest or diff ID" in cli("get", text, code=2).stderr
 
 

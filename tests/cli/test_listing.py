@@ -148,7 +148,7 @@ for command in (["ls", "--all"], ["stats"]):
 
 
 @pytest.mark.usefixtures("kept")
-def test_info_tells_all_under_either_name(cli: Caller, layer: Layer) -> None:
+def test_info_shows_everything_under_either_name(cli: Caller, layer: Layer) -> None:
     told = cli.json("info", layer.digest)
     assert told == cli.json("info", layer.diff_id)
     assert told == {
@@ -181,7 +181,7 @@ def test_info_names_every_digest_and_every_tier(cli: Caller, layer: Layer, tmp_p
 
 
 @pytest.mark.usefixtures("kept")
-def test_info_tells_what_is_known_though_nothing_is_there(cli: Caller, layer: Layer, tmp_path: Path) -> None:
+def test_info_shows_associations_without_cached_forms(cli: Caller, layer: Layer, tmp_path: Path) -> None:
     for name in (layer.digest, layer.diff_id):
         (tmp_path / "cache" / "blobs" / "sha256" / name.hex).unlink()
     assert cli.json("info", layer.diff_id)["blobs"][0]["digest"] == layer.digest
@@ -189,14 +189,14 @@ def test_info_tells_what_is_known_though_nothing_is_there(cli: Caller, layer: La
     cli("get", layer.diff_id, code=1)
 
 
-def test_info_of_what_is_no_layer_tells_its_size(cli: Caller) -> None:
+def test_info_of_an_opaque_blob_shows_its_size(cli: Caller) -> None:
     cli("put", "-", stdin=b"no layer")
     told = cli.json("info", Digest.of(b"no layer"))
     assert (told["diff_id"], told["blobs"][0]["size"]) == (None, 8)
     assert "8 bytes" in cli("info", Digest.of(b"no layer")).stdout
 
 
-def test_info_of_what_is_unknown_is_not_found(cli: Caller) -> None:
+def test_info_of_an_unknown_hash_is_not_found(cli: Caller) -> None:
     assert f"{NOWHERE} is not cached" in cli("info", NOWHERE, code=1).stderr
 
 
@@ -229,7 +229,9 @@ def test_rm_goes_on_when_one_is_not_there(cli: Caller, layer: Layer) -> None:
 
 
 @pytest.mark.usefixtures("kept")
-def test_rm_leaves_far_tiers_alone_unless_told(cli: Caller, layer: Layer, file: Path, tmp_path: Path) -> None:
+def test_rm_removes_from_far_tiers_only_with_all_tiers(
+    cli: Caller, layer: Layer, file: Path, tmp_path: Path
+) -> None:
     far = Caller(f"file://{tmp_path}/far")
     far("put", str(file))
     cli("rm", layer.digest, "--cache", far.url)

@@ -75,7 +75,7 @@ def test_a_user_without_a_home_can_use_a_cache_that_is_named(folder: Path, named
     assert not (folder / "~").exists()
 
 
-def test_a_path_below_an_unknown_home_is_an_error_that_says_so(folder: Path) -> None:
+def test_a_path_below_an_unknown_home_is_reported(folder: Path) -> None:
     done = call(folder, "--cache", "~/layers", "ls")
     assert done.returncode == 2
     assert "set HOME" in done.stderr

@@ -29,9 +29,7 @@ def image(sample: Sample) -> Image:
     return sample.image
 
 
-def test_a_pull_tells_of_each_layer_where_it_came_from(
-    cli: Caller, registry: LyingRegistry, image: Image
-) -> None:
+def test_pull_shows_where_each_layer_came_from(cli: Caller, registry: LyingRegistry, image: Image) -> None:
     name = registry.add_image("1", image)
     where = name.removesuffix(":1")
     expected = [[layer.digest, layer.diff_id, str(len(layer.blob)), "-"] for layer in image.layers]
@@ -42,7 +40,7 @@ def test_a_pull_tells_of_each_layer_where_it_came_from(
     assert [len(registry.asked(layer.digest)) for layer in image.layers] == [1, 1, 1]
 
 
-def test_the_summary_counts_and_stdout_has_data_alone(
+def test_the_summary_counts_and_stdout_has_only_data(
     cli: Caller, registry: LyingRegistry, image: Image
 ) -> None:
     called = cli("pull", registry.add_image("1", image))
@@ -51,12 +49,12 @@ def test_the_summary_counts_and_stdout_has_data_alone(
     assert "inflated" not in called.stdout
 
 
-def test_quiet_says_nothing(cli: Caller, layout: str) -> None:
+def test_quiet_prints_nothing(cli: Caller, layout: str) -> None:
     assert cli("pull", "--quiet", layout).output == ""
     assert len(cli.lines("ls")) == 3
 
 
-def test_json_tells_it_all(cli: Caller, registry: LyingRegistry, image: Image) -> None:
+def test_json_has_every_field(cli: Caller, registry: LyingRegistry, image: Image) -> None:
     name = registry.add_image("1", image)
     told = cli.json("pull", name, "--form", "both")
     (pulled,) = told["images"]
@@ -84,7 +82,7 @@ def test_a_cache_of_tars_gets_tars(tmp_path: Path, layout: str) -> None:
     assert "no tier keeps the compressed form" in caller("pull", layout, "--form", "both", code=2).stderr
 
 
-def test_a_tar_size_that_was_learnt_is_told_by_the_next_pull(cli: Caller, layout: str, image: Image) -> None:
+def test_the_next_pull_shows_a_tar_size_that_was_learned(cli: Caller, layout: str, image: Image) -> None:
     cli("pull", layout, "--form", "both")
     assert [line[3] for line in cli.lines("pull", layout)] == [str(len(layer.tar)) for layer in image.layers]
 
@@ -133,7 +131,7 @@ def test_a_foreign_layer_is_listed_as_skipped(cli: Caller, registry: LyingRegist
     assert cli.json("pull", name)["images"][0]["foreign"][0]["digest"] == image.layers[0].digest
 
 
-def test_what_is_no_layer_is_pulled_as_it_is(cli: Caller, registry: LyingRegistry) -> None:
+def test_a_blob_that_is_not_a_layer_is_pulled_unchanged(cli: Caller, registry: LyingRegistry) -> None:
     chart = registry.add_blob(b"a chart", "application/vnd.cncf.helm.chart.content.v1.tar+gzip")
     config = registry.add_blob(b"{}", "application/vnd.cncf.helm.config.v1+json")
     entries = [
@@ -188,7 +186,7 @@ def test_if_a_layer_fails_the_others_go_on(cli: Caller, registry: LyingRegistry,
     assert [line[4] for line in cli.lines("pull", name)] == ["hit", "fetched", "hit"]
 
 
-def test_many_failures_are_told_in_few_words(cli: Caller, registry: LyingRegistry) -> None:
+def test_many_equal_failures_are_summarized(cli: Caller, registry: LyingRegistry) -> None:
     layers = [make_layer({"number": b"%d" % number}) for number in range(9)]
     name = registry.add_image("1", make_image(layers))
     for layer in layers:
@@ -252,7 +250,7 @@ def test_a_terminal_that_can_do_little_gets_the_table(layout: str, cli: Caller, 
         assert "\x1b" not in seen
 
 
-def test_verbose_tells_each_step(cli: Caller, layout: str, image: Image) -> None:
+def test_verbose_logs_each_step(cli: Caller, layout: str, image: Image) -> None:
     said = cli("--verbose", "pull", layout).stderr
     assert (
         f"layercache: fetched compressed {image.layers[0].digest} {len(image.layers[0].blob)} bytes oci:"
@@ -305,7 +303,7 @@ def assert_whole(cache: Path, *, absent: Digest) -> None:
     assert list((cache / "tmp").iterdir()) == []
 
 
-def test_all_of_a_sparse_index_is_what_is_there_and_what_is_missing_is_told(
+def test_platform_all_pulls_what_a_sparse_index_has_and_reports_the_rest(
     cli: Caller, registry: LyingRegistry, sample: Sample
 ) -> None:
     there, missing = sample.index.images

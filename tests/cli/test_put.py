@@ -22,7 +22,7 @@ def test_stdin_is_a_file_too(cli: Caller, layer: Layer) -> None:
     assert cli("get", layer.diff_id).stdout_bytes == layer.tar
 
 
-def test_a_terminal_is_no_layer(cli: Caller) -> None:
+def test_put_refuses_a_terminal(cli: Caller) -> None:
     code, seen = cli.on_terminal("put", "-")
     assert code == 2
     assert "terminal" in seen
@@ -51,7 +51,7 @@ def test_a_cut_layer_leaves_nothing(cli: Caller, layer: Layer) -> None:
     assert (tier["blobs"], tier["layers"]) == (0, 0)
 
 
-def test_what_is_no_layer_is_kept_and_said_to_be_none(cli: Caller, tmp_path: Path) -> None:
+def test_a_file_that_is_not_a_layer_is_stored_as_a_blob_with_a_note(cli: Caller, tmp_path: Path) -> None:
     (tmp_path / "text").write_bytes(b"no layer")
     put = cli("put", str(tmp_path / "text"))
     assert put.stdout == f"{Digest.of(b'no layer')}\t-\t{tmp_path}/text\n"

@@ -36,12 +36,12 @@ def loaded_by(*arguments: str) -> set[str]:
     return set(done.stderr.decode().rpartition("\nloaded ")[2].split())
 
 
-def test_the_version_is_told() -> None:
+def test_the_version_is_printed() -> None:
     done = subprocess.run([*PROGRAM, "--version"], capture_output=True, text=True, check=True, timeout=60)
     assert done.stdout == f"layercache {__version__}\n"
 
 
-def test_the_version_is_told_behind_other_options_too(cli: Caller) -> None:
+def test_the_version_is_printed_after_other_options_too(cli: Caller) -> None:
     assert cli("--version").stdout == f"layercache {__version__}\n"
 
 
@@ -102,7 +102,7 @@ def test_a_wrong_command_line_is_a_usage_error(cli: Caller, arguments: list[str]
     assert "--help" in said
 
 
-def test_a_shell_is_told_how_to_complete(cli: Caller) -> None:
+def test_shell_completion_works(cli: Caller) -> None:
     done = cli.process(environment={"_LAYERCACHE_COMPLETE": "bash_source"})
     assert b"_layercache_completion" in done.stdout
     done = cli.process(

@@ -46,14 +46,14 @@ def test_prune_removes_what_is_old(cli: Caller, layer: Layer, blobs: Path) -> No
     assert list(blobs.iterdir()) == []
 
 
-def test_a_dry_run_says_what_would_go(cli: Caller, blobs: Path) -> None:
+def test_a_dry_run_prints_what_would_be_removed(cli: Caller, blobs: Path) -> None:
     called = cli("prune", "--older-than", "30d", "--dry-run")
     assert len(called.stdout.splitlines()) == 2
     assert "would remove 2 blobs" in called.stderr
     assert len(list(blobs.iterdir())) == 2
 
 
-def test_prune_without_a_limit_says_so(cli: Caller, blobs: Path) -> None:
+def test_prune_without_a_limit_reports_that_nothing_was_evicted(cli: Caller, blobs: Path) -> None:
     leftover = blobs.parents[1] / "tmp" / "1-left"
     leftover.write_bytes(b"part of a layer")
     os.utime(leftover, (1, 1))
@@ -91,7 +91,7 @@ def test_leftovers_that_are_too_young_are_counted_and_go_by_an_age_that_is_named
 
 
 @pytest.mark.parametrize(("age", "goes"), [("3h", False), ("1h", True), ("0s", True), ("200d", False)])
-def test_an_age_that_is_named_for_blobs_counts_for_leftovers_too(
+def test_the_age_for_blobs_applies_to_leftovers_too(
     age: str, goes: bool, cli: Caller, leave: Callable[[str, float], Path]
 ) -> None:
     left, old = leave("1-left", 7200), leave("2-old", 2 * 86400)
@@ -100,7 +100,7 @@ def test_an_age_that_is_named_for_blobs_counts_for_leftovers_too(
     assert not old.exists(), "no age makes them stay longer than a day"
 
 
-def test_a_leftover_of_the_future_counts_as_of_now(cli: Caller, leave: Callable[[str, float], Path]) -> None:
+def test_a_leftover_from_the_future_counts_as_new(cli: Caller, leave: Callable[[str, float], Path]) -> None:
     left = leave("1-left", -86400)
     cli("prune", "--leftovers-older-than", "1m")
     assert left.exists()
@@ -146,7 +146,7 @@ def test_prune_in_json(cli: Caller, layer: Layer, blobs: Path) -> None:
     assert list(blobs.iterdir()) == []
 
 
-def test_prune_leaves_far_tiers_alone_unless_told(cli: Caller, file: Path, tmp_path: Path) -> None:
+def test_prune_acts_on_far_tiers_only_with_all_tiers(cli: Caller, file: Path, tmp_path: Path) -> None:
     far = Caller(f"file://{tmp_path}/far")
     far("put", str(file))
     assert cli.lines("prune", "--max-size", "0", "--cache", far.url) == []
@@ -155,7 +155,7 @@ def test_prune_leaves_far_tiers_alone_unless_told(cli: Caller, file: Path, tmp_p
 
 
 @pytest.mark.parametrize("option", [("--max-size", "20XB"), ("--older-than", "soon"), ("--max-size", "-1")])
-def test_prune_refuses_what_is_no_limit(cli: Caller, option: tuple[str, str]) -> None:
+def test_prune_refuses_an_invalid_limit(cli: Caller, option: tuple[str, str]) -> None:
     assert "expected" in cli("prune", *option, code=2).stderr
 
 
@@ -209,14 +209,16 @@ def test_verify_of_a_sample(cli: Caller, blobs: Path) -> None:
         assert "not a sample" in cli("verify", "--sample", wrong, code=2).stderr
 
 
-def test_verify_looks_at_the_nearest_tier_unless_told(cli: Caller, file: Path, tmp_path: Path) -> None:
+def test_verify_checks_only_the_nearest_tier_without_all_tiers(
+    cli: Caller, file: Path, tmp_path: Path
+) -> None:
     far = Caller(f"file://{tmp_path}/far")
     far("put", str(file))
     assert "checked 0 blobs" in cli("verify", "--cache", far.url).stderr
     assert len(cli.json("verify", "--all-tiers", "--cache", far.url)["tiers"]) == 2
 
 
-def test_verify_on_a_terminal_says_it_in_words(cli: Caller, layer: Layer, blobs: Path) -> None:
+def test_verify_prints_sentences_on_a_terminal(cli: Caller, layer: Layer, blobs: Path) -> None:
     (blobs / layer.digest.hex).write_bytes(b"other bytes")
     code, seen = cli.on_terminal("verify")
     assert code == 3
@@ -224,7 +226,7 @@ def test_verify_on_a_terminal_says_it_in_words(cli: Caller, layer: Layer, blobs:
 
 
 @pytest.mark.usefixtures("blobs")
-def test_stats_tells_the_limits_and_how_full_a_tier_is(cli: Caller) -> None:
+def test_stats_shows_the_limits_and_how_full_a_tier_is(cli: Caller) -> None:
     assert "  limits" not in cli("stats").stdout
     limited = Caller(f"{cli.url}?max_size=20kB&max_age=90m")
     assert "  limits  20.0 kB, 67% full; 90m unused\n" in limited("stats").stdout

@@ -55,7 +55,7 @@ def test_without_a_run_time_folder_it_is_the_users_below_run(
     assert files()[0] == f"/run/containers/{os.getuid()}/auth.json"
 
 
-def test_a_named_file_counts_alone_also_where_it_is_absent(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_named_file_is_the_only_one_read_even_if_it_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DOCKER_CONFIG", "/docker")
     monkeypatch.setenv("REGISTRY_AUTH_FILE", "/absent.json")
     assert files() == ["/absent.json"]

@@ -41,14 +41,14 @@ def test_every_table_has_a_section() -> None:
     assert set(re.findall(r"^## `\[(\w+)", PAGE, re.MULTILINE)) == tables
 
 
-def test_what_a_projects_file_may_not_set_is_told() -> None:
+def test_the_page_lists_what_a_projects_file_may_not_set() -> None:
     kept = {
         name for kind in (RegistryTable, HostTable) for name, key in keys_of(kind).items() if key.projects
     }
     assert {name for name in kept if f"`{name}`" not in section("What a project's file may not do")} == set()
 
 
-def test_every_variable_is_told() -> None:
+def test_every_variable_is_documented() -> None:
     told = set(re.findall(r"`([A-Z_]+)`", section("The environment")))
     assert told - set(VARIABLES) == set()
     assert set(VARIABLES) - told == set()

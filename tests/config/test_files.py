@@ -93,7 +93,7 @@ def test_no_file_is_named_by_the_null_device(project: Path, write: Callable[...,
         (b"a = 1\na = 2", "not TOML"),
     ],
 )
-def test_what_is_no_toml_is_told_with_its_line(data: bytes, message: str, tmp_path: Path) -> None:
+def test_invalid_toml_is_reported_with_its_line(data: bytes, message: str, tmp_path: Path) -> None:
     path = tmp_path / "x.toml"
     path.write_bytes(data)
     with pytest.raises(ConfigError, match=message) as caught:
@@ -128,7 +128,7 @@ def test_a_file_that_cannot_be_read_is_an_error_and_not_passed_over(project: Pat
 
 
 @pytest.mark.parametrize("make", [os.mkfifo, lambda path: os.symlink("/dev/zero", path)])
-def test_a_project_file_that_is_no_plain_file_is_passed_over(
+def test_a_project_file_that_is_not_a_regular_file_is_skipped(
     project: Path, make: Callable[[Path], None]
 ) -> None:
     make(project / "layercache.toml")

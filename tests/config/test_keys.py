@@ -69,7 +69,7 @@ SECRET = "hunter2"
         ),
     ],
 )
-def test_what_is_wrong_is_told_with_file_key_and_what_is_allowed(
+def test_a_problem_is_reported_with_file_key_and_what_is_allowed(
     text: str, key: str, said: str, write: Callable[..., str]
 ) -> None:
     path = write(text)
@@ -97,7 +97,7 @@ def test_credentials_are_refused_and_not_repeated(text: str, write: Callable[...
     assert SECRET not in told.replace(f'registries."me:{SECRET}@a.b"', "")
 
 
-def test_all_that_is_wrong_is_told_in_one_run(write: Callable[..., str]) -> None:
+def test_every_problem_is_reported_at_once(write: Callable[..., str]) -> None:
     path = write("ofline = 1\nverify = 2\n[caches.x]\ntiers = ['no']\n[registry]\nretries = 'x'")
     document = files.find(path)
     assert document
@@ -120,7 +120,7 @@ def test_in_pyproject_a_key_is_named_with_its_table(project: Path, write: Callab
     assert load().choose().tiers[0].origin == f"{path}: tool.layercache.tiers[0]"
 
 
-def test_a_backends_own_option_that_is_wrong_is_told_with_the_key(write: Callable[..., str]) -> None:
+def test_a_wrong_option_of_a_backend_is_reported_with_the_key(write: Callable[..., str]) -> None:
     path = write("tiers = ['./x', {url = './y', speed = 3}]")
     with pytest.raises(ConfigError, match="unknown option speed") as caught:
         layercache.open(config=path)

@@ -45,7 +45,7 @@ insecure = true
 """
 
 
-def test_tiers_and_behaviour_are_as_the_file_says(tmp_path: Path, write: Callable[..., str]) -> None:
+def test_tiers_and_behaviour_come_from_the_file(tmp_path: Path, write: Callable[..., str]) -> None:
     with layercache.open(config=write(FILE)) as cache:
         near, far = cache.tiers
         assert [near.name, far.name] == [f"file://{tmp_path}/near", f"file://{tmp_path}/home/far"]
@@ -74,14 +74,14 @@ def test_a_named_cache_has_its_own_tiers_and_inherits_the_rest(
     ("urls", "said"),
     [("@tame", "no cache named tame(.|\n)*defined caches: @team"), (["@team", "/x"], "use it alone")],
 )
-def test_a_name_is_known_and_stands_alone(
+def test_a_cache_name_must_be_defined_and_used_alone(
     urls: str | list[str], said: str, write: Callable[..., str]
 ) -> None:
     with pytest.raises(ConfigError, match=said):
         layercache.open(urls, config=write(FILE))
 
 
-def test_a_name_without_a_file_is_told_where_it_was_looked_for() -> None:
+def test_a_name_without_a_file_reports_the_places_searched() -> None:
     with pytest.raises(ConfigError, match=r"looked in(.|\n)*layercache\.toml(.|\n)*\[caches\.team\]"):
         layercache.open("@team")
 
@@ -109,13 +109,15 @@ def test_a_library_that_is_given_urls_reads_no_file(project: Path, write: Callab
         assert not cache.strict
 
 
-def test_a_wrong_url_of_the_environment_is_told_with_the_variable(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_wrong_url_of_the_environment_is_reported_with_the_variable(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setenv("LAYERCACHE_URL", "nonsense")
     with pytest.raises(ConfigError, match=r"^LAYERCACHE_URL: not a cache URL"):
         layercache.open()
 
 
-def test_registries_are_reached_as_file_environment_and_arguments_say(
+def test_registry_settings_combine_file_environment_and_arguments(
     write: Callable[..., str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("LAYERCACHE_PLAIN_HTTP", "c.example")
@@ -160,7 +162,7 @@ def test_secrets_are_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "proxy:3128" in told
 
 
-def test_where_no_file_is_none_of_the_reading_of_files_is_imported() -> None:
+def test_without_a_file_the_parser_is_not_imported() -> None:
     program = (
         "import layercache, sys; layercache.open().close()\n"
         "files = ['tomllib', 'difflib', 'layercache.config.schema', 'layercache.registry.settings']\n"

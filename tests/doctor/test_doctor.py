@@ -42,13 +42,13 @@ def test_a_cache_on_disk_is_fine_and_nothing_is_left(cli: Caller, tmp_path: Path
     assert not (tmp_path / "cache" / "probes").exists()
 
 
-def test_a_store_that_refuses_writes_fails_and_the_rest_is_told(cli: Caller) -> None:
+def test_a_store_that_refuses_writes_fails_and_the_other_checks_run(cli: Caller) -> None:
     said = Caller("/proc/nowhere")("--cache", cli.url, "doctor", code=4).stdout
     assert "  FAILED   written        file:///proc/nowhere: " in said
     assert "  ok       locks" in said
 
 
-def test_a_tier_that_cannot_be_opened_is_told_with_what_is_right() -> None:
+def test_a_tier_that_cannot_be_opened_is_reported_with_a_hint() -> None:
     said = Caller("nowhere://x")("doctor", code=4).stdout
     assert "  FAILED   configured     unknown scheme nowhere://" in said
     assert "known schemes: az," in said
@@ -62,7 +62,7 @@ def test_a_read_only_tier_is_not_written_to() -> None:
     assert store.did("create", "delete") == []
 
 
-def test_what_can_be_read_and_not_written_is_told_apart() -> None:
+def test_a_readable_tier_that_cannot_be_written_is_distinguished() -> None:
     subject = check_tier("store://", lambda: far(Store(MemoryBackend(), fails=refuses_writes)))
     assert (results(subject)["listed"], results(subject)["written"]) == ("ok", "failed")
 
@@ -116,7 +116,7 @@ def test_an_interrupt_leaves_nothing() -> None:
     assert content(backend) == {}
 
 
-def test_a_registry_and_an_image_are_looked_for(cli: Caller, registry: Registry, layout: str) -> None:
+def test_a_registry_and_an_image_are_checked(cli: Caller, registry: Registry, layout: str) -> None:
     registry.push(layout, "app:1")
     told = cli.json("doctor", registry.host, f"{registry.host}/app:1", layout)
     assert told["ok"]
@@ -130,7 +130,7 @@ def test_an_image_that_is_not_there_fails(cli: Caller, registry: Registry) -> No
     assert checks(told, 1)["image"] == "failed"
 
 
-def test_what_is_no_registry_is_told(cli: Caller) -> None:
+def test_a_host_that_is_not_a_registry_is_reported(cli: Caller) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
     told = cli.json("doctor", f"127.0.0.1:{port}", "ftp://x", code=4)
@@ -142,7 +142,9 @@ def test_what_is_no_registry_is_told(cli: Caller) -> None:
     ("name", "wanted"),
     [("ghcr.io", True), ("registry:5000/", True), ("[::1]:5000", True), ("alpine:3", False), ("a/b", False)],
 )
-def test_hosts_are_told_from_images(name: str, wanted: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_hosts_are_distinguished_from_images(
+    name: str, wanted: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     asked = []
     monkeypatch.setattr(RegistryClient, "ping", lambda _self, host: asked.append(host))
     monkeypatch.setattr("layercache.doctor.sources._image", lambda *_: 1 / 0)
@@ -182,7 +184,7 @@ class Conditional(MemoryBackend):
 @pytest.mark.parametrize(
     ("manner", "wanted"), [("heeds", "ok"), ("ignores", "warning"), ("refuses", "warning")]
 )
-def test_a_store_that_ignores_conditions_is_no_failure(manner: str, wanted: str) -> None:
+def test_a_store_that_ignores_conditions_is_only_a_warning(manner: str, wanted: str) -> None:
     store = Conditional(manner)
     subject = check_tier("memory://", lambda: near(store))
     assert subject.ok

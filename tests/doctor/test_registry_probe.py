@@ -68,7 +68,7 @@ def test_a_tier_in_a_registry_is_tried_and_nothing_is_left(registry: Registry, t
     assert left_in(registry, tmp_path / "registry") == ([], set())
 
 
-def test_what_a_registry_does_not_delete_is_told_and_goes_with_its_garbage(tmp_path: Path) -> None:
+def test_blobs_that_a_registry_does_not_delete_are_reported_and_collected_as_garbage(tmp_path: Path) -> None:
     with Registry(tmp_path / "registry", deletes=False) as registry:
         Caller(url(registry)).json("doctor")
         told = Caller(url(registry)).json("doctor")
@@ -92,7 +92,7 @@ def test_a_read_only_tier_in_a_registry_is_only_read(registry: Registry) -> None
     assert {each.method for each in registry.accesses()} == {"GET"}
 
 
-def test_a_password_opens_the_tier_and_a_wrong_one_is_told(
+def test_a_password_opens_the_tier_and_a_wrong_one_is_reported(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with Registry(tmp_path / "registry", basic_auth=True) as registry:
@@ -109,7 +109,9 @@ def test_a_password_opens_the_tier_and_a_wrong_one_is_told(
         assert "wrong" not in json.dumps(told)
 
 
-def test_who_may_pull_and_not_push_is_told_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_user_who_may_pull_but_not_push_is_reported(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path))
     with (
         TokenServer(tmp_path / "tokens") as tokens,
@@ -156,7 +158,7 @@ def test_an_interrupt_leaves_nothing_in_a_registry(
     assert left_in(registry, tmp_path / "registry") == ([], set())
 
 
-def test_a_registry_that_is_down_is_told_once() -> None:
+def test_a_registry_that_is_down_is_reported_once() -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
     told = Caller(f"oci://127.0.0.1:{port}/team/cache").json("doctor", code=4)
