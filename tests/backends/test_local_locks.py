@@ -89,6 +89,25 @@ def test_who_waited_for_a_file_that_is_removed_takes_the_new_one(
     assert path.read_bytes() == b"new"
 
 
+def test_a_file_that_is_removed_between_opening_and_locking_it_holds_nobody(
+    backend: LocalBackend, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, flock = tmp_path / "locks" / "name", fcntl.flock
+    removed: list[int] = []
+
+    def remove_and_lock(fd: int, operation: int) -> None:
+        if not removed:
+            removed.append(fd)
+            path.unlink()
+        flock(fd, operation)
+
+    monkeypatch.setattr(fcntl, "flock", remove_and_lock)
+    with backend.lock("name") as held:
+        assert held
+        held.leave_note(b"of the one that has the name")
+        assert path.read_bytes() == b"of the one that has the name"
+
+
 def test_a_child_that_was_forked_meanwhile_does_not_hold_on(backend: LocalBackend) -> None:
     reading, writing = os.pipe()
     with backend.lock("name"):
