@@ -154,3 +154,15 @@ def test_an_upload_outlives_its_token(server: SessionServer, tmp_path: Path) -> 
             sink.commit()
     assert server.objects == {KEY: DATA}
     assert 1 <= len(strict.refused) <= 2
+
+
+def test_a_session_at_another_host_is_shown_no_credentials(server: SessionServer, tmp_path: Path) -> None:
+    account = tmp_path / "account.json"
+    server.host = f"localhost:{server.port}"
+    with Google() as google:
+        account.write_text(json.dumps(google.account()))
+        url = f"gs://bucket?endpoint_url=http://127.0.0.1:{server.port}&token={account}&timeout=60"
+        with closing(open_backend(url)) as backend:
+            put(backend, KEY, DATA)
+    assert server.objects == {KEY: DATA}
+    assert server.shown == [("POST", True), *[("PUT", False)] * 3]

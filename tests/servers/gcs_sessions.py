@@ -42,6 +42,10 @@ class SessionServer:
         self.sessions: list[Session] = []
         self.keeps: deque[int | None] = deque()
         """How many bytes of each of the next chunks are kept; None, and when there are no more: all."""
+        self.host = ""
+        """Where sessions are, if not at the host that was asked for one."""
+        self.shown: list[tuple[str, bool]] = []
+        """The method of each request that may have a body, and whether it showed who asks."""
         outer = self
 
         class Bound(_Handler):
@@ -102,7 +106,7 @@ class _Handler(BaseHTTPRequestHandler):
         self._body()
         query = parse_qs(urlsplit(self.path).query)
         number = self.server_of.begin(query["name"][0])
-        host = self.headers["Host"]
+        host = self.server_of.host or self.headers["Host"]
         self._answer(OK, {"Location": f"http://{host}/upload/session?upload_id={number}"})
 
     def do_PUT(self) -> None:
@@ -128,6 +132,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _body(self) -> bytes | None:
         """The request's body; None, and the connection is over, if it is not whole."""
+        self.server_of.shown.append((self.command, "Authorization" in self.headers))
         wanted = int(self.headers["Content-Length"] or 0)
         body = self.rfile.read(wanted)
         if len(body) < wanted:
