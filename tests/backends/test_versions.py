@@ -43,3 +43,24 @@ def test_a_reader_never_goes_on_in_another_version_though_the_server_ignores_if_
     assert OLD.startswith(got)
     assert len(server.asked) > 1
     assert server.asked[-1].get("if-match") == '"old"', "only the version that was begun is asked for"
+
+
+@pytest.mark.parametrize("engine", ["fsspec", "obstore"])
+def test_a_reader_gives_no_other_bytes_than_those_that_it_asked_for(
+    engine: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "any")
+    got = bytearray()
+    with ReplacedObject(OLD, OLD, breaks=1 << 20, ranges=False) as server:
+        options = f"endpoint_url={server.url}&region=us-east-1&engine={engine}&timeout=60"
+        with closing(open_backend(f"s3://bucket/cache?{options}")) as backend:
+            with pytest.raises(BackendError, match="the requested range"):
+                read_into(got, backend)
+            with (
+                pytest.raises(BackendError, match="the requested range"),
+                backend.open("blob", 10, 20),
+            ):
+                pass
+    assert OLD.startswith(got)
+    assert len(got) < len(OLD)

@@ -15,9 +15,12 @@ _RANGE = re.compile(r"bytes=([0-9]+)-([0-9]*)")
 
 
 class ReplacedObject:
-    """Serves ``breaks`` bytes of ``old``, then ``new``. ``asked``: the headers of each GET."""
+    """Serves ``breaks`` bytes of ``old``, then ``new``. ``asked``: the headers of each GET.
 
-    def __init__(self, old: bytes, new: bytes, breaks: int) -> None:
+    Without ``ranges`` it sends the whole whatever is asked for, as some proxies do.
+    """
+
+    def __init__(self, old: bytes, new: bytes, breaks: int, *, ranges: bool = True) -> None:
         self.asked: list[dict[str, str]] = []
         outer = self
 
@@ -32,7 +35,7 @@ class ReplacedObject:
                 first = not outer.asked
                 outer.asked.append({name.lower(): value for name, value in self.headers.items()})
                 data = old if first else new
-                found = _RANGE.fullmatch(self.headers.get("Range", ""))
+                found = _RANGE.fullmatch(self.headers.get("Range", "")) if ranges else None
                 start = int(found[1]) if found else 0
                 end = min(int(found[2]) + 1, len(data)) if found and found[2] else len(data)
                 self._head(206 if found else 200, data, start, end)
