@@ -23,9 +23,12 @@ from fixtures.stores import (
 from layercache import BackendError, DigestMismatchError, NotFoundError
 from layercache.oci.digest import Digest
 from layercache.tiers import keys
+from layercache_backends.local import LocalBackend
 from layercache_backends.memory import MemoryBackend
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from layercache.backend import Backend, Reader
     from layercache.cache import Cache
     from layercache.layer import Layer
@@ -219,6 +222,55 @@ def test_a_far_blob_of_another_size_gives_no_part() -> None:
     with open_cache(near(), far(store)) as cache:
         layer = stated(cache, Fetch(LAYER.blob))
         assert read(layer.compressed(4000, 6000)) == LAYER.blob[4000:6000]
+
+
+def test_a_trusted_far_blob_of_another_size_gives_no_part() -> None:
+    store = counted()
+    poisoned(store.inner, 5000)
+    with open_cache(near(keep="uncompressed"), near(store)) as cache:
+        layer = stated(cache, Fetch(LAYER.blob))
+        assert read(layer.compressed(4000, 6000)) == LAYER.blob[4000:6000]
+
+
+def test_an_untrusted_nearest_tier_gives_no_part_of_a_tar_that_was_not_verified() -> None:
+    tier = far()
+    write_blob(tier, LAYER.diff_id, flipped(LAYER.tar))
+    with open_cache(tier) as cache:
+        stream = stated(cache).uncompressed(0, 100)
+        with stream, pytest.raises(DigestMismatchError):
+            stream.read(1)
+
+
+def test_an_entry_that_was_found_wrong_gives_no_part() -> None:
+    wrong, breaking = counted(), counted(LAYER.blob)
+    poisoned(wrong.inner)
+    others = [far(store, readonly=True) for store in (wrong, breaking, wrong)]
+    with open_cache(near(keep="uncompressed"), *others) as cache:
+        layer = stated(cache, Fetch(LAYER.blob))
+        assert read(layer.compressed()) == LAYER.blob
+        cache._resolver.keeper.wrong.add((cache._asked[3], LAYER.digest))
+        opened = len(wrong.ranges)
+        stream = layer.compressed(1000, 90_000)
+        got = stream.read(10)
+        breaking.fails = lambda action, _: action == "read"
+        assert got + read(stream) == LAYER.blob[1000:90_000]
+        assert len(wrong.ranges) == opened
+
+
+def test_a_part_of_what_was_changed_since_it_was_published_is_not_given(tmp_path: Path) -> None:
+    backend = LocalBackend(str(tmp_path))
+    with open_cache(near(backend)) as cache:
+        fetch = Fetch(LAYER.blob)
+        part = stated(cache, fetch).uncompressed(1000, 5000)
+        assert read(stated(cache, fetch).uncompressed()) == LAYER.tar
+        with open(backend.path(keys.blob(LAYER.diff_id)), "r+b") as file:
+            file.seek(2000)
+            file.write(b"changed")
+        try:
+            got = read(part)
+        except DigestMismatchError:
+            return
+        assert got == LAYER.tar[1000:5000]
 
 
 def test_who_verifies_always_gets_no_part_that_was_not_hashed() -> None:
