@@ -132,19 +132,7 @@ class Fetcher:
         gets this one. Raises `NotALayerError`, `FormatError`; reading raises `DigestMismatchError` where the
         diff ID is another than was claimed.
         """
-        try:
-            head = HeadReader(blob)
-            compression = self._compression(layer, digest, head.head)
-        except NotALayerError as error:
-            try:
-                self._doubt(digest, blob, tier, True)  # wrong bytes are wrong, whatever they look like
-                self._refute(layer, digest, error)
-            finally:
-                blob.close()
-            raise
-        except BaseException:
-            blob.close()
-            raise
+        head, compression = self._looked_into(layer, digest, blob, tier)
         identity = layer.identity
         plain = compression == NO_COMPRESSION
         algorithm = identity.diff_id.algorithm if identity.diff_id else digest.algorithm
@@ -168,6 +156,22 @@ class Fetcher:
                 tier=tier,
             )
         )
+
+    def _looked_into(
+        self, layer: LayerState, digest: Digest, blob: Reader, tier: Tier | None
+    ) -> tuple[HeadReader, str]:
+        """The blob, its first bytes looked at, and its compression. Closed where it is not a layer."""
+        try:
+            head = HeadReader(blob)
+            try:
+                return head, self._compression(layer, digest, head.head)
+            except NotALayerError as error:
+                self._doubt(digest, blob, tier, True)  # wrong bytes are wrong, whatever they look like
+                self._refute(layer, digest, error)
+                raise
+        except BaseException:
+            blob.close()
+            raise
 
     def _inflated(
         self,

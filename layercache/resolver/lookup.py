@@ -33,7 +33,9 @@ def find(tiers: Sequence[Tier], name: Hash, refuted: Pairs = ()) -> LayerIdentit
     facts lead to nothing that is there is passed over, and so is what was ``refuted``. Raises
     `NotFoundError`.
     """
+    facts_found = False
     for own, leading in _facts_about(tiers, name, refuted):
+        facts_found = True
         identity = _meant(name, own, leading, there=bool(own) and _where(tiers, [name]) is not None)
         present = _where(tiers, [name, *identity.digests(), *identity.names(UNCOMPRESSED)])
         if present is None:
@@ -42,9 +44,22 @@ def find(tiers: Sequence[Tier], name: Hash, refuted: Pairs = ()) -> LayerIdentit
         if present == name != identity.digest and not identity.computed and not _may_be_tar(tiers, name):
             return LayerIdentity(digest=Digest(name))
         return identity.meaning(Digest(present)) if present in identity.alternatives else identity
+    if facts_found and (claimed := _claimed(tiers, name, refuted)):
+        return claimed
     if _where(tiers, [name]) is None:
         raise not_found(tiers, f"{name} is not cached")
     return LayerIdentity(digest=Digest(name))
+
+
+def _claimed(tiers: Sequence[Tier], name: Hash, refuted: Pairs) -> LayerIdentity | None:
+    """The layer by claims that stand behind computed facts of which no blob is there any more."""
+    leading: dict[Digest, Association] = {}
+    for tier in tiers:
+        for fact in believed(tiers, tier, tier.facts.made_from(DiffID(name), claims=True), refuted):
+            leading.setdefault(fact.digest, fact)
+    if (present := _where(tiers, list(leading))) is None:
+        return None
+    return LayerIdentity.from_fact(leading[Digest(present)], DiffID(name), leading)
 
 
 def facts(tiers: Sequence[Tier], name: Hash) -> LayerIdentity:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from fixtures.layers import COMPRESSIONS, compressed, put, read, sample
-from fixtures.stores import Fetch, blobs, far, near, open_cache
+from fixtures.stores import Fetch, blobs, evict, far, near, open_cache
 
 import layercache
 from layercache.oci.digest import DiffID, Digest
@@ -195,6 +195,17 @@ def test_a_name_that_is_a_digest_in_one_tier_is_found_by_its_diff_id_through_it(
     with emptied:
         assert layer.diff_id in emptied
         assert read(emptied.get(layer.diff_id).uncompressed()) == layer.tar
+
+
+def test_a_claim_leads_to_a_layer_whose_other_blob_was_computed_and_evicted() -> None:
+    plain, gzip = sample(1, "none"), sample(1, "gzip")
+    with open_cache() as cache:
+        put(cache, plain.blob)
+        cache.layer(gzip.digest, diff_id=gzip.diff_id, fetch=Fetch(gzip.blob)).fill("compressed")
+        evict(cache.tiers[0], Digest(plain.digest))
+        assert plain.diff_id in cache
+        assert cache.get(plain.diff_id).digest == gzip.digest
+        assert read(cache.get(plain.diff_id).uncompressed()) == plain.tar
 
 
 def test_a_layer_by_digest_reads_nothing_before_a_stream_is_opened() -> None:
