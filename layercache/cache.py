@@ -43,12 +43,12 @@ if TYPE_CHECKING:
 class Cache:
     """A content-addressed cache of container layers, each known by digest and by diff ID.
 
-    Made by `layercache.open`. Thread-safe; a context manager. ``tiers`` are ordered near to far;
-    ``offline`` asks no source; ``verify_always`` hashes what is read from the nearest tier too, whose
-    entries were verified when they were written and are else checked by size. A tier that fails is passed
-    over, and told of as an event; ``strict`` makes it an error. ``registries`` is called when the first
-    registry is asked for. ``tag_age``: seconds for which what a tag named is not checked with its registry.
-    ``max_document_size``: bytes of a manifest or an index out of a local source, at most.
+    Opened by `layercache.open`. Thread-safe; a context manager. ``tiers`` are ordered near to far. With
+    ``offline`` no source is contacted. ``verify_always`` also hashes entries of trusted tiers on each read;
+    by default their size is checked. A tier that fails is skipped and reported as an event; with ``strict``
+    it is an error. ``registries`` is called when the first registry is needed. ``tag_age``: seconds for which
+    a tag is not checked with its registry again. ``max_document_size``: bytes of a manifest or an index of a
+    local source, at most.
     """
 
     def __init__(
@@ -84,14 +84,14 @@ class Cache:
         self._lock = threading.Lock()
 
     def get(self, name: str) -> Layer:
-        """The layer that is cached under this digest or diff ID.
+        """Return the cached layer with this digest or diff ID.
 
-        Raises `NotFoundError` where no form of it is in any tier, `InvalidNameError`, `BackendError`.
+        Raises `NotFoundError` if no tier has any form of it, `InvalidNameError`, `BackendError`.
         """
         return Layer(self._resolver, lookup.find(self._asked, Hash(name), self._resolver.keeper.refuted))
 
     def __contains__(self, name: str) -> bool:
-        """Whether some form is in some tier under this digest or diff ID. No source is asked."""
+        """Whether any tier has any form of it, by digest or diff ID. Contacts no source."""
         try:
             lookup.find(self._asked, Hash(name), self._resolver.keeper.refuted)
         except NotFoundError:
@@ -99,11 +99,11 @@ class Cache:
         return True
 
     def put(self, source: str | os.PathLike[str] | BinaryIO) -> Layer:
-        """Keep a blob: a layer as gzip, zstd or plain tar, out of a file or a stream, read to its end.
+        """Add a layer (gzip, zstd or plain tar) from a path or a stream, which is read to its end.
 
-        Both names are computed, and both forms kept where the tiers' policies say. What is neither gzip,
-        zstd nor tar is kept as an opaque blob. A stream is left open. Raises `FormatError`, `LimitError`,
-        `BackendError`, `ConfigError` and, for a path that cannot be read, `OSError`.
+        Both names are computed; tiers store the forms that their policies name. Anything else is stored as a
+        blob without a diff ID. A stream is not closed. Raises `FormatError`, `LimitError`, `BackendError`,
+        `ConfigError` and, for a path that cannot be read, `OSError`.
         """
         intake = Ingest(self._resolver.passes, self._resolver.keeper, self._observers)
         if isinstance(source, str | os.PathLike):
@@ -122,12 +122,11 @@ class Cache:
         media_type: str | None = None,
         fetch: Callable[[Digest], BinaryIO] | None = None,
     ) -> Layer:
-        """A layer by its digest, for programs with a registry client of their own.
+        """A layer by its digest, for programs with their own registry client.
 
-        ``fetch(digest)`` is called when every tier misses, and gives a stream of the compressed blob; the
-        stream is closed when it was read. ``diff_id`` is what the image's config claims; ``size`` in
-        bytes and ``media_type`` are what the manifest states: what is given is enforced. Nothing is read
-        before one of the layer's streams is.
+        ``fetch(digest)`` is called if no tier has the blob, and returns a binary stream of it, which is
+        closed after reading. ``diff_id`` is what the image's config says, ``size`` (bytes) and ``media_type``
+        what the manifest says; each is enforced if it is given. Nothing is read until a stream is opened.
         """
         found = lookup.of_digest(self._asked, Digest(digest), self._resolver.keeper.refuted)
         identity = found.with_statement(None if diff_id is None else DiffID(diff_id), size, media_type)
@@ -135,11 +134,11 @@ class Cache:
         return Layer(self._resolver, identity, source)
 
     def image(self, name: str, *, platform: str | None = None) -> Image:
-        """An image: a registry's reference, ``oci:PATH[:REF]`` or ``docker-archive:PATH[:REF]``.
+        """An image of a registry, a layout (``oci:PATH[:REF]``) or a ``docker-archive:PATH[:REF]``.
 
-        Its manifest and config are fetched now, unless they are cached; its layers when they are read.
-        ``platform`` is os/architecture[/variant]; by default Linux on this machine's architecture. Offline
-        it is the image as it was last pulled. Raises `NotFoundError`, `SourceError`, `InvalidNameError`,
+        Fetches manifest and config if they are not cached; layers are fetched when they are read.
+        ``platform`` is os/architecture[/variant], by default Linux on this machine's architecture. Offline,
+        returns the image as it was last pulled. Raises `NotFoundError`, `SourceError`, `InvalidNameError`,
         `FormatError`, `DigestMismatchError`.
         """
         from layercache.oci.platforms import parse_platform
@@ -147,25 +146,24 @@ class Cache:
         wanted = parse_platform(platform) if platform else None
         images, reference, source = self._images(name)
         if source is None:
-            assert reference is not None, "only registries are not asked"
+            assert reference is not None, "offline skips registries only"
             return images.from_tiers(reference, wanted)
         return images.from_source(source, reference, wanted)
 
     def images(self, name: str, *, missing: Callable[[LayercacheError], object] | None = None) -> list[Image]:
-        """Every platform of an image, and what its index has beside them: attestations.
+        """Every platform of an image, and the attestations of its index.
 
-        Where the source has only some of them, ``missing`` is called with an error for each that it lacks,
-        or that is wrong; without ``missing`` the first is raised. Offline, those whose documents are cached.
-        Otherwise as `image`.
+        If the source lacks some of them, or some are wrong, ``missing`` is called with an error for each;
+        without ``missing`` the first is raised. Offline, those whose documents are cached. Else as `image`.
         """
         images, reference, source = self._images(name)
         if source is None:
-            assert reference is not None, "only registries are not asked"
+            assert reference is not None, "offline skips registries only"
             return images.all_from_tiers(reference)
         return images.all_from_source(source, reference, missing)
 
     def _images(self, name: str) -> tuple[Images, Reference | None, Source | None]:
-        """Who opens images, the reference that a name is, if it is one, and its source, if one is asked."""
+        """What opens images, the reference if the name is one, and the source unless offline."""
         from layercache.images.opening import Images
         from layercache.sources.names import registry_reference
         from layercache.sources.opening import open_source
@@ -181,10 +179,10 @@ class Cache:
         return images, reference, source
 
     def forget_image(self, name: str, *, blobs: bool = False, all_tiers: bool = False) -> None:
-        """Forget what a reference names, in the nearest tier that can be written to.
+        """Remove an image from the nearest writable tier, or with ``all_tiers`` from each.
 
-        ``blobs``: also the blobs that no other image there needs, both forms of layers; without, they stay.
-        ``all_tiers``: in each tier that can be written to. Raises `NotFoundError`, `InvalidNameError`.
+        ``blobs`` also removes the blobs that no other image there uses. Raises `NotFoundError`,
+        `InvalidNameError`.
         """
         from layercache.images.tags import image_key
 
@@ -196,7 +194,7 @@ class Cache:
             raise NotFoundError(
                 f"the image {reference} is not cached",
                 looked_in=[tier.name for tier in targets],
-                hint="layercache images lists what there is",
+                hint="layercache images lists what is cached",
             )
 
     def export(
@@ -207,14 +205,13 @@ class Cache:
         platform: str | None = None,
         progress: Callable[[int, int], object] = lambda _done, _total: None,
     ) -> Exported:
-        """Take an image that was pulled out of the cache; no source is asked.
+        """Write a cached image to a target. Contacts no source.
 
         ``target``: ``oci:PATH[:REF]``, ``docker-archive:PATH[:REF]`` or ``registry/repository:tag``. Layout
-        and registry get manifests and blobs byte for byte, the archive the config and the layers' tars.
-        ``platform``: one, by default Linux on this machine's architecture, or ``all`` for an index and all
-        that it names. ``progress`` is called with the layers' bytes that are done, and with all of them.
-        Raises `NotFoundError` for what is not cached, `SourceError` where the target fails, `ConfigError`,
-        `InvalidNameError`, `IntegrityError`, `BackendError`.
+        and registry get manifests and blobs byte for byte, the archive gets the config and the layers' tars.
+        ``platform``: one, by default Linux on this machine's architecture, or ``all`` for an index and
+        everything in it. ``progress`` is called with the bytes of layers that are done, and of all. Raises
+        `NotFoundError`, `SourceError`, `ConfigError`, `InvalidNameError`, `IntegrityError`, `BackendError`.
         """
         from layercache.export.exporter import Exporter
         from layercache.images.tags import Tags
@@ -225,44 +222,41 @@ class Cache:
         )
 
     def delete(self, name: str, *, force: bool = False, all_tiers: bool = False) -> None:
-        """Forget a layer or blob, by either name, in the nearest tier that can be written to.
+        """Remove a layer or blob from the nearest writable tier, or with ``all_tiers`` from each.
 
-        By digest: that blob, its facts, and the tar only where no other digest leads to it. By diff ID:
-        the tar and every digest of it. ``all_tiers``: in each tier that can be written to. Raises
-        `NotFoundError` where nothing was there, `InUseError` where a cached image refers to it, unless
-        ``force``.
+        By digest: the blob, its associations, and the tar unless another digest leads to it. By diff ID: the
+        tar and every digest of it. Raises `NotFoundError` if nothing was there, `InUseError` if a cached
+        image uses it, unless ``force``.
         """
         targets = self._writable(all_tiers)
         gone = sum([removal.delete(tier, Hash(name), force=force) for tier in targets])
         self._refresher.note_change()
         if not gone:
-            raise NotFoundError(
-                f"{name} is not cached",
-                looked_in=[tier.name for tier in targets],
-                hint=""
-                if all_tiers or sum(not tier.policy.readonly for tier in self.tiers) == 1
-                else "farther tiers are left alone: all_tiers (--all-tiers) includes them",
+            searched_all = all_tiers or sum(not tier.policy.readonly for tier in self.tiers) == 1
+            hint = (
+                "" if searched_all else "far tiers were not searched: all_tiers (--all-tiers) includes them"
             )
+            raise NotFoundError(f"{name} is not cached", looked_in=[t.name for t in targets], hint=hint)
 
     def _writable(self, all_tiers: bool) -> list[Tier]:
-        """The nearest tier that can be written to, or each. Raises `ConfigError` where there is none."""
+        """The nearest writable tier, or each. Raises `ConfigError` if there is none."""
         writable = [tier for tier in self.tiers if not tier.policy.readonly]
         if not writable:
             raise ConfigError("every tier is read-only", hint="name a cache that can be written to")
         if all_tiers:
-            self.flush()  # what is on its way there would come back
+            self.flush()  # uploads on their way would bring it back
         return writable if all_tiers else writable[:1]
 
     @property
     def counters(self) -> Counters:
-        """What this cache did since it was opened."""
+        """Totals since the cache was opened."""
         return self._observers.counters
 
     def watch(self, watcher: Callable[[Event], object]) -> AbstractContextManager[None]:
         """Call ``watcher`` with each `Event` inside the ``with`` block, in the thread where it happens.
 
-        ``events: list[Event] = []`` and ``with cache.watch(events.append): ...`` keeps them to look at.
-        The watcher must be quick and thread-safe, and must not raise.
+        For example ``with cache.watch(events.append): ...``. The watcher must be quick and thread-safe, and
+        must not raise.
         """
         return self._observers.watch(watcher)
 
@@ -276,9 +270,9 @@ class Cache:
 
     @contextmanager
     def expecting(self, layers: int) -> Iterator[Callable[[], None]]:
-        """Tell that so many layers will be read in parallel: each then gets one thread, not three.
+        """Announce that this many layers will be read in parallel: each then gets one thread, not three.
 
-        Gives a function to call as each of them is done, so that the last ones may use the idle cores.
+        Yields a function to call when one of them is done, so that the last ones may use idle cores.
         """
         passes, left = self._resolver.passes, 0
 
@@ -295,20 +289,20 @@ class Cache:
             expect(-left)
 
     def note_change(self) -> None:
-        """Tell that a tier was changed by another way than the cache's: index.json is written anew soon."""
+        """A tier was changed other than through this cache: rewrite index.json soon."""
         self._refresher.note_change()
 
     def flush(self) -> None:
-        """Wait until remote tiers have what was kept for them.
+        """Wait until far tiers have received everything.
 
-        Raises what failed only where the cache is strict; else it was told as an event.
+        Raises what failed only if the cache is strict; by default it was reported as an event.
         """
         self._resolver.keeper.background.flush()
 
     def close(self, *, flush: bool = True) -> None:
-        """Give up what is still coming in, `flush`, and give back what is open. Closing twice is no error.
+        """Abort transfers, `flush`, and close connections and files. May be called twice.
 
-        Without ``flush``, what remote tiers have not begun to get is given up too.
+        Without ``flush``, uploads that have not started are dropped.
         """
         background = self._resolver.keeper.background
         if not flush:
@@ -337,7 +331,7 @@ class Cache:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        # An interrupt means now: who waits for uploads then?
+        # An interrupt means now: do not wait for uploads.
         self.close(flush=kind is None or issubclass(kind, Exception))
 
     def __repr__(self) -> str:
@@ -346,12 +340,11 @@ class Cache:
     def _client(self) -> RegistryClient:
         from layercache.registry.client import RegistryClient
 
+        def report(place: str, error: LayercacheError) -> None:
+            self._observers.emit(Event("failed", None, COMPRESSED, place, note=error.message))
+
         with self._lock:
             if self._registry is None:
-                self._registry = RegistryClient(
-                    self._registries() if self._registries else None, passed_over=self._passed_over
-                )
+                settings = self._registries() if self._registries else None
+                self._registry = RegistryClient(settings, passed_over=report)
             return self._registry
-
-    def _passed_over(self, place: str, error: LayercacheError) -> None:
-        self._observers.emit(Event("failed", None, COMPRESSED, place, note=error.message))

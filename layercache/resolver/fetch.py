@@ -6,27 +6,23 @@ import os
 from functools import partial
 from typing import TYPE_CHECKING
 
-from layercache.errors import BackendError, LayercacheError, LimitError, NotALayerError
+from layercache.errors import BackendError, NotALayerError
 from layercache.events import Event, Observers
-from layercache.oci.descriptor import NO_COMPRESSION, compression_of, is_layer
-from layercache.oci.forms import COMPRESSED, UNCOMPRESSED, Form
+from layercache.oci.descriptor import NO_COMPRESSION
+from layercache.oci.forms import UNCOMPRESSED, Form
 from layercache.resolver.confirmation import RefutingReader
-from layercache.resolver.identity import contradiction
+from layercache.resolver.findings import Findings
 from layercache.resolver.in_flight import InFlight, InFlightTransfer
 from layercache.resolver.stage import FetchStage, Stage, TarStage
 from layercache.streams.inflate import InflatedReader, Limits
-from layercache.streams.readers import HashedReader, HeadReader, layer_compression, not_a_layer
-from layercache.tiers.association import Association
-from layercache.transfer.follower import Follower, read_through
+from layercache.streams.readers import HashedReader, HeadReader
+from layercache.transfer.follower import Follower
 from layercache.transfer.spool import TierSpool
 from layercache.transfer.transfer import Transfer
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from layercache.backend import Reader
     from layercache.oci.digest import Digest, Hash
-    from layercache.resolver.identity import Outcome
     from layercache.resolver.layer_state import LayerState
     from layercache.resolver.plan import Way
     from layercache.resolver.tier_writer import TierWriter
@@ -48,6 +44,7 @@ class Fetcher:
     ) -> None:
         self.running = InFlight()
         self.expected_layers = 0
+        self.findings = Findings(keeper, observers)
         self.keeper = keeper
         self.observers = observers
         self.limits = limits
@@ -76,7 +73,7 @@ class Fetcher:
 
         def learn() -> None:  # in the thread of the follower, before it gets the last bytes
             if stage.outcome is not None:
-                self.learn(layer, stage.outcome)
+                self.findings.learn(layer, stage.outcome)
             else:  # a ready tar: nobody has seen the blob
                 layer.update(lambda now: now.counted(form, transfer.size))
 
@@ -102,7 +99,7 @@ class Fetcher:
         threads = 1 if inflating else 2
         return self.run(
             FetchStage(
-                fetcher=self,
+                findings=self.findings,
                 layer=layer,
                 reader=reader,
                 form=form,
@@ -132,7 +129,7 @@ class Fetcher:
         gets this one. Raises `NotALayerError`, `FormatError`; reading raises `DigestMismatchError` where the
         diff ID is another than was claimed.
         """
-        head, compression = self._looked_into(layer, digest, blob, tier)
+        head, compression = self._begun(layer, digest, blob, tier)
         identity = layer.identity
         plain = compression == NO_COMPRESSION
         algorithm = identity.diff_id.algorithm if identity.diff_id else digest.algorithm
@@ -141,7 +138,7 @@ class Fetcher:
         tar = head if plain else self._inflated(layer, digest, blob, head, compression, tier)
         return self.run(
             TarStage(
-                fetcher=self,
+                findings=self.findings,
                 layer=layer,
                 reader=tar,
                 form=UNCOMPRESSED,
@@ -157,17 +154,17 @@ class Fetcher:
             )
         )
 
-    def _looked_into(
+    def _begun(
         self, layer: LayerState, digest: Digest, blob: Reader, tier: Tier | None
     ) -> tuple[HeadReader, str]:
-        """The blob, its first bytes looked at, and its compression. Closed where it is not a layer."""
+        """The blob, and how its first bytes say that it is compressed. Closes it where it is not a layer."""
         try:
             head = HeadReader(blob)
             try:
-                return head, self._compression(layer, digest, head.head)
+                return head, self.findings.compression(layer, digest, head.head)
             except NotALayerError as error:
-                self._doubt(digest, blob, tier, True)  # wrong bytes are wrong, whatever they look like
-                self._refute(layer, digest, error)
+                self.findings.doubt(digest, blob, tier, True)  # corrupt bytes may look like anything
+                self.findings.refute(layer, digest, error)
                 raise
         except BaseException:
             blob.close()
@@ -186,10 +183,10 @@ class Fetcher:
         expected = identity.uncompressed_size
         if expected is None and identity.claim:
             expected = identity.claim.uncompressed_size
-        doubt = partial(self._doubt, digest, blob, tier)
+        doubt = partial(self.findings.doubt, digest, blob, tier)
         tar: Reader = InflatedReader(head, compression, self.limits, digest, expected=expected, doubt=doubt)
         if identity.asked:
-            tar = RefutingReader(tar, head, partial(self._refute, layer, digest))
+            tar = RefutingReader(tar, head, partial(self.findings.refute, layer, digest))
         total = identity.uncompressed_size
         self.observers.emit(Event("inflating", identity.diff_id or digest, UNCOMPRESSED, "", total=total))
         return tar
@@ -207,7 +204,7 @@ class Fetcher:
         transfer = Transfer(
             reader, spool, stage, rehash=self._rehash, algorithm=stage.algorithm, size=stage.size
         )
-        stage.begin(transfer, spool.tier)
+        stage.begin(transfer, spool.tier, self.running.remove)
         follower = transfer.follow()
         assert follower is not None, "a transfer that has not begun has not ended"
         self.running.add([(name, stage.form) for name in stage.names], InFlightTransfer(transfer, stage))
@@ -231,76 +228,3 @@ class Fetcher:
             return False
         others = self.running.digests() - {digest}
         return max(self.expected_layers, len(others) + 1) < self._cores
-
-    # What was found out
-
-    def learn(self, layer: LayerState, outcome: Outcome) -> None:
-        """Learn what a pass found out. A claim that it refutes is deleted, and an error if the asker's."""
-        identity, digest = layer.identity, outcome.digest
-        claimed, found = identity.diff_id, outcome.diff_id
-        if claimed is not None and found is not None and claimed != found:
-            if fact := outcome.fact:
-                self.keeper.record(fact)
-            self.keeper.refute(Association(digest, claimed, size=0))
-            error = contradiction(digest, found, claimed)
-            if not identity.unconfirmed:
-                raise error
-            self.observers.emit(Event("failed", digest, COMPRESSED, "a claim", note=error.message))
-        layer.update(lambda now: now.confirmed_by(outcome))
-
-    def claim(self, layer: LayerState, kept: Iterable[Tier]) -> None:
-        """Write down what the asker says of the blob, where it is kept, and learn what is known there."""
-        if (fact := layer.identity.fact) and (found := self.keeper.claim(fact, kept)):
-            layer.update(lambda now: now.with_record(found))
-
-    def doubt_fact(self, layer: LayerState, digest: Digest, tier: Tier) -> None:
-        """A blob has another tar inside than was computed: either it is wrong, or a fact of ours is.
-
-        A fact of which a bit rotted is dropped, and what is true is learnt instead. One that is whole is
-        left to `learn`.
-        """
-        if wrong := self.keeper.look_again(tier, digest, COMPRESSED):
-            raise wrong
-        if fact := layer.identity.fact:
-            rotten = self.keeper.is_half(fact)
-            self.keeper.recant(fact)
-            layer.update(lambda now: now.disproved(rotten=rotten))
-
-    def _doubt(self, digest: Digest, blob: Reader, tier: Tier | None, ended: bool) -> None:
-        """What is made of a blob is broken, or too much: look whether the blob is what its name says.
-
-        Raises `WrongEntryError`, or what else the blob's reader finds, where it is not. ``ended``: nobody
-        reads on. Until then a blob that comes from its origin and is kept nowhere cannot be looked at.
-        """
-        if isinstance(blob, Follower):
-            blob.run()
-        elif tier is not None:
-            if wrong := self.keeper.look_again(tier, digest, COMPRESSED):
-                raise wrong
-        elif ended:
-            read_through(blob)
-
-    def _refute(self, layer: LayerState, digest: Digest, error: LayercacheError) -> None:
-        """A blob that a diff ID has led to has no tar inside: so the claim is false that it has this one."""
-        identity = layer.identity
-        if identity.asked is None or identity.diff_id is None or identity.computed:
-            return
-        if isinstance(error, LimitError):  # which may be raised
-            self.keeper.refuted.add((digest, identity.diff_id))
-        else:
-            self.keeper.refute(Association(digest, identity.diff_id, size=0))
-
-    def _compression(self, layer: LayerState, digest: Digest, head: bytes) -> str:
-        """What the blob's first bytes say. A media type that contradicts them is reported as an event."""
-        media_type = layer.identity.media_type
-        stated = compression_of(media_type)
-        if not is_layer(media_type):
-            raise not_a_layer(digest, media_type)
-        if not head and stated is None and layer.identity.diff_id is None:
-            raise not_a_layer(digest, "it is empty")  # only where somebody says so an empty blob is a layer
-        compression = layer_compression(head, digest)
-        if stated not in (None, compression):
-            found = "not compressed" if compression == NO_COMPRESSION else compression
-            note = f"it is {found} by its first bytes, though its media type is {media_type}"
-            self.observers.emit(Event("mislabelled", digest, COMPRESSED, "", note=note))
-        return compression

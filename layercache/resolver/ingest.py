@@ -74,7 +74,7 @@ class Ingest:
             raise self._keeper.kept_nowhere()
         blob = self._receive_blob(head, threads=1 if threads else 0)
         stage = _TarStage(
-            fetcher=self._fetcher,
+            findings=self._fetcher.findings,
             layer=self._layer,
             reader=InflatedReader(blob, compression, self._fetcher.limits, "the blob"),
             form=UNCOMPRESSED,
@@ -92,7 +92,7 @@ class Ingest:
 
     def _receive_blob(self, head: HeadReader, *, threads: int = 0) -> Reader:
         self._blob = _BlobStage(
-            fetcher=self._fetcher,
+            findings=self._fetcher.findings,
             layer=self._layer,
             reader=head,
             form=self._form,

@@ -254,7 +254,7 @@ class Resolver:
         """See to it that a tier has the form. Raises `ConfigError` where none keeps it; else as `open`."""
         while store := self.keeper.store(form):
             if not self._verify_always and self._is_in(store, layer, form):
-                self.passes.claim(layer, [store])
+                self.passes.findings.claim(layer, [store])
                 return
             begun = layer.identity
             with suppress(WrongEntryError), self._brought(layer, form) as reader:  # a wrong entry is met once
@@ -262,7 +262,7 @@ class Resolver:
                 reader.run() if isinstance(reader, ClaimedReader) else read_through(reader)
                 if store.write_failure is None:
                     if not own:  # who joined another's transfer may know more of the layer than the other did
-                        self.passes.claim(layer, [store])
+                        self.passes.findings.claim(layer, [store])
                     return
             layer.update(partial(LayerIdentity.sized_as, earlier=begun))
         raise self.keeper.kept_nowhere(form)

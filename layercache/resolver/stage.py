@@ -19,13 +19,13 @@ from layercache.streams.observed import ObservedReader
 from layercache.streams.readers import StatedSizeError, check_hash
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from layercache.backend import Reader
     from layercache.errors import LayercacheError
     from layercache.oci.digest import Hash
     from layercache.oci.forms import Form
-    from layercache.resolver.fetch import Fetcher
+    from layercache.resolver.findings import Findings
     from layercache.resolver.layer_state import LayerState
     from layercache.resolver.plan import Way
     from layercache.tiers.tier import Tier
@@ -47,7 +47,7 @@ class Stage(ABC):
     follower that was let through reads it without a lock.
     """
 
-    fetcher: Fetcher
+    findings: Findings
     layer: LayerState
     reader: Reader
     form: Form
@@ -61,15 +61,16 @@ class Stage(ABC):
     outcome: Outcome | None = field(default=None, init=False)
     _transfer: Transfer | None = field(default=None, init=False)
     _spooled_in: Tier | None = field(default=None, init=False)
+    _ended: Callable[[Transfer], object] = field(init=False)
     _observed: ObservedReader | None = field(default=None, init=False)
 
-    def begin(self, transfer: Transfer, tier: Tier) -> None:
-        """It is on its way, in a spool of this tier."""
-        self._transfer, self._spooled_in = transfer, tier
+    def begin(self, transfer: Transfer, tier: Tier, ended: Callable[[Transfer], object]) -> None:
+        """It is on its way, in a spool of this tier; ``ended`` is called when it has settled."""
+        self._transfer, self._spooled_in, self._ended = transfer, tier, ended
 
     def observe(self) -> Reader:
         """The reader, looked at by the observers of this pass."""
-        name, observers = self.names[-1] if self.names else None, self.fetcher.observers
+        name, observers = self.names[-1] if self.names else None, self.findings.observers
         made = observers.begin_pass(name, self.form, self.size)
         report = partial(observers.drop, name, self.form)
         self._observed = ObservedReader(self.reader, made, report)
@@ -94,16 +95,16 @@ class Stage(ABC):
 
     def settled(self) -> None:
         if self._transfer is not None:
-            self.fetcher.running.remove(self._transfer)
+            self._ended(self._transfer)
 
     def progressed(self, count: int) -> None:
-        observers = self.fetcher.observers
+        observers = self.findings.observers
         if self.names and self._spooled_in and observers.watched:
             observers.emit(Event("bytes", self.names[-1], self.form, self._spooled_in.name, count, self.size))
 
     def damaged(self, found: Hash) -> LayercacheError:
         assert self._spooled_in is not None, "what was published stood in a spool"
-        return self.fetcher.keeper.changed_meanwhile(self._spooled_in, found, self.form)
+        return self.findings.keeper.changed_meanwhile(self._spooled_in, found, self.form)
 
 
 @dataclass(eq=False, kw_only=True)
@@ -119,13 +120,13 @@ class FetchStage(Stage):
     def check(self, found: Hash, size: int) -> None:
         way = self.way
         if way.tier is not None:
-            self.fetcher.keeper.check(way, self.reader.size, found, size)
+            self.findings.keeper.check(way, self.reader.size, found, size)
         else:
             self._check_source(found, size)
         if self.form == COMPRESSED:
             self.outcome = outcome = Outcome(Digest(way.name), size)
             self.layer.update(lambda now: now.confirmed_by(outcome))
-        self.fetcher.observers.emit(Event("fetched", way.name, self.form, way.place, size=size))
+        self.findings.observers.emit(Event("fetched", way.name, self.form, way.place, size=size))
 
     def _check_source(self, found: Hash, size: int) -> None:
         try:
@@ -140,7 +141,7 @@ class FetchStage(Stage):
 
     def stored(self, spool: TierSpool, found: Hash) -> None:
         identity = self.layer.identity
-        kept = self.fetcher.keeper.keep(
+        kept = self.findings.keeper.keep(
             spool,
             found,
             self.form,
@@ -149,7 +150,7 @@ class FetchStage(Stage):
             layer=identity.digest,
         )
         if not self.inflating:
-            self.fetcher.claim(self.layer, kept)
+            self.findings.claim(self.layer, kept)
 
 
 @dataclass(eq=False, kw_only=True)
@@ -161,28 +162,28 @@ class TarStage(Stage):
     tier: Tier | None
 
     def check(self, found: Hash, size: int) -> None:
-        fetcher, layer, diff_id = self.fetcher, self.layer, DiffID(found)
+        findings, layer, diff_id = self.findings, self.layer, DiffID(found)
         if layer.identity.computed and diff_id != layer.identity.diff_id and self.tier is not None:
-            fetcher.doubt_fact(layer, self.digest, self.tier)
+            findings.doubt_fact(layer, self.digest, self.tier)
         identity, source = layer.identity, self.source
         media_type = layer_type(identity.media_type, self.compression)
         # Who joined another blob of the same tar still means his own.
         blob_size = identity.size if identity.digest == self.digest or source is None else source.size
         self.outcome = Outcome(self.digest, blob_size, diff_id, size, media_type)
-        fetcher.learn(layer, self.outcome)
+        findings.learn(layer, self.outcome)
         if self.compression != NO_COMPRESSION:
-            fetcher.observers.emit(Event("inflated", found, UNCOMPRESSED, "", size=size))
+            findings.observers.emit(Event("inflated", found, UNCOMPRESSED, "", size=size))
         if self._transfer is None:  # it is kept nowhere, so `stored` is not called
             self._record(())
 
     def stored(self, spool: TierSpool, found: Hash) -> None:
         self._record(
-            self.fetcher.keeper.keep(
+            self.findings.keeper.keep(
                 spool, found, UNCOMPRESSED, spool.size, everywhere=self.from_origin, layer=self.digest
             )
         )
 
     def _record(self, kept: Sequence[Tier]) -> None:
-        keeper = self.fetcher.keeper
+        keeper = self.findings.keeper
         if self.outcome and (fact := self.outcome.fact):
             keeper.record(fact, keeper.writable() if self.from_origin else kept)
