@@ -177,12 +177,13 @@ def test_a_full_disk_stops_no_reader_and_the_next_tier_is_filled(form: str, room
 
 
 @pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("room", [0, 1, 3])
 def test_a_disk_that_was_full_for_a_moment_gets_no_blob_of_which_a_part_is_missing(
-    form: str, monkeypatch: pytest.MonkeyPatch
+    form: str, room: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As where its rest is over before the last bytes come: then it could be written to again."""
     monkeypatch.setattr(CircuitBreaker, "why", None)
-    layer, full = large(1), Spooling(1)
+    layer, full = large(1), Spooling(room, torn=False)
     with open_cache(near(full)) as cache:
         asked = cache.layer(layer.digest, fetch=Fetch(layer.blob))
         stream = asked.compressed() if form == "compressed" else asked.uncompressed()
@@ -355,11 +356,15 @@ def test_a_cache_whose_tiers_are_all_read_only_says_so_and_not_that_one_failed()
 
 
 class Spooling(MemoryBackend):
-    """A store of its own kind of disk: it takes so many writes, then it is full."""
+    """A store of its own kind of disk: it takes so many writes, then it is full.
 
-    def __init__(self, room: int) -> None:
+    ``torn``: of the first that fails a half is written.
+    """
+
+    def __init__(self, room: int, *, torn: bool = True) -> None:
         super().__init__()
         self.room = room
+        self.torn = torn
 
     def spool(self) -> FullSpool:  # type: ignore[override]
         return FullSpool(self)
@@ -376,6 +381,7 @@ class FullSpool:
     def write(self, data: bytes) -> None:
         self._store.room -= 1
         if self._store.room < 0:
-            self._inner.write(memoryview(data)[: len(data) // 2])
+            if self._store.torn:
+                self._inner.write(memoryview(data)[: len(data) // 2])
             raise BackendError(f"{self._store.url}: no room is left")
         self._inner.write(data)

@@ -11,6 +11,7 @@ from fixtures.transfers import CountedSource, NotedStage, opened
 from servers.images import noise
 
 from layercache.errors import DigestMismatchError, LayercacheError
+from layercache.oci.digest import Hash
 from layercache.streams import readers
 from layercache.tiers.opening import open_tier
 from layercache.transfer import growing, layer_lock, producer
@@ -21,9 +22,12 @@ from layercache_backends.memory import MemoryReader
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from contextlib import AbstractContextManager
+    from pathlib import Path
 
     from _typeshed import WriteableBuffer
 
+    from layercache.backend.capabilities import Lock
     from layercache.transfer.follower import Follower
 
 CHUNK = 1 << 10
@@ -220,3 +224,20 @@ def test_who_brings_a_layer_gives_a_sign_of_life_as_bytes_come_and_lets_go_at_th
         follower.run()
         assert lock.signs > before
         assert released.is_set()
+
+
+def test_a_thread_in_the_midst_of_one_layer_does_not_wait_for_who_brings_another(tmp_path: Path) -> None:
+    tier, waits = open_tier(f"file://{tmp_path}", nearest=True), list[float]()
+    lock = tier.blobs.lock
+
+    def noted(name: Hash, *, timeout: float) -> AbstractContextManager[Lock | None]:
+        waits.append(timeout)
+        return lock(name, timeout=timeout)
+
+    tier.blobs.lock = noted  # type: ignore[method-assign]
+    locks = layer_lock.LayerLocks()
+    held = [locks.take(tier, Hash.of(name)) for name in (b"one layer", b"another")]
+    for each in held:
+        each.end()
+    locks.take(tier, Hash.of(b"a third")).end()
+    assert waits == [layer_lock.PATIENCE, 0, layer_lock.PATIENCE]
