@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import pytest
@@ -361,6 +362,18 @@ def test_a_blob_that_is_another_one_than_was_confirmed_is_not_given() -> None:
     assert got == b""
     assert isinstance(error, DigestMismatchError)
     assert len(opens) == 2
+
+
+def test_who_joins_a_tar_by_its_name_is_not_given_what_a_false_claim_calls_so() -> None:
+    poisoned = far()
+    plant(poisoned, EVIL.blob, TRUE.diff_id)
+    with open_cache(near(), poisoned) as cache:
+        stranger = cache.layer(EVIL.digest).uncompressed()
+        joined = cache.layer(TRUE.digest, diff_id=TRUE.diff_id, fetch=Fetch(TRUE.blob)).uncompressed()
+        with suppress(DigestMismatchError):
+            assert read(joined) == TRUE.tar
+        assert read(stranger) == EVIL.tar
+        assert_sound(cache.tiers[0])
 
 
 def test_what_was_computed_here_goes_before_what_is_only_said() -> None:
