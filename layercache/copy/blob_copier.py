@@ -62,7 +62,7 @@ class BlobCopier:
         bytes, `SourceFailedError`; `BackendError` is the target's.
         """
         with source_errors():
-            reader = self._source.blobs.open(name)
+            reader = self._source.blobs.inspect(name)
         with reader:
             self._emit(Event("fetching", name, form, self._source.name, total=reader.size))
             size = self._store(name, form, reader, reader.size)

@@ -235,7 +235,7 @@ class Copy:
         A tag of an untrusted source never replaces one of the target, and is marked with its origin.
         """
         named = self._source.images.get(key)
-        if keys.pinned(key) not in ("", named.digest):
+        if keys.digest_in(key) not in ("", named.digest):
             raise DigestMismatchError(f"the source says that it is {named.digest}")
         if who := doubtful(self._source, key, named):
             named = replaced(named, annotations={**(named.annotations or {}), COPIED_FROM: who})

@@ -39,7 +39,7 @@ def image_key(reference: Reference) -> str:
 
 def doubtful(tier: Tier, key: str, root: Descriptor) -> str:
     """The untrusted store that a tag comes from; empty for a trusted one and for a digest."""
-    if keys.pinned(key):
+    if keys.digest_in(key):
         return ""
     return (root.annotations or {}).get(COPIED_FROM, "") if tier.policy.trusted else tier.name
 
@@ -100,7 +100,7 @@ class Tags:
         for tier in self._tiers:
             with suppress(NotFoundError):
                 root = tier.images.get(key)
-                if keys.pinned(key) in ("", root.digest):
+                if keys.digest_in(key) in ("", root.digest):
                     yield tier, root
 
     def _is_young(self, tier: Tier, key: str, age: float) -> bool:

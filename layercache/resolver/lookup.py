@@ -120,7 +120,7 @@ def _may_be_tar(tiers: Iterable[Tier], name: Hash) -> bool:
     for tier in tiers:
         if tier.policy.trusted:
             try:
-                with tier.blobs.open(name) as reader:
+                with tier.blobs.inspect(name) as reader:
                     return sniff(reader.read(HEAD)) == NO_COMPRESSION
             except NotFoundError:
                 continue

@@ -17,9 +17,12 @@ if TYPE_CHECKING:
     from layercache.tiers.tier import Tier
 
 
-def read_document(tier: Tier, name: Digest) -> bytes:
-    """Out of one tier. Raises `NotFoundError`, `DigestMismatchError`; `FormatError` where it is too big."""
-    with tier.blobs.open(name) as reader:
+def read_document(tier: Tier, name: Digest, *, used: bool = False) -> bytes:
+    """Read it from one tier. ``used``: this counts as a use of it.
+
+    Raises `NotFoundError`, `DigestMismatchError`, and `FormatError` if it is too big.
+    """
+    with tier.blobs.open(name) if used else tier.blobs.inspect(name) as reader:
         data = read_whole(reader, name, tier.policy.max_document_size)
     check_document(name, data, tier.name)
     return data
@@ -38,7 +41,7 @@ def find_document(
     too_big: FormatError | None = None
     for tier in tiers:
         try:
-            return read_document(tier, name)
+            return read_document(tier, name, used=True)
         except NotFoundError:
             continue
         except BackendError as error:  # it had been opened

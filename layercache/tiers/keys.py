@@ -122,7 +122,7 @@ def image_name(key: str) -> str:
     return f"{_with_brackets(repository.removesuffix('/_tags'))}:{name}"
 
 
-def pinned(key: str) -> str:
+def digest_in(key: str) -> str:
     """The digest that an image's key ends in; nothing where it ends in a tag."""
     folder, _, name = key.rpartition("/")
     return name.replace("-", ":", 1) if folder.endswith("/_digests") else ""

@@ -94,7 +94,7 @@ class Quota:
         return self._max_size is None or size <= self._max_size
 
     @contextmanager
-    def made(self, size: int) -> Iterator[None]:
+    def reserve(self, size: int) -> Iterator[None]:
         """Publish a blob of so many bytes, which fits, inside the block. Raises `BackendError`."""
         if self._max_size is None and self._max_age is None:
             yield

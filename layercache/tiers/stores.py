@@ -36,6 +36,11 @@ class BlobStore(ABC):
         """
 
     @or_not_found
+    def inspect(self, name: Hash) -> Reader:
+        """Read a blob without counting it as a use, as maintenance does: listings, `copy`, index.json."""
+        return self.open(name)
+
+    @or_not_found
     @abstractmethod
     def stat(self, name: Hash) -> Entry:
         """A blob's size and time. Raises `NotFoundError`."""

@@ -16,6 +16,7 @@ from fixtures.stores import Fetch, Store, fact, open_cache
 from layercache.oci.digest import DiffID, Digest, Hash
 from layercache.tiers import keys
 from layercache.tiers.backend.tier import BackendTier
+from layercache.tiers.documents import find_document, read_document
 from layercache.tiers.policy import Policy
 from layercache.tiers.quota import LOCK, RECOUNT
 from layercache_backends.local import LocalBackend
@@ -120,6 +121,18 @@ def test_a_blobs_time_is_refreshed_once_however_often_it_is_used(tmp_path: Path)
     before = tier.blobs.stat(name)
     tier.blobs.open(name).close()
     assert tier.blobs.stat(name) == before
+
+
+def test_maintenance_does_not_count_as_a_use(tmp_path: Path) -> None:
+    """Else one `put`, which rewrites index.json, would keep every manifest from growing old."""
+    tier = on_disk(tmp_path)
+    name = stock(tier, 1, age=HOUR)
+    before = tier.blobs.stat(name)
+    tier.blobs.inspect(name).close()
+    read_document(tier, Digest(name))
+    assert tier.blobs.stat(name) == before
+    find_document([tier], Digest(name))
+    assert tier.blobs.stat(name).modified > before.modified
 
 
 def test_a_read_only_tier_is_not_touched(tmp_path: Path) -> None:

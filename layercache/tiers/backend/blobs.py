@@ -48,6 +48,9 @@ class BackendBlobs(BlobStore):
                 self._touchable.touch(keys.blob(name))
         return reader
 
+    def inspect(self, name: Hash) -> Reader:
+        return self._backend.open(keys.blob(name))
+
     def stat(self, name: Hash) -> Entry:
         return self._backend.stat(keys.blob(name))
 
@@ -67,11 +70,11 @@ class BackendBlobs(BlobStore):
 
     def put(self, name: Hash, data: bytes) -> None:
         if self.fits(len(data)) and not self.has(name):
-            with self._room.made(len(data)):
+            with self._room.reserve(len(data)):
                 write_whole(self._backend.create(keys.blob(name)), data)
 
     def publish(self, name: Hash, spool: Spool, size: int) -> None:
-        with self._room.made(size):
+        with self._room.reserve(size):
             spool.publish(keys.blob(name))
 
     def copy(self, name: Hash, reader: Reader) -> None:
@@ -80,7 +83,7 @@ class BackendBlobs(BlobStore):
             while count := reader.readinto(buffer):
                 sink.write(buffer[:count])
                 size += count
-            with self._room.made(size):
+            with self._room.reserve(size):
                 sink.commit()
 
     def delete(self, name: Hash) -> None:

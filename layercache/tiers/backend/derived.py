@@ -36,7 +36,7 @@ class BackendDerived(DerivedStore):
                 sink.write(chunk)
                 size += len(chunk)
             if self._room.fits(size):
-                with self._room.made(size):
+                with self._room.reserve(size):
                     sink.commit()
 
     def delete(self, name: Hash) -> None:
