@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, BinaryIO, Literal
+from typing import TYPE_CHECKING, BinaryIO, Literal, NamedTuple
 
+from layercache.errors import NotFoundError
 from layercache.oci.descriptor import OCTETS
 from layercache.oci.forms import COMPRESSED, UNCOMPRESSED
 from layercache.resolver.layer_state import LayerState
@@ -19,12 +20,19 @@ if TYPE_CHECKING:
 Forms = Literal["compressed", "uncompressed", "both"]
 
 
+class Names(NamedTuple):
+    """The two names of a layer; None for one that is not known."""
+
+    digest: Digest | None
+    diff_id: DiffID | None
+
+
 class Layer:
     """A layer of an image, or another blob, that can be read in the forms it has.
 
-    No property does any work: what is not known yet is None, and is known after the form that tells it
-    was read or filled once. So ``layer.fill("uncompressed")`` is how to learn the diff ID of a blob that
-    nobody has inflated.
+    No property does any work. What is not known yet is known after the form that shows it was read or filled
+    once. So ``layer.fill("uncompressed")`` is how to learn the diff ID of a blob that nobody has inflated.
+    `digest` and `diff_id` raise while they are not known; `names` has None for them.
     """
 
     def __init__(self, resolver: Resolver, identity: LayerIdentity, source: BlobSource | None = None) -> None:
@@ -32,9 +40,24 @@ class Layer:
         self._state = LayerState(identity, source)
 
     @property
-    def digest(self) -> Digest | None:
-        """The name of the compressed blob; where several lead to the tar, the nearest one's."""
-        return self._state.identity.digest
+    def names(self) -> Names:
+        """Both names as far as they are known: what was not inflated, or is not a layer, has no diff ID."""
+        identity = self._state.identity
+        return Names(identity.digest, identity.diff_id)
+
+    @property
+    def digest(self) -> Digest:
+        """The name of the compressed blob; where several lead to the tar, the nearest one's.
+
+        Known for all layers but one that was asked for by its diff ID while only its tar is cached: then this
+        raises `NotFoundError`.
+        """
+        if (digest := self._state.identity.digest) is not None:
+            return digest
+        raise NotFoundError(
+            f"no digest of {self._state.identity.diff_id} is known: only its tar is cached",
+            hint="pull its image (layercache pull IMAGE), or use layer.names",
+        )
 
     @property
     def digests(self) -> list[Digest]:
@@ -42,9 +65,14 @@ class Layer:
         return self._state.identity.digests()
 
     @property
-    def diff_id(self) -> DiffID | None:
-        """The name of the tar inside. None for what is not a layer, and while it is not known."""
-        return self._state.identity.diff_id
+    def diff_id(self) -> DiffID:
+        """The name of the tar inside. Raises `NotFoundError` while it is not known, or if there is none."""
+        if (diff_id := self._state.identity.diff_id) is not None:
+            return diff_id
+        raise NotFoundError(
+            f"the diff ID of {self._state.identity.digest} is not known",
+            hint='layer.fill("uncompressed") computes it; layer.names has None for it',
+        )
 
     @property
     def computed(self) -> bool:
@@ -128,4 +156,4 @@ class Layer:
         return self._resolver.doubt(self._state, form)
 
     def __repr__(self) -> str:
-        return f"<Layer digest={self.digest} diff_id={self.diff_id}>"
+        return f"<Layer digest={self.names.digest} diff_id={self.names.diff_id}>"

@@ -47,9 +47,9 @@ def distinct(images: Iterable[Image]) -> list[Layer]:
 
     A blob that is a layer of one image and an attachment of another counts as a layer.
     """
-    layers: dict[Digest | None, Layer] = {}
+    layers: dict[Digest, Layer] = {}
     for layer in (layer for image in images for layer in image.layers):
-        if layer.digest not in layers or layer.diff_id is not None:
+        if layer.digest not in layers or layer.names.diff_id is not None:
             layers[layer.digest] = layer
     return sorted(layers.values(), key=lambda layer: layer.size or 0, reverse=True)
 
@@ -101,7 +101,7 @@ class Puller:
                 layer.fill(COMPRESSED)
         except (LayercacheError, OSError) as error:
             return Outcome("failed", "", error=error)
-        names = {layer.digest, layer.diff_id} - {None}
+        names = set(layer.names) - {None}
         inflated = not self._inflated.isdisjoint(names)
         for result, places in (("fetched", self._fetched), ("hit", self._hits)):
             for name in names:

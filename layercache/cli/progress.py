@@ -93,7 +93,7 @@ class Bars:
 
     def finish(self, layer: Layer) -> None:
         with self._lock:
-            for name in (layer.digest, layer.diff_id):
+            for name in layer.names:
                 for form in ("compressed", "uncompressed"):
                     self._remove((str(name), form))
             self._finished += 1

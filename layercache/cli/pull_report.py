@@ -79,7 +79,7 @@ class Pulled:
         outcome = self.outcomes[str(layer.digest)]
         sizes = (lines.size(layer.size), lines.size(outcome.uncompressed_size))
         where = outcome.where or output.UNKNOWN
-        return (lines.hash(layer.digest), lines.hash(layer.diff_id), *sizes, outcome.result, where)
+        return (lines.hash(layer.digest), lines.hash(layer.names.diff_id), *sizes, outcome.result, where)
 
     def _image(self, image: Image) -> dict[str, Any]:
         return {
@@ -94,7 +94,7 @@ class Pulled:
         outcome = self.outcomes[str(layer.digest)]
         return {
             "digest": layer.digest,
-            "diff_id": layer.diff_id,
+            "diff_id": layer.names.diff_id,
             "size": layer.size,
             "uncompressed_size": outcome.uncompressed_size,
             "media_type": layer.media_type,

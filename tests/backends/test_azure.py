@@ -75,10 +75,8 @@ def test_layers_are_kept_and_found_by_both_names(azurite: Azurite, tmp_path: Pat
     (tmp_path / "tar").write_bytes(bytes(1024))
     with layercache.open(url) as cache:
         layer = cache.put(tmp_path / "tar")
-    with layercache.open(url) as cache:
-        assert layer.diff_id is not None
-        with cache.get(layer.diff_id).uncompressed() as tar:
-            assert tar.read() == bytes(1024)
+    with layercache.open(url) as cache, cache.get(layer.diff_id).uncompressed() as tar:
+        assert tar.read() == bytes(1024)
 
 
 def test_a_container_that_is_not_there_is_no_absence(azurite: Azurite) -> None:

@@ -213,7 +213,6 @@ def _left(folder: Path, setting: Setting, bucket: Bucket) -> list[str]:
         layers = {layer.digest: layer for layer in Truth.read(folder).layers}
         for image in Truth.read(folder).images:
             for layer in cache.image(f"{setting.registry}/{image}:1").layers:
-                assert layer.digest is not None
                 for form in FORMS:
                     with layer.compressed() if form == "compressed" else layer.uncompressed() as stream:
                         if stream.read() != layers[layer.digest].file(form).read_bytes():

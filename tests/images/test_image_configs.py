@@ -42,9 +42,9 @@ def test_a_config_without_diff_ids_claims_none(rootfs: object) -> None:
         found = pulled(cache, source_of(image))
         assert str(found.platform) == "linux/amd64"
         for layer, made in zip(found.layers, layers, strict=True):
-            assert layer.diff_id is None
+            assert layer.names.diff_id is None
             layer.fill("compressed")
-            assert cache.get(made.digest).diff_id is None
+            assert cache.get(made.digest).names.diff_id is None
             assert read(layer.uncompressed()) == made.tar
             assert cache.get(made.diff_id).digest == made.digest
 
@@ -77,7 +77,7 @@ def test_a_schema_2_config_of_another_type_that_is_no_json_is_an_artefacts() -> 
         DOCKER_MANIFEST,
     )
     with open_cache() as cache:
-        assert [each.diff_id for each in pulled(cache, source).layers] == [None]
+        assert [each.names.diff_id for each in pulled(cache, source).layers] == [None]
 
 
 def test_an_artefact_that_borrows_an_images_config_may_have_more_blobs_than_diff_ids() -> None:
@@ -90,4 +90,4 @@ def test_an_artefact_that_borrows_an_images_config_may_have_more_blobs_than_diff
         config,
     )
     with open_cache() as cache:
-        assert [each.diff_id for each in pulled(cache, source, None).layers] == [None, None]
+        assert [each.names.diff_id for each in pulled(cache, source, None).layers] == [None, None]

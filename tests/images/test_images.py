@@ -122,7 +122,7 @@ def test_an_artefact_has_blobs_and_no_diff_ids(config_type: str) -> None:
         image = pulled(cache, source, None)
         assert image.config == {}
         for layer, (media_type, data) in zip(image.layers, parts.items(), strict=True):
-            assert layer.diff_id is None
+            assert layer.names.diff_id is None
             with pytest.raises(NotALayerError, match=media_type.replace("+", r"\+")):
                 layer.uncompressed()
             assert read(layer.compressed()) == data
@@ -263,7 +263,8 @@ def test_lying_diff_ids_end_in_an_error_each_time_and_the_layers_can_be_read_by_
             assert_sound(tier)
         for true in layers:
             assert (
-                cache.get(true.digest).diff_id in (true.diff_id, None) or not cache.get(true.digest).computed
+                cache.get(true.digest).names.diff_id in (true.diff_id, None)
+                or not cache.get(true.digest).computed
             )
         for layer, true in zip(pulled(cache, source_of(honest)).layers, layers, strict=True):
             assert read(layer.uncompressed()) == true.tar

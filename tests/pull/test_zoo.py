@@ -33,7 +33,7 @@ def verified(cache: Caller) -> None:
     """Nothing is wrong in it, at a look and at a close one, and its view can be derived."""
     for option in ([], ["--deep"]):
         called = cache("verify", *option)
-        assert "none wrong" in called.stderr
+        assert " 0 wrong" in called.stderr
     cache("index")
     cache("ls", "--all")
     cache("images")

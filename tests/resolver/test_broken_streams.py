@@ -239,7 +239,7 @@ def test_a_broken_gzip_of_the_right_digest_can_be_had_as_it_is_and_not_as_a_tar(
             fails_for_good(asked.uncompressed(), FormatError)
             assert_sound(cache.tiers[0])
             assert read(asked.compressed()) == broken
-            assert asked.diff_id is None
+            assert asked.names.diff_id is None
 
 
 def test_a_decompression_bomb_is_stopped_and_leaves_no_tar() -> None:

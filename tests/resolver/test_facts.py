@@ -235,7 +235,7 @@ def test_a_torn_fact_is_no_fact(garbage: bytes, trusted: bool) -> None:
     ):
         write(tier, key, garbage)
     with open_cache(*([tier] if trusted else [near(), tier])) as cache:
-        assert cache.get(TRUE.digest).diff_id is None
+        assert cache.get(TRUE.digest).names.diff_id is None
         assert TRUE.diff_id not in cache
         assert read(cache.get(TRUE.digest).uncompressed()) == TRUE.tar
         assert read(cache.get(TRUE.diff_id).uncompressed()) == TRUE.tar

@@ -294,7 +294,7 @@ def test_a_large_plain_tar_under_a_digest_teaches_no_false_fact(compression: str
     with open_cache(near(), poisoned) as cache:
         with pytest.raises(LayercacheError):
             read(cache.layer(layer.digest).uncompressed())
-        assert cache.layer(layer.digest).diff_id is None
+        assert cache.layer(layer.digest).names.diff_id is None
         asked = cache.layer(layer.digest, fetch=Fetch(layer.blob))
         assert read(asked.uncompressed()) == layer.tar
         assert cache.get(layer.digest).diff_id == layer.diff_id

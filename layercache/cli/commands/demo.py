@@ -127,7 +127,7 @@ def _read(cache: Cache, names: Iterable[str]) -> None:
     buffer = memoryview(bytearray(CHUNK))
     for name in map(Hash, names):
         layer, hasher, size = cache.get(name), name.hasher(), 0
-        with layer.uncompressed() if name == layer.diff_id else layer.compressed() as stream:
+        with layer.uncompressed() if name == layer.names.diff_id else layer.compressed() as stream:
             while part := stream.readinto(buffer):  # type: ignore[attr-defined]  # not in typeshed's BinaryIO
                 hasher.update(buffer[:part])
                 size += part

@@ -52,7 +52,7 @@ def get(session: Session, hash: str, output: str | None, form: str | None) -> No
         name = full_name(cache, hash)
         layer = cache.get(name)
         # A name can be both digest and diff ID. Only the tar is then certain to have that hash.
-        wanted = form or ("uncompressed" if name == layer.diff_id else "compressed")
+        wanted = form or ("uncompressed" if name == layer.names.diff_id else "compressed")
         with (
             layer.uncompressed() if wanted == "uncompressed" else layer.compressed() as source,
             _stdout() if output is None or output == STDOUT else _whole_file(output) as target,

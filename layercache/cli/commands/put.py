@@ -37,7 +37,7 @@ def put(session: Session, files: tuple[str, ...], as_json: bool) -> None:
                 failures.show(error, about=path, trace=session.verbose)
                 code = code or _exit_code(error, path)
                 continue
-            if layer.diff_id is None:
+            if layer.names.diff_id is None:
                 session.note(f"layercache: {path} is not gzip, zstd or tar: stored as a blob, not as a layer")
             _print(path, layer, as_json=as_json)
     if code:
@@ -65,13 +65,13 @@ def _print(path: str, layer: Layer, *, as_json: bool) -> None:
             {
                 "file": path,
                 "digest": layer.digest,
-                "diff_id": layer.diff_id,
+                "diff_id": layer.names.diff_id,
                 "size": layer.size,
                 "uncompressed_size": layer.uncompressed_size,
                 "media_type": layer.media_type,
             }
         )
     elif output.is_terminal():
-        click.echo(f"{path}\n  digest   {layer.digest}\n  diff ID  {layer.diff_id or output.UNKNOWN}")
+        click.echo(f"{path}\n  digest   {layer.digest}\n  diff ID  {layer.names.diff_id or output.UNKNOWN}")
     else:
-        click.echo(f"{layer.digest}\t{layer.diff_id or output.UNKNOWN}\t{path}")
+        click.echo(f"{layer.digest}\t{layer.names.diff_id or output.UNKNOWN}\t{path}")
