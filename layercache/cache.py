@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 class Cache:
     """A content-addressed cache of container layers, each known by digest and by diff ID.
 
-    Opened by `layercache.open`. Thread-safe; a context manager. ``tiers`` are ordered near to far. With
+    Opened by `layercache.open`. Thread-safe; a context manager. ``tiers`` are ordered nearest first. With
     ``offline`` no source is contacted. ``verify_always`` also hashes entries of trusted tiers on each read;
     by default their size is checked. A tier that fails is skipped and reported as an event; with ``strict``
     it is an error. ``registries`` is called when the first registry is needed. ``tag_age``: seconds for which

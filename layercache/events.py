@@ -84,7 +84,7 @@ class PassObserver(Protocol):
     """Sees the bytes of one form of a layer while they are fetched or inflated.
 
     Registered with `Cache.observe`, by a factory that makes one for each pass. A pass is one transfer of a
-    form, however many read along; where no tier keeps the form, each reader makes a pass of its own. A read
+    form, however many read along; where no tier keeps the form, each reader makes a separate pass. A read
     of what the nearest tier has already is not a pass: its bytes are not hashed again.
 
     Calls come one at a time, but perhaps from different threads: those that read the pass's source. A slow

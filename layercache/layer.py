@@ -133,8 +133,8 @@ class Layer:
         """The file in which the nearest tier has the form, for sendfile(2), mmap and all that wants a name.
 
         None where it has none, or where only a claim leads to the blob: `fill` it first. Read the file only,
-        and open it soon: a limit on the tier's size may take the name away, not the bytes of whoever has it
-        open.
+        and open it soon: a limit on the tier's size may take the name away, not the bytes
+        of a process that has it open.
         """
         return self._resolver.path(self._state, form)
 
@@ -149,7 +149,7 @@ class Layer:
             self._resolver.fill(self._state, COMPRESSED)
 
     def doubt(self, form: Form) -> bool:
-        """Have the believed entries of this form hashed, as bytes were wrong; whether any was put aside.
+        """Hash the trusted entries of this form, as bytes were wrong; return whether any was quarantined.
 
         Then another read takes another way.
         """

@@ -107,7 +107,7 @@ class Checked:
     table: FileTable
 
     def origin(self, key: str) -> str:
-        """How a value's place is told."""
+        """How the place of a value is named in messages."""
         return f"{self.place.path}: {self.prefix}{key}"
 
 

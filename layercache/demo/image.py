@@ -139,7 +139,7 @@ def _below(library: str, names: Iterable[str]) -> Iterator[tuple[str, str]]:
 
 
 def _is_left_out(name: str) -> bool:
-    return name in _LEFT_OUT or name.startswith("config-")  # config-*: for building Python anew, 60 MB
+    return name in _LEFT_OUT or name.startswith("config-")  # config-*: for rebuilding Python, 60 MB
 
 
 def _build_layer(folder: str, files: Iterable[tuple[str, str]], media_type: str) -> BuiltLayer:
@@ -160,7 +160,7 @@ def _add_folders(tar: tarfile.TarFile, folder: str, known: set[str]) -> None:
     if folder and folder not in known:
         _add_folders(tar, os.path.dirname(folder), known)
         known.add(folder)
-        entry = tarfile.TarInfo(folder)  # time 0, owner 0: nothing of this machine but the files
+        entry = tarfile.TarInfo(folder)  # time 0, owner 0: nothing from this machine except the files
         entry.type, entry.mode = tarfile.DIRTYPE, 0o755
         tar.addfile(entry)
 

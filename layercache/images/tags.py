@@ -45,7 +45,7 @@ def doubtful(tier: Tier, key: str, root: Descriptor) -> str:
 
 
 class Tags:
-    """Looks references up in tiers, near to far. ``strict``: a tag from an untrusted tier is an error."""
+    """Looks references up in tiers, nearest first. ``strict``: a tag from an untrusted tier is an error."""
 
     def __init__(self, tiers: Sequence[Tier], observers: Observers, *, strict: bool = False) -> None:
         self._tiers = tiers

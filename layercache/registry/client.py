@@ -36,7 +36,7 @@ COMPLAINT_MAX = 64 << 10
 
 
 class _Session:
-    """Connections, tokens and what was learnt of hosts: all that a forked child must not share."""
+    """Connections, tokens and what was learned about hosts: all that a forked child must not share."""
 
     def __init__(self, settings: RegistrySettings, warn: Callable[[UnavailableError], object]) -> None:
         self.http = Http(settings)
@@ -48,7 +48,7 @@ class _Session:
 class RegistryClient:
     """Registries, as many as are asked for, through one pool of connections.
 
-    Thread-safe; a forked child makes connections and asks for tokens of its own. ``sleep`` is how it
+    Thread-safe; a forked child makes new connections and asks for new tokens. ``sleep`` is how it
     waits between tries. ``passed_over`` hears of mirrors that fail, see `Mirrors`, and of files and helpers
     of credentials that cannot be asked.
     """
@@ -167,7 +167,7 @@ class RegistryClient:
         return base
 
     def _find_base(self, session: _Session, registry: str) -> str:
-        """A loopback registry is spoken to in plain HTTP unless it turns out to want TLS."""
+        """A loopback registry is contacted over plain HTTP unless it turns out to want TLS."""
         host = API_HOSTS.get(registry, registry)
         if self.settings.is_plain_http(registry):
             return f"http://{host}"
@@ -188,6 +188,6 @@ def _wants_tls(http: Http, host: str) -> bool:
     if response.status != 400:
         discard(response)
         return False
-    # Go, nginx and Apache each have a sentence of their own, with this word in it.
+    # Go, nginx and Apache each have a different sentence, with this word in it.
     body = read_all(response, COMPLAINT_MAX, f"the answer of {host}")
     return b"HTTPS" in body or b"SSL-enabled" in body

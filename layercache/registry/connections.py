@@ -36,7 +36,7 @@ class _UncheckedPool(HTTPSConnectionPool):
 class Connections:
     """Every connection of a process to registries, and to where they redirect. Thread-safe.
 
-    `CONNECTIONS` a host are kept. When all are busy another one is opened: whoever holds two streams
+    `CONNECTIONS` a host are kept. When all are busy another one is opened: a thread that holds two streams
     must not wait for himself.
     """
 

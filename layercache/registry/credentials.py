@@ -49,7 +49,7 @@ def find_login(settings: RegistrySettings, registry: str, repository: str = "") 
 
     The helper that the settings name is asked first, then each of their ``auth_files``: its helper
     (``credHelpers``, else ``credsStore``), then its ``auths``. A helper or file that cannot be asked is
-    passed over; an entry for this registry that is broken is a `SourceError`.
+    skipped; an entry for this registry that is broken is a `SourceError`.
     """
     looked_in: list[str] = []
     problems: list[UnavailableError] = []

@@ -29,7 +29,7 @@ RATE_LIMIT_SECONDS = 60.0
 class TransientError(SourceError):
     """A transient failure: unreachable, overloaded, broken off. ``retry_after`` is in seconds.
 
-    ``limited``: the server takes no more requests for now, and did nothing of what was asked (429).
+    ``limited``: the server takes no more requests for now, and did not do what was asked (429).
     """
 
     def __init__(

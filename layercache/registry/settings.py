@@ -24,8 +24,8 @@ class RegistrySettings:
 
     ``auth_files``: paths of files of credentials (``auth.json``, ``config.json``, ``.dockercfg``), which are
     read in order until one has an entry for a registry.
-    ``ca_file``: PEM certificates to trust beside those of the system.
-    ``plain_http``: registries (``host`` or ``host:port``) that are spoken to without TLS. Loopback hosts
+    ``ca_file``: PEM certificates to trust in addition to those of the system.
+    ``plain_http``: registries (``host`` or ``host:port``) that are contacted without TLS. Loopback hosts
     (localhost, 127.0.0.0/8, ::1) are so by themselves, unless they answer as a TLS server does.
     ``insecure``: registries whose TLS certificate is not checked.
     ``ca_files``, ``mirrors``, ``credential_helpers``: by registry, PEM certificates to trust there too;
@@ -61,7 +61,7 @@ class RegistrySettings:
         return _is_listed(registry, self.insecure)
 
     def ca_file_for(self, registry: str) -> str | None:
-        """The registry's own certificates, which are trusted beside those of ``ca_file``."""
+        """The registry's own certificates, which are trusted in addition to those of ``ca_file``."""
         return _value_for(registry, self.ca_files)
 
     def mirrors_of(self, registry: str) -> tuple[str, ...]:

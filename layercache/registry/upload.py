@@ -59,7 +59,7 @@ class Upload:
     A piece that broke off is resumed at the byte that the registry reports. If the registry has
     forgotten the upload, it starts over if the bytes can be read once more: if they all are in the one
     piece that is in memory, or the reader can seek. Else it fails, and the caller's next try is another
-    upload. What was sent has no name before the last request, so nothing of it is ever seen.
+    upload. What was sent has no name before the last request, so none of it is ever seen.
     """
 
     def __init__(self, request: Request, retries: Retries, name: Hash, where: str) -> None:

@@ -10,7 +10,7 @@ _PORTS = {"http": 80, "https": 443}
 
 
 def server_url(text: str, what: str, base: str = "") -> SplitResult:
-    """The URL of an HTTP server, perhaps relative to ``base``; `SourceError` if it is none.
+    """The URL of an HTTP server, perhaps relative to ``base``; `SourceError` if it is not one.
 
     A user and password in it are left out, since they would be printed in messages.
     """

@@ -95,7 +95,7 @@ class Fetcher:
         form, identity = way.form, layer.identity
         size = identity.size_of(form)
         self.observers.emit(Event("fetching", way.name, form, way.place, total=size))
-        # Beside threads that inflate, a second one for the blob costs more than it gains: they take turns.
+        # Next to threads that inflate, a second one for the blob costs more than it gains: they take turns.
         threads = 1 if inflating else 2
         return self.run(
             FetchStage(
@@ -123,7 +123,7 @@ class Fetcher:
         tier: Tier | None = None,
         from_origin: bool = False,
     ) -> Reader:
-        """The tar inside a compressed blob, made in one pass; both names of the layer are learnt.
+        """The tar inside a compressed blob, made in one pass; both names of the layer are learned.
 
         ``tier`` is where the blob was found; ``from_origin``: in no tier, so every tier that keeps tars
         gets this one. Raises `NotALayerError`, `FormatError`; reading raises `DigestMismatchError` where the

@@ -53,7 +53,7 @@ class Findings:
     def doubt_fact(self, layer: LayerState, digest: Digest, tier: Tier) -> None:
         """A blob has another tar inside than was computed: either it is wrong, or a fact of ours is.
 
-        A fact of which a bit rotted is dropped, and what is true is learnt instead. One that is whole is
+        A fact of which a bit rotted is dropped, and the truth is learned instead. One that is whole is
         left to `learn`.
         """
         if wrong := self.keeper.look_again(tier, digest, COMPRESSED):

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from layercache.backend import Reader
 
 TRIES = 8
-"""Wrong entries that one request meets until it gives up. Each is put aside, so they are met once."""
+"""Wrong entries that one request meets until it gives up. Each is quarantined, so they are met once."""
 
 _T = TypeVar("_T")
 

@@ -222,7 +222,7 @@ class LayerIdentity:
     def disproved(self, *, rotten: bool) -> LayerIdentity:
         """Without the computed fact. ``rotten``: a bit of it rotted, so its diff ID is dropped as well.
 
-        A diff ID out of a whole fact is enforced from now on: somebody wrote it, and the asker shall know.
+        A diff ID out of a whole fact is enforced from now on: somebody wrote it, and the caller must know.
         """
         if rotten and self.asked != self.diff_id:
             return replace(self, computed=False, diff_id=None, uncompressed_size=None)

@@ -150,5 +150,5 @@ class _TarStage(Stage):
     def check(self, found: Hash, size: int) -> None:
         self.ingest.learn(DiffID(found), size, self.compression)
 
-    def stored(self, spool: TierSpool, found: Hash) -> None:  # noqa: ARG002  # likewise
+    def stored(self, spool: TierSpool, found: Hash) -> None:  # noqa: ARG002  # as above
         self.ingest.keep(spool)

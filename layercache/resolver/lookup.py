@@ -1,4 +1,4 @@
-"""What the tiers know of a name whose role is not known: a digest, a diff ID, or both."""
+"""What the tiers know about a name whose role is not known: a digest, a diff ID, or both."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def find(tiers: Sequence[Tier], name: Hash, refuted: Pairs = ()) -> LayerIdentit
 
     A name may be both, the digest of a plain tar and the diff ID of that tar compressed: then every
     digest that leads to the tar is known, and the blob that has the name itself is meant. A tier whose
-    facts lead to nothing that is there is passed over, and so is what was ``refuted``. Raises
+    facts lead to nothing that is there is skipped, and so is what was ``refuted``. Raises
     `NotFoundError`.
     """
     facts_found = False
@@ -98,7 +98,7 @@ def _facts_about(
 def _meant(
     name: Hash, own: Association | None, leading: dict[Digest, Association], *, there: bool
 ) -> LayerIdentity:
-    """What the facts make of the name. ``there``: a blob has it."""
+    """What the name means by these facts. ``there``: a blob has it."""
     asked = DiffID(name)
     if own and (own.computed or there):
         if leading and own.diff_id != name and not own.computed:
@@ -157,7 +157,7 @@ def believed(
 ) -> list[Association]:
     """The facts of a tier that no computed fact of ours contradicts, and that were not ``refuted``.
 
-    Whoever can write to a far tier could have written a computed fact there: it is a claim to us until
+    Anybody who can write to a far tier could have written a computed fact there: it is a claim to us until
     our own inflation confirms it, unless the tier is trusted.
     """
     kept = []

@@ -76,7 +76,7 @@ class Resolver:
     def open(self, layer: LayerState, form: Form, start: int = 0, end: int | None = None) -> Reader:
         """The form's bytes from ``start`` to ``end`` (exclusive), by the cheapest way.
 
-        What is promised of a part is said in `layercache.resolver.ranges`. Raises `ValueError` unless
+        `layercache.resolver.ranges` states what is promised of a part. Raises `ValueError` unless
         0 <= start <= end, `NotFoundError` where no way leads to them, `NotALayerError` for the tar of what is
         not a layer, `FormatError` where bytes and media type contradict each other, `BackendError`,
         `SourceError`. Reading raises `DigestMismatchError`, `FormatError` or `LimitError` before the end.
@@ -99,7 +99,7 @@ class Resolver:
         return healing(way)
 
     def _way(self, layer: LayerState, form: Form) -> Callable[[], Reader]:
-        """Opens the form; each time as if no size had been learnt from an entry that was wrong."""
+        """Opens the form; each time as if no size had been learned from an entry that was wrong."""
         begun = layer.identity
 
         def way() -> Reader:
@@ -294,7 +294,7 @@ class Resolver:
         return None
 
     def doubt(self, layer: LayerState, form: Form) -> bool:
-        """A reader found this form wrong: hash what trusted tiers have of it; whether any was put aside."""
+        """A reader found this form wrong: hash what trusted tiers have of it; whether any was quarantined."""
         names = layer.identity.names(form)
         entries = [(tier, name) for tier in self._tiers if tier.policy.trusted for name in names]
         there = [(tier, name) for tier, name in entries if (tier, name) not in self.keeper.wrong]

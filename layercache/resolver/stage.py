@@ -42,9 +42,9 @@ class Stage(ABC):
     this form read along. ``threads`` drive it; without any, its readers do. ``from_origin``: what comes is
     new to every tier.
 
-    ``layer`` is the state of whoever asked first. ``outcome`` is for those who joined: the thread that drives
-    the transfer writes it in `check`, before the transfer lets any follower see its last bytes; so a
-    follower that was let through reads it without a lock.
+    ``layer`` is the state of the layer that was asked for first. ``outcome`` is for those who joined: the
+    thread that drives the transfer writes it in `check`, before the transfer lets any follower see its last
+    bytes; so a follower that was let through reads it without a lock.
     """
 
     findings: Findings
@@ -155,7 +155,7 @@ class FetchStage(Stage):
 
 @dataclass(eq=False, kw_only=True)
 class TarStage(Stage):
-    """The tar that is inflated from a blob: both names are learnt. ``tier``: where the blob was found."""
+    """The tar that is inflated from a blob: both names are learned. ``tier``: where the blob was found."""
 
     digest: Digest
     compression: str

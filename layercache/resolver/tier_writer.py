@@ -100,7 +100,7 @@ class TierWriter:
     def tag_image(self, key: str, descriptor: Descriptor, *, refresh: bool = False) -> None:
         """Keep what a reference names. Where the nearest tier knows it already, so do the others.
 
-        ``refresh``: there it is written again all the same, so that its time tells when it was checked.
+        ``refresh``: there it is written again anyway, so that its time shows when it was checked.
         """
         for number, tier in enumerate(self.writable()):
             if number and tier.remote:
@@ -219,7 +219,7 @@ class TierWriter:
         )
 
     def pass_over(self, tier: Tier, name: Hash, form: Form, why: str) -> WrongEntryError:
-        """Do not take this entry again: it is put aside where it is ours alone, else remembered."""
+        """Do not read this entry again: quarantine it where it is ours alone, else remember it."""
         self._observers.emit(Event("failed", name, form, tier.name, note=why))
         if tier.policy.trusted and not tier.policy.readonly:
             tier.blobs.put_aside(name)
@@ -229,7 +229,7 @@ class TierWriter:
         return WrongEntryError(
             f"the entry {name} is wrong: {why}",
             looked_in=[tier.name],
-            hint="it was put aside: another try takes it from elsewhere",
+            hint="it was quarantined: another try reads it from elsewhere",
         )
 
     def kept_nowhere(self, form: Form | None = None) -> LayercacheError:
@@ -286,7 +286,7 @@ class TierWriter:
                         return
                     self._copy(tier, name, stored.form, reader, near)
                 except WrongEntryError:
-                    return  # it was reported: what rotted nearby meanwhile is not spread
+                    return  # it was reported: an entry that was corrupted nearby is not uploaded
                 except BackendError as error:
                     tier.mark_failed(error, writing=True)
                 else:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 THREADS = 4
 WAITING = 64
-"""Pieces of work beyond which whoever adds another one waits: each may hold a file open."""
+"""Pieces of work beyond which a thread that adds another one waits: each may hold a file open."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +26,7 @@ class _Work:
 class UploadQueue:
     """Work that is done soon, in the order in which it came as far as it is about the same thing.
 
-    Work must not add work. What it raises is told by `flush`. A forked child begins with an empty queue:
+    Work must not add work. `flush` raises what it raised. A forked child begins with an empty queue:
     what its parent has to do, the parent does.
     """
 

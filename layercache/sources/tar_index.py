@@ -17,7 +17,7 @@ HEADER_MAX = 1 << 20
 MEMBERS_MAX = 65_536
 LINKS_MAX = 8
 
-# What tarfile raises on broken headers, beside its own errors.
+# What tarfile raises on broken headers, in addition to its own errors.
 _BROKEN = (tarfile.TarError, ValueError, ArithmeticError, LookupError, EOFError, RecursionError)
 
 

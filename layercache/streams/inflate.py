@@ -45,7 +45,7 @@ class Limits:
     """When inflating is stopped as a decompression bomb.
 
     ``size``: bytes of one layer's tar. ``ratio``: inflated to compressed, looked at once a tar has
-    grown beyond ``ratio_from`` bytes, so that a small layer of zeros is no bomb.
+    grown beyond ``ratio_from`` bytes, so that a small layer of zeros does not count as a bomb.
     """
 
     size: int = MAX_INFLATED_SIZE

@@ -23,7 +23,7 @@ class ObservedReader(WrappingReader):
     """
 
     # There is no lock: the calls come one after the other, though perhaps from several threads. A pass is
-    # read by one thread at a time, and hands over under a lock of its own. `end` comes when the last byte was
+    # read by one thread at a time, and hands over under a separate lock. `end` comes when the last byte was
     # read and hashed, `close` when nobody reads. What the hashing thread finds wrong is not passed on at once
     # but at `close`, since another thread may be reading, and so calling `data`.
 

@@ -20,17 +20,17 @@ if TYPE_CHECKING:
     from layercache.backend import Reader
 
 BUFFER = 32 << 10
-"""Bytes of a stream's buffer. Whoever asks for more at a time, as copying does, gets them without a copy."""
+"""Bytes of a stream's buffer. A caller that asks for more, as copying does, gets them without a copy."""
 
 HEAD = 512
-"""How many first bytes tell what a blob is: a tar's first header."""
+"""The number of first bytes that show what a blob is: a tar's first header."""
 
 CHUNK = 512 << 10
 GZIP_MAGIC = b"\x1f\x8b"
 
 
 def sniff(head: bytes) -> str | None:
-    """How the bytes are compressed, by the first `HEAD` of them; None when they are no layer at all.
+    """How the bytes are compressed, by the first `HEAD` of them; None when they are not a layer at all.
 
     gzip: RFC 1952, 2.3.1. zstd: RFC 8878, 3.1.1 and 3.1.2 (skippable frames). A plain tar has a
     header whose checksum is right, or is empty: blocks of zeros (POSIX pax, "ustar Interchange Format").
@@ -45,7 +45,7 @@ def sniff(head: bytes) -> str | None:
 
 
 def sniff_layer(head: bytes) -> str | None:
-    """As `sniff`, for what is said to be a layer: of that no bytes at all are an empty tar."""
+    """As `sniff`, for what is stated to be a layer: then no bytes at all are an empty tar."""
     return sniff(head) if head else NO_COMPRESSION
 
 
@@ -282,11 +282,11 @@ def check_hash(expected: Hash, wanted: int | None, found: Hash, size: int) -> No
     elif wanted is not None and size != wanted:
         raise DigestMismatchError(
             f"{expected} came with {size} bytes instead of the {wanted} that are stated for it",
-            hint="nothing of them was kept",
+            hint="none of them were stored",
         )
     else:
         raise DigestMismatchError(
-            f"the bytes of {expected} have the hash {found}", hint="nothing of them was kept"
+            f"the bytes of {expected} have the hash {found}", hint="none of them were stored"
         )
 
 

@@ -33,7 +33,7 @@ class ForkedChild:
         self._reports, reporting = os.pipe()
         self._waited = False
         with warnings.catch_warnings():
-            # Python 3.12 warns of forks beside threads. Just these must work: callers have threads, and fork.
+            # Python 3.12 warns of forks while threads run. These must work: callers have threads, and fork.
             warnings.simplefilter("ignore", DeprecationWarning)
             self.pid = os.fork()
         if self.pid == 0:

@@ -168,7 +168,7 @@ class FaultProxy:
                     self._treat(client, incoming, head, self._choose(head))
         except OSError:
             pass  # one of the two hung up
-        except Exception as error:  # the test is told at the end
+        except Exception as error:  # the test gets it at the end
             self._errors.append(error)
 
     def _choose(self, head: bytes) -> Fault:
@@ -323,7 +323,7 @@ def _answer_instead(client: socket.socket, fault: Fault) -> None:
 
 
 def hang_up(each: socket.socket) -> None:
-    """End both directions: whoever waits in another thread for this socket wakes up."""
+    """End both directions: a thread that waits for this socket wakes up."""
     with suppress(OSError):
         each.shutdown(socket.SHUT_RDWR)
 

@@ -58,7 +58,7 @@ class Association:
 
     @classmethod
     def decode(cls, data: bytes, *, computed: bool) -> Association:
-        """Raises `FormatError`; a torn or foreign object is no fact."""
+        """Raises `FormatError`; a torn or foreign object is not a fact."""
         descriptor = decode(data, Descriptor, "an association")
         annotations = descriptor.annotations or {}
         try:

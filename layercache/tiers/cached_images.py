@@ -45,7 +45,7 @@ class CachedManifest:
         return self.listed or Platform()
 
     def blobs(self) -> Iterator[Descriptor]:
-        """What must be there for the image to be whole; foreign layers are never kept."""
+        """What must be there for the image to be complete; foreign layers are never stored."""
         yield self.descriptor
         yield self.manifest.config
         for layer in self.manifest.layers:
@@ -56,7 +56,7 @@ class CachedManifest:
         return all(has(blob.digest) for blob in self.blobs())
 
     def claims(self) -> Iterator[Association]:
-        """What the config says of the layers; nothing where it is no image's, or does not fit."""
+        """What the config says of the layers; nothing where it is not an image's, or does not fit."""
         try:
             diff_ids = claimed_diff_ids(self.manifest, self.config)
         except FormatError:

@@ -28,7 +28,7 @@ class FanOut:
         return list(self._pool.get().map(lambda call: call(), calls))
 
     def close(self) -> None:
-        """Let the threads end. Closing twice is no error, and others are made when they are needed."""
+        """Let the threads end. Closing twice is not an error, and others are made when they are needed."""
         if (pool := self._pool.take()) is not None:
             pool.shutdown(wait=False)
 

@@ -1,6 +1,6 @@
 """Which blobs of a store go first when it holds too much, or holds what nobody has used for long.
 
-First the tars that can be made again from a compressed blob beside them, then all other blobs, last the
+First the tars that can be made again from a compressed blob in the same tier, then all other blobs, last the
 small documents of images, without which an image cannot even be named offline; among their like, what was
 not used for the longest time. The time of last use is that of an object's publishing, refreshed by use where
 the store can do that. What was derived from a blob counts as part of it and goes with it; before all else
@@ -62,7 +62,7 @@ def candidates(backend: Backend, policy: Policy) -> list[Candidate]:
     not the cache's.
     """
     now = time.time()
-    # Derived objects are listed first: of those that are put meanwhile the blob is there, so none of them
+    # Derived objects are listed first: the blob of one that is put in between is there, so none of them
     # looks like an orphan.
     derived = _derived(backend)
     there = {name: entry for entry in backend.scan(keys.BLOBS) if (name := keys.blob_name(entry.key))}
@@ -103,7 +103,9 @@ def _tars_to_be_made_again(backend: Backend, there: Container[Hash]) -> Iterator
 
 def _documents(backend: Backend, limit: int) -> Iterator[Hash]:
     def open_blob(name: Hash) -> Reader:
-        return backend.open(keys.blob(name))  # past the tier: that eviction reads a document is no use of it
+        return backend.open(
+            keys.blob(name)
+        )  # past the tier: that eviction reads a document does not count as a use
 
     for _, descriptor in image_refs.images(backend):
         for name, document in image_refs.contents(open_blob, descriptor, limit):

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 class FailoverReader(WrappingReader):
     """The bytes of one blob out of a tier, at whose failure the next way is gone on at the same offset.
 
-    The tier that failed is passed over. Nothing is checked here: all ways lead to bytes of one name, and
-    whoever reads hashes them. When no way is left the last failure is raised.
+    The tier that failed is skipped. Nothing is checked here: all ways lead to bytes of one name, and
+    the reader of this stream hashes them. When no way is left the last failure is raised.
     """
 
     def __init__(self, tier: Tier, first: Reader, ways: Iterator[Replica]) -> None:

@@ -99,7 +99,7 @@ class Guard:
         return cast("Entry", entry)
 
     def scan(self, prefix: str = "") -> Iterator[Entry]:
-        """As `Backend.scan`. What is not a key, another tool's object say, is passed over."""
+        """As `Backend.scan`. What is not a key, another tool's object say, is skipped."""
         check_prefix(prefix)
         return self._scan(prefix)
 
@@ -147,7 +147,7 @@ class Guard:
     def _look(self, key: str, size: int) -> None:
         """Raise `BackendError` unless a blob is there as it was written: one request, of plug-ins alone.
 
-        Facts and images are not looked at: a lost one is learnt again, and they would cost as much once more.
+        Facts and images are not looked at: a lost one is learned again, and they would cost as much again.
         """
         if not self._looks or not key.startswith(keys.BLOBS):
             return

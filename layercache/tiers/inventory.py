@@ -1,4 +1,4 @@
-"""The layers that a tier knows of, one after the other: a cache of any size in the same memory."""
+"""The layers that a tier knows about, one after the other: a cache of any size in the same memory."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Held:
 
 
 def layers(tier: Tier) -> Iterator[Held]:
-    """Each pair of names once, in any order: a claim is passed over where something was computed."""
+    """Each pair of names once, in any order: a claim is skipped where something was computed."""
     for fact in tier.facts.scan():
         if fact.computed or not tier.facts.has_computed(fact.digest):
             compressed = tier.blobs.has(fact.digest)

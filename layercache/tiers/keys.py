@@ -26,7 +26,7 @@ def blob(name: Hash) -> str:
 
 
 def blob_name(key: str) -> Hash | None:
-    """The hash that a blob's key stands for; None for a key that is no blob's."""
+    """The hash that a blob's key stands for; None for any other key."""
     return _hash_of(key.removeprefix(BLOBS).split("/")) if key.startswith(BLOBS) else None
 
 
@@ -141,7 +141,7 @@ def _with_brackets(repository: str) -> str:
 
 
 def _repository(registry: str, repository: str) -> str:
-    # An IPv6 literal's brackets are no key characters; no host name has a "_" of its own.
+    # An IPv6 literal's brackets are not key characters; no host name contains a "_".
     host = registry.replace("[", "_").replace("]", "_")
     return f"{IMAGES}{host}/{repository}/"
 

@@ -29,7 +29,7 @@ _DECLARED = "__if_the_tier_failed__"
 
 
 class Failures(Protocol):
-    """What the wrappers ask, and report to: a tier that is left alone for a while after it failed."""
+    """What the wrappers ask, and report to: a tier that is skipped for a while after it failed."""
 
     @property
     def failure(self) -> BackendError | None:

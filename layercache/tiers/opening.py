@@ -1,4 +1,4 @@
-"""The tier that a URL names: on a backend, or of a kind of its own."""
+"""The tier that a URL names: on a backend, or of another kind."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A tier's policy: what it may hold, how far it is believed; and how a URL says so."""
+"""A tier's policy: what it may hold, how far it is trusted; and how a URL says so."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _T = TypeVar("_T")
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """What a tier may hold, and how far it is believed.
+    """What a tier may hold, and how far it is trusted.
 
     ``keep``: which forms of a layer it stores. ``readonly``: nothing is ever written or deleted.
     ``trusted``: what is read there was verified when it was written, and nobody else writes there; so it
@@ -52,8 +52,8 @@ def take_policy(
 ) -> tuple[Policy, BackendURL]:
     """The tier's options out of a URL, and the URL that is left for the backend.
 
-    The nearest tier keeps both forms unless told otherwise, and is trusted where it is on this machine; a
-    farther one keeps the compressed form. ``max_document_size`` is that of the cache. Raises `ConfigError`.
+    The nearest tier stores both forms unless its URL says otherwise, and is trusted if it is on this machine.
+    A farther one stores the compressed form. ``max_document_size`` is the cache's. Raises `ConfigError`.
     """
     query = dict(url.query)
 

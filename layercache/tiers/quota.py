@@ -2,7 +2,7 @@
 
 What is published, and how much of it there is, is agreed between processes under a lock of the store: the
 count of bytes is the lock's note. It counts a blob before the blob is there, so a process that is killed
-leaves it too high and never too low; each eviction counts anew. Where a store has no locks, each process
+leaves it too high and never too low; each eviction counts again. Where a store has no locks, each process
 counts for itself, and the limit is kept roughly.
 """
 
@@ -30,10 +30,10 @@ if TYPE_CHECKING:
 LOCK = "usage"
 
 PATIENCE = 30.0
-"""Seconds to wait for the lock. Whoever holds it longer was stopped: then it goes on without."""
+"""Seconds to wait for the lock. A process that holds it longer was stopped: then it continues without."""
 
 RECOUNT = 600.0
-"""Seconds after which the count is not believed: processes without a limit publish here too, uncounted."""
+"""Seconds after which the count is not trusted: processes without a limit publish here too, uncounted."""
 
 LOW_WATER = 0.9
 """Share of the limit down to which is evicted, so that not every publishing has to look at every blob."""
@@ -61,7 +61,7 @@ class Usage:
         return cls(lock=lock)
 
     def save(self) -> None:
-        """Tell the next holder. An account without a lock is this process's own."""
+        """Write it down for the next holder. An account without a lock is this process's own."""
         if self.lock is not None:
             self.lock.leave_note(f"{self.used} {self.counted:.3f} end".encode("ascii"))
 
@@ -103,7 +103,7 @@ class Quota:
             self._make_room(account, size)
             account.used += size
             account.save()
-            if account.lock is not None:  # who counts what is there shall find what was counted already
+            if account.lock is not None:  # a process that recounts must find what was counted already
                 yield
                 return
         yield

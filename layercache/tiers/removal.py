@@ -20,7 +20,7 @@ def delete(tier: Tier, name: Hash, *, force: bool = False) -> int:
     """Remove what a name stands for from one tier; how many blobs went.
 
     By diff ID: the tar and every blob that inflates to it. By digest: that blob, and the tar only where
-    no other digest leads to it. Facts go before blobs, so that none outlives what it speaks of. Raises
+    no other digest leads to it. Facts go before blobs, so that none outlives what it is about. Raises
     `InUseError` where a cached image refers to one of the blobs, unless ``force``.
     """
     facts, names, present = _belonging(tier, name)
@@ -77,7 +77,7 @@ def _refuse_if_used(tier: Tier, names: set[Hash]) -> None:
             raise InUseError(
                 f"{next(iter(used))} is part of the image {keys.image_name(key)}",
                 looked_in=[tier.name],
-                hint="remove it all the same with force (layercache rm --force)",
+                hint="use force to remove it anyway (layercache rm --force)",
             )
 
 

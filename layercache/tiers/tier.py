@@ -56,4 +56,4 @@ class Tier(ABC):
 
     @abstractmethod
     def close(self) -> None:
-        """Give back connections and handles. Closing twice is no error."""
+        """Give back connections and handles. Closing twice is not an error."""

@@ -1,4 +1,4 @@
-"""A tier as requests see it: where it fails it is skipped, reported once, and left alone for a while."""
+"""A tier as requests see it: where it fails it is skipped, reported once, and not asked for a while."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ class TolerantTier(Tier):
     """Another tier, whose failures are misses: the next one is asked.
 
     What stands in for an answer each method of a store declares (`layercache.tiers.on_failure`). A tier that
-    cannot be read is left alone altogether, one that cannot be written to is still read: a full disk has its
+    cannot be read is skipped altogether, one that cannot be written to is still read: a full disk has its
     entries. A request that finds nothing must look at ``failure`` before it reports absence
-    (`lookup.not_found`). ``strict``: failures are raised. ``rest``: seconds for which it is left alone.
+    (`lookup.not_found`). ``strict``: failures are raised. ``rest``: seconds for which it is skipped.
     """
 
     def __init__(
@@ -69,10 +69,10 @@ class TolerantTier(Tier):
             (self._writing if writing else self._reading).open(error)
         if not reported:
             self._observers.emit(Event("failed", None, COMPRESSED, self.name, note=error.message))
-        return NotFoundError(f"{self.name} failed and is passed over: {error.message}")
+        return NotFoundError(f"{self.name} failed and is skipped: {error.message}")
 
     def absent(self, failure: BackendError) -> NotFoundError:
-        return NotFoundError(f"{self.name} failed and is left alone: {failure.message}")
+        return NotFoundError(f"{self.name} failed and is skipped for now: {failure.message}")
 
     def close(self) -> None:
         try:

@@ -34,7 +34,7 @@ class LayerLock:
         self._last = time.monotonic()
 
     def beat(self) -> None:
-        """Bytes have come: whoever waits shall go on waiting."""
+        """Bytes have come: processes that wait go on waiting."""
         now = time.monotonic()
         if self._lock is not None and now - self._last >= BEAT:
             self._last = now
@@ -42,13 +42,13 @@ class LayerLock:
                 self._lock.leave_note(b"")
 
     def end(self) -> None:
-        """Let the others have a look. Ending twice is no error."""
+        """Let the others have a look. Ending twice is not an error."""
         with suppress(BackendError):
             self._stack.close()
 
 
 class LayerLocks:
-    """Takes leads. A thread in the midst of one layer does not wait for who brings another.
+    """Takes leads. A thread that is in the middle of one layer does not wait for another layer.
 
     Two processes that each read two layers, in opposite order, would else wait for each other.
     """

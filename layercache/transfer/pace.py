@@ -36,8 +36,8 @@ class Pace:
     # `_setter` is read without the lock where a transfer without a pace, or a follower that does not set it,
     # has to find out in no time. A pace that is set a moment later counts from the next chunk.
     #
-    # Nobody is held back for long: a thread of its own sleeps in `keep`, never a reader; and whoever sets the
-    # pace loses it when it waits for the end, leaves, or when the transfer has ended.
+    # Nobody is held back for long: a separate thread sleeps in `keep`, never a reader; and the follower
+    # that sets the pace loses it when it waits for the end, leaves, or when the transfer has ended.
 
     def __init__(self, written: Callable[[], int]) -> None:
         self._written = written

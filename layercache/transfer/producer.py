@@ -27,7 +27,7 @@ ARENA = 16 << 20
 
 
 class Producer:
-    """Brings the bytes of one transfer, in the thread of a reader or in threads of its own."""
+    """Brings the bytes of one transfer, in the thread of a reader or in separate threads."""
 
     # There is no lock here. Reader, hasher and stage are touched only by the thread that has the turn of the
     # `GrowingSpool`, which gives it to one thread at a time; taking and giving it are done under the spool's
@@ -39,8 +39,8 @@ class Producer:
     # spool lets one `settle` win, and gives the reader to one caller to close, once nobody drives.
     #
     # `settle` has an order: first it is marked as ended, so nobody joins or drives; then the stage takes it
-    # off the list of transfers on their way, and the lock between processes goes, so whoever looks next finds
-    # the entry and not this; then all are woken. Followers see the end only after that.
+    # off the list of transfers on their way, and the lock between processes goes, so the next one
+    # that looks finds the entry and not this; then all are woken. Followers see the end only after that.
     #
     # An interrupt (KeyboardInterrupt) may come between any two lines, in the thread of a reader. It settles
     # the transfer, as the hash may have had a piece that the spool has not: there is no going on.
@@ -67,7 +67,7 @@ class Producer:
     def bring(self, beyond: int) -> int:
         """See to it that more than ``beyond`` bytes may be read, or all; how many they are.
 
-        Waits for whoever drives; drives where nobody does. Raises what the transfer failed with.
+        Waits for the driving thread; drives where there is none. Raises what the transfer failed with.
         """
         growing, driver = self._growing, object()
         while True:

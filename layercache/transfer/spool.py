@@ -27,7 +27,7 @@ class TierSpool:
     """Bytes on their way into a tier: one writes them, many read them while they grow.
 
     Where the tier's own spool fails they go on in a temporary file: a full disk stops no reader. Then the
-    tier is passed over, and `publish` raises why.
+    tier is skipped, and `publish` raises why.
     """
 
     def __init__(self, tier: Tier) -> None:
@@ -81,7 +81,7 @@ class TierSpool:
             self._own.close()
 
     def _go_on_elsewhere(self, own: Spool, error: BackendError) -> None:
-        """What was written so far moves along. The old place stays: readers may be in it meanwhile."""
+        """What was written so far moves along. The old place stays: readers may still be in it."""
         new, buffer, done = _TemporaryFile(), memoryview(bytearray(CHUNK)), 0
         try:
             while done < self.size:

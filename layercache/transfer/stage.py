@@ -1,4 +1,4 @@
-"""What becomes of a transfer's bytes: whoever starts a transfer decides that."""
+"""What becomes of a transfer's bytes: the caller that starts a transfer decides that."""
 
 from __future__ import annotations
 

@@ -33,7 +33,7 @@ class Pruned:
     """What was removed from a tier, or would be.
 
     ``blobs``, ``bytes``: blobs, and their size with everything derived from them (also of blobs that were
-    gone already). ``leftovers``: of killed writes. ``facts``, ``images``: those without any blob. ``left``:
+    gone already). ``leftovers``: of killed writers. ``facts``, ``images``: those without any blob. ``left``:
     bytes of the remaining blobs. ``leftovers_left``: leftovers that are too young, if the store can count
     them. ``refused``: blobs, facts and images that only another user may remove.
     """
@@ -64,7 +64,7 @@ def prune(
     ``max_size`` (bytes of all blobs) and ``max_age`` (seconds since a blob's last use) are by default those
     of the tier's policy; where neither says anything only leftovers go: what writes have left that began
     more than ``leftovers_older_than`` seconds ago. ``forget``: also facts and images of which no blob is
-    there. ``watcher`` is called with each blob that went. ``dry_run`` removes nothing, tells what would go,
+    there. ``watcher`` is called with each blob that went. ``dry_run`` removes nothing, reports what would go,
     and counts no leftovers. Raises `ConfigError` for a tier that is read-only, `BackendError`.
     """
     if tier.policy.readonly and not dry_run:

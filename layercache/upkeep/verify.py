@@ -60,7 +60,7 @@ def verify(
 ) -> Iterator[Checked]:
     """Check every blob, then every fact, then every image of a tier; yield each once it is checked.
 
-    Blobs are hashed, ``jobs`` at a time (by default as many as there are cores). Facts must be whole, stand
+    Blobs are hashed, ``jobs`` at a time (by default as many as there are cores). Facts must be complete, be
     under their own names, and not contradict each other or the blobs that are here; ``deep`` inflates each
     blob of which something was computed. Images must lead to documents that can be read. What is wrong is
     moved to the quarantine, where the tier may be written to. ``sample`` picks blobs and facts at random.
@@ -114,7 +114,7 @@ def _check(tier: BackendTier, kind: Kind, look: Callable[[Entry], Problems], ent
         except NotFoundError:
             continue  # moved already: different threads check the two objects of one fact
         except BackendError as error:
-            note = f"; not put aside: {error.message}"
+            note = f"; not quarantined: {error.message}"
         found.append(Checked(tier.name, kind, key, entry.size, problem + note, put_aside=moved))
     return found
 

@@ -252,7 +252,7 @@ def test_what_cannot_be_put_aside_is_told() -> None:
     store.fails = lambda action, _: action == "create"
     [found] = verify(BackendTier(store, Policy()))
     assert not found.put_aside
-    assert "not put aside" in found.problem
+    assert "not quarantined" in found.problem
     assert list(content(store.inner)) == [keys.blob(Hash.of(b"a"))]
 
 

@@ -189,7 +189,7 @@ class FsspecBackend:
             try:
                 self._ask("makedirs", path, exist_ok=True)
             except OSError:
-                # Some fail if another writer creates one of these folders meanwhile: once for each.
+                # Some fail if another writer creates one of these folders at the same time: once for each.
                 if not more:
                     raise
             else:

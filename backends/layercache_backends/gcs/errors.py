@@ -52,7 +52,7 @@ def meaning(error: Exception, bucket: str) -> Failure | None:
 
 def _answered(error: RefusalError) -> Failure:
     kind = _KINDS.get(error.status, Kind.FINAL)
-    # A 404 of another server says nothing about the object. Other statuses count, whoever sent them.
+    # A 404 of another server says nothing about the object. Other statuses count, no matter who sent them.
     if kind is Kind.ABSENT and not error.known:
         return Failure(Kind.FINAL, "404 that does not come from the service", _STRANGER)
     return Failure(kind, str(error), _HINTS.get(error.status, "" if error.known else _STRANGER))

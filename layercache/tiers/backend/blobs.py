@@ -44,7 +44,7 @@ class BackendBlobs(BlobStore):
         modified = getattr(reader, "modified", None)
         # A time of the future counts as now, and is written down as that: else it would be new for years.
         if self._touchable and modified is not None and abs(time.time() - modified) > TOUCHED_FOR:
-            with suppress(BackendError):  # another's file, say: it may be read all the same
+            with suppress(BackendError):  # another user's file, say, can still be read
                 self._touchable.touch(keys.blob(name))
         return reader
 

@@ -130,8 +130,8 @@ class BackendFacts(FactStore):
     def _some(self, folder: str, *, computed: bool) -> list[Association]:
         """The facts about one name, read at once; of very many the first that the store lists.
 
-        No layer has that many. Whoever can write to the tier can write thousands, which are not to be waited
-        for.
+        No layer has that many. Anybody who can write to the tier can write thousands, which must not
+        cost time.
         """
         if self._small is not None:
             return list(self._facts(folder, computed=computed, most=FACTS_MAX))

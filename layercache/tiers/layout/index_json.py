@@ -1,4 +1,4 @@
-"""What other tools wrote into an index.json: images and layers that the cache does not know of yet."""
+"""What other tools wrote into an index.json: images and layers that the cache does not know yet."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ ENTRY = "dev.layercache.entry"
 has none, or another one's."""
 
 IMPORTED = ("localhost", "imported")
-"""Registry and repository of images whose names in an index.json are no full references."""
+"""Registry and repository of images whose names in an index.json are not full references."""
 
 DIGEST = "dev.ggcr.cache.digest"
 """Annotation of a tar's descriptor: the digest of a blob that inflates to it."""

@@ -1,7 +1,7 @@
 """The cache as other tools see it: an OCI image layout (image-spec image-layout.md).
 
 ``oci-layout`` and ``index.json`` are derived from images and facts, and nobody resolves by them. What
-another tool added to index.json is taken over as images and claims before it is written anew.
+another tool added to index.json is taken over as images and claims before it is rewritten.
 """
 
 from __future__ import annotations
@@ -38,9 +38,9 @@ LOCK_SECONDS = 10.0
 
 
 def write_index(tier: BackendTier, *, layers: bool | None = None, durable: bool = True) -> tuple[int, int]:
-    """Derive index.json anew and write it, whole; how many images and how many other entries it has.
+    """Derive index.json again and write it as a whole; how many images and how many other entries it has.
 
-    ``layers``: whether layers are listed beside images; None: while they are fewer than `LAYERS_MAX`.
+    ``layers``: whether layers are listed as well as images; None: while they are fewer than `LAYERS_MAX`.
     Not ``durable``: after a power cut it may be torn, and is derived again at the next change. Raises
     `BackendError`.
     """
@@ -76,7 +76,7 @@ def _pairs(tier: BackendTier) -> dict[tuple[Digest, DiffID], float | None]:
 
 
 def _not_known(entries: Iterable[Descriptor], known: Iterable[tuple[Digest, DiffID]]) -> Iterator[Descriptor]:
-    """The entries that may tell something new: other tools' images, and layers of which no fact is there."""
+    """The entries that may be new: other tools' images, and layers of which no fact is there."""
     digests = {digest for digest, _ in known}
     for entry in entries:
         if not index_json.is_ours(entry) if index_json.is_image(entry) else entry.digest not in digests:

@@ -1,4 +1,4 @@
-"""index.json is written anew some time after the cache has changed: never on the way of a request."""
+"""index.json is rewritten some time after the cache has changed: never on the way of a request."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ SHARE = 20
 class IndexRefresher:
     """Keeps index.json true in the tiers on local disks. A forked child has its own changes alone.
 
-    A killed process leaves an older view: the next change repairs it. What fails is told as an event, since
-    nothing but other tools depends on it.
+    A killed process leaves an older view: the next change repairs it. A failure is reported as an event:
+    only other tools depend on the file.
     """
 
     def __init__(self, tiers: Iterable[Tier], observers: Observers, *, pause: float = PAUSE) -> None:
@@ -66,7 +66,7 @@ class IndexRefresher:
                     self._thread.start()
 
     def close(self) -> None:
-        """Write what has changed since it was written last. Closing twice is no error."""
+        """Write what has changed since it was written last. Closing twice is not an error."""
         if self._pid != os.getpid():
             return
         self._closing.set()
@@ -92,7 +92,7 @@ class IndexRefresher:
 
         if not self._changed:
             return
-        self._changed = False  # before it is looked at: what comes meanwhile is written the next time
+        self._changed = False  # before it is looked at: what comes in between is written the next time
         for tier in self._tiers:
             try:
                 write_index(tier, durable=False)

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 class LayoutTier(BackendTier):
-    """A tier whose images and claims are those of its index.json, where it has no associations of its own.
+    """A tier whose images and claims are those of its index.json, where it has no associations itself.
 
     They are read once, when they are first asked for: manifests and configs are small. What a layout's
     configs say is a claim like any other. Where there are associations it is a cache as any.

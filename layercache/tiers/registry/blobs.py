@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 class RegistryBlobs(BlobStore):
-    """Blobs as the registry has them, each with a record of its name that keeps it and tells when it came."""
+    """Blobs as the registry has them, each with a record of its name that keeps it and shows when it came."""
 
     def __init__(self, at: Connection) -> None:
         self._at = at

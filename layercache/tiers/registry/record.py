@@ -1,6 +1,6 @@
 """What a registry keeps of one name: an artefact that holds its blob and says what it is associated with.
 
-A registry has no names of its own choosing but tags, and drops every blob that no manifest refers to. So
+A registry has no names that we could choose but tags, and drops every blob that no manifest refers to. So
 each hash that a cache knows has one small image manifest, tagged with it::
 
     {"schemaVersion": 2, "mediaType": "application/vnd.oci.image.manifest.v1+json",
@@ -13,7 +13,7 @@ each hash that a cache knows has one small image manifest, tagged with it::
         "dev.layercache.computed": "[<association>, ...]",    OCI descriptors, as a cache on disk has them
         "dev.layercache.claimed": "[<association>, ...]"}}
 
-The name may be a digest, a diff ID or both: one look-up tells all.
+The name may be a digest, a diff ID or both: one look-up answers all.
 """
 
 from __future__ import annotations
@@ -101,9 +101,9 @@ class NameRecord:
 
     @classmethod
     def decode(cls, data: bytes, tag: str) -> NameRecord:
-        """What a tag's manifest says of its name. Raises `FormatError` for what is no record of it.
+        """What a tag's manifest says of its name. Raises `FormatError` for what is not a record of it.
 
-        A fact that is torn, or about other names, is no fact. Of very many those that came last are taken.
+        A fact that is torn, or about other names, is not a fact. Of very many the last ones are taken.
         """
         manifest = decode(data, Manifest, f"the record {tag}")
         annotations = manifest.annotations or {}
@@ -112,7 +112,7 @@ class NameRecord:
         except InvalidNameError as error:
             raise FormatError(f"the record {tag} names nothing") from error
         if manifest.artifact_type != NAME_TYPE or tag_of(name) != tag:
-            raise FormatError(f"{tag} is no record of a name")
+            raise FormatError(f"{tag} is not a record of a name")
         held = [layer for layer in manifest.layers if layer.digest == name and layer.media_type != EMPTY_TYPE]
         facts: list[Association] = []
         for key, computed in ((COMPUTED, True), (CLAIMED, False)):
@@ -166,7 +166,7 @@ def read_image(data: bytes) -> tuple[str, Descriptor]:
     manifest = decode(data, Manifest, "an image's record")
     annotations = manifest.annotations or {}
     if manifest.artifact_type != IMAGE_TYPE or IMAGE not in annotations:
-        raise FormatError("the tag of an image is no record of one")
+        raise FormatError("the tag of an image is not a record of one")
     text = annotations.get(IMAGE_DESCRIPTOR, "")
     return annotations[IMAGE], decode(text.encode(), Descriptor, "what an image's record names")
 

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from layercache.registry.repository import Repository
 
 RECORD_MAX = 128 << 10
-"""Bytes of a record at most: as many facts as are looked at have half of that. A bigger one is none."""
+"""Bytes of a record at most: as many facts as are looked at have half of that. A bigger one is ignored."""
 
 PAGE = 64
 """Records that a listing asks for at a time."""
@@ -81,7 +81,7 @@ class Records:
             try:
                 self.put(tag_of(name), new.encode())
             except MissingPartError:
-                # The blob is gone, by a garbage collection, say. What is known of it is still true.
+                # The blob is gone, by a garbage collection, say. What is known about it is still true.
                 self.put(tag_of(name), replace(new, size=None, published=0.0).encode())
 
     def put(self, tag: str, data: bytes) -> None:

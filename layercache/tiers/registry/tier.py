@@ -32,7 +32,7 @@ class RegistryTier(Tier):
     """A tier in one repository of a registry. The repository should be the cache's alone.
 
     ``client`` is called when the registry is first asked. Listings cost a request for each name, in no
-    order. A blob's time is when it came, as the record of its name tells; using it does not refresh it.
+    order. A blob's time is when it came, as the record of its name shows; using it does not refresh it.
     It keeps no derived objects: what can be computed again is not worth a tag that others see.
     """
 
