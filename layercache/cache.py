@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, BinaryIO, Self
 
 from layercache.errors import ConfigError, NotFoundError
@@ -25,7 +25,7 @@ from layercache.tiers.layout.refresher import IndexRefresher
 from layercache.tiers.tolerant import TolerantTier
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Sequence
     from contextlib import AbstractContextManager
     from types import TracebackType
 
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from layercache.export.exporter import Exported
     from layercache.images.image import Image
     from layercache.images.opening import Images
+    from layercache.oci.descriptor import Descriptor
     from layercache.registry.client import RegistryClient
     from layercache.registry.settings import RegistrySettings
     from layercache.sources import Source
@@ -162,6 +163,14 @@ class Cache:
             return images.all_from_tiers(reference)
         return images.all_from_source(source, reference, missing)
 
+    def manifest(self, name: str) -> tuple[Descriptor, bytes]:
+        """The manifest or index that a name leads to, byte for byte, with its descriptor.
+
+        Fetched and stored if it is not cached; offline, as it was last pulled. Raises as `image`.
+        """
+        images, reference, source = self._images(name)
+        return images.root(source, reference)
+
     def _images(self, name: str) -> tuple[Images, Reference | None, Source | None]:
         """What opens images, the reference if the name is one, and the source unless offline."""
         from layercache.images.opening import Images
@@ -268,25 +277,9 @@ class Cache:
         """
         return self._observers.observe(factory)
 
-    @contextmanager
-    def expecting(self, layers: int) -> Iterator[Callable[[], None]]:
-        """Announce that this many layers will be read in parallel: each then gets one thread, not three.
-
-        Yields a function to call when one of them is done, so that the last ones may use idle cores.
-        """
-        passes, left = self._resolver.passes, 0
-
-        def expect(more: int) -> None:
-            nonlocal left
-            with self._lock:
-                left += more
-                passes.expected_layers += more
-
-        expect(layers)
-        try:
-            yield lambda: expect(-1)
-        finally:
-            expect(-left)
+    def expecting(self, layers: int) -> AbstractContextManager[Callable[[], None]]:
+        """Announce that this many layers will be read in parallel: see `Fetcher.expecting`."""
+        return self._resolver.passes.expecting(layers)
 
     def note_change(self) -> None:
         """A tier was changed other than through this cache: rewrite index.json soon."""

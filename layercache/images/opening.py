@@ -101,6 +101,14 @@ class Images:
             raise not_found(self._tiers, f"no platform of {reference} is cached", hint)
         return images
 
+    def root(self, source: Source | None, reference: Reference | None) -> tuple[Descriptor, bytes]:
+        """The document that a reference leads to, with its bytes; ``source`` None: as it was last pulled."""
+        if source is None:
+            assert reference is not None, "offline skips registries only"
+            return _root(self._documents(self._tags.last(reference)))
+        with self._resolve_reference(source, reference) as documents:
+            return _root(documents)
+
     def _documents(self, root: Descriptor, source: Source | None = None) -> ImageDocuments:
         return ImageDocuments(root, source, self._tiers, self._resolver.keeper, self._observers)
 
@@ -224,6 +232,11 @@ class Images:
             origin = _BlobOrigin(source, descriptor) if source else None
             layers.append(Layer(self._resolver, identity, origin))
         return layers, foreign
+
+
+def _root(documents: ImageDocuments) -> tuple[Descriptor, bytes]:
+    data, kind = documents.manifest(documents.root)
+    return _described(documents.root, data, kind), data
 
 
 def _described(listed: Descriptor, data: bytes, kind: str) -> Descriptor:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import threading
+from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -21,6 +23,8 @@ from layercache.transfer.spool import TierSpool
 from layercache.transfer.transfer import Transfer
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
     from layercache.backend import Reader
     from layercache.oci.digest import Digest, Hash
     from layercache.resolver.layer_state import LayerState
@@ -35,15 +39,16 @@ THREADS_FROM = 8 << 20
 class Fetcher:
     """Runs the stages of fetches, and lets others join those that are on their way.
 
-    Thread-safe. What threads share is `running`, which has a lock inside, and ``expected_layers``, a hint
-    that `Cache.expecting` writes under its own lock. A stage belongs to one transfer.
+    Thread-safe. What threads share is `running`, which has a lock inside, and the number of expected layers,
+    which is written under ``_lock`` and read without it: it is a hint. A stage belongs to one transfer.
     """
 
     def __init__(
         self, keeper: TierWriter, observers: Observers, limits: Limits, *, verify_always: bool = False
     ) -> None:
         self.running = InFlight()
-        self.expected_layers = 0
+        self._expected_layers = 0
+        self._lock = threading.Lock()
         self.findings = Findings(keeper, observers)
         self.keeper = keeper
         self.observers = observers
@@ -52,6 +57,26 @@ class Fetcher:
         self._cores = (
             len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
         )
+
+    @contextmanager
+    def expecting(self, layers: int) -> Iterator[Callable[[], None]]:
+        """Announce that this many layers will be read in parallel: each then gets one thread, not three.
+
+        Yields a function to call when one of them is done, so that the last ones may use idle cores.
+        """
+        left = 0
+
+        def expect(more: int) -> None:
+            nonlocal left
+            with self._lock:
+                left += more
+                self._expected_layers += more
+
+        expect(layers)
+        try:
+            yield lambda: expect(-1)
+        finally:
+            expect(-left)
 
     def join(self, layer: LayerState, name: Hash, form: Form) -> Reader | None:
         """Read along with a transfer that is on its way, if one is, and learn what it has found out.
@@ -227,4 +252,4 @@ class Fetcher:
         if size is None or size < THREADS_FROM:
             return False
         others = self.running.digests() - {digest}
-        return max(self.expected_layers, len(others) + 1) < self._cores
+        return max(self._expected_layers, len(others) + 1) < self._cores

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import threading
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from layercache.backend import PerProcess
 from layercache.oci.digest import Digest, Hash
 from layercache.oci.forms import COMPRESSED, UNCOMPRESSED, Form
 
@@ -32,28 +32,39 @@ class InFlightTransfer:
     stage: Stage
 
 
+class _Table:
+    """The transfers of one process.
+
+    ``lock`` guards changes of ``running``; looking into it needs none. It is reentrant: a follower that was
+    not closed leaves when it is collected, which may be inside any block that holds the lock. ``stripes``
+    are the locks of `InFlight.starting`, each shared by many layers; they are taken before ``lock``, never
+    inside it.
+    """
+
+    def __init__(self) -> None:
+        self.running: dict[Key, InFlightTransfer] = {}
+        self.lock = threading.RLock()
+        self.stripes = [threading.RLock() for _ in range(_STRIPES)]
+
+
 class InFlight:
     """Running transfers by name and form. Thread-safe; a forked child begins with none."""
 
     def __init__(self) -> None:
-        self._forget()
-
-    def _forget(self) -> None:
-        self._pid = os.getpid()
-        self._running: dict[Key, InFlightTransfer] = {}
-        # A follower that nobody closed leaves when it is collected, which may be inside any of these blocks.
-        self._lock = threading.RLock()
-        self._stripes = [threading.RLock() for _ in range(_STRIPES)]
+        self._tables = PerProcess(_Table)
 
     def starting(self, name: Hash) -> threading.RLock:
         """The lock under which transfers of a layer are looked for and begun, so that there is one."""
-        if self._pid != os.getpid():
-            self._forget()
-        return self._stripes[hash(name) % _STRIPES]
+        return self._tables.get().stripes[hash(name) % _STRIPES]
 
     def get(self, name: Hash, form: Form) -> InFlightTransfer | None:
         """The transfer that is on its way, if one is."""
-        return self._running.get((name, form))
+        return self._tables.get().running.get((name, form))
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing is on its way."""
+        return not self._tables.get().running
 
     def last(self, digest: Hash) -> InFlightTransfer | None:
         """Of a layer's transfers the one that ends last: the tar is made of the blob."""
@@ -61,28 +72,31 @@ class InFlight:
 
     def is_begun_for(self, layer: LayerState) -> bool:
         """Whether one of them was begun for this layer's asker, and so writes down what the asker knows."""
-        return any(running.stage.layer is layer for running in self._running.copy().values())
+        return any(running.stage.layer is layer for running in self._all().values())
 
     def add(self, keys: Iterable[Key], running: InFlightTransfer) -> None:
-        with self._lock:
-            self._running.update(dict.fromkeys(keys, running))
+        table = self._tables.get()
+        with table.lock:
+            table.running.update(dict.fromkeys(keys, running))
 
     def remove(self, transfer: Transfer) -> None:
-        with self._lock:
-            for key, running in self._running.copy().items():
+        table = self._tables.get()
+        with table.lock:
+            for key, running in table.running.copy().items():
                 if running.transfer is transfer:
-                    self._running.pop(key, None)
+                    table.running.pop(key, None)
 
     def digests(self) -> set[Digest]:
         """The layers that are on their way."""
-        return {name for name, _ in self._running.copy() if isinstance(name, Digest)}
+        return {name for name, _ in self._all() if isinstance(name, Digest)}
 
     def cancel(self, seconds: float) -> None:
-        """Give up all of them, and wait at most so long until their threads have ended."""
-        if self._pid != os.getpid():
-            return
-        threads = {running.transfer.cancel() for running in self._running.copy().values()}
+        """Give up all of them, and wait at most this many seconds until their threads have ended."""
+        threads = {running.transfer.cancel() for running in self._all().values()}
         deadline = time.monotonic() + seconds
         for thread in threads:
             if thread is not None:
                 thread.join(max(0, deadline - time.monotonic()))
+
+    def _all(self) -> dict[Key, InFlightTransfer]:
+        return self._tables.get().running.copy()

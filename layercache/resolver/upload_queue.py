@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import threading
 from collections import deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from layercache.backend import PerProcess
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable
@@ -31,15 +32,7 @@ class UploadQueue:
     """
 
     def __init__(self) -> None:
-        self._begin()
-
-    def _begin(self) -> None:
-        self._pid = os.getpid()
-        self._changed = threading.Condition()
-        self._waiting: deque[_Work] = deque()
-        self._busy: set[Hashable] = set()
-        self._threads = 0
-        self._error: BaseException | None = None
+        self._queue = PerProcess(_Queue)
 
     def add(
         self, do: Callable[[], object], about: Hashable, *, drop: Callable[[], object] = lambda: None
@@ -48,21 +41,44 @@ class UploadQueue:
 
         ``drop`` is called instead where it is given up.
         """
-        if self._pid != os.getpid():
-            self._begin()
+        self._queue.get().add(_Work(do, about, drop))
+
+    def flush(self) -> None:
+        """Wait until all is done. Raises the first error that came up since the last time."""
+        if queue := self._queue.made():
+            queue.flush()
+
+    def give_up(self) -> None:
+        """Forget what has not begun."""
+        if queue := self._queue.made():
+            queue.give_up()
+
+
+class _Queue:
+    """The queue of one process. One condition guards all of it; each change wakes all who wait.
+
+    They wait for different things: room, an end, work about something that nobody is busy with. A process has
+    `THREADS` of them and few callers, so waking them all costs less than telling them apart.
+    """
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self._waiting: deque[_Work] = deque()
+        self._busy: set[Hashable] = set()
+        self._threads = 0
+        self._error: BaseException | None = None
+
+    def add(self, work: _Work) -> None:
         with self._changed:
             while len(self._waiting) >= WAITING:
                 self._changed.wait()
-            self._waiting.append(_Work(do, about, drop))
+            self._waiting.append(work)
             if self._threads < THREADS and self._threads < len(self._waiting) + len(self._busy):
                 self._threads += 1
                 threading.Thread(target=self._work, name="layercache uploads").start()
             self._changed.notify_all()
 
     def flush(self) -> None:
-        """Wait until all is done. Raises the first error that came up since the last time."""
-        if self._pid != os.getpid():
-            return
         with self._changed:
             while self._waiting or self._busy:
                 self._changed.wait()
@@ -71,9 +87,6 @@ class UploadQueue:
             raise error
 
     def give_up(self) -> None:
-        """Forget what has not begun."""
-        if self._pid != os.getpid():
-            return
         with self._changed:
             while self._waiting:
                 self._waiting.popleft().drop()

@@ -9,7 +9,17 @@ from typing import TYPE_CHECKING
 
 import pytest
 from fixtures.layers import COMPRESSIONS, Layer, flipped, large, put, read, sample
-from fixtures.stores import Fetch, assert_sound, blobs, content, far, near, open_cache, write_blob
+from fixtures.stores import (
+    Fetch,
+    assert_idle,
+    assert_sound,
+    blobs,
+    content,
+    far,
+    near,
+    open_cache,
+    write_blob,
+)
 
 from layercache import (
     ConfigError,
@@ -80,7 +90,7 @@ def test_an_abandoned_stream_leaves_a_whole_entry_or_nothing(
             assert read(ask(cache.layer(layer.digest, fetch=fetch), form)) == data
             for tier in cache.tiers:
                 assert_sound(tier)
-            assert not cache._resolver.passes.running._running
+            assert_idle(cache)
 
 
 def expect_clean_next_try(cache: Cache, layer: Layer, form: str) -> None:

@@ -10,6 +10,7 @@ from fixtures.layers import large, put, read, sample
 from fixtures.stores import (
     Fetch,
     Store,
+    assert_idle,
     blobs,
     content,
     evict,
@@ -173,7 +174,7 @@ def test_a_full_disk_stops_no_reader_and_the_next_tier_is_filled(form: str, room
         cache.flush()
         assert not blobs(full)
         assert layer.digest in blobs(bucket.inner)
-        assert not cache._resolver.passes.running._running
+        assert_idle(cache)
 
 
 @pytest.mark.parametrize("form", FORMS)

@@ -12,6 +12,7 @@ from fixtures.stores import (
     Fetch,
     FetchedStream,
     Store,
+    assert_idle,
     assert_sound,
     blobs,
     far,
@@ -106,7 +107,7 @@ def test_a_cold_layer_that_many_ask_for_in_both_forms_is_fetched_and_inflated_on
         for tier in cache.tiers:
             assert_sound(tier)
         assert blobs(cache.tiers[0]) == {layer.digest, layer.diff_id}
-        assert not cache._resolver.passes.running._running
+        assert_idle(cache)
 
 
 @pytest.mark.parametrize("first", ["compressed", "uncompressed"])

@@ -10,6 +10,7 @@ from fixtures.layers import large, put, read, sample
 from fixtures.stores import (
     Fetch,
     Store,
+    assert_idle,
     assert_sound,
     blobs,
     content,
@@ -192,7 +193,7 @@ def test_a_nearest_tier_that_cannot_be_written_to_publishes_nothing(action: str,
         except BackendError as error:
             assert "store://broken" in str(error)  # noqa: PT017  # either is right
         assert not content(broken.inner)
-        assert not cache._resolver.passes.running._running
+        assert_idle(cache)
 
 
 # Combinations that nobody thought of

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import threading
 import time
+from functools import partial
 from typing import TYPE_CHECKING
 
+from layercache.backend import PerProcess
 from layercache.backend.capabilities import LocalPath
 from layercache.errors import LayercacheError
 from layercache.events import Event
@@ -26,6 +27,19 @@ SHARE = 20
 """At most one part in so many of the time is spent on it, however big the cache is."""
 
 
+class _Changes:
+    """What one process has changed and not written yet. ``lock`` guards whether there is a thread.
+
+    ``noted`` is set under the lock and read without it: a change that is noted twice is written once.
+    """
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.closing = threading.Event()
+        self.noted = False
+        self.thread: threading.Thread | None = None
+
+
 class IndexRefresher:
     """Keeps index.json true in the tiers on local disks. A forked child has its own changes alone.
 
@@ -43,56 +57,47 @@ class IndexRefresher:
         ]
         self._observers = observers
         self._pause = pause
-        self._begin()
-
-    def _begin(self) -> None:
-        self._pid = os.getpid()
-        self._lock = threading.Lock()
-        self._closing = threading.Event()
-        self._changed = False
-        self._thread: threading.Thread | None = None
+        self._changes = PerProcess(_Changes)
 
     def note_change(self) -> None:
         """Something was kept or removed. Costs next to nothing."""
-        if self._changed and self._pid == os.getpid():
+        changes = self._changes.get()
+        if changes.noted or not self._tiers:
             return
-        if self._pid != os.getpid():
-            self._begin()
-        if self._tiers:
-            with self._lock:
-                self._changed = True
-                if self._thread is None and not self._closing.is_set():
-                    self._thread = threading.Thread(target=self._work, name="layercache index", daemon=True)
-                    self._thread.start()
+        with changes.lock:
+            changes.noted = True
+            if changes.thread is None and not changes.closing.is_set():
+                work = partial(self._work, changes)
+                changes.thread = threading.Thread(target=work, name="layercache index", daemon=True)
+                changes.thread.start()
 
     def close(self) -> None:
         """Write what has changed since it was written last. Closing twice is not an error."""
-        if self._pid != os.getpid():
-            return
-        self._closing.set()
-        with self._lock:
-            thread = self._thread
-        if thread is not None:
-            thread.join()
-        self._write()
+        if changes := self._changes.made():
+            changes.closing.set()
+            with changes.lock:
+                thread = changes.thread
+            if thread is not None:
+                thread.join()
+            self._write(changes)
 
-    def _work(self) -> None:
+    def _work(self, changes: _Changes) -> None:
         pause = self._pause
-        while not self._closing.wait(pause):
+        while not changes.closing.wait(pause):
             begun = time.monotonic()
-            self._write()
+            self._write(changes)
             pause = max(self._pause, SHARE * (time.monotonic() - begun))
-            with self._lock:
-                if not self._changed:
-                    self._thread = None
+            with changes.lock:
+                if not changes.noted:
+                    changes.thread = None
                     return
 
-    def _write(self) -> None:
+    def _write(self, changes: _Changes) -> None:
         from layercache.tiers.layout.index_writer import write_index
 
-        if not self._changed:
+        if not changes.noted:
             return
-        self._changed = False  # before it is looked at: what comes in between is written the next time
+        changes.noted = False  # before it is looked at: what comes in between is written the next time
         for tier in self._tiers:
             try:
                 write_index(tier, durable=False)
