@@ -5,8 +5,8 @@ PYTHON ?= python3
 BIN := .venv/bin
 ARGS ?=
 
-# Two a core: many tests wait for a server that is silent on purpose.
-WORKERS ?= $(shell echo $$((2 * $$(getconf _NPROCESSORS_ONLN))))
+# Three a core: many tests wait for a server that is silent on purpose.
+WORKERS ?= $(shell echo $$((3 * $$(getconf _NPROCESSORS_ONLN))))
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:

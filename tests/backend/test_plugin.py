@@ -98,6 +98,7 @@ def test_the_plug_in_without_the_base_class_keeps_the_contract(sqlite: Path, tmp
     assert skipped == {"through() and server are not defined: the store has no server"}
 
 
+@pytest.mark.slow
 def test_the_plug_in_on_the_base_class_keeps_the_contract_behind_a_breaking_proxy(
     redis: Path, tmp_path: Path
 ) -> None:

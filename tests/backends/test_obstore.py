@@ -194,7 +194,7 @@ def test_a_sink_of_a_closed_backend_publishes_nothing(backend: Backend) -> None:
     with backend.create(KEY) as sink:
         sink.write(DATA)
         backend.close()
-        with pytest.raises(BackendError, match="closed meanwhile"):
+        with pytest.raises(BackendError, match="has been closed"):
             sink.commit()
     assert_absent(backend, KEY)
 

@@ -66,6 +66,7 @@ def test_a_bucket_is_measured_beside_its_peers(tmp_path: Path, service: str) -> 
     assert not list(folder.iterdir())
 
 
+@pytest.mark.slow
 def test_pulls_are_measured_beside_skopeo_and_umoci_and_a_warm_layer_beside_cat_and_cp(
     tmp_path: Path,
 ) -> None:

@@ -35,14 +35,14 @@ def test_the_quiet_demo_prints_less(cli: Caller) -> None:
 
 
 def test_the_demo_image_is_served_until_interrupted(cli: Caller) -> None:
-    serving = cli.begin("demo", "--serve", "0")
-    assert serving.stdout
-    assert serving.stderr
-    try:
-        name = serving.stdout.readline().decode().strip()
-        assert name.endswith("/demo:latest")
-        assert len(cli.lines("pull", name)) == 4
-    finally:
-        serving.send_signal(signal.SIGINT)
-    assert serving.wait() == 130
-    assert serving.stderr.read() == b"layercache: interrupted\n"
+    with cli.begin("demo", "--serve", "0") as serving:
+        assert serving.stdout
+        assert serving.stderr
+        try:
+            name = serving.stdout.readline().decode().strip()
+            assert name.endswith("/demo:latest")
+            assert len(cli.lines("pull", name)) == 4
+        finally:
+            serving.send_signal(signal.SIGINT)
+        assert serving.wait() == 130
+        assert serving.stderr.read() == b"layercache: interrupted\n"

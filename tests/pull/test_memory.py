@@ -71,7 +71,11 @@ print(peak() - before)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="peak memory is read from /proc")
-@pytest.mark.parametrize("program", [BIG, MANY], ids=["one big layer", "500 small layers"])
+@pytest.mark.parametrize(
+    "program",
+    [BIG, pytest.param(MANY, marks=pytest.mark.slow)],
+    ids=["one big layer", "500 small layers"],
+)
 def test_a_pull_takes_little_memory(program: str, tmp_path: Path) -> None:
     code = f"folder = {str(tmp_path / 'cache')!r}\n{PEAK}{program}"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)

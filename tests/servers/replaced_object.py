@@ -17,11 +17,14 @@ _RANGE = re.compile(r"bytes=([0-9]+)-([0-9]*)")
 class ReplacedObject:
     """Serves ``breaks`` bytes of ``old``, then ``new``. ``asked``: the headers of each GET.
 
-    Without ``ranges`` it sends the whole whatever is asked for, as some proxies do.
+    The connection of the first answer ends once ``cut`` is set: a client may drop what it has received and
+    not passed on when that ends too early. Without ``ranges`` it
+    sends the whole whatever is asked for, as some proxies do.
     """
 
     def __init__(self, old: bytes, new: bytes, breaks: int, *, ranges: bool = True) -> None:
         self.asked: list[dict[str, str]] = []
+        self.cut = threading.Event()
         outer = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -42,6 +45,7 @@ class ReplacedObject:
                 self.wfile.write(data[start : min(end, breaks) if first else end])
                 if first:
                     self.wfile.flush()
+                    outer.cut.wait(60)
                     self.close_connection = True
 
             def _head(self, status: int, data: bytes, start: int, end: int) -> None:
@@ -69,5 +73,6 @@ class ReplacedObject:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.cut.set()
         self._server.shutdown()
         self._server.server_close()

@@ -42,10 +42,19 @@ def lives(pid):
         return False
     return True
 
-while any(map(lives, json.load(open(state))["users"])):
-    time.sleep(0.2)
-server.kill()
-server.wait()
+def users():
+    try:
+        with open(state) as file:
+            return json.load(file)["users"]
+    except FileNotFoundError:  # the run has removed its folder
+        return []
+
+try:
+    while any(map(lives, users())):
+        time.sleep(0.2)
+finally:
+    server.kill()
+    server.wait()
 for folder in (data, sockets):
     shutil.rmtree(folder, ignore_errors=True)
 """

@@ -21,10 +21,12 @@ for table in ("bytes_faults", "capability_faults"):
     importlib.import_module(f"testing.{table}")  # fills PLANTS
 
 
+@pytest.mark.slow
 class TestUnharmed(contract.OnServer, BackendContract):
     """Without a fault the backend keeps every promise."""
 
 
+@pytest.mark.slow
 class TestUnharmedOverTCP(contract.OnServer, FailurePromises):
     """As if the server did not speak HTTP: connections are spoilt, not requests."""
 
