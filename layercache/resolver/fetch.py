@@ -81,19 +81,13 @@ class Fetcher:
     def join(self, layer: LayerState, name: Hash, form: Form) -> Reader | None:
         """Read along with a transfer that is on its way, if one is, and learn what it has found out.
 
-        A tar that is made for somebody who states another diff ID is not joined: where that is a lie the
-        transfer fails, and a name in another algorithm cannot be checked by its hash.
+        A tar whose making another one's lie could end is not joined: see `_may_fail_by_a_lie`.
         """
         running = self.running.get(name, form)
         if running is None:
             return None
         transfer, stage = running.transfer, running.stage
-        mine, theirs = layer.identity.diff_id, stage.layer.identity.diff_id
-        if (
-            form == UNCOMPRESSED
-            and mine
-            and (theirs not in (None, mine) or stage.algorithm != mine.algorithm)
-        ):
+        if _may_fail_by_a_lie(stage, layer):
             return None
 
         def learn() -> None:  # in the thread of the follower, before it gets the last bytes
@@ -253,3 +247,18 @@ class Fetcher:
             return False
         others = self.running.digests() - {digest}
         return max(self._expected_layers, len(others) + 1) < self._cores
+
+
+def _may_fail_by_a_lie(stage: Stage, layer: LayerState) -> bool:
+    """Whether a tar on its way may turn out to be another one than this layer's, by no fault of the layer.
+
+    So it is where its asker states another diff ID, or where only a claim says that a blob other than the
+    layer's has this tar inside. A name in another algorithm cannot be checked by the hash of the pass.
+    """
+    mine, theirs = layer.identity.diff_id, stage.layer.identity
+    if stage.form != UNCOMPRESSED or mine is None:
+        return False
+    if theirs.diff_id not in (None, mine) or stage.algorithm != mine.algorithm:
+        return True
+    made_of = stage.digest if isinstance(stage, TarStage) else None
+    return made_of is not None and not theirs.computed and made_of not in layer.identity.digests()

@@ -7,7 +7,6 @@ import os
 import tempfile
 from typing import TYPE_CHECKING
 
-from layercache.backend.capabilities import Stamped
 from layercache.errors import BackendError
 from layercache.streams.readers import CHUNK
 
@@ -72,8 +71,8 @@ class TierSpool:
             self.tier.blobs.copy(name, SpoolReader(self))
 
     def _stamped(self) -> object:
-        own: object = self._own
-        return own.stamp() if isinstance(own, Stamped) else None
+        stamp = getattr(self._own, "stamp", None)  # as isinstance(…, Stamped), which costs microseconds
+        return stamp() if stamp else None
 
     def close(self) -> None:
         self._spool.close()

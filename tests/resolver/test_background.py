@@ -65,7 +65,7 @@ def test_work_that_ends_its_thread_is_not_waited_for_forever(kind: type[BaseExce
 
     background.add(leave, about=1)
     background.add(done.set, about=1)
-    assert done.wait(30), "what is about the same thing is done all the same"
+    assert done.wait(30), "work about the same thing is still done"
     with pytest.raises(kind):
         background.flush()
 

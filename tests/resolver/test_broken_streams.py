@@ -47,7 +47,7 @@ FORMS = ("compressed", "uncompressed")
 
 @pytest.fixture(params=["one thread", "three threads"], autouse=True)
 def driven(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A pass is driven by its readers, or by threads of its own."""
+    """A pass is driven by its readers, or by separate threads."""
     monkeypatch.setattr(fetch, "THREADS_FROM", 1 if request.param == "three threads" else 1 << 60)
     monkeypatch.setattr(fetch.Fetcher, "idle", lambda *_: request.param == "three threads")
 

@@ -29,7 +29,7 @@ AT = {"at once": 0, "early": 1000, "late": -700}
 
 @pytest.fixture(params=["one thread", "three threads"], autouse=True)
 def driven(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A pass is driven by its readers, or by threads of its own."""
+    """A pass is driven by its readers, or by separate threads."""
     monkeypatch.setattr(fetch.Fetcher, "idle", lambda *_: request.param == "three threads")
 
 

@@ -357,7 +357,7 @@ def test_a_cache_whose_tiers_are_all_read_only_says_so_and_not_that_one_failed()
 
 
 class Spooling(MemoryBackend):
-    """A store of its own kind of disk: it takes so many writes, then it is full.
+    """A store on a small disk: it takes this many writes, then it is full.
 
     ``torn``: of the first that fails a half is written.
     """

@@ -46,7 +46,7 @@ ROT: dict[str, Callable[[bytes], bytes]] = {
 
 @pytest.fixture(params=["one thread", "three threads"])
 def driven(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A pass is driven by its readers, or by threads of its own."""
+    """A pass is driven by its readers, or by separate threads."""
     monkeypatch.setattr(fetch.Fetcher, "idle", lambda *_: request.param == "three threads")
 
 

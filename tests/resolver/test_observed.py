@@ -86,7 +86,7 @@ class Passes(list[Seen]):
 
 @pytest.fixture(params=["readers", "threads"], autouse=True)
 def driven(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A pass is driven by its readers, or by threads of its own."""
+    """A pass is driven by its readers, or by separate threads."""
     monkeypatch.setattr(fetch.Fetcher, "idle", lambda *_: request.param == "threads")
 
 

@@ -28,7 +28,7 @@ _numbers = itertools.count()
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registry]:
-    """One registry for all; each test has a repository of its own."""
+    """One registry for all; each test uses another repository."""
     with Registry(tmp_path_factory.mktemp("registry")) as running:
         yield running
 
