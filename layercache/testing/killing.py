@@ -40,9 +40,13 @@ class KillPromises(Hooks):
                 assert not taken, "a killed commit lost the object that was there: replace it in one step"
                 continue
             if not (taken and kept == OLD):
-                advice = "publish in one step: a name appears when all of its bytes are there"
-                check_bytes(kept, data, f"after a kill during a commit (number {number})", advice)
+                self.check_killed(backend, key, data, f"after a kill during a commit (number {number})")
         assert {entry.size for entry in backend.scan()} <= {len(OLD), MEDIUM, self.big}
+
+    def check_killed(self, backend: Backend, key: str, data: bytes, what: str) -> None:
+        """Fail unless the object of a writer that was killed in its commit, which is there, is whole."""
+        advice = "publish in one step: a name appears when all of its bytes are there"
+        check_bytes(get(backend, key), data, what, advice)
 
     def test_leftovers_are_removed(self, backend: Backend) -> None:
         leftovers = self._leftovers(backend)
