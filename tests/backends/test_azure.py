@@ -35,6 +35,7 @@ def url_of(server: Azurite, container: str, prefix: str = "a/prefix") -> str:
     return f"az://{container}/{prefix}?endpoint_url={server.url}"
 
 
+@pytest.mark.slow
 class TestAzure(BackendContract):
     survives_fork = False
     timeout = 1.0

@@ -58,6 +58,7 @@ class TestGCS(BackendContract):
         """fake-gcs-server publishes an upload when it is asked how far it is: see test_gcs_upload."""
 
 
+@pytest.mark.slow
 class TestGCSByObstore(TestGCS):
     """Its reading: fake-gcs-server takes no writes from obstore."""
 

@@ -77,6 +77,7 @@ class TestSeaweedFS(S3Contract):
         super().check_killed(backend, key, data, what)
 
 
+@pytest.mark.slow
 class TestSeaweedFSByObstore(TestSeaweedFS):
     @pytest.fixture
     def bucket(self, seaweedfs_bucket: str, seaweedfs_endpoint: str) -> str:

@@ -14,8 +14,9 @@ SECONDS = 5
 """Of each run; there are two."""
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(300)
-@pytest.mark.parametrize("verify", ["always", pytest.param("size", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("verify", ["always", "size"])
 def test_processes_that_are_killed_and_spoiled_never_give_wrong_bytes(tmp_path: Path, verify: str) -> None:
     report = run(tmp_path, seconds=SECONDS, verify=verify, seed=20261127)
     assert not report.failed, str(report)

@@ -46,12 +46,19 @@ class LinkError(NotADirectoryError):
 class Folder:
     """An open folder, closed when the last reference to it is gone, so never while it is in use."""
 
-    __slots__ = ("fd", "identity")
+    __slots__ = ("_identity", "fd")
 
     def __init__(self, fd: int) -> None:
         self.fd = fd
-        status = os.fstat(fd)
-        self.identity = (status.st_dev, status.st_ino)
+        self._identity: tuple[int, int] | None = None
+
+    @property
+    def identity(self) -> tuple[int, int]:
+        """Device and inode."""
+        if self._identity is None:
+            status = os.fstat(self.fd)
+            self._identity = (status.st_dev, status.st_ino)
+        return self._identity
 
     def __del__(self, _close: Callable[[int], None] = os.close) -> None:
         _close(self.fd)
@@ -89,6 +96,12 @@ class Folders:
         except FileNotFoundError:  # it was removed in between
             return act(self._made(path, sync=sync))
 
+    def beside(self, path: str, act: Callable[[Folder], _T], *, sync: bool) -> _T:
+        """As `inside`, for what gets its name elsewhere: a folder that was moved away since is used."""
+        with suppress(FileNotFoundError):
+            return act(self._enter(path))
+        return self.inside(path, act, sync=sync)
+
     def listed(self, path: str) -> int:
         """Return a new descriptor of a folder, for listing; the caller closes it."""
         return self.at(path, open_folder) if path else os.open(self._root, LIST & ~os.O_NOFOLLOW)
@@ -109,12 +122,13 @@ class Folders:
         return folder
 
     def _made(self, path: str, *, sync: bool) -> Folder:
-        with suppress(FileNotFoundError):
-            folder = self._enter(path)
-            if not self._is_current(path, folder):
-                self.close()
+        if path.count("/") < DEPTH:  # below, most folders are created by the only write to them
+            with suppress(FileNotFoundError):
                 folder = self._enter(path)
-            return folder
+                if not self._is_current(path, folder):
+                    self.close()
+                    folder = self._enter(path)
+                return folder
         if not path:
             _make_root(self._root, sync=sync)
             return self._enter(path)

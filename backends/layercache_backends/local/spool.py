@@ -41,7 +41,7 @@ class LocalSpool:
         self._written = 0
         self._sent = 0
         try:
-            backend.folders.inside("tmp", self._open, sync=sync)
+            backend.folders.beside("tmp", self._open, sync=sync)
         except OSError as error:
             raise backend.failure(what, error) from error
 
