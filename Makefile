@@ -10,7 +10,7 @@ WORKERS ?= $(shell echo $$((3 * $$(getconf _NPROCESSORS_ONLN))))
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo test test-slow check bench chaos clean
+.PHONY: help demo test test-slow check bench chaos newcomer clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -37,6 +37,9 @@ bench: .venv/.dev ## measure against other tools
 
 chaos: .venv/.dev ## use a cache for two minutes while it is killed and spoiled
 	$(BIN)/python tests/chaos/run.py $(ARGS)
+
+newcomer: ## install on every Python as a newcomer would, and do README and the tutorial (some: ARGS='3.12 3.14')
+	@$(PYTHON) tests/newcomer/run.py $(ARGS)
 
 clean: ## remove the environment and everything that was made
 	rm -rf .venv build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache bench-results

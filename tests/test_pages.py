@@ -1,27 +1,17 @@
-"""The documentation's code blocks are right: each is run, read or checked, by its language.
+"""Python and JSON blocks of the pages are right, every block has a test, and every link leads somewhere.
 
-Console and Python blocks run. If another test module runs the blocks of a page, `ELSEWHERE` names it. Some
-blocks need a bucket, a cluster or another tool and cannot run here: their `layercache` commands are parsed,
-and the URLs of their caches are opened as far as that needs no network.
+Shell, CI and TOML blocks are run by tests/test_blocks.py; `ELSEWHERE` names the modules that run others.
 """
 
 from __future__ import annotations
 
 import json
 import re
-import shlex
-from itertools import pairwise
 from typing import TYPE_CHECKING
 
-import click
 import pytest
-from fixtures.pages import PAGES, ROOT, Block, blocks
+from fixtures.pages import ELSEWHERE, PAGES, ROOT, Block, blocks, of
 from servers.images import make_image, make_layer, noise
-
-from layercache.cli.program import program
-from layercache.config import files
-from layercache.config.schema import check
-from layercache.tiers.opening import open_tier
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -29,32 +19,15 @@ if TYPE_CHECKING:
     from servers.lying import LyingRegistry
 
 ALPINE = "docker.io/library/alpine:3.20"
-ELSEWHERE = {
-    ("README.md", "python"): "tests/test_readme.py",
-    ("README.md", "console"): "tests/test_readme.py",
-    ("backends.md", "python"): "tests/backend/test_plugin.py",
-    ("backends.md", "toml"): "tests/backend/test_plugin.py",
-    ("cli.md", "console"): "tests/cli/test_docs.py",
-    ("tutorial.md", "console"): "tests/cli/test_docs.py",
-}
 PYTHON = ("api.md", "upkeep.md")
 """Pages whose Python blocks run here, in order, in one namespace."""
 
-ALL = [block for page in PAGES for block in blocks(page) if (page.name, block.language) not in ELSEWHERE]
-
-
-def of(*languages: str) -> list[Block]:
-    return [block for block in ALL if block.language in languages]
-
 
 def test_every_block_has_a_test() -> None:
-    checked = {"sh", "yaml", "json", "toml", "mermaid", ""}
-    unchecked = [
-        str(block)
-        for block in ALL
-        if block.language not in checked and not (block.language == "python" and block.page in PYTHON)
-    ]
-    assert unchecked == []
+    languages = {block.language for page in PAGES for block in blocks(page)}
+    assert languages <= {"console", "json", "mermaid", "python", "sh", "toml", "yaml", ""}
+    assert of("console") == []
+    assert {block.page for block in of("python")} == set(PYTHON)
     for (page, _), module in ELSEWHERE.items():
         assert page in (ROOT / module).read_text(), f"{module} does not read {page}"
 
@@ -80,45 +53,6 @@ def test_the_python_blocks_of_a_page_run_in_order(
 @pytest.mark.parametrize("block", of("json"), ids=str)
 def test_json_is_valid(block: Block) -> None:
     assert json.loads(block.text)
-
-
-@pytest.mark.parametrize("block", of("toml"), ids=str)
-def test_a_configuration_is_valid(block: Block, tmp_path: Path) -> None:
-    (tmp_path / "x.toml").write_text(block.text)
-    document = files.find(str(tmp_path / "x.toml"))
-    assert document
-    checked, checker = check(document)
-    assert checker.problems == []
-    for number, tier in enumerate(checked.table.tiers or ()):
-        open_tier(tier.url, nearest=not number).close()
-
-
-def commands(text: str) -> list[list[str]]:
-    """The arguments of every layercache command in a shell script or a pipeline of CI."""
-    joined = text.replace("\\\n", " ")
-    found = re.findall(r"^(?:\s*-(?: run:)? )?layercache (.*)$", joined, re.MULTILINE)
-    return [shlex.split(re.split(r"[|>]", line)[0], comments=True) for line in found]
-
-
-SCRIPTS = [block for block in of("sh", "yaml") if commands(block.text) or "LAYERCACHE_URL" in block.text]
-
-
-@pytest.mark.parametrize("block", SCRIPTS, ids=str)
-def test_commands_are_understood_and_caches_can_be_opened(block: Block) -> None:
-    urls = []
-    for arguments in commands(block.text):
-        context = program.make_context("layercache", list(arguments))
-        name, command, rest = program.resolve_command(context, [*context._protected_args, *context.args])
-        assert name, arguments
-        assert command
-        with context, click.Context(command, parent=context, info_name=name) as inner:
-            command.parse_args(inner, rest)
-        urls += [url for option, url in pairwise(arguments) if option == "--cache"]
-    for value in re.findall(r"LAYERCACHE_URL[:=] ?\"?([^\"\n]*)", block.text):
-        urls += value.split()
-    for url in urls:
-        if "://" in url and "$" not in url and not url.startswith("redis:"):  # a plug-in of the page
-            open_tier(url, nearest=False).close()
 
 
 def slug(heading: str) -> str:

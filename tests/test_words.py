@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import click
 import pytest
 from click.testing import CliRunner
+from fixtures.pages import PAGES
 
 from layercache.cli.program import COMMANDS, program
 
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 ROOT = Path(__file__).parents[1]
-PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 PACKAGES = [ROOT / "layercache", ROOT / "backends" / "layercache_backends"]
 
 BETTER = {

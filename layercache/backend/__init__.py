@@ -6,6 +6,7 @@ Authors of backends import from here, from `capabilities` and from `plain`; the 
 from __future__ import annotations
 
 from layercache.backend.circuit_breaker import CircuitBreaker
+from layercache.backend.installation import install_hint
 from layercache.backend.interface import (
     SMALL_OBJECT,
     Backend,
@@ -40,6 +41,7 @@ __all__ = [
     "check_prefix",
     "check_range",
     "check_usable",
+    "install_hint",
     "is_key",
     "open_backend",
     "write_whole",

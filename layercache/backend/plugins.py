@@ -7,6 +7,7 @@ from contextlib import suppress
 from importlib import metadata
 from typing import TYPE_CHECKING, Any
 
+from layercache.backend.installation import upgrade_hint
 from layercache.errors import BackendError, ConfigError, is_interrupt
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ def factory_of(entry: EntryPoint, scheme: str, interface: int) -> Callable[..., 
         ours = isinstance(error, ImportError) and (error.name or "").partition(".")[0] == "layercache"
         raise ConfigError(
             f"{what} cannot be loaded: {type(error).__name__}: {error}",
-            hint="it may need a newer layercache: pip install --upgrade layercache"
+            hint=f"it may need a newer layercache: {upgrade_hint()}"
             if ours
             else _reinstall(entry, "installs what it needs"),
         ) from error
@@ -56,7 +57,7 @@ def factory_of(entry: EntryPoint, scheme: str, interface: int) -> Callable[..., 
     if stated > interface:
         raise ConfigError(
             f"{what} is written for version {stated} of the interface; this layercache has {interface}",
-            hint="pip install --upgrade layercache",
+            hint=upgrade_hint(),
         )
     return factory
 
@@ -105,4 +106,4 @@ def _has_url(backend: Any) -> bool:
 
 
 def _reinstall(entry: EntryPoint, brings: str = "may install a version that works") -> str:
-    return f"pip install --upgrade {entry.dist.name} {brings}" if entry.dist else ""
+    return f"{upgrade_hint(entry.dist.name)} {brings}" if entry.dist else ""

@@ -9,6 +9,7 @@ from fixtures.calling import Caller
 from servers.misbehaving import install
 
 from layercache.backend import INTERFACE, open_backend
+from layercache.backend.installation import upgrade_hint
 from layercache.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -76,7 +77,7 @@ def test_a_broken_plug_in_is_named_with_what_helps(
     assert f"layercache-{scheme} 0.9" in caught.value.message
     assert said in caught.value.message
     ours = module in ("broken_newer", "broken_interface")
-    assert f"pip install --upgrade {'layercache' if ours else f'layercache-{scheme} '}" in caught.value.hint
+    assert (upgrade_hint() if ours else f"{upgrade_hint(f'layercache-{scheme}')} ") in caught.value.hint
     assert ours != (f"layercache-{scheme}" in caught.value.hint)
     for command in ("ls", "stats", "put"):
         arguments = [command, *([str(tmp_path / "site")] if command == "put" else [])]

@@ -123,7 +123,7 @@ def test_an_engine_that_is_not_installed_says_how_to_install_it(
 ) -> None:
     not_installed(monkeypatch)
     extra = {"s3": "s3", "gs": "gcs"}[scheme]
-    with pytest.raises(ConfigError, match=rf"pip install 'layercache\[{extra},fast\]'"):
+    with pytest.raises(ConfigError, match=rf"pip install 'oci-layercache\[{extra},fast\]'"):
         open_backend(f"{scheme}://bucket?engine=obstore")
 
 

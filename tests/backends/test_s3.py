@@ -267,7 +267,7 @@ def test_a_url_that_makes_no_sense_is_a_config_error(url: str) -> None:
 
 def test_a_missing_package_says_how_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("layercache_backends.objects.backend.find_spec", lambda _: None)
-    with pytest.raises(ConfigError, match=r"pip install 'layercache\[s3\]'"):
+    with pytest.raises(ConfigError, match=r"pip install 'oci-layercache\[s3\]'"):
         open_backend("s3://bucket")
 
 

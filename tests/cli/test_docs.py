@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import shlex
+import socket
+import subprocess
 from typing import TYPE_CHECKING
 
 import click
 import pytest
-from fixtures.pages import ROOT, check_examples
+from fixtures.calling import PROGRAM, Caller
+from fixtures.pages import ROOT, blocks, check_examples
 
 from layercache.cli.program import COMMANDS, program
 from layercache.demo.image import build_image
@@ -36,6 +40,21 @@ def test_the_examples_print_what_is_shown(page: Path, registry: LayoutRegistry, 
         here={"localhost:5000": registry.host},
         environment={"LAYERCACHE_URL": f"file://{tmp_path}/cache"},
     )
+
+
+def test_the_tutorials_registry_serves_the_image_that_it_prints(tmp_path: Path) -> None:
+    command, printed = [block.text for block in blocks(TUTORIAL) if block.heading == "1. Start a registry"]
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = str(free.getsockname()[1])
+    typed = shlex.split(command.replace("5000", port))
+    assert typed.pop(0) == "layercache"
+    with subprocess.Popen([*PROGRAM, *typed], stdout=subprocess.PIPE, text=True) as registry:
+        try:
+            assert registry.stdout
+            assert registry.stdout.readline() == printed.replace("5000", port)
+            Caller(f"file://{tmp_path}/cache")("pull", printed.replace("5000", port).strip())
+        finally:
+            registry.terminate()
 
 
 @pytest.mark.parametrize("name", COMMANDS)

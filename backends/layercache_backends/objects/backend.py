@@ -17,7 +17,7 @@ import time
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
-from layercache.backend import Entry, PerProcess, check_key, check_prefix, check_range, is_key
+from layercache.backend import Entry, PerProcess, check_key, check_prefix, check_range, install_hint, is_key
 from layercache.errors import ConfigError, NotFoundError
 from layercache_backends.objects.reader import ObjectReader, Stream
 from layercache_backends.objects.service import Kind, Payload
@@ -166,9 +166,7 @@ def require_engine(engine: Engine, extra: str, url: BackendURL) -> None:
 def require(package: str, extra: str, url: BackendURL) -> None:
     """Raise `ConfigError` if a package is missing, without importing it."""
     if find_spec(package) is None:
-        raise ConfigError(
-            f"{url.place}: the package {package} is not installed", hint=f"pip install 'layercache[{extra}]'"
-        )
+        raise ConfigError(f"{url.place}: the package {package} is not installed", hint=install_hint(extra))
 
 
 def bucket_and_prefix(url: BackendURL) -> tuple[str, str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import stat
 import sys
@@ -79,6 +78,8 @@ def _copy_in_kernel(source: BinaryIO, target: BinaryIO) -> None:
     File to file, some file systems share the blocks and copy nothing on the disk. A pipe is enlarged from
     the usual 64 KiB, since fewer switches between the processes cut the time to a fifth.
     """
+    import fcntl  # Windows has none
+
     with suppress(OSError):  # not a pipe, or the user's limit on pipes is reached
         fcntl.fcntl(target.fileno(), fcntl.F_SETPIPE_SZ, PIPE_SIZE)
     with suppress(OSError):  # not both are files

@@ -1,4 +1,4 @@
-"""Other programs read a cache as the OCI image layout that it is, also while it is written to."""
+"""Other programs read a cache as the OCI image layout that it is, also while it is written to: layout.md."""
 
 from __future__ import annotations
 
