@@ -14,6 +14,7 @@ from servers.images import make_layer, noise
 
 from layercache.cli.commands.get import copy
 from layercache.oci.digest import Digest
+from layercache.streams.named_file import writing
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -133,10 +134,13 @@ def test_stdout_has_a_name(cli: Caller, layer: Layer) -> None:
 
 def test_a_full_disk_is_a_failure_that_names_the_file(cli: Caller, layer: Layer) -> None:
     said = cli("get", layer.digest, "-o", "/dev/full", code=4).stderr
-    assert said == "layercache: /dev/full: No space left on device\n"
+    assert said == "layercache: cannot write /dev/full: No space left on device\n"
     with open("/dev/full", "wb") as full:
         done = cli.process("get", layer.digest, stdout=full, stderr=subprocess.PIPE, capture_output=False)
-    assert (done.returncode, done.stderr) == (4, b"layercache: stdout: No space left on device\n")
+    assert (done.returncode, done.stderr) == (
+        4,
+        b"layercache: cannot write stdout: No space left on device\n",
+    )
 
 
 def test_a_place_where_no_file_can_be_is_a_usage_error(cli: Caller, layer: Layer, tmp_path: Path) -> None:
@@ -208,8 +212,8 @@ def test_what_the_system_stops_to_copy_by_itself_is_read_and_written(
 
     for name in ("copy_file_range", "sendfile"):
         monkeypatch.setattr(os, name, refuses if name == call else has_none)
-    with open(tmp_path / "source", "rb") as source, open(tmp_path / "target", "xb") as target:
-        copy(source, target, "target")
+    with open(tmp_path / "source", "rb") as source, writing(str(tmp_path / "target")) as target:
+        copy(source, target)
     assert calls == 2
     assert (tmp_path / "target").read_bytes() == data
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 from typing import TYPE_CHECKING
@@ -43,3 +44,9 @@ def skopeo_copy(source: str, target: str, options: Sequence[str] = ()) -> None:
     """
     requires("skopeo")
     run("skopeo", "--insecure-policy", "copy", "--quiet", "--all", *options, source, target)
+
+
+def as_root() -> None:
+    """Skip the test unless it runs as root. Call it in a test or a fixture."""
+    if os.geteuid():
+        pytest.skip("needs root, for devices in its own folder")

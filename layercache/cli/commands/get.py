@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import os
-import stat
 import sys
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from typing import TYPE_CHECKING, BinaryIO
 
 import click
@@ -13,7 +12,7 @@ import click
 from layercache.cli.session import Command, Session
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from layercache.streams.named_file import NamedFile
 
 CHUNK = 512 << 10
 PIPE_SIZE = 1 << 20
@@ -21,8 +20,6 @@ PIPE_SIZE = 1 << 20
 
 COPIED_AT_ONCE = 64 << 20
 """Bytes copied by one system call; an interrupt takes effect after it."""
-
-STDOUT = "-"
 
 
 @click.command(cls=Command)
@@ -46,6 +43,7 @@ def get(session: Session, hash: str, output: str | None, form: str | None) -> No
             "refusing to write binary data to a terminal: use -o FILE (or -o - to force it)"
         )
     from layercache.cli.short_hashes import full_name
+    from layercache.streams.named_file import STDOUT, writing
 
     with session.cache() as cache:
         name = full_name(cache, hash)
@@ -54,25 +52,22 @@ def get(session: Session, hash: str, output: str | None, form: str | None) -> No
         wanted = form or ("uncompressed" if name == layer.names.diff_id else "compressed")
         with (
             layer.uncompressed() if wanted == "uncompressed" else layer.compressed() as source,
-            _stdout() if output is None or output == STDOUT else _whole_file(output) as target,
+            writing(STDOUT if output is None else output) as target,
         ):
-            copy(source, target, "stdout" if output is None or output == STDOUT else output)
+            copy(source, target)
 
 
-def copy(source: BinaryIO, target: BinaryIO, name: str) -> None:
-    """Copy all bytes. An error of the target names ``name``; an error of the source is passed on as it is."""
+def copy(source: BinaryIO, target: NamedFile) -> None:
+    """Copy all bytes. An error of the target names it; an error of the source is passed on as it is."""
     if sys.platform == "linux":
         _copy_in_kernel(source, target)
     buffer = bytearray(CHUNK)
     view = memoryview(buffer)
     while size := source.readinto(buffer):  # type: ignore[attr-defined]  # typeshed's BinaryIO has none
-        with _naming(name):
-            target.write(view[:size])
-    with _naming(name):
-        target.flush()
+        target.write(view[:size])
 
 
-def _copy_in_kernel(source: BinaryIO, target: BinaryIO) -> None:
+def _copy_in_kernel(source: BinaryIO, target: NamedFile) -> None:
     """Let the kernel copy as much as it can; the caller copies the rest and reports errors.
 
     File to file, some file systems share the blocks and copy nothing on the disk. A pipe is enlarged from
@@ -88,50 +83,3 @@ def _copy_in_kernel(source: BinaryIO, target: BinaryIO) -> None:
     with suppress(OSError):  # the source is not a file: a tar that is being inflated or hashed
         while os.sendfile(target.fileno(), source.fileno(), None, COPIED_AT_ONCE):
             pass
-
-
-@contextmanager
-def _stdout() -> Iterator[BinaryIO]:
-    if sys.stdout is None:
-        raise click.UsageError("stdout is closed: name a file with -o FILE")
-    yield sys.stdout.buffer
-
-
-@contextmanager
-def _naming(path: str) -> Iterator[None]:
-    """Add this path to an `OSError` that names no file."""
-    try:
-        yield
-    except OSError as error:
-        error.filename = error.filename or path
-        raise
-
-
-@contextmanager
-def _whole_file(path: str) -> Iterator[BinaryIO]:
-    """Open a file that gets its name when the block succeeds. Devices and pipes are written directly.
-
-    Raises `click.UsageError` if the file cannot be created.
-    """
-    target = os.path.realpath(path)
-    unfinished = f"{target}.{os.getpid()}-{os.urandom(4).hex()}.part"
-    try:
-        in_place = os.path.exists(target) and not stat.S_ISREG(os.stat(target).st_mode)
-        file = open(target, "wb") if in_place else open(unfinished, "xb")  # noqa: SIM115  # closed below
-    except OSError as error:
-        raise click.UsageError(f"{path}: {error.strerror}") from error
-    try:
-        try:
-            yield file
-        except BaseException:
-            with suppress(OSError):  # the error inside the block is the one to report
-                file.close()
-            raise
-        with _naming(path):
-            file.close()
-        if not in_place:
-            os.replace(unfinished, target)
-    finally:
-        if not in_place:
-            with suppress(FileNotFoundError):
-                os.unlink(unfinished)
