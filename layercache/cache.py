@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from layercache.errors import LayercacheError
     from layercache.events import ObserverFactory
     from layercache.export.exporter import Exported
+    from layercache.export.to_daemon import DockerAddress
     from layercache.images.image import Image
     from layercache.images.opening import Images
     from layercache.oci.descriptor import Descriptor
@@ -49,7 +50,7 @@ class Cache:
     by default their size is checked. A tier that fails is skipped and reported as an event; with ``strict``
     it is an error. ``registries`` is called when the first registry is needed. ``tag_age``: seconds for which
     a tag is not checked with its registry again. ``max_document_size``: bytes of a manifest or an index of a
-    local source, at most.
+    local source, at most. ``docker`` is called when an image is exported to a Docker daemon.
     """
 
     def __init__(
@@ -63,6 +64,7 @@ class Cache:
         strict: bool = False,
         tag_age: float = 0,
         max_document_size: int = DOCUMENT_MAX,
+        docker: Callable[[], DockerAddress] | None = None,
     ) -> None:
         self._max_document_size = max_document_size
         self.tiers = tuple(tiers)
@@ -80,6 +82,7 @@ class Cache:
             changed=self._refresher.note_change,
         )
         self._registries = registries
+        self._docker = docker
         self._registry: RegistryClient | None = None
         self._sources: list[Source] = []
         self._lock = threading.Lock()
@@ -216,19 +219,22 @@ class Cache:
     ) -> Exported:
         """Write a cached image to a target. Contacts no source.
 
-        ``target``: ``oci:PATH[:REF]``, ``docker-archive:PATH[:REF]`` or ``registry/repository:tag``. Layout
-        and registry get manifests and blobs byte for byte, the archive gets the config and the layers' tars.
+        ``target``: ``oci:PATH[:REF]``, ``oci-archive:PATH[:REF]``, ``docker://REGISTRY/REPOSITORY:TAG``,
+        which get manifests and blobs byte for byte; ``docker-archive:PATH[:REF]``, ``docker-daemon:[NAME]``,
+        ``containers-storage:[NAME]``, which get the config and the layers' tars, as does ``-``, an archive on
+        stdout. A PATH that is not a regular file (a pipe, a device) is written in place, without seeking.
         ``platform``: one, by default Linux on this machine's architecture, or ``all`` for an index and
         everything in it. ``progress`` is called with the bytes of layers that are done, and of all. Raises
         `NotFoundError`, `SourceError`, `ConfigError`, `InvalidNameError`, `IntegrityError`, `BackendError`.
         """
         from layercache.export.exporter import Exporter
+        from layercache.export.targets import Targets
+        from layercache.export.to_daemon import DockerAddress
         from layercache.images.tags import Tags
 
         tags = Tags(self._asked, self._observers, strict=self.strict)
-        return Exporter(self._asked, self._resolver, self._client, tags).export(
-            name, target, platform, progress
-        )
+        targets = Targets(self._client, self._docker or DockerAddress)
+        return Exporter(self._asked, self._resolver, tags, targets).export(name, target, platform, progress)
 
     def delete(self, name: str, *, force: bool = False, all_tiers: bool = False) -> None:
         """Remove a layer or blob from the nearest writable tier, or with ``all_tiers`` from each.

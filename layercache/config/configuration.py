@@ -110,6 +110,7 @@ class Configuration:
             strict=how["strict"],
             tag_age=how["tag_age"],
             max_document_size=biggest,
+            docker=environment.docker,
         )
 
     def open_alone(self, url: str, by: str, *, filled_by_others: bool = False) -> Tier:

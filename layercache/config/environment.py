@@ -11,6 +11,8 @@ from layercache.errors import ConfigError
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from layercache.export.to_daemon import DockerAddress
+
 URL = "LAYERCACHE_URL"
 CONFIG = "LAYERCACHE_CONFIG"
 CA_FILE = "LAYERCACHE_CA_FILE"
@@ -28,6 +30,9 @@ VARIABLES: Mapping[str, str] = {
     "NO_PROXY": "hosts to contact without a proxy",
     "REGISTRY_AUTH_FILE": "the file with credentials for registries; no other is read",
     "DOCKER_CONFIG": "the folder with Docker's config.json, by default ~/.docker",
+    "DOCKER_HOST": "the Docker daemon to export images to, by default unix:///var/run/docker.sock",
+    "DOCKER_TLS_VERIFY": "if set, the Docker daemon at tcp://HOST:PORT is contacted with TLS",
+    "DOCKER_CERT_PATH": "the folder with certificates for the Docker daemon, by default that of config.json",
     "XDG_RUNTIME_DIR": "the folder with containers/auth.json of podman, by default /run/containers/UID",
     "XDG_CACHE_HOME": "the parent of the user's cache folder, by default ~/.cache",
     "XDG_CONFIG_HOME": "the parent of the user's configuration folder, by default ~/.config",
@@ -75,10 +80,9 @@ def auth_files() -> tuple[str, ...]:
         return (named,)
     folder = home()
     settings = os.environ.get("XDG_CONFIG_HOME") or os.path.join(folder, ".config")
-    docker = os.environ.get("DOCKER_CONFIG") or os.path.join(folder, ".docker")
     places = [
         os.path.join(settings, "containers", "auth.json"),
-        os.path.join(docker, "config.json"),
+        os.path.join(_docker_folder(), "config.json"),
         os.path.join(folder, ".dockercfg"),
     ]
     if runtime := os.environ.get("XDG_RUNTIME_DIR"):
@@ -87,6 +91,20 @@ def auth_files() -> tuple[str, ...]:
         places.insert(0, f"/run/containers/{os.getuid()}/auth.json")
     # Without a home folder, these would be relative to the current folder.
     return tuple(place for place in places if folder or not place.startswith((".config", ".docker")))
+
+
+def docker() -> DockerAddress:
+    """Return the address of the Docker daemon, as Docker's own client finds it, without its contexts."""
+    from layercache.export.to_daemon import DockerAddress
+
+    tls = os.environ.get("DOCKER_TLS_VERIFY")
+    certificates = (os.environ.get("DOCKER_CERT_PATH") or _docker_folder()) if tls else ""
+    host = os.environ.get("DOCKER_HOST")
+    return DockerAddress(host, certificates) if host else DockerAddress(certificates=certificates)
+
+
+def _docker_folder() -> str:
+    return os.environ.get("DOCKER_CONFIG") or os.path.join(home(), ".docker")
 
 
 def home() -> str:

@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from layercache.errors import ConfigError
 from layercache.export.contents import Collector
 from layercache.oci.descriptor import INDEXES, Manifest, decode
 from layercache.oci.platforms import parse_platform
-from layercache.oci.reference import Reference
-from layercache.sources.names import ARCHIVE, LAYOUT, registry_hint, registry_reference, split_path
+from layercache.sources.names import registry_reference
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from layercache.export.contents import Contents
+    from layercache.export.targets import Targets
     from layercache.images.tags import Tags
     from layercache.oci.digest import Digest
-    from layercache.registry.client import RegistryClient
     from layercache.resolver.resolver import Resolver
     from layercache.tiers.tier import Tier
 
@@ -44,19 +41,12 @@ class Exported:
     foreign: int
 
 
-class Target(Protocol):
-    def write(self, contents: Contents, seen: Callable[[int], object]) -> tuple[int, int]:
-        """Write everything; return blobs and bytes written. ``seen`` gets each part of a layer's bytes."""
-
-
 class Exporter:
-    """Exports images from tiers. ``client`` is called only if the target is a registry."""
+    """Exports images from tiers to targets."""
 
-    def __init__(
-        self, tiers: Sequence[Tier], resolver: Resolver, client: Callable[[], RegistryClient], tags: Tags
-    ) -> None:
+    def __init__(self, tiers: Sequence[Tier], resolver: Resolver, tags: Tags, targets: Targets) -> None:
         self._collector = Collector(tiers, resolver, tags)
-        self._client = client
+        self._targets = targets
 
     def export(
         self, name: str, target: str, platform: str | None, progress: Callable[[int, int], object]
@@ -67,10 +57,10 @@ class Exporter:
             raise ConfigError(
                 f"{name} is not an image in the cache", hint="name it as it was pulled from a registry"
             )
+        writer = self._targets.parse(target, reference)
         whole = platform == ALL
-        if whole and target.startswith(ARCHIVE):
-            raise ConfigError(f"{ARCHIVE} holds one platform", hint="name it: --platform os/architecture")
-        writer = self._target(target, reference)
+        if whole and writer.one_platform:
+            raise ConfigError(f"{target} takes one platform", hint="name it: --platform os/architecture")
         wanted = None if platform is None or whole else parse_platform(platform)
         contents = self._collector.collect(reference, wanted, whole=whole)
         done, total = 0, sum(contents.sizes.values())
@@ -95,31 +85,3 @@ class Exporter:
             bytes=written,
             foreign=len(contents.foreign),
         )
-
-    def _target(self, target: str, reference: Reference) -> Target:
-        if target.startswith(LAYOUT):
-            from layercache.export.to_layout import LayoutTarget
-
-            text = target.removeprefix(LAYOUT)
-            path, ref = split_path(text, os.path.isdir)
-            if text.startswith("//") and not os.path.isdir(path) and (hint := registry_hint(text)):
-                raise ConfigError(f"{target} is the path of an OCI layout, {path}", hint=hint)
-            return LayoutTarget(_path(path, target), ref or reference.tag or "")
-        if target.startswith(ARCHIVE):
-            from layercache.export.to_archive import ArchiveTarget
-
-            path, ref = split_path(target.removeprefix(ARCHIVE), os.path.isfile)
-            named = Reference.parse(ref) if ref else reference
-            tag = Reference(named.registry, named.repository, named.tag).familiar if named.tag else ""
-            return ArchiveTarget(_path(path, target), tag)
-        there = registry_reference(target)
-        assert there is not None, "every other transport was handled above"
-        from layercache.export.to_registry import RegistryTarget
-
-        return RegistryTarget(self._client(), there, reference)
-
-
-def _path(path: str, target: str) -> str:
-    if not path:
-        raise ConfigError(f"{target} names no path", hint=f"wanted {LAYOUT}PATH[:REF] or {ARCHIVE}PATH[:REF]")
-    return path

@@ -1,31 +1,37 @@
-"""Exports an image to a file for ``docker load``: the config under its own hash, and the layers as tars.
+"""Exports an image to an archive: for ``docker load``, or an OCI layout as a tar.
 
 moby's image-spec, v1.2: manifest.json. The image's ID is the hash of its config, which is kept as it is.
 """
 
 from __future__ import annotations
 
-import tarfile
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import msgspec
 
 from layercache.errors import FormatError, NotALayerError, NotFoundError
-from layercache.export.files import appearing, copy_checked, until_right
-from layercache.oci.descriptor import Manifest, decode
-from layercache.oci.forms import UNCOMPRESSED
+from layercache.export.layout_index import LAYOUT_MARKER, index_of_one
+from layercache.export.tar_writer import TarWriter
+from layercache.oci.descriptor import INDEXES, Manifest, decode
+from layercache.oci.forms import COMPRESSED, UNCOMPRESSED
+from layercache.streams.named_file import writing
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-    from typing import BinaryIO
+    from collections.abc import Callable
 
-    from layercache.export.contents import Contents, Document
+    from layercache.export.contents import Contents
+    from layercache.export.layout_index import EntryNames
     from layercache.layer import Layer
-    from layercache.oci.digest import DiffID
+    from layercache.oci.digest import DiffID, Digest
+    from layercache.streams.named_file import NamedFile
+
+MANIFEST = "manifest.json"
 
 
 class ArchiveTarget:
-    """A file, which is replaced. The same image gives the same bytes."""
+    """An archive for ``docker load``, in a file or a pipe. The same image gives the same bytes."""
+
+    one_platform: ClassVar[bool] = True
 
     def __init__(self, path: str, tag: str) -> None:
         self._path = path
@@ -33,6 +39,80 @@ class ArchiveTarget:
 
     def write(self, contents: Contents, seen: Callable[[int], object]) -> tuple[int, int]:
         """Write the archive; return how many files it has, and how many bytes they have."""
+        archive = DockerArchive(contents, self._tag)
+        with writing(self._path) as file:
+            found = archive.write(file, seen)
+            if file.rewindable:
+                file.sync()
+        return found
+
+
+class OciArchiveTarget:
+    """An OCI layout as a tar, with one image, in a file or a pipe."""
+
+    one_platform: ClassVar[bool] = False
+
+    def __init__(self, path: str, names: EntryNames) -> None:
+        self._path = path
+        self._names = names
+
+    def write(self, contents: Contents, seen: Callable[[int], object]) -> tuple[int, int]:
+        """Write the archive; return how many files it has, and how many bytes they have."""
+        with writing(self._path) as file:
+            found = OciArchive(contents, self._names).write(file, seen)
+            if file.rewindable:
+                file.sync()
+        return found
+
+
+class OciArchive:
+    """An OCI layout with one image. ``docker load`` reads it as well, by its manifest.json."""
+
+    def __init__(self, contents: Contents, names: EntryNames) -> None:
+        self._contents = contents
+        self._names = names
+
+    def write(self, file: NamedFile, seen: Callable[[int], object]) -> tuple[int, int]:
+        """Write it into a file or a pipe; return how many files it has, and how many bytes they have."""
+        contents, tar = self._contents, TarWriter(file)
+        tar.add("oci-layout", LAYOUT_MARKER)
+        tar.add("index.json", index_of_one(contents.root.descriptor, self._names))
+        for document in (*contents.manifests, *contents.configs.values()):
+            tar.add(_blob(document.descriptor.digest), document.data)
+        for digest, layer in contents.layers.items():
+            if digest not in contents.configs:  # of some artefacts both are the empty object
+                tar.add_layer(_blob(digest), layer, COMPRESSED, digest, contents.sizes[digest])
+            seen(contents.sizes[digest])
+        if (item := self._item()) is not None:
+            tar.add(MANIFEST, msgspec.json.encode([item]))
+        tar.end()
+        return tar.count, tar.size
+
+    def _item(self) -> dict[str, Any] | None:
+        """What manifest.json has of the image; None for an index, an artefact, and missing layers."""
+        contents = self._contents
+        if contents.root.descriptor.media_type in INDEXES or not contents.images or contents.foreign:
+            return None
+        manifest = decode(contents.root.data, Manifest, "the manifest")
+        layers = [_blob(layer.digest) for layer in manifest.layers]
+        return _item(_blob(manifest.config.digest), self._names.familiar, layers)
+
+
+def _blob(digest: Digest) -> str:
+    return f"blobs/{digest.algorithm}/{digest.hex}"
+
+
+def _item(config: str, tag: str, layers: list[str]) -> dict[str, Any]:
+    return {"Config": config, "RepoTags": [tag] if tag else None, "Layers": layers}
+
+
+class DockerArchive:
+    """What ``docker load`` reads: the config under its own hash, and the layers as tars.
+
+    Raises `NotALayerError` for an artefact, `NotFoundError` for an image with foreign layers, `FormatError`.
+    """
+
+    def __init__(self, contents: Contents, tag: str) -> None:
         manifest = decode(contents.root.data, Manifest, f"the manifest {contents.root.descriptor.digest}")
         config = contents.configs[manifest.config.digest]
         image = contents.images.get(manifest.config.digest)
@@ -40,7 +120,7 @@ class ArchiveTarget:
             raise NotALayerError(
                 f"{contents.root.descriptor.digest} is not an image: "
                 f"its config is {config.descriptor.media_type}",
-                hint="export artefacts to oci: or to a registry",
+                hint="export artefacts to oci:, oci-archive: or docker://",
             )
         diff_ids = image.diff_ids
         if len(diff_ids) != len(manifest.layers):
@@ -50,65 +130,23 @@ class ArchiveTarget:
             if descriptor.digest in contents.foreign:
                 raise NotFoundError(
                     f"the layer {descriptor.digest} is foreign, so it is never cached",
-                    hint="export to oci: or to a registry, which accept the image without it",
+                    hint="export to oci:, oci-archive: or docker://, which accept the image without it",
                 )
             layers.setdefault(diff_id, contents.layers[descriptor.digest])
-        with appearing(self._path) as file:
-            return self._write(file, config, diff_ids, layers, seen)
+        self._config = config
+        self._diff_ids = diff_ids
+        self._layers = layers
+        self._tag = tag
 
-    def _write(
-        self,
-        file: BinaryIO,
-        config: Document,
-        diff_ids: Sequence[DiffID],
-        layers: dict[DiffID, Layer],
-        seen: Callable[[int], object],
-    ) -> tuple[int, int]:
-        sizes = [_append_layer(file, f"{name.hex}.tar", layer, name, seen) for name, layer in layers.items()]
-        config_name = f"{config.descriptor.digest.hex}.json"
-        names = [f"{name.hex}.tar" for name in diff_ids]
-        item = {"Config": config_name, "RepoTags": [self._tag] if self._tag else None, "Layers": names}
-        for name, data in ((config_name, config.data), ("manifest.json", msgspec.json.encode([item]))):
-            _append(file, name, data)
-            sizes.append(len(data))
-        file.write(bytes(2 * tarfile.BLOCKSIZE))
-        return len(sizes), sum(sizes)
-
-
-def _append_layer(
-    file: BinaryIO, name: str, layer: Layer, diff_id: DiffID, seen: Callable[[int], object]
-) -> int:
-    """Write a layer. Its size is known only at the end, so its header is written last."""
-    start = file.tell()
-
-    def put() -> int:
-        file.seek(start)
-        file.truncate()
-        file.write(bytes(tarfile.BLOCKSIZE))
-        with layer.uncompressed() as stream:
-            return copy_checked(stream, diff_id, None, file.write, lambda _: None)
-
-    size = until_right(layer, UNCOMPRESSED, put)
-    seen(layer.size or 0)
-    _pad(file, size)
-    end = file.tell()
-    file.seek(start)
-    file.write(_header(name, size))
-    file.seek(end)
-    return size
-
-
-def _append(file: BinaryIO, name: str, data: bytes) -> None:
-    file.write(_header(name, len(data)))
-    file.write(data)
-    _pad(file, len(data))
-
-
-def _pad(file: BinaryIO, size: int) -> None:
-    file.write(bytes(-size % tarfile.BLOCKSIZE))
-
-
-def _header(name: str, size: int) -> bytes:
-    info = tarfile.TarInfo(name)
-    info.size = size
-    return info.tobuf(tarfile.GNU_FORMAT)
+    def write(self, file: NamedFile, seen: Callable[[int], object]) -> tuple[int, int]:
+        """Write it into a file or a pipe; return how many files it has, and how many bytes they have."""
+        tar = TarWriter(file)
+        for diff_id, layer in self._layers.items():
+            tar.add_layer(f"{diff_id.hex}.tar", layer, UNCOMPRESSED, diff_id)
+            seen(layer.size or 0)
+        config = f"{self._config.descriptor.digest.hex}.json"
+        names = [f"{diff_id.hex}.tar" for diff_id in self._diff_ids]
+        tar.add(config, self._config.data)
+        tar.add(MANIFEST, msgspec.json.encode([_item(config, self._tag, names)]))
+        tar.end()
+        return tar.count, tar.size

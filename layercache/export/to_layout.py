@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import fcntl
 import os
-import re
 from contextlib import contextmanager
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import msgspec
 
-from layercache.errors import DigestMismatchError, FormatError, InvalidNameError, SourceError
+from layercache.errors import DigestMismatchError, FormatError, SourceError
 from layercache.export.files import appearing, copy_checked, until_right
+from layercache.export.layout_index import LAYOUT_MARKER, empty_index
 from layercache.oci.annotations import REF_NAME
-from layercache.oci.descriptor import DOCUMENT_MAX, INDEX_SHARE, NOT_VALID, OCI_INDEX
+from layercache.oci.descriptor import DOCUMENT_MAX, INDEX_SHARE, NOT_VALID
 from layercache.oci.forms import COMPRESSED
 from layercache.sources.file_section import read_file
 
@@ -22,24 +22,20 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from layercache.export.contents import Contents, Document
+    from layercache.export.layout_index import EntryNames
     from layercache.layer import Layer
     from layercache.oci.descriptor import Descriptor
     from layercache.oci.digest import Digest
-
-_REF = re.compile(r"[A-Za-z0-9]+(?:(?:[-._:@+]|--|/)[A-Za-z0-9]+)*")
-"""image-spec annotations.md, "org.opencontainers.image.ref.name"."""
-
-_LAYOUT = b'{"imageLayoutVersion":"1.0.0"}'
 
 
 class LayoutTarget:
     """An existing layout keeps its other entries and blobs."""
 
-    def __init__(self, path: str, ref: str) -> None:
-        if ref and not _REF.fullmatch(ref):
-            raise InvalidNameError(f"not a name for an image in a layout: {ref!r}")
+    one_platform: ClassVar[bool] = False
+
+    def __init__(self, path: str, names: EntryNames) -> None:
         self._path = path
-        self._ref = ref
+        self._names = names
 
     def write(self, contents: Contents, seen: Callable[[int], object]) -> tuple[int, int]:
         """Write everything; return how many blobs were written, and how many bytes."""
@@ -85,7 +81,7 @@ class LayoutTarget:
                 hint = "name an OCI layout, or a folder that does not exist yet"
                 raise SourceError(f"{path} is not an OCI layout", hint=hint)
             with appearing(marker) as file:
-                file.write(_LAYOUT)
+                file.write(LAYOUT_MARKER)
 
     @contextmanager
     def _alone(self) -> Iterator[None]:
@@ -121,20 +117,17 @@ class LayoutTarget:
 
     def _list(self, root: Descriptor) -> None:
         """Add the image to index.json; an entry of the same name is replaced."""
-        entry: dict[str, Any] = {"mediaType": root.media_type, "digest": root.digest, "size": root.size}
-        if self._ref:
-            entry["annotations"] = {REF_NAME: self._ref}
         with self._alone():
             index = self._index()
             others = [each for each in index["manifests"] if not self._is_replaced(each, root)]
-            index["manifests"] = [*others, entry]
+            index["manifests"] = [*others, self._names.entry(root)]
             with appearing(os.path.join(self._path, "index.json")) as file:
                 file.write(msgspec.json.encode(index, enc_hook=str))
 
     def _index(self) -> dict[str, Any]:
         path = os.path.join(self._path, "index.json")
         if not os.path.exists(path):
-            return {"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": []}
+            return empty_index()
         try:
             index = msgspec.json.decode(
                 read_file(path, DOCUMENT_MAX * INDEX_SHARE, path), type=dict[str, Any]
@@ -148,4 +141,5 @@ class LayoutTarget:
 
     def _is_replaced(self, entry: dict[str, Any], root: Descriptor) -> bool:
         name = (entry.get("annotations") or {}).get(REF_NAME, "")
-        return bool(name == self._ref and (self._ref or entry.get("digest") == root.digest))
+        ref = self._names.ref
+        return bool(name == ref and (ref or entry.get("digest") == root.digest))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 from functools import partial
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, ClassVar, cast
 
 from layercache.errors import InvalidNameError
 from layercache.export.files import until_right
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 class RegistryTarget:
     """A repository and a tag. Blobs are mounted from where the image was ``pulled``, on the same registry."""
+
+    one_platform: ClassVar[bool] = False
 
     def __init__(self, client: RegistryClient, reference: Reference, pulled: Reference) -> None:
         self._repository = Repository(client, reference.registry, reference.repository)

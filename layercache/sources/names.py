@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from typing import TYPE_CHECKING
 
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
 
 
 LAYOUT = "oci:"
+OCI_ARCHIVE = "oci-archive:"
 ARCHIVE = "docker-archive:"
 REGISTRY = "docker://"
 KNOWN = (
@@ -23,7 +25,7 @@ KNOWN = (
 )
 
 # containers-transports(5), and other tools' prefixes: what would else be read as an image of that name.
-_OTHERS = re.compile(
+OTHERS = re.compile(
     r"(?:containers-storage|dir|docker-daemon|oci-archive|oci-layout|ostree|sif|tarball|containerd|podman):"
     r"|[a-z][a-z0-9+.-]*://"
 )
@@ -38,7 +40,7 @@ def registry_reference(name: str) -> Reference | None:
     if name.startswith((LAYOUT, ARCHIVE)):
         return None
     text = name.removeprefix(REGISTRY)
-    if _OTHERS.match(text):
+    if OTHERS.match(text):
         transport = text.partition(":")[0]
         hint = f"known are {', '.join(KNOWN)}"
         if transport == "oci-archive":
@@ -65,8 +67,10 @@ def split_path(text: str, is_there: Callable[[str], bool]) -> tuple[str, str]:
     """Split a path from what follows its ":" ("" for nothing), which may contain more of them.
 
     The path ends at the first ":", as with skopeo; but where nothing is there, it goes on to the first
-    ":" (or the end) up to which something is. So ``/a:b/layout`` can be named too.
+    ":" (or the end) up to which something is. So ``/a:b/layout`` can be named too. No shell expands a "~"
+    that follows a prefix, so this does.
     """
+    text = os.path.expanduser(text)
     ends = [match.start() for match in re.finditer(":", text)] + [len(text)]
     end = next((each for each in ends if is_there(text[:each])), ends[0])
     return text[:end], text[end + 1 :]

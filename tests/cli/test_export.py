@@ -55,7 +55,7 @@ def test_a_miss_says_how_to_get_the_layer(cli: Caller, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("target", "code"),
-    [("dir:/x", 2), ("oci:", 2), ("docker-archive:/absent/a.tar", 4), ("127.0.0.1:1/app:1", 4)],
+    [("dir:/x", 2), ("oci:", 2), ("docker-archive:/absent/a.tar", 2), ("docker://127.0.0.1:1/app:1", 4)],
 )
 def test_a_target_that_cannot_be_has_a_code_of_its_own(
     cli: Caller, pulled: str, target: str, code: int

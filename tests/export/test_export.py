@@ -8,6 +8,7 @@ import threading
 from typing import TYPE_CHECKING, Any, Literal
 
 import pytest
+from export.kept import damage, keep
 from servers.images import (
     Image,
     ImageIndex,
@@ -31,10 +32,8 @@ from layercache.errors import (
     SourceError,
 )
 from layercache.oci.digest import Digest
-from layercache.tiers import keys
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
     from servers.images import Sample
@@ -48,23 +47,6 @@ FOREIGN = {
     "size": 7,
     "urls": ["https://example.invalid/layer"],
 }
-
-
-@pytest.fixture
-def cache(tmp_path: Path) -> Iterator[Cache]:
-    with layercache.open(f"file://{tmp_path}/cache", offline=True) as opened:
-        yield opened
-
-
-def keep(cache: Cache, image: Image | ImageIndex, name: str = "app:1") -> str:
-    """Have it in the cache as if it had been pulled by this name, with all its platforms."""
-    tier = cache.tiers[0]
-    for data in image.blobs.values():
-        tier.blobs.put(Digest.of(data), data)
-    for digest, (_, document) in image.documents.items():
-        tier.blobs.put(digest, document)
-    tier.images.tag(keys.image_tag("docker.io", f"library/{name.partition(':')[0]}", "1"), image.descriptor)
-    return name
 
 
 def pull(registry: Registry, folder: Path, name: str) -> Cache:
@@ -125,13 +107,13 @@ def test_an_image_goes_into_another_registry_byte_for_byte(
     image: Image | ImageIndex = getattr(sample, kind)
     name = keep(cache, image)
     target = f"{registry.host}/team/app:2"
-    done = cache.export(name, target, platform="all")
+    done = cache.export(name, f"docker://{target}", platform="all")
     assert done.digest == image.descriptor.digest
     assert done.blobs == len(image.blobs)
     raw = run("skopeo", "inspect", "--raw", "--tls-verify=false", f"docker://{target}")
     assert raw.encode() == image.manifest
     skopeo_copy(f"docker://{target}", f"dir:{tmp_path}/out", ["--src-tls-verify=false"])
-    again = cache.export(name, target, platform="all")
+    again = cache.export(name, f"docker://{target}", platform="all")
     assert (again.blobs, again.bytes) == (0, 0)
 
 
@@ -219,7 +201,7 @@ def test_where_only_tars_are_left_an_archive_is_made_of_them(
     skopeo_copy(f"docker-archive:{tmp_path}/a.tar", f"dir:{tmp_path}/out")
 
 
-@pytest.mark.parametrize("target", ["oci:{folder}/layout", "{host}/team/app:1"])
+@pytest.mark.parametrize("target", ["oci:{folder}/layout", "docker://{host}/team/app:1"])
 def test_a_layer_of_which_only_the_tar_is_left_is_named(
     cache: Cache, registry: Registry, tmp_path: Path, sample: Sample, target: str
 ) -> None:
@@ -262,15 +244,6 @@ def test_foreign_layers_are_left_out(cache: Cache, tmp_path: Path) -> None:
 
 
 # Whole or not at all
-
-
-def damage(cache: Cache, folder: Path, digest: Digest) -> None:
-    """One bit of a blob in the nearest tier, whose size stays."""
-    path = folder / "cache" / "blobs" / digest.algorithm / digest.hex
-    data = bytearray(path.read_bytes())
-    data[-1] ^= 1
-    path.chmod(0o644)
-    path.write_bytes(data)
 
 
 @pytest.mark.parametrize("target", ["oci:{folder}/out/layout", "docker-archive:{folder}/out/a.tar"])
@@ -336,10 +309,12 @@ def test_many_exports_into_one_layout_at_once_are_all_listed(
         ("app:1", "oci:", ConfigError),
         ("app:1", "oci:{folder}/layout:not a ref", InvalidNameError),
         ("app:1", "oci:{folder}", SourceError),
-        ("app:1", "docker-archive:{folder}/absent/a.tar", SourceError),
-        ("app:1", "docker-daemon:x", ConfigError),
-        ("app:1", "localhost:1/UPPER", InvalidNameError),
-        ("app:1", f"localhost:1/app@sha256:{'0' * 64}", InvalidNameError),
+        ("app:1", "docker-archive:{folder}/absent/a.tar", ConfigError),
+        ("app:1", "docker-archive:{folder}", ConfigError),
+        ("app:1", "oci-archive:{folder}", ConfigError),
+        ("app:1", "docker-daemon:Upper", InvalidNameError),
+        ("app:1", "docker://localhost:1/UPPER", InvalidNameError),
+        ("app:1", f"docker://localhost:1/app@sha256:{'0' * 64}", InvalidNameError),
     ],
 )
 def test_what_cannot_be_done_is_refused_and_leaves_nothing(
@@ -433,5 +408,5 @@ def test_a_rotten_layer_is_not_pushed(registry: Registry, tmp_path: Path) -> Non
         for layer in image.layers:
             with open(tmp_path / "near/blobs" / layer.digest.algorithm / layer.digest.hex, "r+b") as file:
                 file.write(b"rot")
-        cache.export(name, f"{registry.host}/rotten:1")
+        cache.export(name, f"docker://{registry.host}/rotten:1")
         assert cache.counters.failed == len(image.layers)

@@ -1,4 +1,4 @@
-"""``layercache export``: writes a cached image to a layout, an archive or a registry."""
+"""``layercache export``: writes a cached image to a layout, an archive, a registry or another program."""
 
 from __future__ import annotations
 
@@ -30,19 +30,29 @@ if TYPE_CHECKING:
 def export(
     session: Session, /, image: str, target: str, platform: str | None, as_json: bool, **registries: Any
 ) -> None:
-    """Write a cached image to a layout, an archive or a registry.
+    """Write a cached image to a layout, an archive, a registry or another program.
 
     Does not contact the registry that the image came from.
 
     \b
     TARGET is
+      -                            stdout, for docker load or podman load
       oci:PATH[:REF]               an OCI image layout, created or extended
+      oci-archive:PATH[:REF]       an OCI image layout as a tar
       docker-archive:PATH[:REF]    a file for docker load
-      host:5000/team/app:1         a registry
+      docker-daemon:[NAME:TAG]     the images of Docker
+      containers-storage:[NAME:TAG]
+                                   the images of podman and buildah
+      docker://host:5000/app:1     a registry
 
-    Layouts and registries receive the image byte for byte, so its digest does not change. Archives receive
-    the layers as tars, so the image ID does not change.
+    A PATH of - is stdout. Layouts and registries receive the image byte for byte, so its digest does not
+    change. The others receive the layers as tars, so the image ID does not change.
     """  # noqa: D301  # click does not rewrap a paragraph that begins so
+    from layercache.export.targets import writes_to_stdout
+
+    on_stdout = writes_to_stdout(target)
+    if on_stdout and as_json:
+        raise click.UsageError("--json prints to stdout, which is the target: name a file as the target")
     visible = sys.stderr is not None and sys.stderr.isatty() and not session.quiet
     with (
         session.cache(**registries) as cache,
@@ -54,10 +64,12 @@ def export(
 
         output.document(asdict(done))
         return
-    click.echo(done.digest)
+    if not on_stdout:
+        click.echo(done.digest)
     foreign = f", omitted {output.count(done.foreign, 'foreign layer')}" if done.foreign else ""
     session.note(
-        f"exported {done.image} to {done.target}: {output.count(done.layers, 'layer')},"
+        f"exported {done.image} to {'stdout' if on_stdout else done.target.removesuffix(':')}:"
+        f" {output.count(done.layers, 'layer')},"
         f" wrote {output.count(done.blobs, 'blob')} ({output.human(done.bytes)}){foreign}"
     )
 
