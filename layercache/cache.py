@@ -140,7 +140,8 @@ class Cache:
     def image(self, name: str, *, platform: str | None = None) -> Image:
         """An image of a registry, a layout (``oci:PATH[:REF]``) or a ``docker-archive:PATH[:REF]``.
 
-        Fetches manifest and config if they are not cached; layers are fetched when they are read.
+        Fetches manifest and config if they are not cached; layers are fetched when they are read. The image
+        is recorded under its reference, or the names that layout or archive give it.
         ``platform`` is os/architecture[/variant], by default Linux on this machine's architecture. Offline,
         returns the image as it was last pulled. Raises `NotFoundError`, `SourceError`, `InvalidNameError`,
         `FormatError`, `DigestMismatchError`.
@@ -196,11 +197,11 @@ class Cache:
         ``blobs`` also removes the blobs that no other image there uses. Raises `NotFoundError`,
         `InvalidNameError`.
         """
-        from layercache.images.tags import image_key
+        from layercache.tiers import keys
 
         reference = Reference.parse(name)
         targets = self._writable(all_tiers)
-        found = [removal.forget_image(tier, image_key(reference), blobs=blobs) for tier in targets]
+        found = [removal.forget_image(tier, keys.image_key(reference), blobs=blobs) for tier in targets]
         self._refresher.note_change()
         if not any(found):
             raise NotFoundError(
@@ -231,8 +232,10 @@ class Cache:
         from layercache.export.targets import Targets
         from layercache.export.to_daemon import DockerAddress
         from layercache.images.tags import Tags
+        from layercache.images.writer import ImageWriter
 
-        tags = Tags(self._asked, self._observers, strict=self.strict)
+        writer = ImageWriter(self._asked, self._resolver.keeper)
+        tags = Tags(self._asked, writer, self._observers, strict=self.strict)
         targets = Targets(self._client, self._docker or DockerAddress)
         return Exporter(self._asked, self._resolver, tags, targets).export(name, target, platform, progress)
 

@@ -27,6 +27,7 @@ Kind = Literal[
     "skipped",
     "mislabelled",
     "unconfirmed",
+    "imported",
     "failed",
 ]
 
@@ -47,7 +48,10 @@ class Event:
     stored      a blob was published in the tier ``where``; ``size`` bytes
     skipped     a foreign layer was skipped
     mislabelled the bytes are right, but a stated size or media type is wrong; ``note`` says which
-    unconfirmed a tag was resolved by the untrusted tier ``where`` only; ``note`` names the image
+    unconfirmed a tag was resolved by the untrusted tier ``where`` only; or the tag of an image in the layout
+                or archive ``where`` was not taken, since a registry gave it to another image; ``note`` says
+                which
+    imported    an image of the layout or archive ``where`` was recorded; ``note`` is its reference
     failed      an entry of the tier ``where`` was skipped, or, if ``name`` is None, the whole tier; or an
                 observer failed and was dropped; ``note`` says why
     =========== ======================================================================================

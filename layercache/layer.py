@@ -35,9 +35,16 @@ class Layer:
     `digest` and `diff_id` raise while they are not known; `names` has None for them.
     """
 
-    def __init__(self, resolver: Resolver, identity: LayerIdentity, source: BlobSource | None = None) -> None:
+    def __init__(
+        self,
+        resolver: Resolver,
+        identity: LayerIdentity,
+        source: BlobSource | None = None,
+        *,
+        image: str = "",
+    ) -> None:
         self._resolver = resolver
-        self._state = LayerState(identity, source)
+        self._state = LayerState(identity, source, image)
 
     @property
     def names(self) -> Names:

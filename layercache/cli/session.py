@@ -78,6 +78,8 @@ class Session:
             self.note(f"layercache: warning: {event.name}: {event.note}")
         elif event.kind == "unconfirmed":
             self.note(f"layercache: warning: {event.where}: {event.note}")
+        elif event.kind == "imported":
+            self.note(f"layercache: recorded {event.where} as {event.note}")
         elif self.verbose and event.kind != "bytes":
             size = f" {event.size} bytes" if event.size else ""
             where = f" {event.where}" if event.where else ""

@@ -8,19 +8,18 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
-from msgspec.structs import replace as replaced
-
 from layercache.copy.blob_copier import BlobCopier, SourceFailedError, StoppedError, source_errors
 from layercache.copy.name_sets import SourceRoles, TargetContents, raw
 from layercache.copy.report import Report
 from layercache.copy.selection import image_blobs, image_entries
 from layercache.errors import ConfigError, DigestMismatchError, IntegrityError, NotALayerError, NotFoundError
 from layercache.events import Event, Observers
-from layercache.images.tags import COPIED_FROM, doubtful
+from layercache.images.tags import doubtful
 from layercache.oci.digest import Digest, Hash
 from layercache.oci.forms import COMPRESSED
 from layercache.resolver.identity import contradiction
 from layercache.tiers import keys
+from layercache.tiers.tag_origin import COPIED_FROM, imported_from, marked
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -232,19 +231,21 @@ class Copy:
     def _bring_image(self, key: str, modified: float) -> None:
         """Copy a reference, after its documents, unless the target's is newer.
 
-        A tag of an untrusted source never replaces one of the target, and is marked with its origin.
+        A tag of an untrusted source never replaces one of the target, and is marked with its origin. One that
+        was imported from a layout or an archive replaces only another such tag.
         """
         named = self._source.images.get(key)
         if keys.digest_in(key) not in ("", named.digest):
             raise DigestMismatchError(f"the source says that it is {named.digest}")
         if who := doubtful(self._source, key, named):
-            named = replaced(named, annotations={**(named.annotations or {}), COPIED_FROM: who})
+            named = marked(named, COPIED_FROM, who)
         with suppress(NotFoundError):
             there = self._target.images.get(key)
             if there.digest == named.digest:
                 return
-            if who or self._is_newer(key, modified):
-                self.report.add(kept=bool(who))
+            unsure = bool(who) or (bool(imported_from(named)) and not imported_from(there))
+            if unsure or self._is_newer(key, modified):
+                self.report.add(kept=unsure)
                 return
         for name, is_document in self._references(key):
             if is_document and not self._contents.has(name):

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from layercache.errors import NotFoundError
-from layercache.images.tags import image_key
 from layercache.oci.descriptor import Manifest
 from layercache.oci.forms import COMPRESSED, UNCOMPRESSED
 from layercache.oci.image_tree import walk
+from layercache.tiers import keys
 from layercache.tiers.documents import read_document
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ def image_entries(tier: Tier, wanted: Selection) -> Iterator[tuple[str, float]]:
             if modified >= wanted.since:
                 yield key, modified
     for reference in wanted.images:
-        key = image_key(reference)
+        key = keys.image_key(reference)
         try:
             tier.images.get(key)
             yield key, tier.images.time(key)

@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from layercache.errors import FormatError
+from layercache.images.missing import missing_document
+from layercache.images.writer import ImageWriter
 from layercache.layer import Layer
 from layercache.oci.descriptor import (
     Descriptor,
@@ -21,8 +23,6 @@ from layercache.oci.image_tree import children_first, walk
 from layercache.oci.offers import Offers
 from layercache.oci.platforms import check, default_platform, normalized
 from layercache.resolver.identity import LayerIdentity
-from layercache.resolver.lookup import not_found
-from layercache.tiers.documents import find_document
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -62,27 +62,34 @@ class Contents:
 
 
 class Collector:
-    """Collects an image's contents from tiers. It asks no source and reads no layer."""
+    """Collects one image's contents from tiers. It asks no source and reads no layer."""
 
     def __init__(self, tiers: Sequence[Tier], resolver: Resolver, tags: Tags) -> None:
         self._tiers = tiers
         self._tags = tags
         self._resolver = resolver
+        self._writer = ImageWriter(tiers, resolver.keeper)
+        self._name = ""
+        self._root: Digest | None = None
 
     def collect(self, reference: Reference, platform: Platform | None, *, whole: bool) -> Contents:
         """Collect one platform, by default this machine's; ``whole``: the index with everything it lists.
 
         Raises `NotFoundError` where it is not cached, `FormatError` where it is not an image.
         """
-        root = self._tags.last(reference)
-        if whole:
-            return self._gather(root)
+        found = self._tags.last(reference)
+        self._name, self._root = str(reference), found.root.digest
+        contents = self._gather(found.root) if whole else self._one_platform(found.root, platform)
+        self._tags.bring_nearer(found, found.root)
+        return contents
+
+    def _one_platform(self, root: Descriptor, platform: Platform | None) -> Contents:
         wanted = normalized(platform) if platform else default_platform()
         chosen, _, _ = Offers(self._read_document, self._read).choose(root, wanted)
         contents = self._gather(chosen)
         if platform:
             for image in contents.images.values():
-                check(str(reference), image.platform, wanted)
+                check(self._name, image.platform, wanted)
         return contents
 
     def _gather(self, root: Descriptor) -> Contents:
@@ -114,7 +121,7 @@ class Collector:
             contents.foreign.add(descriptor.digest)
             return
         identity = LayerIdentity.stated(descriptor.digest, diff_id, descriptor.size, descriptor.media_type)
-        contents.layers.setdefault(descriptor.digest, Layer(self._resolver, identity))
+        contents.layers.setdefault(descriptor.digest, Layer(self._resolver, identity, image=self._name))
         contents.sizes[descriptor.digest] = descriptor.size
 
     def _read_document(self, descriptor: Descriptor) -> tuple[bytes, str]:
@@ -122,14 +129,10 @@ class Collector:
         return data, media_type_of(data, descriptor.media_type, f"the manifest {descriptor.digest}")
 
     def _read(self, descriptor: Descriptor) -> bytes:
-        data = find_document(self._tiers, descriptor.digest)
+        data = self._writer.find_document(descriptor.digest)
         if data is not None:
             return data
-        raise not_found(
-            self._tiers,
-            f"the document {descriptor.digest} is not cached",
-            "it belongs to a platform that was not pulled: pull it, or name another one (--platform)",
-        )
+        raise missing_document(self._tiers, descriptor, self._root, self._name)
 
 
 def _described(node: Node) -> Descriptor:

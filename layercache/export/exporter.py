@@ -55,7 +55,7 @@ class Exporter:
         reference = registry_reference(name)
         if reference is None:
             raise ConfigError(
-                f"{name} is not an image in the cache", hint="name it as it was pulled from a registry"
+                f"{name} is not an image in the cache", hint="name it as layercache images lists it"
             )
         writer = self._targets.parse(target, reference)
         whole = platform == ALL

@@ -1,4 +1,4 @@
-"""Reads the documents of one image from a tier, or from its source; then every writable tier gets them."""
+"""Reads the documents of one image from a tier, or from its source. Tiers that lack them get them."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ import msgspec
 
 from layercache.errors import DigestMismatchError
 from layercache.events import Event
+from layercache.images.missing import missing_document
 from layercache.oci.descriptor import DOCUMENT_MAX, media_type_of
 from layercache.oci.documents import check_document, check_limit, refuse_schema_1
 from layercache.oci.forms import COMPRESSED
-from layercache.resolver.lookup import not_found
 from layercache.sources.origin import Rejectable
-from layercache.tiers.documents import check_stated, find_document, read_whole
+from layercache.tiers.documents import check_stated, read_whole
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from layercache.events import Observers
+    from layercache.images.writer import ImageWriter
     from layercache.oci.descriptor import Descriptor
-    from layercache.resolver.tier_writer import TierWriter
     from layercache.sources import Source
     from layercache.tiers.tier import Tier
 
@@ -28,22 +28,24 @@ if TYPE_CHECKING:
 class ImageDocuments:
     """Reads manifests, indexes and configs, each checked by its hash. ``source`` is None offline.
 
-    ``root`` is the image's own descriptor. Its size is a hint, since nothing that has a hash states it; once
-    the root was read it is the true one.
+    ``name`` is the image's, for messages. ``root`` is the image's own descriptor. Its size is a hint, since
+    nothing that has a hash states it; once the root was read it is the true one.
     """
 
     def __init__(
         self,
+        name: str,
         root: Descriptor,
         source: Source | None,
         tiers: Sequence[Tier],
-        keeper: TierWriter,
+        writer: ImageWriter,
         observers: Observers,
     ) -> None:
+        self.name = name
         self.root = root
         self.source = source
         self._tiers = tiers
-        self._keeper = keeper
+        self._writer = writer
         self._observers = observers
         self._max_size = max((tier.policy.max_document_size for tier in tiers), default=DOCUMENT_MAX)
 
@@ -76,25 +78,16 @@ class ImageDocuments:
         return self._keep(descriptor, self._fetch_config(descriptor))
 
     def _find(self, descriptor: Descriptor) -> bytes | None:
-        name, keeper = descriptor.digest, self._keeper
         if not self.is_root(descriptor):
-            check_limit(name, descriptor.size, self._max_size)
-        found = find_document(
-            self._tiers,
-            name,
-            wrong=lambda tier, error: keeper.pass_over(tier, name, COMPRESSED, error.message),
-        )
+            check_limit(descriptor.digest, descriptor.size, self._max_size)
+        found = self._writer.find_document(descriptor.digest)
         if found is not None:
             self._check_size(descriptor, found)
         return found
 
     def _source_for(self, descriptor: Descriptor) -> Source:
         if self.source is None:
-            raise not_found(
-                self._tiers,
-                f"the document {descriptor.digest} is not cached",
-                "pull the image, for this platform, while online",
-            )
+            raise missing_document(self._tiers, descriptor, self.root.digest, self.name)
         return self.source
 
     def _fetch_config(self, descriptor: Descriptor) -> bytes:
@@ -113,7 +106,7 @@ class ImageDocuments:
 
     def _keep(self, descriptor: Descriptor, data: bytes) -> bytes:
         self._check_size(descriptor, data)
-        self._keeper.keep_document(descriptor.digest, data)
+        self._writer.keep_document(descriptor.digest, data)
         return data
 
     def _check_size(self, descriptor: Descriptor, data: bytes) -> None:

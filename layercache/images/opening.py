@@ -10,7 +10,8 @@ from layercache.errors import IntegrityError, LayercacheError, NotFoundError, So
 from layercache.events import Event, Observers
 from layercache.images.documents import ImageDocuments
 from layercache.images.image import Image
-from layercache.images.tags import Tags, image_key
+from layercache.images.tags import Tags
+from layercache.images.writer import ImageWriter
 from layercache.layer import Layer
 from layercache.oci import platforms
 from layercache.oci.descriptor import (
@@ -30,11 +31,14 @@ from layercache.oci.image_tree import walk
 from layercache.oci.offers import Offers
 from layercache.resolver.identity import LayerIdentity
 from layercache.resolver.lookup import not_found
+from layercache.tiers import keys
+from layercache.tiers.tag_origin import IMPORTED_FROM
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from layercache.backend import Reader
+    from layercache.images.tags import Found
     from layercache.oci.digest import DiffID
     from layercache.oci.image_tree import Node
     from layercache.oci.reference import Reference
@@ -61,14 +65,15 @@ class Images:
         self._resolver = resolver
         self._observers = observers
         self._tag_age = tag_age
-        self._tags = Tags(tiers, observers, strict=strict)
+        self._writer = ImageWriter(tiers, resolver.keeper)
+        self._tags = Tags(tiers, self._writer, observers, strict=strict)
 
     def from_source(
         self, source: Source, reference: Reference | None, platform: Platform | None = None
     ) -> Image:
-        """The image that the source has now. A registry's reference is recorded for use offline."""
+        """The image that the source has now. It is recorded under its names, for use offline."""
         with self._resolve_reference(source, reference) as documents:
-            return self._for_platform(str(reference or source.name), documents, platform)
+            return self._for_platform(documents, platform)
 
     def all_from_source(
         self, source: Source, reference: Reference | None, missing: Missing | None = None
@@ -79,7 +84,7 @@ class Images:
         it the first error is raised. Images of a nested index come last.
         """
         with self._resolve_reference(source, reference) as documents:
-            images, errors = self._all(str(reference or source.name), documents)
+            images, errors = self._all(documents)
             for error in errors:
                 if missing is None or not images:
                     raise error
@@ -88,48 +93,89 @@ class Images:
 
     def from_tiers(self, reference: Reference, platform: Platform | None = None) -> Image:
         """The image as it was last pulled; no source is asked. Raises `NotFoundError`."""
-        documents = self._documents(self._tags.last(reference))
-        return self._for_platform(str(reference), documents, platform)
+        with self._resolve_reference(None, reference) as documents:
+            return self._for_platform(documents, platform)
 
     def all_from_tiers(self, reference: Reference) -> list[Image]:
         """Every image of an index whose documents are cached, as it was last pulled."""
-        images, errors = self._all(str(reference), self._documents(self._tags.last(reference)))
-        if wrong := [error for error in errors if not isinstance(error, NotFoundError)]:
-            raise wrong[0]
-        if not images:
-            hint = "pull it while online (layercache pull)"
-            raise not_found(self._tiers, f"no platform of {reference} is cached", hint)
-        return images
+        with self._resolve_reference(None, reference) as documents:
+            images, errors = self._all(documents)
+            if wrong := [error for error in errors if not isinstance(error, NotFoundError)]:
+                raise wrong[0]
+            if not images:
+                hint = "pull it while online (layercache pull)"
+                raise not_found(self._tiers, f"no platform of {reference} is cached", hint)
+            return images
 
     def root(self, source: Source | None, reference: Reference | None) -> tuple[Descriptor, bytes]:
         """The document that a reference leads to, with its bytes; ``source`` None: as it was last pulled."""
-        if source is None:
-            assert reference is not None, "offline skips registries only"
-            return _root(self._documents(self._tags.last(reference)))
         with self._resolve_reference(source, reference) as documents:
-            return _root(documents)
-
-    def _documents(self, root: Descriptor, source: Source | None = None) -> ImageDocuments:
-        return ImageDocuments(root, source, self._tiers, self._resolver.keeper, self._observers)
+            data, kind = documents.manifest(documents.root)
+            return _described(documents.root, data, kind), data
 
     @contextmanager
-    def _resolve_reference(self, source: Source, reference: Reference | None) -> Iterator[ImageDocuments]:
-        """Resolve a reference, from a tier if that is fresh; record the tag if the block succeeds."""
-        root = self._cached_root(reference) if reference is not None else None
-        if root is not None:
-            yield self._documents(root, source)
-            return
-        try:
-            root = source.root(new=reference is not None and self._has_no_tag(reference))
-        except SourceError:
-            if reference is None or not (root := self._tags.stopgap(reference, self._tag_age)):
-                raise
-            reference = None  # only the registry's own answer is recorded
-        documents = self._documents(root, source)
+    def _resolve_reference(
+        self, source: Source | None, reference: Reference | None
+    ) -> Iterator[ImageDocuments]:
+        """Resolve a reference: from a tier if that is fresh or there is no source, else from the source.
+
+        If the block succeeds, tiers that do not know yet what the reference names get it.
+        """
+        found = self._in_tiers(source, reference)
+        root = found.root if found else None
+        if root is None and source is not None:
+            try:
+                root = source.root(new=reference is not None and self._has_no_tag(reference))
+            except SourceError:
+                if reference is None or not (found := self._tags.stopgap(reference, self._tag_age)):
+                    raise
+                root = found.root
+        assert root is not None, "without a source a tier has it, or there was an error"
+        documents = self._documents(reference, root, source)
         yield documents
-        if reference is not None:
-            key = image_key(reference)
-            self._resolver.keeper.tag_image(key, documents.root, refresh=self._tag_age > 0)
+        if found is not None:
+            self._tags.bring_nearer(found, documents.root)
+        elif reference is not None:
+            self._writer.tag(keys.image_key(reference), documents.root, refresh=self._tag_age > 0)
+        elif source is not None:
+            self._import(source, documents.root)
+
+    def _import(self, source: Source, root: Descriptor) -> None:
+        """Record an image of a layout or an archive under the names that it has there.
+
+        A tag that a registry gave to another image stays as it is, and an event reports that.
+        """
+        annotations = {IMPORTED_FROM: source.name.partition(":")[0]}
+        image = Descriptor(
+            media_type=root.media_type, digest=root.digest, size=root.size, annotations=annotations
+        )
+        for reference in source.references():
+            key = keys.image_key(reference)
+            recorded = self._writer.import_tag(key, image)
+            name = keys.image_name(recorded)
+            if recorded != key:
+                note = f"{reference} stays what its registry said: this image is recorded as {name}"
+                self._observers.emit(Event("unconfirmed", root.digest, COMPRESSED, source.name, note=note))
+            self._observers.emit(Event("imported", root.digest, COMPRESSED, source.name, note=name))
+
+    def _documents(
+        self, reference: Reference | None, root: Descriptor, source: Source | None
+    ) -> ImageDocuments:
+        name = str(reference) if reference else source.name if source else ""
+        return ImageDocuments(name, root, source, self._tiers, self._writer, self._observers)
+
+    def _in_tiers(self, source: Source | None, reference: Reference | None) -> Found | None:
+        """What tiers say of a reference: without a source what was last pulled, else what needs no check.
+
+        That is the root of a digest, or of a tag younger than ``tag_age``, if a tier has the root's document.
+        """
+        if source is None:
+            assert reference is not None, "offline skips registries only"
+            return self._tags.last(reference)
+        if reference is None or (reference.digest is None and not self._tag_age):
+            return None
+        found = self._tags.fresh(reference, self._tag_age)
+        return found if found and any(each.blobs.has(found.root.digest) for each in self._tiers) else None
 
     def _has_no_tag(self, reference: Reference) -> bool:
         """Whether no tier knows the reference. Remote tiers are not asked: that would cost too much."""
@@ -140,17 +186,7 @@ class Images:
         except LayercacheError:  # a tier that fails does not know it either
             return True
 
-    def _cached_root(self, reference: Reference) -> Descriptor | None:
-        """The root that a tier has for a digest, or for a tag younger than ``tag_age``.
-
-        None unless a tier has the root's document too.
-        """
-        if reference.digest is None and not self._tag_age:
-            return None
-        root = self._tags.fresh(reference, self._tag_age)
-        return root if root and any(each.blobs.has(root.digest) for each in self._tiers) else None
-
-    def _all(self, name: str, documents: ImageDocuments) -> tuple[list[Image], list[LayercacheError]]:
+    def _all(self, documents: ImageDocuments) -> tuple[list[Image], list[LayercacheError]]:
         """The images below a manifest or an index, and the errors of those that are missing or wrong.
 
         Blobs that an index lists directly form one more image, without a platform. Raises `SourceError`, and
@@ -169,32 +205,30 @@ class Images:
                 if not isinstance(node.parsed, Index):
                     refuse_schema_1(node.kind, f"the manifest {node.descriptor.digest}")
                     described = _described(node.descriptor, node.data, node.kind)
-                    images.append(self._of_manifest(name, described, node.data, documents))
+                    images.append(self._of_manifest(described, node.data, documents))
                 elif node.parsed.blobs:
-                    images.append(self._of_blobs(name, node, node.parsed.blobs, documents.source))
+                    images.append(self._of_blobs(node, node.parsed.blobs, documents))
             except (NotFoundError, IntegrityError) as error:
                 failed(node.descriptor, error)
         return images, errors
 
-    def _for_platform(self, name: str, documents: ImageDocuments, platform: Platform | None) -> Image:
+    def _for_platform(self, documents: ImageDocuments, platform: Platform | None) -> Image:
         wanted = platforms.normalized(platform) if platform else platforms.default_platform()
         offers = Offers(documents.manifest, documents.read_config)
         descriptor, data, kind = offers.choose(documents.root, wanted)
-        image = self._of_manifest(name, _described(descriptor, data, kind), data, documents)
+        image = self._of_manifest(_described(descriptor, data, kind), data, documents)
         if platform:
-            platforms.check(name, image.platform, wanted)
+            platforms.check(documents.name, image.platform, wanted)
         return image
 
-    def _of_manifest(
-        self, name: str, descriptor: Descriptor, data: bytes, documents: ImageDocuments
-    ) -> Image:
+    def _of_manifest(self, descriptor: Descriptor, data: bytes, documents: ImageDocuments) -> Image:
         manifest = decode(data, Manifest, f"the manifest {descriptor.digest}")
         raw = documents.read_config(manifest.config)
         described = image_config(descriptor.media_type, manifest.config, raw)
         diff_ids = claimed_diff_ids(manifest, described)
-        layers, foreign = self._layers(manifest.layers, diff_ids, documents.source)
+        layers, foreign = self._layers(manifest.layers, diff_ids, documents)
         return Image(
-            name=name,
+            name=documents.name,
             descriptor=descriptor,
             raw_manifest=data,
             manifest=decode_object(data, f"the manifest {descriptor.digest}"),
@@ -203,10 +237,10 @@ class Images:
             foreign=foreign,
         )
 
-    def _of_blobs(self, name: str, node: Node, blobs: list[Descriptor], source: Source | None) -> Image:
-        layers, foreign = self._layers(blobs, [None] * len(blobs), source)
+    def _of_blobs(self, node: Node, blobs: list[Descriptor], documents: ImageDocuments) -> Image:
+        layers, foreign = self._layers(blobs, [None] * len(blobs), documents)
         return Image(
-            name=name,
+            name=documents.name,
             descriptor=node.descriptor,
             raw_manifest=node.data,
             manifest=decode_object(node.data, f"the index {node.descriptor.digest}"),
@@ -216,9 +250,9 @@ class Images:
         )
 
     def _layers(
-        self, blobs: Sequence[Descriptor], diff_ids: Sequence[DiffID | None], source: Source | None
+        self, blobs: Sequence[Descriptor], diff_ids: Sequence[DiffID | None], documents: ImageDocuments
     ) -> tuple[list[Layer], list[Descriptor]]:
-        layers, foreign = [], []
+        layers, foreign, source = [], [], documents.source
         for descriptor, diff_id in zip(blobs, diff_ids, strict=True):
             if is_foreign(descriptor.media_type):
                 foreign.append(descriptor)
@@ -230,13 +264,8 @@ class Images:
                 descriptor.digest, diff_id, descriptor.size, descriptor.media_type
             )
             origin = _BlobOrigin(source, descriptor) if source else None
-            layers.append(Layer(self._resolver, identity, origin))
+            layers.append(Layer(self._resolver, identity, origin, image=documents.name))
         return layers, foreign
-
-
-def _root(documents: ImageDocuments) -> tuple[Descriptor, bytes]:
-    data, kind = documents.manifest(documents.root)
-    return _described(documents.root, data, kind), data
 
 
 def _described(listed: Descriptor, data: bytes, kind: str) -> Descriptor:

@@ -8,17 +8,21 @@ from __future__ import annotations
 
 import time
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from layercache.errors import NotFoundError
 from layercache.events import Event, Observers
+from layercache.oci.documents import described
 from layercache.oci.forms import COMPRESSED
 from layercache.resolver.lookup import not_found
 from layercache.tiers import keys
+from layercache.tiers.tag_origin import CHECKED, checked_at, copied_from, marked
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from layercache.images.writer import ImageWriter
     from layercache.oci.descriptor import Descriptor
     from layercache.oci.reference import Reference
     from layercache.tiers.tier import Tier
@@ -26,88 +30,124 @@ if TYPE_CHECKING:
 SKEW = 60.0
 """Seconds by which another machine's clock may be ahead."""
 
-COPIED_FROM = "dev.layercache.copied-from"
-"""Annotation of a tag that was copied from an untrusted store: the name of that store."""
-
-
-def image_key(reference: Reference) -> str:
-    """The key of a reference in a tier: by digest if it has one, else by tag."""
-    if reference.digest:
-        return keys.image_digest(reference.registry, reference.repository, reference.digest)
-    return keys.image_tag(reference.registry, reference.repository, reference.tag or "latest")
-
 
 def doubtful(tier: Tier, key: str, root: Descriptor) -> str:
     """The untrusted store that a tag comes from; empty for a trusted one and for a digest."""
     if keys.digest_in(key):
         return ""
-    return (root.annotations or {}).get(COPIED_FROM, "") if tier.policy.trusted else tier.name
+    return copied_from(root) if tier.policy.trusted else tier.name
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What tiers say that a reference names.
+
+    ``lacking``: the nearer tiers that do not say so. ``checked``: when a tag was checked with its registry
+    (seconds since the epoch); None for a digest.
+    """
+
+    key: str
+    root: Descriptor
+    lacking: tuple[Tier, ...] = ()
+    checked: float | None = None
 
 
 class Tags:
     """Looks references up in tiers, nearest first. ``strict``: a tag from an untrusted tier is an error."""
 
-    def __init__(self, tiers: Sequence[Tier], observers: Observers, *, strict: bool = False) -> None:
+    def __init__(
+        self, tiers: Sequence[Tier], writer: ImageWriter, observers: Observers, *, strict: bool = False
+    ) -> None:
         self._tiers = tiers
+        self._writer = writer
         self._observers = observers
         self._strict = strict
 
     def is_known(self, reference: Reference) -> bool:
         """Whether any tier has the reference."""
-        return any(True for _ in self._said(image_key(reference)))
+        return any(True for _ in self._said(keys.image_key(reference)))
 
-    def fresh(self, reference: Reference, age: float) -> Descriptor | None:
+    def fresh(self, reference: Reference, age: float) -> Found | None:
         """The root of a digest, or of a tag that a trusted tier checked within ``age`` seconds."""
-        key = image_key(reference)
-        for tier, root in self._said(key):
-            if reference.digest or (not doubtful(tier, key, root) and self._is_young(tier, key, age)):
-                return root
+        key = keys.image_key(reference)
+        for tier, root, lacking in self._said(key):
+            if reference.digest:
+                return Found(key, root, lacking)
+            if not doubtful(tier, key, root) and _is_young(checked := self._checked(tier, key, root), age):
+                return Found(key, root, lacking, checked)
         return None
 
-    def last(self, reference: Reference) -> Descriptor:
+    def last(self, reference: Reference) -> Found:
         """What the reference named when it was last pulled. No source is asked.
 
         A trusted tier comes first. Without one, an untrusted tier's answer is used and reported as an event.
-        Raises `NotFoundError`.
+        A digest is found by any name under which its document was pulled. Raises `NotFoundError`.
         """
-        key, unsure = image_key(reference), None
-        for tier, root in self._said(key):
+        key, unsure = keys.image_key(reference), None
+        for tier, root, lacking in self._said(key):
             who = doubtful(tier, key, root)
             if not who:
-                return root
+                checked = self._checked(tier, key, root) if lacking and not reference.digest else None
+                return Found(key, root, lacking, checked)
             unsure = unsure or (root, who)
-        if unsure is None:
-            raise not_found(
-                self._tiers,
-                f"the image {reference} is not cached",
-                f"pull it while online (layercache pull {reference.familiar})",
-            )
-        return self._report(reference, *unsure)
+        if unsure is not None:
+            return Found(key, self._report(reference, *unsure))
+        if (document := self._document(reference)) is not None:
+            return document
+        raise not_found(
+            self._tiers,
+            f"the image {reference} is not cached",
+            f"pull it while online (layercache pull {reference.familiar})",
+        )
 
-    def stopgap(self, reference: Reference, age: float) -> Descriptor | None:
-        """An untrusted answer younger than ``age``, if the registry failed and no trusted one exists."""
-        key, young = image_key(reference), None
-        for tier, root in self._said(key) if age else ():
+    def stopgap(self, reference: Reference, age: float) -> Found | None:
+        """What to open if the registry failed: what a digest names, whichever tag it was pulled by; or, if no
+        trusted tier has the tag, an untrusted answer younger than ``age``.
+        """
+        if reference.digest:
+            return self._document(reference)
+        key, young = keys.image_key(reference), None
+        for tier, root, _ in self._said(key) if age else ():
             who = doubtful(tier, key, root)
             if not who:
                 return None
-            if young is None and self._is_young(tier, key, age):
+            if young is None and _is_young(self._checked(tier, key, root), age):
                 young = (root, who)
-        return None if young is None or self._strict else self._report(reference, *young)
+        return None if young is None or self._strict else Found(key, self._report(reference, *young))
 
-    def _said(self, key: str) -> Iterator[tuple[Tier, Descriptor]]:
-        """What each tier has for the key. An answer with another digest than the key's is skipped."""
+    def bring_nearer(self, found: Found, root: Descriptor) -> None:
+        """Write what was found into the nearer tiers that lack it, with the true size of its ``root``."""
+        if found.lacking:
+            tag = root if found.checked is None else marked(root, CHECKED, f"{found.checked:.0f}")
+            self._writer.tag_nearer(found.key, tag, found.lacking)
+
+    def _document(self, reference: Reference) -> Found | None:
+        """The document of a digest, which was perhaps pulled by a tag, or from another repository."""
+        if reference.digest is None or (data := self._writer.find_document(reference.digest)) is None:
+            return None
+        return Found(keys.image_key(reference), described(data, "", reference.digest, str(reference)))
+
+    def _said(self, key: str) -> Iterator[tuple[Tier, Descriptor, tuple[Tier, ...]]]:
+        """What each tier has for the key, and the tiers before it that have nothing.
+
+        An answer with another digest than the key's is none.
+        """
+        lacking: list[Tier] = []
         for tier in self._tiers:
-            with suppress(NotFoundError):
+            try:
                 root = tier.images.get(key)
-                if keys.digest_in(key) in ("", root.digest):
-                    yield tier, root
+            except NotFoundError:
+                lacking.append(tier)
+                continue
+            if keys.digest_in(key) in ("", root.digest):
+                yield tier, root, tuple(lacking)
+            else:
+                lacking.append(tier)
 
-    def _is_young(self, tier: Tier, key: str, age: float) -> bool:
+    def _checked(self, tier: Tier, key: str, root: Descriptor) -> float:
         with suppress(NotFoundError):
-            # A time in the future comes from a wrong clock, and would count as young for years.
-            return -SKEW < time.time() - tier.images.time(key) < age
-        return False
+            return checked_at(root, tier.images.time(key))
+        return 0.0
 
     def _report(self, reference: Reference, root: Descriptor, who: str) -> Descriptor:
         note = f"only this tier says that {reference} is {root.digest}, and it is not trusted"
@@ -119,3 +159,8 @@ class Tags:
             )
         self._observers.emit(Event("unconfirmed", root.digest, COMPRESSED, who, note=note))
         return root
+
+
+def _is_young(checked: float, age: float) -> bool:
+    # A time in the future comes from a wrong clock, and would count as young for years.
+    return -SKEW < time.time() - checked < age

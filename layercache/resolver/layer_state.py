@@ -1,4 +1,4 @@
-"""The one thing about a layer that changes: which identity is the current one."""
+"""The one thing about a layer that changes: which identity is the current one; and where it comes from."""
 
 from __future__ import annotations
 
@@ -24,11 +24,13 @@ class LayerState:
     identity as it was.
     """
 
-    __slots__ = ("_lock", "identity", "source")
+    __slots__ = ("_lock", "identity", "image", "source")
 
-    def __init__(self, identity: LayerIdentity, source: BlobSource | None = None) -> None:
+    def __init__(self, identity: LayerIdentity, source: BlobSource | None = None, image: str = "") -> None:
         self.identity = identity
         self.source = source
+        self.image = image
+        """The image that the layer was opened through, for messages; "" if there is none."""
         self._lock = threading.Lock()
 
     def update(self, change: Callable[[LayerIdentity], LayerIdentity]) -> LayerIdentity:

@@ -69,8 +69,10 @@ class Resolver:
         self._leads = LayerLocks()
         self._tiers = tiers
         self._verify_always = verify_always
-        # Nearest tiers, whose bytes nobody keeps on their way: all that need no second look, else the first.
-        trusted = tuple(takewhile(lambda tier: tier.policy.trusted, tiers))
+        # Nearest tiers, whose bytes nobody keeps on their way: the first that can be written to, and those
+        # before it, if all of them need no second look.
+        readonly = sum(1 for _ in takewhile(lambda tier: tier.policy.readonly, tiers))
+        trusted = tuple(takewhile(lambda tier: tier.policy.trusted, tiers[: readonly + 1]))
         self._near = () if verify_always else trusted or tuple(tiers[:1])
 
     def open(self, layer: LayerState, form: Form, start: int = 0, end: int | None = None) -> Reader:
@@ -220,7 +222,7 @@ class Resolver:
         trusted, spooled = tier.policy.trusted, way.claimed and tier.remote
         if not trusted:
             reader = FailoverReader(tier, reader, self._replicas(way, rest))
-        if spooled or (not trusted and self.keeper.store(way.form, nearer_than=tier)):
+        if spooled or (not way.near and self.keeper.store(way.form, nearer_than=tier)):
             spooled_for = tier if spooled else None
             return self.passes.fetch(layer, way, reader, inflating=inflating, spooled_for=spooled_for)
         self._entries.hit(way, reader)
@@ -248,7 +250,15 @@ class Resolver:
                 looked_in=[tier.name for tier in self._tiers],
                 hint="its bytes cannot be made from the tar: pull its image (layercache pull IMAGE)",
             )
-        return lookup.not_found(self._tiers, f"{identity.digest or identity.diff_id} is not cached")
+        name = identity.digest or identity.diff_id
+        if not layer.image:
+            return lookup.not_found(self._tiers, f"{name} is not cached")
+        return lookup.not_found(
+            self._tiers,
+            f"{name}, a layer of {layer.image}, is not cached",
+            "it was removed (by prune, rm or a limit), or never read: pull the image again, while online"
+            f" (layercache pull {layer.image})",
+        )
 
     def fill(self, layer: LayerState, form: Form) -> None:
         """See to it that a tier has the form. Raises `ConfigError` where none keeps it; else as `open`."""

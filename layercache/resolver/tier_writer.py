@@ -1,4 +1,4 @@
-"""What is kept, and where: blobs, documents, facts and images, as the tiers' policies say."""
+"""What is kept, and where: blobs and facts, as the tiers' policies say."""
 
 from __future__ import annotations
 
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
     from layercache.backend import Reader
-    from layercache.oci.descriptor import Descriptor
     from layercache.oci.digest import DiffID, Digest, Hash
     from layercache.resolver.plan import Way
     from layercache.tiers.association import Association
@@ -87,31 +86,6 @@ class TierWriter:
             else:
                 kept.append(tier)
         return kept
-
-    def keep_document(self, name: Hash, data: bytes) -> None:
-        """Keep a manifest, an index or a config in every tier that can be written to."""
-        for number, tier in enumerate(self.writable()):
-            if number and tier.remote:
-                self.background.add(partial(tier.blobs.put, name, data), about=name)
-            else:
-                tier.blobs.put(name, data)
-                self.changed()
-
-    def tag_image(self, key: str, descriptor: Descriptor, *, refresh: bool = False) -> None:
-        """Keep what a reference names. Where the nearest tier knows it already, so do the others.
-
-        ``refresh``: there it is written again anyway, so that its time shows when it was checked.
-        """
-        for number, tier in enumerate(self.writable()):
-            if number and tier.remote:
-                self.background.add(partial(tier.images.tag, key, descriptor), about=descriptor.digest)
-            elif not number and tier.images.names(key, descriptor):
-                if refresh:
-                    tier.images.tag(key, descriptor)
-                return
-            else:
-                tier.images.tag(key, descriptor)
-                self.changed()
 
     def record(self, fact: Association, kept: Iterable[Tier] = ()) -> None:
         """Write a fact down where its blob was kept, and in the nearest tier that can be written to."""

@@ -5,8 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from layercache.backend import Reader
     from layercache.oci.descriptor import Descriptor
+    from layercache.oci.reference import Reference
 
 
 class Source(Protocol):
@@ -25,6 +28,9 @@ class Source(Protocol):
 
         ``new``: no tier has it, so its document will be asked for next.
         """
+
+    def references(self) -> Sequence[Reference]:
+        """The names of what `root` returned; below localhost/imported if it has none here."""
 
     def document(self, descriptor: Descriptor) -> bytes:
         """The bytes of a manifest or index, checked against the descriptor's digest."""

@@ -10,13 +10,13 @@ from __future__ import annotations
 
 import os
 import threading
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from typing import Self
 
 import msgspec
 
-from layercache.errors import FormatError, NotFoundError, SourceError
+from layercache.errors import FormatError, InvalidNameError, NotFoundError, SourceError
 from layercache.oci.descriptor import (
     DOCKER_CONFIG,
     DOCKER_LAYER_OF,
@@ -30,7 +30,8 @@ from layercache.oci.descriptor import (
 )
 from layercache.oci.digest import DiffID, Digest
 from layercache.oci.documents import check_limit
-from layercache.oci.reference import canonical
+from layercache.oci.image_names import unnamed
+from layercache.oci.reference import Reference, canonical
 from layercache.sources.file_section import PartReader, open_file
 from layercache.sources.inflated import InflatedFile, sniff_archive
 from layercache.sources.names import ARCHIVE, split_path
@@ -39,6 +40,9 @@ from layercache.streams.hashing import chunks, hash_chunks
 from layercache.streams.readers import HEAD
 
 MANIFEST = "manifest.json"
+
+TAGS_MAX = 100
+"""Tags of an image that are looked at: each becomes an object in every tier."""
 
 
 class _Item(msgspec.Struct, frozen=True, rename="pascal"):
@@ -56,6 +60,7 @@ class _Found:
     manifest: bytes
     root: Descriptor
     blobs: dict[Digest, tuple[int, Member]]
+    references: list[Reference]
 
 
 class ArchiveSource:
@@ -90,6 +95,9 @@ class ArchiveSource:
 
     def root(self, *, new: bool = False) -> Descriptor:  # noqa: ARG002  # both cost the same here
         return self._load().root
+
+    def references(self) -> list[Reference]:
+        return self._load().references
 
     def document(self, descriptor: Descriptor) -> bytes:
         found = self._load()
@@ -159,7 +167,7 @@ class ArchiveSource:
             {"schemaVersion": 2, "mediaType": DOCKER_MANIFEST, "config": entries[0], "layers": entries[1:]}
         )
         root = Descriptor(media_type=DOCKER_MANIFEST, digest=Digest.of(manifest), size=len(manifest))
-        return _Found(manifest, root, blobs)
+        return _Found(manifest, root, blobs, _references(item) or [unnamed(root.digest)])
 
     def _items(self, fd: int, members: Members) -> list[_Item]:
         if MANIFEST not in members:
@@ -198,6 +206,15 @@ class ArchiveSource:
         check_limit(f"{self.name}: {name!r}", member.size, self._max_size)
         with _part(fd, member) as reader:
             return reader.read()
+
+
+def _references(item: _Item) -> list[Reference]:
+    """The image's tags, as far as they are references."""
+    found: dict[Reference, None] = {}
+    for tag in (item.repo_tags or [])[:TAGS_MAX]:
+        with suppress(InvalidNameError):
+            found[Reference.parse(tag)] = None
+    return list(found)
 
 
 def _digest(fd: int, member: Member, diff_id: DiffID) -> Digest:

@@ -19,8 +19,9 @@ from layercache.oci.descriptor import (
 )
 from layercache.oci.digest import Digest
 from layercache.oci.documents import DOCUMENTS, check_document, described
+from layercache.oci.image_names import listed_reference
 from layercache.oci.offers import Offers
-from layercache.oci.reference import canonical
+from layercache.oci.reference import Reference, canonical
 from layercache.sources.file_section import PartReader, open_file, read_file
 from layercache.sources.names import ARCHIVE, LAYOUT, registry_hint, split_digest, split_path
 
@@ -43,6 +44,7 @@ class LayoutSource:
         self._max_size = max_document_size
         self._ref = ref
         self._digest = digest
+        self._chosen: Descriptor | None = None
         self._made = b""
         """An index of the entries that one name stands for, where it stands for several platforms."""
 
@@ -61,18 +63,27 @@ class LayoutSource:
         return f"{LAYOUT}{self._path}{ref}{f'@{self._digest}' if self._digest else ''}"
 
     def root(self, *, new: bool = False) -> Descriptor:  # noqa: ARG002  # both cost the same here
+        self._chosen, root = self._choose()
+        return root
+
+    def references(self) -> list[Reference]:
+        return [listed_reference(self._chosen)] if self._chosen else []
+
+    def _choose(self) -> tuple[Descriptor, Descriptor]:
+        """The entry that has the image's name, and the image's root, which may be an index of several."""
         entries = [entry for entry in self._index().manifests if entry.media_type in DOCUMENTS]
         if self._digest is not None:
             listed = next((entry for entry in entries if entry.digest == self._digest), None)
-            return listed or self._unlisted(self._digest)
+            root = listed or self._unlisted(self._digest)
+            return root, root
         found = list({entry.digest: entry for entry in self._named(entries)}.values())
         if len(found) == 1:
-            return found[0]
+            return found[0], found[0]
         there = ", ".join(_labels(entries)) or "no image at all"
         if not found:
             raise NotFoundError(f"{self.name} is not in the layout", hint=f"it holds {there}")
         if (index := self._platforms_of_one(found)) is not None:
-            return index
+            return found[0], index
         problem = "names several images" if self._ref else "holds several images"
         raise SourceError(f"{self.name} {problem}", hint=f"add one of :REF or @DIGEST: {there}")
 

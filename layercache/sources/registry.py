@@ -49,6 +49,9 @@ class RegistrySource:
             return self._ask(self._get_root)
         return self._ask(lambda place: self._head(place) or self._get_root(place))
 
+    def references(self) -> list[Reference]:
+        return [self._reference]
+
     def document(self, descriptor: Descriptor) -> bytes:
         data = self._seen.pop(descriptor.digest, None)
         if data is None:

@@ -32,8 +32,12 @@ def find_document(
     tiers: Iterable[Tier],
     name: Digest,
     wrong: Callable[[Tier, DigestMismatchError], object] = lambda _tier, _error: None,
+    lacking: Callable[[Tier], object] = lambda _tier: None,
 ) -> bytes | None:
-    """Out of the first tier that has it, else None. ``wrong`` hears of those that have other bytes.
+    """Read it from the first tier that has it; None if none has.
+
+    Of the tiers before that one, ``wrong`` is called with those that have other bytes, ``lacking`` with those
+    that do not have it.
 
     What is too big to be read is taken nowhere, and is not called wrong: a name may be that of a layer.
     Raises `FormatError` where that is all there is.
@@ -43,7 +47,7 @@ def find_document(
         try:
             return read_document(tier, name, used=True)
         except NotFoundError:
-            continue
+            lacking(tier)
         except BackendError as error:  # it had been opened
             tier.mark_failed(error)
         except FormatError as error:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 from layercache.oci.digest import DiffID, Digest, Hash
+from layercache.oci.reference import DEFAULT_TAG, Reference
 
 OCI_LAYOUT = "oci-layout"
 INDEX = "index.json"
@@ -107,6 +108,18 @@ def image_tag(registry: str, repository: str, tag: str) -> str:
 
 def image_digest(registry: str, repository: str, digest: Digest) -> str:
     return f"{_repository(registry, repository)}_digests/{_joined(digest)}"
+
+
+def image_key(reference: Reference) -> str:
+    """The key of a reference: by digest if it has one, else by tag."""
+    if reference.digest:
+        return image_digest(reference.registry, reference.repository, reference.digest)
+    return image_tag(reference.registry, reference.repository, reference.tag or DEFAULT_TAG)
+
+
+def image_key_by_digest(key: str, digest: Digest) -> str:
+    """The key by a digest in the repository of another image's key."""
+    return f"{key.rpartition('/')[0].rpartition('/')[0]}/_digests/{_joined(digest)}"
 
 
 def quarantine(key: str) -> str:

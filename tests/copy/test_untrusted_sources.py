@@ -14,11 +14,11 @@ from servers.images import make_image, sample_layers
 
 from layercache.copy import Copy, Report, Selection
 from layercache.errors import LayercacheError, NotFoundError
-from layercache.images.tags import COPIED_FROM
 from layercache.oci.descriptor import encode
 from layercache.oci.digest import Digest
 from layercache.oci.reference import Reference
 from layercache.tiers import keys
+from layercache.tiers.tag_origin import COPIED_FROM
 from layercache_backends.local import LocalBackend
 from layercache_backends.memory import MemoryBackend
 

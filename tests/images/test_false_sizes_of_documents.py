@@ -11,11 +11,11 @@ from fixtures.stores import content, evict, far, near, open_cache, write_blob
 from servers.images import make_image, make_index, sample_layers
 
 from layercache import DigestMismatchError, NotFoundError
-from layercache.images.tags import image_key
 from layercache.oci.descriptor import OCI_CONFIG, OCI_INDEX, OCI_MANIFEST
 from layercache.oci.digest import Digest
 from layercache.streams.readers import StatedSizeError
 from layercache.tiers import keys
+from layercache.tiers.keys import image_key
 from layercache.upkeep import verify
 
 if TYPE_CHECKING:

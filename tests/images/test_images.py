@@ -305,15 +305,21 @@ def test_offline_it_says_what_is_missing() -> None:
             images(cache).from_tiers(REFERENCE)
         assert caught.value.looked_in
         assert "layercache pull" in caught.value.hint
-        pulled(cache, source_of(make_index([made, make_image(sample_layers(2), "linux/arm64")])))
+        index = make_index([made, make_image(sample_layers(2), "linux/arm64")])
+        pulled(cache, source_of(index))
         offline = images(cache).from_tiers(REFERENCE, parse_platform("linux/amd64"))
-        with pytest.raises(NotFoundError, match="is not cached"):
+        with pytest.raises(NotFoundError, match=f"a layer of {REFERENCE}, is not cached") as caught:
             offline.layers[0].compressed()
-        with pytest.raises(NotFoundError, match=r"document .* is not cached"):
+        assert f"pull the image again, while online (layercache pull {REFERENCE})" in caught.value.hint
+        with pytest.raises(NotFoundError, match=f"for linux/arm64 of {REFERENCE} is not cached") as caught:
             images(cache).from_tiers(REFERENCE, parse_platform("linux/arm64"))
-        evict(cache.tiers[0], Digest.of(made.config))
-        with pytest.raises(NotFoundError, match=str(Digest.of(made.config))):
-            images(cache).from_tiers(REFERENCE, parse_platform("linux/amd64"))
+        assert "this platform was not pulled, or was removed" in caught.value.hint
+        assert f"layercache pull {REFERENCE} --platform linux/arm64" in caught.value.hint
+        for removed in (Digest.of(made.config), index.descriptor.digest):
+            evict(cache.tiers[0], removed)
+            with pytest.raises(NotFoundError, match=f"{removed} of {REFERENCE} is not cached any") as caught:
+                images(cache).from_tiers(REFERENCE, parse_platform("linux/amd64"))
+            assert "it was removed (by prune, rm or a limit): pull the image again" in caught.value.hint
 
 
 def test_a_document_of_absurd_size_is_not_read() -> None:

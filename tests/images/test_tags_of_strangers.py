@@ -15,12 +15,14 @@ import layercache
 from layercache import BackendError, LayercacheError, NotFoundError, SourceError
 from layercache.events import Event
 from layercache.images.opening import Images
-from layercache.images.tags import COPIED_FROM, SKEW, image_key
+from layercache.images.tags import SKEW
 from layercache.oci.descriptor import encode
 from layercache.oci.digest import Digest
 from layercache.oci.platforms import parse_platform
 from layercache.oci.reference import Reference
 from layercache.tiers import keys
+from layercache.tiers.keys import image_key
+from layercache.tiers.tag_origin import COPIED_FROM
 from layercache_backends.memory import MemoryBackend
 
 if TYPE_CHECKING:

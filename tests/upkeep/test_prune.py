@@ -121,6 +121,7 @@ def sample_image(tier: BackendTier, sample: Sample) -> Callable[[], None]:
     def make() -> None:
         with open_cache(tier) as cache:
             whole = cache.image(f"oci:{sample.layout}:image").descriptor
+            cache.forget_image("localhost/imported:image")
         tier.images.tag("images/host/whole/_tags/latest", whole)
         absent = fact(Digest(Hash.of(b"a")), DiffID(Hash.of(b"b")), 1)
         tier.images.tag(

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING
 
 import msgspec
 
 from layercache.backend import SMALL_OBJECT
 from layercache.errors import FormatError, InvalidNameError, NotFoundError
-from layercache.oci.annotations import FULL_NAME, REF_NAME
+from layercache.oci.annotations import REF_NAME
 from layercache.oci.descriptor import (
     INDEX_SHARE,
     INDEXES,
@@ -22,13 +21,14 @@ from layercache.oci.descriptor import (
     media_type_of,
 )
 from layercache.oci.digest import DiffID, Digest
+from layercache.oci.image_names import listed_reference
 from layercache.oci.offers import Offers
-from layercache.oci.reference import Reference
 from layercache.streams.readers import read_bounded
 from layercache.tiers import keys
 from layercache.tiers.association import DIFF_ID, Association
 from layercache.tiers.cached_images import cached_manifests
 from layercache.tiers.documents import read_document
+from layercache.tiers.tag_origin import IMPORTED_FROM, import_tag
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -40,13 +40,8 @@ ENTRY = "dev.layercache.entry"
 """Annotation of an image that we listed: name and digest as they were then. An entry that another tool wrote
 has none, or another one's."""
 
-IMPORTED = ("localhost", "imported")
-"""Registry and repository of images whose names in an index.json are not full references."""
-
 DIGEST = "dev.ggcr.cache.digest"
 """Annotation of a tar's descriptor: the digest of a blob that inflates to it."""
-
-_NO_TAG = re.compile(r"[^A-Za-z0-9_.-]")
 
 
 class IndexJson(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=False):
@@ -106,39 +101,16 @@ def entry_mark(name: str, entry: Descriptor) -> str:
     return f"{name}@{entry.digest}"
 
 
-def image_key(entry: Descriptor) -> str:
-    """Where a tier keeps an image of this entry: a full reference as it is, other names below `IMPORTED`."""
-    annotations = entry.annotations or {}
-    name = annotations.get(REF_NAME, "")
-    for each in (name, annotations.get(FULL_NAME, "")):
-        if (reference := _in_full(each)) is not None:
-            if reference.digest:
-                return keys.image_digest(reference.registry, reference.repository, reference.digest)
-            return keys.image_tag(reference.registry, reference.repository, reference.tag or "latest")
-    if not name:
-        return keys.image_digest(*IMPORTED, entry.digest)
-    tag = _NO_TAG.sub("_", name)[:128]
-    return keys.image_tag(*IMPORTED, f"_{tag[1:]}" if tag[0] in ".-" else tag)
-
-
-def _in_full(name: str) -> Reference | None:
-    """The reference that a name is, if nothing has to be filled in."""
-    try:
-        reference = Reference.parse(name)
-    except InvalidNameError:
-        return None
-    return reference if str(reference) == name else None
-
-
 def images(entries: Iterable[Descriptor]) -> Iterator[tuple[str, Descriptor]]:
     """The images among the entries: key and descriptor, as a tier keeps them."""
     for entry in entries:
         if is_image(entry):
-            key, annotations = image_key(entry), dict(entry.annotations or {})
+            key, annotations = keys.image_key(listed_reference(entry)), dict(entry.annotations or {})
             annotations.pop(ENTRY, None)
+            annotations[IMPORTED_FROM] = keys.INDEX
             if annotations.get(REF_NAME) == keys.image_name(key):
                 del annotations[REF_NAME]
-            yield key, msgspec.structs.replace(entry, annotations=annotations or None)
+            yield key, msgspec.structs.replace(entry, annotations=annotations)
 
 
 def claims(tier: Tier, entries: Iterable[Descriptor]) -> Iterator[Association]:
@@ -152,13 +124,11 @@ def claims(tier: Tier, entries: Iterable[Descriptor]) -> Iterator[Association]:
 
 
 def import_entries(tier: Tier, entries: Iterable[Descriptor]) -> tuple[int, int]:
-    """Write down as images and claims what other tools listed; how many of each were not known."""
+    """Record as images and claims what other tools listed; return how many of each were not known."""
     entries = list(entries)
     new_images = new_claims = 0
     for key, descriptor in _by_key(tier, entries):
-        if not tier.images.names(key, descriptor):
-            tier.images.tag(key, descriptor)
-            new_images += 1
+        new_images += import_tag(tier, key, descriptor).is_new
     for claim in claims(tier, entries):
         known = tier.facts.inflates_to(claim.digest, claims=True)
         if not any(fact.computed or fact.diff_id == claim.diff_id for fact in known):
