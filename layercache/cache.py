@@ -150,9 +150,6 @@ class Cache:
 
         wanted = parse_platform(platform) if platform else None
         images, reference, source = self._images(name)
-        if source is None:
-            assert reference is not None, "offline skips registries only"
-            return images.from_tiers(reference, wanted)
         return images.from_source(source, reference, wanted)
 
     def images(self, name: str, *, missing: Callable[[LayercacheError], object] | None = None) -> list[Image]:
@@ -162,9 +159,6 @@ class Cache:
         without ``missing`` the first is raised. Offline, those whose documents are cached. Else as `image`.
         """
         images, reference, source = self._images(name)
-        if source is None:
-            assert reference is not None, "offline skips registries only"
-            return images.all_from_tiers(reference)
         return images.all_from_source(source, reference, missing)
 
     def manifest(self, name: str) -> tuple[Descriptor, bytes]:

@@ -69,20 +69,26 @@ class Images:
         self._tags = Tags(tiers, self._writer, observers, strict=strict)
 
     def from_source(
-        self, source: Source, reference: Reference | None, platform: Platform | None = None
+        self, source: Source | None, reference: Reference | None, platform: Platform | None = None
     ) -> Image:
-        """The image that the source has now. It is recorded under its names, for use offline."""
+        """The image that the source has now; without a source, as it was last pulled.
+
+        It is recorded under its names, for use offline.
+        """
         with self._resolve_reference(source, reference) as documents:
             return self._for_platform(documents, platform)
 
     def all_from_source(
-        self, source: Source, reference: Reference | None, missing: Missing | None = None
+        self, source: Source | None, reference: Reference | None, missing: Missing | None = None
     ) -> list[Image]:
         """Every image of an index, in its order: each platform, and what describes them (attestations).
 
         ``missing`` is called with the error of each entry that cannot be opened, if another one can; without
-        it the first error is raised. Images of a nested index come last.
+        it the first error is raised. Images of a nested index come last. Without a source, those whose
+        documents are cached.
         """
+        if source is None:
+            return self._all_from_tiers(reference)
         with self._resolve_reference(source, reference) as documents:
             images, errors = self._all(documents)
             for error in errors:
@@ -91,13 +97,7 @@ class Images:
                 missing(error)
             return images
 
-    def from_tiers(self, reference: Reference, platform: Platform | None = None) -> Image:
-        """The image as it was last pulled; no source is asked. Raises `NotFoundError`."""
-        with self._resolve_reference(None, reference) as documents:
-            return self._for_platform(documents, platform)
-
-    def all_from_tiers(self, reference: Reference) -> list[Image]:
-        """Every image of an index whose documents are cached, as it was last pulled."""
+    def _all_from_tiers(self, reference: Reference | None) -> list[Image]:
         with self._resolve_reference(None, reference) as documents:
             images, errors = self._all(documents)
             if wrong := [error for error in errors if not isinstance(error, NotFoundError)]:

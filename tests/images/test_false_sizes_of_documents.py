@@ -44,7 +44,7 @@ def test_a_size_that_head_states_is_a_hint_that_is_corrected_and_reported(size: 
         assert [event.name for event in events if event.kind == "mislabelled"] == [MADE.descriptor.digest]
         assert not [event for event in events if event.kind == "failed"]
         assert cache.tiers[0].images.get(KEY).size == len(MADE.manifest), "what is kept is true"
-        assert images(cache).from_tiers(REFERENCE).digest == MADE.descriptor.digest
+        assert images(cache).from_source(None, REFERENCE).digest == MADE.descriptor.digest
 
 
 @pytest.mark.parametrize("size", FALSE)
@@ -53,8 +53,10 @@ def test_a_tag_whose_size_rotted_serves_offline_and_is_replaced_by_the_next_pull
         pulled(cache, source_of(MADE))
         cache.tiers[0].images.tag(KEY, msgspec.structs.replace(MADE.descriptor, size=size))
         before = content(cache.tiers[0])
-        assert images(cache).from_tiers(REFERENCE).digest == MADE.descriptor.digest
-        assert [each.digest for each in images(cache).all_from_tiers(REFERENCE)] == [MADE.descriptor.digest]
+        assert images(cache).from_source(None, REFERENCE).digest == MADE.descriptor.digest
+        assert [each.digest for each in images(cache).all_from_source(None, REFERENCE)] == [
+            MADE.descriptor.digest
+        ]
         assert content(cache.tiers[0]) == before
         pulled(cache, source_of(MADE))
         assert cache.tiers[0].images.get(KEY).size == len(MADE.manifest)
@@ -99,7 +101,7 @@ def test_another_image_that_states_a_false_size_fails_and_takes_nothing_away(
         again = source_of(MADE)
         assert pulled(cache, again).digest == MADE.descriptor.digest
         assert again.asked == []
-        assert images(cache).from_tiers(REFERENCE).digest == MADE.descriptor.digest
+        assert images(cache).from_source(None, REFERENCE).digest == MADE.descriptor.digest
 
 
 @pytest.mark.parametrize("data", [MADE.manifest[:-1], MADE.manifest + b" ", b"", MADE.manifest.swapcase()])
@@ -107,12 +109,14 @@ def test_a_document_of_another_hash_is_put_aside_and_comes_from_the_next_place_a
     with open_cache(near(), far()) as cache:
         pulled(cache, source_of(MADE))
         write_blob(cache.tiers[0], MADE.descriptor.digest, data)
-        assert images(cache).from_tiers(REFERENCE).digest == MADE.descriptor.digest, "out of the far tier"
+        assert images(cache).from_source(None, REFERENCE).digest == MADE.descriptor.digest, (
+            "out of the far tier"
+        )
         assert keys.blob(MADE.descriptor.digest) not in content(cache.tiers[0])
         assert pulled(cache, source_of(MADE)).digest == MADE.descriptor.digest
         evict(cache.tiers[1], MADE.descriptor.digest)
         with pytest.raises(NotFoundError):
-            images(cache).from_tiers(REFERENCE)
+            images(cache).from_source(None, REFERENCE)
 
 
 def test_a_name_that_is_a_big_layers_is_refused_as_a_document_and_the_layer_stays() -> None:

@@ -216,7 +216,7 @@ def test_wrong_bytes_of_a_document_are_never_kept(wrong: str, how: str) -> None:
             assert digest not in blobs(tier)
             assert not [key for key in content(tier) if key.startswith(keys.IMAGES)]
         with pytest.raises(NotFoundError):
-            images(cache).from_tiers(REFERENCE)
+            images(cache).from_source(None, REFERENCE)
         place[digest] = right
         assert pulled(cache, source).digest == image.descriptor.digest
 
@@ -290,7 +290,7 @@ def test_offline_an_image_is_what_it_was_when_it_was_last_pulled() -> None:
         for made in (first, second):
             for layer in pulled(cache, source_of(make_index([made]))).layers:
                 layer.fill("compressed")
-            offline = images(cache).from_tiers(REFERENCE, parse_platform("linux/amd64"))
+            offline = images(cache).from_source(None, REFERENCE, parse_platform("linux/amd64"))
             assert offline.digest == made.descriptor.digest
             for layer, wanted in zip(offline.layers, made.layers, strict=True):
                 assert read(layer.uncompressed()) == wanted.tar
@@ -302,23 +302,23 @@ def test_offline_it_says_what_is_missing() -> None:
     made = make_image(sample_layers(1))
     with open_cache() as cache:
         with pytest.raises(NotFoundError, match=r"registry\.example/team/app:1\.0 is not cached") as caught:
-            images(cache).from_tiers(REFERENCE)
+            images(cache).from_source(None, REFERENCE)
         assert caught.value.looked_in
         assert "layercache pull" in caught.value.hint
         index = make_index([made, make_image(sample_layers(2), "linux/arm64")])
         pulled(cache, source_of(index))
-        offline = images(cache).from_tiers(REFERENCE, parse_platform("linux/amd64"))
+        offline = images(cache).from_source(None, REFERENCE, parse_platform("linux/amd64"))
         with pytest.raises(NotFoundError, match=f"a layer of {REFERENCE}, is not cached") as caught:
             offline.layers[0].compressed()
         assert f"pull the image again, while online (layercache pull {REFERENCE})" in caught.value.hint
         with pytest.raises(NotFoundError, match=f"for linux/arm64 of {REFERENCE} is not cached") as caught:
-            images(cache).from_tiers(REFERENCE, parse_platform("linux/arm64"))
+            images(cache).from_source(None, REFERENCE, parse_platform("linux/arm64"))
         assert "this platform was not pulled, or was removed" in caught.value.hint
         assert f"layercache pull {REFERENCE} --platform linux/arm64" in caught.value.hint
         for removed in (Digest.of(made.config), index.descriptor.digest):
             evict(cache.tiers[0], removed)
             with pytest.raises(NotFoundError, match=f"{removed} of {REFERENCE} is not cached any") as caught:
-                images(cache).from_tiers(REFERENCE, parse_platform("linux/amd64"))
+                images(cache).from_source(None, REFERENCE, parse_platform("linux/amd64"))
             assert "it was removed (by prune, rm or a limit): pull the image again" in caught.value.hint
 
 

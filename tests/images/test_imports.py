@@ -212,7 +212,7 @@ def test_offline_an_import_is_taken_without_a_warning_as_the_user_made_it(*, str
     with open_cache(near(), offline=True) as cache, cache.watch(events.append):
         imported(cache, archive(OURS, str(REFERENCE)))
         opened = Images(cache._asked, cache._resolver, cache._observers, strict=strict)
-        assert opened.from_tiers(REFERENCE, AMD64).digest == OURS.descriptor.digest
+        assert opened.from_source(None, REFERENCE, AMD64).digest == OURS.descriptor.digest
     assert {event.kind for event in events} == {"imported"}
 
 

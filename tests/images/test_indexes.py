@@ -56,7 +56,7 @@ def test_of_a_sparse_index_all_gives_what_is_there_and_reports_each_that_is_not(
         assert {type(error) for error in missing} == {NotFoundError}
         with pytest.raises(NotFoundError):
             images(cache).all_from_source(source, REFERENCE)
-        offline = images(cache).all_from_tiers(REFERENCE)
+        offline = images(cache).all_from_source(None, REFERENCE)
         assert [image.digest for image in offline] == [image.digest for image in found]
 
 

@@ -46,7 +46,9 @@ HOUR = 3600
 def pulled(cache: Cache, source: DictSource | None = None, *, tag_age: float = 0) -> Image:
     """The image, from the source or else offline, with all its layers in the cache."""
     opened = Images(cache._asked, cache._resolver, cache._observers, tag_age=tag_age)
-    image = opened.from_source(source, REFERENCE, AMD64) if source else opened.from_tiers(REFERENCE, AMD64)
+    image = (
+        opened.from_source(source, REFERENCE, AMD64) if source else opened.from_source(None, REFERENCE, AMD64)
+    )
     for layer in image.layers:
         layer.fill("compressed")
     return image
@@ -154,7 +156,7 @@ def test_a_reference_by_digest_comes_nearer_whoever_has_it() -> None:
     with open_cache(nearest, shared, offline=True) as cache:
         images(cache)  # the cache is open, and nothing was written
         opened = Images(cache._asked, cache._resolver, cache._observers)
-        opened.from_tiers(by_digest, AMD64)
+        opened.from_source(None, by_digest, AMD64)
     assert nearest.images.get(key).digest == MADE.descriptor.digest
 
 

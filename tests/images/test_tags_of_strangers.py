@@ -190,9 +190,9 @@ def test_a_reference_by_digest_is_the_image_of_that_hash_whatever_stands_under_i
     with open_cache(nearest, shared) as cache, cache.watch(warnings):
         if offline:
             with pytest.raises(NotFoundError):
-                images(cache).from_tiers(reference, AMD64)
+                images(cache).from_source(None, reference, AMD64)
             keep(shared if who == "nearest" else nearest, GOOD, image_key(reference))
-            found = images(cache).from_tiers(reference, AMD64)
+            found = images(cache).from_source(None, reference, AMD64)
         else:
             found = images(cache).from_source(source_of(GOOD), reference, AMD64)
         assert found.digest == GOOD.descriptor.digest
@@ -206,14 +206,14 @@ def test_what_a_copy_brought_from_a_stranger_is_neither_fresh_nor_our_word_until
     marked = encode(descriptor).replace(b"{", b'{"annotations":{"%s":"s3://x"},' % COPIED_FROM.encode(), 1)
     write(nearest, KEY, marked)
     with open_cache(nearest) as cache, cache.watch(warnings):
-        assert images(cache).from_tiers(REFERENCE, AMD64).digest == descriptor.digest
+        assert images(cache).from_source(None, REFERENCE, AMD64).digest == descriptor.digest
         assert [event.where for event in warnings] == ["s3://x"]
         with pytest.raises(NotFoundError):
-            images(cache, strict=True).from_tiers(REFERENCE, AMD64)
+            images(cache, strict=True).from_source(None, REFERENCE, AMD64)
         assert online(cache, source_of(EVIL)).digest == EVIL.descriptor.digest, "the registry was asked"
         assert online(cache, source_of(GOOD), tag_age=0).digest == descriptor.digest
         warnings.clear()
-        assert images(cache).from_tiers(REFERENCE, AMD64).digest == descriptor.digest
+        assert images(cache).from_source(None, REFERENCE, AMD64).digest == descriptor.digest
         assert warnings == []
 
 
