@@ -28,6 +28,9 @@ os.environ["LAYERCACHE_CONFIG"] = (
 # Hundreds of programs are started by tests: each would compile every module anew.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
+# Users do not set this, and it hides in which order lines appear.
+os.environ.pop("PYTHONUNBUFFERED", None)
+
 # A run in the background ignores the interrupt key, and so would each program that a test interrupts.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 

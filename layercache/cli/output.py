@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import sys
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -87,6 +88,13 @@ def written(text: str) -> None:
     """Write one line without flushing: a terminal shows it at once, a pipe gets many lines together."""
     if sys.stdout is not None:
         sys.stdout.write(f"{text}\n")
+
+
+def flush() -> None:
+    """Send what `written` holds back. A closed stdout is reported when the command ends."""
+    if sys.stdout is not None:
+        with suppress(OSError, ValueError):
+            sys.stdout.flush()
 
 
 def short(name: Hash) -> str:

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from layercache.cli import output
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
@@ -65,8 +67,9 @@ class Session:
         return {"offline": Setting(True, "--offline")} if self.offline else {}
 
     def note(self, text: str) -> None:
-        """Print a message on stderr unless --quiet was given."""
+        """Print a message on stderr unless --quiet was given, after what was written to stdout before."""
         if not self.quiet:
+            output.flush()
             click.echo(text, err=True)
 
     def _log(self, event: Event) -> None:

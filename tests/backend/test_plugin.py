@@ -5,15 +5,22 @@ pip builds and installs them into folders of the test's, as they stand on the pa
 
 from __future__ import annotations
 
+import inspect
 import os
 import re
+import shlex
 import socket
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
+from fixtures import installer, pages
 from servers.programs import requires
+
+from layercache.backend import Backend
+from layercache.testing import BackendContract
 
 PAGE = Path(__file__).parents[2] / "docs" / "backends.md"
 
@@ -108,7 +115,10 @@ def test_the_plug_in_on_the_base_class_keeps_the_contract_behind_a_breaking_prox
 
 
 def test_the_plug_in_on_the_base_class_serves_the_command_line(redis: Path, tmp_path: Path) -> None:
-    """`doctor` and `bench` too: a database has no folders below its URL."""
+    """`doctor`, as the page has it, and `bench` too: a database has no folders below its URL."""
+    installing, testing, checking = page_of("sh")[0].splitlines()
+    installer.main(*shlex.split(installing))
+    assert testing == "python -m pytest"  # see the tests above
     with socket.create_server(("127.0.0.1", 0)) as holder:
         port = holder.getsockname()[1]
     command = ["redis-server", "--bind", "127.0.0.1", "--port", str(port), "--save", ""]
@@ -124,10 +134,26 @@ def test_the_plug_in_on_the_base_class_serves_the_command_line(redis: Path, tmp_
             assert "big layer up" in run(
                 *cache, "bench", "--size", "1MB", "--count", "2", "--runs", "1", site=redis
             )
-            run(*cache, "doctor", site=redis)
+            run("-m", *shlex.split(checking.replace("6379", str(port))), site=redis)
             assert len(run(*cache, "ls", site=redis).splitlines()) == 1
         finally:
             server.kill()
+
+
+def test_the_class_for_a_store_with_a_server_sets_what_the_contract_has() -> None:
+    names: dict[str, Any] = {"Backend": Backend, "BackendContract": BackendContract}
+    exec(page_of("python")[-1], names)
+    mine = names["TestMyStore"]
+    wanted = {name for name in vars(mine) if not name.startswith("__")}
+    assert "through" in wanted
+    assert {name for name in wanted if not hasattr(BackendContract, name)} == set()
+    shown, promised = (inspect.signature(each.through).parameters for each in (mine, BackendContract))
+    assert list(shown) == list(promised)
+
+
+def page_of(language: str) -> list[str]:
+    """The blocks of the page in a language."""
+    return [block.text for block in pages.blocks(PAGE) if block.language == language]
 
 
 def _listens(port: int) -> bool:
