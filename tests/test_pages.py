@@ -13,6 +13,8 @@ import pytest
 from fixtures.pages import ELSEWHERE, PAGES, ROOT, Block, blocks, of
 from servers.images import make_image, make_layer, noise
 
+from layercache.cli.program import COMMANDS
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -53,6 +55,19 @@ def test_the_python_blocks_of_a_page_run_in_order(
 @pytest.mark.parametrize("block", of("json"), ids=str)
 def test_json_is_valid(block: Block) -> None:
     assert json.loads(block.text)
+
+
+CODE = re.compile(r"(?<!`)`([^`\n]+)`(?!`)")
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_command_that_a_page_names_is_there(page: Path) -> None:
+    named = {
+        found[1]
+        for code in CODE.findall(page.read_text())
+        if (found := re.match(r"layercache (?:-\S+ )*([a-z]+)\b", code))
+    }
+    assert named - set(COMMANDS) == set()
 
 
 def slug(heading: str) -> str:
