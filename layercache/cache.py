@@ -138,7 +138,8 @@ class Cache:
         return Layer(self._resolver, identity, source)
 
     def image(self, name: str, *, platform: str | None = None) -> Image:
-        """An image of a registry, a layout (``oci:PATH[:REF]``) or a ``docker-archive:PATH[:REF]``.
+        """An image of a registry, an ``oci:PATH[:REF]``, ``oci-archive:PATH[:REF]`` or
+        ``docker-archive:PATH[:REF]``; a PATH of ``-`` is stdin.
 
         Fetches manifest and config if they are not cached; layers are fetched when they are read. The image
         is recorded under its reference, or the names that layout or archive give it.

@@ -12,7 +12,7 @@ import os
 import threading
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 import msgspec
 
@@ -32,12 +32,15 @@ from layercache.oci.digest import DiffID, Digest
 from layercache.oci.documents import check_limit
 from layercache.oci.image_names import unnamed
 from layercache.oci.reference import Reference, canonical
-from layercache.sources.file_section import PartReader, open_file
+from layercache.sources.file_section import PartReader
 from layercache.sources.inflated import InflatedFile, sniff_archive
-from layercache.sources.names import ARCHIVE, split_path
-from layercache.sources.tar_index import Member, Members
+from layercache.sources.names import ARCHIVE, OCI_ARCHIVE, split_path
+from layercache.sources.opened_archive import OpenedArchive, check_there
 from layercache.streams.hashing import chunks, hash_chunks
 from layercache.streams.readers import HEAD
+
+if TYPE_CHECKING:
+    from layercache.sources.tar_index import Member, Members
 
 MANIFEST = "manifest.json"
 
@@ -66,8 +69,8 @@ class _Found:
 class ArchiveSource:
     """One image of an archive. It is looked through at the first question, and kept open until `close`.
 
-    An archive that is compressed as a whole is inflated once, into a temporary file without a name; so are
-    layers inside it that are compressed as no registry has them, by xz or bzip2.
+    Layers inside it that are compressed as no registry has them, by xz or bzip2, are inflated once, into a
+    temporary file without a name.
     """
 
     def __init__(self, path: str, ref: str = "", *, max_document_size: int = DOCUMENT_MAX) -> None:
@@ -82,11 +85,10 @@ class ArchiveSource:
     def parse(cls, text: str, *, max_document_size: int = DOCUMENT_MAX) -> Self:
         """``PATH[:REF]``, REF one of the image's tags or ``@N``, its place in manifest.json from 0.
 
-        For a ":" in the path see `split_path`.
+        ``-`` is stdin.         For a ":" in the path see `split_path`.
         """
-        path, ref = split_path(text, os.path.isfile)
-        fd, _ = open_file(path, f"{ARCHIVE}{path}")
-        os.close(fd)
+        path, ref = split_path(text, os.path.exists)
+        check_there(path, f"{ARCHIVE}{path}")
         return cls(path, ref, max_document_size=max_document_size)
 
     @property
@@ -127,15 +129,9 @@ class ArchiveSource:
     def _load_locked(self) -> _Found:
         if self._found is None:
             with ExitStack() as opened:
-                inflated = InflatedFile()
-                opened.callback(inflated.close)
-                fd, size = open_file(self._path, self.name)
-                opened.callback(os.close, fd)
-                compression = sniff_archive(os.pread(fd, HEAD, 0))
-                if compression not in (None, NO_COMPRESSION):
-                    fd, whole = inflated.append(_part(fd, Member(0, size)), compression, self.name)
-                    size = whole.size
-                self._found = self._image(fd, Members.read(fd, size, self.name), inflated)
+                archive = OpenedArchive(self._path, self.name)
+                opened.callback(archive.close)
+                self._found = self._image(archive.fd, archive.members, archive.inflated)
                 self._opened = opened.pop_all()
         return self._found
 
@@ -173,7 +169,7 @@ class ArchiveSource:
         if MANIFEST not in members:
             hint = "docker save has written one since Docker 1.10"
             if "index.json" in members:
-                hint = "it is an OCI layout: unpack it into a folder and name that: oci:FOLDER"
+                hint = f"it is an OCI layout: name it {OCI_ARCHIVE}{self._path}"
             raise SourceError(
                 f"{self.name} is not an archive of docker save: it has no {MANIFEST}", hint=hint
             )

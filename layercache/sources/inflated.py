@@ -6,7 +6,8 @@ import os
 import tempfile
 from typing import TYPE_CHECKING
 
-from layercache.errors import SourceError
+from layercache.errors import LimitError, SourceError
+from layercache.oci.descriptor import NO_COMPRESSION
 from layercache.sources.tar_index import Member
 from layercache.streams.inflate import BZIP2, MAX_INFLATED_SIZE, XZ, InflatedReader, Limits
 from layercache.streams.readers import CHUNK, sniff_layer
@@ -37,15 +38,19 @@ class InflatedFile:
         self._size = 0
 
     def append(self, raw: Reader, compression: str, what: str) -> tuple[int, Member]:
-        """Inflate a stream; return the file and the stream's place in it.
+        """Inflate a stream, or copy a plain one; return the file and the stream's place in it.
 
         All of them together are bounded as one layer is. Raises `FormatError`, `LimitError`; `SourceError`
         where there is no room.
         """
         fd, start = self._opened(), self._size
-        with InflatedReader(raw, compression, Limits(MAX_INFLATED_SIZE - start), what) as inflated:
+        limits = Limits(MAX_INFLATED_SIZE - start)
+        plain = compression == NO_COMPRESSION
+        with raw if plain else InflatedReader(raw, compression, limits, what) as inflated:
             while chunk := inflated.read(CHUNK):
                 self._write(fd, chunk)
+                if self._size > MAX_INFLATED_SIZE:
+                    raise LimitError(f"{what} has more than {MAX_INFLATED_SIZE} bytes")
         return fd, Member(start, self._size - start)
 
     def close(self) -> None:

@@ -21,12 +21,13 @@ REGISTRY = "docker://"
 KNOWN = (
     "[docker://]REGISTRY/REPOSITORY[:TAG][@DIGEST]",
     "oci:PATH[:REF][@DIGEST]",
+    "oci-archive:PATH[:REF][@DIGEST]",
     "docker-archive:PATH[:REF]",
 )
 
 # containers-transports(5), and other tools' prefixes: what would else be read as an image of that name.
 OTHERS = re.compile(
-    r"(?:containers-storage|dir|docker-daemon|oci-archive|oci-layout|ostree|sif|tarball|containerd|podman):"
+    r"(?:containers-storage|dir|docker-daemon|oci-layout|ostree|sif|tarball|containerd|podman):"
     r"|[a-z][a-z0-9+.-]*://"
 )
 _AT_DIGEST = re.compile(r"(.*?)@((?:sha256|sha512):[0-9a-f]+)", re.DOTALL)
@@ -37,15 +38,14 @@ def registry_reference(name: str) -> Reference | None:
 
     Raises `ConfigError` for an unknown transport, `InvalidNameError` for what is not a reference.
     """
-    if name.startswith((LAYOUT, ARCHIVE)):
+    if name.startswith((LAYOUT, OCI_ARCHIVE, ARCHIVE)):
         return None
     text = name.removeprefix(REGISTRY)
     if OTHERS.match(text):
         transport = text.partition(":")[0]
-        hint = f"known are {', '.join(KNOWN)}"
-        if transport == "oci-archive":
-            hint += f"; unpack the archive into a folder and name that: {LAYOUT}FOLDER"
-        raise ConfigError(f"unknown transport {transport}: in {without_user(name)!r}", hint=hint)
+        raise ConfigError(
+            f"unknown transport {transport}: in {without_user(name)!r}", hint=f"known are {', '.join(KNOWN)}"
+        )
     return Reference.parse(text)
 
 

@@ -1,4 +1,7 @@
-"""An OCI image layout on disk as a source: ``oci:PATH[:REF][@DIGEST]`` (image-spec, image-layout.md)."""
+"""An OCI image layout as a source (image-spec, image-layout.md).
+
+``oci:PATH[:REF][@DIGEST]`` is one in a folder, ``oci-archive:PATH[:REF][@DIGEST]`` one in a tar.
+"""
 
 from __future__ import annotations
 
@@ -22,25 +25,35 @@ from layercache.oci.documents import DOCUMENTS, check_document, described
 from layercache.oci.image_names import listed_reference
 from layercache.oci.offers import Offers
 from layercache.oci.reference import Reference, canonical
-from layercache.sources.file_section import PartReader, open_file, read_file
-from layercache.sources.names import ARCHIVE, LAYOUT, registry_hint, split_digest, split_path
+from layercache.sources.file_section import PartReader
+from layercache.sources.layout_files import INDEX, ArchiveFiles, FolderFiles
+from layercache.sources.names import (
+    ARCHIVE,
+    LAYOUT,
+    OCI_ARCHIVE,
+    registry_hint,
+    split_digest,
+    split_path,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+    from layercache.sources.layout_files import LayoutFiles
+
 
 class LayoutSource:
-    """One image of a layout. Each call reads the folder as it is at that moment."""
+    """One image of a layout. Each call reads a folder as it is at that moment, and an archive as it was."""
 
     def __init__(
         self,
-        path: str,
+        files: LayoutFiles,
         ref: str = "",
         digest: Digest | None = None,
         *,
         max_document_size: int = DOCUMENT_MAX,
     ) -> None:
-        self._path = path
+        self._files = files
         self._max_size = max_document_size
         self._ref = ref
         self._digest = digest
@@ -53,14 +66,23 @@ class LayoutSource:
         """``PATH[:REF][@DIGEST]``; for a ":" in the path see `split_path`. The digest overrides REF."""
         rest, digest = split_digest(text)
         path, ref = split_path(rest, os.path.isdir)
-        source = cls(path, ref, digest, max_document_size=max_document_size)
-        source._check_there(registry_hint(text))
-        return source
+        _check_there(path, registry_hint(text))
+        return cls(FolderFiles(path), ref, digest, max_document_size=max_document_size)
+
+    @classmethod
+    def parse_archive(cls, text: str, *, max_document_size: int = DOCUMENT_MAX) -> Self:
+        """As `parse`, for a layout in a tar; ``-`` is stdin."""
+        rest, digest = split_digest(text)
+        path, ref = split_path(rest, os.path.exists)
+        if os.path.isdir(path):
+            raise SourceError(f"{path} is a folder", hint=f"an OCI layout in a folder is {LAYOUT}{path}")
+        files = ArchiveFiles(path, f"{OCI_ARCHIVE}{path}")
+        return cls(files, ref, digest, max_document_size=max_document_size)
 
     @property
     def name(self) -> str:
         ref = f":{self._ref}" if self._ref else ""
-        return f"{LAYOUT}{self._path}{ref}{f'@{self._digest}' if self._digest else ''}"
+        return f"{self._files.name}{ref}{f'@{self._digest}' if self._digest else ''}"
 
     def root(self, *, new: bool = False) -> Descriptor:  # noqa: ARG002  # both cost the same here
         self._chosen, root = self._choose()
@@ -110,48 +132,51 @@ class LayoutSource:
     def document(self, descriptor: Descriptor) -> bytes:
         if self._made and descriptor.digest == Digest.of(self._made):
             return self._made
-        path = self._blob(descriptor.digest)
-        data = read_file(path, self._max_size, f"the manifest {descriptor.digest} of {self.name}")
-        check_document(descriptor.digest, data, path)
+        path, what = _blob(descriptor.digest), f"the manifest {descriptor.digest} of {self.name}"
+        data = self._files.read(path, self._max_size, what)
+        check_document(descriptor.digest, data, self._files.place(path))
         return data
 
     def open_blob(self, descriptor: Descriptor, start: int = 0) -> PartReader:
         if not 0 <= start <= descriptor.size:
             raise ValueError(f"no offset {start} in {descriptor.size} bytes")
-        path = self._blob(descriptor.digest)
-        fd, size = open_file(path, f"{descriptor.digest} of {self.name}")
+        path = _blob(descriptor.digest)
+        fd, (begin, size) = self._files.open(path, f"{descriptor.digest} of {self.name}")
+        place = self._files.place(path)
         if size != descriptor.size:
             os.close(fd)
-            raise DigestMismatchError(f"{path} has {size} bytes instead of the {descriptor.size} stated")
-        return PartReader(fd, start, size, path)
+            raise DigestMismatchError(f"{place} has {size} bytes instead of the {descriptor.size} stated")
+        return PartReader(fd, begin + start, begin + size, place)
 
     def close(self) -> None:
-        pass
-
-    def _check_there(self, hint: str) -> None:
-        if os.path.isfile(self._path):
-            raise SourceError(
-                f"{self._path} is a file, and an OCI layout is a folder",
-                hint=f"unpack it and name the folder; what docker save wrote is {ARCHIVE}{self._path}",
-            )
-        if not os.path.isdir(self._path):
-            looked_in = [os.path.abspath(self._path)]
-            raise NotFoundError(f"{LAYOUT}{self._path} is not there", looked_in=looked_in, hint=hint)
-        if not os.path.isfile(os.path.join(self._path, "index.json")):
-            raise SourceError(f"{self._path} is not an OCI layout", hint="it has no index.json")
+        self._files.close()
 
     def _index(self) -> Index:
-        path = os.path.join(self._path, "index.json")
-        return decode(read_file(path, self._max_size * INDEX_SHARE, f"the index of {self.name}"), Index, path)
+        data = self._files.read(INDEX, self._max_size * INDEX_SHARE, f"the index of {self.name}")
+        return decode(data, Index, self._files.place(INDEX))
 
     def _unlisted(self, digest: Digest) -> Descriptor:
         """A manifest that index.json does not list itself, as one of a nested index."""
-        data = read_file(self._blob(digest), self._max_size, f"the manifest {digest} of {self.name}")
+        data = self._files.read(_blob(digest), self._max_size, f"the manifest {digest} of {self.name}")
         return described(data, "", digest, self.name)
 
-    def _blob(self, digest: Digest) -> str:
-        # A digest is checked when it is made: it cannot lead out of the folder.
-        return os.path.join(self._path, "blobs", digest.algorithm, digest.hex)
+
+def _check_there(path: str, hint: str) -> None:
+    if os.path.isfile(path):
+        raise SourceError(
+            f"{path} is a file, and an OCI layout is a folder",
+            hint=f"as an archive it is {OCI_ARCHIVE}{path}; what docker save wrote is {ARCHIVE}{path}",
+        )
+    if not os.path.isdir(path):
+        looked_in = [os.path.abspath(path)]
+        raise NotFoundError(f"{LAYOUT}{path} is not there", looked_in=looked_in, hint=hint)
+    if not os.path.isfile(os.path.join(path, INDEX)):
+        raise SourceError(f"{path} is not an OCI layout", hint=f"it has no {INDEX}")
+
+
+def _blob(digest: Digest) -> str:
+    # A digest is checked when it is made: it cannot lead out of the folder.
+    return f"blobs/{digest.algorithm}/{digest.hex}"
 
 
 def _ref_of(entry: Descriptor) -> str:

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
     from layercache.registry.client import RegistryClient
     from layercache.sources import Source
-from layercache.sources.names import ARCHIVE, LAYOUT, registry_reference
+from layercache.sources.names import ARCHIVE, LAYOUT, OCI_ARCHIVE, registry_reference
 
 
 def open_source(
@@ -29,9 +29,12 @@ def open_source(
         from layercache.sources.registry import RegistrySource
 
         return RegistrySource(client(), reference)
-    if name.startswith(LAYOUT):
+    if name.startswith((LAYOUT, OCI_ARCHIVE)):
         from layercache.sources.oci_layout import LayoutSource
 
+        if name.startswith(OCI_ARCHIVE):
+            text = name.removeprefix(OCI_ARCHIVE)
+            return LayoutSource.parse_archive(text, max_document_size=max_document_size)
         return LayoutSource.parse(name.removeprefix(LAYOUT), max_document_size=max_document_size)
     from layercache.sources.docker_archive import ArchiveSource
 

@@ -276,7 +276,7 @@ def test_what_is_no_archive_is_told(data: bytes, message: str, tmp_path: Path) -
 
 def test_an_oci_archive_gets_a_hint(tmp_path: Path) -> None:
     path = write_tar(tmp_path / "image.tar", [file_member("index.json", b"{}")])
-    with pytest.raises(SourceError, match="oci:FOLDER"):
+    with pytest.raises(SourceError, match=f"oci-archive:{path}"):
         source_of(path).root()
 
 

@@ -131,7 +131,7 @@ def test_a_layout_that_is_not_there_is_only_that(name: str) -> None:
 def test_an_export_into_a_folder_that_is_named_like_a_registry_is_refused(tmp_path: Path) -> None:
     with layercache.open(tmp_path) as cache, pytest.raises(ConfigError) as caught:
         cache.export("registry.example/app:1", "oci://ghcr.io/team/app:1")
-    assert caught.value.hint == "an image in a registry has no prefix: ghcr.io/team/app:1"
+    assert "an image in a registry is docker://ghcr.io/team/app:1" in caught.value.hint
 
 
 @pytest.mark.parametrize("ref", ["", ":v1"])
@@ -140,11 +140,5 @@ def test_an_archive_in_a_layouts_place_is_called_a_file(tmp_path: Path, ref: str
     path.write_bytes(b"x")
     with pytest.raises(SourceError, match="is a file, and an OCI layout is a folder") as caught:
         open_source(f"oci:{path}{ref}", RegistryClient)
-    assert "unpack it" in caught.value.hint
+    assert f"oci-archive:{path}" in caught.value.hint
     assert f"docker-archive:{path}" in caught.value.hint
-
-
-def test_an_oci_archive_is_answered_by_what_to_do() -> None:
-    with pytest.raises(ConfigError) as caught:
-        open_source("oci-archive:x.tar", RegistryClient)
-    assert "unpack the archive" in caught.value.hint

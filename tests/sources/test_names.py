@@ -48,7 +48,7 @@ def test_what_has_no_prefix_is_a_registrys_reference(name: str, reference: str) 
         "dir:/srv",
         "containers-storage:x",
         "https://ghcr.io/a",
-        "docker://oci-archive:x",
+        "docker://docker-daemon:x",
     ],
 )
 def test_an_unknown_transport_is_refused_with_those_that_are_known(name: str) -> None:

@@ -60,7 +60,10 @@ def pull(session: Session, /, images: tuple[str, ...], as_json: bool, no_trunc: 
     IMAGE is
       alpine, ghcr.io/team/app:1, host:5000/app@sha256:…    in a registry
       oci:PATH[:REF]                                        in an OCI image layout
+      oci-archive:PATH[:REF]                                in an OCI image layout as a tar
       docker-archive:PATH[:REF]                             in an archive of docker save
+
+    A PATH of - is stdin.
 
     An image or layer that fails does not stop the others; the exit code is that of the first failure.
     """  # noqa: D301  # click does not rewrap a paragraph that begins so
