@@ -102,14 +102,15 @@ class Cache:
             return False
         return True
 
-    def put(self, source: str | os.PathLike[str] | BinaryIO) -> Layer:
+    def put(self, source: str | os.PathLike[str] | BinaryIO, *, any_data: bool = False) -> Layer:
         """Add a layer (gzip, zstd or plain tar) from a path or a stream, which is read to its end.
 
-        Both names are computed; tiers store the forms that their policies name. Anything else is stored as a
-        blob without a diff ID. A stream is not closed. Raises `FormatError`, `LimitError`, `BackendError`,
-        `ConfigError` and, for a path that cannot be read, `OSError`.
+        Both names are computed; tiers store the forms that their policies name. With ``any_data``, anything
+        else is stored as well, as a blob without a diff ID. A stream is not closed. Raises `NotALayerError`,
+        `FormatError`, `LimitError`, `BackendError`, `ConfigError` and, for a path that cannot be read,
+        `OSError`.
         """
-        intake = Ingest(self._resolver.passes, self._resolver.keeper, self._observers)
+        intake = Ingest(self._resolver.passes, self._resolver.keeper, self._observers, any_data=any_data)
         if isinstance(source, str | os.PathLike):
             with open(source, "rb", buffering=0) as file:
                 return Layer(

@@ -9,6 +9,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 
+WIDTH = 80
+"""Columns of the narrowest terminal that messages are laid out for."""
+
+
 class LayercacheError(Exception):
     """Base class of all errors that layercache raises on purpose.
 
@@ -25,7 +29,11 @@ class LayercacheError(Exception):
     def __str__(self) -> str:
         lines = [self.message]
         if self.looked_in:
-            lines.append(f"  looked in  {', '.join(self.looked_in)}")
+            line = f"  looked in  {', '.join(self.looked_in)}"
+            # Places in one line as far as they fit on a terminal, else one a line.
+            lines.append(
+                line if len(line) <= WIDTH else "  looked in  " + "\n             ".join(self.looked_in)
+            )
         if self.hint:
             lines.append(f"  hint       {self.hint}")
         return "\n".join(lines)
@@ -77,6 +85,15 @@ class ConfigError(LayercacheError):
 
 class InvalidNameError(ConfigError, ValueError):
     """A digest, diff ID, reference, platform or object name is malformed."""
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """Begin a hint with the known name that is most similar to a mistyped one; empty if none is similar."""
+    import difflib
+
+    similar = {each.lower(): each for each in known}
+    near = difflib.get_close_matches(name.lower(), similar, 1)
+    return f"did you mean {similar[near[0]]}? " if near else ""
 
 
 def is_interrupt(error: BaseException) -> bool:

@@ -10,7 +10,7 @@ _POWER = {"": 0, "k": 1, "m": 2, "g": 3, "t": 4}
 _SECONDS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
 
 SIZE_EXAMPLES = "20GB, 500MB, 1.5TiB or a number of bytes"
-AGE_EXAMPLES = "30d, 12h, 90m, 2w or a number of seconds"
+AGE_EXAMPLES = "30d, 12h, 90m, 45s or 2w"
 
 
 def parse_size(text: str) -> int:
@@ -23,8 +23,13 @@ def parse_size(text: str) -> int:
 
 
 def parse_age(text: str) -> float:
-    """Return seconds: ``90m`` is 5400. Raises `ValueError`."""
+    """Return seconds: ``90m`` is 5400. Raises `ValueError`, also for a number without a unit, except 0."""
     found = _AGE.fullmatch(text.strip())
     if not found:
         raise ValueError(f"not a time: {text!r} (expected {AGE_EXAMPLES})")
+    if not found[2] and float(found[1]):
+        number = found[1]
+        raise ValueError(
+            f"the unit of {number} is missing: {number}d is days, {number}h hours, {number}s seconds"
+        )
     return float(found[1]) * _SECONDS[found[2]]

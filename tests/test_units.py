@@ -33,10 +33,16 @@ def test_an_invalid_size_is_refused_with_examples(text: str) -> None:
 
 @pytest.mark.parametrize(
     ("text", "seconds"),
-    [("30", 30), ("30s", 30), ("90m", 5400), ("12h", 43200), ("30d", 2592000), ("2w", 1209600)],
+    [("0", 0), ("30s", 30), ("90m", 5400), ("12h", 43200), ("30d", 2592000), ("2w", 1209600)],
 )
-def test_an_age_is_read_with_a_unit_or_in_seconds(text: str, seconds: float) -> None:
+def test_an_age_is_read_with_its_unit(text: str, seconds: float) -> None:
     assert parse_age(text) == seconds
+
+
+@pytest.mark.parametrize("text", ["30", "0.5", " 7 "])
+def test_a_number_without_a_unit_is_refused_since_days_are_meant_as_often_as_seconds(text: str) -> None:
+    with pytest.raises(ValueError, match=r"unit of .* is missing: .*d is days"):
+        parse_age(text)
 
 
 @pytest.mark.parametrize("text", ["", "d", "-1d", "30 days", "1y", "1:30"])

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit
 
-from layercache.errors import ConfigError
+from layercache.errors import ConfigError, did_you_mean
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -16,28 +17,46 @@ if TYPE_CHECKING:
 
 OptionsT = TypeVar("OptionsT", bound="DataclassInstance")
 
+_PATHS = ("/", "./", "../", "~")
+_SAFE = "/~:@!$&+,;="
+
+
+def is_path(text: str, folder: str = "") -> bool:
+    """Whether the text is the path of a folder and not a URL; one in ``folder`` may be named without "./"."""
+    if text.startswith(_PATHS) or text in (".", ".."):
+        return True
+    return (
+        ":" not in text and bool(text) and (text.endswith("/") or os.path.isdir(os.path.join(folder, text)))
+    )
+
 
 @dataclass(frozen=True, slots=True)
 class BackendURL:
-    """A parsed URL of a backend: ``scheme://location?option=value``."""
+    """A parsed URL of a backend: ``scheme://location?option=value``.
+
+    ``tier_options``: names of the options that the tier handles, so that error messages list them, too.
+    """
 
     scheme: str
     netloc: str
     path: str
     query: Mapping[str, str] = field(default_factory=dict)
+    tier_options: tuple[str, ...] = field(default=(), compare=False)
 
     @classmethod
     def parse(cls, url: str) -> BackendURL:
         """Parse a URL. A path that begins with "/", "./", "../" or "~" is a local folder.
 
-        Raises `ConfigError`.
+        A name without a ":" is one as well if it ends in "/" or if there is such a folder. Raises
+        `ConfigError`.
         """
-        if url.startswith(("/", "./", "../", "~")) or url in (".", ".."):
+        if is_path(url):
             if "?" in url:
                 raise ConfigError(
                     f"a path cannot have options: {url}", hint="write it as file:///path?name=value"
                 )
-            return cls("file", "", url)
+            path = url if url.startswith(_PATHS) or url in (".", "..") else f"./{url}"
+            return cls("file", "", _checked_path(path))
         # The part before an "@" may be a password, so it is not repeated.
         shown = f"…@{url.rpartition('@')[2]}" if "@" in url else url
         try:
@@ -50,7 +69,8 @@ class BackendURL:
         if not parts.scheme or not url.startswith(f"{parts.scheme}://"):
             raise ConfigError(
                 f"not a cache URL: {shown!r}",
-                hint="expected scheme://location (file:///var/cache/layers) or a path (./layers)",
+                hint="expected scheme://location (file:///var/cache/layers) or a path (./layers); "
+                f"a new folder in this one is written {_as_folder(shown)}",
             )
         if parts.username is not None or parts.password is not None:
             raise ConfigError(
@@ -61,11 +81,16 @@ class BackendURL:
             raise ConfigError(f"not a cache URL: {url!r}", hint="write a '#' in a name as %23")
         if len(dict(pairs)) < len(pairs):
             raise ConfigError(f"not a cache URL: {url!r}", hint="give each option once")
-        return cls(parts.scheme, parts.netloc, unquote(parts.path), dict(pairs))
+        netloc, path = parts.netloc, unquote(parts.path)
+        if parts.scheme == "file" and netloc.startswith("~"):  # file://~/layers, file://~user/layers
+            netloc, path = "", netloc + path
+        return cls(parts.scheme, netloc, _checked_path(path) if parts.scheme == "file" else path, dict(pairs))
 
     def __str__(self) -> str:
-        query = f"?{urlencode(self.query)}" if self.query else ""
-        return f"{self.place}{query}"
+        if not self.query:
+            return self.place
+        place = f"file://{quote(self.path, safe=_SAFE)}" if self.place.startswith("~") else self.place
+        return f"{place}?{urlencode(self.query)}"
 
     @property
     def host(self) -> str:
@@ -85,7 +110,7 @@ class BackendURL:
         """The URL without its options, for messages: their values may be secrets."""
         if self.scheme == "file" and self.path.startswith((".", "~")):
             return self.path
-        return f"{self.scheme}://{self.netloc}{quote(self.path, safe='/~:@!$&+,;=')}"
+        return f"{self.scheme}://{self.netloc}{quote(self.path, safe=_SAFE)}"
 
     def options(self, kind: type[OptionsT]) -> OptionsT:
         """Convert the query to a dataclass whose fields are the known options.
@@ -98,14 +123,28 @@ class BackendURL:
 
         known = [item.name for item in fields(kind)]
         unknown = [name for name in self.query if name not in known]
+        hint = f"options of {self.scheme}://: {', '.join(known) or 'none'}"
+        if self.tier_options:
+            hint += f"; of every tier: {', '.join(self.tier_options)}"
         if unknown:
-            raise ConfigError(
-                f"{self.place}: unknown option {', '.join(unknown)}",
-                hint=f"options of {self.scheme}://: {', '.join(known) or 'none'}",
-            )
+            similar = did_you_mean(unknown[0], [*known, *self.tier_options])
+            raise ConfigError(f"{self.place}: unknown option {', '.join(unknown)}", hint=similar + hint)
         try:
             return msgspec.convert(dict(self.query), kind, strict=False)
         except msgspec.ValidationError as error:
-            raise ConfigError(
-                f"{self.place}: {error}", hint=f"options of {self.scheme}://: {', '.join(known)}"
-            ) from error
+            raise ConfigError(f"{self.place}: {error}", hint=hint) from error
+
+
+def _checked_path(path: str) -> str:
+    """Refuse a folder ~ in the root of the disk: the home folder is meant."""
+    if path.startswith("/~"):
+        raise ConfigError(
+            f"{path} is a folder in the root of the disk, not below a home folder",
+            hint=f"write file://{path[1:]} or {path[1:]}",
+        )
+    return path
+
+
+def _as_folder(text: str) -> str:
+    """How to write a text that is not a URL, if it was meant as a new folder."""
+    return f"./{text}" if text and not set(text) & set(":?#@…") else "./NAME"

@@ -1,7 +1,8 @@
-"""Types of option values: sizes, ages, samples."""
+"""Types of option values: sizes, ages, samples, paths."""
 
 from __future__ import annotations
 
+import os
 import re
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +26,13 @@ class Parsed(click.ParamType):  # type: ignore[type-arg]  # no generic before cl
             return self._parse(value)
         except ValueError as error:
             self.fail(str(error), param, ctx)
+
+
+class Path(click.Path):
+    """A path; "~" at its beginning is a home folder, which a shell does not expand in ``--option=~/file``."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        return super().convert(os.path.expanduser(value), param, ctx)
 
 
 def parse_sample(text: str) -> tuple[float, int | None]:

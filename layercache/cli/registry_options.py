@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from layercache.cli.option_types import Path
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -29,7 +31,7 @@ def registry_options(command: _Decorated) -> _Decorated:
         ),
         click.option(
             "--ca-file",
-            type=click.Path(exists=True, dir_okay=False),
+            type=Path(exists=True, dir_okay=False),
             metavar="FILE",
             help="Additional CA certificates to trust, PEM.",
         ),

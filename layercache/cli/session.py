@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -9,13 +10,14 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from layercache.cli import output
+from layercache.cli.new_cache import announcement, check_there, default_folder
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from layercache.cache import Cache
     from layercache.config import Configuration
-    from layercache.config.configuration import Setting
+    from layercache.config.setting import Setting
     from layercache.events import Event
 
 
@@ -29,16 +31,24 @@ class Session:
     urls: list[str] = field(default_factory=list)
     config: str | None = None
     offline: bool = False
+    strict: bool = False
     quiet: bool = False
     verbose: bool = False
+    warned: bool = False
 
     @contextmanager
     def cache(
-        self, *, ca_file: str | None = None, plain_http: Sequence[str] = (), insecure: Sequence[str] = ()
+        self,
+        *,
+        creates: bool = False,
+        ca_file: str | None = None,
+        plain_http: Sequence[str] = (),
+        insecure: Sequence[str] = (),
     ) -> Iterator[Cache]:
         """Open the requested cache, log what it skips, and close it at the end of the block.
 
-        The registry arguments add to the registry settings of the configuration and the environment.
+        ``creates``: the command may create the cache; to others a cache that does not exist is an error. The
+        registry arguments add to the registry settings of the configuration and the environment.
         """
         configuration = self.configuration()
         registries = (
@@ -48,13 +58,24 @@ class Session:
         )
         cache = configuration.open(self.urls, by=CACHE, given=self.given(), registries=registries)
         with cache.watch(self._log), cache:  # also logs what fails while it is closed
+            if not creates:
+                check_there(cache, self.note)
+            created = default_folder(cache) if creates else None
             yield cache
+        if created and os.path.isdir(created[0]):
+            self.note(announcement(*created))
 
     def configuration(self) -> Configuration:
-        """Load the configuration file, if there is one."""
+        """Load the configuration files, if there are any."""
         from layercache.config import load
 
-        return load(self.config)
+        configuration = load(self.config)
+        if configuration.variables and configuration.variables.unknown and not self.warned:
+            from layercache.config.from_variables import warning
+
+            self.warned = True
+            self.note(f"layercache: warning: {warning(configuration.variables.unknown)}")
+        return configuration
 
     def tiers(self, urls: Sequence[str] | None = None) -> list[str]:
         """Return the URLs of the tiers chosen by ``urls`` or the options, nearest first."""
@@ -62,9 +83,10 @@ class Session:
 
     def given(self) -> dict[str, Setting]:
         """Return the settings that options set."""
-        from layercache.config.configuration import Setting
+        from layercache.config.setting import Setting
 
-        return {"offline": Setting(True, "--offline")} if self.offline else {}
+        flags = {"offline": self.offline, "strict": self.strict}
+        return {key: Setting(True, f"--{key}") for key, given in flags.items() if given}
 
     def note(self, text: str) -> None:
         """Print a message on stderr unless --quiet was given, after what was written to stdout before."""
@@ -126,6 +148,12 @@ def global_options(*, hidden: bool = False) -> list[click.Parameter]:
         ),
         click.Option(
             ["--offline"], is_flag=True, help="Do not contact registries or other sources.", **common
+        ),
+        click.Option(
+            ["--strict"],
+            is_flag=True,
+            help="Fail if a tier fails; by default it is skipped with a warning.",
+            **common,
         ),
         click.Option(
             ["--quiet", "-q"], is_flag=True, help="Print no progress, summary or warnings.", **common

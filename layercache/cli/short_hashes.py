@@ -18,6 +18,7 @@ SHORTEST = 6
 """Fewest hex digits that a prefix may have."""
 
 _TYPED = re.compile(rf"(?:(sha256|sha512):)?([0-9a-f]{{{SHORTEST},}})")
+_TOO_SHORT = re.compile(rf"(?:(?:sha256|sha512):)?[0-9a-f]{{0,{SHORTEST - 1}}}")
 
 
 def full_name(cache: Cache, text: str) -> Hash:
@@ -27,7 +28,7 @@ def full_name(cache: Cache, text: str) -> Hash:
     """
     typed = _TYPED.fullmatch(text)
     if typed is None:
-        return Hash(text)
+        raise _not_a_hash(text)
     algorithm, digits = typed[1] or "sha256", typed[2]
     beginning = f"{algorithm}:{digits}"
     if len(digits) >= HEX_LENGTH[algorithm]:
@@ -49,6 +50,20 @@ def full_name(cache: Cache, text: str) -> Hash:
             hint="prefixes are looked up in the nearest tier only: give the whole hash",
         )
     return found.pop()
+
+
+def _not_a_hash(text: str) -> InvalidNameError:
+    """The error for a text of another form, with the rule that it breaks."""
+    if _TYPED.fullmatch(text.lower()):
+        hint = f"hex digits are lower case: {text.lower()}"
+    elif _TOO_SHORT.fullmatch(text.lower()):
+        hint = f"type {SHORTEST} or more of the first digits"
+    else:
+        hint = (
+            f"expected sha256:<64 hex digits>, or {SHORTEST} or more of the first digits, as ls prints"
+            " them; the name of an image is not a hash"
+        )
+    return InvalidNameError(f"not a digest or diff ID: {text!r}", hint=hint)
 
 
 def _names(tier: Tier) -> Iterator[Hash]:

@@ -1,4 +1,4 @@
-"""The configuration: arguments, environment variables, a configuration file, defaults. Opens caches.
+"""The configuration: arguments, environment variables, configuration files, defaults. Opens caches.
 
 This is the only package that reads the environment and configuration files. The modules that parse and check
 TOML are imported only if there is a file.
@@ -9,14 +9,17 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Literal
 
-from layercache.config import files
-from layercache.config.configuration import ARGUMENT, Configuration, Setting, file_url
+from layercache.config import environment, files
+from layercache.config.configuration import Configuration
+from layercache.config.default_cache import file_url
+from layercache.config.setting import ARGUMENT, Setting
 from layercache.errors import ConfigError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from layercache.cache import Cache
+    from layercache.config.from_variables import Variables
     from layercache.registry.settings import RegistrySettings
 
 __all__ = ["Configuration", "Verify", "load", "open"]
@@ -40,9 +43,9 @@ def open(
     """Open a cache: one URL or folder, several (tiers, nearest first), ``@NAME``, or None.
 
     None opens the configured cache, and ``@NAME`` a cache that the configuration defines. In these cases,
-    and if ``config`` names a file, the configuration file applies, and arguments override it. With URLs
-    alone no file is read, so that a library does not depend on the folder that the program runs in. See
-    docs/configuration.md.
+    and if ``config`` names a file, the configuration files apply, and arguments override them. With URLs
+    alone no file is read, so that a library does not depend on the folder that the program runs in; variables
+    (``LAYERCACHE_STRICT`` …) always apply. See docs/configuration.md.
 
     - ``offline``: do not contact registries or other sources.
     - ``verify="always"``: hash entries of trusted tiers on each read; by default check their size.
@@ -59,7 +62,13 @@ def open(
     named = _urls(urls)
     if not isinstance(config, Configuration):
         wanted = config is not None or urls is None or any(url.startswith("@") for url in named)
-        config = load(config) if wanted else Configuration()
+        config = load(config) if wanted else Configuration(variables=_variables())
+        if config.variables and config.variables.unknown:
+            import warnings
+
+            from layercache.config.from_variables import warning
+
+            warnings.warn(warning(config.variables.unknown), stacklevel=2)
     arguments = {
         "offline": offline,
         "verify": verify,
@@ -74,14 +83,23 @@ def open(
 
 
 def load(file: str | os.PathLike[str] | None = None) -> Configuration:
-    """Load this configuration file, or else the first that is found. Raises `ConfigError`."""
+    """Load this configuration file, or else those that are found. Raises `ConfigError`."""
     named = None if file is None else os.fspath(file)
-    document = files.find(named)
-    if document is None:
-        return Configuration(looked_in=[place.path for place in files.places(named)])
+    documents = files.find(named)
+    if not documents:
+        return Configuration((), _variables(), [place.path for place in files.places(named)])
     from layercache.config.schema import checked
 
-    return Configuration(checked(document))
+    return Configuration([checked(each) for each in documents], _variables())
+
+
+def _variables() -> Variables | None:
+    """Read the variables of single keys, if any are set."""
+    if not environment.keys():
+        return None
+    from layercache.config.from_variables import read
+
+    return read()
 
 
 def _urls(urls: str | os.PathLike[str] | Iterable[str | os.PathLike[str]] | None) -> list[str]:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from layercache.config import environment
 from layercache.config.variables import expand, may_be_secret
-from layercache.errors import ConfigError
+from layercache.errors import ConfigError, did_you_mean
 from layercache.tiers.policy import Policy
 
 if TYPE_CHECKING:
@@ -158,20 +158,21 @@ def dotted(path: str, name: str) -> str:
     return f"{path}.{part}" if path else part
 
 
-def wrong_type(value: object) -> ValueError:
+class WrongTypeError(ValueError):
+    """A value is of another type than its key accepts."""
+
+
+def wrong_type(value: object) -> WrongTypeError:
     """Return an error that names the TOML type of a value."""
     if isinstance(value, list | dict):
-        return ValueError("is an array" if isinstance(value, list) else "is a table")
+        return WrongTypeError("is an array" if isinstance(value, list) else "is a table")
     words = next((words for kind, words in _TOML_WORDS if isinstance(value, kind)), "a date or time")
-    return ValueError(f"is {words}")
+    return WrongTypeError(f"is {words}")
 
 
 def _suggestion(name: str, known: Iterable[str]) -> str:
     """Return the most similar allowed name, if any, and all allowed names."""
-    import difflib
-
     known = list(known)
     if "tiers" in known and name in {each.name for each in fields(Policy)}:
         return f"this is an option of a tier: tiers = [{{ url = …, {name} = … }}]"
-    near = difflib.get_close_matches(name, known, 1)
-    return f"{f'did you mean {near[0]}? ' if near else ''}allowed keys: {', '.join(known)}"
+    return f"{did_you_mean(name, known)}allowed keys: {', '.join(known)}"

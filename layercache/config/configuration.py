@@ -1,4 +1,4 @@
-"""The settings in effect: options, then the environment, then the configuration file, then defaults.
+"""The settings in effect: options, then the environment, then the configuration files, then defaults.
 
 Each value carries its origin. ``layercache config show`` prints the same values that a cache is opened with.
 """
@@ -7,13 +7,15 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
-from functools import partial
-from typing import TYPE_CHECKING, Any, TypeVar
-from urllib.parse import quote
+from functools import cached_property, partial
+from typing import TYPE_CHECKING, TypeVar
 
 from layercache.backend import BackendURL
 from layercache.cache import Cache
 from layercache.config import environment
+from layercache.config.default_cache import default_cache, limited
+from layercache.config.registries import Registries, combined
+from layercache.config.setting import DEFAULT, Setting
 from layercache.errors import ConfigError
 from layercache.oci.descriptor import DOCUMENT_MAX
 from layercache.streams.inflate import MAX_INFLATED_SIZE, MAX_RATIO, Limits
@@ -23,14 +25,12 @@ from layercache.tiers.policy import ON_THIS_MACHINE
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from layercache.config.schema import CacheTable, Checked, HostTable, RegistryTable
+    from layercache.config.from_variables import Variables
+    from layercache.config.schema import CacheTable, Checked
     from layercache.registry.settings import RegistrySettings
     from layercache.tiers.tier import Tier
 
 _T = TypeVar("_T")
-
-ARGUMENT = "argument"
-DEFAULT = "default"
 
 DEFAULTS: Mapping[str, object] = {
     "offline": False,
@@ -45,14 +45,6 @@ DEFAULTS: Mapping[str, object] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Setting:
-    """A value and its origin: an option, a variable, a file and its key, or the default."""
-
-    value: Any
-    origin: str
-
-
-@dataclass(frozen=True, slots=True)
 class Chosen:
     """The URLs of the tiers, nearest first, and the name of the cache if it was chosen by name."""
 
@@ -61,28 +53,26 @@ class Chosen:
 
 
 class Configuration:
-    """A configuration file, if there is one, and what overrides it.
+    """The configuration files, nearest first, and what overrides them.
 
-    ``checked`` is the file; ``looked_in`` lists the places that were searched for one.
+    A key has the value of the first place that sets it: ``variables``, then each of ``files``. ``looked_in``
+    lists the places that were searched for files.
     """
 
-    def __init__(self, checked: Checked | None = None, looked_in: Sequence[str] = ()) -> None:
-        self.checked = checked
+    def __init__(
+        self,
+        files: Sequence[Checked] = (),
+        variables: Variables | None = None,
+        looked_in: Sequence[str] = (),
+    ) -> None:
+        self.files = tuple(files)
+        self.variables = variables
         self._looked_in = tuple(looked_in)
 
-    @property
-    def caches(self) -> Mapping[str, CacheTable]:
-        """The named caches of the file."""
-        return (self.checked.table.caches or {}) if self.checked else {}
-
-    @property
-    def registry(self) -> RegistryTable | None:
-        return self.checked.table.registry if self.checked else None
-
-    @property
-    def hosts(self) -> Mapping[str, HostTable]:
-        """The registries with a table in the file."""
-        return (self.checked.table.registries or {}) if self.checked else {}
+    @cached_property
+    def registry_tables(self) -> Registries:
+        """What variables and files set for registries."""
+        return combined(self.variables, self.files)
 
     def open(
         self,
@@ -136,34 +126,40 @@ class Configuration:
         return one.scheme == other.scheme and len(paths) == 1
 
     def choose(self, urls: Sequence[str] = (), by: str = "") -> Chosen:
-        """Return the tiers of ``urls``, else of the environment, the file, or the user's cache folder.
+        """Return the tiers of ``urls``, else of the environment, the files, or the user's cache folder.
 
-        ``urls`` may be one ``@NAME``. ``by`` is the origin of the URLs. Raises `ConfigError`.
+        ``urls`` may be one ``@NAME``. ``by`` is the origin of the URLs. The user's cache folder has a limit
+        unless its URL sets one. Raises `ConfigError`.
         """
         if not urls:
             urls, by = environment.urls(), environment.URL
-        if not urls:
-            if self.checked and self.checked.table.tiers:
-                return Chosen(self._tiers(self.checked.table))
-            return Chosen([Setting(file_url(environment.user_cache_folder()), DEFAULT)])
-        name = next((url for url in urls if url.startswith("@")), "")
-        if not name:
-            return Chosen([Setting(url, by) for url in urls])
-        if len(urls) > 1:
+        name = next((url for url in urls if url.startswith("@")), "").removeprefix("@")
+        if name and len(urls) > 1:
             raise ConfigError(
-                f"{name} cannot be combined with other caches",
-                hint=f"{name} stands for all its tiers: use it alone",
+                f"@{name} cannot be combined with other caches",
+                hint=f"@{name} stands for all its tiers: use it alone",
             )
-        return Chosen(self._tiers(self._named(name.removeprefix("@"))), name.removeprefix("@"))
+        if name:
+            found = _tiers(*self._named(name))
+        elif urls:
+            found = [Setting(url, by) for url in urls]
+        else:
+            defined = next(((file, file.table) for file in self.files if file.table.tiers), None)
+            found = _tiers(*defined) if defined else [Setting(default_cache(), DEFAULT)]
+        return Chosen([limited(each) for each in found], name)
 
     def behaviour(self, name: str = "", given: Mapping[str, Setting] | None = None) -> dict[str, Setting]:
         """Return a value for each name of `DEFAULTS`. ``given`` overrides everything."""
         found = {key: Setting(value, DEFAULT) for key, value in DEFAULTS.items()}
-        if self.checked:
-            for prefix, table in (("", self.checked.table), (f"caches.{name}.", self.caches.get(name))):
-                for key in found:
-                    if table and (value := getattr(table, key)) is not None:
-                        found[key] = Setting(value, self.checked.origin(prefix + key))
+        for file in reversed(self.files):
+            _override(found, file.table, file.origin)
+        if name:
+            file, table = self._named(name)
+            _override(found, table, file.origin_in("caches", name))
+        if self.variables:
+            from layercache.config.from_variables import variable_of
+
+            _override(found, self.variables.cache, variable_of)
         return {**found, **(given or {})}
 
     def registries(
@@ -174,52 +170,42 @@ class Configuration:
         insecure: Sequence[str] = (),
         max_document_size: int | None = None,
     ) -> RegistrySettings:
-        """Combine the registry settings of the file, the environment and the arguments.
+        """Combine the registry settings of the files, the environment and the arguments.
 
         Lists of hosts are joined. For the CA file, the argument overrides the environment, which overrides
-        the configuration file. Credentials come from `environment.auth_files`, proxies from
-        `environment.proxies`.
+        the configuration files.
         """
-        from layercache.registry.settings import RegistrySettings
-
-        every, hosts = self.registry, self.hosts
-        tuned = {
-            name: value
-            for name in ("connect_timeout", "read_timeout", "retries")
-            if every and (value := getattr(every, name)) is not None
-        }
-        plain = [host for host, table in hosts.items() if table.plain_http]
-        unchecked = [host for host, table in hosts.items() if table.insecure]
-        return RegistrySettings(
-            auth_files=environment.auth_files(),
-            ca_file=ca_file or environment.ca_file() or (every and every.ca_file) or None,
-            plain_http=(*plain, *environment.hosts(environment.PLAIN_HTTP), *plain_http),
-            insecure=(*unchecked, *environment.hosts(environment.INSECURE), *insecure),
-            mirrors={host: table.mirrors for host, table in hosts.items() if table.mirrors},
-            ca_files={host: table.ca_file for host, table in hosts.items() if table.ca_file},
-            credential_helpers={
-                host: table.credentials_helper for host, table in hosts.items() if table.credentials_helper
-            },
-            proxies=environment.proxies(),
+        return self.registry_tables.settings(
+            ca_file=ca_file,
+            plain_http=plain_http,
+            insecure=insecure,
             max_document_size=max_document_size or self.behaviour()["max_document_size"].value,
-            **tuned,
         )
 
-    def _tiers(self, table: CacheTable) -> list[Setting]:
-        assert self.checked is not None
-        return [Setting(each.url, f"{self.checked.place.path}: {each.key}") for each in table.tiers or ()]
-
-    def _named(self, name: str) -> CacheTable:
-        if name in self.caches:
-            return self.caches[name]
-        known = ", ".join(f"@{each}" for each in self.caches)
+    def _named(self, name: str) -> tuple[Checked, CacheTable]:
+        """Return the nearest definition of a cache, and its file."""
+        for file in self.files:
+            if found := (file.table.caches or {}).get(name):
+                return file, found
+        known = [f"@{each}" for file in self.files for each in file.table.caches or ()]
         raise ConfigError(
             f"there is no cache named {name}",
-            looked_in=[self.checked.place.path] if self.checked else self._looked_in,
-            hint=f"defined caches: {known}"
+            looked_in=[file.place.path for file in self.files] or self._looked_in,
+            hint=f"defined caches: {', '.join(dict.fromkeys(known))}"
             if known
             else f"define it in a configuration file: [caches.{name}]",
         )
+
+
+def _tiers(file: Checked, table: CacheTable) -> list[Setting]:
+    return [Setting(each.url, f"{file.place.path}: {each.key}") for each in table.tiers or ()]
+
+
+def _override(found: dict[str, Setting], table: CacheTable, origin: Callable[[str], str]) -> None:
+    """Replace the settings that a table sets."""
+    for key in found:
+        if (value := getattr(table, key)) is not None:
+            found[key] = Setting(value, origin(key))
 
 
 def _opened(setting: Setting, by: str, opens: Callable[[str], _T]) -> _T:
@@ -230,8 +216,3 @@ def _opened(setting: Setting, by: str, opens: Callable[[str], _T]) -> _T:
             raise
         message = f"{setting.origin}: {error.message}"
         raise ConfigError(message, looked_in=error.looked_in, hint=error.hint) from error
-
-
-def file_url(path: str) -> str:
-    """Return the file:// URL of a folder."""
-    return f"file://{quote(os.path.abspath(path))}"

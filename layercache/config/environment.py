@@ -15,14 +15,16 @@ if TYPE_CHECKING:
 
 URL = "LAYERCACHE_URL"
 CONFIG = "LAYERCACHE_CONFIG"
-CA_FILE = "LAYERCACHE_CA_FILE"
 PLAIN_HTTP = "LAYERCACHE_PLAIN_HTTP"
 INSECURE = "LAYERCACHE_INSECURE"
+
+PREFIX = "LAYERCACHE_"
+OWN = frozenset({URL, CONFIG, PLAIN_HTTP, INSECURE})
+"""Variables that are read here. Every other one with the prefix is a key of the configuration file."""
 
 VARIABLES: Mapping[str, str] = {
     URL: "the tiers, nearest first, separated by spaces; or @NAME",
     CONFIG: "the configuration file; no other is read",
-    CA_FILE: "PEM file of CA certificates to trust for every registry",
     PLAIN_HTTP: "registries without TLS, separated by commas or spaces",
     INSECURE: "registries whose certificate is not checked, separated by commas or spaces",
     "HTTPS_PROXY": "the proxy for registries with TLS",
@@ -38,7 +40,9 @@ VARIABLES: Mapping[str, str] = {
     "XDG_CONFIG_HOME": "the parent of the user's configuration folder, by default ~/.config",
     "HOME": "what ~ stands for",
 }
-"""Every variable that layercache reads. A configuration file can use others as ``${NAME}``."""
+"""Every variable that layercache reads, except those of single keys (`layercache.config.from_variables`). A
+configuration file can use others as ``${NAME}``.
+"""
 
 
 def variable(name: str) -> str | None:
@@ -51,12 +55,17 @@ def urls() -> list[str]:
     return os.environ.get(URL, "").split()
 
 
+def keys() -> dict[str, str]:
+    """Return the variables that set single keys, or that nothing reads; without those that are empty."""
+    return {
+        name: text
+        for name, text in os.environ.items()
+        if name.startswith(PREFIX) and name not in OWN and text.strip()
+    }
+
+
 def config_file() -> str | None:
-    return os.environ.get(CONFIG) or None
-
-
-def ca_file() -> str | None:
-    return os.environ.get(CA_FILE) or None
+    return os.path.expanduser(os.environ.get(CONFIG, "")) or None
 
 
 def hosts(variable: str) -> tuple[str, ...]:
@@ -115,29 +124,33 @@ def home() -> str:
 
 def user_cache_folder() -> str:
     """Return the platform's folder for this user's cache. Raises `ConfigError` without a home folder."""
-    from platformdirs import user_cache_dir
-
-    if not os.environ.get("XDG_CACHE_HOME") and not home():
-        raise ConfigError(
-            f"no cache was given, and the user {os.getuid()} has no home folder for a default one",
-            hint=f"choose a cache (--cache, {URL}), or set HOME",
-        )
-    return user_cache_dir("layercache", appauthor=False)
+    if found := _user_folder("XDG_CACHE_HOME", ".cache", "user_cache_dir"):
+        return found
+    raise ConfigError(
+        f"no cache was given, and the user {os.getuid()} has no home folder for a default one",
+        hint=f"choose a cache (--cache, {URL}), or set HOME",
+    )
 
 
 def user_config_folder() -> str:
-    """Return the platform's folder for this user's configuration; empty without a home folder.
+    """Return the platform's folder for this user's configuration; empty without a home folder."""
+    return _user_folder("XDG_CONFIG_HOME", ".config", "user_config_dir")
+
+
+def _user_folder(variable: str, usual: str, function: str) -> str:
+    """Return the folder that a variable moves; empty without a home folder.
 
     On Linux this follows the XDG Base Directory Specification, as platformdirs does. Every command needs
-    the folder, and importing platformdirs takes a third as long as starting the interpreter.
+    these folders, and importing platformdirs takes a third as long as starting the interpreter.
     """
     if sys.platform in ("darwin", "win32"):
-        from platformdirs import user_config_dir
+        import platformdirs
 
-        return user_config_dir("layercache", appauthor=False)
-    base = os.environ.get("XDG_CONFIG_HOME", "")
+        found: str = getattr(platformdirs, function)("layercache", appauthor=False)
+        return found
+    base = os.environ.get(variable, "")
     if not os.path.isabs(base):  # not set, or relative, which the specification says to ignore
         if not home():
             return ""
-        base = os.path.join(home(), ".config")
+        base = os.path.join(home(), usual)
     return os.path.join(base, "layercache")

@@ -1,7 +1,7 @@
-"""The places that are searched for a configuration file, in order.
+"""The places that are searched for configuration files, in order.
 
-Only the first file that exists is used; files are not merged. So all settings are in one place, and a
-project's file never mixes with the user's settings for other projects.
+A file that was named is the only one. Otherwise the first file of a project, the user's file and the system's
+are used together: each key has the value of the first of them that sets it.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ class Document:
 def places(named: str | None = None) -> Iterator[Place]:
     """Yield the places to search, in order; ``named`` is the value of ``--config``."""
     if named is not None:
-        yield Place(named, "option")
+        yield Place(os.path.expanduser(named), "option")
         return
     if variable := environment.config_file():
         yield Place(variable, "environment")
@@ -79,13 +79,13 @@ def places(named: str | None = None) -> Iterator[Place]:
     yield Place(SYSTEM_FILE, "system")
 
 
-def find(named: str | None = None) -> Document | None:
-    """Return the file to use, if there is one. Raises `ConfigError` if it cannot be read."""
+def find(named: str | None = None) -> list[Document]:
+    """Return the files to use, nearest first. Raises `ConfigError` if one cannot be read."""
+    found: dict[Kind, Document] = {}
     for place in places(named):
-        found = look(place)
-        if isinstance(found, Document):
-            return found
-    return None
+        if place.kind not in found and isinstance(document := look(place), Document):
+            found[place.kind] = document
+    return list(found.values())
 
 
 def look(place: Place) -> Document | str:

@@ -11,6 +11,8 @@ from layercache.config.checker import Checker, dotted, key
 from layercache.config.tiers import TIERS, ConfiguredTier, tiers
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from layercache.config.files import Document, Place
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
@@ -29,7 +31,7 @@ class CacheTable:
     max_inflated_size: int | None = key(values.size, values.SIZE)
     max_ratio: int | None = key(values.whole(1), "an integer, at least 1")
     max_document_size: int | None = key(values.size, values.SIZE)
-    tag_age: int | None = key(values.whole(0), "seconds, an integer that is not negative")
+    tag_age: float | None = key(values.age, f"0, or {values.SECONDS}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,6 +111,13 @@ class Checked:
     def origin(self, key: str) -> str:
         """How the place of a value is named in messages."""
         return f"{self.place.path}: {self.prefix}{key}"
+
+    def origin_in(self, *tables: str) -> Callable[[str], str]:
+        """How the keys of a table in a table are named in messages."""
+        path = ""
+        for name in tables:
+            path = dotted(path, name)
+        return lambda key: self.origin(dotted(path, key))
 
 
 def check(document: Document) -> tuple[Checked, Checker]:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import re
 from dataclasses import fields
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl, urlencode
 
 from layercache.config import environment
 from layercache.config.checker import dotted
-from layercache.config.configuration import DEFAULT, Setting
-from layercache.config.schema import HostTable, RegistryTable
+from layercache.config.schema import RegistryTable
+from layercache.config.setting import DEFAULT, Setting
 from layercache.config.variables import may_be_secret
 from layercache.registry.settings import RegistrySettings
 
@@ -36,10 +36,7 @@ def settings(
     for number, tier in enumerate(chosen.tiers):
         yield f"tiers[{number}]", Setting(shown_url(tier.value), tier.origin)
     yield from configuration.behaviour(chosen.name, given).items()
-    for name, cache in configuration.caches.items():
-        for number, each in enumerate(cache.tiers or ()):
-            key = f"{dotted('caches', name)}.tiers[{number}]"
-            yield key, Setting(shown_url(each.url), _origin(configuration, key))
+    yield from _named_caches(configuration)
     yield from _every_registry(configuration)
     yield from _single_registries(configuration)
     for scheme, proxy in sorted(environment.proxies().items()):
@@ -47,34 +44,29 @@ def settings(
         yield f"proxies.{scheme}", Setting(shown, "environment")
 
 
+def _named_caches(configuration: Configuration) -> Iterator[tuple[str, Setting]]:
+    seen: set[str] = set()
+    for file in configuration.files:
+        for name, cache in (file.table.caches or {}).items():
+            if name not in seen:  # else a nearer file defines it
+                seen.add(name)
+                for number, each in enumerate(cache.tiers or ()):
+                    key = f"{dotted('caches', name)}.tiers[{number}]"
+                    yield key, Setting(shown_url(each.url), file.origin(key))
+
+
 def _every_registry(configuration: Configuration) -> Iterator[tuple[str, Setting]]:
+    found = configuration.registry_tables.every
     for field in fields(RegistryTable):
-        key = f"registry.{field.name}"
-        value = getattr(configuration.registry, field.name, None)
-        if field.name == "ca_file" and (variable := environment.ca_file()):
-            yield key, Setting(variable, environment.CA_FILE)
-        elif value is not None:
-            yield key, Setting(value, _origin(configuration, key))
-        else:
-            yield key, Setting(getattr(RegistrySettings, field.name), DEFAULT)
+        default = Setting(getattr(RegistrySettings, field.name), DEFAULT)
+        yield f"registry.{field.name}", found.get(field.name, default)
 
 
 def _single_registries(configuration: Configuration) -> Iterator[tuple[str, Setting]]:
-    for host, table in configuration.hosts.items():
-        for field in fields(HostTable):
-            key = f"{dotted('registries', host)}.{field.name}"
-            value: Any = getattr(table, field.name)
-            if value is not None:
-                shown = list(value) if isinstance(value, tuple) else value
-                yield key, Setting(shown, _origin(configuration, key))
-    for variable, name in ((environment.PLAIN_HTTP, "plain_http"), (environment.INSECURE, "insecure")):
-        for host in environment.hosts(variable):
-            yield f"{dotted('registries', host)}.{name}", Setting(True, variable)
-
-
-def _origin(configuration: Configuration, key: str) -> str:
-    assert configuration.checked is not None
-    return configuration.checked.origin(key)
+    for host, table in configuration.registry_tables.hosts.items():
+        for name, setting in table.items():
+            value = list(setting.value) if isinstance(setting.value, tuple) else setting.value
+            yield f"{dotted('registries', host)}.{name}", Setting(value, setting.origin)
 
 
 def shown_url(url: str) -> str:

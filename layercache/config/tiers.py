@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from layercache.backend import BackendURL
+from layercache.backend.url import is_path
 from layercache.config.checker import dotted, wrong_type
 from layercache.errors import ConfigError
 from layercache.tiers.policy import take_policy
@@ -19,6 +20,14 @@ TIERS = 'an array of URLs, paths and tables: ["~/layers", { url = "s3://bucket",
 
 TIER = "a URL, a path, or a table with a url and options"
 OPTION = "a string, a number, true or false"
+
+NOT_FOR_PROJECTS = frozenset({"plain_http", "insecure", "ca_file"})
+"""Options of a tier in a registry that a project's file may not set, as in `[registries]`."""
+
+TOKENS_TO = frozenset(
+    {("gs", "endpoint_url"), ("gcs", "endpoint_url"), ("az", "endpoint_url"), ("azure", "endpoint_url")}
+)
+"""Stores that get a token or a key of the user's, which an address of the project's choice would receive."""
 
 _CREDENTIALS = re.compile(r"://[^/?#]*@")
 
@@ -54,7 +63,7 @@ def _tier(checker: Checker, item: object, array: str, number: int) -> Configured
                     raise ConfigError(
                         "is given twice", hint="give it in the url or in the table, not in both"
                     )
-                query[name] = _option(checker, value)
+                query[name] = _option(checker, name, value)
     right = {}  # leaves out what is wrong, so that opening the tier does not report it again
     for name, text in query.items():
         with checker.attempt(dotted(path, name) if name in table else path, OPTION):
@@ -68,7 +77,10 @@ def _tier(checker: Checker, item: object, array: str, number: int) -> Configured
 
 def _parsed(checker: Checker, item: object) -> BackendURL:
     """Parse the URL. A relative path is relative to the folder of the configuration file."""
-    url = BackendURL.parse(checker.text(item))
+    text = checker.text(item)
+    if not text.startswith("~") and is_path(text, checker.folder):
+        text = os.path.join(checker.folder, text)
+    url = BackendURL.parse(text)
     if url.scheme != "file" or url.netloc or url.path.startswith("/"):
         return url
     path = os.path.expanduser(url.path)
@@ -77,11 +89,13 @@ def _parsed(checker: Checker, item: object) -> BackendURL:
     return BackendURL("file", "", os.path.normpath(os.path.join(checker.folder, path)), url.query)
 
 
-def _option(checker: Checker, value: object) -> str:
+def _option(checker: Checker, name: str, value: object) -> str:
     """Return an option's value as it is written in a URL."""
     if isinstance(value, bool):
         return "true" if value else "false"
-    return str(value) if isinstance(value, int | float) else checker.text(value)
+    if isinstance(value, int | float):
+        return f"{value}s" if name == "max_age" else str(value)
+    return checker.text(value)
 
 
 def _check_option(checker: Checker, url: BackendURL, name: str, text: str, *, nearest: bool) -> None:
@@ -90,6 +104,11 @@ def _check_option(checker: Checker, url: BackendURL, name: str, text: str, *, ne
         raise ConfigError(
             f"{name} holds credentials",
             hint="supply credentials as for the store's own tools: environment, profile, credentials file",
+        )
+    if checker.is_project and (name in NOT_FOR_PROJECTS or (url.scheme, name) in TOKENS_TO):
+        raise ConfigError(
+            f"a project's file may not set {name} of a tier",
+            hint="set it in your own configuration: it decides who may receive your credentials",
         )
     if name == "trusted" and checker.is_project:
         raise ConfigError(

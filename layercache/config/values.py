@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from layercache.config.checker import Checker, Parse
 
 SIZE = SIZE_EXAMPLES
-SECONDS = AGE_EXAMPLES
+SECONDS = f"a number of seconds, or {AGE_EXAMPLES}"
 HELPER = "NAME of a program docker-credential-NAME, without path and options"
 
 _HELPER = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
@@ -35,9 +35,15 @@ def size(checker: Checker, value: object, _path: str) -> int:
     return round(found) if found is not None else parse_size(checker.text(value))
 
 
-def seconds(checker: Checker, value: object, _path: str) -> float:
+def age(checker: Checker, value: object, _path: str) -> float:
+    """A time in seconds, which may be 0."""
     found = _number(value)
-    found = found if found is not None else parse_age(checker.text(value))
+    return found if found is not None else parse_age(checker.text(value))
+
+
+def seconds(checker: Checker, value: object, path: str) -> float:
+    """A time in seconds, more than 0."""
+    found = age(checker, value, path)
     if not found:
         raise ValueError("must be more than 0")
     return found

@@ -34,6 +34,10 @@ class Hash(str):
             return text if type(text) is cls else str.__new__(cls, text)
         if _is_hash(text):
             return str.__new__(cls, text)
+        if _is_hash(text.lower()):
+            raise InvalidNameError(
+                f"not a digest or diff ID: {text!r}", hint=f"hex digits are lower case: {text.lower()}"
+            )
         algorithm, colon, encoded = text.partition(":")
         length = HEX_LENGTH.get(algorithm)
         if not colon or length is None:

@@ -16,6 +16,7 @@ import msgspec
 
 from layercache.errors import SourceError
 from layercache.oci.descriptor import NOT_VALID
+from layercache.registry import hints
 from layercache.registry.credential import login_command
 from layercache.registry.credentials import Login, find_login
 from layercache.registry.http import discard, read_all
@@ -173,7 +174,7 @@ class Authenticator:
         if base.startswith("https:") and target.scheme == "http" and not self._settings.is_insecure(registry):
             raise SourceError(
                 f"{registry} names a token server without TLS: {place(target)}",
-                hint=f"if that is meant, list {registry} as insecure",
+                hint=hints.downgrade(registry),
             )
 
     def _renew(self, grant: _Grant, registry: str, repository: str) -> None:
@@ -240,11 +241,11 @@ def _token(
         )
     if response.status != 200:
         name = f"{registry}/{repository}" if repository else registry
-        whom = f" to {login.credential}" if login.credential else ""
+        whom = f" to {login.who}" if login.credential else ""
         words = quoted(reason_in(body), login.secrets)
         raise login.refused(
             f"{what} issued no token for {name}{whom}: it answered {response.status} {words}".strip(),
-            f"log in: {login_command(registry)}",
+            login.advice(registry),
         )
     try:
         answer = msgspec.json.decode(body, type=_TokenAnswer, strict=False)

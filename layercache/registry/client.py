@@ -13,13 +13,12 @@ from layercache.backend import PerProcess
 from layercache.errors import SourceError
 from layercache.registry.auth import Authenticator
 from layercache.registry.authorization import Authorization
-from layercache.registry.credential import login_command
 from layercache.registry.http import Http, discard, read_all
 from layercache.registry.mirrors import Mirrors
 from layercache.registry.read_ahead import SLOTS
 from layercache.registry.retry import Retries, TransientError
 from layercache.registry.settings import API_HOSTS, RegistrySettings, is_loopback
-from layercache.registry.status_errors import refusal
+from layercache.registry.status_errors import refusal, wants_tls
 from layercache.registry.urls import origin, server_url
 
 if TYPE_CHECKING:
@@ -142,8 +141,8 @@ class RegistryClient:
         login = session.authenticator.login(registry, "")
         if response.status in (401, 403):
             raise login.refused(
-                f"{registry} refuses {login.credential or 'to answer'}: {response.status}",
-                f"log in: {login_command(registry)}",
+                f"{registry} refuses {login.who or 'to answer'}: {response.status}",
+                login.advice(registry),
             )
         return login
 
@@ -188,6 +187,4 @@ def _wants_tls(http: Http, host: str) -> bool:
     if response.status != 400:
         discard(response)
         return False
-    # Go, nginx and Apache each have a different sentence, with this word in it.
-    body = read_all(response, COMPLAINT_MAX, f"the answer of {host}")
-    return b"HTTPS" in body or b"SSL-enabled" in body
+    return wants_tls(read_all(response, COMPLAINT_MAX, f"the answer of {host}"))

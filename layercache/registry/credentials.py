@@ -10,7 +10,13 @@ from typing import TYPE_CHECKING
 
 from layercache.errors import SourceError
 from layercache.registry.auth_file import AuthFile
-from layercache.registry.credential import DOCKER_HUB, DOCKER_HUB_KEY, Credential, UnavailableError
+from layercache.registry.credential import (
+    DOCKER_HUB,
+    DOCKER_HUB_KEY,
+    Credential,
+    UnavailableError,
+    login_command,
+)
 from layercache.registry.credential_helper import ask, program
 
 if TYPE_CHECKING:
@@ -36,6 +42,17 @@ class Login:
         """What must not be printed."""
         known = self.credential
         return (known.password, known.identity_token, known.basic.split()[1]) if known else ()
+
+    @property
+    def who(self) -> str:
+        """Whose credential it is, and which file or program supplied it; empty for none."""
+        return f"{self.credential} (from {self.looked_in[-1]})" if self.credential else ""
+
+    def advice(self, registry: str) -> str:
+        """A hint for a refused login."""
+        if self.credential is None:
+            return f"log in: {login_command(registry)}"
+        return f"the password or token may be wrong or too old; log in again: {login_command(registry)}"
 
     def refused(self, message: str, hint: str) -> SourceError:
         """The error for a refused login. It names places that could not be read, a possible cause."""

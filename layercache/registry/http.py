@@ -9,6 +9,7 @@ import urllib3
 from urllib3.exceptions import HTTPError
 
 from layercache.errors import SourceError
+from layercache.registry import hints
 from layercache.registry.connections import Connections
 from layercache.registry.encoding import decoded, too_large
 from layercache.registry.retry import TransientError
@@ -105,7 +106,7 @@ class Http:
         if downgraded and not self._settings.is_insecure(start.netloc):
             raise SourceError(
                 f"{place(start)} redirects to {place(target)} without TLS",
-                hint=f"if that is meant, list {start.netloc} as insecure",
+                hint=hints.downgrade(start.netloc),
             )
 
 

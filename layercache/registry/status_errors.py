@@ -9,6 +9,7 @@ import msgspec
 
 from layercache.errors import LayercacheError, NotFoundError, SourceError
 from layercache.oci.descriptor import NOT_VALID
+from layercache.registry import hints
 from layercache.registry.credential import login_command, printable
 from layercache.registry.credentials import Login
 from layercache.registry.http import read_all
@@ -62,7 +63,8 @@ def refusal(
     ``elsewhere``: a server answered that the registry redirected to. ``login`` is who asked; ``secrets`` are
     removed from the registry's words.
     """
-    complaints = _complaints(response)
+    body = _body(response)
+    complaints = complaints_in(body)
     hidden = [*secrets, *login.secrets]
     words = "; ".join(quoted(f"{each.code} {each.message}".strip(), hidden) for each in complaints)
     said = f"{response.status} {words}".strip()
@@ -70,7 +72,9 @@ def refusal(
     what = _what(reference, asked.path) + (", redirected to another server" if elsewhere else "")
     if response.status == 404 and complaints and method in READING:
         place = f"{asked.scheme}://{asked.netloc}{asked.path}"
-        return NotFoundError(f"{what} is not in its registry", looked_in=[place], hint=words)
+        return NotFoundError(
+            f"{what} is not in its registry: {words}", looked_in=[place], hint=_spelling(reference)
+        )
     if method == "PUT" and any(each.code in PARTS_ABSENT for each in complaints):
         return MissingPartError(f"{what} names something that is not in its repository: {said}")
     if response.status in PASSING:
@@ -82,7 +86,26 @@ def refusal(
             f"{what}: answered 404, but not as a registry does",
             hint=f"is {asked.netloc} a registry, and nothing on the way that answers for it?",
         )
+    if response.status == 400 and asked.scheme == "http" and wants_tls(body):
+        return SourceError(
+            f"{asked.netloc} speaks TLS, and was contacted without it", hint=hints.tls(reference.registry)
+        )
     return SourceError(f"{what}: the registry answered {said}")
+
+
+def wants_tls(body: bytes) -> bool:
+    """Whether the body of a 400 complains about plain HTTP at a port for TLS."""
+    # Go, nginx and Apache each have a different sentence, with this word in it.
+    return b"HTTPS" in body or b"SSL-enabled" in body
+
+
+def _spelling(reference: Reference) -> str:
+    """A hint for an image that is not there."""
+    return (
+        f"check the name; skopeo list-tags docker://{reference.name} lists the tags"
+        if reference.tag and not reference.digest
+        else "check the repository and the digest"
+    )
 
 
 def _transient(response: BaseHTTPResponse, reference: Reference, message: str) -> TransientError:
@@ -97,10 +120,10 @@ def _transient(response: BaseHTTPResponse, reference: Reference, message: str) -
 
 def _denied(reference: Reference, method: str, login: Login, said: str) -> LayercacheError:
     refused = "give" if method in ("GET", "HEAD") else "change"
-    whom = f" as {login.credential}" if login.credential else ""
+    whom = f" as {login.who}" if login.credential else ""
     return login.refused(
         f"{reference.registry} refuses to {refused} {reference.repository}{whom}: {said}",
-        f"log in: {login_command(reference.registry)}; or there is no such repository",
+        f"{login.advice(reference.registry)}; or there is no such repository",
     )
 
 
@@ -119,11 +142,11 @@ def quoted(words: str, secrets: Iterable[str]) -> str:
     return printable(redacted(words, secrets))
 
 
-def _complaints(response: BaseHTTPResponse) -> list[_Complaint]:
+def _body(response: BaseHTTPResponse) -> bytes:
     try:
-        return complaints_in(read_all(response, BODY_MAX, "the refusal"))
+        return read_all(response, BODY_MAX, "the refusal")
     except SourceError:
-        return []
+        return b""
 
 
 def complaints_in(body: bytes) -> list[_Complaint]:

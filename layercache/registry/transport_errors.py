@@ -17,7 +17,9 @@ from urllib3.exceptions import (
 )
 
 from layercache.errors import SourceError
+from layercache.registry import hints
 from layercache.registry.retry import TransientError
+from layercache.registry.settings import API_HOSTS
 from layercache.registry.urls import place
 
 if TYPE_CHECKING:
@@ -32,16 +34,25 @@ def translated(error: Exception, url: SplitResult) -> SourceError:
     if isinstance(error, ProxyError):
         return TransientError(f"the proxy for {where} failed: {reason(error.original_error)}")
     if isinstance(error, SSLError | ssl.SSLError):
-        return _tls_error(error, where)
+        return _tls_error(error, url)
     if isinstance(error, NameResolutionError):
         cause = error.__cause__
         if not isinstance(cause, socket.gaierror) or cause.errno != socket.EAI_AGAIN:
-            return SourceError(f"there is no host {url.hostname}: {reason(error)}")
+            return SourceError(f"{_called(url)}: {reason(error)}", hint=hints.UNREACHABLE)
     if isinstance(error, LocationValueError):
         return SourceError(f"not a URL of a server: {where}")
     if isinstance(error, NewConnectionError):
-        return TransientError(f"cannot connect to {where}: {reason(error)}")
-    return TransientError(f"no answer from {where}: {reason(error)}")
+        return TransientError(f"cannot connect to {where}: {reason(error)}", hint=hints.UNREACHABLE)
+    # The way of TLS servers that do not know HTTP: they hang up, or answer with a TLS alert.
+    hung_up = url.scheme == "http" and isinstance(error, ProtocolError)
+    hint = f"if it speaks TLS, {hints.tls(url.netloc)}" if hung_up else hints.UNREACHABLE
+    return TransientError(f"no answer from {where}: {reason(error)}", hint=hint)
+
+
+def _called(url: SplitResult) -> str:
+    """Names a host that was not found, and the registry that users know by another name."""
+    registry = next((name for name, host in API_HOSTS.items() if host == url.hostname), "")
+    return f"there is no host {url.hostname}" + (f", which serves {registry}" if registry else "")
 
 
 def unquoted(error: Exception) -> Exception:
@@ -55,18 +66,18 @@ def unquoted(error: Exception) -> Exception:
     return error
 
 
-def _tls_error(error: Exception, where: str) -> SourceError:
-    text = str(error)
+def _tls_error(error: Exception, url: SplitResult) -> SourceError:
+    text, where = str(error), place(url)
     if "CERTIFICATE_VERIFY_FAILED" in text:
         return SourceError(
             f"the certificate of {where} is not trusted: {reason(error)}",
-            hint="name the file of its authority as ca_file, or list the host as insecure",
+            hint=hints.certificate(url.netloc),
         )
     # OpenSSL's messages for an answer that is not a TLS record, by version.
     if any(word in text for word in ("WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE", "HTTP_REQUEST")):
         return SourceError(
             f"{where} does not speak TLS",
-            hint="if it is meant to speak plain HTTP, list the host as plain_http",
+            hint=hints.no_tls(url.netloc),
         )
     return TransientError(f"no TLS connection to {where}: {reason(error)}")
 

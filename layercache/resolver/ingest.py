@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
+from layercache.errors import NotALayerError
 from layercache.events import Event, Observers
 from layercache.oci.descriptor import NO_COMPRESSION, OCI_LAYER_OF
 from layercache.oci.digest import DiffID, Digest
@@ -14,7 +15,7 @@ from layercache.resolver.identity import LayerIdentity, Outcome
 from layercache.resolver.layer_state import LayerState
 from layercache.resolver.stage import Stage
 from layercache.streams.inflate import InflatedReader
-from layercache.streams.readers import HeadReader, sniff
+from layercache.streams.readers import HeadReader, sniff, sniff_layer
 from layercache.transfer.follower import read_through
 
 if TYPE_CHECKING:
@@ -30,10 +31,13 @@ class Ingest:
     """One blob on its way in: hashed, inflated, hashed again, and kept where the tiers' policies say.
 
     Nothing is published before the whole was found sound: a cut gzip leaves no entry. A blob that is
-    neither gzip, zstd nor tar is kept as it is, and has no diff ID.
+    neither gzip, zstd nor tar is refused; with ``any_data`` it is kept as it is, and has no diff ID.
     """
 
-    def __init__(self, fetcher: Fetcher, keeper: TierWriter, observers: Observers) -> None:
+    def __init__(
+        self, fetcher: Fetcher, keeper: TierWriter, observers: Observers, *, any_data: bool = False
+    ) -> None:
+        self._any_data = any_data
         self._fetcher = fetcher
         self._keeper = keeper
         self._observers = observers
@@ -45,16 +49,23 @@ class Ingest:
     def take(self, raw: Reader, size: int | None) -> LayerIdentity:
         """Read the blob to its end. ``size`` in bytes is a hint.
 
-        Raises `FormatError`, `LimitError`, `BackendError`, and `ConfigError` where no tier would keep it.
+        Raises `NotALayerError`, `FormatError`, `LimitError`, `BackendError`, and `ConfigError` where no tier
+        would keep it.
         """
         with raw:
             head = HeadReader(raw)
             compression = sniff(head.head)
+            if compression is None:
+                self._require_layer("neither gzip, zstd nor tar")
             if compression in (None, NO_COMPRESSION):
                 self._take_as_it_is(head, compression)
             else:
                 self._take_inflating(head, compression or "", threads=self._fetcher.idle(size, None))
         return self._layer.identity
+
+    def _require_layer(self, found: str) -> None:
+        if not self._any_data:
+            raise NotALayerError(f"not a layer: {found}", hint="any_data (--any) stores it anyway")
 
     def _take_as_it_is(self, head: HeadReader, compression: str | None) -> None:
         if compression and self._keeper.store(COMPRESSED) is None:
@@ -73,10 +84,17 @@ class Ingest:
         if store is None and self._keeper.store(COMPRESSED) is None:
             raise self._keeper.kept_nowhere()
         blob = self._receive_blob(head, threads=1 if threads else 0)
+        try:
+            tar = HeadReader(InflatedReader(blob, compression, self._fetcher.limits, "the blob"))
+            if sniff_layer(tar.head) is None:
+                self._require_layer(f"{compression} of something that is not a tar")
+        except BaseException:
+            blob.close()
+            raise
         stage = _TarStage(
             findings=self._fetcher.findings,
             layer=self._layer,
-            reader=InflatedReader(blob, compression, self._fetcher.limits, "the blob"),
+            reader=tar,
             form=UNCOMPRESSED,
             target=store,
             algorithm="sha256",
@@ -85,8 +103,8 @@ class Ingest:
             ingest=self,
             compression=compression,
         )
-        with self._fetcher.run(stage) as tar:
-            read_through(tar)
+        with self._fetcher.run(stage) as reader:
+            read_through(reader)
             if not self._kept:  # there was no spool, or none that held
                 self.keep()
 
@@ -122,7 +140,7 @@ class Ingest:
             kept += keep(tar, identity.diff_id, UNCOMPRESSED, identity.uncompressed_size or 0)
         self._kept = True
         if not kept:
-            raise self._keeper.kept_nowhere()
+            raise self._keeper.kept_nowhere(size=identity.size)
         if identity.fact:
             self._keeper.record(identity.fact, kept)
 

@@ -206,12 +206,19 @@ class TierWriter:
             hint="it was quarantined: another try reads it from elsewhere",
         )
 
-    def kept_nowhere(self, form: Form | None = None) -> LayercacheError:
-        """Why no tier keeps a form, or any: since one failed that would, or since none is meant to."""
+    def kept_nowhere(self, form: Form | None = None, *, size: int | None = None) -> LayercacheError:
+        """Why no tier keeps a form, or any: since one failed that would, since a blob of ``size`` bytes is
+        larger than its limit, or since none is meant to.
+        """
         for tier in self._tiers:
             meant = tier.policy.stores(form) if form else not tier.policy.readonly
             if meant and (failure := tier.write_failure) is not None:
                 return failure
+            if meant and size is not None and not tier.blobs.fits(size):
+                return ConfigError(
+                    f"{size} bytes exceed the limit of {tier.name}: max_size={tier.policy.max_size}",
+                    hint="raise max_size of the tier",
+                )
         return ConfigError(
             f"no tier keeps the {form} form of layers" if form else "no tier would keep this blob",
             looked_in=[tier.name for tier in self._tiers],

@@ -30,23 +30,61 @@ OTHERS = re.compile(
     r"(?:containers-storage|dir|docker-daemon|oci-layout|ostree|sif|tarball|containerd|podman):"
     r"|[a-z][a-z0-9+.-]*://"
 )
+_TAR = re.compile(r".*\.(?:tar(?:\.(?:gz|zst|xz|bz2))?|tgz|tzst)", re.DOTALL)
 _AT_DIGEST = re.compile(r"(.*?)@((?:sha256|sha512):[0-9a-f]+)", re.DOTALL)
 
 
 def registry_reference(name: str) -> Reference | None:
     """Parse a registry's reference; None for the name of an OCI layout or an archive.
 
-    Raises `ConfigError` for an unknown transport, `InvalidNameError` for what is not a reference.
+    Raises `ConfigError` for an unknown transport and for the path of a file or folder, `InvalidNameError` for
+    what is not a reference.
     """
     if name.startswith((LAYOUT, OCI_ARCHIVE, ARCHIVE)):
         return None
     text = name.removeprefix(REGISTRY)
     if OTHERS.match(text):
-        transport = text.partition(":")[0]
+        transport, _, rest = text.partition(":")
         raise ConfigError(
-            f"unknown transport {transport}: in {without_user(name)!r}", hint=f"known are {', '.join(KNOWN)}"
+            f"unknown transport {transport}: in {without_user(name)!r}",
+            hint=_transport_hint(transport, without_user(rest.removeprefix("//"))),
         )
+    if looks_like_path(name):
+        raise ConfigError(f"{name} is a path, not an image in a registry", hint=_path_hint(name))
     return Reference.parse(text)
+
+
+def looks_like_path(name: str) -> bool:
+    """Whether a name is more likely the path of a file or folder than that of an image."""
+    return name.startswith(("/", "./", "../", "~")) or name in (".", "..") or bool(_TAR.fullmatch(name))
+
+
+def _path_hint(path: str) -> str:
+    found = os.path.expanduser(path)
+    if os.path.isdir(found):
+        return f"an OCI layout is named {LAYOUT}{path}"
+    if os.path.isfile(found) or _TAR.fullmatch(path):
+        return f"an archive of docker save is named {ARCHIVE}{path}"
+    return f"write {LAYOUT}{path} for an OCI layout, {ARCHIVE}{path} for an archive of docker save"
+
+
+def _transport_hint(transport: str, rest: str) -> str:
+    """What to write instead of another tool's transport."""
+    if transport == "https":
+        return f"leave out https://: {rest}"
+    if transport == "http":
+        return (
+            f"leave out http://, and connect without TLS with --plain-http {rest.partition('/')[0]}: {rest}"
+        )
+    known = f"known are {', '.join(KNOWN)}"
+    match transport:
+        case "dir" | "containers-storage" | "ostree" | "sif":
+            return f"{known}; convert it first: skopeo copy {transport}:{rest} {LAYOUT}FOLDER:TAG"
+        case "docker-daemon" | "podman" | "containerd":
+            save = "podman save" if transport == "podman" else "docker save"
+            return f"{known}; save it first: {save} -o FILE {rest}, and name that: {ARCHIVE}FILE"
+        case _:
+            return known
 
 
 def registry_hint(text: str) -> str:

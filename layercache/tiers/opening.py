@@ -8,6 +8,7 @@ from layercache.backend import BackendURL, open_backend
 from layercache.backend.capabilities import LocalPath
 from layercache.oci.descriptor import DOCUMENT_MAX
 from layercache.tiers.backend.tier import BackendTier
+from layercache.tiers.folder import refuse_other
 from layercache.tiers.layout.tier import LayoutTier
 from layercache.tiers.policy import take_policy
 
@@ -33,14 +34,16 @@ def open_tier(
 
     ``registries`` says how registries are reached, and is called when one is first asked.
     ``max_document_size``: bytes of a manifest, an index or a config that is read there, at most. Raises
-    `ConfigError`.
+    `ConfigError`, also for a folder that holds other files and is not a cache.
     """
     policy, rest = take_policy(BackendURL.parse(url), nearest=nearest, max_document_size=max_document_size)
     if rest.scheme == REGISTRY:
         from layercache.tiers.registry.opening import open_registry_tier
 
         return open_registry_tier(rest, policy, registries)
-    return tier_on(open_backend(rest, also=(REGISTRY,)), policy)
+    backend = open_backend(rest, also=(REGISTRY,))
+    refuse_other(backend)
+    return tier_on(backend, policy)
 
 
 def tier_on(backend: Backend, policy: Policy) -> BackendTier:

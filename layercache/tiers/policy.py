@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Literal, TypeVar
 
 from layercache.backend import BackendURL
@@ -21,6 +21,9 @@ KEEPS: tuple[Keep, ...] = ("both", "compressed", "uncompressed")
 
 ON_THIS_MACHINE = frozenset({"file", "memory"})
 """Schemes of stores that nobody but this machine's users can write to."""
+
+UNLIMITED = "none"
+"""As a limit: there is none, also where there is one by default."""
 
 _T = TypeVar("_T")
 
@@ -70,11 +73,16 @@ def take_policy(
         keep=take("keep", default, _keep, ", ".join(KEEPS)),
         readonly=take("readonly", False, _flag, "true or false"),
         trusted=take("trusted", nearest and url.scheme in ON_THIS_MACHINE, _flag, "true or false"),
-        max_size=take("max_size", None, parse_size, SIZE_EXAMPLES),
-        max_age=take("max_age", None, parse_age, AGE_EXAMPLES),
+        max_size=take("max_size", None, _limit(parse_size), f"{SIZE_EXAMPLES}, or {UNLIMITED}"),
+        max_age=take("max_age", None, _limit(parse_age), f"{AGE_EXAMPLES}, or {UNLIMITED}"),
         max_document_size=take("max_document_size", max_document_size, parse_size, SIZE_EXAMPLES),
     )
-    return policy, BackendURL(url.scheme, url.netloc, url.path, query)
+    options = tuple(each.name for each in fields(Policy))
+    return policy, BackendURL(url.scheme, url.netloc, url.path, query, options)
+
+
+def _limit(parse: Callable[[str], _T]) -> Callable[[str], _T | None]:
+    return lambda text: None if text == UNLIMITED else parse(text)
 
 
 def _keep(text: str) -> Keep:

@@ -57,7 +57,7 @@ def test_config_path_prints_the_file_in_use_and_all_places(
     (tmp_path / "layercache.toml").write_text("")
     (tmp_path / "pyproject.toml").write_text("[tool.layercache]")
     told = json.loads(call("config", "path", "--json").stdout)
-    assert told["file"] == str(tmp_path / "layercache.toml")
+    assert told["files"] == [str(tmp_path / "layercache.toml")]
     assert [each["state"] for each in told["places"]][:3] == [
         "in use",
         "ignored: another file comes first",

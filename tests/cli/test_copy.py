@@ -73,8 +73,16 @@ def test_a_wrong_entry_ends_with_3_after_the_rest_has_come(
     assert other("get", layer.diff_id, "-o", "-").stdout_bytes == layer.tar
 
 
-def test_an_empty_source_is_remarked(cli: Caller, other: Caller) -> None:
-    assert f"nothing to copy: {cli.url} holds" in cli("copy", cli.url, other.url).stderr
+def test_a_source_that_does_not_exist_or_is_empty_is_an_error(
+    cli: Caller, other: Caller, file: Path, tmp_path: Path
+) -> None:
+    assert "there is no cache at /typo" in cli("copy", "/typo", other.url, code=1).stderr
+    assert "memory://x is empty" in cli("copy", "memory://x", other.url, code=1).stderr
+    (tmp_path / "cache").mkdir()
+    assert f"{cli.url} is empty" in cli("copy", cli.url, other.url, code=1).stderr
+    assert not (tmp_path / "other").exists()
+    cli("put", str(file))
+    assert "nothing to copy" in cli("copy", "--since", "2999-01-01", cli.url, other.url).stderr
 
 
 @pytest.mark.parametrize(
@@ -135,10 +143,10 @@ def test_a_copy_that_is_killed_leaves_whole_entries_and_the_next_brings_the_rest
 ) -> None:
     for seed in range(3):
         (tmp_path / "small").write_bytes(noise(500, seed))
-        cli("put", str(tmp_path / "small"))
+        cli("put", "--any", str(tmp_path / "small"))
     assert cli.json("copy", cli.url, other.url)["copied"] == 3
     (tmp_path / "big").write_bytes(noise(2_000_000, 9))
-    cli("put", str(tmp_path / "big"))
+    cli("put", "--any", str(tmp_path / "big"))
     with subprocess.Popen(
         [sys.executable, "-c", _STALLS, cli.url, other.url], stdout=subprocess.PIPE, stderr=subprocess.PIPE
     ) as process:

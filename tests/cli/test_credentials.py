@@ -60,14 +60,14 @@ def test_a_refused_password_is_reported_with_its_user_and_file(
         wrong = base64.b64encode(f"{USER}:{PASSWORD}-of-old".encode()).decode()
         path = login({"auths": {registry.host: {"auth": wrong}}})
         called = cli("--verbose", "pull", name, code=4)
-        assert f"as the user {USER}: 401" in called.stderr
+        assert f"as the user {USER} (from {path}): 401" in called.stderr
         assert f"looked in  {path}" in called.stderr
         told = cli("doctor", name, code=4)
         assert f"the user {USER}, from {path}" in told.output
         assert f"refuses to give app as the user {USER}" in told.output
         assert f"looked in {path}" in told.output
         host = cli("doctor", registry.host, code=4)
-        assert f"{registry.host} refuses the user {USER}: 401" in host.output
+        assert f"{registry.host} refuses the user {USER} (from {path}): 401" in host.output
         assert f"looked in {path}" in host.output
         for output in (called.output, told.output, host.output):
             assert PASSWORD not in output

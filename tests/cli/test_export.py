@@ -48,6 +48,7 @@ def test_json_describes_what_was_done(cli: Caller, pulled: str, tmp_path: Path, 
 
 
 def test_a_miss_says_how_to_get_the_layer(cli: Caller, tmp_path: Path) -> None:
+    (tmp_path / "cache").mkdir()
     failed = cli("export", "alpine", f"oci:{tmp_path}/layout", code=1)
     assert "layercache pull alpine" in failed.stderr
     assert not (tmp_path / "layout").exists()

@@ -60,17 +60,19 @@ def test_a_cache_that_cannot_be_written_to_is_a_failure(file: Path) -> None:
     assert f"layercache: {file}: file:///proc/nowhere: " in said
 
 
-def test_no_traceback_is_shown_unless_asked_for(cli: Caller) -> None:
+def test_no_traceback_is_shown_unless_asked_for(cli: Caller, tmp_path: Path) -> None:
+    (tmp_path / "cache").mkdir()
     assert "Traceback" not in cli("get", "nonsense", code=2).output
     said = cli("get", "--verbose", "nonsense", code=2).stderr
     assert "Traceback" in said
     assert said.splitlines()[-2].startswith("layercache: not a digest")
 
 
-def test_a_bug_is_called_one(cli: Caller, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_bug_is_called_one(cli: Caller, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "cache").mkdir()
     monkeypatch.setattr("layercache.cli.short_hashes.full_name", lambda *_: 1 / 0)
     said = cli("get", "nonsense", code=70).stderr
-    assert said.startswith("layercache: internal error: ZeroDivisionError: division by zero\n")
+    assert "layercache: internal error: ZeroDivisionError: division by zero\n" in said
 
 
 def test_what_a_tier_lost_is_a_warning(cli: Caller, file: Path, layer: Layer, tmp_path: Path) -> None:

@@ -50,7 +50,8 @@ def test_ls_prints_a_document_a_line(cli: Caller, layer: Layer) -> None:
     }
 
 
-def test_ls_of_an_empty_cache_is_empty(cli: Caller) -> None:
+def test_ls_of_an_empty_cache_is_empty(cli: Caller, tmp_path: Path) -> None:
+    (tmp_path / "cache").mkdir()
     assert cli("ls").stdout == ""
     assert cli("ls", "--json").stdout == ""
 
@@ -190,13 +191,14 @@ def test_info_shows_associations_without_cached_forms(cli: Caller, layer: Layer,
 
 
 def test_info_of_an_opaque_blob_shows_its_size(cli: Caller) -> None:
-    cli("put", "-", stdin=b"no layer")
+    cli("put", "--any", "-", stdin=b"no layer")
     told = cli.json("info", Digest.of(b"no layer"))
     assert (told["diff_id"], told["blobs"][0]["size"]) == (None, 8)
     assert "8 bytes" in cli("info", Digest.of(b"no layer")).stdout
 
 
-def test_info_of_an_unknown_hash_is_not_found(cli: Caller) -> None:
+def test_info_of_an_unknown_hash_is_not_found(cli: Caller, tmp_path: Path) -> None:
+    (tmp_path / "cache").mkdir()
     assert f"{NOWHERE} is not cached" in cli("info", NOWHERE, code=1).stderr
 
 

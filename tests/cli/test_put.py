@@ -3,7 +3,9 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
+import pytest
 from fixtures.calling import Caller
+from servers.images import compressed
 
 from layercache.oci.digest import Digest
 
@@ -51,13 +53,34 @@ def test_a_cut_layer_leaves_nothing(cli: Caller, layer: Layer) -> None:
     assert (tier["blobs"], tier["layers"]) == (0, 0)
 
 
-def test_a_file_that_is_not_a_layer_is_stored_as_a_blob_with_a_note(cli: Caller, tmp_path: Path) -> None:
-    (tmp_path / "text").write_bytes(b"no layer")
-    put = cli("put", str(tmp_path / "text"))
-    assert put.stdout == f"{Digest.of(b'no layer')}\t-\t{tmp_path}/text\n"
-    assert "is not gzip, zstd or tar" in put.stderr
-    assert cli("put", "--quiet", str(tmp_path / "text")).stderr == ""
-    assert cli("get", Digest.of(b"no layer")).stdout_bytes == b"no layer"
+@pytest.mark.parametrize(
+    "content", [b"", b"no layer", compressed(b"no layer", "gzip"), compressed(b"no", "zstd")]
+)
+def test_a_file_that_is_not_a_layer_is_refused_unless_any_is_wanted(
+    cli: Caller, tmp_path: Path, content: bytes, file: Path, layer: Layer
+) -> None:
+    (tmp_path / "text").write_bytes(content)
+    put = cli("put", str(tmp_path / "text"), str(file), code=2)
+    assert f"{tmp_path}/text: not a layer: " in put.stderr
+    assert "--any" in put.stderr
+    assert put.stdout.startswith(layer.digest), "the others are stored"
+    assert not (tmp_path / "cache" / "blobs" / "sha256" / Digest.of(content).hex).exists()
+    assert cli("put", "--any", str(tmp_path / "text")).stdout.startswith(Digest.of(content))
+    assert cli("get", Digest.of(content)).stdout_bytes == content
+
+
+def test_an_empty_tar_is_a_layer(cli: Caller) -> None:
+    for tar in (bytes(1024), compressed(bytes(1024), "gzip"), compressed(bytes(10240), "zstd")):
+        cli("put", "-", stdin=tar)
+
+
+def test_a_file_that_exceeds_the_limit_is_refused_for_that_reason(
+    cli: Caller, file: Path, layer: Layer
+) -> None:
+    limited = Caller(f"{cli.url}?max_size=10")
+    put = limited("put", str(file), code=2)
+    assert f"{len(layer.blob)} bytes exceed the limit of {cli.url}: max_size=10" in put.stderr
+    assert "raise max_size" in put.stderr
 
 
 def test_json_is_a_document_a_line(cli: Caller, file: Path, tmp_path: Path, layer: Layer) -> None:

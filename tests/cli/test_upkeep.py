@@ -159,7 +159,8 @@ def test_prune_refuses_an_invalid_limit(cli: Caller, option: tuple[str, str]) ->
     assert "expected" in cli("prune", *option, code=2).stderr
 
 
-def test_prune_refuses_a_read_only_cache(cli: Caller) -> None:
+def test_prune_refuses_a_read_only_cache(cli: Caller, tmp_path: Path) -> None:
+    (tmp_path / "cache").mkdir()
     assert "read-only" in Caller(f"{cli.url}?readonly=true")("prune", "--max-size", "0", code=2).stderr
 
 

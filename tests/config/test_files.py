@@ -1,4 +1,4 @@
-"""Which file counts: the first that is there, alone."""
+"""Which files count: the nearest of a project, the user's and the system's; or the one that is named."""
 
 from __future__ import annotations
 
@@ -20,11 +20,10 @@ ORDER = ("option", "variable", "here", "here_pyproject", "above", "above_pyproje
 
 
 def counts(named: str | None = None) -> str | None:
-    document = files.find(named)
-    return document.place.path if document else None
+    return next((document.place.path for document in files.find(named)), None)
 
 
-def test_the_first_that_is_there_counts(
+def test_the_nearest_file_comes_first(
     project: Path, tmp_path: Path, write: Callable[..., str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     plain, table = "strict = true", "[tool.layercache]\nstrict = true"
@@ -47,14 +46,6 @@ def test_the_first_that_is_there_counts(
         assert counts() == made[name]
         Path(made[name]).unlink()
     assert counts() is None
-
-
-def test_files_are_not_merged(project: Path, tmp_path: Path, write: Callable[..., str]) -> None:
-    write("offline = true", tmp_path / "home/.config/layercache/config.toml")
-    write("strict = true", project / "layercache.toml")
-    how = load().behaviour()
-    assert how["strict"].value is True
-    assert how["offline"].value is False
 
 
 @pytest.mark.parametrize("text", ["", "[tool.ruff]\nx = 1", "]]] no TOML"])

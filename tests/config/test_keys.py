@@ -99,8 +99,7 @@ def test_credentials_are_refused_and_not_repeated(text: str, write: Callable[...
 
 def test_every_problem_is_reported_at_once(write: Callable[..., str]) -> None:
     path = write("ofline = 1\nverify = 2\n[caches.x]\ntiers = ['no']\n[registry]\nretries = 'x'")
-    document = files.find(path)
-    assert document
+    (document,) = files.find(path)
     _, checker = check(document)
     assert [each.key for each in checker.problems] == [
         "ofline",
@@ -151,7 +150,7 @@ def test_a_projects_file_may_not_weaken_what_is_the_users(
         load()
     assert caught.value.message.startswith(f"{path}: {key}: ")
     assert SECRET not in str(caught.value)
-    assert load(path).checked, "it may where it is named"
+    assert load(path).files, "it may where it is named"
 
 
 def test_the_nearest_tier_of_a_project_is_hashed_unless_it_is_a_folder_elsewhere(

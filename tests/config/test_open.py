@@ -118,10 +118,11 @@ def test_a_wrong_url_of_the_environment_is_reported_with_the_variable(
 
 
 def test_registry_settings_combine_file_environment_and_arguments(
-    write: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, write: Callable[..., str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("LAYERCACHE_PLAIN_HTTP", "c.example")
-    monkeypatch.setenv("LAYERCACHE_CA_FILE", "/variable.pem")
+    ca_file = write("", tmp_path / "variable.pem")
+    monkeypatch.setenv("LAYERCACHE_CA_FILE", ca_file)
     configuration = load(write(FILE))
     found = configuration.registries(insecure=["d.example"])
     assert (found.read_timeout, found.connect_timeout, found.retries) == (120.0, 10.0, 0)
@@ -129,7 +130,7 @@ def test_registry_settings_combine_file_environment_and_arguments(
     assert found.helper_for("docker.io") == "pass"
     assert [found.is_plain_http(f"{each}.example") for each in "bcd"] == [True, True, False]
     assert [found.is_insecure(f"{each}.example") for each in "bcd"] == [True, False, True]
-    assert found.ca_file == "/variable.pem"
+    assert found.ca_file == ca_file
     assert configuration.registries(ca_file="/option.pem").ca_file == "/option.pem"
 
 

@@ -16,6 +16,8 @@ from layercache.sources.opening import open_source
 from layercache.sources.registry import RegistryClient, RegistrySource
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from servers.images import Sample
 
 
@@ -47,7 +49,6 @@ def test_what_has_no_prefix_is_a_registrys_reference(name: str, reference: str) 
         "docker-daemon:alpine",
         "dir:/srv",
         "containers-storage:x",
-        "https://ghcr.io/a",
         "docker://docker-daemon:x",
     ],
 )
@@ -55,6 +56,51 @@ def test_an_unknown_transport_is_refused_with_those_that_are_known(name: str) ->
     with pytest.raises(ConfigError, match=r"docker-archive:PATH\[:REF\]") as caught:
         open_source(name, never)
     assert "oci:PATH" in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [
+        ("https://ghcr.io/a:1", "leave out https://: ghcr.io/a:1"),
+        ("http://host:5000/a", "--plain-http host:5000: host:5000/a"),
+        ("dir:/srv", "skopeo copy dir:/srv oci:FOLDER:TAG"),
+        ("docker-daemon:app:1", "docker save -o FILE app:1, and name that: docker-archive:FILE"),
+        ("podman:app:1", "podman save -o FILE app:1"),
+    ],
+)
+def test_another_tools_transport_is_answered_by_what_to_write(name: str, hint: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        registry_reference(name)
+    assert hint in caught.value.hint
+
+
+def test_the_path_of_a_file_is_answered_by_the_transport_that_it_needs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "layout").mkdir()
+    (tmp_path / "image").touch()
+    for name, hint in {
+        "./layout": "an OCI layout is named oci:./layout",
+        "~/layout": "an OCI layout is named oci:~/layout",
+        f"{tmp_path}/image": f"an archive of docker save is named docker-archive:{tmp_path}/image",
+        "app.tar": "docker-archive:app.tar",
+        "out/app.tar.gz": "docker-archive:out/app.tar.gz",
+        "/nowhere": "oci:/nowhere for an OCI layout, docker-archive:/nowhere",
+        "..": "oci:..",
+    }.items():
+        with pytest.raises(ConfigError, match="is a path, not an image") as caught:
+            registry_reference(name)
+        assert hint in caught.value.hint
+
+
+def test_a_tilde_is_the_home_folder_wherever_a_path_follows_a_transport(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert split_path("~/layout:tag", lambda _: False) == (f"{tmp_path}/layout", "tag")
+    assert split_path("./~/layout", lambda _: False) == ("./~/layout", "")
 
 
 def test_a_name_that_is_none_is_refused() -> None:

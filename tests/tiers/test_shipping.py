@@ -59,7 +59,7 @@ def test_a_cache_is_copied_to_a_registry_and_from_there_to_another_machine(
 def test_one_image_alone_is_shipped(registry: Registry, sample: Sample, filled: str) -> None:
     shared = f"oci://{registry.host}/team/cache"
     with layercache.open(filled) as cache:
-        cache.put(sample_file := __file__)
+        cache.put(sample_file := __file__, any_data=True)
     assert sample_file
     image = f"{registry.host}/team/app:1"
     done = json.loads(Caller(filled)("copy", filled, shared, "--image", image, "--json").stdout)

@@ -8,7 +8,7 @@ from gcsfs.retry import HttpError, NonRetryableError
 from google.auth.exceptions import GoogleAuthError
 
 from layercache_backends.gcs.requests import RESUME_INCOMPLETE, NoBucketError, RefusalError
-from layercache_backends.objects.service import Failure, Kind
+from layercache_backends.objects.service import NO_TLS, Failure, Kind, is_no_tls
 
 CREDENTIALS = (
     "run gcloud auth application-default login, or set GOOGLE_APPLICATION_CREDENTIALS (or ?token=) to the "
@@ -38,6 +38,8 @@ def meaning(error: Exception, bucket: str) -> Failure | None:
         return _answered(error)
     # Before broken connections: these are connection errors too.
     if isinstance(error, (aiohttp.ClientSSLError, aiohttp.ClientConnectorCertificateError)):
+        if is_no_tls(error):
+            return Failure(Kind.FINAL, "the service does not speak TLS there", NO_TLS)
         return Failure(Kind.FINAL, f"TLS failed: {error}", "for your own CA, set SSL_CERT_FILE")
     if isinstance(error, (aiohttp.InvalidURL, aiohttp.NonHttpUrlClientError)):
         return Failure(Kind.FINAL, "the address of the service is invalid", _ENDPOINT)

@@ -57,7 +57,8 @@ def from_url(url: BackendURL) -> LocalBackend:
     if url.netloc not in ("", "localhost"):
         raise ConfigError(
             f"{url}: {url.netloc!r} is parsed as a host name",
-            hint=f"file:///path needs three slashes: file:///{url.netloc}{url.path}, or give a plain path",
+            hint=f"for a folder in this one write ./{url.netloc}{url.path}, for one in the root of the disk "
+            f"file:///{url.netloc}{url.path}",
         )
     path = os.path.expanduser(url.path) if url.path.startswith("~") else url.path
     if not path or path.startswith("~") or "\0" in path:

@@ -44,6 +44,16 @@ class Failure:
     hint: str = ""
 
 
+NO_TLS = "write endpoint_url with http:// if the service speaks plain HTTP, or check its port"
+
+
+def is_no_tls(error: Exception) -> bool:
+    """Whether an error of TLS means that the other side does not speak TLS at all."""
+    # OpenSSL's messages for an answer that is not a TLS record, by version.
+    text = str(error)
+    return any(word in text for word in ("WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE", "HTTP_REQUEST"))
+
+
 class Payload(io.BytesIO):
     """Bytes to send. Reports progress once for each byte, however often it is read.
 

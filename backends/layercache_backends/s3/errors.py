@@ -26,7 +26,7 @@ from botocore.exceptions import (
 )
 from botocore.parsers import ResponseParserError
 
-from layercache_backends.objects.service import Failure, Kind
+from layercache_backends.objects.service import NO_TLS, Failure, Kind, is_no_tls
 
 _CREDENTIALS = (
     "set AWS_PROFILE (or ?profile=), or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY; "
@@ -92,6 +92,8 @@ def meaning(error: Exception, bucket: str) -> Failure | None:
     if isinstance(error, NoRegionError):
         return Failure(Kind.FINAL, str(error), REGION)
     if isinstance(error, SSLError):
+        if is_no_tls(error):
+            return Failure(Kind.FINAL, "the service does not speak TLS there", NO_TLS)
         return Failure(Kind.FINAL, f"TLS failed: {error}", "for your own CA, set AWS_CA_BUNDLE")
     if isinstance(error, (EndpointConnectionError, ProxyConnectionError)):
         return Failure(Kind.UNREACHABLE, f"cannot connect: {error}", _ENDPOINT)

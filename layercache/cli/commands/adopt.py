@@ -7,11 +7,12 @@ from dataclasses import asdict
 import click
 
 from layercache.cli import exit_codes, failures, output
+from layercache.cli.option_types import Path
 from layercache.cli.session import Command, Session
 
 
 @click.command(cls=Command)
-@click.argument("path", type=click.Path(exists=True, file_okay=False))
+@click.argument("path", type=Path(exists=True, file_okay=False))
 @click.option("--verify", is_flag=True, help="Inflate each layer to confirm its diff ID.")
 @output.json_option
 @click.pass_obj

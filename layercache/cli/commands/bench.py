@@ -14,6 +14,10 @@ if TYPE_CHECKING:
     from layercache.upkeep.bench import Row
 
 
+LEAST = 100_000
+"""Bytes of a layer below which the time of its calls hides the speed of its bytes."""
+
+
 def _size(_ctx: click.Context, _param: click.Parameter, text: str) -> int:
     from layercache.units import parse_size
 
@@ -21,8 +25,10 @@ def _size(_ctx: click.Context, _param: click.Parameter, text: str) -> int:
         size = parse_size(text)
     except ValueError as error:
         raise click.BadParameter(str(error)) from None
-    if not 1 <= size <= 1 << 30:
-        raise click.BadParameter(f"{text}: expected 1 byte to 1GiB; the layer is held in memory")
+    if not LEAST <= size <= 1 << 30:
+        raise click.BadParameter(
+            f"{text}: expected 100kB to 1GiB; a smaller layer shows no speed, a bigger one is held in memory"
+        )
     return size
 
 

@@ -23,9 +23,9 @@ VALUE_WIDTH = 40
 def config() -> None:
     """Show and check the configuration.
 
-    layercache reads the first file that exists, and no other: --config, LAYERCACHE_CONFIG, layercache.toml
-    or [tool.layercache] in pyproject.toml in this folder or a parent, the user's file,
-    /etc/layercache/config.toml.
+    A key has the value of the first file that sets it: layercache.toml or [tool.layercache] in
+    pyproject.toml in this folder or a parent, the user's file, /etc/layercache/config.toml. A file that
+    --config or LAYERCACHE_CONFIG names is the only one.
     """
 
 
@@ -42,9 +42,9 @@ def show(session: Session, as_json: bool) -> None:
     configuration = session.configuration()
     found = list(settings(configuration, session.urls, CACHE, session.given()))
     if as_json:
-        file = configuration.checked.place.path if configuration.checked else None
+        files = [file.place.path for file in configuration.files]
         rows = [{"key": key, "value": each.value, "from": each.origin} for key, each in found]
-        output.document({"file": file, "settings": rows})
+        output.document({"files": files, "settings": rows})
         return
     columns = (Column("KEY", KEY_WIDTH), Column("VALUE", VALUE_WIDTH), Column("FROM", 0))
     lines = Lines(columns, whole=False)
@@ -59,30 +59,32 @@ def show(session: Session, as_json: bool) -> None:
 @output.json_option
 @click.pass_obj
 def path(session: Session, every: bool, as_json: bool) -> None:
-    """Print the path of the file in use.
+    """Print the paths of the files in use, nearest first.
 
     Exits with status 1 if there is none.
     """
     from layercache.config import files
 
-    places: list[tuple[Place, str]] = []
-    counts: Place | None = None
-    for place in files.places(session.config):
-        found = files.look(place) if every or as_json or counts is None else "not checked"
-        if isinstance(found, str):
-            places.append((place, found))
-        else:
-            places.append((place, "ignored: another file comes first" if counts else "in use"))
-            counts = counts or place
+    in_use = [document.place.path for document in files.find(session.config)]
+
+    def state(place: Place) -> str:
+        found = files.look(place)
+        used = "in use" if place.path in in_use else "ignored: another file comes first"
+        return found if isinstance(found, str) else used
+
     if as_json:
-        rows = [{"path": place.path, "kind": place.kind, "state": state} for place, state in places]
-        output.document({"file": counts.path if counts else None, "places": rows})
+        rows = [
+            {"path": place.path, "kind": place.kind, "state": state(place)}
+            for place in files.places(session.config)
+        ]
+        output.document({"files": in_use, "places": rows})
     elif every:
-        for place, state in places:
-            click.echo(f"{place.path}\t{place.kind}\t{state}")
-    elif counts:
-        click.echo(counts.path)
-    if not counts:
+        for place in files.places(session.config):
+            click.echo(f"{place.path}\t{place.kind}\t{state(place)}")
+    else:
+        for each in in_use:
+            click.echo(each)
+    if not in_use:
         session.note("layercache: there is no configuration file (--all lists the places that are searched)")
         click.get_current_context().exit(exit_codes.NOT_FOUND)
 
@@ -92,39 +94,41 @@ def path(session: Session, every: bool, as_json: bool) -> None:
 @output.json_option
 @click.pass_obj
 def check(session: Session, file: str | None, as_json: bool) -> None:
-    """Check a configuration file and report every problem.
+    """Check configuration files and report every problem.
 
-    FILE is by default the file in use. Checks the URL of each tier without contacting its store. Treats
+    By default all files in use. Checks the URL of each tier without contacting its store. Treats
     layercache.toml and pyproject.toml as a project's files, which may not set every key.
     """
-    document = _document(session, file)
-    if document is None:
+    documents = _documents(session, file)
+    if not documents:
         session.note("layercache: there is no configuration file to check")
-        return
-    problems = _problems(document)
+    found = [problem for document in documents for problem in _problems(document)]
     if as_json:
-        rows = [{"key": each.key, "message": each.message, "hint": each.wanted} for each in problems]
-        output.document({"file": document.place.path, "problems": rows})
+        rows = [
+            {"file": each.file, "key": each.key, "message": each.message, "hint": each.wanted}
+            for each in found
+        ]
+        output.document({"files": [document.place.path for document in documents], "problems": rows})
     else:
-        for problem in problems:
+        for problem in found:
             failures.show(problem.error(), trace=session.verbose)
-    if problems:
+        wrong = {problem.file for problem in found}
+        for document in documents:
+            if document.place.path not in wrong:
+                click.echo(f"{document.place.path}: OK")
+    if found:
         click.get_current_context().exit(exit_codes.USAGE)
-    if not as_json:
-        click.echo(f"{document.place.path}: OK")
 
 
-def _document(session: Session, file: str | None) -> Document | None:
+def _documents(session: Session, file: str | None) -> list[Document]:
     import os
 
     from layercache.config import files
 
-    if file is None:
-        return files.find(session.config)
-    document = files.find(file)
-    if document and os.path.basename(file) in (files.PROJECT_FILE, files.PYPROJECT):
-        return files.Document(files.Place(file, "project"), document.table)
-    return document
+    documents = files.find(session.config if file is None else file)
+    if file and os.path.basename(file) in (files.PROJECT_FILE, files.PYPROJECT):
+        return [files.Document(files.Place(file, "project"), each.table) for each in documents]
+    return documents
 
 
 def _problems(document: Document) -> list[Problem]:

@@ -13,6 +13,7 @@ import click
 from layercache.cli import exit_codes, failures, output
 from layercache.cli.output import count, human
 from layercache.cli.session import Command, Session
+from layercache.errors import NotFoundError
 
 if TYPE_CHECKING:
     from layercache.copy import Report, Selection
@@ -82,7 +83,7 @@ def copy(session: Session, /, source: str, target: str, as_json: bool, **options
     Entries are blobs, associations and images. FROM and TO are what --cache takes. Each blob is hashed
     while it is copied, and appears in TO completely or not at all. After an interruption or a failure,
     run the same command again to copy the rest. Entries of FROM that are corrupt are skipped, and the
-    exit code is 3.
+    exit code is 3. If FROM does not exist or is empty, the exit code is 1.
     """
     begun, chosen = time.monotonic(), Options(**options)
     report, name = _copy(session, source, target, chosen)
@@ -92,6 +93,8 @@ def copy(session: Session, /, source: str, target: str, as_json: bool, **options
     else:
         session.note(_summary(report, dry_run=chosen.dry_run, seconds=seconds))
     if not any((report.copied, report.there, report.facts, report.images, report.wrong, report.unreadable)):
+        if chosen.everything:
+            raise NotFoundError(f"{name} is empty: there is nothing to copy", hint="check FROM")
         session.note(f"layercache: nothing to copy: {name} holds none of the requested entries")
     _explain(report, session)
 
@@ -105,6 +108,11 @@ class Options:
     form: Keep | None
     jobs: int
     dry_run: bool
+
+    @property
+    def everything(self) -> bool:
+        """Whether no option selects a part of FROM."""
+        return not (self.images or self.since or self.form)
 
 
 def _copy(session: Session, source: str, target: str, options: Options) -> tuple[Report, str]:
@@ -121,6 +129,7 @@ def _copy(session: Session, source: str, target: str, options: Options) -> tuple
         closing(configuration.open_alone(source, "FROM", filled_by_others=True)) as origin,
         closing(configuration.open_alone(target, "TO")) as destination,
     ):
+        _check_there(origin)
         copying = Copy(
             origin, destination, selection, jobs=options.jobs, dry_run=options.dry_run, observers=observers
         )
@@ -129,6 +138,14 @@ def _copy(session: Session, source: str, target: str, options: Options) -> tuple
         if not options.dry_run and (report.copied or report.made or report.facts or report.images):
             _refresh_index(destination, session)
         return report, origin.name
+
+
+def _check_there(origin: Tier) -> None:
+    """Raise `NotFoundError` if FROM is a folder that does not exist."""
+    from layercache.tiers.folder import missing
+
+    if (found := missing((origin,))) and found[1] == "absent":
+        raise NotFoundError(f"there is no cache at {found[0]}", hint="check FROM")
 
 
 def _refresh_index(tier: Tier, session: Session) -> None:

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from layercache.cli import exit_codes, output
+from layercache.cli.registry_options import registry_options
 from layercache.cli.session import Command, Session
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from layercache.doctor import Subject
 
@@ -28,9 +29,12 @@ WORDS = {"ok": "ok", "warning": "warning", "failed": "FAILED", "skipped": "-"}
     metavar="SECONDS",
     help="Timeout of each check; speed checks get a minute.",
 )
+@registry_options
 @output.json_option
 @click.pass_obj
-def doctor(session: Session, names: tuple[str, ...], timeout: float, as_json: bool) -> None:
+def doctor(
+    session: Session, /, names: tuple[str, ...], timeout: float, as_json: bool, **registries: Any
+) -> None:
     """Check tiers, registries and images, and suggest fixes.
 
     Checks that each tier can be reached, listed, written, read and deleted, and how fast it is; and that the
@@ -38,7 +42,7 @@ def doctor(session: Session, names: tuple[str, ...], timeout: float, as_json: bo
     tier, below probes/ or as blobs of a registry, and removes it. Exits with status 4 if a check fails.
     """
     documents, ok = [], True
-    for subject in _subjects(session, names, timeout):
+    for subject in _subjects(session, names, timeout, registries):
         ok = ok and subject.ok
         if as_json:
             documents.append(_document(subject))
@@ -50,18 +54,21 @@ def doctor(session: Session, names: tuple[str, ...], timeout: float, as_json: bo
         click.get_current_context().exit(exit_codes.FAILED)
 
 
-def _subjects(session: Session, names: tuple[str, ...], timeout: float) -> Iterator[Subject]:
+def _subjects(
+    session: Session, names: tuple[str, ...], timeout: float, registries: Mapping[str, Any]
+) -> Iterator[Subject]:
     from layercache.doctor import check_source, check_tier
     from layercache.tiers.opening import open_tier
 
     configuration, sources = session.configuration(), list(names)
+    reached = partial(configuration.registries, **registries)
     for number, url in enumerate(session.tiers()):
-        opening = partial(open_tier, url, nearest=not number, registries=configuration.registries)
+        opening = partial(open_tier, url, nearest=not number, registries=reached)
         yield check_tier(url, opening, seconds=timeout)
-    if sources := list(dict.fromkeys([*sources, *configuration.hosts])):
+    if sources := list(dict.fromkeys([*sources, *configuration.registry_tables.hosts])):
         from layercache.registry.client import RegistryClient
 
-        client = RegistryClient(configuration.registries())
+        client = RegistryClient(reached())
         try:
             for name in sources:
                 yield check_source(name, client, seconds=timeout)

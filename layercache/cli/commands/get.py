@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, BinaryIO
 
 import click
 
+from layercache.cli.option_types import Path
 from layercache.cli.session import Command, Session
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ COPIED_AT_ONCE = 64 << 20
 
 @click.command(cls=Command)
 @click.argument("hash")
-@click.option("-o", "--output", metavar="FILE", type=click.Path(), help="Write to a file; - for stdout.")
+@click.option("-o", "--output", metavar="FILE", type=Path(), help="Write to a file; - for stdout.")
 @click.option(
     "--form",
     type=click.Choice(["compressed", "uncompressed"]),

@@ -93,7 +93,7 @@ def _pull(session: Session, images: tuple[str, ...], options: Options) -> Pulled
 
     begun = time.monotonic()
     registries = {name: getattr(options, name) for name in ("ca_file", "plain_http", "insecure")}
-    with session.cache(**registries) as cache:
+    with session.cache(creates=True, **registries) as cache:
         opened, errors = _open(cache, images, options.platform)
         layers = distinct(opened)
         visible = sys.stderr is not None and sys.stderr.isatty() and not session.quiet

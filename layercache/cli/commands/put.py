@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from layercache.cli import exit_codes, failures, output
+from layercache.cli.option_types import Path
 from layercache.cli.session import Command, Session
 from layercache.errors import LayercacheError
 
@@ -19,37 +20,37 @@ STDIN = "-"
 
 
 @click.command(cls=Command)
-@click.argument("files", metavar="FILE...", nargs=-1, required=True, type=click.Path())
+@click.argument("files", metavar="FILE...", nargs=-1, required=True, type=Path())
+@click.option("--any", "any_data", is_flag=True, help="Also store files that are not layers, as blobs.")
 @output.json_option
 @click.pass_obj
-def put(session: Session, files: tuple[str, ...], as_json: bool) -> None:
+def put(session: Session, files: tuple[str, ...], any_data: bool, as_json: bool) -> None:
     """Add layers (gzip, zstd or plain tar) to the cache.
 
     Prints the digest and diff ID of each. FILE may be - for stdin. A file that fails does not stop the
-    others; the exit code is that of the first failure.
+    others; the exit code is that of the first failure. A file that is not a layer is refused unless --any
+    is given, and then has no diff ID.
     """
     code = 0
-    with session.cache() as cache:
+    with session.cache(creates=True) as cache:
         for path in files:
             try:
-                layer = _put(cache, path)
+                layer = _put(cache, path, any_data=any_data)
             except (LayercacheError, OSError) as error:
                 failures.show(error, about=path, trace=session.verbose)
                 code = code or _exit_code(error, path)
                 continue
-            if layer.names.diff_id is None:
-                session.note(f"layercache: {path} is not gzip, zstd or tar: stored as a blob, not as a layer")
             _print(path, layer, as_json=as_json)
     if code:
         click.get_current_context().exit(code)
 
 
-def _put(cache: Cache, path: str) -> Layer:
+def _put(cache: Cache, path: str, *, any_data: bool) -> Layer:
     if path != STDIN:
-        return cache.put(path)
+        return cache.put(path, any_data=any_data)
     if sys.stdin is None or sys.stdin.isatty():
         raise click.UsageError("- means stdin, which is a terminal or closed: pipe a layer into it")
-    return cache.put(sys.stdin.buffer)
+    return cache.put(sys.stdin.buffer, any_data=any_data)
 
 
 def _exit_code(error: Exception, path: str) -> int:

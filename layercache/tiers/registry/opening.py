@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -35,7 +36,7 @@ class Options:
             read_timeout=self.timeout or settings.read_timeout,
             plain_http=settings.plain_http + own * self.plain_http,
             insecure=settings.insecure + own * self.insecure,
-            ca_file=self.ca_file or settings.ca_file,
+            ca_file=os.path.expanduser(self.ca_file) if self.ca_file else settings.ca_file,
         )
 
 

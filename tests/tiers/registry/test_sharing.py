@@ -110,7 +110,7 @@ def test_a_blob_that_was_planted_under_a_diff_id_is_fetched_once_and_not_given(
     tier = far_tier(registry.host)
     copy(tier, PLAIN.blob)
     tier.facts.record(replace(fact_of(GZIP, computed=computed), digest=PLAIN.digest, size=len(PLAIN.blob)))
-    with shipped(registry, tmp_path, "readonly=true") as cache:
+    with shipped(registry, tmp_path / "near", "readonly=true") as cache:
         before = len(registry.accesses())
         for _ in range(2):
             with pytest.raises(LayercacheError):

@@ -1,0 +1,58 @@
+"""The cache without any configuration: a folder of the user, limited so that it cannot fill the disk."""
+
+from __future__ import annotations
+
+import os
+from urllib.parse import quote
+
+from layercache.backend import BackendURL
+from layercache.config import environment
+from layercache.config.setting import Setting
+from layercache.errors import ConfigError
+
+LIMIT = 20 * 10**9
+"""Bytes that the default folder may have, if that is not more than `SHARE` of its disk."""
+
+SHARE = 0.1
+
+
+def default_cache() -> str:
+    """Return the URL of the user's cache folder. Raises `ConfigError` without a home folder."""
+    return file_url(environment.user_cache_folder())
+
+
+def file_url(path: str) -> str:
+    """Return the file:// URL of a folder; "~" at the beginning is a home folder."""
+    return f"file://{quote(os.path.abspath(os.path.expanduser(path)))}"
+
+
+def is_default(folder: str) -> bool:
+    """Whether a folder is the user's cache folder."""
+    try:
+        return os.path.realpath(folder) == os.path.realpath(environment.user_cache_folder())
+    except ConfigError:  # there is none
+        return False
+
+
+def limited(tier: Setting) -> Setting:
+    """Return the tier; with a ``max_size`` if it is the user's cache folder and has none."""
+    try:
+        url = BackendURL.parse(tier.value)
+    except ConfigError:  # to be reported where the tier is opened
+        return tier
+    folder = os.path.expanduser(url.path)
+    if url.scheme != "file" or "max_size" in url.query or not is_default(folder):
+        return tier
+    query = {**url.query, "max_size": str(limit(folder))}
+    return Setting(str(BackendURL("file", "", os.path.abspath(folder), query)), tier.origin)
+
+
+def limit(folder: str) -> int:
+    """Return the bytes that the folder may have by default."""
+    while not os.path.isdir(folder) and folder != os.path.dirname(folder):
+        folder = os.path.dirname(folder)
+    try:
+        disk = os.statvfs(folder)
+    except OSError:
+        return LIMIT
+    return min(LIMIT, int(disk.f_blocks * disk.f_frsize * SHARE) or LIMIT)
