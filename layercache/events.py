@@ -22,6 +22,8 @@ Kind = Literal[
     "fetched",
     "inflating",
     "inflated",
+    "compressing",
+    "compressed",
     "bytes",
     "stored",
     "skipped",
@@ -41,10 +43,12 @@ class Event:
     =========== ======================================================================================
     hit         a form was cached: opened in the tier ``where``, or found there by ``fill``
     fetching    a transfer of a blob from a source or a farther tier started
-    bytes       ``size`` more bytes of a blob were received, or of a tar inflated
+    bytes       ``size`` more bytes of a blob were received, of a tar inflated, or of a tar compressed
     fetched     a blob was received completely and verified; ``size`` bytes
     inflating   inflating a blob into its tar started
     inflated    a tar was inflated and hashed; ``size`` bytes
+    compressing compressing a tar into a new blob started; ``name`` is the diff ID
+    compressed  the new blob was inflated again and compared with the tar; ``size`` bytes
     stored      a blob was published in the tier ``where``; ``size`` bytes
     skipped     a foreign layer was skipped
     mislabelled the bytes are right, but a stated size or media type is wrong; ``note`` says which

@@ -155,6 +155,23 @@ class Layer:
         if form != UNCOMPRESSED:
             self._resolver.fill(self._state, COMPRESSED)
 
+    def compress(self, kind: str, *, level: int | None = None, everywhere: bool = True) -> Layer:
+        """Compress the tar to "zstd" or "gzip"; return the same layer by its new digest.
+
+        ``level``: 1 to 22 for zstd (default 3), 1 to 9 for gzip (default 6). The same version of layercache
+        with the same libzstd or zlib always makes the same bytes. What was written is inflated again and
+        compared with the diff ID before it is stored, in every tier that keeps compressed layers, or, unless
+        ``everywhere``, in the nearest one. A zstd consists of independent frames of 4 MiB of the tar.
+
+        Raises as `uncompressed` does, `ValueError` for another ``kind`` or ``level``, and `ConfigError` where
+        no tier keeps compressed layers.
+        """
+        from layercache.resolver.compressor import compress
+        from layercache.streams.compress import Compression
+
+        identity = compress(self._resolver, self._state, Compression.of(kind, level), everywhere=everywhere)
+        return Layer(self._resolver, identity)
+
     def doubt(self, form: Form) -> bool:
         """Hash the trusted entries of this form, as bytes were wrong; return whether any was quarantined.
 

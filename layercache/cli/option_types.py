@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from layercache.streams.compress import Compression
 from layercache.units import parse_age, parse_size
 
 if TYPE_CHECKING:
@@ -48,3 +49,4 @@ def parse_sample(text: str) -> tuple[float, int | None]:
 SIZE = Parsed("size", parse_size)
 AGE = Parsed("age", parse_age)
 SAMPLE = Parsed("sample", parse_sample)
+COMPRESSION = Parsed("compression", Compression.parse)

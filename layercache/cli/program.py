@@ -13,8 +13,8 @@ from layercache.cli.exit_codes import BROKEN_PIPE, TERMINATED
 from layercache.cli.session import Session, global_options
 
 COMMANDS = (
-    "pull", "get", "put", "info", "ls", "images", "rm", "export", "stats", "index", "adopt", "copy", "prune",
-    "verify", "config", "doctor", "bench", "demo",
+    "pull", "get", "put", "info", "ls", "images", "rm", "compress", "export", "stats", "index", "adopt",
+    "copy", "prune", "verify", "config", "doctor", "bench", "demo",
 )  # fmt: skip
 """In the order of the help. Each is the function ``NAME`` in the module ``commands/NAME.py``."""
 

@@ -34,7 +34,7 @@ class Entries:
         if (tier, name) in self._keeper.wrong:
             return None
         try:
-            reader = tier.blobs.open(name)
+            reader = way.open()
         except NotFoundError:
             return None
         identity = layer.identity

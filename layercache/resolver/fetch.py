@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from layercache.errors import BackendError, NotALayerError
 from layercache.events import Event, Observers
 from layercache.oci.descriptor import NO_COMPRESSION
-from layercache.oci.forms import UNCOMPRESSED, Form
+from layercache.oci.forms import COMPRESSED, UNCOMPRESSED, Form
 from layercache.resolver.confirmation import RefutingReader
 from layercache.resolver.findings import Findings
 from layercache.resolver.in_flight import InFlight, InFlightTransfer
@@ -122,7 +122,7 @@ class Fetcher:
                 layer=layer,
                 reader=reader,
                 form=form,
-                target=self.keeper.store(form, nearer_than=way.tier) or spooled_for,
+                target=self.keeper.store(form, nearer_than=None if way.inside else way.tier) or spooled_for,
                 algorithm=way.name.algorithm,
                 names=[way.name],
                 size=size,
@@ -152,8 +152,14 @@ class Fetcher:
         identity = layer.identity
         plain = compression == NO_COMPRESSION
         algorithm = identity.diff_id.algorithm if identity.diff_id else digest.algorithm
-        # A plain tar that is named by the same algorithm in both roles is one blob, kept as that.
+        target = self.keeper.store(UNCOMPRESSED)
         same = plain and algorithm == digest.algorithm
+        if (
+            target
+            and same
+            and (target.policy.stores(COMPRESSED) or self.keeper.store(COMPRESSED, nearer_than=target))
+        ):
+            target = None  # in both roles it is one blob, which is kept as that
         tar = head if plain else self._inflated(layer, digest, blob, head, compression, tier)
         return self.run(
             TarStage(
@@ -161,7 +167,7 @@ class Fetcher:
                 layer=layer,
                 reader=tar,
                 form=UNCOMPRESSED,
-                target=None if same else self.keeper.store(UNCOMPRESSED),
+                target=target,
                 algorithm=algorithm,
                 names=[digest, *([identity.diff_id] if identity.diff_id else [])],
                 threads=2 if self.idle(identity.size, digest) else 0,
@@ -213,7 +219,7 @@ class Fetcher:
     def run(self, stage: Stage) -> Reader:
         """The bytes of a stage, hashed and judged as they pass, and spooled where a tier keeps them."""
         try:
-            spool = self._spool(stage.target, stage.form)
+            spool = self.spool(stage.target, stage.form)
         except BaseException:
             stage.reader.close()
             raise
@@ -231,7 +237,7 @@ class Fetcher:
             stage.source.set_pace()
         return follower
 
-    def _spool(self, store: Tier | None, form: Form) -> TierSpool | None:
+    def spool(self, store: Tier | None, form: Form) -> TierSpool | None:
         """A spool of this tier, or where it fails of the next one that keeps the form; None: of none."""
         while store is not None:
             try:

@@ -128,6 +128,11 @@ class LayerIdentity:
             return False
         return diff_id not in (self.asked, self.stated_diff_id)
 
+    @property
+    def plain(self) -> bool:
+        """Whether the blob is said to be the tar itself: then its own hash proves it right in either form."""
+        return self.digest is not None and str(self.digest) == self.diff_id
+
     def digests(self) -> list[Digest]:
         """Every digest that leads to the layer, the one that is meant first."""
         first = [self.digest] if self.digest else []
@@ -143,14 +148,15 @@ class LayerIdentity:
 
     def claimed_digests(self) -> list[Digest]:
         """The blobs of which only a claim says that they are what was asked for."""
-        if self.asked is None:
+        if self.asked is None or self.plain:
             return []
         return [digest for digest in self.digests() if not self.is_proved(digest)]
 
     def names(self, form: Form) -> list[Hash]:
         """The blobs that hold this form, and need no more proof of it than their own hash."""
         if form == COMPRESSED:
-            return [digest for digest in self.digests() if self.is_proved(digest)]
+            digests = self.digests()[:1] if self.plain else self.digests()
+            return [digest for digest in digests if self.is_proved(digest)]
         if self.diff_id is None or self.unconfirmed:
             return []
         # A blob counts as its own tar only after its bytes were seen to be one.

@@ -132,7 +132,7 @@ class Ingest:
     def keep(self, tar: TierSpool | None = None) -> None:
         """Publish blob, then tar, then fact. Raises `BackendError` where no tier could take either."""
         identity = self._layer.identity
-        keep = partial(self._keeper.keep, everywhere=True, layer=identity.digest)
+        keep = partial(self._keeper.keep, everywhere=True, layer=identity.digest, plain=identity.plain)
         kept, blob = [], self._blob.spool if self._blob else None
         if blob and identity.digest:
             kept += keep(blob, identity.digest, self._form, identity.size or 0)

@@ -36,14 +36,15 @@ def find(tiers: Sequence[Tier], name: Hash, refuted: Pairs = ()) -> LayerIdentit
     facts_found = False
     for own, leading in _facts_about(tiers, name, refuted):
         facts_found = True
-        identity = _meant(name, own, leading, there=bool(own) and _where(tiers, [name]) is not None)
+        identity = _meant(name, own, leading, there=_is_there(tiers, name, own, leading))
         present = _where(tiers, [name, *identity.digests(), *identity.names(UNCOMPRESSED)])
         if present is None:
             continue
         # Whatever a claim says: the bytes that have the name win.
         if present == name != identity.digest and not identity.computed and not _may_be_tar(tiers, name):
             return LayerIdentity(digest=Digest(name))
-        return identity.meaning(Digest(present)) if present in identity.alternatives else identity
+        is_another = present in identity.alternatives and not identity.plain
+        return identity.meaning(Digest(present)) if is_another else identity
     if facts_found and (claimed := _claimed(tiers, name, refuted)):
         return claimed
     if _where(tiers, [name]) is None:
@@ -108,6 +109,15 @@ def _meant(
     if leading:
         return LayerIdentity.from_fact(next(iter(leading.values())), asked, leading)
     return LayerIdentity(asked=asked)
+
+
+def _is_there(
+    tiers: Iterable[Tier], name: Hash, own: Association | None, leading: Collection[Digest]
+) -> bool:
+    """Whether the blob that has the name is there: a plain tar may be inside another blob."""
+    if own is None:
+        return False
+    return _where(tiers, [name, *(leading if own.diff_id == name else ())]) is not None
 
 
 def _where(tiers: Iterable[Tier], names: Sequence[Hash]) -> Hash | None:

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from layercache.oci.digest import Hash
     from layercache.oci.forms import Form
     from layercache.resolver.identity import LayerIdentity
+    from layercache.resolver.inside import Inside
     from layercache.sources.origin import BlobSource
     from layercache.tiers.tier import Tier
 
@@ -23,7 +24,8 @@ class Way(NamedTuple):
 
     ``form`` is what is stored there: a compressed blob on the way to a tar is inflated. ``tier`` is None
     for the source. ``near``: it takes no more than an `open`, since nobody keeps these bytes on their way.
-    ``claimed``: only a claim says that this blob is what was asked for.
+    ``claimed``: only a claim says that this blob is what was asked for. ``inside``: the tier has the blob, a
+    plain tar, inside another one, out of which it is read.
     """
 
     name: Hash
@@ -32,6 +34,7 @@ class Way(NamedTuple):
     source: BlobSource | None = None
     near: bool = False
     claimed: bool = False
+    inside: Inside | None = None
 
     @property
     def place(self) -> str:
@@ -51,10 +54,13 @@ class Way(NamedTuple):
 
         Raises `NotFoundError`, `BackendError`, `SourceError`.
         """
-        if self.tier is not None:
+        if self.tier is not None and self.inside is None:
             return self.tier.blobs.open(self.name, start, end)
-        assert self.source is not None, "a way leads to a tier or to the source"
-        reader = self.source.open(start)
+        if self.tier is not None and self.inside is not None:
+            reader = self.inside.open(self.tier, start)
+        else:
+            assert self.source is not None, "a way leads to a tier or to the source"
+            reader = self.source.open(start)
         return reader if end is None else BoundedReader(reader, end - start)
 
 

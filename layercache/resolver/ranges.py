@@ -76,7 +76,7 @@ class Ranges:
     def _directly(self, layer: LayerState, form: Form, part: Part) -> Reader | None:
         """Out of what has just this form; None where it takes a pass over the whole."""
         ways = self._plan(layer, form)
-        for way in ways:
+        for way in (way for way in ways if way.inside is None):
             far = form == COMPRESSED and not self._verify_always
             if way.claimed or way.form != form or not (way.trusted or far):
                 return None

@@ -24,6 +24,7 @@ from layercache.resolver.healing import healing
 from layercache.resolver.identity import LayerIdentity
 from layercache.resolver.plan import Way, plan
 from layercache.resolver.ranges import Ranges
+from layercache.resolver.recompressed import Recompressed
 from layercache.resolver.tier_writer import TierWriter, WrongEntryError
 from layercache.streams.readers import HashedReader
 from layercache.tiers.failover import FailoverReader
@@ -57,6 +58,7 @@ class Resolver:
     ) -> None:
         self.keeper = TierWriter(tiers, observers, changed)
         self.passes = Fetcher(self.keeper, observers, limits, verify_always=verify_always)
+        self._recompressed = Recompressed(tiers, self.keeper, limits)
         self._entries = Entries(self.keeper, observers, verify_always=verify_always)
         self._claims = Claims(tiers, self.passes, observers)
         self._ranges = Ranges(
@@ -131,11 +133,14 @@ class Resolver:
                 layer.update(lambda now: now.with_record(fact))
 
     def _plan(self, layer: LayerState, form: Form) -> Iterator[Way]:
-        return plan(layer.identity, form, self._tiers, self._near, layer.source)
+        identity = layer.identity
+        ways = plan(identity, form, self._tiers, self._near, layer.source)
+        return self._recompressed.among(ways, identity) if identity.plain else ways
 
     def _warm(self, layer: LayerState, form: Form) -> Reader | None:
         """The form by the near part of the plan: no more than an `open`."""
-        ways = self._plan(layer, form)
+        # Without those through other blobs, for which a far tier would have to be asked.
+        ways = plan(layer.identity, form, self._tiers, self._near, layer.source)
         for way in ways:
             if not way.near:
                 return None
@@ -222,11 +227,12 @@ class Resolver:
         trusted, spooled = tier.policy.trusted, way.claimed and tier.remote
         if not trusted:
             reader = FailoverReader(tier, reader, self._replicas(way, rest))
-        if spooled or (not way.near and self.keeper.store(way.form, nearer_than=tier)):
+        nearer_than = None if way.inside else tier
+        if spooled or (not way.near and self.keeper.store(way.form, nearer_than=nearer_than)):
             spooled_for = tier if spooled else None
             return self.passes.fetch(layer, way, reader, inflating=inflating, spooled_for=spooled_for)
         self._entries.hit(way, reader)
-        believed = trusted and not self._verify_always
+        believed = trusted and not self._verify_always and way.inside is None
         # A fact is computed only where both sides were hashed in the same pass.
         if (believed and (not inflating or layer.identity.computed)) or isinstance(reader, HashedReader):
             return reader

@@ -148,6 +148,7 @@ class FetchStage(Stage):
             identity.size_of(self.form) or 0,
             everywhere=self.from_origin,
             layer=identity.digest,
+            plain=identity.plain,
         )
         if not self.inflating:
             self.findings.claim(self.layer, kept)

@@ -6,19 +6,25 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
-from layercache.errors import BackendError, ConfigError, DigestMismatchError, LayercacheError, NotFoundError
+from layercache.errors import (
+    BackendError,
+    ConfigError,
+    DigestMismatchError,
+    LayercacheError,
+    NotFoundError,
+)
 from layercache.events import Event, Observers
 from layercache.oci.forms import COMPRESSED, Form
+from layercache.resolver.delivery import Deliveries
 from layercache.resolver.identity import resized
 from layercache.resolver.upload_queue import UploadQueue
 from layercache.streams.hashing import hash_of
-from layercache.streams.readers import check_hash, verified
+from layercache.streams.readers import check_hash
 from layercache.transfer.spool import SpoolReader
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
-    from layercache.backend import Reader
     from layercache.oci.digest import DiffID, Digest, Hash
     from layercache.resolver.plan import Way
     from layercache.tiers.association import Association
@@ -45,6 +51,7 @@ class TierWriter:
         """Claims that this process found false, wherever they stand."""
         self._tiers = tiers
         self._observers = observers
+        self._deliveries = Deliveries(self.wrong, self.look_again, self.changed_meanwhile)
 
     def store(self, form: Form, *, nearer_than: Tier | None = None) -> Tier | None:
         """The nearest tier that keeps this form, if it is nearer than where the form was found."""
@@ -56,28 +63,41 @@ class TierWriter:
         return None
 
     def keep(
-        self, spool: TierSpool, name: Hash, form: Form, size: int, *, everywhere: bool, layer: Digest | None
+        self,
+        spool: TierSpool,
+        name: Hash,
+        form: Form,
+        size: int,
+        *,
+        everywhere: bool,
+        layer: Digest | None,
+        plain: bool = False,
     ) -> list[Tier]:
         """Publish what a spool holds: in the nearest tier that keeps this form, or in every one.
 
         Those where it is, or will be in a while: remote ones behind the first are filled in the background,
-        with all that concerns this ``layer`` in order.
+        with all that concerns this ``layer`` in order. ``plain``: as its digest and its diff ID are the same,
+        a tier may keep it recompressed.
         """
         kept: list[Tier] = []
+        near: Tier | None = None  # where the blob is under its own name
         for tier in self._tiers:
             if not tier.policy.stores(form) or tier.write_failure is not None or not tier.blobs.fits(size):
                 continue
             if kept and not everywhere:
                 break
             stored = Event("stored", name, form, tier.name, size=size)
+            recompressed = plain and tier.policy.recompress is not None
             try:
-                if kept and tier.remote:
-                    self._upload(tier, name, kept[0], stored, layer)
-                elif not self._has(tier, name, form, size):
-                    if tier is spool.tier:
+                if near and tier.remote:
+                    self._upload(tier, near, stored, layer, recompressed=recompressed)
+                elif not self._deliveries.has(tier, name, form, size, recompressed=recompressed):
+                    if tier is spool.tier and not recompressed:
                         spool.publish(name)
                     else:
-                        self._copy(tier, name, form, SpoolReader(spool), spool.tier)
+                        stored = self._deliveries.send(
+                            tier, stored, SpoolReader(spool), spool.tier, recompressed=recompressed
+                        )
                     self.wrong.discard((tier, name))
                     self.changed()
                     self._observers.emit(stored)
@@ -85,6 +105,7 @@ class TierWriter:
                 tier.mark_failed(error, writing=True)
             else:
                 kept.append(tier)
+                near = near if near or recompressed else tier
         return kept
 
     def record(self, fact: Association, kept: Iterable[Tier] = ()) -> None:
@@ -146,7 +167,22 @@ class TierWriter:
         try:
             check_hash(way.name, size, found, seen)
         except DigestMismatchError as error:
+            if way.inside is not None:
+                raise self.refuse(way.tier, way.inside.fact, error.message) from error
             raise self.pass_over(way.tier, way.name, way.form, error.message) from error
+
+    def refuse(self, tier: Tier, fact: Association, why: str) -> WrongEntryError:
+        """Another tar came out of a blob than a fact says: either is wrong, and the blob is not read again.
+
+        In a tier of ours the hash shows which of them it is.
+        """
+        if not tier.policy.trusted:
+            return self.pass_over(tier, fact.digest, COMPRESSED, why)
+        if wrong := self.look_again(tier, fact.digest, COMPRESSED):
+            return wrong
+        self.recant(fact)
+        self.wrong.add((tier, fact.digest))
+        return WrongEntryError(why, looked_in=[tier.name])
 
     def correct(self, facts: Iterable[Association], name: Hash, form: Form, size: int) -> None:
         """Replace facts of ours that state another size for a blob that is right; report it."""
@@ -235,42 +271,28 @@ class TierWriter:
             tier.facts.record(fact)
             self.changed()
 
-    def _has(self, tier: Tier, name: Hash, form: Form, size: int) -> bool:
-        """Whether a tier has the blob. An entry of another size is none, nor is one that was found wrong."""
-        if (tier, name) in self.wrong:  # now there are right bytes for it
-            self.wrong.discard((tier, name))
-            if not tier.remote:  # a folder publishes nothing over what is there
-                tier.blobs.delete(name)
-            return False
-        try:
-            if tier.blobs.stat(name).size == size:
-                return not tier.policy.trusted or self.look_again(tier, name, form) is None
-        except NotFoundError:
-            pass
-        return False
-
-    def _copy(self, tier: Tier, name: Hash, form: Form, reader: Reader, source: Tier) -> None:
-        """Into a tier, hashed on the way: other programs can reach what is published."""
-        try:
-            tier.blobs.copy(name, verified(reader, name))
-        except DigestMismatchError as error:
-            raise self.changed_meanwhile(source, name, form) from error
-
-    def _upload(self, tier: Tier, name: Hash, near: Tier, stored: Event, layer: Digest | None) -> None:
+    def _upload(
+        self, tier: Tier, near: Tier, stored: Event, layer: Digest | None, *, recompressed: bool
+    ) -> None:
+        name, form = stored.name, stored.form
+        assert name is not None, "what is stored has a name"
         # Open from now on: who evicts it nearby takes its name away, not its bytes.
         reader = near.blobs.open(name)
 
         def upload() -> None:
             with reader:
                 try:
-                    if tier.write_failure is not None or self._has(tier, name, stored.form, stored.size):
+                    failed = tier.write_failure is not None
+                    if failed or self._deliveries.has(
+                        tier, name, form, stored.size, recompressed=recompressed
+                    ):
                         return
-                    self._copy(tier, name, stored.form, reader, near)
-                except WrongEntryError:
+                    sent = self._deliveries.send(tier, stored, reader, near, recompressed=recompressed)
+                except (WrongEntryError, NotFoundError):
                     return  # it was reported: an entry that was corrupted nearby is not uploaded
                 except BackendError as error:
                     tier.mark_failed(error, writing=True)
                 else:
-                    self._observers.emit(stored)
+                    self._observers.emit(sent)
 
         self.background.add(upload, about=layer or name, drop=reader.close)

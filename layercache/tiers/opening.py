@@ -10,7 +10,7 @@ from layercache.oci.descriptor import DOCUMENT_MAX
 from layercache.tiers.backend.tier import BackendTier
 from layercache.tiers.folder import refuse_other
 from layercache.tiers.layout.tier import LayoutTier
-from layercache.tiers.policy import take_policy
+from layercache.tiers.policy import REGISTRY, take_policy
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     from layercache.registry.settings import RegistrySettings
     from layercache.tiers.policy import Policy
     from layercache.tiers.tier import Tier
-
-REGISTRY = "oci"
 
 
 def open_tier(

@@ -9,6 +9,7 @@ from layercache.backend import BackendURL
 from layercache.errors import ConfigError
 from layercache.oci.descriptor import DOCUMENT_MAX
 from layercache.oci.forms import COMPRESSED
+from layercache.streams.compress import COMPRESSION_EXAMPLES, Compression
 from layercache.units import AGE_EXAMPLES, SIZE_EXAMPLES, parse_age, parse_size
 
 if TYPE_CHECKING:
@@ -21,6 +22,9 @@ KEEPS: tuple[Keep, ...] = ("both", "compressed", "uncompressed")
 
 ON_THIS_MACHINE = frozenset({"file", "memory"})
 """Schemes of stores that nobody but this machine's users can write to."""
+
+REGISTRY = "oci"
+"""The scheme of a registry as a tier."""
 
 UNLIMITED = "none"
 """As a limit: there is none, also where there is one by default."""
@@ -37,6 +41,8 @@ class Policy:
     is checked by size only. Bytes from any other tier are hashed as they pass. ``max_size``: bytes that
     its blobs may have in all. ``max_age``: seconds after its last use when a blob is removed.
     ``max_document_size``: bytes of a manifest, an index or a config that is read there, at most.
+    ``recompress``: how a layer that is distributed as a plain tar is compressed before it is stored; None:
+    it is stored as it is. What is stored so is read whatever this says.
     """
 
     keep: Keep = "both"
@@ -45,6 +51,7 @@ class Policy:
     max_size: int | None = None
     max_age: float | None = None
     max_document_size: int = DOCUMENT_MAX
+    recompress: Compression | None = None
 
     def stores(self, form: Form) -> bool:
         return not self.readonly and self.keep in ("both", form)
@@ -56,7 +63,8 @@ def take_policy(
     """The tier's options out of a URL, and the URL that is left for the backend.
 
     The nearest tier stores both forms unless its URL says otherwise, and is trusted if it is on this machine.
-    A farther one stores the compressed form. ``max_document_size`` is the cache's. Raises `ConfigError`.
+    A farther one stores the compressed form, and plain tars as zstd if it is a bucket. ``max_document_size``
+    is the cache's. Raises `ConfigError`.
     """
     query = dict(url.query)
 
@@ -69,13 +77,17 @@ def take_policy(
             raise ConfigError(f"{url.place}: {name}={text}", hint=f"{name} is {wanted}") from None
 
     default: Keep = "both" if nearest else COMPRESSED
+    keep = take("keep", default, _keep, ", ".join(KEEPS))
+    bucket = keep == COMPRESSED and not nearest and url.scheme not in ON_THIS_MACHINE | {REGISTRY}
+    recompress = Compression.of("zstd") if bucket else None
     policy = Policy(
-        keep=take("keep", default, _keep, ", ".join(KEEPS)),
+        keep=keep,
         readonly=take("readonly", False, _flag, "true or false"),
         trusted=take("trusted", nearest and url.scheme in ON_THIS_MACHINE, _flag, "true or false"),
         max_size=take("max_size", None, _limit(parse_size), f"{SIZE_EXAMPLES}, or {UNLIMITED}"),
         max_age=take("max_age", None, _limit(parse_age), f"{AGE_EXAMPLES}, or {UNLIMITED}"),
         max_document_size=take("max_document_size", max_document_size, parse_size, SIZE_EXAMPLES),
+        recompress=take("recompress", recompress, _recompress, f"false, {COMPRESSION_EXAMPLES}"),
     )
     options = tuple(each.name for each in fields(Policy))
     return policy, BackendURL(url.scheme, url.netloc, url.path, query, options)
@@ -90,6 +102,10 @@ def _keep(text: str) -> Keep:
         if known == text:
             return known
     raise ValueError(text)
+
+
+def _recompress(text: str) -> Compression | None:
+    return None if text == "false" else Compression.parse(text)
 
 
 def _flag(text: str) -> bool:

@@ -1,0 +1,95 @@
+"""How a blob gets into a tier: as it is, or, if it is a plain tar and the tier wants that, recompressed."""
+
+from __future__ import annotations
+
+from contextlib import closing
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from layercache.errors import DigestMismatchError, LimitError, NotFoundError
+from layercache.oci.descriptor import NO_COMPRESSION
+from layercache.oci.forms import COMPRESSED, Form
+from layercache.resolver.compressing import recompress_into
+from layercache.resolver.inside import is_inside
+from layercache.streams.readers import HeadReader, sniff, verified
+from layercache.transfer.spool import SpoolReader, TierSpool
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from layercache.backend import Reader
+    from layercache.errors import LayercacheError
+    from layercache.events import Event
+    from layercache.oci.digest import Hash
+    from layercache.tiers.tier import Tier
+
+
+class Deliveries:
+    """Writes blobs into tiers where they are missing. Thread-safe but for ``wrong``, a set of the caller's.
+
+    ``wrong``: entries that are not what their names say. ``look_again`` hashes an entry, and returns an error
+    where it is wrong. ``changed_meanwhile`` returns the error for an entry that another program changed.
+    """
+
+    def __init__(
+        self,
+        wrong: set[tuple[Tier, Hash]],
+        look_again: Callable[[Tier, Hash, Form], LayercacheError | None],
+        changed_meanwhile: Callable[[Tier, Hash, Form], LayercacheError],
+    ) -> None:
+        self._wrong = wrong
+        self._look_again = look_again
+        self._changed_meanwhile = changed_meanwhile
+
+    def has(self, tier: Tier, name: Hash, form: Form, size: int, *, recompressed: bool = False) -> bool:
+        """Whether a tier has the blob, or, if it may be ``recompressed``, another one with this tar inside.
+
+        An entry of another size is none, nor is one that was found wrong.
+        """
+        if recompressed and is_inside(tier, name, size, self._wrong):
+            return True
+        if (tier, name) in self._wrong:  # now there are right bytes for it
+            self._wrong.discard((tier, name))
+            if not tier.remote:  # a folder publishes nothing over what is there
+                tier.blobs.delete(name)
+            return False
+        try:
+            if tier.blobs.stat(name).size == size:
+                return not tier.policy.trusted or self._look_again(tier, name, form) is None
+        except NotFoundError:
+            pass
+        return False
+
+    def send(self, tier: Tier, stored: Event, reader: Reader, near: Tier, *, recompressed: bool) -> Event:
+        """Write the blob of a ``stored`` event into a tier; return the event of what was written.
+
+        ``recompressed``: if it is a tar, in the compression of the tier's policy, made in a spool of the tier
+        ``near``, which is where the bytes come from.
+        """
+        name = stored.name
+        assert name is not None, "what is stored has a name"
+        compression = tier.policy.recompress if recompressed else None
+        head = HeadReader(reader) if compression else None
+        if compression is None or head is None or sniff(head.head) != NO_COMPRESSION:
+            self._copy(tier, name, stored.form, head or reader, near)
+            return stored
+        with closing(TierSpool(near)) as spool:
+            try:
+                fact = recompress_into(spool, head, name, compression)
+            except LimitError:  # readers would take it for a decompression bomb
+                with near.blobs.open(name) as tar:
+                    self._copy(tier, name, stored.form, tar, near)
+                return stored
+            except DigestMismatchError as error:
+                raise self._changed_meanwhile(near, name, stored.form) from error
+            if not self.has(tier, fact.digest, COMPRESSED, fact.size):
+                self._copy(tier, fact.digest, COMPRESSED, SpoolReader(spool), near)
+        tier.facts.record(fact)
+        return replace(stored, name=fact.digest, size=fact.size)
+
+    def _copy(self, tier: Tier, name: Hash, form: Form, reader: Reader, source: Tier) -> None:
+        """Into a tier, hashed on the way: other programs can reach what is published."""
+        try:
+            tier.blobs.copy(name, verified(reader, name))
+        except DigestMismatchError as error:
+            raise self._changed_meanwhile(source, name, form) from error
