@@ -3,22 +3,32 @@
 from __future__ import annotations
 
 import threading
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING
 
-from layercache.errors import BackendError, DigestMismatchError, NotFoundError
+from layercache.errors import BackendError, DigestMismatchError, LimitError, NotFoundError
 from layercache.events import Event
 from layercache.oci.descriptor import NO_COMPRESSION, layer_type
 from layercache.oci.digest import DiffID, Hash
-from layercache.oci.forms import UNCOMPRESSED, Form
+from layercache.oci.forms import COMPRESSED, UNCOMPRESSED, Form
+from layercache.resolver.compressing import recompress_into
 from layercache.streams.inflate import InflatedReader, Limits
-from layercache.streams.readers import HashedReader, HeadReader, WrappingReader, layer_compression, verified
+from layercache.streams.readers import (
+    HashedReader,
+    HeadReader,
+    WrappingReader,
+    layer_compression,
+    sniff,
+    verified,
+)
 from layercache.tiers.association import Association
+from layercache.transfer.spool import SpoolReader, TierSpool
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from layercache.backend import Reader
+    from layercache.streams.compress import Compression
     from layercache.tiers.tier import Tier
 
 
@@ -69,6 +79,27 @@ class BlobCopier:
         self._emit(Event("stored", name, form, self._target.name, size=size))
         return size
 
+    def recompress(self, name: Hash, compression: Compression) -> Association | None:
+        """Copy a plain tar as a blob that has it inside; return the fact about that.
+
+        None where the blob is not a tar, or would count as a decompression bomb: then it is to be copied as
+        it is. Raises as `copy` does.
+        """
+        with source_errors():
+            reader = self._source.blobs.inspect(name)
+        self._emit(Event("fetching", name, COMPRESSED, self._source.name, total=reader.size))
+        source = _SourceReader(reader, self._passed(name, COMPRESSED, reader.size))
+        with _head(source) as head, closing(TierSpool(self._target)) as spool:
+            if sniff(head.head) != NO_COMPRESSION:
+                return None
+            try:
+                fact = recompress_into(spool, head, name, compression)
+            except LimitError:
+                return None
+            self._target.blobs.copy(fact.digest, verified(SpoolReader(spool), fact.digest))
+        self._emit(Event("stored", fact.digest, COMPRESSED, self._target.name, size=fact.size))
+        return fact
+
     def make_tar(self, fact: Association, *, near: Tier) -> Association:
         """Inflate what ``near`` has of a fact's blob, and store the tar; return the fact as computed.
 
@@ -100,12 +131,6 @@ class BlobCopier:
             note = f"its {total} bytes are more than the tier may hold in all"
             self._emit(Event("failed", name, form, self._target.name, note=note))
             raise NotFoundError(note)
-
-        def passed(count: int) -> None:
-            if self._stopped.is_set():
-                raise StoppedError
-            self._emit(Event("bytes", name, form, self._source.name, size=count, total=total))
-
         size = 0
 
         def check(found: Hash, count: int) -> None:
@@ -114,10 +139,20 @@ class BlobCopier:
             if found != name:
                 raise WrongBytesError(name, found, count)
 
-        source = _SourceReader(reader, passed)
+        source = _SourceReader(reader, self._passed(name, form, total))
         checked = HashedReader(source, check, algorithm=name.algorithm, size=reader.size)
         self._target.blobs.copy(name, checked)
         return size
+
+    def _passed(self, name: Hash, form: Form, total: int | None) -> Callable[[int], object]:
+        """What to call with the size of each part that the source returned."""
+
+        def passed(count: int) -> None:
+            if self._stopped.is_set():
+                raise StoppedError
+            self._emit(Event("bytes", name, form, self._source.name, size=count, total=total))
+
+        return passed
 
 
 class _SourceReader(WrappingReader):

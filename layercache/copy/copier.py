@@ -15,9 +15,10 @@ from layercache.copy.selection import image_blobs, image_entries
 from layercache.errors import ConfigError, DigestMismatchError, IntegrityError, NotALayerError, NotFoundError
 from layercache.events import Event, Observers
 from layercache.images.tags import doubtful
-from layercache.oci.digest import Digest, Hash
+from layercache.oci.digest import DiffID, Digest, Hash
 from layercache.oci.forms import COMPRESSED
 from layercache.resolver.identity import contradiction
+from layercache.resolver.inside import is_inside
 from layercache.tiers import keys
 from layercache.tiers.tag_origin import COPIED_FROM, imported_from, marked
 
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
     from layercache.backend import Entry
     from layercache.copy.selection import Selection
     from layercache.errors import LayercacheError
-    from layercache.oci.digest import DiffID
     from layercache.oci.forms import Form
     from layercache.tiers.association import Association
     from layercache.tiers.tier import Tier
@@ -107,12 +107,12 @@ class Copy:
     # Blobs
 
     def _blob_jobs(self) -> Iterator[Job]:
-        keep, makes = self._target.policy.keep, self._selection.makes_tars(self._target.policy.keep)
+        keep = self._target.policy.keep
         for name, entry in self._blobs():
             taken = self._selection.takes(name, self._roles, keep)
             missing = taken and not self._contents.has(name, entry.size)
-            inside = self._roles.inside(name) if makes else None
-            if missing or (inside and not self._contents.has(inside[0])):
+            inside = self._roles.inside(name)
+            if missing or (inside and self._makes(inside[0]) and not self._contents.has(inside[0])):
                 yield partial(self._attempt, name, partial(self._bring, name, entry.size, missing))
             elif taken:
                 self.report.add(there=1)
@@ -137,9 +137,13 @@ class Copy:
             self.report.add(absent=1)
 
     def _forms_of(self, name: Hash) -> Iterator[tuple[Hash, Entry]]:
+        """The blob, its tar, and, if it is a plain tar that the source has only inside other blobs, those."""
         there = 0
         inside = self._roles.inside(name)
-        for each in (name, inside[0]) if inside and inside[0] != name else (name,):
+        names: list[Hash] = [name, *([inside[0]] if inside else [])]
+        if self._roles.is_plain(name) and not self._source.blobs.has(name):
+            names += [fact.digest for fact in self._source.facts.made_from(DiffID(name), claims=True)]
+        for each in dict.fromkeys(names):
             with suppress(NotFoundError):
                 yield each, self._source.blobs.stat(each)
                 there += 1
@@ -157,11 +161,27 @@ class Copy:
             fact = self._source.facts.get(Digest(name), diff_id, computed=computed)
         if fact is None:
             return
-        if self._selection.makes_tars(self._target.policy.keep) and not self._contents.has(diff_id):
+        if self._makes(diff_id) and not self._contents.has(diff_id):
             fact = self._make(fact)
         self._record(fact)
 
+    def _makes(self, diff_id: DiffID) -> bool:
+        """Whether the target wants this tar: a plain layer as it is, unless the target recompresses."""
+        keep, plain = self._target.policy.keep, self._roles.is_plain(diff_id)
+        as_it_is = plain and self._target.policy.recompress is None and self._selection.keeps_compressed(keep)
+        return as_it_is or self._selection.makes_tars(keep)
+
     def _copy(self, name: Hash, size: int, form: Form) -> None:
+        compression = self._target.policy.recompress
+        if compression is not None and self._roles.is_plain(name):
+            if is_inside(self._target, name, size, ()):
+                self.report.add(there=1)
+                return
+            if not self._dry_run and (fact := self._copier.recompress(name, compression)) is not None:
+                self._contents.add_blob(fact.digest, fact.size)
+                self._record(fact, computed_here=True)
+                self.report.add(copied=1, copied_bytes=fact.size)
+                return
         if not self._dry_run:
             size = self._copier.copy(name, form)
             self._contents.add_blob(name, size)

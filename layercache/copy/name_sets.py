@@ -76,6 +76,11 @@ class SourceRoles:
         own = raw(name)
         return own in self._tars or own not in self._inside
 
+    def is_plain(self, name: Hash) -> bool:
+        """Whether it is a layer that is distributed as a plain tar: its digest is its diff ID."""
+        inside = self._inside.get(raw(name))
+        return inside is not None and inside[0] == raw(name)
+
     def form(self, name: Hash) -> Form:
         """The form for events: a blob that may be either is called compressed."""
         return COMPRESSED if self.is_compressed(name) else UNCOMPRESSED

@@ -84,5 +84,5 @@ def is_inside(tier: Tier, name: Hash, size: int, wrong: Container[tuple[Tier, Ha
         and fact.uncompressed_size == size
         and (tier, fact.digest) not in wrong
         and tier.blobs.has(fact.digest)
-        for fact in tier.facts.made_from(DiffID(name))
+        for fact in tier.facts.made_from(DiffID(name), claims=True)
     )

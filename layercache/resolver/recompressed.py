@@ -58,7 +58,7 @@ class Recompressed:
     def _through(self, tier: Tier, identity: LayerIdentity) -> Iterator[Way]:
         """The ways to the tar through other blobs of a tier."""
         assert identity.digest is not None, "a plain layer has one name"
-        facts = tier.facts.made_from(DiffID(identity.digest))
+        facts = tier.facts.made_from(DiffID(identity.digest), claims=True)
         refuse = partial(self._keeper.refuse, tier)
         for fact in lookup.believed(self._tiers, tier, islice(facts, TRIED + 1), self._keeper.refuted):
             known = fact.uncompressed_size is not None and fact.digest != identity.digest

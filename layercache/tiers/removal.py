@@ -25,7 +25,9 @@ def delete(tier: Tier, name: Hash, *, force: bool = False) -> int:
     """
     facts, names, present = _belonging(tier, name)
     if not force and present:
-        _refuse_if_used(tier, set(names))
+        # A plain tar that the tier has only inside this blob is part of the images that list it.
+        inside = {fact.diff_id for fact in facts if not tier.blobs.has(fact.diff_id)}
+        _refuse_if_used(tier, {*names, *inside})
     return _remove(tier, facts, present)
 
 

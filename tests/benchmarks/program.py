@@ -16,6 +16,7 @@ from benchmarks import buckets, table
 from benchmarks.askers import askers
 from benchmarks.bench import QUICK, Bench, Row, Sizes
 from benchmarks.bound import bound
+from benchmarks.compressing import compress
 from benchmarks.engines import engines
 from benchmarks.images import Images
 from benchmarks.listing import listing
@@ -38,6 +39,7 @@ CASES: dict[str, Case] = {
         medium,
         small,
         unpack,
+        compress,
         bound,
         warm,
         lookup,
