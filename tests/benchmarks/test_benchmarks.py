@@ -70,11 +70,11 @@ def test_a_bucket_is_measured_beside_its_peers(tmp_path: Path, service: str) -> 
 def test_pulls_are_measured_beside_skopeo_and_umoci_and_a_warm_layer_beside_cat_and_cp(
     tmp_path: Path,
 ) -> None:
-    if lacking := missing("docker-registry", "skopeo", "umoci"):
+    if lacking := missing("docker-registry", "skopeo", "umoci", "zstd", "pigz"):
         pytest.skip(f"needs {', '.join(lacking)}, not installed here")
     figures, folder = tmp_path / "figures.json", tmp_path / "folder"
     folder.mkdir()
-    cases = ("small", "unpack", "warm", "bound")
+    cases = ("small", "unpack", "warm", "bound", "compress")
     only = [option for name in cases for option in ("--only", name)]
     harness(*only, "--json", str(figures), "--dir", str(folder))
     rows = json.loads(figures.read_text())["rows"]
