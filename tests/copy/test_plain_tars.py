@@ -9,7 +9,6 @@ from servers.images import Image, make_image
 
 from layercache.copy import Copy, Report, Selection
 from layercache.errors import InUseError
-from layercache.images.tags import image_key
 from layercache.oci.digest import Digest
 from layercache.oci.reference import Reference
 from layercache.streams.compress import Compression
@@ -44,7 +43,7 @@ def filled() -> tuple[BackendTier, Image]:
             put(cache, layer.blob)
     for data in (image.config, image.manifest):
         write_blob(tier, Digest.of(data), data)
-    tier.images.tag(image_key(NAME), image.descriptor)
+    tier.images.tag(keys.image_key(NAME), image.descriptor)
     return tier, image
 
 
@@ -136,7 +135,7 @@ def test_an_image_that_is_removed_takes_the_zstd_along() -> None:
     source, _ = filled()
     tier = bucket()
     copied(source, tier)
-    assert removal.forget_image(tier, image_key(NAME), blobs=True)
+    assert removal.forget_image(tier, keys.image_key(NAME), blobs=True)
     assert blobs(tier) == set()
 
 
