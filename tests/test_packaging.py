@@ -148,6 +148,18 @@ def test_an_index_shows_the_readme_with_links_that_work() -> None:
             assert (ROOT / path).is_file(), link
 
 
+def test_pictures_of_the_readme_would_come_from_the_release_too() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["hatch"]["metadata"]["hooks"]
+    text = "[![A plot](docs/a.svg)](docs/a.md) [b](https://b.example) [c](#c)"
+    for rule in project["fancy-pypi-readme"]["substitutions"]:
+        text = re.sub(rule["pattern"], rule["replacement"].replace("$HFPR_VERSION", "1"), text)
+    home = urls()["Homepage"]
+    raw = home.replace("github.com", "raw.githubusercontent.com")
+    assert (
+        text == f"[![A plot]({raw}/v1/docs/a.svg)]({home}/blob/v1/docs/a.md) [b](https://b.example) [c](#c)"
+    )
+
+
 def urls() -> dict[str, str]:
     found = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["urls"]
     return {name: str(url) for name, url in found.items()}

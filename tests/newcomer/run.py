@@ -195,6 +195,8 @@ def step(what: str, does: Callable[[], _T]) -> _T:
 
 
 def main() -> None:
+    for name in ("PYTHONDONTWRITEBYTECODE", "PYTHONUNBUFFERED"):  # users have neither
+        os.environ.pop(name, None)
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument(
         "versions", nargs="*", default=PYTHONS, help=f"of Python; by default {' '.join(PYTHONS)}"
