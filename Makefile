@@ -38,7 +38,7 @@ bench: .venv/.dev ## measure against other tools
 chaos: .venv/.dev ## use a cache for two minutes while it is killed and spoiled
 	$(BIN)/python tests/chaos/run.py $(ARGS)
 
-newcomer: ## install on every Python as a newcomer would, and do README and the tutorial (some: ARGS='3.12 3.14')
+newcomer: ## install on every Python as a newcomer would, and do README and the tutorial (some: ARGS='3.12 /usr/bin/python3')
 	@$(PYTHON) tests/newcomer/run.py $(ARGS)
 
 clean: ## remove the environment and everything that was made

@@ -67,13 +67,18 @@ def run(*command: str | Path, cwd: Path | None = None, environment: dict[str, st
     return done.stdout
 
 
-def found(version: str) -> str:
-    """The path of a Python of this version; uv fetches it if there is none."""
+def found(wanted: str) -> str | None:
+    """The path of a Python: of one that is here, or that uv can fetch; None if neither."""
+    find = ("uv", "python", "find", "--system")
     try:
-        return run("uv", "python", "find", "--system", version).strip()
+        return run(*find, wanted).strip()
     except RuntimeError:
-        run("uv", "python", "install", version)
-        return run("uv", "python", "find", "--managed-python", "--system", version).strip()
+        try:
+            run("uv", "python", "install", "--quiet", wanted)
+            return run(*find, "--managed-python", wanted).strip()
+        except RuntimeError as error:
+            print(f"Python {wanted}: not here, and uv cannot fetch it: {str(error).splitlines()[1]}")
+            return None
 
 
 def by_pip(python: str, wheel: Path, folder: Path) -> Installed:
@@ -167,9 +172,8 @@ def follow_the_hint(installed: Installed, folder: Path) -> None:
     print(f"    {hint[1]}")
 
 
-def first_hour(version: str, clone: Path, wheel: Path, folder: Path) -> None:
-    python = found(version)
-    print(f"Python {version}: {python}", flush=True)
+def first_hour(python: str, clone: Path, wheel: Path, folder: Path) -> None:
+    print(f"Python {run(python, '-c', 'import sys; print(sys.version.split()[0], sys.executable)')}", end="")
     run("make", "clean", cwd=clone)
     step("make demo", lambda: run("make", "demo", f"PYTHON={python}", cwd=clone))
     for install in (by_pip, by_uv, by_pipx):
@@ -198,18 +202,18 @@ def main() -> None:
     for name in ("PYTHONDONTWRITEBYTECODE", "PYTHONUNBUFFERED"):  # users have neither
         os.environ.pop(name, None)
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument(
-        "versions", nargs="*", default=PYTHONS, help=f"of Python; by default {' '.join(PYTHONS)}"
-    )
-    versions = parser.parse_args().versions
+    parser.add_argument("python", nargs="*", help=f"versions or paths; without any: {' '.join(PYTHONS)}")
+    named = parser.parse_args().python
+    pythons = [found(each) for each in named or PYTHONS]
     with tempfile.TemporaryDirectory() as name:
         work = Path(name)
         run("git", "clone", "--quiet", ROOT, work / "clone")
         run("uv", "build", "--quiet", "--wheel", "--out-dir", work / "dist", work / "clone")
         (wheel,) = (work / "dist").glob("*.whl")
-        print(wheel.name)
-        for version in versions:
-            first_hour(version, work / "clone", wheel, work / version)
+        for number, python in enumerate(filter(None, pythons)):
+            first_hour(python, work / "clone", wheel, work / str(number))
+    if not any(pythons) or (named and not all(pythons)):
+        sys.exit("a Python that was named is missing")
 
 
 if __name__ == "__main__":
