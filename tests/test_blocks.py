@@ -147,6 +147,16 @@ def test_a_configuration_opens_its_caches(block: Block, clouds: Workplace) -> No
     assert_works(block.text, clouds)
 
 
+def test_a_home_folder_is_understood_in_a_url(workplace: Workplace, amazon: dict[str, str]) -> None:
+    workplace.environment |= amazon
+    assert_works(
+        "# layercache.toml\n"
+        'tiers = [{ url = "file://~/.cache/layercache" }, { url = "s3://team-layers/tilde" }]',
+        workplace,
+    )
+    assert (workplace.home / ".cache" / "layercache" / "blobs").is_dir()
+
+
 def assert_works(text: str, workplace: Workplace) -> None:
     image = f"{workplace.hub}/library/alpine:latest"
     document = tomllib.loads(text)
