@@ -30,6 +30,7 @@ Kind = Literal[
     "mislabelled",
     "unconfirmed",
     "imported",
+    "refreshed",
     "failed",
 ]
 
@@ -56,6 +57,7 @@ class Event:
                 or archive ``where`` was not taken, since a registry gave it to another image; ``note`` says
                 which
     imported    an image of the layout or archive ``where`` was recorded; ``note`` is its reference
+    refreshed   a blob in the bucket ``where`` got a new time there because it is used
     failed      an entry of the tier ``where`` was skipped, or, if ``name`` is None, the whole tier; or an
                 observer failed and was dropped; ``note`` says why
     =========== ======================================================================================
@@ -85,6 +87,7 @@ class Counters:
     stored: int = 0
     stored_bytes: int = 0
     skipped: int = 0
+    refreshed: int = 0
     failed: int = 0
 
 
@@ -202,6 +205,8 @@ class Observers:
                     counters.stored_bytes += event.size
                 case "skipped":
                     counters.skipped += 1
+                case "refreshed":
+                    counters.refreshed += 1
                 case "failed":
                     counters.failed += 1
                 case _:

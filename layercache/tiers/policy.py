@@ -43,6 +43,7 @@ class Policy:
     ``max_document_size``: bytes of a manifest, an index or a config that is read there, at most.
     ``recompress``: how a layer that is distributed as a plain tar is compressed before it is stored; None:
     it is stored as it is. What is stored so is read whatever this says.
+    ``touch``: whether objects of a bucket that are used get a new time (`layercache.tiers.backend.use`).
     """
 
     keep: Keep = "both"
@@ -52,6 +53,7 @@ class Policy:
     max_age: float | None = None
     max_document_size: int = DOCUMENT_MAX
     recompress: Compression | None = None
+    touch: bool = True
 
     def stores(self, form: Form) -> bool:
         return not self.readonly and self.keep in ("both", form)
@@ -88,6 +90,7 @@ def take_policy(
         max_age=take("max_age", None, _limit(parse_age), f"{AGE_EXAMPLES}, or {UNLIMITED}"),
         max_document_size=take("max_document_size", max_document_size, parse_size, SIZE_EXAMPLES),
         recompress=take("recompress", recompress, _recompress, f"false, {COMPRESSION_EXAMPLES}"),
+        touch=take("touch", True, _flag, "true or false"),
     )
     options = tuple(each.name for each in fields(Policy))
     return policy, BackendURL(url.scheme, url.netloc, url.path, query, options)

@@ -6,7 +6,10 @@ from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from layercache.errors import BackendError, NotFoundError
+    from layercache.oci.digest import Hash
     from layercache.tiers.policy import Policy
     from layercache.tiers.stores import BlobStore, DerivedStore, FactStore, ImageStore
 
@@ -53,6 +56,9 @@ class Tier(ABC):
     def mark_failed(self, error: BackendError, *, writing: bool = False) -> NotFoundError:  # noqa: ARG002
         """Report a failure where other tiers could serve; what to raise instead. Here it is raised itself."""
         raise error
+
+    def report_refreshed(self, report: Callable[[Hash], object]) -> None:  # noqa: B027  # most refresh nothing
+        """Call ``report`` with the name of each blob whose time was refreshed because it is used."""
 
     @abstractmethod
     def close(self) -> None:

@@ -14,6 +14,7 @@ from layercache.tiers.tier import Tier
 
 if TYPE_CHECKING:
     from layercache.events import Observers
+    from layercache.oci.digest import Hash
 
 TIER_REST = 30.0
 """Seconds for which a tier that failed is not asked again."""
@@ -48,6 +49,11 @@ class TolerantTier(Tier):
             images=tolerant(tier.images, self),
             derived=tolerant(tier.derived, self),
         )
+
+        tier.report_refreshed(self._count_refreshed)
+
+    def _count_refreshed(self, name: Hash) -> None:
+        self._observers.emit(Event("refreshed", name, COMPRESSED, self.name))
 
     @property
     def failure(self) -> BackendError | None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlsplit
 
@@ -181,6 +182,15 @@ class Requests:
             return {}
         headers: dict[str, str] = await asyncio.to_thread(self._fs._get_headers, None)  # noqa: SLF001  # as above
         return headers
+
+
+def used_now(**resource: str) -> bytes:
+    """The JSON of an object's resource, with a custom time of now.
+
+    Lifecycle rules can count from it (``daysSinceCustomTime``), but never match an object without one.
+    https://cloud.google.com/storage/docs/metadata#custom-time
+    """
+    return json.dumps({**resource, "customTime": datetime.now(UTC).isoformat()}).encode()
 
 
 def _refusal(status: int, body: bytes) -> RefusalError:

@@ -6,15 +6,14 @@ https://cloud.google.com/storage/docs/json_api
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 import re
 import uuid
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from datetime import datetime
+from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
 from gcsfs import GCSFileSystem
 
@@ -30,6 +29,7 @@ from layercache_backends.gcs.requests import (
     NoBucketError,
     RefusalError,
     Requests,
+    used_now,
 )
 from layercache_backends.gcs.upload import ResumableUpload
 from layercache_backends.objects.service import Direct, Kind, Page, Payload
@@ -42,10 +42,7 @@ if TYPE_CHECKING:
     from layercache_backends.gcs.options import Options
     from layercache_backends.objects.service import Failure
 
-_GOOGLE = "storage.googleapis.com"
-"""The only host that obstore writes to: emulators only support uploads of the JSON API."""
-
-_RESOURCE = "name,size,updated,generation"
+_RESOURCE = "name,size,updated,customTime,generation"
 _SPAN = re.compile(r"bytes (\d+)-(\d+)/(?:\d+|\*)")
 
 
@@ -141,13 +138,11 @@ class GCSService:
         return answer.document()
 
     async def put(self, name: str, data: Payload, *, new: bool = False) -> None:
-        params, headers = {"uploadType": "media", "name": name}, dict[str, str]()
-        if new:
-            # Two parts, a resource and the bytes: fake-gcs-server checks the condition only for these.
-            params = {"uploadType": "multipart", "ifGenerationMatch": "0"}
-            boundary = uuid.uuid4().hex
-            headers["Content-Type"] = f"multipart/related; boundary={boundary}"
-            data = _two_parts(boundary, name, data)
+        # Two parts, a resource and the bytes: the resource has the object's time of use.
+        boundary = uuid.uuid4().hex
+        headers = {"Content-Type": f"multipart/related; boundary={boundary}"}
+        params = {"uploadType": "multipart", **({"ifGenerationMatch": "0"} if new else {})}
+        data = _two_parts(boundary, name, data)
         with _of_the_bucket():
             await self._requests.ask("POST", self._requests.uploads, params, headers=headers, body=data)
 
@@ -167,6 +162,15 @@ class GCSService:
     async def delete(self, name: str) -> None:
         await self._requests.ask("DELETE", self._requests.object(name), accept=(OK, NO_CONTENT))
 
+    async def touch(self, name: str) -> None:
+        await self._requests.ask(
+            "PATCH",
+            self._requests.object(name),
+            {"fields": "name"},
+            headers={"Content-Type": "application/json"},
+            body=used_now(),
+        )
+
     async def direct(self, seconds: float) -> Direct:
         from layercache_backends.obstore.stores import gcs_store
 
@@ -174,7 +178,8 @@ class GCSService:
         headers = {"Accept-Encoding": "gzip", **await self._requests.payer()}
         endpoint = self._requests.endpoint
         store = gcs_store(self._bucket, endpoint, self._requests.token(), headers, seconds)
-        return Direct(store, writes=urlsplit(endpoint).hostname == _GOOGLE, version="version")
+        # obstore cannot set the custom time of an object, without which a lifecycle rule never deletes it.
+        return Direct(store, writes=False, version="version")
 
     def failure(self, error: Exception) -> Failure | None:
         failure = meaning(error, self._bucket)
@@ -201,6 +206,18 @@ class GCSBody:
             raise RefusalError(answer.status, "the response has no length", known=False)
         self.size = answer.content_length
 
+    @property
+    def modified(self) -> float | None:
+        """The later one of the object's time and its custom time, as far as the service gives them."""
+        times = []
+        if stated := self._answer.headers.get("X-Goog-Custom-Time"):
+            with suppress(ValueError):
+                times.append(datetime.fromisoformat(stated).timestamp())
+        if stated := self._answer.headers.get("Last-Modified"):
+            with suppress(ValueError):
+                times.append(parsedate_to_datetime(stated).timestamp())
+        return max(times, default=None)
+
     async def read(self, size: int, /) -> bytes:
         return await self._answer.content.read(size)
 
@@ -210,9 +227,10 @@ class GCSBody:
 
 def _two_parts(boundary: str, name: str, data: Payload) -> Payload:
     """The body of a multipart upload (RFC 2387): the object's resource as JSON, and its bytes."""
-    resource = f"--{boundary}\r\nContent-Type: application/json\r\n\r\n{json.dumps({'name': name})}\r\n"
-    media = f"--{boundary}\r\nContent-Type: application/octet-stream\r\n\r\n"
-    return Payload(f"{resource}{media}".encode() + data.getvalue() + f"\r\n--{boundary}--\r\n".encode())
+    start = f"--{boundary}\r\nContent-Type: ".encode()
+    resource = start + b"application/json\r\n\r\n" + used_now(name=name) + b"\r\n"
+    media = start + b"application/octet-stream\r\n\r\n"
+    return Payload(resource + media + data.getvalue() + f"\r\n--{boundary}--\r\n".encode())
 
 
 @contextmanager
@@ -227,5 +245,6 @@ def _of_the_bucket() -> Iterator[None]:
 
 
 def _entry(resource: Mapping[str, Any]) -> Entry:
-    modified = datetime.fromisoformat(resource["updated"]).timestamp()
+    times = [resource["updated"], resource.get("customTime") or resource["updated"]]
+    modified = max(datetime.fromisoformat(time).timestamp() for time in times)
     return Entry(resource["name"], int(resource["size"]), modified)

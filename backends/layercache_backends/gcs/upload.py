@@ -10,7 +10,14 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from layercache_backends.gcs.requests import CREATED, NO_CONTENT, OK, RESUME_INCOMPLETE, RefusalError
+from layercache_backends.gcs.requests import (
+    CREATED,
+    NO_CONTENT,
+    OK,
+    RESUME_INCOMPLETE,
+    RefusalError,
+    used_now,
+)
 
 if TYPE_CHECKING:
     from layercache_backends.gcs.requests import Answer, Requests
@@ -37,8 +44,13 @@ class ResumableUpload:
 
     @classmethod
     async def begin(cls, requests: Requests, name: str) -> ResumableUpload:
-        params = {"uploadType": "resumable", "name": name}
-        answer = await requests.ask("POST", requests.uploads, params, body=b"")
+        answer = await requests.ask(
+            "POST",
+            requests.uploads,
+            {"uploadType": "resumable", "name": name},
+            headers={"Content-Type": "application/json"},
+            body=used_now(name=name),
+        )
         if "Location" not in answer.headers:
             raise RefusalError(answer.status, "the response has no upload session", known=False)
         return cls(requests, answer.headers["Location"])

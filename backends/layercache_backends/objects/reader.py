@@ -63,6 +63,8 @@ class Stream:
         self.position = start
         self.end = end
         self.version = version
+        self.modified: float | None = None
+        """As in `Body`, once it is open."""
         self.waited = 0.0
         """Seconds spent waiting for bytes."""
         self._body: Body | None = None
@@ -110,6 +112,7 @@ class Stream:
                 return None
             raise
         self._body = body
+        self.modified = body.modified
         if body.start != self.position:
             self.close()
             raise self.session.error(self.doing, _IGNORED)
@@ -200,6 +203,7 @@ class ObjectReader(io.RawIOBase):
         self._pieces: deque[memoryview] = deque()
         self._found_slow = slow
         self.size = self._left = self._session.call(self._open(stream))
+        self.modified = stream.modified
         self._fetch()
 
     def readable(self) -> bool:

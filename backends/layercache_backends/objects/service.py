@@ -83,12 +83,16 @@ class Body(Protocol):
 
     ``start``: their offset in the object, as the service reports it (it may have ignored the range);
     ``size``: their number; ``version``: what distinguishes this object from another one of the same name (an
-    ETag, a generation), "" if the service has none.
+    ETag, a generation), "" if the service has none; ``modified``: when the service changed the object last
+    (seconds since the epoch), None if it did not say.
     """
 
     start: int
     size: int
     version: str
+
+    @property
+    def modified(self) -> float | None: ...
 
     async def read(self, size: int, /) -> bytes:
         """Return at most ``size`` of the next bytes as soon as there are some; b"" at the end."""
@@ -166,6 +170,12 @@ class Service(Protocol):
 
     async def delete(self, name: str) -> None:
         """Delete the object; a missing one is `Kind.ABSENT`, or not an error."""
+
+    async def touch(self, name: str) -> None:
+        """Make the service's time of the object that of now, without sending its bytes.
+
+        A missing object is `Kind.ABSENT`.
+        """
 
     async def direct(self, seconds: float) -> Direct:
         """The same bucket through obstore, at the same address and with the same credentials.

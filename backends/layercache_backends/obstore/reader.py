@@ -34,6 +34,7 @@ class DirectReader(io.RawIOBase):
         self._name = name
         self._doing = doing
         self._version = answer.meta[version] or ""
+        self.modified: float | None = answer.meta["last_modified"].timestamp()
         self._position = start
         """The offset of the first byte that has not arrived."""
         self._waited = 0.0

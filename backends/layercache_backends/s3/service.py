@@ -32,6 +32,12 @@ if TYPE_CHECKING:
 READ_AHEAD = 1 << 20
 """Bytes buffered from a connection (up to twice as many)."""
 
+COPY_MAX = 5 << 30
+"""Bytes that the service copies in one request."""
+
+_TOO_LARGE = ("InvalidRequest", "EntityTooLarge")
+"""How it refuses to copy more."""
+
 
 @cache
 def _data_files(search_path: str | None) -> Loader:
@@ -139,14 +145,15 @@ class S3Service:
         await answer.content
 
     async def begin(self, name: str) -> S3Upload:
-        more = {"ServerSideEncryption": self._options.sse, "SSEKMSKeyId": self._options.sse_kms_key_id}
         answer = await self._requests.client.create_multipart_upload(
-            Bucket=self._bucket,
-            Key=name,
-            **{option: value for option, value in more.items() if value},
-            **self._requests.payer,
+            Bucket=self._bucket, Key=name, **self._sse(), **self._requests.payer
         )
         return S3Upload(self._requests, self._bucket, name, answer["UploadId"])
+
+    def _sse(self) -> dict[str, str]:
+        """The client's parameters for how the service encrypts what is written."""
+        more = {"ServerSideEncryption": self._options.sse, "SSEKMSKeyId": self._options.sse_kms_key_id}
+        return {option: value for option, value in more.items() if value}
 
     async def page(self, prefix: str, after: str | None) -> Page:
         more = {"ContinuationToken": after} if after else {}
@@ -166,6 +173,46 @@ class S3Service:
     async def delete(self, name: str) -> None:
         answer = await self._requests.ask("DELETE", name)
         await answer.content
+
+    async def touch(self, name: str) -> None:
+        """Copy the object onto itself, which S3 allows only if something of it is replaced: its metadata.
+
+        https://docs.aws.amazon.com/AmazonS3/latest/API/API_CopyObject.html
+        """
+        try:
+            await self._requests.client.copy_object(
+                Bucket=self._bucket,
+                Key=name,
+                CopySource={"Bucket": self._bucket, "Key": name},
+                MetadataDirective="REPLACE",
+                **self._sse(),
+                **self._requests.payer,
+            )
+        except ClientError as error:
+            if code_of(error) not in _TOO_LARGE or (entry := await self.head(name)).size <= COPY_MAX:
+                raise
+            await self._touch_in_parts(entry)
+
+    async def _touch_in_parts(self, entry: Entry) -> None:
+        upload = await self.begin(entry.key)
+        try:
+            tags = {}
+            for number, start in enumerate(range(0, entry.size, COPY_MAX), 1):
+                answer = await self._requests.client.upload_part_copy(
+                    Bucket=self._bucket,
+                    Key=entry.key,
+                    UploadId=upload.id,
+                    PartNumber=number,
+                    CopySource={"Bucket": self._bucket, "Key": entry.key},
+                    CopySourceRange=f"bytes={start}-{min(start + COPY_MAX, entry.size) - 1}",
+                    **self._requests.payer,
+                )
+                tags[number] = answer["CopyPartResult"]["ETag"]
+            upload.tags = tags
+            await upload.complete()
+        except BaseException:
+            await upload.discard()
+            raise
 
     async def uploads(self, prefix: str, after: tuple[str, str] | None) -> UploadPage:
         """List a page of unfinished uploads."""

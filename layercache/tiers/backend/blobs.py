@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from layercache.backend import Backend, Entry, Reader
     from layercache.backend.capabilities import Lock, Spool
     from layercache.oci.digest import Hash
+    from layercache.tiers.backend.use import Use
     from layercache.tiers.policy import Policy
     from layercache.tiers.quota import Quota
 
@@ -29,19 +30,23 @@ TOUCHED_FOR = 60.0
 
 
 class BackendBlobs(BlobStore):
-    """``room`` is reserved for a blob before it is published."""
+    """``room`` is reserved for a blob before it is published. ``use``: of a remote store, else None."""
 
-    def __init__(self, backend: Backend, policy: Policy, room: Quota) -> None:
+    def __init__(self, backend: Backend, policy: Policy, room: Quota, use: Use | None) -> None:
         self._backend = backend
         self._room = room
+        self._use = use
         # Asked once: isinstance() of a protocol costs microseconds each time.
         self._spooler = backend if isinstance(backend, Spooler) else None
         self._lockable = backend if isinstance(backend, Lockable) and not policy.readonly else None
-        self._touchable = backend if isinstance(backend, Touchable) and not policy.readonly else None
+        at_once = use is None and not policy.readonly and isinstance(backend, Touchable)
+        self._touchable = backend if at_once and isinstance(backend, Touchable) else None
 
     def open(self, name: Hash, start: int = 0, end: int | None = None) -> Reader:
         reader = self._backend.open(keys.blob(name), start, end)
         modified = getattr(reader, "modified", None)
+        if self._use is not None:
+            self._use.note(name, modified)
         # A time of the future counts as now, and is written down as that: else it would be new for years.
         if self._touchable and modified is not None and abs(time.time() - modified) > TOUCHED_FOR:
             with suppress(BackendError):  # another user's file, say, can still be read

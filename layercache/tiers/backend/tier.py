@@ -9,12 +9,16 @@ from layercache.tiers.backend.blobs import BackendBlobs
 from layercache.tiers.backend.derived import BackendDerived
 from layercache.tiers.backend.facts import BackendFacts
 from layercache.tiers.backend.images import BackendImages
+from layercache.tiers.backend.use import Use
 from layercache.tiers.guard import guarded
 from layercache.tiers.quota import Quota
 from layercache.tiers.tier import Tier
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from layercache.backend import Backend
+    from layercache.oci.digest import Hash
     from layercache.tiers.policy import Policy
 
 
@@ -22,7 +26,7 @@ class BackendTier(Tier):
     """A tier on any `Backend`, which is ``remote`` unless it has a spool.
 
     ``backend`` is the store under it, with a guard around it; ``room`` keeps its blobs and derived objects
-    within the policy's limits.
+    within the policy's limits; ``use`` refreshes the times of a remote store's blobs.
     """
 
     facts: BackendFacts
@@ -32,16 +36,23 @@ class BackendTier(Tier):
         self.backend = backend = guarded(backend)
         self.room = Quota(backend, policy)
         remote = not isinstance(backend, Spooler)
+        self.use = use = Use(backend, policy) if remote else None
         super().__init__(
             backend.url,
             policy,
             remote=remote,
-            blobs=BackendBlobs(backend, policy, self.room),
+            blobs=BackendBlobs(backend, policy, self.room, use),
             facts=BackendFacts(backend, policy, remote=remote),
             images=BackendImages(backend),
             derived=BackendDerived(backend, policy, self.room),
         )
 
+    def report_refreshed(self, report: Callable[[Hash], object]) -> None:
+        if self.use is not None:
+            self.use.report = report
+
     def close(self) -> None:
+        if self.use is not None:
+            self.use.close()
         self.facts.close()
         self.backend.close()
