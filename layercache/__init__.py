@@ -35,11 +35,12 @@ if TYPE_CHECKING:
         NotFoundError,
         SourceError,
     )
-    from layercache.events import Counters, Event, PassObserver
+    from layercache.events import Event, PassObserver
     from layercache.images.image import Image
     from layercache.layer import Layer
     from layercache.oci.digest import DiffID, Digest
     from layercache.registry.settings import RegistrySettings
+    from layercache.statistics.counters import Counters
 
 _HOME = {
     "Cache": "cache",
@@ -58,12 +59,12 @@ _HOME = {
     "NotALayerError": "errors",
     "NotFoundError": "errors",
     "SourceError": "errors",
-    "Counters": "events",
     "Event": "events",
     "PassObserver": "events",
     "Image": "images.image",
     "Layer": "layer",
     "RegistrySettings": "registry.settings",
+    "Counters": "statistics.counters",
 }
 
 __all__ = [

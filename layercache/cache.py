@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import os
-import threading
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, BinaryIO, Self
 
 from layercache.errors import ConfigError, NotFoundError
-from layercache.events import Counters, Event, Observers
+from layercache.events import Observers
 from layercache.layer import Layer
 from layercache.oci.descriptor import DOCUMENT_MAX
 from layercache.oci.digest import DiffID, Digest, Hash
-from layercache.oci.forms import COMPRESSED
 from layercache.oci.reference import Reference
+from layercache.registry.on_demand import ClientOnDemand
 from layercache.resolver import lookup
 from layercache.resolver.ingest import Ingest
 from layercache.resolver.resolver import Resolver
 from layercache.sources.function import FunctionSource
+from layercache.statistics.file import Recorder
 from layercache.streams.borrowed import BorrowedReader
 from layercache.streams.inflate import Limits
 from layercache.tiers import removal
@@ -30,15 +30,15 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from layercache.errors import LayercacheError
-    from layercache.events import ObserverFactory
+    from layercache.events import Event, ObserverFactory
     from layercache.export.exporter import Exported
     from layercache.export.to_daemon import DockerAddress
     from layercache.images.image import Image
     from layercache.images.opening import Images
     from layercache.oci.descriptor import Descriptor
-    from layercache.registry.client import RegistryClient
     from layercache.registry.settings import RegistrySettings
     from layercache.sources import Source
+    from layercache.statistics.counters import Counters
     from layercache.tiers.tier import Tier
 
 
@@ -50,7 +50,8 @@ class Cache:
     by default their size is checked. A tier that fails is skipped and reported as an event; with ``strict``
     it is an error. ``registries`` is called when the first registry is needed. ``tag_age``: seconds for which
     a tag is not checked with its registry again. ``max_document_size``: bytes of a manifest or an index of a
-    local source, at most. ``docker`` is called when an image is exported to a Docker daemon.
+    local source, at most. ``docker`` is called when an image is exported to a Docker daemon. ``statistics``:
+    the file to which totals are added when the cache is closed.
     """
 
     def __init__(
@@ -65,6 +66,7 @@ class Cache:
         tag_age: float = 0,
         max_document_size: int = DOCUMENT_MAX,
         docker: Callable[[], DockerAddress] | None = None,
+        statistics: str | None = None,
     ) -> None:
         self._max_document_size = max_document_size
         self.tiers = tuple(tiers)
@@ -81,11 +83,10 @@ class Cache:
             verify_always=verify_always,
             changed=self._refresher.note_change,
         )
-        self._registries = registries
+        self._registry = ClientOnDemand(registries, self._observers)
+        self._recorder = Recorder(statistics) if statistics else None
         self._docker = docker
-        self._registry: RegistryClient | None = None
         self._sources: list[Source] = []
-        self._lock = threading.Lock()
 
     def get(self, name: str) -> Layer:
         """Return the cached layer with this digest or diff ID.
@@ -183,7 +184,7 @@ class Cache:
         reference = registry_reference(name)
         if self.offline and reference is not None:
             return images, reference, None
-        source = open_source(name, self._client, max_document_size=self._max_document_size)
+        source = open_source(name, self._registry.get, max_document_size=self._max_document_size)
         self._sources.append(source)
         return images, reference, source
 
@@ -232,7 +233,7 @@ class Cache:
 
         writer = ImageWriter(self._asked, self._resolver.keeper)
         tags = Tags(self._asked, writer, self._observers, strict=self.strict)
-        targets = Targets(self._client, self._docker or DockerAddress)
+        targets = Targets(self._registry.get, self._docker or DockerAddress)
         return Exporter(self._asked, self._resolver, tags, targets).export(name, target, platform, progress)
 
     def delete(self, name: str, *, force: bool = False, all_tiers: bool = False) -> None:
@@ -263,7 +264,7 @@ class Cache:
 
     @property
     def counters(self) -> Counters:
-        """Totals since the cache was opened."""
+        """Totals since the cache was opened, at this moment; they do not change afterwards."""
         return self._observers.counters
 
     def watch(self, watcher: Callable[[Event], object]) -> AbstractContextManager[None]:
@@ -310,15 +311,15 @@ class Cache:
             background.flush()
         finally:
             self._refresher.close()
+            if self._recorder:
+                self._recorder.record(self.counters)
             self._close()
 
     def _close(self) -> None:
         for source in self._sources:
             source.close()
         self._sources.clear()
-        if self._registry:
-            self._registry.close()
-            self._registry = None
+        self._registry.close()
         with ExitStack() as closing:
             for tier in self._asked:
                 closing.callback(tier.close)
@@ -334,15 +335,3 @@ class Cache:
 
     def __repr__(self) -> str:
         return f"<Cache {' '.join(tier.name for tier in self.tiers)}>"
-
-    def _client(self) -> RegistryClient:
-        from layercache.registry.client import RegistryClient
-
-        def report(place: str, error: LayercacheError) -> None:
-            self._observers.emit(Event("failed", None, COMPRESSED, place, note=error.message))
-
-        with self._lock:
-            if self._registry is None:
-                settings = self._registries() if self._registries else None
-                self._registry = RegistryClient(settings, passed_over=report)
-            return self._registry

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 from collections.abc import Callable
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Generic, Literal, Protocol, TypeVar
 
+from layercache.statistics.counters import Saved, Tallies
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from contextlib import AbstractContextManager
+    from logging import Logger
 
     from layercache.oci.digest import Hash
     from layercache.oci.forms import Form
+    from layercache.statistics.counters import Counters
+    from layercache.statistics.places import Place
 
 
 Kind = Literal[
@@ -32,7 +38,10 @@ Kind = Literal[
     "imported",
     "refreshed",
     "failed",
+    "recovered",
 ]
+
+NOTHING_SAVED = Saved()
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,9 +54,9 @@ class Event:
     hit         a form was cached: opened in the tier ``where``, or found there by ``fill``
     fetching    a transfer of a blob from a source or a farther tier started
     bytes       ``size`` more bytes of a blob were received, of a tar inflated, or of a tar compressed
-    fetched     a blob was received completely and verified; ``size`` bytes
+    fetched     a blob was received completely and verified; ``size`` bytes. From a tier, this is a hit
     inflating   inflating a blob into its tar started
-    inflated    a tar was inflated and hashed; ``size`` bytes
+    inflated    a tar was inflated and hashed; ``size`` bytes, in ``seconds`` of processor time
     compressing compressing a tar into a new blob started; ``name`` is the diff ID
     compressed  the new blob was inflated again and compared with the tar; ``size`` bytes
     stored      a blob was published in the tier ``where``; ``size`` bytes
@@ -60,10 +69,13 @@ class Event:
     refreshed   a blob in the bucket ``where`` got a new time there because it is used
     failed      an entry of the tier ``where`` was skipped, or, if ``name`` is None, the whole tier; or an
                 observer failed and was dropped; ``note`` says why
+    recovered   the tier or mirror ``where``, which had failed, answers again
     =========== ======================================================================================
 
     ``name`` is the digest for the compressed form. For the uncompressed form it is the diff ID, or the digest
-    if the diff ID is not known yet. ``total`` is the expected number of bytes, if known.
+    if the diff ID is not known yet. ``total`` is the expected number of bytes, if known. ``place`` is where
+    a transfer comes from: set for ``fetching`` and ``fetched``. ``saved``: what a hit saved. ``repeated``: a
+    tier or mirror failed again that had failed before, and did not answer in between.
     """
 
     kind: Kind
@@ -73,22 +85,10 @@ class Event:
     size: int = 0
     total: int | None = None
     note: str = ""
-
-
-@dataclass(slots=True)
-class Counters:
-    """Totals of what a `Cache` did since it was opened. Bytes are those of the form in question."""
-
-    hits: int = 0
-    fetched: int = 0
-    fetched_bytes: int = 0
-    inflated: int = 0
-    inflated_bytes: int = 0
-    stored: int = 0
-    stored_bytes: int = 0
-    skipped: int = 0
-    refreshed: int = 0
-    failed: int = 0
+    place: Place | None = None
+    saved: Saved = NOTHING_SAVED
+    seconds: float = 0.0
+    repeated: bool = False
 
 
 class PassObserver(Protocol):
@@ -149,14 +149,70 @@ class _Registered(Generic[_T]):
                 self.items = tuple(left)
 
 
+_WARNING, _INFO, _DEBUG = 30, 20, 10
+"""The levels of `logging`, which is not imported for them: that takes a tenth of the interpreter's start."""
+
+_LOGS: dict[Kind, tuple[str, int, str]] = {
+    "hit": ("tiers", _DEBUG, "hit: {form} {name} in {where}, {size} bytes"),
+    "stored": ("tiers", _DEBUG, "stored {form} {name} in {where}, {size} bytes"),
+    "refreshed": ("tiers", _DEBUG, "refreshed the time of {name} in {where}"),
+    "failed": ("tiers", _WARNING, "skipped {name} in {where}: {note}"),
+    "recovered": ("tiers", _WARNING, "{where} answers again"),
+    "unconfirmed": ("tiers", _WARNING, "{where}: {note}"),
+    "fetching": ("transfers", _DEBUG, "fetching {form} {name} from {where}"),
+    "fetched": ("transfers", _INFO, "fetched {form} {name} from {where}, {size} bytes"),
+    "inflating": ("transfers", _DEBUG, "inflating {name}"),
+    "inflated": ("transfers", _DEBUG, "inflated {name}, {size} bytes in {seconds:.2f} s"),
+    "compressing": ("transfers", _DEBUG, "compressing {name}"),
+    "compressed": ("transfers", _DEBUG, "compressed a tar into {name}, {size} bytes"),
+    "imported": ("transfers", _DEBUG, "imported {note} from {where}"),
+    "mislabelled": ("transfers", _DEBUG, "{name}: {note}"),
+    "skipped": ("transfers", _DEBUG, "skipped the foreign layer {name}"),
+}
+"""For each kind: the logger below ``layercache``, the level, the message."""
+
+
+def _log(event: Event) -> None:
+    """Write an event to the loggers ``layercache.*``, if the program has imported `logging`.
+
+    A tier or mirror that is lost is a warning once; until it answers again, its failures are for debugging.
+    """
+    if "logging" not in sys.modules or event.kind not in _LOGS:  # without it, nobody has set up a handler
+        return
+    name, level, message = _LOGS[event.kind]
+    if event.kind == "failed" and event.name is None:
+        level, message = _DEBUG if event.repeated else _WARNING, "{where} failed and is skipped: {note}"
+    if (logger := _logger(name)).isEnabledFor(level):
+        fields = {field: getattr(event, field) for field in Event.__slots__}
+        logger.log(level, "%s", message.format_map(fields), extra={"event": event})
+
+
+_loggers: dict[str, Logger] = {}
+
+
+def _logger(name: str) -> Logger:
+    if not _loggers:
+        import logging
+
+        logging.getLogger("layercache").addHandler(logging.NullHandler())
+        _loggers.update((each, logging.getLogger(f"layercache.{each}")) for each in ("tiers", "transfers"))
+    return _loggers[name]
+
+
 class Observers:
-    """Counts events, hands each to the watchers, in the thread in which it happened, and makes observers."""
+    """Counts events, logs them, hands each to the watchers, in the thread in which it happened; makes
+    observers.
+    """
 
     def __init__(self) -> None:
-        self.counters = Counters()
+        self._tallies = Tallies()
         self._watchers: _Registered[Callable[[Event], object]] = _Registered()
         self._factories: _Registered[ObserverFactory] = _Registered()
-        self._lock = threading.Lock()
+
+    @property
+    def counters(self) -> Counters:
+        """The totals at this moment."""
+        return self._tallies.snapshot()
 
     def watch(self, watcher: Callable[[Event], object]) -> AbstractContextManager[None]:
         return self._watchers.add(watcher)
@@ -189,27 +245,24 @@ class Observers:
         return bool(self._watchers.items)
 
     def emit(self, event: Event) -> None:
-        counters = self.counters
-        with self._lock:
-            match event.kind:
-                case "hit":
-                    counters.hits += 1
-                case "fetched":
-                    counters.fetched += 1
-                    counters.fetched_bytes += event.size
-                case "inflated":
-                    counters.inflated += 1
-                    counters.inflated_bytes += event.size
-                case "stored":
-                    counters.stored += 1
-                    counters.stored_bytes += event.size
-                case "skipped":
-                    counters.skipped += 1
-                case "refreshed":
-                    counters.refreshed += 1
-                case "failed":
-                    counters.failed += 1
-                case _:
-                    pass
+        tallies = self._tallies
+        match event.kind:
+            case "hit":
+                tallies.supplied("tier", event.where, event.size, event.saved)
+            case "fetched" if event.place is not None:
+                tallies.supplied(event.place.kind, event.place.name, event.size, event.saved)
+            case "inflated":
+                tallies.add(inflated=1, inflated_bytes=event.size, inflating_seconds=event.seconds)
+            case "stored":
+                tallies.add(stored=1, stored_bytes=event.size)
+            case "skipped":
+                tallies.add(skipped=1)
+            case "refreshed":
+                tallies.add(refreshed=1)
+            case "failed":
+                tallies.add(failed=1)
+            case _:
+                pass
+        _log(event)
         for watcher in self._watchers.items:
             watcher(event)

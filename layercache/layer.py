@@ -153,7 +153,7 @@ class Layer:
         if form != COMPRESSED:
             self._resolver.fill(self._state, UNCOMPRESSED)
         if form != UNCOMPRESSED:
-            self._resolver.fill(self._state, COMPRESSED)
+            self._resolver.fill(self._state, COMPRESSED, counted=form == COMPRESSED)
 
     def compress(self, kind: str, *, level: int | None = None, everywhere: bool = True) -> Layer:
         """Compress the tar to "zstd" or "gzip"; return the same layer by its new digest.

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from layercache.errors import LayercacheError, NotALayerError
 from layercache.oci.forms import COMPRESSED, UNCOMPRESSED
+from layercache.statistics.places import Place
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -27,10 +28,13 @@ Outcomes = dict[str, "Outcome"]
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """The result for a layer: ``hit`` or ``fetched``, from ``where``; or ``failed``, with an error."""
+    """The result for a layer: a ``hit`` in a tier, ``fetched`` from a source; or ``failed``, with an error.
+
+    ``place`` is None for a failure, and for a layer that another one's transfer brought along.
+    """
 
     result: str
-    where: str
+    place: Place | None
     inflated: bool = False
     uncompressed_size: int | None = None
     error: Exception | None = None
@@ -61,8 +65,8 @@ class Puller:
         self._cache = cache
         self._form = form
         self._jobs = jobs
-        self._hits: dict[Hash, str] = {}
-        self._fetched: dict[Hash, str] = {}
+        self._hits: dict[Hash, Place] = {}
+        self._fetched: dict[Hash, Place] = {}
         self._inflated: set[Hash] = set()
 
     def run(self, layers: list[Layer], finished: Callable[[Layer], object]) -> Outcomes:
@@ -100,23 +104,24 @@ class Puller:
             except NotALayerError:
                 layer.fill(COMPRESSED)
         except (LayercacheError, OSError) as error:
-            return Outcome("failed", "", error=error)
+            return Outcome("failed", None, error=error)
         names = set(layer.names) - {None}
         inflated = not self._inflated.isdisjoint(names)
         for result, places in (("fetched", self._fetched), ("hit", self._hits)):
             for name in names:
                 if name in places:
                     return Outcome(result, places[name], inflated, layer.uncompressed_size)
-        return Outcome("hit", "", inflated, layer.uncompressed_size)
+        return Outcome("hit", None, inflated, layer.uncompressed_size)
 
     def _note(self, event: Event) -> None:
         if event.name is None:
             return
         match event.kind:
             case "hit":
-                self._hits.setdefault(event.name, event.where)
-            case "fetched":
-                self._fetched[event.name] = event.where
+                self._hits.setdefault(event.name, Place.of_tier(event.where))
+            case "fetched" if event.place is not None:
+                places = self._hits if event.place.kind == "tier" else self._fetched
+                places[event.name] = event.place
             case "inflated":
                 self._inflated.add(event.name)
             case _:

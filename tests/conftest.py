@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import atexit
 import os
+import shutil
 import signal
+import tempfile
 from typing import TYPE_CHECKING
 
 import pytest
@@ -24,6 +27,10 @@ pytest.register_assert_rewrite("layercache.testing")  # so that a broken promise
 os.environ["LAYERCACHE_CONFIG"] = (
     os.devnull
 )  # for this process and its children: no file of the machine counts
+
+# Nor does a test add to the user's statistics.
+os.environ["XDG_STATE_HOME"] = tempfile.mkdtemp(prefix="layercache-state-")
+atexit.register(shutil.rmtree, os.environ["XDG_STATE_HOME"], ignore_errors=True)
 
 # Hundreds of programs are started by tests: each would compile every module anew.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)

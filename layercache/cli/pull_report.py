@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -9,14 +10,18 @@ import click
 
 from layercache.cli import output
 from layercache.cli.output import HASH_WIDTH, SIZE_WIDTH, Column, Lines
+from layercache.statistics.places import Place
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
-    from layercache.events import Counters
     from layercache.images.image import Image
     from layercache.layer import Layer
     from layercache.pull import Outcomes
+    from layercache.statistics.counters import Counters
+
+KINDS = ("mirror", "registry", "layout", "archive", "function")
+"""Places other than tiers, in the order of the summary."""
 
 COLUMNS = (
     Column("DIGEST", HASH_WIDTH),
@@ -35,17 +40,38 @@ class Pulled:
     errors: Sequence[Exception]
     counters: Counters
     seconds: float
+    tiers: Sequence[str]
 
     def summary(self) -> str:
+        """Count the layers by the place that supplied them: tiers, nearest first, then mirrors, registry."""
         counters = self.counters
-        parts = [
-            f"fetched {output.count(counters.fetched, 'blob')} ({output.human(counters.fetched_bytes)})",
-            f"inflated {counters.inflated}",
-            f"hits {counters.hits}",
-        ]
+        parts = [*self._by_place(), f"failed {len(self.errors)}"]
+        if counters.inflated:
+            parts.append(f"inflated {counters.inflated}")
         if counters.skipped:
             parts.append(f"skipped {output.count(counters.skipped, 'foreign layer')}")
         return f"{', '.join(parts)}, {self.seconds:.1f} s"
+
+    def _by_place(self) -> Iterator[str]:
+        order = [*self.tiers, *KINDS]
+        sizes = {str(layer.digest): layer.size or 0 for image in self.images for layer in image.layers}
+        counts: Counter[tuple[int, str]] = Counter()
+        received: Counter[tuple[int, str]] = Counter()
+        for digest, outcome in self.outcomes.items():
+            place = outcome.place or Place.of_tier(self.tiers[0])
+            rank = order.index(place.name if place.kind == "tier" else place.kind)
+            if outcome.error is None:
+                counts[rank, self._title(place)] += 1
+                received[rank, self._title(place)] += sizes[digest] if place.kind != "tier" else 0
+        for key in sorted(counts):
+            size = f" ({output.human(received[key])})" if received[key] else ""
+            yield f"from {key[1]} {counts[key]}{size}"
+
+    def _title(self, place: Place) -> str:
+        if place.kind == "tier":
+            is_disk = place.name == self.tiers[0] and place.name.startswith("file:")
+            return "disk" if is_disk else place.name
+        return "registry" if place.kind == "registry" else place.name
 
     def print(self, *, whole: bool) -> None:
         """On a terminal print a heading and a table per image; elsewhere print one line per layer."""
@@ -72,13 +98,18 @@ class Pulled:
             "inflated_bytes": counters.inflated_bytes,
             "hits": counters.hits,
             "skipped": counters.skipped,
+            "failed": len(self.errors),
+            "places": [
+                {"kind": each.kind, "name": each.name, "blobs": each.blobs, "bytes": each.bytes}
+                for each in counters.places
+            ],
             "seconds": round(self.seconds, 3),
         }
 
     def _cells(self, layer: Layer, lines: Lines) -> tuple[str, ...]:
         outcome = self.outcomes[str(layer.digest)]
         sizes = (lines.size(layer.size), lines.size(outcome.uncompressed_size))
-        where = outcome.where or output.UNKNOWN
+        where = outcome.place.where if outcome.place else output.UNKNOWN
         return (lines.hash(layer.digest), lines.hash(layer.names.diff_id), *sizes, outcome.result, where)
 
     def _image(self, image: Image) -> dict[str, Any]:
@@ -99,6 +130,6 @@ class Pulled:
             "uncompressed_size": outcome.uncompressed_size,
             "media_type": layer.media_type,
             "result": outcome.result,
-            "from": outcome.where or None,
+            "from": outcome.place and outcome.place.where,
             "inflated": outcome.inflated,
         }

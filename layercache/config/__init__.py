@@ -38,6 +38,7 @@ def open(
     max_ratio: int | None = None,
     max_document_size: int | None = None,
     tag_age: float | None = None,
+    statistics: bool | None = None,
     registries: RegistrySettings | None = None,
 ) -> Cache:
     """Open a cache: one URL or folder, several (tiers, nearest first), ``@NAME``, or None.
@@ -54,6 +55,7 @@ def open(
       GiB): refuse bigger layers as decompression bombs.
     - ``max_document_size``: bytes that a manifest, an index or a config may have.
     - ``tag_age``: seconds for which a tag is not checked with its registry again; 0 by default.
+    - ``statistics``: add what the cache did to the user's totals when it is closed; true by default.
     - ``registries``: how to reach registries; by default as the configuration, the environment and Docker's
       configuration say.
 
@@ -77,6 +79,7 @@ def open(
         "max_ratio": max_ratio,
         "max_document_size": max_document_size,
         "tag_age": tag_age,
+        "statistics": statistics,
     }
     given = {key: Setting(value, ARGUMENT) for key, value in arguments.items() if value is not None}
     return config.open(named, by=ARGUMENT, given=given, registries=registries)

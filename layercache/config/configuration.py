@@ -40,6 +40,7 @@ DEFAULTS: Mapping[str, object] = {
     "max_ratio": MAX_RATIO,
     "max_document_size": DOCUMENT_MAX,
     "tag_age": 0,
+    "statistics": True,
 }
 """How a cache behaves by default."""
 
@@ -101,6 +102,7 @@ class Configuration:
             tag_age=how["tag_age"],
             max_document_size=biggest,
             docker=environment.docker,
+            statistics=environment.statistics_file() if how["statistics"] else None,
         )
 
     def open_alone(self, url: str, by: str, *, filled_by_others: bool = False) -> Tier:

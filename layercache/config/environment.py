@@ -38,6 +38,7 @@ VARIABLES: Mapping[str, str] = {
     "XDG_RUNTIME_DIR": "the folder with containers/auth.json of podman, by default /run/containers/UID",
     "XDG_CACHE_HOME": "the parent of the user's cache folder, by default ~/.cache",
     "XDG_CONFIG_HOME": "the parent of the user's configuration folder, by default ~/.config",
+    "XDG_STATE_HOME": "the parent of the folder with the user's statistics, by default ~/.local/state",
     "HOME": "what ~ stands for",
 }
 """Every variable that layercache reads, except those of single keys (`layercache.config.from_variables`). A
@@ -135,6 +136,12 @@ def user_cache_folder() -> str:
 def user_config_folder() -> str:
     """Return the platform's folder for this user's configuration; empty without a home folder."""
     return _user_folder("XDG_CONFIG_HOME", ".config", "user_config_dir")
+
+
+def statistics_file() -> str | None:
+    """Return the file of this user's statistics, in the platform's folder for states; None without a home."""
+    folder = _user_folder("XDG_STATE_HOME", os.path.join(".local", "state"), "user_state_dir")
+    return os.path.join(folder, "statistics.jsonl") if folder else None
 
 
 def _user_folder(variable: str, usual: str, function: str) -> str:

@@ -32,6 +32,7 @@ class CacheTable:
     max_ratio: int | None = key(values.whole(1), "an integer, at least 1")
     max_document_size: int | None = key(values.size, values.SIZE)
     tag_age: float | None = key(values.age, f"0, or {values.SECONDS}")
+    statistics: bool | None = key(values.flag, "true or false")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

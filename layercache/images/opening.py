@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from layercache.oci.reference import Reference
     from layercache.resolver.resolver import Resolver
     from layercache.sources import Source
+    from layercache.statistics.places import Place
     from layercache.tiers.tier import Tier
 
     Missing = Callable[[LayercacheError], object]
@@ -283,6 +284,10 @@ class _BlobOrigin:
     @property
     def name(self) -> str:
         return self.source.name
+
+    @property
+    def place(self) -> Place:
+        return self.source.place
 
     def open(self, start: int) -> Reader:
         return self.source.open_blob(self.descriptor, start)

@@ -48,8 +48,8 @@ class RegistryClient:
     """Registries, as many as are asked for, through one pool of connections.
 
     Thread-safe; a forked child makes new connections and asks for new tokens. ``sleep`` is how it
-    waits between tries. ``passed_over`` hears of mirrors that fail, see `Mirrors`, and of files and helpers
-    of credentials that cannot be asked.
+    waits between tries. ``passed_over`` and ``recovered`` are called with mirrors that fail and that answer
+    again, see `Mirrors`; the former also with files and helpers of credentials that cannot be asked.
     """
 
     def __init__(
@@ -58,10 +58,11 @@ class RegistryClient:
         *,
         sleep: Callable[[float], object] = time.sleep,
         passed_over: Callable[[str, LayercacheError], object] | None = None,
+        recovered: Callable[[str], object] | None = None,
     ) -> None:
         self.settings = settings or RegistrySettings()
         self.retries = Retries(self.settings.retries, sleep, self.settings.read_timeout)
-        self.mirrors = Mirrors(self.settings, self.retries, passed_over)
+        self.mirrors = Mirrors(self.settings, self.retries, passed_over, recovered)
         self._passed_over = passed_over
         self._sessions = PerProcess(lambda: _Session(self.settings, self._unavailable))
 

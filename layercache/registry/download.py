@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from layercache.registry.ranges import Blob, Part
     from layercache.registry.retry import Retries
+    from layercache.statistics.places import Place
 
 READ_SIZE = 256 << 10
 """Bytes of one read at most: the fastest in measurements, and what a break can lose."""
@@ -38,6 +39,10 @@ class Way(Protocol):
 
     def open_range(self, begin: int, end: int) -> BaseHTTPResponse | None:
         """Exactly these bytes from the place that was last asked, in one try; None where others come."""
+
+    @property
+    def place(self) -> Place:
+        """Where the last bytes came from."""
 
     def refute(self, error: DigestMismatchError) -> bool:
         """As `Refutable.refute`."""
@@ -93,6 +98,10 @@ class BlobReader:
         part = self.read(len(view))
         view[: len(part)] = part
         return len(part)
+
+    @property
+    def place(self) -> Place:
+        return self._way.place
 
     def refute(self, error: DigestMismatchError) -> bool:
         """As `Refutable.refute`."""

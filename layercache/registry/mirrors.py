@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, TypeVar
 from layercache.backend import CircuitBreaker
 from layercache.errors import IntegrityError, LayercacheError, NotFoundError, SourceError
 from layercache.registry.retry import TransientError
+from layercache.statistics.places import Place
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -31,7 +32,7 @@ MIRROR_REST = 60.0
 class Mirrors:
     """Asks mirrors and registries. Thread-safe.
 
-    ``passed_over`` is called with a mirror that failed, and why.
+    ``passed_over`` is called with a mirror that failed, and why; ``recovered`` once it answers again.
     """
 
     def __init__(
@@ -39,13 +40,18 @@ class Mirrors:
         settings: RegistrySettings,
         retries: Retries,
         passed_over: Callable[[str, LayercacheError], object] | None = None,
+        recovered: Callable[[str], object] | None = None,
     ) -> None:
         self._settings = settings
         self._retries = retries
         self._passed_over = passed_over
+        self._recovered = recovered
         # By registry, and by registry and repository. No lock: `setdefault` is one step, and so is all that a
         # breaker does.
         self._breakers: dict[str, CircuitBreaker[str]] = {}
+        # Those that failed and did not answer since, by the same keys: how they were reported. No lock, since
+        # `pop` is one step: one thread gets the name.
+        self._lost: dict[str, str] = {}
 
     def ask(
         self,
@@ -65,11 +71,14 @@ class Mirrors:
             for mirror in places:
                 if not self._rests(mirror):
                     try:
-                        return action(mirror)
+                        result = action(mirror)
                     except NotFoundError:
-                        continue
+                        self._note_answer(mirror)
                     except (SourceError, IntegrityError) as error:
                         self._leave_alone(mirror, error)
+                    else:
+                        self._note_answer(mirror)
+                        return result
             try:
                 return action(reference)
             except TransientError:
@@ -78,6 +87,12 @@ class Mirrors:
                 raise
 
         return self._retries.run(everywhere)
+
+    def place(self, reference: Reference, asked: Reference) -> Place:
+        """What statistics call the registry, or one of its mirrors, where ``asked`` is the reference."""
+        if asked == reference:
+            return Place("registry", reference.registry, reference.name)
+        return Place("mirror", asked.name.removesuffix(f"/{reference.repository}"), asked.name)
 
     def refute(self, mirrors: Iterable[Reference], error: IntegrityError) -> bool:
         """Ask none of these again: bytes that they gave were wrong. Whether there is any among them."""
@@ -109,3 +124,9 @@ class Mirrors:
         )
         if self._passed_over is not None and not reported:
             self._passed_over(mirror.name, error)
+        self._lost.setdefault(key, mirror.name)
+
+    def _note_answer(self, mirror: Reference) -> None:
+        for key in (mirror.registry, mirror.name) if self._lost else ():
+            if (reported := self._lost.pop(key, None)) and self._recovered is not None:
+                self._recovered(reported)

@@ -21,6 +21,7 @@ from layercache.registry.ranges import (
     stated_size,
 )
 from layercache.registry.retry import TransientError
+from layercache.statistics.places import Place
 
 if TYPE_CHECKING:
     import threading
@@ -77,6 +78,10 @@ class StoredBlob:
 
     def open_range(self, begin: int, end: int) -> BaseHTTPResponse | None:
         return open_range(self._get, self._blob, begin, end)
+
+    @property
+    def place(self) -> Place:
+        return Place.of_tier(self._blob.where)
 
     def refute(self, error: DigestMismatchError) -> bool:  # noqa: ARG002 # there is no other place
         return False

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from layercache.backend import Reader
     from layercache.oci.digest import Digest, Hash
+    from layercache.streams.inflate import InflatedReader
 
 _T = TypeVar("_T")
 
@@ -65,10 +66,16 @@ class RefutingReader(WrappingReader):
     ``refute`` is called with the error once the blob was found to be what its name says.
     """
 
-    def __init__(self, tar: Reader, blob: Reader, refute: Callable[[IntegrityError], object]) -> None:
+    def __init__(self, tar: InflatedReader, blob: Reader, refute: Callable[[IntegrityError], object]) -> None:
         super().__init__(tar, tar.size)
+        self._tar = tar
         self._blob = blob
         self._refute = refute
+
+    @property
+    def seconds(self) -> float:
+        """As `InflatedReader.seconds`."""
+        return self._tar.seconds
 
     def read(self, size: int = -1, /) -> bytes:
         try:

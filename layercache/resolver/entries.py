@@ -68,7 +68,7 @@ class Entries:
         Raises `WrongEntryError` where it has not, as reading all of it would.
         """
         if way.remote and not self._verify_always and self._has_right_size(layer, way):
-            return self.hit(way, way.open(*part))
+            return self.hit(layer, way, way.open(*part))
         whole = self.open(layer, way)
         if whole is None:
             return None
@@ -77,7 +77,7 @@ class Entries:
                 whole = self.hashed(way, whole)
             if isinstance(whole, HashedReader):
                 read_through(whole)
-        return self.hit(way, way.open(*part))
+        return self.hit(layer, way, way.open(*part))
 
     def _has_right_size(self, layer: LayerState, way: Way) -> bool:
         """Asked of a tier whose bytes travel, so that none do but those that are wanted."""
@@ -117,6 +117,9 @@ class Entries:
         check = partial(self._keeper.check, way, reader.size)
         return HashedReader(reader, check, algorithm=way.name.algorithm, size=reader.size)
 
-    def hit(self, way: Way, reader: Reader) -> Reader:
-        self._observers.emit(Event("hit", way.name, way.form, way.place, size=reader.size or 0))
+    def hit(self, layer: LayerState, way: Way, reader: Reader) -> Reader:
+        assert way.tier is not None, "a source has no entries"
+        name, form, size = way.name, way.form, reader.size or 0
+        saved = layer.identity.saved(name, form, size)
+        self._observers.emit(Event("hit", name, form, way.tier.name, size=size, saved=saved))
         return reader

@@ -113,7 +113,8 @@ class Fetcher:
         """
         form, identity = way.form, layer.identity
         size = identity.size_of(form)
-        self.observers.emit(Event("fetching", way.name, form, way.place, total=size))
+        place = way.place
+        self.observers.emit(Event("fetching", way.name, form, place.where, total=size, place=place))
         # Next to threads that inflate, a second one for the blob costs more than it gains: they take turns.
         threads = 1 if inflating else 2
         return self.run(
@@ -209,11 +210,11 @@ class Fetcher:
         if expected is None and identity.claim:
             expected = identity.claim.uncompressed_size
         doubt = partial(self.findings.doubt, digest, blob, tier)
-        tar: Reader = InflatedReader(head, compression, self.limits, digest, expected=expected, doubt=doubt)
-        if identity.asked:
-            tar = RefutingReader(tar, head, partial(self.findings.refute, layer, digest))
+        tar = InflatedReader(head, compression, self.limits, digest, expected=expected, doubt=doubt)
         total = identity.uncompressed_size
         self.observers.emit(Event("inflating", identity.diff_id or digest, UNCOMPRESSED, "", total=total))
+        if identity.asked:
+            return RefutingReader(tar, head, partial(self.findings.refute, layer, digest))
         return tar
 
     def run(self, stage: Stage) -> Reader:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from layercache.errors import DigestMismatchError
 from layercache.oci.descriptor import OCTETS, compression_of, is_layer
 from layercache.oci.forms import COMPRESSED
+from layercache.statistics.counters import Saved
 from layercache.tiers.association import Association
 
 if TYPE_CHECKING:
@@ -165,6 +166,17 @@ class LayerIdentity:
     def size_of(self, form: Form) -> int | None:
         """Bytes of a form, as counted or stated; None where only a claim says."""
         return self.size if form == COMPRESSED else self.uncompressed_size
+
+    def saved(self, name: Hash, form: Form, size: int) -> Saved:
+        """What a hit saved that gave ``size`` bytes of a form out of the blob of this name."""
+        if form == COMPRESSED or name == self.digest:  # a plain tar is its own blob
+            return Saved(fetching=size)
+        blob, whole = self.size, self.uncompressed_size
+        if self.claim is not None:
+            blob = self.claim.size if blob is None else blob
+        if not blob:
+            return Saved(inflating=size)
+        return Saved(fetching=blob * size // whole if whole else blob, inflating=size)
 
     @property
     def fact(self) -> Association | None:

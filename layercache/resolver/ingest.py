@@ -85,7 +85,8 @@ class Ingest:
             raise self._keeper.kept_nowhere()
         blob = self._receive_blob(head, threads=1 if threads else 0)
         try:
-            tar = HeadReader(InflatedReader(blob, compression, self._fetcher.limits, "the blob"))
+            inflated = InflatedReader(blob, compression, self._fetcher.limits, "the blob")
+            tar = HeadReader(inflated)
             if sniff_layer(tar.head) is None:
                 self._require_layer(f"{compression} of something that is not a tar")
         except BaseException:
@@ -102,6 +103,7 @@ class Ingest:
             source=blob,
             ingest=self,
             compression=compression,
+            inflated=inflated,
         )
         with self._fetcher.run(stage) as reader:
             read_through(reader)
@@ -120,14 +122,15 @@ class Ingest:
         )
         return self._fetcher.run(self._blob)
 
-    def learn(self, diff_id: DiffID, size: int, compression: str) -> None:
-        """The tar inside was hashed and counted."""
+    def learn(self, diff_id: DiffID, size: int, compression: str, seconds: float = 0.0) -> None:
+        """The tar inside was hashed and counted; inflating it took ``seconds``."""
         identity = self._layer.identity
         assert identity.digest is not None, "the blob is hashed before the tar inside it is"
         outcome = Outcome(identity.digest, identity.size, diff_id, size, OCI_LAYER_OF[compression])
         self._layer.update(lambda now: now.confirmed_by(outcome))
         if compression != NO_COMPRESSION:
-            self._observers.emit(Event("inflated", diff_id, UNCOMPRESSED, "", size=size))
+            event = Event("inflated", diff_id, UNCOMPRESSED, "", size=size, seconds=seconds)
+            self._observers.emit(event)
 
     def keep(self, tar: TierSpool | None = None) -> None:
         """Publish blob, then tar, then fact. Raises `BackendError` where no tier could take either."""
@@ -164,9 +167,10 @@ class _TarStage(Stage):
 
     ingest: Ingest
     compression: str
+    inflated: InflatedReader
 
     def check(self, found: Hash, size: int) -> None:
-        self.ingest.learn(DiffID(found), size, self.compression)
+        self.ingest.learn(DiffID(found), size, self.compression, self.inflated.seconds)
 
     def stored(self, spool: TierSpool, found: Hash) -> None:  # noqa: ARG002  # as above
         self.ingest.keep(spool)

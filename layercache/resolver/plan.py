@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from layercache.oci.forms import COMPRESSED, UNCOMPRESSED
 from layercache.resolver.bounded import BoundedReader
+from layercache.statistics.places import Place
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -37,9 +38,12 @@ class Way(NamedTuple):
     inside: Inside | None = None
 
     @property
-    def place(self) -> str:
+    def place(self) -> Place:
         """What messages and statistics call it."""
-        return self.tier.name if self.tier else self.source.name if self.source else ""
+        if self.tier is not None:
+            return Place.of_tier(self.tier.name)
+        assert self.source is not None, "a way leads to a tier or to the source"
+        return self.source.place
 
     @property
     def trusted(self) -> bool:

@@ -21,7 +21,7 @@ from layercache.oci.digest import Digest
 from layercache.oci.forms import COMPRESSED
 from layercache.resolver.confirmation import ClaimedReader
 from layercache.streams.readers import CHUNK, JudgingReader, read_full
-from layercache.tiers.failover import FailoverReader
+from layercache.tiers.failover import FailoverReader, Replica
 from layercache.transfer.follower import Follower, read_through
 
 if TYPE_CHECKING:
@@ -34,7 +34,6 @@ if TYPE_CHECKING:
     from layercache.resolver.fetch import Fetcher
     from layercache.resolver.layer_state import LayerState
     from layercache.resolver.plan import Way
-    from layercache.tiers.failover import Replica
 
 HELD_BACK = CHUNK
 """The last bytes of a part that are not given before the pass over the whole has ended well."""
@@ -107,7 +106,7 @@ class Ranges:
         if not self._entries.is_wrong(way) and (reader := self._of_length(layer, way, part)):
             if tier is None:
                 return reader
-            self._entries.hit(way, reader)
+            self._entries.hit(layer, way, reader)
             return FailoverReader(tier, reader, self._replicas(way, rest, start, end))
         return None
 
@@ -125,7 +124,7 @@ class Ranges:
     def _replicas(self, way: Way, rest: Iterator[Way], start: int, end: int | None) -> Iterator[Replica]:
         for other in rest:
             if other.name == way.name and not self._entries.is_wrong(other):
-                yield other.tier, partial(_open_behind, other, start, end)
+                yield Replica(other.place, other.tier, partial(_open_behind, other, start, end))
 
 
 def _open_behind(way: Way, start: int, end: int | None, offset: int) -> Reader:

@@ -27,7 +27,7 @@ from layercache.resolver.ranges import Ranges
 from layercache.resolver.recompressed import Recompressed
 from layercache.resolver.tier_writer import TierWriter, WrongEntryError
 from layercache.streams.readers import HashedReader
-from layercache.tiers.failover import FailoverReader
+from layercache.tiers.failover import FailoverReader, Replica
 from layercache.transfer.follower import read_through
 from layercache.transfer.layer_lock import LayerLock, LayerLocks
 
@@ -40,7 +40,6 @@ if TYPE_CHECKING:
     from layercache.resolver.layer_state import LayerState
     from layercache.resolver.ranges import Part
     from layercache.streams.inflate import Limits
-    from layercache.tiers.failover import Replica
     from layercache.tiers.tier import Tier
 
 
@@ -231,7 +230,7 @@ class Resolver:
         if spooled or (not way.near and self.keeper.store(way.form, nearer_than=nearer_than)):
             spooled_for = tier if spooled else None
             return self.passes.fetch(layer, way, reader, inflating=inflating, spooled_for=spooled_for)
-        self._entries.hit(way, reader)
+        self._entries.hit(layer, way, reader)
         believed = trusted and not self._verify_always and way.inside is None
         # A fact is computed only where both sides were hashed in the same pass.
         if (believed and (not inflating or layer.identity.computed)) or isinstance(reader, HashedReader):
@@ -244,7 +243,7 @@ class Resolver:
             if (other.name, other.form) == (way.name, way.form) and (
                 other.tier is None or (other.tier, other.name) not in self.keeper.wrong
             ):
-                yield other.tier, other.open
+                yield Replica(other.place, other.tier, other.open)
 
     def _no_way(self, layer: LayerState, form: Form) -> LayercacheError:
         identity = layer.identity
@@ -266,10 +265,13 @@ class Resolver:
             f" (layercache pull {layer.image})",
         )
 
-    def fill(self, layer: LayerState, form: Form) -> None:
-        """See to it that a tier has the form. Raises `ConfigError` where none keeps it; else as `open`."""
+    def fill(self, layer: LayerState, form: Form, *, counted: bool = True) -> None:
+        """See to it that a tier has the form. Raises `ConfigError` where none keeps it; else as `open`.
+
+        ``counted``: that it is there already is a hit, and not the second one of a request for both forms.
+        """
         while store := self.keeper.store(form):
-            if not self._verify_always and self._is_in(store, layer, form):
+            if not self._verify_always and self._is_in(store, layer, form, counted=counted):
                 self.passes.findings.claim(layer, [store])
                 return
             begun = layer.identity
@@ -289,11 +291,11 @@ class Resolver:
         self._ask_what_was_computed(layer, form)
         return self._bring(layer, form)
 
-    def _is_in(self, tier: Tier, layer: LayerState, form: Form) -> bool:
+    def _is_in(self, tier: Tier, layer: LayerState, form: Form, *, counted: bool) -> bool:
         for name in layer.identity.names(form):
             way = Way(name, form, tier)
             if reader := self._entries.open(layer, way):
-                self._entries.hit(way, reader).close()
+                (self._entries.hit(layer, way, reader) if counted else reader).close()
                 return True
         return False
 
@@ -304,7 +306,7 @@ class Resolver:
                 way, path = Way(name, form, tier), tier.blobs.path(name)
                 if path is None or not (reader := self._entries.open(layer, way)):
                     continue
-                self._entries.hit(way, reader).close()
+                self._entries.hit(layer, way, reader).close()
                 if not self._verify_always or self.keeper.look_again(tier, name, form) is None:
                     return path
         return None

@@ -8,13 +8,16 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from layercache.errors import DigestMismatchError
-from layercache.events import Event
+from layercache.events import NOTHING_SAVED, Event
 from layercache.oci.descriptor import NO_COMPRESSION, layer_type
 from layercache.oci.digest import DiffID, Digest
 from layercache.oci.forms import COMPRESSED, UNCOMPRESSED
+from layercache.resolver.confirmation import RefutingReader
 from layercache.resolver.identity import Outcome
 from layercache.resolver.tier_writer import WrongEntryError
 from layercache.sources.origin import Rejectable
+from layercache.statistics.places import place_of
+from layercache.streams.inflate import InflatedReader
 from layercache.streams.observed import ObservedReader
 from layercache.streams.readers import StatedSizeError, check_hash
 
@@ -126,7 +129,13 @@ class FetchStage(Stage):
         if self.form == COMPRESSED:
             self.outcome = outcome = Outcome(Digest(way.name), size)
             self.layer.update(lambda now: now.confirmed_by(outcome))
-        self.findings.observers.emit(Event("fetched", way.name, self.form, way.place, size=size))
+        place = place_of(self.reader, way.place)
+        saved = (
+            self.layer.identity.saved(way.name, self.form, size) if place.kind == "tier" else NOTHING_SAVED
+        )
+        self.findings.observers.emit(
+            Event("fetched", way.name, self.form, place.where, size=size, place=place, saved=saved)
+        )
 
     def _check_source(self, found: Hash, size: int) -> None:
         try:
@@ -136,7 +145,8 @@ class FetchStage(Stage):
         except DigestMismatchError as error:
             if isinstance(self.reader, Rejectable) and self.reader.refute(error):
                 hint = "it came from a mirror: another try takes it from elsewhere"
-                raise WrongEntryError(error.message, looked_in=[self.way.place], hint=hint) from error
+                where = place_of(self.reader, self.way.place).where
+                raise WrongEntryError(error.message, looked_in=[where], hint=hint) from error
             raise
 
     def stored(self, spool: TierSpool, found: Hash) -> None:
@@ -173,7 +183,9 @@ class TarStage(Stage):
         self.outcome = Outcome(self.digest, blob_size, diff_id, size, media_type)
         findings.learn(layer, self.outcome)
         if self.compression != NO_COMPRESSION:
-            findings.observers.emit(Event("inflated", found, UNCOMPRESSED, "", size=size))
+            seconds = self.reader.seconds if isinstance(self.reader, InflatedReader | RefutingReader) else 0.0
+            event = Event("inflated", found, UNCOMPRESSED, "", size=size, seconds=seconds)
+            findings.observers.emit(event)
         if self._transfer is None:  # it is kept nowhere, so `stored` is not called
             self._record(())
 

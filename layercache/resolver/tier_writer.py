@@ -100,7 +100,7 @@ class TierWriter:
                         )
                     self.wrong.discard((tier, name))
                     self.changed()
-                    self._observers.emit(stored)
+                    self._report(tier, stored)
             except BackendError as error:
                 tier.mark_failed(error, writing=True)
             else:
@@ -271,6 +271,11 @@ class TierWriter:
             tier.facts.record(fact)
             self.changed()
 
+    def _report(self, tier: Tier, stored: Event) -> None:
+        if tier.lost:
+            tier.mark_answered(writing=True)
+        self._observers.emit(stored)
+
     def _upload(
         self, tier: Tier, near: Tier, stored: Event, layer: Digest | None, *, recompressed: bool
     ) -> None:
@@ -293,6 +298,6 @@ class TierWriter:
                 except BackendError as error:
                     tier.mark_failed(error, writing=True)
                 else:
-                    self._observers.emit(sent)
+                    self._report(tier, sent)
 
         self.background.add(upload, about=layer or name, drop=reader.close)

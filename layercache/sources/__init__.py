@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from layercache.backend import Reader
     from layercache.oci.descriptor import Descriptor
     from layercache.oci.reference import Reference
+    from layercache.statistics.places import Place
 
 
 class Source(Protocol):
@@ -21,7 +22,11 @@ class Source(Protocol):
 
     @property
     def name(self) -> str:
-        """Its name in messages and statistics: ``docker.io/library/alpine``, ``oci:/srv/layout``."""
+        """Its name in messages: ``docker.io/library/alpine``, ``oci:/srv/layout``."""
+
+    @property
+    def place(self) -> Place:
+        """What statistics call it."""
 
     def root(self, *, new: bool = False) -> Descriptor:
         """The descriptor of the manifest or index that the reference names now.

@@ -36,6 +36,7 @@ from layercache.sources.file_section import PartReader
 from layercache.sources.inflated import InflatedFile, sniff_archive
 from layercache.sources.names import ARCHIVE, OCI_ARCHIVE, split_path
 from layercache.sources.opened_archive import OpenedArchive, check_there
+from layercache.statistics.places import Place
 from layercache.streams.hashing import chunks, hash_chunks
 from layercache.streams.readers import HEAD
 
@@ -94,6 +95,10 @@ class ArchiveSource:
     @property
     def name(self) -> str:
         return f"{ARCHIVE}{self._path}{f':{self._ref}' if self._ref else ''}"
+
+    @property
+    def place(self) -> Place:
+        return Place("archive", f"{ARCHIVE}{self._path}", self.name)
 
     def root(self, *, new: bool = False) -> Descriptor:  # noqa: ARG002  # both cost the same here
         return self._load().root

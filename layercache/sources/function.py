@@ -6,6 +6,7 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, BinaryIO, cast
 
 from layercache.errors import LayercacheError, SourceError
+from layercache.statistics.places import Place
 from layercache.streams.readers import CHUNK, WrappingReader
 
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ class FunctionSource:
 
     def __init__(self, digest: Digest, fetch: Callable[[Digest], BinaryIO]) -> None:
         self.name: str = getattr(fetch, "__qualname__", type(fetch).__qualname__)
+        self.place = Place("function", self.name, self.name)
         self._digest = digest
         self._fetch = fetch
 

@@ -35,6 +35,7 @@ from layercache.sources.names import (
     split_digest,
     split_path,
 )
+from layercache.statistics.places import Place
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -83,6 +84,10 @@ class LayoutSource:
     def name(self) -> str:
         ref = f":{self._ref}" if self._ref else ""
         return f"{self._files.name}{ref}{f'@{self._digest}' if self._digest else ''}"
+
+    @property
+    def place(self) -> Place:
+        return Place("layout", self._files.name, self.name)
 
     def root(self, *, new: bool = False) -> Descriptor:  # noqa: ARG002  # both cost the same here
         self._chosen, root = self._choose()

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Protocol, runtime_checkable
 if TYPE_CHECKING:
     from layercache.backend import Reader
     from layercache.errors import DigestMismatchError
+    from layercache.statistics.places import Place
 
 
 class BlobSource(Protocol):
@@ -14,7 +15,11 @@ class BlobSource(Protocol):
 
     @property
     def name(self) -> str:
-        """Its name in messages and statistics."""
+        """Its name in messages."""
+
+    @property
+    def place(self) -> Place:
+        """What statistics call it. A reader may come from elsewhere, and know better: see `Placed`."""
 
     def open(self, start: int) -> Reader:
         """The compressed blob from an offset on. Raises `SourceError`, `NotFoundError`."""

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from layercache.errors import DigestMismatchError
     from layercache.oci.reference import Reference
     from layercache.registry.ranges import Get, Part
+    from layercache.statistics.places import Place
 
 ResultT = TypeVar("ResultT")
 
@@ -42,6 +43,10 @@ class RegistrySource:
     @property
     def name(self) -> str:
         return self._reference.name
+
+    @property
+    def place(self) -> Place:
+        return self._client.mirrors.place(self._reference, self._reference)
 
     def root(self, *, new: bool = False) -> Descriptor:
         """Ask by HEAD, which does not count against pull limits; by GET if that fails, or for a new image."""
@@ -150,6 +155,12 @@ class _Way:
 
     def open_range(self, begin: int, end: int) -> BaseHTTPResponse | None:
         return open_range(self._at(self._served[-1]), self._blob, begin, end)
+
+    @property
+    def place(self) -> Place:
+        """Where the last bytes came from."""
+        asked = self._reference
+        return self._client.mirrors.place(asked, self._served[-1] if self._served else asked)
 
     def refute(self, error: DigestMismatchError) -> bool:
         return self._client.mirrors.refute([each for each in self._served if each != self._reference], error)

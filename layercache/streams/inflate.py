@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 import zlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
@@ -148,6 +149,8 @@ class InflatedReader(JudgingReader):
 
     ``doubt`` is called before either is raised (with True), and (with False) once it has become more than the
     ``expected`` bytes, which may be false: it raises where the blob is not what its name says.
+
+    ``seconds``: processor time that inflating has taken so far, without the time for reading the blob.
     """
 
     def __init__(
@@ -174,6 +177,7 @@ class InflatedReader(JudgingReader):
         self._step = FIRST_INPUT
         self._in = 0
         self._out = 0
+        self.seconds = 0.0
 
     def _read(self, size: int) -> bytes:
         try:
@@ -185,10 +189,13 @@ class InflatedReader(JudgingReader):
     def _inflate(self, size: int) -> bytes:
         while size and (self._now is not None or self._begin()):
             assert self._now is not None
+            piece = self._take() if self._now.needs_input else b""
+            begun = time.thread_time()
             try:
-                out = self._now.decompress(self._take() if self._now.needs_input else b"", size)
+                out = self._now.decompress(piece, size)
             except self._broken as error:
                 raise FormatError(f"{self._what}: broken {self._compression} stream: {error}") from error
+            self.seconds += time.thread_time() - begun
             if self._now.eof:
                 self._at -= len(self._now.unused_data)
                 self._now = None

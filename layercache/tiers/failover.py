@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from layercache.errors import BackendError, NotFoundError, SourceError
+from layercache.statistics.places import Place, place_of
 from layercache.streams.readers import WrappingReader
 
 if TYPE_CHECKING:
@@ -13,8 +14,13 @@ if TYPE_CHECKING:
     from layercache.backend import Reader
     from layercache.tiers.tier import Tier
 
-    Replica = tuple[Tier | None, Callable[[int], Reader]]
-    """Where, if it is a tier, and how to read the same bytes from there, from an offset on."""
+
+class Replica(NamedTuple):
+    """Another place with the same bytes, and how to read them from an offset on. ``tier``: if it is one."""
+
+    place: Place
+    tier: Tier | None
+    open_at: Callable[[int], Reader]
 
 
 class FailoverReader(WrappingReader):
@@ -27,8 +33,14 @@ class FailoverReader(WrappingReader):
     def __init__(self, tier: Tier, first: Reader, ways: Iterator[Replica]) -> None:
         super().__init__(first, first.size)
         self._tier: Tier | None = tier
+        self._place = Place.of_tier(tier.name)
         self._ways = ways
         self._offset = 0
+
+    @property
+    def place(self) -> Place:
+        """Where the last bytes came from."""
+        return self._place if self._tier is not None else place_of(self._raw, self._place)
 
     def read(self, size: int = -1, /) -> bytes:
         if size < 0:
@@ -45,12 +57,12 @@ class FailoverReader(WrappingReader):
     def _go_on(self, error: BackendError | SourceError) -> None:
         if self._tier is not None and isinstance(error, BackendError):
             self._tier.mark_failed(error)
-        for tier, open_at in self._ways:
+        for place, tier, open_at in self._ways:
             try:
                 reader = open_at(self._offset)
             except (NotFoundError, BackendError, SourceError):
                 continue
             self._raw.close()
-            self._raw, self._tier = reader, tier
+            self._raw, self._tier, self._place = reader, tier, place
             return
         raise error

@@ -11,12 +11,10 @@ from __future__ import annotations
 from functools import cache
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast
 
-from layercache.errors import BackendError
+from layercache.errors import BackendError, NotFoundError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-    from layercache.errors import NotFoundError
 
     Call = Callable[..., Any]
     Wrap = Callable[[Call, "Failures"], Call]
@@ -39,7 +37,14 @@ class Failures(Protocol):
     def write_failure(self) -> BackendError | None:
         """Why nothing is written there just now."""
 
+    @property
+    def lost(self) -> bool:
+        """Whether it has failed, and has not been seen to work since."""
+
     def mark_failed(self, error: BackendError, *, writing: bool = False) -> NotFoundError: ...
+
+    def mark_answered(self, *, writing: bool = False) -> None:
+        """It works again. To be called where it is ``lost``."""
 
     def absent(self, failure: BackendError) -> NotFoundError:
         """What is raised instead of asking it."""
@@ -107,9 +112,16 @@ def _not_found(call: Call, failures: Failures) -> Call:
         if (failure := failures.failure) is not None:
             raise failures.absent(failure) from failure
         try:
-            return call(*args, **options)
+            answer = call(*args, **options)
         except BackendError as error:
             raise failures.mark_failed(error) from error
+        except NotFoundError:
+            if failures.lost:
+                failures.mark_answered()
+            raise
+        if failures.lost:
+            failures.mark_answered()
+        return answer
 
     return ask
 
@@ -119,10 +131,13 @@ def _answering(call: Call, failures: Failures, answer: Callable[[], object]) -> 
         if failures.failure is not None:
             return answer()
         try:
-            return call(*args, **options)
+            answered = call(*args, **options)
         except BackendError as error:
             failures.mark_failed(error)
             return answer()
+        if failures.lost:
+            failures.mark_answered()
+        return answered
 
     return ask
 
@@ -134,5 +149,8 @@ def _dropping(call: Call, failures: Failures) -> Call:
                 call(*args, **options)
             except BackendError as error:
                 failures.mark_failed(error, writing=True)
+            else:
+                if failures.lost:
+                    failures.mark_answered(writing=True)
 
     return write

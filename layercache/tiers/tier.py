@@ -60,6 +60,15 @@ class Tier(ABC):
     def report_refreshed(self, report: Callable[[Hash], object]) -> None:  # noqa: B027  # most refresh nothing
         """Call ``report`` with the name of each blob whose time was refreshed because it is used."""
 
+    @property
+    def lost(self) -> bool:
+        """Whether it has failed, and has not been seen to work since."""
+        return False
+
+    def mark_answered(self, *, writing: bool = False) -> None:
+        """Report that it was read, or written to, without a failure. To be called where it is ``lost``."""
+        raise RuntimeError(f"{self.name} was not lost ({writing=})")
+
     @abstractmethod
     def close(self) -> None:
         """Give back connections and handles. Closing twice is not an error."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from layercache.backend import CircuitBreaker
 from layercache.errors import BackendError, NotFoundError
@@ -37,8 +37,11 @@ class TolerantTier(Tier):
         self._strict = strict
         self._reading: CircuitBreaker[BackendError] = CircuitBreaker(rest)
         self._writing: CircuitBreaker[BackendError] = CircuitBreaker(rest)
+        # What has failed and was not seen to work since: it outlasts the breakers.
+        self._lost: frozenset[Literal["reading", "writing"]] = frozenset()
         # Makes "is this the first failure?" and noting it one step: of many requests that fail at the same
-        # time one reports it. Nothing else is done under it; each breaker may be read without it.
+        # time one reports it. So it is with the first answer after that. Nothing else is done under it; each
+        # breaker, and what is lost, may be read without it.
         self._reporting = threading.Lock()
         super().__init__(
             tier.name,
@@ -73,9 +76,27 @@ class TolerantTier(Tier):
         with self._reporting:
             reported = self.write_failure is not None
             (self._writing if writing else self._reading).open(error)
+            before, self._lost = self._lost, self._lost | {"writing" if writing else "reading"}
         if not reported:
-            self._observers.emit(Event("failed", None, COMPRESSED, self.name, note=error.message))
+            repeated = "reading" in before or before == self._lost  # what cannot be read is lost altogether
+            event = Event("failed", None, COMPRESSED, self.name, note=error.message, repeated=repeated)
+            self._observers.emit(event)
         return NotFoundError(f"{self.name} failed and is skipped: {error.message}")
+
+    @property
+    def lost(self) -> bool:
+        return bool(self._lost)
+
+    def mark_answered(self, *, writing: bool = False) -> None:
+        what: Literal["reading", "writing"] = "writing" if writing else "reading"
+        with self._reporting:
+            # A request that began before the failure says nothing about what comes after it.
+            if what not in self._lost or (self._writing if writing else self._reading).is_open:
+                return
+            self._lost -= {what}
+            recovered = not self._lost
+        if recovered:
+            self._observers.emit(Event("recovered", None, COMPRESSED, self.name))
 
     def absent(self, failure: BackendError) -> NotFoundError:
         return NotFoundError(f"{self.name} failed and is skipped for now: {failure.message}")

@@ -55,7 +55,8 @@ CLAIMED = LayerIdentity.from_fact(
 
 def shown(way: Way) -> str:
     """``place: what is opened there``; ``!``: near, ``?``: only a claim leads there."""
-    return f"{way.place}{'!' if way.near else ''}: {NAMES[way.name]}{'?' if way.claimed else ''}"
+    place = "source" if way.tier is None else way.place.name
+    return f"{place}{'!' if way.near else ''}: {NAMES[way.name]}{'?' if way.claimed else ''}"
 
 
 TABLE: list[tuple[str, LayerIdentity, Form, list[Tier], int, str]] = [

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from contextlib import contextmanager
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import click
@@ -69,7 +68,7 @@ def _demonstrate(session: Session, folder: str) -> None:
 
     click.echo("Image built from this machine's Python: ", nl=False)
     image = build_image(f"{folder}/image")
-    with LayoutRegistry(f"{folder}/image") as registry, open(f"{folder}/cache") as cache:
+    with LayoutRegistry(f"{folder}/image") as registry, open(f"{folder}/cache", statistics=False) as cache:
         click.echo(
             f"{count(len(image.layers), 'layer')}, {human(_bytes_of(image))}, gzip and zstd.\n"
             f"It is served by a registry on {registry.host}, behind an empty cache on disk.\n"
@@ -99,15 +98,11 @@ def _show(cache: Cache, name: str, image: BuiltImage) -> None:
 @contextmanager
 def _step(cache: Cache, title: str) -> Iterator[None]:
     """Print what the cache did inside the block, and how long it took."""
-    before, begun = replace(cache.counters), time.perf_counter()
+    before, begun = cache.counters, time.perf_counter()
     yield
-    seconds, now = time.perf_counter() - begun, cache.counters
-    fetched = now.fetched - before.fetched
-    size = human(now.fetched_bytes - before.fetched_bytes)
-    click.echo(
-        f"{title:<40}{f'{fetched}, {size}' if fetched else '-':>16}"
-        f"{now.inflated - before.inflated or '-':>10}{now.hits - before.hits or '-':>6}{seconds:>6.2f} s"
-    )
+    seconds, done = time.perf_counter() - begun, cache.counters - before
+    fetched = f"{done.fetched}, {human(done.fetched_bytes)}" if done.fetched else "-"
+    click.echo(f"{title:<40}{fetched:>16}{done.inflated or '-':>10}{done.hits or '-':>6}{seconds:>6.2f} s")
 
 
 def _pull(cache: Cache, name: str) -> None:

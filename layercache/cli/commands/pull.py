@@ -100,7 +100,8 @@ def _pull(session: Session, images: tuple[str, ...], options: Options) -> Pulled
         with shown(cache, layers, visible=visible) as finished:
             outcomes = Puller(cache, options.form or default_form(cache), options.jobs).run(layers, finished)
         errors += [outcome.error for outcome in outcomes.values() if outcome.error]
-        return Pulled(opened, outcomes, errors, cache.counters, time.monotonic() - begun)
+        seconds, tiers = time.monotonic() - begun, [tier.name for tier in cache.tiers]
+        return Pulled(opened, outcomes, errors, cache.counters, seconds, tiers)
 
 
 def _open(cache: Cache, names: Iterable[str], platform: str | None) -> tuple[list[Image], list[Exception]]:

@@ -1,0 +1,36 @@
+"""Where bytes come from, as counters and statistics name it."""
+
+from __future__ import annotations
+
+from typing import Literal, NamedTuple, Protocol, runtime_checkable
+
+PlaceKind = Literal["tier", "mirror", "registry", "layout", "archive", "function"]
+
+
+class Place(NamedTuple):
+    """A tier, or what has a layer if no tier does.
+
+    ``name``: a tier's URL, a mirror as it is configured, a registry's host, a path, a function's name.
+    ``where`` is more exact, for messages: a mirror and a registry with the repository.
+    """
+
+    kind: PlaceKind
+    name: str
+    where: str
+
+    @classmethod
+    def of_tier(cls, name: str) -> Place:
+        return cls("tier", name, name)
+
+
+@runtime_checkable
+class Placed(Protocol):
+    """A reader that knows which of several places its last bytes came from."""
+
+    @property
+    def place(self) -> Place: ...
+
+
+def place_of(reader: object, otherwise: Place) -> Place:
+    """Where a reader's last bytes came from, if it knows."""
+    return reader.place if isinstance(reader, Placed) else otherwise
