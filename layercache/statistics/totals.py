@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import msgspec
 
+from layercache.statistics.places import PlaceKind
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
@@ -34,7 +36,7 @@ Count = Annotated[int, msgspec.Meta(ge=0)]
 class PlaceTotals(msgspec.Struct, array_like=True):
     """As `PlaceCounters`, for a day of all processes."""
 
-    kind: str
+    kind: PlaceKind
     name: str
     blobs: Count = 0
     bytes: Count = 0
@@ -99,7 +101,7 @@ class Day(msgspec.Struct, omit_defaults=True):
 def summed(days: Iterable[Day], day: str = EARLIER, *, places: int | None = None) -> Day:
     """All of them as one. ``places``: how many are kept by name, those with most bytes; by default all."""
     total = Day(day)
-    found: dict[tuple[str, str], PlaceTotals] = {}
+    found: dict[tuple[PlaceKind, str], PlaceTotals] = {}
     for each in days:
         total.inflated_bytes += each.inflated_bytes
         total.inflating_seconds += each.inflating_seconds
@@ -113,7 +115,7 @@ def summed(days: Iterable[Day], day: str = EARLIER, *, places: int | None = None
     return total
 
 
-def _add(found: dict[tuple[str, str], PlaceTotals], places: Iterable[PlaceTotals]) -> None:
+def _add(found: dict[tuple[PlaceKind, str], PlaceTotals], places: Iterable[PlaceTotals]) -> None:
     for place in places:
         known = found.setdefault((place.kind, place.name), PlaceTotals(place.kind, place.name))
         known.add(place)

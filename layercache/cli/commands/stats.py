@@ -1,30 +1,76 @@
-"""``layercache stats``: counts what each tier holds."""
+"""``layercache stats``: counts what each tier holds, and shows the totals of all processes."""
 
 from __future__ import annotations
 
 from collections import Counter
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from layercache.cli import output
+from layercache.cli.option_types import AGE
 from layercache.cli.session import Command, Session
 from layercache.errors import BackendError
 
 if TYPE_CHECKING:
+    from layercache.statistics.totals import Day
     from layercache.tiers.leftovers import LeftoverCount
     from layercache.tiers.tier import Tier
 
 
 @click.command(cls=Command)
+@click.option("--totals", "only_totals", is_flag=True, help="Print only the totals; read no tier.")
+@click.option(
+    "--since", type=AGE, metavar="AGE", help="Print the totals of the last days only: 7d, 12w. Reads no tier."
+)
+@click.option(
+    "--prometheus",
+    metavar="FILE",
+    help="Write all totals to a file for Prometheus' textfile collector (- is stdout). Reads no tier.",
+)
+@click.option("--reset", is_flag=True, help="Delete the totals.")
 @output.json_option
+@output.no_trunc_option
 @click.pass_obj
-def stats(session: Session, as_json: bool) -> None:
-    """Count what each tier holds.
+def stats(session: Session, /, as_json: bool, no_trunc: bool, **options: Any) -> None:
+    """Count what each tier holds, and what was saved.
 
     Counts blobs and their bytes, layers by their cached forms, images, and leftovers (unfinished writes).
-    Reads every object of every tier, which is slow for a big far tier.
+    Reads every object of every tier, which is slow for a big far tier. The totals are those of all your
+    processes: hits and misses, bytes not pulled, and time for inflating that was saved, by tier and day.
     """
+    wanted = Options(**options)
+    if wanted.reset:
+        _reset(session)
+    elif wanted.prometheus is not None:
+        _export(wanted.prometheus, since=wanted.since)
+    else:
+        _show(session, wanted, as_json=as_json, whole=no_trunc)
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    only_totals: bool
+    since: float | None
+    prometheus: str | None
+    reset: bool
+
+
+def _show(session: Session, wanted: Options, *, as_json: bool, whole: bool) -> None:
+    from layercache.cli.totals_report import Totals
+
+    document: dict[str, object] = {}
+    if not wanted.only_totals and wanted.since is None:
+        document["tiers"] = _tiers(session, as_json=as_json)
+    totals = Totals.of(_lines(), wanted.since)
+    if as_json:
+        output.document({**document, "totals": totals.document()})
+    else:
+        totals.print(whole=whole)
+
+
+def _tiers(session: Session, *, as_json: bool) -> list[dict[str, object]]:
     found = []
     with session.cache() as cache:
         for tier in cache.tiers:
@@ -33,8 +79,35 @@ def stats(session: Session, as_json: bool) -> None:
             found.append({**counted, **_document(left)})
             if not as_json:
                 _print(counted, left)
-    if as_json:
-        output.document({"tiers": found})
+    return found
+
+
+def _lines() -> list[Day]:
+    from layercache.config import environment
+    from layercache.statistics import file
+
+    path = environment.statistics_file()
+    return file.read(path) if path else []
+
+
+def _export(path: str, *, since: float | None) -> None:
+    from layercache.statistics.prometheus import exposition
+    from layercache.statistics.totals import summed
+    from layercache.streams.named_file import writing
+
+    if since is not None:
+        raise click.UsageError("--prometheus writes counters, which only grow: --since does not apply")
+    with writing(path) as file:
+        file.write(exposition(summed(_lines())).encode())
+
+
+def _reset(session: Session) -> None:
+    from layercache.config import environment
+    from layercache.statistics import file
+
+    path = environment.statistics_file()
+    removed = path is not None and file.remove(path)
+    session.note(f"removed the totals in {path}" if removed else "there are no totals")
 
 
 def _count(tier: Tier) -> dict[str, object]:
