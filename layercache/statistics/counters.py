@@ -43,7 +43,8 @@ class Counters:
 
     ``hits``: forms that a tier had, near or far. ``fetched``: blobs that came from a source, as no tier had
     them. ``places``: both, by place. ``inflating_seconds``: processor time. ``refreshed``: blobs of
-    buckets that got a new time. ``failed``: entries and tiers that were skipped. ``after - before`` is what happened in between.
+    buckets that got a new time. ``failed``: entries and tiers that were skipped.
+    ``after - before`` is what happened in between.
     """
 
     hits: int = 0
