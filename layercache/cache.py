@@ -172,6 +172,18 @@ class Cache:
         images, reference, source = self._images(name)
         return images.root(source, reference)
 
+    def tags(self, repository: str) -> list[str]:
+        """The tags of a repository, sorted; offline, those that were pulled.
+
+        Raises `NotFoundError` if there is none, `InvalidNameError`, `SourceError`.
+        """
+        from layercache.images import repositories
+
+        reference = repositories.repository_of(repository)
+        if self.offline:
+            return repositories.cached_tags(self._asked, reference)
+        return repositories.tags_in_registry(self._registry.get(), reference)
+
     def _images(self, name: str) -> tuple[Images, Reference | None, Source | None]:
         """What opens images, the reference if the name is one, and the source unless offline."""
         from layercache.images.opening import Images

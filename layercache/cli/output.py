@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import sys
+import time
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -121,6 +122,31 @@ def age(seconds: float) -> str:
         if seconds >= length and seconds % length == 0:
             return f"{seconds / length:.0f}{unit}"
     return f"{seconds:g}s"
+
+
+def when(seconds: float, *, whole: bool) -> str:
+    """Format a time (seconds since the epoch; 0 if it is unknown): in UTC if ``whole``, else as an age."""
+    if not seconds:
+        return UNKNOWN
+    if whole:
+        from datetime import UTC, datetime
+
+        return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return ago(time.time() - seconds)
+
+
+def ago(seconds: float) -> str:
+    """Format an age in its largest unit: ``2 hours ago``."""
+    for unit, length in (
+        ("year", 31536000),
+        ("week", 604800),
+        ("day", 86400),
+        ("hour", 3600),
+        ("minute", 60),
+    ):
+        if seconds >= length:
+            return f"{count(int(seconds // length), unit)} ago"
+    return "now" if seconds < 10 else f"{seconds:.0f} seconds ago"
 
 
 def count(number: int, noun: str) -> str:

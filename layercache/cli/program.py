@@ -11,10 +11,12 @@ from layercache._version import __version__
 from layercache.cli import failures
 from layercache.cli.exit_codes import BROKEN_PIPE, TERMINATED
 from layercache.cli.session import Session, global_options
+from layercache.cli.suggestions import Suggesting
 
 COMMANDS = (
-    "pull", "get", "put", "info", "ls", "images", "rm", "compress", "export", "stats", "index", "adopt",
-    "copy", "prune", "verify", "config", "doctor", "bench", "demo",
+    "pull", "get", "put", "info", "ls", "images", "rm", "compress", "export", "tags", "manifest", "login",
+    "logout", "stats", "index", "adopt", "copy", "prune", "verify", "clean", "config", "doctor", "bench",
+    "demo", "completion", "help",
 )  # fmt: skip
 """In the order of the help. Each is the function ``NAME`` in the module ``commands/NAME.py``."""
 
@@ -34,7 +36,7 @@ LAYERCACHE_URL, else the configuration file, else the user's cache folder.
 """
 
 
-class Program(click.Group):
+class Program(Suggesting):
     """A group that finds its commands by name and turns their errors into messages and exit codes."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002  # click's signature

@@ -11,6 +11,7 @@ import click
 
 from layercache.cli import output
 from layercache.cli.new_cache import announcement, check_there, default_folder
+from layercache.cli.suggestions import Suggesting
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -112,14 +113,15 @@ class Session:
 
 
 class Command(click.Command):
-    """A command that also accepts the global options after its name."""
+    """A command that also accepts the global options after its name, except those that it has itself."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.params += global_options(hidden=True)
+        own = {option for param in self.params for option in param.opts}
+        self.params += [param for param in global_options(hidden=True) if own.isdisjoint(param.opts)]
 
 
-class Group(click.Group):
+class Group(Suggesting):
     """A group whose commands also accept the global options after their names."""
 
     command_class = Command

@@ -21,6 +21,11 @@ _TYPED = re.compile(rf"(?:(sha256|sha512):)?([0-9a-f]{{{SHORTEST},}})")
 _TOO_SHORT = re.compile(rf"(?:(?:sha256|sha512):)?[0-9a-f]{{0,{SHORTEST - 1}}}")
 
 
+def looks_like_hash(text: str) -> bool:
+    """Whether the text is a hash, complete or shortened, and not the name of an image."""
+    return _TYPED.fullmatch(text) is not None or text.startswith(("sha256:", "sha512:"))
+
+
 def full_name(cache: Cache, text: str) -> Hash:
     """Return the hash that the text stands for. Prefixes are looked up in the nearest tier only.
 

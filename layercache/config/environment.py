@@ -117,6 +117,21 @@ def _docker_folder() -> str:
     return os.environ.get("DOCKER_CONFIG") or os.path.join(home(), ".docker")
 
 
+def login_file() -> str:
+    """Return the file that a new login is stored in: Docker's, which podman and others read, too.
+
+    Raises `ConfigError` without a home folder.
+    """
+    if named := os.environ.get("REGISTRY_AUTH_FILE"):
+        return named
+    if not os.environ.get("DOCKER_CONFIG") and not home():
+        raise ConfigError(
+            "there is no home folder to store a login in",
+            hint="set HOME, DOCKER_CONFIG or REGISTRY_AUTH_FILE",
+        )
+    return os.path.join(_docker_folder(), "config.json")
+
+
 def home() -> str:
     """Return the user's home folder; empty without HOME and without an entry in the user database."""
     places = (os.environ.get("HOME", "/"), os.path.expanduser("~"))  # an empty HOME would make it the root

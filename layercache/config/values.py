@@ -102,7 +102,7 @@ MIRROR = "HOST[:PORT][/PREFIX]: mirror.example, localhost:5000/docker-hub"
 def mirror(text: str) -> str:
     """A registry, optionally with a prefix of its repositories' names. Raises `ValueError`."""
     if "@" in text:  # the part before it may be a password
-        raise ValueError("holds credentials; log in to the mirror instead (docker login)")
+        raise ValueError("holds credentials; log in to the mirror instead (layercache login)")
     host, _, prefix = text.partition("/")
     _check_reference(host, f"{prefix}/name" if prefix or text.endswith("/") else "name", text)
     return text
@@ -111,7 +111,7 @@ def mirror(text: str) -> str:
 def registry(text: str) -> str:
     """A registry as written in references. Raises `ValueError`."""
     if "@" in text:
-        raise ValueError("holds credentials; log in instead (docker login)")
+        raise ValueError("holds credentials; log in instead (layercache login)")
     if text in ("index.docker.io", API_HOSTS["docker.io"]):
         raise ValueError("Docker Hub is named docker.io")
     _check_reference(text, "name", text)

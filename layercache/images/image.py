@@ -20,12 +20,16 @@ class Image:
     """The full reference, or the path, by which it was opened."""
     descriptor: Descriptor
     """Of the manifest: media type, digest, size in bytes."""
+    root: Descriptor
+    """Of what the name leads to: the manifest, or the index that lists it."""
     raw_manifest: bytes
     """The manifest as it was pushed, byte for byte: it hashes to `digest`."""
     manifest: dict[str, Any]
     """The manifest's JSON, nothing left out."""
     config: dict[str, Any]
     """The config's JSON; empty for an artefact, whose config is not an image's."""
+    raw_config: bytes
+    """The config, byte for byte; empty if there is none."""
     layers: list[Layer]
     """The layers, lowest first, without foreign ones."""
     foreign: list[Descriptor]

@@ -231,9 +231,11 @@ class Images:
         return Image(
             name=documents.name,
             descriptor=descriptor,
+            root=documents.root,
             raw_manifest=data,
             manifest=decode_object(data, f"the manifest {descriptor.digest}"),
             config=decode_object(raw, f"the config {manifest.config.digest}") if described else {},
+            raw_config=raw,
             layers=layers,
             foreign=foreign,
         )
@@ -243,9 +245,11 @@ class Images:
         return Image(
             name=documents.name,
             descriptor=node.descriptor,
+            root=documents.root,
             raw_manifest=node.data,
             manifest=decode_object(node.data, f"the index {node.descriptor.digest}"),
             config={},
+            raw_config=b"",
             layers=layers,
             foreign=foreign,
         )

@@ -84,7 +84,7 @@ class Reference:
         if "/" in digest or "@" in digest:
             raise InvalidNameError(
                 f"not an image: {without_user(text)!r}",
-                hint="a user and password have no place in an image's name: log in instead (docker login)",
+                hint="an image's name has no user and password: log in instead (layercache login)",
             )
         folder, slash, last = rest.rpartition("/")
         last, colon, tag = last.partition(":")

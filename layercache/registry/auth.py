@@ -99,7 +99,7 @@ class _Grant:
         self.challenge: Challenge | None = None
         self.header: str | None = None
         self.expires = 0.0
-        self.anonymous = False
+        self.given: Login | None = None
         self.login = Login()
 
 
@@ -142,12 +142,12 @@ class Authenticator:
         refusal: BaseHTTPResponse,
         sent: str | None,
         *,
-        anonymous: bool = False,
+        login: Login | None = None,
     ) -> None:
         """Find the header that may turn a 401 into what was asked for; ``sent`` is the one that did not.
 
-        ``base`` is the registry's own scheme and host. ``anonymous``: send no credentials. Raises
-        `SourceError`.
+        ``base`` is the registry's own scheme and host. ``login`` is used instead of the one that is stored.
+        Raises `SourceError`.
         """
         challenges = parse_challenges(refusal.headers.getlist("WWW-Authenticate"))
         discard(refusal)
@@ -155,7 +155,7 @@ class Authenticator:
         with grant.lock:
             if grant.header is None or grant.header == sent:
                 grant.challenge = self._chosen(challenges, base, registry)
-                grant.anonymous = anonymous
+                grant.given = login
                 self._renew(grant, registry, repository)
 
     def _chosen(self, challenges: list[Challenge], base: str, registry: str) -> Challenge:
@@ -180,7 +180,7 @@ class Authenticator:
     def _renew(self, grant: _Grant, registry: str, repository: str) -> None:
         assert grant.challenge is not None
         grant.header = None
-        login = Login() if grant.anonymous else find_login(self._settings, registry, repository)
+        login = grant.given or find_login(self._settings, registry, repository)
         grant.login = login
         for problem in login.problems:
             if problem.message not in self._warned:

@@ -86,6 +86,14 @@ class AuthFile:
                 return found  # "" takes a registry out of the store
         return self._store
 
+    def mentions(self, registry: str) -> bool:
+        """Whether the file has an entry, or names a helper, for just this registry."""
+        return any(stands_for(key) == registry for key in (*self._auths, *self._helpers))
+
+    def has_entry(self, registry: str) -> bool:
+        """Whether ``auths`` has an entry for just this registry."""
+        return any(stands_for(key) == registry for key in self._auths)
+
     def credential(self, registry: str, repository: str = "") -> Credential | None:
         """The entry that is for the longest part of ``registry/repository`` (containers-auth.json(5)).
 
@@ -128,12 +136,12 @@ class AuthFile:
 def _keys(entries: Mapping[str, object], registry: str, repository: str) -> list[str]:
     """The keys that stand for a repository or a part of it: longest first, then the usual name first."""
     usual = DOCKER_HUB_KEY if registry == DOCKER_HUB else registry
-    whole = f"{_place(registry)}/{repository}".rstrip("/")
-    found = [(key, place) for key in entries if f"{whole}/".startswith(f"{(place := _place(key))}/")]
+    whole = f"{stands_for(registry)}/{repository}".rstrip("/")
+    found = [(key, place) for key in entries if f"{whole}/".startswith(f"{(place := stands_for(key))}/")]
     return [key for key, _ in sorted(found, key=lambda each: (-len(each[1]), each[0] != usual))]
 
 
-def _place(key: str) -> str:
+def stands_for(key: str) -> str:
     """What a key stands for: a registry, or ``registry/path``. URLs stand for their registry alone."""
     bare = key.removeprefix("https://").removeprefix("http://")
     host, _, path = bare.partition("/")

@@ -76,8 +76,8 @@ class Authorization:
             return False
         self._answered.add(place)
         base = f"{url.scheme}://{url.netloc}"
-        anonymous = door.registry.startswith("http://")
-        self._authenticator.answer(base, *door, refusal, self._sent[place], anonymous=anonymous)
+        anonymous = Login() if door.registry.startswith("http://") else None
+        self._authenticator.answer(base, *door, refusal, self._sent[place], login=anonymous)
         return True
 
     def is_home(self, url: SplitResult) -> bool:

@@ -124,16 +124,17 @@ class RegistryClient:
         if response.status not in (200, 401, 403):
             raise SourceError(f"{url} answers with status {response.status}: it is not a registry")
 
-    def log_in(self, registry: str) -> Login:
+    def log_in(self, registry: str, given: Login | None = None) -> Login:
         """Check that a registry accepts our credentials, as ``docker login`` does; return the login.
 
+        ``given`` is checked instead of the stored ones. The login is anonymous if the registry requires none.
         Raises `SourceError`, `TransientError`.
         """
         session = self._session()
         base = self._base(session, registry)
         response, _ = session.http.follow("GET", f"{base}/v2/", {})
         if response.status == 401:
-            session.authenticator.answer(base, registry, "", response, None)
+            session.authenticator.answer(base, registry, "", response, None, login=given)
             header, home = session.authenticator.header(registry, ""), origin(urlsplit(base))
             response, _ = session.http.follow(
                 "GET", f"{base}/v2/", {}, lambda at: header if origin(at) == home else None

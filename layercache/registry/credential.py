@@ -45,4 +45,4 @@ def printable(text: str) -> str:
 
 def login_command(registry: str) -> str:
     """What a person types to become known to a registry."""
-    return "docker login" if registry == DOCKER_HUB else f"docker login {registry}"
+    return f"layercache login {registry}"

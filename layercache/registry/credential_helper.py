@@ -35,20 +35,8 @@ def ask(helper: str, key: str, where: str) -> Credential | None:
 
     Nothing that it prints gets into a message. Raises `UnavailableError`.
     """
-    if not _NAME.fullmatch(helper):
-        raise UnavailableError(where, "names a credential helper that is not the name of a program")
-    name = program(helper)
-    hint = f"{where} names it: install the program, or do not name it there"
-    try:
-        done = subprocess.run(  # noqa: S603 # the user's own configuration names the program
-            [name, "get"], input=key.encode(), capture_output=True, check=False, timeout=HELPER_SECONDS
-        )
-    except OSError as error:
-        raise UnavailableError(name, f"cannot be run: {error.strerror}", hint=hint) from error
-    except subprocess.TimeoutExpired:
-        # Without a cause: the exception holds what the helper has printed so far.
-        message = f"did not answer within {HELPER_SECONDS} seconds"
-        raise UnavailableError(name, message, hint=hint) from None
+    name, hint = program(helper), _hint(where)
+    done = _run(helper, "get", key.encode(), where)
     if done.returncode:
         if done.stdout.decode(errors="replace").strip() == NOT_FOUND:
             return None
@@ -64,3 +52,41 @@ def ask(helper: str, key: str, where: str) -> Credential | None:
     if answer.username == IDENTITY_USER:
         return Credential(identity_token=answer.secret)
     return Credential(answer.username, answer.secret) if answer.username else None
+
+
+def store(helper: str, key: str, credential: Credential, where: str) -> None:
+    """Let the helper store a user and password for a server. Raises `UnavailableError`."""
+    fields = {"ServerURL": key, "Username": credential.user, "Secret": credential.password}
+    _change(helper, "store", key, msgspec.json.encode(fields), where)
+
+
+def erase(helper: str, key: str, where: str) -> None:
+    """Let the helper remove what it has for a server. Raises `UnavailableError`."""
+    _change(helper, "erase", key, key.encode(), where)
+
+
+def _change(helper: str, action: str, key: str, data: bytes, where: str) -> None:
+    done = _run(helper, action, data, where)
+    if done.returncode:
+        message = f"failed to {action} the login for {key} with exit status {done.returncode}"
+        raise UnavailableError(program(helper), message, hint=_hint(where))
+
+
+def _run(helper: str, action: str, data: bytes, where: str) -> subprocess.CompletedProcess[bytes]:
+    if not _NAME.fullmatch(helper):
+        raise UnavailableError(where, "names a credential helper that is not the name of a program")
+    name, hint = program(helper), _hint(where)
+    try:
+        return subprocess.run(  # noqa: S603 # the user's own configuration names the program
+            [name, action], input=data, capture_output=True, check=False, timeout=HELPER_SECONDS
+        )
+    except OSError as error:
+        raise UnavailableError(name, f"cannot be run: {error.strerror}", hint=hint) from error
+    except subprocess.TimeoutExpired:
+        # Without a cause: the exception holds what the helper has printed so far.
+        message = f"did not answer within {HELPER_SECONDS} seconds"
+        raise UnavailableError(name, message, hint=hint) from None
+
+
+def _hint(where: str) -> str:
+    return f"{where} names it: install the program, or do not name it there"

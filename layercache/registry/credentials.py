@@ -45,8 +45,10 @@ class Login:
 
     @property
     def who(self) -> str:
-        """Whose credential it is, and which file or program supplied it; empty for none."""
-        return f"{self.credential} (from {self.looked_in[-1]})" if self.credential else ""
+        """Whose credential it is, and which file or program supplied it, if any did; empty for none."""
+        if self.credential is None:
+            return ""
+        return f"{self.credential} (from {self.looked_in[-1]})" if self.looked_in else str(self.credential)
 
     def advice(self, registry: str) -> str:
         """A hint for a refused login."""

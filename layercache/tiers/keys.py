@@ -127,6 +127,11 @@ def quarantine(key: str) -> str:
     return f"{QUARANTINE}{key}"
 
 
+def is_image(key: str) -> bool:
+    """Whether a key is one of `image_tag` or `image_digest`."""
+    return key.startswith(IMAGES) and key.split("/")[-2] in ("_tags", "_digests")
+
+
 def image_name(key: str) -> str:
     """The reference that an image's key stands for."""
     repository, _, name = key.removeprefix(IMAGES).rpartition("/")

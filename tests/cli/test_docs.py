@@ -32,6 +32,7 @@ def registry(tmp_path: Path) -> Iterator[LayoutRegistry]:
         yield running
 
 
+@pytest.mark.timeout(300)
 @pytest.mark.parametrize("page", [CLI, TUTORIAL], ids=lambda page: page.name)
 def test_the_examples_print_what_is_shown(page: Path, registry: LayoutRegistry, tmp_path: Path) -> None:
     check_examples(

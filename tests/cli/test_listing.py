@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
+import time
 from typing import TYPE_CHECKING
 
 import pytest
@@ -33,12 +35,16 @@ def kept(cli: Caller, file: Path) -> None:
 @pytest.mark.usefixtures("kept")
 def test_ls_prints_a_line_a_layer(cli: Caller, layer: Layer) -> None:
     sizes = (str(len(layer.blob)), str(len(layer.tar)))
-    assert cli.lines("ls") == [[layer.digest, layer.diff_id, *sizes, "both"]]
+    (line,) = cli.lines("ls")
+    assert [*line[:4], line[5]] == [layer.digest, layer.diff_id, *sizes, "both"]
+    assert re.fullmatch(r"20\d\d-\d\d-\d\dT\d\d:\d\d:\d\dZ", line[4])
 
 
 @pytest.mark.usefixtures("kept")
 def test_ls_prints_a_document_a_line(cli: Caller, layer: Layer) -> None:
-    assert cli.json("ls") == {
+    listed = cli.json("ls")
+    assert abs(listed.pop("last_used") - time.time()) < 60
+    assert listed == {
         "digest": layer.digest,
         "diff_id": layer.diff_id,
         "size": len(layer.blob),
@@ -61,9 +67,11 @@ def test_ls_is_short_on_a_terminal_and_whole_if_asked(cli: Caller, layer: Layer)
     code, seen = cli.on_terminal("ls")
     header, line = seen.splitlines()
     assert code == 0
-    assert header.split() == ["DIGEST", "DIFF", "ID", "SIZE", "TAR", "FORMS"]
+    assert header.split() == ["DIGEST", "DIFF", "ID", "SIZE", "TAR", "USED", "FORMS"]
     sizes = [human(len(layer.blob)), human(len(layer.tar))]
-    assert line.split() == " ".join([layer.digest.hex[:12], layer.diff_id.hex[:12], *sizes, "both"]).split()
+    cells = line.split()
+    assert cells[:6] == " ".join([layer.digest.hex[:12], layer.diff_id.hex[:12], *sizes]).split()
+    assert (cells[-1], "now" in line or "ago" in line) == ("both", True)
     assert "\x1b" not in seen
     code, seen = cli.on_terminal("ls", "--no-trunc")
     assert layer.digest in seen

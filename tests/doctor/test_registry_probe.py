@@ -104,7 +104,7 @@ def test_a_password_opens_the_tier_and_a_wrong_one_is_reported(
         told = Caller(url(registry)).json("doctor", code=4)
         assert results(told)["reached"] == "ok"
         assert results(told)["listed"] == "failed"
-        assert f"docker login {registry.host}" in said(told, "listed")["hint"]
+        assert f"layercache login {registry.host}" in said(told, "listed")["hint"]
         assert "written" not in results(told)
         assert "wrong" not in json.dumps(told)
 
@@ -120,7 +120,7 @@ def test_a_user_who_may_pull_but_not_push_is_reported(
         told = Caller(url(registry)).json("doctor", code=4)
         assert (results(told)["listed"], results(told)["written"]) == ("ok", "failed")
         assert "refuses to change team/cache" in said(told, "written")["detail"]
-        assert f"log in: docker login {registry.host}" in said(told, "written")["hint"]
+        assert f"log in: layercache login {registry.host}" in said(told, "written")["hint"]
         assert "latency" not in results(told)
 
 

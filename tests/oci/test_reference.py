@@ -170,4 +170,4 @@ def test_a_password_in_a_name_is_refused_and_not_repeated(name: str) -> None:
         Reference.parse(name)
     assert "s3" not in str(caught.value)
     assert "cret" not in str(caught.value)
-    assert "docker login" in caught.value.hint
+    assert "layercache login" in caught.value.hint

@@ -73,7 +73,7 @@ def test_a_password_opens_a_registry_and_nothing_less(
         assert pulled(source_of(name, client(plain))) == sample.image.blobs
         wrong = base64.b64encode(b"someone:wrong").decode()
         for config in ({}, {"auths": {registry.host: {"auth": wrong}}}):
-            with pytest.raises(SourceError, match=f"docker login {registry.host}") as caught:
+            with pytest.raises(SourceError, match=f"layercache login {registry.host}") as caught:
                 source_of(name, client(config)).root()
             assert not isinstance(caught.value, NotFoundError)
             assert wrong not in str(caught.value)
@@ -122,7 +122,7 @@ def test_a_password_or_an_identity_token_is_shown_to_the_token_server(
 ) -> None:
     name = guarded.push(f"oci:{sample.layout}:image", "app:1")
     tokens.anonymous = False
-    with pytest.raises(SourceError, match=f"docker login {guarded.host}"):
+    with pytest.raises(SourceError, match=f"layercache login {guarded.host}"):
         source_of(name, client()).root()
     tokens.requests.clear()
     assert source_of(name, client(logged_in(guarded))).root() == sample.image.descriptor

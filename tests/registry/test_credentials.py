@@ -174,7 +174,7 @@ def test_the_entry_of_this_registry_that_is_broken_is_an_error_without_what_it_h
 ) -> None:
     with pytest.raises(SourceError, match=r"config\.json: the entry of ghcr\.io is not valid") as caught:
         find({"auths": {"ghcr.io": entry}}, "ghcr.io")
-    assert "docker login ghcr.io" in caught.value.hint
+    assert "layercache login ghcr.io" in caught.value.hint
     text = "".join(traceback.format_exception(caught.value))
     assert "s3cret" not in text
     assert AUTH not in text

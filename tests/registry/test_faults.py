@@ -131,7 +131,7 @@ def test_a_final_refusal_is_told_once(code: int, lying: LyingRegistry, waits: Wa
 def test_a_pull_limit_is_told_with_its_remedy(lying: LyingRegistry, waits: Waits) -> None:
     blob = lying.add_blob(BLOB)
     lying.on("/blobs/", *[status(429, error_body("TOOMANYREQUESTS", "slow down"))] * 99)
-    with pytest.raises(SourceError, match=f"docker login {lying.host}"):
+    with pytest.raises(SourceError, match=f"layercache login {lying.host}"):
         source_of(lying, waits).open_blob(blob)
 
 

@@ -211,7 +211,7 @@ def test_a_registry_that_refuses_is_reported_with_user_and_files_but_no_password
     assert isinstance(error, SourceError)
     assert message in error.message
     assert error.looked_in == (absent, path)
-    assert f"docker login {lying.host}" in error.hint
+    assert f"layercache login {lying.host}" in error.hint
     assert_hidden(error, *SECRETS)
 
 

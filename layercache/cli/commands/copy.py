@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from layercache.cli import exit_codes, failures, output
+from layercache.cli.completing import complete_image
 from layercache.cli.output import count, human
 from layercache.cli.session import Command, Session
 from layercache.errors import NotFoundError
@@ -52,6 +53,7 @@ def _point_in_time(_ctx: click.Context, _param: click.Parameter, text: str | Non
     "images",
     multiple=True,
     metavar="REF",
+    shell_complete=complete_image,
     help="Copy only what this image needs; repeatable.",
 )
 @click.option(

@@ -1,4 +1,4 @@
-"""``layercache export``: writes a cached image to a layout, an archive, a registry or another program."""
+"""``layercache export``: writes a cached image to a layout, archive, registry or program."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from layercache.cli import output
+from layercache.cli.completing import complete_image
 from layercache.cli.registry_options import registry_options
 from layercache.cli.session import Command, Session
 
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
 
 @click.command(cls=Command)
-@click.argument("image")
+@click.argument("image", shell_complete=complete_image)
 @click.argument("target")
 @click.option(
     "--platform",

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, BinaryIO
 
 import click
 
+from layercache.cli.completing import complete_hash
 from layercache.cli.option_types import Path
 from layercache.cli.session import Command, Session
 
@@ -24,7 +25,7 @@ COPIED_AT_ONCE = 64 << 20
 
 
 @click.command(cls=Command)
-@click.argument("hash")
+@click.argument("hash", shell_complete=complete_hash)
 @click.option("-o", "--output", metavar="FILE", type=Path(), help="Write to a file; - for stdout.")
 @click.option(
     "--form",

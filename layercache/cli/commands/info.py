@@ -1,14 +1,17 @@
-"""``layercache info``: shows what the cache knows about a layer or blob."""
+"""``layercache info``: shows what the cache knows about a layer, a blob or an image."""
 
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from layercache.cli import output
+from layercache.cli.completing import complete_name
+from layercache.cli.registry_options import registry_options
 from layercache.cli.session import Command, Session
+from layercache.cli.short_hashes import full_name, looks_like_hash
 from layercache.errors import NotFoundError
 
 if TYPE_CHECKING:
@@ -21,20 +24,58 @@ if TYPE_CHECKING:
 
 
 @click.command(cls=Command)
-@click.argument("hash")
+@click.argument("name", metavar="HASH|IMAGE", shell_complete=complete_name)
+@click.option(
+    "--platform",
+    metavar="OS/ARCH[/VARIANT]",
+    help="Platform of the image. Default: Linux on this machine's architecture.",
+)
+@registry_options
 @output.json_option
+@output.no_trunc_option
 @click.pass_obj
-def info(session: Session, hash: str, as_json: bool) -> None:
-    """Show what the cache knows about a layer or blob.
+def info(
+    session: Session, /, name: str, platform: str | None, as_json: bool, no_trunc: bool, **registries: Any
+) -> None:
+    """Show what the cache knows about a layer, a blob or an image.
 
-    Shows both names, sizes, the forms that each tier holds, and the cached images that use it. An
-    association is computed if the blob was inflated and both forms were hashed, and claimed if only an
+    For a layer, shows both names, sizes, the forms that each tier holds, and the cached images that use it.
+    An association is computed if the blob was inflated and both forms were hashed, and claimed if only an
     image's config states it. Associations are shown even if neither form is cached any more.
-    """
-    from layercache.cli.short_hashes import full_name
 
-    with session.cache() as cache:
-        found = _gather(cache, full_name(cache, hash))
+    For an image, shows its documents and layers as they were last pulled, with the command that made each
+    layer, and what is cached. If it is not cached, its documents are fetched; its layers are not.
+    """
+    from layercache.cli import image_info
+
+    if looks_like_hash(name):
+        with session.cache(**registries) as cache:
+            hash = full_name(cache, name)
+            image = _image_named(cache.tiers, hash)
+            found = None if image else _gather(cache, hash)
+        if found is not None:
+            _show(found, as_json=as_json)
+            return
+        name = image
+    image_info.show(
+        image_info.find_image(session, name, platform, registries), as_json=as_json, whole=no_trunc
+    )
+
+
+def _image_named(tiers: Iterable[Tier], digest: Hash) -> str:
+    """The name of a cached image whose manifest or index has this digest; empty if there is none."""
+    from layercache.tiers import keys
+
+    named = (
+        keys.image_name(key)
+        for tier in tiers
+        for key, root in tier.images.scan()
+        if root.digest == str(digest)
+    )
+    return next(named, "")
+
+
+def _show(found: Info, *, as_json: bool) -> None:
     if as_json:
         output.document(asdict(found))
     else:

@@ -1,18 +1,21 @@
-"""``layercache ls``: lists cached layers, a line each, as they are found."""
+"""``layercache ls``: lists cached layers, a line each, as they are found or sorted."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
 from layercache.cli import output
+from layercache.cli.completing import complete_image
 from layercache.cli.output import HASH_WIDTH, SIZE_WIDTH, Column
 from layercache.cli.session import Command, Session
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Iterator
 
+    from layercache.oci.digest import Digest
     from layercache.tiers.inventory import Held
     from layercache.tiers.tier import Tier
 
@@ -21,9 +24,12 @@ COLUMNS = (
     Column("DIFF ID", HASH_WIDTH),
     Column("SIZE", SIZE_WIDTH, right=True),
     Column("TAR", SIZE_WIDTH, right=True),
+    Column("USED", 14),
     Column("FORMS", 12),
 )
 TIER = Column("TIER", 0)
+
+Order = Literal["name", "size", "used", "age"]
 
 
 @click.command(cls=Command)
@@ -31,34 +37,95 @@ TIER = Column("TIER", 0)
     "--all", "-a", "every", is_flag=True, help="Also list layers of which neither form is cached any more."
 )
 @click.option("--all-tiers", is_flag=True, help="List every tier, not just the nearest.")
+@click.option(
+    "--image",
+    metavar="REF",
+    shell_complete=complete_image,
+    help="List the layers of this image, lowest first.",
+)
+@click.option(
+    "--sort",
+    "order",
+    type=click.Choice(["name", "size", "used", "age"]),
+    help="Sort by digest, by size (biggest first), by last use or by age (latest first).",
+)
+@click.option("--reverse", "-r", is_flag=True, help="Reverse the order of --sort.")
 @output.json_option
 @output.no_trunc_option
 @click.pass_obj
-def ls(session: Session, every: bool, all_tiers: bool, as_json: bool, no_trunc: bool) -> None:
-    """List layers: digest, diff ID, sizes and cached forms.
+def ls(session: Session, /, as_json: bool, no_trunc: bool, **options: Any) -> None:
+    """List layers: digest, diff ID, sizes, last use and forms.
 
-    Layers are printed in no particular order, as they are found; --json prints JSON Lines.
+    Layers are printed in no particular order, as they are found, unless --sort is given; --json prints JSON
+    Lines.
     """
     import msgspec
 
-    from layercache.tiers import inventory
-
+    chosen = Options(**options)
     as_line = msgspec.json.Encoder(enc_hook=str).encode
-    lines = output.Lines((*COLUMNS, TIER) if all_tiers else COLUMNS, whole=no_trunc)
+    lines = output.Lines((*COLUMNS, TIER) if chosen.all_tiers else COLUMNS, whole=no_trunc)
+    digests = _digests(session, chosen.image) if chosen.image else None
     with session.cache() as cache:
-        for tier in cache.tiers if all_tiers else cache.tiers[:1]:
-            for held in inventory.layers(tier):
-                if held.forms != "none" or every:
-                    if as_json:
-                        output.written(as_line(_document(held, tier)).decode())
-                    else:
-                        lines.add(*_cells(held, lines), *([tier.name] if all_tiers else []))
+        for tier in cache.tiers if chosen.all_tiers else cache.tiers[:1]:
+            for held in chosen.listed(tier, digests):
+                if as_json:
+                    output.written(as_line(_document(held, tier)).decode())
+                else:
+                    lines.add(*_cells(held, lines), *([tier.name] if chosen.all_tiers else []))
 
 
-def _cells(held: Held, lines: output.Lines) -> Sequence[str]:
+@dataclass(frozen=True, slots=True)
+class Options:
+    every: bool
+    all_tiers: bool
+    image: str | None
+    order: Order | None
+    reverse: bool
+
+    def listed(self, tier: Tier, digests: Iterable[Digest] | None) -> Iterable[Held]:
+        """The layers of a tier to print, in the order in which they are printed."""
+        from layercache.tiers import inventory
+
+        every = self.every or digests is not None
+        known = inventory.layers(tier) if digests is None else inventory.layers_of(tier, digests)
+        found = (held for held in known if every or held.forms != "none")
+        return self._sorted(tier, found) if self.order else found
+
+    def _sorted(self, tier: Tier, found: Iterator[Held]) -> list[Held]:
+        from layercache.tiers import inventory
+
+        match self.order:
+            case "size":
+                return sorted(found, key=_size, reverse=not self.reverse)
+            case "used":
+                return sorted(found, key=lambda held: held.used, reverse=not self.reverse)
+            case "age":
+                added = inventory.added(tier)
+                return sorted(
+                    found,
+                    key=lambda held: added.get((held.fact.digest, held.fact.diff_id), 0.0),
+                    reverse=not self.reverse,
+                )
+            case _:
+                return sorted(found, key=lambda held: held.fact.digest, reverse=self.reverse)
+
+
+def _size(held: Held) -> int:
+    return held.fact.size if held.compressed else held.fact.uncompressed_size or held.fact.size
+
+
+def _digests(session: Session, image: str) -> list[Digest]:
+    """The layers of an image as it was last pulled, of every cached platform. Raises `NotFoundError`."""
+    with replace(session, offline=True).cache() as cache:
+        images = cache.images(image)
+        return list(dict.fromkeys(layer.digest for each in images for layer in each.layers))
+
+
+def _cells(held: Held, lines: output.Lines) -> tuple[str, ...]:
     fact = held.fact
     names = (lines.hash(fact.digest), lines.hash(fact.diff_id))
-    return (*names, lines.size(fact.size), lines.size(fact.uncompressed_size), held.forms)
+    sizes = (lines.size(fact.size), lines.size(fact.uncompressed_size))
+    return (*names, *sizes, output.when(held.used, whole=lines.whole), held.forms)
 
 
 def _document(held: Held, tier: Tier) -> dict[str, object]:
@@ -71,5 +138,6 @@ def _document(held: Held, tier: Tier) -> dict[str, object]:
         "media_type": fact.media_type,
         "computed": fact.computed,
         "forms": held.forms,
+        "last_used": held.used or None,
         "tier": tier.name,
     }

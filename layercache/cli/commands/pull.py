@@ -2,35 +2,45 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import click
 
-from layercache.cli import failures, output
+from layercache.cli import output
+from layercache.cli.completing import complete_image
+from layercache.cli.option_types import Path
 from layercache.cli.registry_options import registry_options
 from layercache.cli.session import Command, Session
-from layercache.errors import LayercacheError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
-
-    from layercache.cache import Cache
-    from layercache.cli.pull_report import Pulled
-    from layercache.images.image import Image
+    from layercache.cli.pull_run import PullRun
     from layercache.layer import Forms
-
-SHOWN_ERRORS = 5
-"""Failures that are printed in full: when a registry goes down, all layers fail alike."""
-
-ALL = "all"
-"""As a platform: everything that an index lists."""
 
 
 @click.command(cls=Command)
-@click.argument("images", metavar="IMAGE...", nargs=-1, required=True)
+@click.argument("images", metavar="[IMAGE]...", nargs=-1, shell_complete=complete_image)
+@click.option(
+    "--from",
+    "lists",
+    type=click.File("rb"),
+    multiple=True,
+    metavar="FILE",
+    help="Also pull the images that this file lists, one a line; - is stdin; repeatable.",
+)
+@click.option(
+    "--lock",
+    type=Path(dir_okay=False),
+    metavar="FILE",
+    help="Write a lock file: the digest of each image.",
+)
+@click.option(
+    "--locked", type=click.File("rb"), metavar="FILE", help="Pull exactly the digests of this lock file."
+)
+@click.option(
+    "--dry-run", "-n", "--plan", "dry_run", is_flag=True, help="Print what would be fetched, and stop."
+)
 @click.option(
     "--platform",
     metavar="OS/ARCH[/VARIANT]|all",
@@ -53,12 +63,13 @@ ALL = "all"
 @output.json_option
 @output.no_trunc_option
 @click.pass_obj
-def pull(session: Session, /, images: tuple[str, ...], as_json: bool, no_trunc: bool, **options: Any) -> None:
-    """Pull images into the cache and show where each layer came from.
+def pull(session: Session, /, as_json: bool, no_trunc: bool, **options: Any) -> None:
+    """Pull images and show where each layer came from.
 
     \b
     IMAGE is
       alpine, ghcr.io/team/app:1, host:5000/app@sha256:…    in a registry
+      'debian:12*'                                          each tag that matches
       oci:PATH[:REF]                                        in an OCI image layout
       oci-archive:PATH[:REF]                                in an OCI image layout as a tar
       docker-archive:PATH[:REF]                             in an archive of docker save
@@ -67,17 +78,36 @@ def pull(session: Session, /, images: tuple[str, ...], as_json: bool, no_trunc: 
 
     An image or layer that fails does not stop the others; the exit code is that of the first failure.
     """  # noqa: D301  # click does not rewrap a paragraph that begins so
-    pulled = _pull(session, images, Options(**options))
+    from layercache.cli.pull_run import PullRun
+    from layercache.pull import default_form
+    from layercache.pull.opening import open_images
+
+    begun, chosen = time.monotonic(), Options(**options)
+    names = chosen.names()
+    with session.cache(creates=True, **chosen.registries) as cache:
+        form = chosen.form or default_form(cache)
+        run = PullRun(session, cache, open_images(cache, names, chosen.platform, chosen.jobs), form)
+        if chosen.dry_run:
+            document = run.show_plan(as_json=as_json, whole=no_trunc)
+        else:
+            if len(run.opened) > 1:
+                run.check_plan()
+            run.fill(chosen.jobs)
+            document = run.report(time.monotonic() - begun, as_json=as_json, whole=no_trunc)
     if as_json:
-        output.document(pulled.document())
-    elif pulled.images and not session.quiet:
-        pulled.print(whole=no_trunc)
-        session.note(pulled.summary())
-    _explain(pulled.errors, session)
+        output.document(document)
+    if chosen.lock:
+        _write_lock(session, chosen.lock, run)
+    run.explain()
 
 
 @dataclass(frozen=True, slots=True)
 class Options:
+    images: tuple[str, ...]
+    lists: tuple[BinaryIO, ...]
+    lock: str | None
+    locked: BinaryIO | None
+    dry_run: bool
     platform: str | None
     form: Forms | None
     jobs: int
@@ -85,46 +115,55 @@ class Options:
     plain_http: tuple[str, ...]
     insecure: tuple[str, ...]
 
+    @property
+    def registries(self) -> dict[str, Any]:
+        return {name: getattr(self, name) for name in ("ca_file", "plain_http", "insecure")}
 
-def _pull(session: Session, images: tuple[str, ...], options: Options) -> Pulled:
-    from layercache.cli.progress import shown
-    from layercache.cli.pull_report import Pulled
-    from layercache.pull import Puller, default_form, distinct
+    def names(self) -> list[str]:
+        """Return the names of all images, from the command line and from files.
 
-    begun = time.monotonic()
-    registries = {name: getattr(options, name) for name in ("ca_file", "plain_http", "insecure")}
-    with session.cache(creates=True, **registries) as cache:
-        opened, errors = _open(cache, images, options.platform)
-        layers = distinct(opened)
-        visible = sys.stderr is not None and sys.stderr.isatty() and not session.quiet
-        with shown(cache, layers, visible=visible) as finished:
-            outcomes = Puller(cache, options.form or default_form(cache), options.jobs).run(layers, finished)
-        errors += [outcome.error for outcome in outcomes.values() if outcome.error]
-        seconds, tiers = time.monotonic() - begun, [tier.name for tier in cache.tiers]
-        return Pulled(opened, outcomes, errors, cache.counters, seconds, tiers)
+        Raises `ConfigError`, `click.UsageError`.
+        """
+        if self.lock and self.dry_run:
+            raise click.UsageError("--dry-run writes nothing: leave out --lock")
+        if self.locked and (self.images or self.lists or self.lock):
+            raise click.UsageError("--locked names the images: leave out IMAGE, --from and --lock")
+        names = [*self.images]
+        if self.lists or self.locked:
+            from layercache.pull import lists
+
+            names += [name for file in self.lists for name in lists.read_list(file, _name(file))]
+            if self.locked:
+                names = [str(each) for each in lists.read_lock(self.locked, _name(self.locked))]
+        if self.lock:
+            self._check_lockable(names)
+        if not names:
+            files = [_name(file) for file in (*self.lists, self.locked) if file]
+            missing = f"no image is listed in {', '.join(files)}" if files else "Missing argument 'IMAGE...'."
+            raise click.UsageError(missing)
+        return names
+
+    def _check_lockable(self, names: list[str]) -> None:
+        from layercache.pull.patterns import split_pattern
+        from layercache.sources.names import registry_reference
+
+        for name in names:
+            if split_pattern(name) is None and registry_reference(name) is None:
+                raise click.UsageError(f"{name} cannot be locked: it is not in a registry")
 
 
-def _open(cache: Cache, names: Iterable[str], platform: str | None) -> tuple[list[Image], list[Exception]]:
-    """Return the images that could be opened, and the errors of the others."""
-    opened: list[Image] = []
-    errors: list[Exception] = []
-    for name in dict.fromkeys(names):
-        try:
-            if platform == ALL:
-                opened += cache.images(name, missing=errors.append)
-            else:
-                opened.append(cache.image(name, platform=platform))
-        except LayercacheError as error:
-            errors.append(error)
-    return opened, errors
+def _name(file: BinaryIO) -> str:
+    """A file's name for messages; stdin may have none."""
+    return str(getattr(file, "name", "-"))
 
 
-def _explain(errors: Sequence[Exception], session: Session) -> None:
-    """Print each failure once, and exit with the code of the first."""
-    if errors:
-        different = list({str(error): error for error in errors}.values())
-        for error in different[:SHOWN_ERRORS]:
-            failures.show(error, trace=session.verbose)
-        if len(different) > SHOWN_ERRORS:
-            click.echo(f"layercache: and {len(different) - SHOWN_ERRORS} more failures", err=True)
-        click.get_current_context().exit(failures.exit_code(errors[0]))
+def _write_lock(session: Session, path: str, run: PullRun) -> None:
+    """Write the lock file, unless an image failed: a lock without it would be taken for complete."""
+    from layercache.pull.lists import write_lock
+
+    if run.errors:
+        session.note(f"layercache: {path} was not written, because not everything was pulled")
+        return
+    references = run.references()
+    verb = "wrote" if write_lock(path, references) else "unchanged:"
+    session.note(f"{verb} {path}, {output.count(len(references), 'image')}")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from layercache.cli import failures
+from layercache.cli.completing import complete_hash, complete_image
 from layercache.cli.session import Command, Session
 from layercache.errors import LayercacheError
 
@@ -16,8 +17,15 @@ if TYPE_CHECKING:
 
 
 @click.command(cls=Command)
-@click.argument("hashes", metavar="[HASH...]", nargs=-1)
-@click.option("--image", "images", multiple=True, metavar="REF", help="Remove this image; repeatable.")
+@click.argument("hashes", metavar="[HASH...]", nargs=-1, shell_complete=complete_hash)
+@click.option(
+    "--image",
+    "images",
+    multiple=True,
+    metavar="REF",
+    shell_complete=complete_image,
+    help="Remove this image; repeatable.",
+)
 @click.option("--blobs", is_flag=True, help="With --image: also remove blobs that no other image uses.")
 @click.option("--force", "-f", is_flag=True, help="Delete even if a cached image uses it.")
 @click.option("--all-tiers", is_flag=True, help="Remove from every writable tier, not just the nearest.")

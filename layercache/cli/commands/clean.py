@@ -1,0 +1,67 @@
+"""``layercache clean``: empties a cache."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+import click
+
+from layercache.cli import output
+from layercache.cli.session import Command, Session
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from layercache.upkeep import Cleaned
+
+
+@click.command(cls=Command)
+@click.option("--yes", "-y", is_flag=True, help="Do not ask for confirmation.")
+@click.option("--dry-run", "-n", is_flag=True, help="Remove nothing; print what would be removed.")
+@click.option("--all-tiers", is_flag=True, help="Empty every writable tier, not just the nearest.")
+@output.json_option
+@click.pass_obj
+def clean(session: Session, yes: bool, dry_run: bool, all_tiers: bool, as_json: bool) -> None:
+    """Empty a cache, after confirmation.
+
+    Removes every blob, association and image of the nearest writable tier. Other files in its folder stay,
+    and a layout to which another tool added images is refused. To remove less, use prune or rm.
+    """
+    from layercache.upkeep import clean as clean_tier
+    from layercache.upkeep import count_all, stores_of
+
+    with session.cache() as cache:
+        tiers = stores_of(cache.tiers, everyone=all_tiers, writable=True)
+        found = [count_all(tier) for tier in tiers]  # each is checked before the first is emptied
+        if not dry_run:
+            if not yes and not _confirmed(found):
+                session.note("nothing was removed")
+                return
+            found = [clean_tier(tier) for tier in tiers]
+            cache.note_change()
+    if as_json:
+        output.document({"dry_run": dry_run, "tiers": [asdict(each) for each in found]})
+        return
+    for each in found:
+        click.echo(f"{'would remove' if dry_run else 'removed'} {_described(each)}")
+        if each.refused:
+            session.note(f"{output.count(each.refused, 'object')} not removed: owned by other users")
+
+
+def _confirmed(found: Iterable[Cleaned]) -> bool:
+    """Ask on the terminal. Without one, raise `click.UsageError`."""
+    if sum(each.objects for each in found) == 0:
+        return True
+    if sys.stdin is None or not sys.stdin.isatty():
+        raise click.UsageError("nothing was removed: there is no terminal to confirm on, so add --yes")
+    for each in found:
+        click.echo(_described(each), err=True)
+    return click.confirm("Remove all of it?", err=True)
+
+
+def _described(found: Cleaned) -> str:
+    blobs = f"{output.count(found.blobs, 'blob')} ({output.human(found.bytes)})"
+    rest = f"{output.count(found.facts, 'association')} and {output.count(found.images, 'image')}"
+    return f"{blobs}, {rest} in {found.tier}"

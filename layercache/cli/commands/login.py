@@ -1,0 +1,83 @@
+"""``layercache login``: checks a user and password, and stores them for a registry."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import click
+
+from layercache.cli.registry_options import registry_options
+from layercache.cli.session import Command, Session
+
+
+@click.command(cls=Command)
+@click.argument("host")
+@click.option("--username", "-u", metavar="USER", help="User; asked for on a terminal if it is not given.")
+@click.option("--password-stdin", is_flag=True, help="Read the password or token from stdin.")
+@click.option("--password", "-p", metavar="PASSWORD", help="Visible to other users; use --password-stdin.")
+@registry_options
+@click.pass_obj
+def login(
+    session: Session,
+    /,
+    host: str,
+    username: str | None,
+    password: str | None,
+    password_stdin: bool,
+    **registries: Any,
+) -> None:
+    """Log in to a registry: check a password and store it.
+
+    They are stored where docker login stores them, in the helper that Docker's configuration names or else
+    in the file config.json; or in another file, of podman for example, if it has an entry for HOST. Nothing
+    is stored unless the registry accepts them. HOST is ghcr.io, localhost:5000, or docker.io for Docker Hub.
+    """
+    from layercache.config import environment
+    from layercache.registry import login as logins
+    from layercache.registry.client import RegistryClient
+    from layercache.registry.credential import Credential
+    from layercache.registry.credentials import Login, find_login
+
+    if session.offline:
+        raise click.UsageError("a login is checked with the registry: leave out --offline")
+    registry = logins.parse_registry(host)
+    credential = Credential(*_typed(session, username, password, stdin=password_stdin))
+    settings, file = session.configuration().registries(**registries), environment.login_file()
+    client = RegistryClient(settings)
+    try:
+        checked = client.log_in(registry, Login(credential))
+    finally:
+        client.close()
+    where = logins.store(settings, registry, credential, file)
+    if checked.credential is None:
+        session.note(f"layercache: warning: {registry} requires no login, so the password was not checked")
+    session.note(f"logged in to {registry} as {credential.user}, stored in {where}")
+    used = find_login(settings, registry)
+    if used.credential != credential:
+        session.note(
+            f"layercache: warning: {used.looked_in[-1]} has another login for {registry}, which is used"
+        )
+
+
+def _typed(session: Session, user: str | None, password: str | None, *, stdin: bool) -> tuple[str, str]:
+    """Return user and password, from the options, from stdin, or as they are typed on the terminal."""
+    if stdin and password is not None:
+        raise click.UsageError("--password and --password-stdin exclude each other")
+    if stdin and user is None:
+        raise click.UsageError("--password-stdin needs --username")
+    if stdin:
+        password = ("" if sys.stdin is None else sys.stdin.read()).rstrip("\r\n")
+    elif password is not None:
+        session.note(
+            "layercache: warning: --password can be seen by other users; use --password-stdin instead"
+        )
+    elif sys.stdin is None or not sys.stdin.isatty():
+        raise click.UsageError("there is no terminal to type a password on: use --password-stdin")
+    if user is None:
+        user = click.prompt("User", err=True)
+    if password is None:
+        password = click.prompt("Password", err=True, hide_input=True)
+    if not user or not password or ":" in user:
+        raise click.UsageError("a user and a password are needed, and a user has no ':' in it")
+    return user, password

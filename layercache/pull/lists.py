@@ -1,0 +1,89 @@
+"""Files that list images: one a line, with comments; and lock files, in which every name has a digest."""
+
+from __future__ import annotations
+
+import os
+import re
+from contextlib import suppress
+from typing import TYPE_CHECKING, BinaryIO
+
+from layercache.errors import ConfigError, InvalidNameError
+from layercache.export.files import appearing
+from layercache.oci.reference import Reference
+from layercache.pull.patterns import split_pattern
+from layercache.sources.names import registry_reference
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+LIST_MAX = 4 << 20
+"""Bytes of a list at most: some 40,000 images."""
+
+_COMMENT = re.compile(r"(?:^|\s)#.*")
+
+
+def read_list(file: BinaryIO, where: str) -> list[str]:
+    """Return the names of images in a list, each once. ``where`` is the file's name in messages.
+
+    Raises `ConfigError` for a line that is not the name of an image, or a pattern of tags.
+    """
+    return list(dict.fromkeys(_checked(file, where, _check_name)))
+
+
+def read_lock(file: BinaryIO, where: str) -> list[Reference]:
+    """Return the images of a lock file. Raises `ConfigError` for a line that is not NAME@DIGEST."""
+    return [Reference.parse(line) for line in dict.fromkeys(_checked(file, where, _check_locked))]
+
+
+def write_lock(path: str, references: Iterable[Reference]) -> bool:
+    """Write a lock file, completely or not at all; return whether it changed.
+
+    One ``NAME:TAG@DIGEST`` a line, sorted, so that the same images always give the same bytes. Raises
+    `SourceError`.
+    """
+    data = "".join(f"{line}\n" for line in sorted({str(each) for each in references})).encode()
+    with suppress(OSError), open(path, "rb") as file:
+        if file.read(len(data) + 1) == data:
+            return False
+    with appearing(os.path.realpath(path)) as file:
+        file.write(data)
+    return True
+
+
+def _checked(file: BinaryIO, where: str, check: Callable[[str], object]) -> Iterator[str]:
+    problems = []
+    for number, line in _lines(file, where):
+        try:
+            check(line)
+        except ConfigError as error:
+            problems.append((f"{where}:{number}: {error.message}", error.hint))
+        else:
+            yield line
+    if problems:
+        (message, hint), more = problems[0], len(problems) - 1
+        raise ConfigError(f"{message}{f' (and {more} more lines)' if more else ''}", hint=hint)
+
+
+def _lines(file: BinaryIO, where: str) -> Iterator[tuple[int, str]]:
+    data = file.read(LIST_MAX + 1)
+    if len(data) > LIST_MAX:
+        raise ConfigError(f"{where} has more than {LIST_MAX} bytes", hint="name a list of images, one a line")
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        raise ConfigError(f"{where} is not UTF-8 text", hint="name a list of images, one a line") from None
+    for number, line in enumerate(text.splitlines(), start=1):
+        if name := _COMMENT.sub("", line).strip():
+            yield number, name
+
+
+def _check_name(line: str) -> None:
+    if line.split() != [line]:
+        raise InvalidNameError(f"not an image: {line!r}", hint="one image a line; a comment begins with #")
+    if split_pattern(line) is None:
+        registry_reference(line)
+
+
+def _check_locked(line: str) -> None:
+    if Reference.parse(line).digest is None:
+        raise InvalidNameError(f"{line} has no digest", hint="write the file with pull --lock FILE")
