@@ -49,11 +49,6 @@ class EntryNames:
             return cls(ref, "")
         return cls(ref, str(named))
 
-    @property
-    def familiar(self) -> str:
-        """The full name, as Docker shortens it."""
-        return Reference.parse(self.full).familiar if self.full else ""
-
     def entry(self, root: Descriptor) -> dict[str, Any]:
         """The descriptor of the image's manifest or index, with the names."""
         entry: dict[str, Any] = {"mediaType": root.media_type, "digest": root.digest, "size": root.size}

@@ -135,9 +135,12 @@ def _split(prefix: str, text: str, is_there: Callable[[str], bool]) -> tuple[str
 
 
 def _tag(text: str, image: Reference) -> str:
-    """The name and tag that ``docker load`` gives the image; "" for an image that is named by its digest."""
+    """The name and tag that ``docker load`` gives the image; "" for an image that is named by its digest.
+
+    In full, since podman would take a short one for a name of localhost.
+    """
     named = Reference.parse(text) if text else image
-    return Reference(named.registry, named.repository, named.tag).familiar if named.tag else ""
+    return str(Reference(named.registry, named.repository, named.tag)) if named.tag else ""
 
 
 def _required(prefix: str, name: str) -> str:

@@ -95,7 +95,7 @@ class OciArchive:
             return None
         manifest = decode(contents.root.data, Manifest, "the manifest")
         layers = [_blob(layer.digest) for layer in manifest.layers]
-        return _item(_blob(manifest.config.digest), self._names.familiar, layers)
+        return _item(_blob(manifest.config.digest), self._names.full, layers)
 
 
 def _blob(digest: Digest) -> str:

@@ -118,7 +118,7 @@ def test_nothing_is_written_but_the_archive(cli: Caller, tmp_path: Path, sample:
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert b"exported docker.io/library/app:1 to stdout: 3 layers" in done.stderr
-    assert json.loads(complete(done.stdout)["manifest.json"])[0]["RepoTags"] == ["app:1"]
+    assert json.loads(complete(done.stdout)["manifest.json"])[0]["RepoTags"] == ["docker.io/library/app:1"]
     assert sorted((tmp_path / "cache").rglob("*")) == before
     assert os.listdir(tmp_path / "here") == []
 
