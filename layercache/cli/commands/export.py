@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 def export(
     session: Session, /, image: str, target: str, platform: str | None, as_json: bool, **registries: Any
 ) -> None:
-    """Write a cached image to an archive, layout, registry or program.
+    """Write an image to an archive, layout, registry or program.
 
     Does not contact the registry that the image came from.
 
