@@ -225,28 +225,27 @@ class Cache:
         target: str,
         *,
         platform: str | None = None,
+        compression: str | None = None,
         progress: Callable[[int, int], object] = lambda _done, _total: None,
     ) -> Exported:
         """Write a cached image to a target. Contacts no source.
 
         ``target``: ``oci:PATH[:REF]``, ``oci-archive:PATH[:REF]``, ``docker://REGISTRY/REPOSITORY:TAG``,
         which get manifests and blobs byte for byte; ``docker-archive:PATH[:REF]``, ``docker-daemon:[NAME]``,
-        ``containers-storage:[NAME]``, which get the config and the layers' tars, as does ``-``, an archive on
-        stdout. A PATH that is not a regular file (a pipe, a device) is written in place, without seeking.
-        ``platform``: one, by default Linux on this machine's architecture, or ``all`` for an index and
-        everything in it. ``progress`` is called with the bytes of layers that are done, and of all. Raises
-        `NotFoundError`, `SourceError`, `ConfigError`, `InvalidNameError`, `IntegrityError`, `BackendError`.
+        ``containers-storage:[NAME]``, which get config and tars, as does ``-``, an archive on stdout. A PATH
+        that is not a regular file (a pipe, a device) is written in place, without seeking.
+        ``platform``: one, by default Linux on this machine's architecture, or ``all`` for a whole index.
+        ``compression``: compress layers that are not "zstd" (or "gzip"), or with a level ("zstd:9") all: that
+        changes digests, not diff IDs. ``progress`` is called with bytes done, and of all layers. Raises
+        `NotFoundError`, `SourceError`, `ConfigError`, `IntegrityError`, `BackendError`.
         """
         from layercache.export.exporter import Exporter
         from layercache.export.targets import Targets
         from layercache.export.to_daemon import DockerAddress
-        from layercache.images.tags import Tags
-        from layercache.images.writer import ImageWriter
 
-        writer = ImageWriter(self._asked, self._resolver.keeper)
-        tags = Tags(self._asked, writer, self._observers, strict=self.strict)
         targets = Targets(self._registry.get, self._docker or DockerAddress)
-        return Exporter(self._asked, self._resolver, tags, targets).export(name, target, platform, progress)
+        exporter = Exporter(self._asked, self._resolver, self._observers, targets, strict=self.strict)
+        return exporter.export(name, target, platform, compression, progress)
 
     def delete(self, name: str, *, force: bool = False, all_tiers: bool = False) -> None:
         """Remove a layer or blob from the nearest writable tier, or with ``all_tiers`` from each.

@@ -53,7 +53,7 @@ class Event:
     =========== ======================================================================================
     hit         a form was cached: opened in the tier ``where``, or found there by ``fill``
     fetching    a transfer of a blob from a source or a farther tier started
-    bytes       ``size`` more bytes of a blob were received, of a tar inflated, or of a tar compressed
+    bytes       ``size`` more bytes of a blob were received, or of a tar inflated
     fetched     a blob was received completely and verified; ``size`` bytes. From a tier, this is a hit
     inflating   inflating a blob into its tar started
     inflated    a tar was inflated and hashed; ``size`` bytes, in ``seconds`` of processor time

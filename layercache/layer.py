@@ -11,6 +11,8 @@ from layercache.resolver.layer_state import LayerState
 from layercache.streams.readers import stream
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from layercache.oci.digest import DiffID, Digest
     from layercache.oci.forms import Form
     from layercache.resolver.identity import LayerIdentity
@@ -155,13 +157,21 @@ class Layer:
         if form != UNCOMPRESSED:
             self._resolver.fill(self._state, COMPRESSED, counted=form == COMPRESSED)
 
-    def compress(self, kind: str, *, level: int | None = None, everywhere: bool = True) -> Layer:
+    def compress(
+        self,
+        kind: str,
+        *,
+        level: int | None = None,
+        everywhere: bool = True,
+        progress: Callable[[int], object] = lambda _size: None,
+    ) -> Layer:
         """Compress the tar to "zstd" or "gzip"; return the same layer by its new digest.
 
         ``level``: 1 to 22 for zstd (default 3), 1 to 9 for gzip (default 6). The same version of layercache
         with the same libzstd or zlib always makes the same bytes. What was written is inflated again and
         compared with the diff ID before it is stored, in every tier that keeps compressed layers, or, unless
         ``everywhere``, in the nearest one. A zstd consists of independent frames of 4 MiB of the tar.
+        ``progress`` is called with the size of each part of the tar that was read.
 
         Raises as `uncompressed` does, `ValueError` for another ``kind`` or ``level``, and `ConfigError` where
         no tier keeps compressed layers.
@@ -169,7 +179,8 @@ class Layer:
         from layercache.resolver.compressor import compress
         from layercache.streams.compress import Compression
 
-        identity = compress(self._resolver, self._state, Compression.of(kind, level), everywhere=everywhere)
+        compression = Compression.of(kind, level)
+        identity = compress(self._resolver, self._state, compression, progress, everywhere=everywhere)
         return Layer(self._resolver, identity)
 
     def doubt(self, form: Form) -> bool:

@@ -32,10 +32,12 @@ from layercache.oci.descriptor import (
     layer_type,
 )
 from layercache.oci.digest import Digest
+from layercache.streams.compress import Compression
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from layercache.layer import Layer
-    from layercache.streams.compress import Compression
 
 ABOUT = "vnd.docker.reference.digest"
 """Annotation of an index's entry: the digest of the manifest that an attestation is about (BuildKit)."""
@@ -57,14 +59,24 @@ class Recompressed:
     every: bool
     omitted: set[Digest] = field(default_factory=set, init=False)
     """Attestations that were left out, since they are about a manifest that was replaced."""
+    _done: int = field(default=0, init=False)
+    _passed: Callable[[], object] = field(default=lambda: None, init=False)
     _made: dict[Digest, Layer] = field(default_factory=dict, init=False)
     _replaced: dict[Digest, Document] = field(default_factory=dict, init=False)
 
-    def contents(self, old: Contents) -> Contents:
+    @classmethod
+    def parse(cls, text: str) -> Recompressed:
+        """``zstd`` or ``gzip``; with a level it is meant for all layers. Raises `ValueError`."""
+        return cls(Compression.parse(text), every=":" in text)
+
+    def contents(self, old: Contents, progress: Callable[[int, int], object]) -> Contents:
         """Compress the layers, and store them in the nearest tier that keeps them; return the new image.
 
+        ``progress`` is called with the bytes of tars that are done, and of all as far as they are known.
         Raises as `Layer.compress` does.
         """
+        total = sum(layer.uncompressed_size or layer.size or 0 for layer in old.layers.values())
+        self._passed = lambda: progress(self._done, max(total, self._done))
         for document in old.manifests:
             if document.descriptor.media_type not in INDEXES:
                 self._replace(document, self._manifest(document, old))
@@ -119,8 +131,13 @@ class Recompressed:
     def _compressed(self, digest: Digest, old: Contents) -> Layer:
         if digest not in self._made:
             kind, level = self.compression.kind, self.compression.level
-            self._made[digest] = old.layers[digest].compress(kind, level=level, everywhere=False)
+            layer = old.layers[digest]
+            self._made[digest] = layer.compress(kind, level=level, everywhere=False, progress=self._pass)
         return self._made[digest]
+
+    def _pass(self, size: int) -> None:
+        self._done += size
+        self._passed()
 
     def _index(self, document: Document) -> dict[str, Any] | None:
         """The index with the new manifests; None where it lists none of them."""

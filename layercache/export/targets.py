@@ -43,7 +43,7 @@ _ARCHIVE_NAME = re.compile(r".*\.(?:tar|tgz|tar\.[a-z0-9]+)(?::.*)?", re.DOTALL)
 
 
 class Target(Protocol):
-    """Where an image goes. ``one_platform``: it cannot hold an index."""
+    """Where an image goes. ``one_platform``: it holds no index, and the layers as tars."""
 
     one_platform: ClassVar[bool]
 

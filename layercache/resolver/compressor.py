@@ -27,7 +27,12 @@ WRONG_TARS_MAX = 4
 
 
 def compress(
-    resolver: Resolver, layer: LayerState, compression: Compression, *, everywhere: bool
+    resolver: Resolver,
+    layer: LayerState,
+    compression: Compression,
+    progress: Callable[[int], object],
+    *,
+    everywhere: bool,
 ) -> LayerIdentity:
     """Compress the tar of a layer; return the layer by the new digest. As `Layer.compress`."""
     keeper = resolver.keeper
@@ -37,7 +42,7 @@ def compress(
             break
         with closing(spool):
             try:
-                fact = _compressed(resolver, layer, compression, spool)
+                fact = _compressed(resolver, layer, compression, spool, progress)
             except DigestMismatchError:
                 if not left or not resolver.doubt(layer, UNCOMPRESSED):
                     raise
@@ -53,21 +58,19 @@ def compress(
 
 
 def _compressed(
-    resolver: Resolver, layer: LayerState, compression: Compression, spool: TierSpool
+    resolver: Resolver,
+    layer: LayerState,
+    compression: Compression,
+    spool: TierSpool,
+    progress: Callable[[int], object],
 ) -> Association:
     observers, place = resolver.passes.observers, spool.tier.name
     before = layer.identity.diff_id
-
-    def passed(count: int) -> None:
-        total = layer.identity.uncompressed_size
-        if observers.watched:
-            observers.emit(Event("bytes", layer.identity.diff_id, COMPRESSED, place, count, total))
-
     with resolver.open(layer, UNCOMPRESSED) as tar:
         observers.emit(Event("compressing", before, UNCOMPRESSED, place, total=tar.size))
         algorithm = before.algorithm if before else "sha256"
         limits = resolver.passes.limits
-        fact = compress_into(spool, _Counted(tar, passed), compression, limits, algorithm=algorithm)
+        fact = compress_into(spool, _Counted(tar, progress), compression, limits, algorithm=algorithm)
     wanted = layer.identity.diff_id
     assert wanted is not None, "the tar was read to its end"
     check_inside(fact, wanted)

@@ -44,6 +44,8 @@ def test_json_describes_what_was_done(cli: Caller, pulled: str, tmp_path: Path, 
         "blobs": 5,
         "bytes": document["bytes"],
         "foreign": 0,
+        "pulled": sample.image.descriptor.digest,
+        "attestations": 0,
     }
 
 

@@ -16,6 +16,8 @@ from layercache.cli.session import Command, Session
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from layercache.export.exporter import Exported
+
 
 @click.command(cls=Command)
 @click.argument("image", shell_complete=complete_image)
@@ -25,11 +27,23 @@ if TYPE_CHECKING:
     metavar="OS/ARCH[/VARIANT]",
     help="Platform, or all for the whole index. Default: Linux on this machine's architecture.",
 )
+@click.option(
+    "--compression",
+    metavar="zstd|gzip[:LEVEL]",
+    help="Compress layers as this; with a level, all of them. Digests change, diff IDs do not.",
+)
 @registry_options
 @output.json_option
 @click.pass_obj
 def export(
-    session: Session, /, image: str, target: str, platform: str | None, as_json: bool, **registries: Any
+    session: Session,
+    /,
+    image: str,
+    target: str,
+    platform: str | None,
+    compression: str | None,
+    as_json: bool,
+    **registries: Any,
 ) -> None:
     """Write an image to an archive, layout, registry or program.
 
@@ -47,7 +61,8 @@ def export(
       docker://host:5000/app:1     a registry
 
     A PATH of - is stdout. Layouts and registries receive the image byte for byte, so its digest does not
-    change. The others receive the layers as tars, so the image ID does not change.
+    change, except by --compression. The others receive the layers as tars, so the image ID does not
+    change.
     """  # noqa: D301  # click does not rewrap a paragraph that begins so
     from layercache.export.targets import writes_to_stdout
 
@@ -59,7 +74,7 @@ def export(
         session.cache(**registries) as cache,
         _bar(visible=visible) as progress,
     ):
-        done = cache.export(image, target, platform=platform, progress=progress)
+        done = cache.export(image, target, platform=platform, compression=compression, progress=progress)
     if as_json:
         from dataclasses import asdict
 
@@ -67,12 +82,20 @@ def export(
         return
     if not on_stdout:
         click.echo(done.digest)
+    for line in _summary(done, "stdout" if on_stdout else done.target.removesuffix(":")):
+        session.note(line)
+
+
+def _summary(done: Exported, target: str) -> Iterator[str]:
     foreign = f", omitted {output.count(done.foreign, 'foreign layer')}" if done.foreign else ""
-    session.note(
-        f"exported {done.image} to {'stdout' if on_stdout else done.target.removesuffix(':')}:"
-        f" {output.count(done.layers, 'layer')},"
+    yield (
+        f"exported {done.image} to {target}: {output.count(done.layers, 'layer')},"
         f" wrote {output.count(done.blobs, 'blob')} ({output.human(done.bytes)}){foreign}"
     )
+    if done.digest != done.pulled:
+        yield f"its layers were compressed again: the digest was {done.pulled}; the diff IDs are the same"
+    if done.attestations:
+        yield f"omitted {output.count(done.attestations, 'attestation')}, which are about the old digests"
 
 
 @contextmanager
