@@ -490,13 +490,15 @@ def test_paths_are_resolved_when_the_backend_is_opened(
         ("file:///x/y", "/x/y"),
         ("file://localhost/x", "/x"),
         ("file:///with%20space?sync=true", "/with space"),
-        ("file:///~/x", "/~/x"),
+        ("file://~/x", "/home/me/x"),
     ]:
         assert (opened(url).root, opened(url).url) == (root, f"file://{root}"), url
 
 
-def test_a_host_is_refused_with_the_three_slashes_that_were_meant() -> None:
-    with pytest.raises(ConfigError, match=r"file:///path needs three slashes: file:///var/cache"):
+def test_a_host_is_refused_with_the_path_that_was_meant() -> None:
+    with pytest.raises(
+        ConfigError, match=r"write ./var/cache, for one in the root of the disk file:///var/cache"
+    ):
         open_backend("file://var/cache")
 
 
@@ -606,7 +608,7 @@ for number in itertools.count():
 
 
 def test_importing_the_backend_loads_nothing_heavy() -> None:
-    heavy = ["msgspec", "ctypes", "pathlib", "tempfile", "fcntl"]
+    heavy = ["msgspec", "ctypes", "pathlib", "tempfile"]
     program = f"import sys; import layercache_backends.local; print([n for n in {heavy} if n in sys.modules])"
     assert run_python(program) == "[]\n"
 

@@ -47,9 +47,13 @@ _ABSENT = (FileNotFoundError, NotADirectoryError, IsADirectoryError)
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """``sync``: wait until published bytes are on the disk, so that a power failure cannot lose them."""
+    """``sync``: wait until published bytes are on the disk, so that a power failure cannot lose them.
+
+    ``shared``: give what is created to the group of the folder, as if it was a setgid folder.
+    """
 
     sync: bool = True
+    shared: bool = False
 
 
 def from_url(url: BackendURL) -> LocalBackend:
@@ -71,17 +75,18 @@ def from_url(url: BackendURL) -> LocalBackend:
     root = os.path.abspath(path)
     if os.path.lexists(root) and not os.path.isdir(root):
         raise ConfigError(f"{root} is not a folder", hint="use a folder; it is created if it does not exist")
-    return LocalBackend(root, sync=url.options(Options).sync)
+    options = url.options(Options)
+    return LocalBackend(root, sync=options.sync, shared=options.shared)
 
 
 class LocalBackend:
-    """Objects as files below ``root``, an absolute path that need not exist."""
+    """Objects as files below ``root``, an absolute path that need not exist. The rest is as in `Options`."""
 
-    def __init__(self, root: str, *, sync: bool = True) -> None:
+    def __init__(self, root: str, *, sync: bool = True, shared: bool = False) -> None:
         self.root = root
         self.sync = sync
         self.url = f"file://{root}"
-        self.folders = Folders(root)
+        self.folders = Folders(root, shared=shared)
         self._below_root = os.path.join(root, "")
         self.unnamed_files: bool | None = None
         """Whether `LocalSpool` works without temporary names here; None until the first write."""
@@ -177,15 +182,13 @@ class LocalBackend:
         from layercache_backends.local.lock import locked
 
         check_key(name)
+        share = self.folders.share
+        take = partial(locked, name, failure=self.failure, timeout=timeout, lasting=lasting, share=share)
         # Errors of the block itself are passed on unchanged.
         with ExitStack() as held:
             try:
                 lock = self.folders.inside(
-                    "locks",
-                    lambda folder: held.enter_context(
-                        locked(name, folder, self.failure, timeout=timeout, lasting=lasting)
-                    ),
-                    sync=False,
+                    "locks", lambda folder: held.enter_context(take(folder)), sync=False
                 )
             except PermissionError:
                 lock = None  # another user's: a lock only saves work, so continue without it

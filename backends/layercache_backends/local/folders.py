@@ -39,6 +39,13 @@ NO_FILE = (errno.ELOOP, errno.EMLINK, errno.ENXIO, errno.ENODEV)
 """Errors of opening a link, a socket, or a device without a driver."""
 
 
+_GROUP_SHARES = stat.S_ISGID | stat.S_IWGRP
+"""The mode of a folder that its group shares: what is created below belongs to the group, too."""
+
+_SHARED_FOLDER = stat.S_ISGID | stat.S_IRWXG
+_SHARED_FILE = stat.S_IRGRP | stat.S_IWGRP
+
+
 class LinkError(NotADirectoryError):
     """A link is in the place of a regular file or folder."""
 
@@ -67,13 +74,18 @@ class Folder:
 class Folders:
     """The folders below a root, by their paths relative to it; the root's own path is empty.
 
+    ``shared``: what is created is for the group of the root, as with Git's ``core.sharedRepository=group``;
+    it always is where the root is a setgid folder that its group may write to.
+
     Every method raises `OSError`, and `NotADirectoryError` if something else has a folder's name.
     Thread-safe, and usable in a forked child.
     """
 
-    def __init__(self, root: str) -> None:
+    def __init__(self, root: str, *, shared: bool = False) -> None:
         self._root = root
         self._kept: dict[str, Folder] = {}
+        self._wanted = shared
+        self._shared: bool | None = None
 
     def at(self, path: str, act: Callable[[str, int], _T]) -> _T:
         """Call ``act`` with the last part of a path and its folder's descriptor."""
@@ -106,6 +118,11 @@ class Folders:
         """Return a new descriptor of a folder, for listing; the caller closes it."""
         return self.at(path, open_folder) if path else os.open(self._root, LIST & ~os.O_NOFOLLOW)
 
+    def share(self, fd: int) -> None:
+        """Give the group its rights to a file that was just created, whatever the umask took away."""
+        if self._is_shared():
+            _add_mode(fd, _SHARED_FILE)
+
     def close(self) -> None:
         """Close all folders. They are opened again when used."""
         self._kept = {}
@@ -130,15 +147,26 @@ class Folders:
                     folder = self._enter(path)
                 return folder
         if not path:
-            _make_root(self._root, sync=sync)
+            _make_root(self._root, sync=sync, shared=self._wanted)
             return self._enter(path)
         above, _, name = path.rpartition("/")
         parent = self._made(above, sync=sync)
+        shared = self._is_shared()  # which makes the root a setgid folder, so that its group goes down
         with suppress(FileExistsError):  # another process was faster
             os.mkdir(name, dir_fd=parent.fd)
+            if shared:
+                _share_folder(open_folder(name, parent.fd))
             if sync:
                 sync_folder(parent.fd)
         return self._enter(path)
+
+    def _is_shared(self) -> bool:
+        if self._shared is None:
+            mode = os.fstat(self._enter("").fd).st_mode
+            if self._wanted and mode & _GROUP_SHARES != _GROUP_SHARES:
+                _share_folder(os.open(self._root, LIST & ~os.O_NOFOLLOW))
+            self._shared = self._wanted or mode & _GROUP_SHARES == _GROUP_SHARES
+        return self._shared
 
     def _is_current(self, path: str, folder: Folder) -> bool:
         """Whether an open folder is still the one at this path."""
@@ -211,22 +239,41 @@ def _is_link(name: str, folder: int) -> bool:
     return False
 
 
-def _make_root(path: str, *, sync: bool) -> None:
-    """Create a folder and its missing parents."""
+def _make_root(path: str, *, sync: bool, shared: bool) -> None:
+    """Create a folder and its missing parents, each shared as its parent is; ``shared``: anyway."""
+    above = os.path.dirname(path)
     try:
         os.mkdir(path)
     except FileExistsError:
         return
     except FileNotFoundError:
-        _make_root(os.path.dirname(path), sync=sync)
+        _make_root(above, sync=sync, shared=False)
         with suppress(FileExistsError):
             os.mkdir(path)
+    if shared or os.stat(above).st_mode & _GROUP_SHARES == _GROUP_SHARES:
+        _share_folder(os.open(path, LIST & ~os.O_NOFOLLOW))
     if sync:
-        fd = os.open(os.path.dirname(path), os.O_RDONLY | os.O_DIRECTORY)
+        fd = os.open(above, os.O_RDONLY | os.O_DIRECTORY)
         try:
             sync_folder(fd)
         finally:
             os.close(fd)
+
+
+def _share_folder(fd: int) -> None:
+    """Give the group its rights to a folder, and close its descriptor."""
+    try:
+        _add_mode(fd, _SHARED_FOLDER)
+    finally:
+        os.close(fd)
+
+
+def _add_mode(fd: int, more: int) -> None:
+    """Add to the mode of what is ours: another user can put something else in the place of a new folder."""
+    status = os.fstat(fd)
+    mode = stat.S_IMODE(status.st_mode)
+    if status.st_uid == os.geteuid() and mode | more != mode:
+        os.fchmod(fd, mode | more)
 
 
 class Store(Protocol):

@@ -57,13 +57,14 @@ def locked(
     *,
     timeout: float | None,
     lasting: bool,
+    share: Callable[[int], object],
 ) -> Iterator[FileLock | None]:
     """Hold the file's lock inside the block; yields None if it was not free in time. Raises `OSError`.
 
     Each holder opens the file separately, so that threads exclude each other too. The holder may remove the
-    file; waiters then take the new one.
+    file; waiters then take the new one. ``share`` is called with the descriptor of a new file.
     """
-    fd = _take(name, folder.fd, timeout)
+    fd = _take(name, folder.fd, timeout, share)
     if fd is None:
         yield None
         return
@@ -80,7 +81,7 @@ def locked(
 
 def remove_if_unused(name: str, folder: int) -> bool:
     """Remove a lock's file unless the lock is held. Raises `OSError`."""
-    fd = _take(name, folder, 0)
+    fd = _take(name, folder, 0, lambda _fd: None)
     if fd is None:
         return False
     try:
@@ -90,11 +91,11 @@ def remove_if_unused(name: str, folder: int) -> bool:
     return True
 
 
-def _take(name: str, folder: int, patience: float | None) -> int | None:
+def _take(name: str, folder: int, patience: float | None, share: Callable[[int], object]) -> int | None:
     # Polls, because a blocking flock has no timeout.
     pause = _FIRST_PAUSE
     while True:
-        fd = _open(name, folder)
+        fd = _open(name, folder, share)
         if _try(fd):
             if _is_named(fd, name, folder):
                 return fd
@@ -108,7 +109,7 @@ def _take(name: str, folder: int, patience: float | None) -> int | None:
         pause = min(pause * 1.5, _LONGEST_PAUSE)
 
 
-def _open(name: str, folder: int) -> int:
+def _open(name: str, folder: int, share: Callable[[int], object]) -> int:
     """Open a lock's file; create it if it is missing."""
     flags = os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK
     while True:
@@ -117,7 +118,9 @@ def _open(name: str, folder: int) -> int:
             fd = os.open(name, flags, dir_fd=folder)
         except FileNotFoundError:
             with suppress(FileExistsError):  # another process was faster, or there is a link
-                return os.open(name, flags | os.O_CREAT | os.O_EXCL, 0o666, dir_fd=folder)
+                fd = os.open(name, flags | os.O_CREAT | os.O_EXCL, 0o666, dir_fd=folder)
+                share(fd)
+                return fd
             continue
         except OSError as error:
             if error.errno in NO_FILE:

@@ -112,6 +112,7 @@ class LocalSpool:
             name = _unique()
             self._fd = os.open(name, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666, dir_fd=tmp.fd)
             self._name = name
+        backend.folders.share(self._fd)
 
     def _write_rest(self, view: memoryview, start: int) -> None:
         # Linux writes at most 2 GiB at a time; a full disk writes a part before it fails.
