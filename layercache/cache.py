@@ -20,9 +20,10 @@ from layercache.sources.function import FunctionSource
 from layercache.statistics.file import Recorder
 from layercache.streams.borrowed import BorrowedReader
 from layercache.streams.inflate import Limits
-from layercache.tiers import removal
+from layercache.tiers import keys, removal
 from layercache.tiers.layout.refresher import IndexRefresher
 from layercache.tiers.tolerant import TolerantTier
+from layercache.transfer.finisher import Share
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -48,10 +49,11 @@ class Cache:
     Opened by `layercache.open`. Thread-safe; a context manager. ``tiers`` are ordered nearest first. With
     ``offline`` no source is contacted. ``verify_always`` also hashes entries of trusted tiers on each read;
     by default their size is checked. A tier that fails is skipped and reported as an event; with ``strict``
-    it is an error. ``registries`` is called when the first registry is needed. ``tag_age``: seconds for which
-    a tag is not checked with its registry again. ``max_document_size``: bytes of a manifest or an index of a
-    local source, at most. ``docker`` is called when an image is exported to a Docker daemon. ``statistics``:
-    the file to which totals are added when the cache is closed.
+    it is an error. ``registries`` is called when the first registry is needed, ``docker`` when an image is
+    exported to a Docker daemon. ``tag_age``: seconds for which a tag is not checked with its registry again.
+    ``max_document_size``: bytes of a manifest or an index of a local source, at most. ``finish``: how much
+    must be fetched for a transfer to go on without readers. ``statistics``: the file to which totals are
+    added when the cache is closed.
     """
 
     def __init__(
@@ -64,6 +66,7 @@ class Cache:
         verify_always: bool = False,
         strict: bool = False,
         tag_age: float = 0,
+        finish: Share | None = None,
         max_document_size: int = DOCUMENT_MAX,
         docker: Callable[[], DockerAddress] | None = None,
         statistics: str | None = None,
@@ -81,6 +84,7 @@ class Cache:
             self._observers,
             limits or Limits(),
             verify_always=verify_always,
+            finish=finish or Share(),
             changed=self._refresher.note_change,
         )
         self._registry = ClientOnDemand(registries, self._observers)
@@ -206,8 +210,6 @@ class Cache:
         ``blobs`` also removes the blobs that no other image there uses. Raises `NotFoundError`,
         `InvalidNameError`.
         """
-        from layercache.tiers import keys
-
         reference = Reference.parse(name)
         targets = self._writable(all_tiers)
         found = [removal.forget_image(tier, keys.image_key(reference), blobs=blobs) for tier in targets]
@@ -303,22 +305,20 @@ class Cache:
         self._refresher.note_change()
 
     def flush(self) -> None:
-        """Wait until far tiers have received everything.
-
-        Raises what failed only if the cache is strict; by default it was reported as an event.
-        """
+        """Wait for transfers without readers, and for uploads. A strict cache raises what failed."""
+        self._resolver.finish()
         self._resolver.keeper.background.flush()
 
     def close(self, *, flush: bool = True) -> None:
-        """Abort transfers, `flush`, and close connections and files. May be called twice.
+        """End transfers, `flush`, and close connections and files. May be called twice.
 
-        Without ``flush``, uploads that have not started are dropped.
+        Transfers are finished or given up; without ``flush`` all are given up, as uploads not begun yet are.
         """
         background = self._resolver.keeper.background
         if not flush:
             background.give_up()
-        self._resolver.close()
         try:
+            self._resolver.close(finish=flush)
             background.flush()
         finally:
             self._refresher.close()

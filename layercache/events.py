@@ -37,6 +37,8 @@ Kind = Literal[
     "unconfirmed",
     "imported",
     "refreshed",
+    "finishing",
+    "given_up",
     "failed",
     "recovered",
 ]
@@ -67,6 +69,9 @@ class Event:
                 which
     imported    an image of the layout or archive ``where`` was recorded; ``note`` is its reference
     refreshed   a blob in the bucket ``where`` got a new time there because it is used
+    finishing   a transfer that has lost its readers after ``size`` bytes goes on in the background
+    given_up    a transfer ended early, and none of its ``size`` bytes were kept: its readers left, or nobody
+                was left to get the error that ``note`` states
     failed      an entry of the tier ``where`` was skipped, or, if ``name`` is None, the whole tier; or an
                 observer failed and was dropped; ``note`` says why
     recovered   the tier or mirror ``where``, which had failed, answers again
@@ -161,6 +166,8 @@ _LOGS: dict[Kind, tuple[str, int, str]] = {
     "unconfirmed": ("tiers", _WARNING, "{where}: {note}"),
     "fetching": ("transfers", _DEBUG, "fetching {form} {name} from {where}"),
     "fetched": ("transfers", _INFO, "fetched {form} {name} from {where}, {size} bytes"),
+    "finishing": ("transfers", _DEBUG, "finishing {form} {name} without readers"),
+    "given_up": ("transfers", _DEBUG, "gave up {form} {name} after {size} bytes: {note}"),
     "inflating": ("transfers", _DEBUG, "inflating {name}"),
     "inflated": ("transfers", _DEBUG, "inflated {name}, {size} bytes in {seconds:.2f} s"),
     "compressing": ("transfers", _DEBUG, "compressing {name}"),
@@ -244,13 +251,18 @@ class Observers:
     def watched(self) -> bool:
         return bool(self._watchers.items)
 
+    def received(self, place: Place, size: int) -> None:
+        """Count bytes as a place gives them, whatever becomes of them."""
+        self._tallies.received(place.kind, place.name, size)
+
     def emit(self, event: Event) -> None:
         tallies = self._tallies
         match event.kind:
             case "hit":
                 tallies.supplied("tier", event.where, event.size, event.saved)
             case "fetched" if event.place is not None:
-                tallies.supplied(event.place.kind, event.place.name, event.size, event.saved)
+                # Its bytes were counted as they came.
+                tallies.supplied(event.place.kind, event.place.name, 0, event.saved)
             case "inflated":
                 tallies.add(inflated=1, inflated_bytes=event.size, inflating_seconds=event.seconds)
             case "stored":

@@ -104,12 +104,21 @@ class Session:
             self.note(f"layercache: warning: {event.name}: {event.note}")
         elif event.kind == "unconfirmed":
             self.note(f"layercache: warning: {event.where}: {event.note}")
+        elif event.kind == "finishing":
+            self.note(f"layercache: finishing {event.name}{_progress(event)}; Ctrl-C drops it")
         elif event.kind == "imported":
             self.note(f"layercache: recorded {event.where} as {event.note}")
         elif self.verbose and event.kind != "bytes":
             size = f" {event.size} bytes" if event.size else ""
             where = f" {event.where}" if event.where else ""
             click.echo(f"layercache: {event.kind} {event.form} {event.name}{size}{where}", err=True)
+
+
+def _progress(event: Event) -> str:
+    """How far a transfer is."""
+    from layercache.cli.output import human
+
+    return f", {human(event.size)} of {human(event.total)}" if event.total else f", {human(event.size)}"
 
 
 class Command(click.Command):

@@ -38,6 +38,7 @@ def open(
     max_ratio: int | None = None,
     max_document_size: int | None = None,
     tag_age: float | None = None,
+    finish: str | None = None,
     statistics: bool | None = None,
     registries: RegistrySettings | None = None,
 ) -> Cache:
@@ -55,6 +56,8 @@ def open(
       GiB): refuse bigger layers as decompression bombs.
     - ``max_document_size``: bytes that a manifest, an index or a config may have.
     - ``tag_age``: seconds for which a tag is not checked with its registry again; 0 by default.
+    - ``finish``: how much must be fetched for a transfer to go on, and be kept, although its readers left:
+      ``always``, ``never``, a share, a size or both; by default ``25%,64MiB``, whichever is less.
     - ``statistics``: add what the cache did to the user's totals when it is closed; true by default.
     - ``registries``: how to reach registries; by default as the configuration, the environment and Docker's
       configuration say.
@@ -79,6 +82,7 @@ def open(
         "max_ratio": max_ratio,
         "max_document_size": max_document_size,
         "tag_age": tag_age,
+        "finish": finish,
         "statistics": statistics,
     }
     given = {key: Setting(value, ARGUMENT) for key, value in arguments.items() if value is not None}

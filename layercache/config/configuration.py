@@ -21,6 +21,7 @@ from layercache.oci.descriptor import DOCUMENT_MAX
 from layercache.streams.inflate import MAX_INFLATED_SIZE, MAX_RATIO, Limits
 from layercache.tiers.opening import open_tier
 from layercache.tiers.policy import ON_THIS_MACHINE
+from layercache.transfer.finisher import SHARE_EXAMPLES, Share
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -40,6 +41,7 @@ DEFAULTS: Mapping[str, object] = {
     "max_ratio": MAX_RATIO,
     "max_document_size": DOCUMENT_MAX,
     "tag_age": 0,
+    "finish": "25%,64MiB",
     "statistics": True,
 }
 """How a cache behaves by default."""
@@ -100,6 +102,7 @@ class Configuration:
             verify_always=how["verify"] == "always",
             strict=how["strict"],
             tag_age=how["tag_age"],
+            finish=_share(how["finish"]),
             max_document_size=biggest,
             docker=environment.docker,
             statistics=environment.statistics_file() if how["statistics"] else None,
@@ -218,3 +221,11 @@ def _opened(setting: Setting, by: str, opens: Callable[[str], _T]) -> _T:
             raise
         message = f"{setting.origin}: {error.message}"
         raise ConfigError(message, looked_in=error.looked_in, hint=error.hint) from error
+
+
+def _share(text: str) -> Share:
+    """The value of ``finish``, which a file's was found to be right. Raises `ConfigError`."""
+    try:
+        return Share.parse(text)
+    except ValueError:
+        raise ConfigError(f"finish={text!r}", hint=f"expected {SHARE_EXAMPLES}") from None

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from layercache.config import values
 from layercache.config.checker import Checker, dotted, key
 from layercache.config.tiers import TIERS, ConfiguredTier, tiers
+from layercache.transfer.finisher import SHARE_EXAMPLES
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -32,6 +33,7 @@ class CacheTable:
     max_ratio: int | None = key(values.whole(1), "an integer, at least 1")
     max_document_size: int | None = key(values.size, values.SIZE)
     tag_age: float | None = key(values.age, f"0, or {values.SECONDS}")
+    finish: str | None = key(values.share, SHARE_EXAMPLES)
     statistics: bool | None = key(values.flag, "true or false")
 
 

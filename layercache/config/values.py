@@ -11,6 +11,7 @@ from layercache.config.checker import wrong_type
 from layercache.errors import ConfigError, InvalidNameError
 from layercache.oci.reference import Reference
 from layercache.registry.settings import API_HOSTS
+from layercache.transfer.finisher import Share
 from layercache.units import AGE_EXAMPLES, SIZE_EXAMPLES, parse_age, parse_size
 
 if TYPE_CHECKING:
@@ -72,6 +73,13 @@ def choice(*allowed: str) -> Parse:
         return text
 
     return parse
+
+
+def share(checker: Checker, value: object, _path: str) -> str:
+    """How much of a transfer must have been fetched: see `Share.parse`."""
+    text = checker.text(value)
+    Share.parse(text)
+    return text
 
 
 def file(checker: Checker, value: object, _path: str) -> str:

@@ -91,7 +91,7 @@ class Puller:
             except BaseException:
                 pool.shutdown(wait=False, cancel_futures=True)
                 with suppress(Exception):  # the original error is the one to report
-                    self._cache.close()
+                    self._cache.close(flush=False)
                 wait(running, timeout=LAST_WORDS)
                 raise
         pool.shutdown()

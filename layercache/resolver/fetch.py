@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from layercache.resolver.plan import Way
     from layercache.resolver.tier_writer import TierWriter
     from layercache.tiers.tier import Tier
+    from layercache.transfer.finisher import Finisher
 
 THREADS_FROM = 8 << 20
 """Bytes of a compressed blob from which threads inside a layer are worth their start, on idle cores."""
@@ -44,7 +45,13 @@ class Fetcher:
     """
 
     def __init__(
-        self, keeper: TierWriter, observers: Observers, limits: Limits, *, verify_always: bool = False
+        self,
+        keeper: TierWriter,
+        observers: Observers,
+        limits: Limits,
+        finisher: Finisher,
+        *,
+        verify_always: bool = False,
     ) -> None:
         self.running = InFlight()
         self._expected_layers = 0
@@ -53,6 +60,7 @@ class Fetcher:
         self.keeper = keeper
         self.observers = observers
         self.limits = limits
+        self.finisher = finisher
         self._rehash = verify_always
         self._cores = (
             len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
@@ -117,20 +125,23 @@ class Fetcher:
         self.observers.emit(Event("fetching", way.name, form, place.where, total=size, place=place))
         # Next to threads that inflate, a second one for the blob costs more than it gains: they take turns.
         threads = 1 if inflating else 2
+        store = self.keeper.store(form, nearer_than=None if way.inside else way.tier)
         return self.run(
             FetchStage(
                 findings=self.findings,
                 layer=layer,
                 reader=reader,
                 form=form,
-                target=self.keeper.store(form, nearer_than=None if way.inside else way.tier) or spooled_for,
+                target=store or spooled_for,
                 algorithm=way.name.algorithm,
                 names=[way.name],
                 size=size,
                 threads=threads if self.idle(identity.size, identity.digest) else 0,
                 from_origin=way.tier is None,
+                share=self.finisher.share,
                 way=way,
                 inflating=inflating,
+                kept=store is not None,
             )
         )
 
@@ -174,6 +185,7 @@ class Fetcher:
                 threads=2 if self.idle(identity.size, digest) else 0,
                 source=blob,
                 from_origin=from_origin,
+                share=self.finisher.share,
                 digest=digest,
                 compression=compression,
                 tier=tier,
@@ -226,9 +238,17 @@ class Fetcher:
             raise
         reader = stage.observe() if self.observers.observed else stage.reader
         if spool is None:
-            return HashedReader(reader, stage.verified, algorithm=stage.algorithm, size=stage.size)
+            return HashedReader(
+                stage.counted(reader), stage.verified, algorithm=stage.algorithm, size=stage.size
+            )
         transfer = Transfer(
-            reader, spool, stage, rehash=self._rehash, algorithm=stage.algorithm, size=stage.size
+            reader,
+            spool,
+            stage,
+            rehash=self._rehash,
+            algorithm=stage.algorithm,
+            size=stage.size,
+            finisher=self.finisher.queue(),
         )
         stage.begin(transfer, spool.tier, self.running.remove)
         follower = transfer.follow()

@@ -90,6 +90,12 @@ class InFlight:
         """The layers that are on their way."""
         return {name for name, _ in self._all() if isinstance(name, Digest)}
 
+    def give_up_or_finish(self) -> None:
+        """As if all readers left now: have those seen to their end that are worth it, give up the others."""
+        for transfer in {running.transfer for running in self._all().values()}:
+            if not transfer.is_finishing and not transfer.finish_soon():
+                transfer.cancel()
+
     def cancel(self, seconds: float) -> None:
         """Give up all of them, and wait at most this many seconds until their threads have ended."""
         threads = {running.transfer.cancel() for running in self._all().values()}

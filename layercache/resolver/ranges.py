@@ -20,6 +20,8 @@ from layercache.errors import NotFoundError
 from layercache.oci.digest import Digest
 from layercache.oci.forms import COMPRESSED
 from layercache.resolver.confirmation import ClaimedReader
+from layercache.statistics.places import place_of
+from layercache.streams.counted import CountedReader
 from layercache.streams.readers import CHUNK, JudgingReader, read_full
 from layercache.tiers.failover import FailoverReader, Replica
 from layercache.transfer.follower import Follower, read_through
@@ -105,10 +107,13 @@ class Ranges:
         tier, (start, end) = way.tier, part
         if not self._entries.is_wrong(way) and (reader := self._of_length(layer, way, part)):
             if tier is None:
-                return reader
+                return CountedReader(reader, partial(self._count, reader, way))
             self._entries.hit(layer, way, reader)
             return FailoverReader(tier, reader, self._replicas(way, rest, start, end))
         return None
+
+    def _count(self, reader: Reader, way: Way, size: int) -> None:
+        self._fetcher.observers.received(place_of(reader, way.place), size)
 
     def _of_length(self, layer: LayerState, way: Way, part: Part) -> Reader | None:
         start, end = part

@@ -25,9 +25,11 @@ from layercache.resolver.identity import LayerIdentity
 from layercache.resolver.plan import Way, plan
 from layercache.resolver.ranges import Ranges
 from layercache.resolver.recompressed import Recompressed
+from layercache.resolver.stage import NEVER
 from layercache.resolver.tier_writer import TierWriter, WrongEntryError
 from layercache.streams.readers import HashedReader
 from layercache.tiers.failover import FailoverReader, Replica
+from layercache.transfer.finisher import Finisher, Share
 from layercache.transfer.follower import read_through
 from layercache.transfer.layer_lock import LayerLock, LayerLocks
 
@@ -53,10 +55,12 @@ class Resolver:
         limits: Limits,
         *,
         verify_always: bool = False,
+        finish: Share = NEVER,
         changed: Callable[[], object] = lambda: None,
     ) -> None:
         self.keeper = TierWriter(tiers, observers, changed)
-        self.passes = Fetcher(self.keeper, observers, limits, verify_always=verify_always)
+        finisher = Finisher(finish)
+        self.passes = Fetcher(self.keeper, observers, limits, finisher, verify_always=verify_always)
         self._recompressed = Recompressed(tiers, self.keeper, limits)
         self._entries = Entries(self.keeper, observers, verify_always=verify_always)
         self._claims = Claims(tiers, self.passes, observers)
@@ -319,6 +323,17 @@ class Resolver:
         found = [self.keeper.look_again(*each, form) for each in there if each[0].blobs.has(each[1])]
         return any(found)
 
-    def close(self) -> None:
-        """Give up what is on its way."""
-        self.passes.running.cancel(seconds=5)
+    def finish(self) -> None:
+        """Wait until transfers without readers have ended."""
+        self.passes.finisher.wait()
+
+    def close(self, *, finish: bool) -> None:
+        """Give up what is on its way. ``finish``: see to its end what is worth it, unless interrupted."""
+        running = self.passes.running
+        try:
+            if finish:
+                running.give_up_or_finish()
+                self.finish()
+        finally:
+            self.passes.finisher.close()
+            running.cancel(seconds=5)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING
 
-from layercache.errors import DigestMismatchError
+from layercache.errors import DigestMismatchError, LayercacheError
 from layercache.events import NOTHING_SAVED, Event
 from layercache.oci.descriptor import NO_COMPRESSION, layer_type
 from layercache.oci.digest import DiffID, Digest
@@ -17,15 +17,18 @@ from layercache.resolver.identity import Outcome
 from layercache.resolver.tier_writer import WrongEntryError
 from layercache.sources.origin import Rejectable
 from layercache.statistics.places import place_of
+from layercache.streams.counted import CountedReader
 from layercache.streams.inflate import InflatedReader
 from layercache.streams.observed import ObservedReader
-from layercache.streams.readers import StatedSizeError, check_hash
+from layercache.streams.readers import HashedReader, StatedSizeError, check_hash
+from layercache.transfer.finisher import Share
+from layercache.transfer.follower import Follower
+from layercache.transfer.growing import GivenUpError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from layercache.backend import Reader
-    from layercache.errors import LayercacheError
     from layercache.oci.digest import Hash
     from layercache.oci.forms import Form
     from layercache.resolver.findings import Findings
@@ -36,6 +39,9 @@ if TYPE_CHECKING:
     from layercache.transfer.transfer import Transfer
 
 
+NEVER = Share.parse("never")
+
+
 @dataclass(eq=False, kw_only=True)
 class Stage(ABC):
     """The `layercache.transfer.stage.Stage` of one form: a fetch is one, or two with an inflater between.
@@ -43,7 +49,7 @@ class Stage(ABC):
     ``reader`` gives the bytes, out of ``source`` where they are made of others; ``target``: the tier that
     keeps them, if one does. ``size``: bytes that are expected. Others who ask for one of the ``names`` in
     this form read along. ``threads`` drive it; without any, its readers do. ``from_origin``: what comes is
-    new to every tier.
+    new to every tier. ``share``: how much must have been fetched for it to go on without readers.
 
     ``layer`` is the state of the layer that was asked for first. ``outcome`` is for those who joined: the
     thread that drives the transfer writes it in `check`, before the transfer lets any follower see its last
@@ -61,11 +67,13 @@ class Stage(ABC):
     threads: int = 0
     source: Reader | None = None
     from_origin: bool = False
+    share: Share = NEVER
     outcome: Outcome | None = field(default=None, init=False)
     _transfer: Transfer | None = field(default=None, init=False)
     _spooled_in: Tier | None = field(default=None, init=False)
     _ended: Callable[[Transfer], object] = field(init=False)
     _observed: ObservedReader | None = field(default=None, init=False)
+    _is_judged: bool = field(default=False, init=False)
 
     def begin(self, transfer: Transfer, tier: Tier, ended: Callable[[Transfer], object]) -> None:
         """It is on its way, in a spool of this tier; ``ended`` is called when it has settled."""
@@ -79,7 +87,12 @@ class Stage(ABC):
         self._observed = ObservedReader(self.reader, made, report)
         return self._observed
 
+    def counted(self, reader: Reader) -> Reader:
+        """The reader of a pass without a spool, which has nobody else to count what is fetched."""
+        return reader
+
     def verified(self, found: Hash, size: int) -> None:
+        self._is_judged = True
         try:
             self.check(found, size)
         except BaseException as error:
@@ -96,11 +109,50 @@ class Stage(ABC):
     @abstractmethod
     def stored(self, spool: TierSpool, found: Hash) -> None: ...
 
-    def settled(self) -> None:
+    def settled(self, error: BaseException | None) -> None:
         if self._transfer is not None:
             self._ended(self._transfer)
+            # A reader is told by its own error, nobody else is told of one that nobody reads.
+            if error is not None and (self._transfer.is_unattended or _is_given_up(error)):
+                self.given_up(self._transfer.received, error)
+
+    def given_up(self, received: int, error: BaseException) -> None:
+        """Report that it ended early, and that its bytes are lost."""
+        if self.names:
+            note = error.message if isinstance(error, LayercacheError) else type(error).__name__
+            event = Event("given_up", self.names[-1], self.form, self.where, received, self.size, note)
+            self.findings.observers.emit(event)
+
+    @property
+    def where(self) -> str:
+        """Where the bytes come from; empty if they are made here."""
+        return ""
+
+    def is_worth_finishing(self) -> bool:
+        """Whether its bytes would be kept, and much of what they cost was paid already."""
+        tier, fetched = self.target, self._fetched()
+        return (
+            tier is not None
+            and fetched is not None
+            and self.share.is_exceeded(*fetched)
+            and tier.write_failure is None
+            and tier.blobs.fits(self.size or 0)
+        )
+
+    def _fetched(self) -> tuple[int, int | None] | None:
+        """Bytes that were fetched for it so far, and of how many; None if they are at hand."""
+        return None
+
+    def finishing(self) -> None:
+        if self.names and self._transfer:
+            received = self._transfer.received
+            event = Event("finishing", self.names[-1], self.form, self.where, received, self.size)
+            self.findings.observers.emit(event)
 
     def progressed(self, count: int) -> None:
+        tier = self.target
+        if self._transfer and self._transfer.is_unattended and tier and (failure := tier.write_failure):
+            raise failure  # the disk is full: nobody would get the rest
         observers = self.findings.observers
         if self.names and self._spooled_in and observers.watched:
             observers.emit(Event("bytes", self.names[-1], self.form, self._spooled_in.name, count, self.size))
@@ -114,11 +166,35 @@ class Stage(ABC):
 class FetchStage(Stage):
     """A blob, or a ready tar, as it comes from a farther tier or from the source.
 
-    ``inflating``: the tar inside is made in the same pass, and settles what a claim says.
+    ``inflating``: the tar inside is made in the same pass, and settles what a claim says. ``kept``: the
+    target keeps it; otherwise it is only spooled there.
     """
 
     way: Way
     inflating: bool
+    kept: bool
+
+    @property
+    def where(self) -> str:
+        return place_of(self.reader, self.way.place).where
+
+    def _fetched(self) -> tuple[int, int | None] | None:
+        assert self._transfer is not None, "a pass without a spool is not finished"
+        return (self._transfer.received, self.size or self.reader.size) if self.kept else None
+
+    def progressed(self, count: int) -> None:
+        self._received(count)
+        super().progressed(count)
+
+    def _received(self, count: int) -> None:
+        self.findings.observers.received(place_of(self.reader, self.way.place), count)
+
+    def counted(self, reader: Reader) -> Reader:
+        def closed(received: int) -> None:
+            if not self._is_judged:
+                self.given_up(received, GivenUpError())
+
+        return CountedReader(reader, self._received, closed)
 
     def check(self, found: Hash, size: int) -> None:
         way = self.way
@@ -160,7 +236,7 @@ class FetchStage(Stage):
             layer=identity.digest,
             plain=identity.plain,
         )
-        if not self.inflating:
+        if not self.inflating or (self._transfer and self._transfer.is_unattended):
             self.findings.claim(self.layer, kept)
 
 
@@ -171,6 +247,13 @@ class TarStage(Stage):
     digest: Digest
     compression: str
     tier: Tier | None
+
+    def _fetched(self) -> tuple[int, int | None] | None:
+        source = self.source
+        if isinstance(source, Follower):
+            return source.received, source.size
+        near = self.tier is not None and self.tier.policy.trusted
+        return (source.seen, source.size) if isinstance(source, HashedReader) and not near else None
 
     def check(self, found: Hash, size: int) -> None:
         findings, layer, diff_id = self.findings, self.layer, DiffID(found)
@@ -200,3 +283,8 @@ class TarStage(Stage):
         keeper = self.findings.keeper
         if self.outcome and (fact := self.outcome.fact):
             keeper.record(fact, keeper.writable() if self.from_origin else kept)
+
+
+def _is_given_up(error: BaseException) -> bool:
+    """Whether the readers left, or the one that drove the transfer was interrupted."""
+    return isinstance(error, GivenUpError) or not isinstance(error, Exception)

@@ -80,10 +80,11 @@ def _minus(after: _CountsT, before: _CountsT | None) -> _CountsT:
 class Tallies:
     """Counts what happens in a cache. Thread-safe."""
 
-    # One lock guards both dictionaries, so that a snapshot never has a part of an event.
+    # One lock guards both dictionaries, so that a snapshot never has a part of an event. It is reentrant: the
+    # collector may run in a block that holds it, and find a stream that nobody closed.
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._totals: dict[str, float] = {}
         self._places: dict[tuple[PlaceKind, str], list[int]] = {}
 
@@ -101,6 +102,11 @@ class Tallies:
             row[1] += size
             row[2] += saved.fetching
             row[3] += saved.inflating
+
+    def received(self, kind: PlaceKind, name: str, size: int) -> None:
+        """A place gave ``size`` bytes of a form that is counted once all of it has come."""
+        with self._lock:
+            self._places.setdefault((kind, name), [0, 0, 0, 0])[1] += size
 
     def snapshot(self) -> Counters:
         with self._lock:

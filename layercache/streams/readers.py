@@ -205,6 +205,11 @@ class HashedReader(JudgingReader):
         part, self._held = self._held[:size], self._held[size:]
         return bytes(part)
 
+    @property
+    def seen(self) -> int:
+        """Bytes that were read and hashed so far."""
+        return self._seen
+
     def close(self) -> None:
         self._held = memoryview(b"")
         self._next = b""

@@ -27,6 +27,9 @@ class Followed(Protocol):
     @property
     def verified(self) -> bool: ...
 
+    @property
+    def received(self) -> int: ...
+
     def wait(self, beyond: int) -> int: ...
 
     def recent_at(self, offset: int) -> bytes | None: ...
@@ -154,6 +157,11 @@ class Follower(io.RawIOBase):
                 return False
             offset += len(theirs)
         return True
+
+    @property
+    def received(self) -> int:
+        """Bytes of the form that have come so far, whoever reads them."""
+        return self._transfer.received
 
     def set_pace(self) -> None:
         """From now on the transfer does not run far ahead of this follower, which reads without a pause."""

@@ -83,7 +83,7 @@ class GrowingSpool:
         self._driver: object | None = None
         self._followers = 0
         self._woken = 0.0
-        self._is_spoilt = self._is_abandoned = False
+        self._is_spoilt = self._is_abandoned = self._has_heir = False
         self._source_open = self._spool_open = True
 
     # What followers call.
@@ -96,12 +96,41 @@ class GrowingSpool:
             self._followers += 1
         return True
 
-    def leave(self) -> bool:
-        """Count one follower less; whether it was the last one, of bytes that are not found right yet."""
+    def leave(self, *, heir: bool = False) -> bool:
+        """Count one follower less, or the heir; whether it was the last, of bytes not found right yet."""
         with self._lock:
             self._followers -= 1
+            self._has_heir = self._has_heir and not heir
             self._is_abandoned = not self._followers and not self.verified
             return self._is_abandoned
+
+    def bequeath(self) -> bool:
+        """Whether the follower that leaves is the last one, of bytes that are not found right yet.
+
+        Then it stays counted, for the heir who sees them to their end in its place, and calls `leave`.
+        """
+        with self._lock:
+            if self._followers != 1 or self._has_heir or self.verified or self.settled:
+                return False
+            self._has_heir = True
+        return True
+
+    def adopt(self) -> bool:
+        """Count an heir beside the followers; False if there is one, or it is too late."""
+        with self._lock:
+            if self._has_heir or not self.enter():
+                return False
+            self._has_heir = True
+        return True
+
+    @property
+    def has_heir(self) -> bool:
+        return self._has_heir
+
+    @property
+    def is_unattended(self) -> bool:
+        """Whether there is an heir, and no reader."""
+        return self._has_heir and self._followers == 1
 
     def wait(self, beyond: int, driver: object) -> int | None:
         """How many bytes may be read: more than ``beyond``, or all.
@@ -182,7 +211,7 @@ class GrowingSpool:
             if self.settled:
                 return False
             self.settled = True
-            self._error = error if error is None or isinstance(error, Exception) else given_up()
+            self._error = error if error is None or isinstance(error, Exception) else GivenUpError()
         return True
 
     def wake_all(self) -> None:
@@ -210,5 +239,8 @@ class GrowingSpool:
         return self.settled and self._driver is None
 
 
-def given_up() -> LayercacheError:
-    return LayercacheError("the transfer was given up before its end")
+class GivenUpError(LayercacheError):
+    """Nobody wanted the rest."""
+
+    def __init__(self) -> None:
+        super().__init__("the transfer was given up before its end")

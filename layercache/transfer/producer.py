@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from layercache.oci.digest import Hash
 from layercache.streams.readers import CHUNK
-from layercache.transfer.growing import given_up
+from layercache.transfer.growing import GivenUpError
 
 if TYPE_CHECKING:
     from layercache.backend import Reader
@@ -104,7 +104,7 @@ class Producer:
         if not self._growing.settle(error):
             return
         try:
-            self._stage.settled()
+            self._stage.settled(error)
         finally:
             if self._lock is not None:
                 self._lock.end()
@@ -164,7 +164,7 @@ class Producer:
                 tokens.get()
                 self._pace.keep()
                 if self._growing.settled:
-                    raise given_up()
+                    raise GivenUpError
         except BaseException as error:  # handed on: the followers raise it
             end = error
         chunks.put(end)

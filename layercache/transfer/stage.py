@@ -27,8 +27,17 @@ class Stage(Protocol):
     def stored(self, spool: TierSpool, found: Hash) -> None:
         """Make an entry of what is in the spool. Followers see the end once this has returned or raised."""
 
-    def settled(self) -> None:
-        """The transfer has ended, well or not: nobody can begin to follow it."""
+    def settled(self, error: BaseException | None) -> None:
+        """The transfer has ended, well or not: nobody can begin to follow it.
+
+        ``error``: why it failed; a `GivenUpError` if its readers, or the cache, gave it up.
+        """
+
+    def is_worth_finishing(self) -> bool:
+        """Whether to go on without readers. Asked as they leave, perhaps while the collector runs."""
+
+    def finishing(self) -> None:
+        """It goes on without readers."""
 
     def progressed(self, count: int) -> None:
         """So many more bytes have come."""

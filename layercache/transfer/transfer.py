@@ -7,11 +7,12 @@ follow.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from layercache.backend import check_range
 from layercache.transfer.follower import Follower
-from layercache.transfer.growing import GrowingSpool, given_up
+from layercache.transfer.growing import ALL, GivenUpError, GrowingSpool
 from layercache.transfer.pace import Pace
 from layercache.transfer.producer import Producer
 from layercache.transfer.recheck import Recheck
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
 
     from layercache.backend import Reader
+    from layercache.transfer.finisher import Queue
     from layercache.transfer.layer_lock import LayerLock
     from layercache.transfer.spool import TierSpool
     from layercache.transfer.stage import Stage
@@ -36,8 +38,9 @@ class Transfer:
 
     The readers drive it: the reader that needs bytes that are not there yet produces them, the others wait.
     After ``start`` a thread does that instead, or two: one reads (or inflates), one hashes and writes. A
-    transfer whose last follower leaves before all was found right is given up, and leaves nothing. What is
-    read from, and the spool, are closed when it has ended and nobody uses them: not while somebody drives.
+    transfer whose last follower leaves before all was found right is given up, and leaves nothing; unless its
+    stage says that it is worth finishing, and the ``finisher`` takes the follower's place. What is read from,
+    and the spool, are closed when it has ended and nobody uses them: not while somebody drives.
 
     ``size``: bytes that are expected; more are the end. ``rehash``: followers hash the published file before
     they give its last bytes.
@@ -58,7 +61,10 @@ class Transfer:
         rehash: bool = False,
         algorithm: str = "sha256",
         size: int | None = None,
+        finisher: Queue | None = None,
     ) -> None:
+        self._stage = stage
+        self._finisher = finisher
         self._rehash = rehash
         self._growing = GrowingSpool(spool, stage.damaged, algorithm=algorithm, size=size)
         self._pace = Pace(lambda: spool.size)
@@ -99,8 +105,57 @@ class Transfer:
     def cancel(self) -> threading.Thread | None:
         """Give it up unless it is sound and being published; the thread that may take a while to notice."""
         if not self._growing.verified:
-            self._producer.settle(given_up())
+            self._producer.settle(GivenUpError())
         return self._producer.thread
+
+    @property
+    def received(self) -> int:
+        """Bytes that have come so far."""
+        return self._growing.spool.size
+
+    @property
+    def is_finishing(self) -> bool:
+        """Whether it is seen to its end whoever leaves."""
+        return self._growing.has_heir
+
+    @property
+    def is_unattended(self) -> bool:
+        """Whether it goes on without a reader."""
+        return self._growing.is_unattended
+
+    def finish_soon(self) -> bool:
+        """Have it seen to its end whoever leaves, if it is worth that; whether it is."""
+        if not self._is_worth_finishing() or not self._growing.adopt():
+            return False
+        return self._hand_over()
+
+    def finish(self) -> None:
+        """See it to its end, in place of the readers that left. The stage reports what it ended with."""
+        self._stage.finishing()
+        try:
+            with suppress(Exception):
+                self.wait(ALL)
+        finally:
+            self.drop()
+
+    def drop(self) -> None:
+        """Do not see it to its end after all: it is given up if it has no readers."""
+        if self._growing.leave(heir=True):
+            self._producer.settle(GivenUpError())
+        self._producer.close_if_unused()
+
+    def _is_worth_finishing(self) -> bool:
+        finisher = self._finisher
+        if finisher is None or self._growing.verified:
+            return False
+        return finisher.takes_more and self._stage.is_worth_finishing()
+
+    def _hand_over(self) -> bool:
+        assert self._finisher is not None, "otherwise nothing is worth finishing"
+        taken = self._finisher.add(self)
+        if not taken:
+            self.drop()
+        return taken
 
     # What followers need.
 
@@ -135,8 +190,11 @@ class Transfer:
         self._pace.catch_up(follower)
 
     def leave(self, follower: Follower) -> None:
-        """A follower is done. The last one to leave gives up what was not yet found right."""
+        """A follower is done. If it was the last one, what is not verified yet is finished, or given up."""
         self._pace.free(follower)
+        if self._is_worth_finishing() and self._growing.bequeath():
+            self._hand_over()
+            return
         if self._growing.leave():
-            self._producer.settle(given_up())
+            self._producer.settle(GivenUpError())
         self._producer.close_if_unused()

@@ -224,3 +224,23 @@ def test_a_layer_that_is_bigger_than_a_pipe_goes_through_one_whole(cli: Caller, 
     cli("put", str(tmp_path / "big"))
     for name, data in ((big.digest, big.blob), (big.diff_id, big.tar)):
         assert cli("get", name).stdout_bytes == data
+
+
+def test_what_its_reader_leaves_after_much_of_it_is_finished_says_so_and_is_kept(
+    cli: Caller, tmp_path: Path
+) -> None:
+    big = make_layer({"noise": noise(3 << 20)})
+    (tmp_path / "big").write_bytes(big.blob)
+    cli("put", str(tmp_path / "big"))
+    near = Caller(f"file://{tmp_path}/near")
+    process = near.begin("--cache", cli.url, "get", big.digest)
+    assert process.stdout is not None
+    assert process.stderr is not None
+    assert len(process.stdout.read(1 << 20)) == 1 << 20
+    process.stdout.close()
+    said = process.stderr.read().decode()
+    process.stderr.close()
+    assert process.wait(60) == 141
+    assert f"layercache: finishing {big.digest}, " in said
+    assert "Ctrl-C drops it" in said
+    assert near("get", big.digest).stdout_bytes == big.blob
