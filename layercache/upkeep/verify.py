@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from itertools import takewhile
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from concurrent.futures import Future
 
     from layercache.backend import Entry
+    from layercache.oci.digest import Hash
     from layercache.tiers.backend.tier import BackendTier
 
 Kind = Literal["blob", "fact", "image"]
@@ -56,7 +58,12 @@ class Checked:
 
 
 def verify(
-    tier: BackendTier, *, sample: Sample | None = None, deep: bool = False, jobs: int | None = None
+    tier: BackendTier,
+    *,
+    sample: Sample | None = None,
+    deep: bool = False,
+    jobs: int | None = None,
+    only: Iterable[Hash] | None = None,
 ) -> Iterator[Checked]:
     """Check every blob, then every fact, then every image of a tier; yield each once it is checked.
 
@@ -64,6 +71,7 @@ def verify(
     under their own names, and not contradict each other or the blobs that are here; ``deep`` inflates each
     blob of which something was computed. Images must lead to documents that can be read. What is wrong is
     moved to the quarantine, where the tier may be written to. ``sample`` picks blobs and facts at random.
+    ``only``: check these blobs, as far as they are there, and nothing else.
     In memory are some objects for each thread, however many there are. Raises `BackendError` where the
     store cannot list.
     """
@@ -71,11 +79,15 @@ def verify(
     scan, stop = tier.backend.scan, Event()
     threads = jobs or os.cpu_count() or 1
     pool = ThreadPoolExecutor(threads, thread_name_prefix="verify")
-    stages: tuple[tuple[Kind, Iterable[Entry], Callable[[Entry], Problems]], ...] = (
-        ("blob", sample.of(entry for _, entry in tier.blobs.scan()), partial(_wrong_blob, tier, stop)),
-        ("fact", sample.of(scan(keys.ASSOCIATIONS)), partial(_wrong_facts, tier, deep)),
-        ("image", scan(keys.IMAGES), partial(_wrong_image, tier)),
-    )
+    blobs = (entry for _, entry in tier.blobs.scan()) if only is None else _entries(tier, only)
+    stages: list[tuple[Kind, Iterable[Entry], Callable[[Entry], Problems]]] = [
+        ("blob", sample.of(blobs), partial(_wrong_blob, tier, stop))
+    ]
+    if only is None:
+        stages += [
+            ("fact", sample.of(scan(keys.ASSOCIATIONS)), partial(_wrong_facts, tier, deep)),
+            ("image", scan(keys.IMAGES), partial(_wrong_image, tier)),
+        ]
     try:
         for kind, entries, look in stages:
             check = partial(_check, tier, kind, look)
@@ -84,6 +96,12 @@ def verify(
     finally:
         stop.set()
         pool.shutdown(cancel_futures=True)
+
+
+def _entries(tier: BackendTier, names: Iterable[Hash]) -> Iterator[Entry]:
+    for name in names:
+        with suppress(NotFoundError):
+            yield tier.blobs.stat(name)
 
 
 def _in_order(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import click
 
@@ -13,7 +13,9 @@ from layercache.cli.option_types import SAMPLE
 from layercache.cli.session import Command, Session
 
 if TYPE_CHECKING:
+    from layercache.tiers.backend.tier import BackendTier
     from layercache.upkeep import Checked
+    from layercache.upkeep.locked import Missing, Needed
 
 KINDS = {"blob": "blob", "fact": "association", "image": "image"}
 DONE = {True: "quarantined", False: "left in place"}
@@ -32,46 +34,93 @@ DONE = {True: "quarantined", False: "left in place"}
     metavar="N",
     help="Objects to check in parallel. Default: the number of cores.",
 )
+@click.option(
+    "--lock",
+    type=click.File("rb"),
+    metavar="FILE",
+    help="Check that the images of this lock file are cached.",
+)
+@click.option(
+    "--platform",
+    metavar="OS/ARCH[/VARIANT]|all",
+    help="With --lock: the platform. Default: Linux on this machine's architecture.",
+)
 @output.json_option
 @click.pass_obj
-def verify(
-    session: Session,
-    sample: tuple[float, int | None] | None,
-    deep: bool,
-    all_tiers: bool,
-    jobs: int | None,
-    as_json: bool,
-) -> None:
+def verify(session: Session, /, as_json: bool, **options: Any) -> None:
     """Re-hash every blob and check every association and image.
 
     Moves what is wrong into the folder quarantine/ of its tier (leaves it in place if the tier is read-only)
-    and prints kind, action, object and problem. Exits with status 3 if anything is wrong.
+    and prints kind, action, object and problem. Exits with status 3 if anything is wrong. With --lock, checks
+    only what the images of a lock file need, and exits with status 1 if something is missing.
     """
-    from layercache.cli.progress import counted
-    from layercache.upkeep import Sample, stores_of
-    from layercache.upkeep import verify as verify_tier
+    from layercache.upkeep import stores_of
 
-    wanted = Sample(*sample) if sample else None
-    visible = sys.stderr is not None and sys.stderr.isatty() and not session.quiet
+    chosen = Options(**options)
+    chosen.check()
     tallies = []
     with session.cache() as cache:
-        for tier in stores_of(cache.tiers, everyone=all_tiers):
-            tally = Tally(tier.name)
+        for tier in stores_of(cache.tiers, everyone=chosen.all_tiers):
+            tally = _verify(session, tier, chosen)
             tallies.append(tally)
-            with counted(f"verifying {tier.name}", visible=visible) as progress:
-                for checked in verify_tier(tier, sample=wanted, deep=deep, jobs=jobs):
-                    tally.add(checked)
-                    progress(checked.size if checked.kind == "blob" else 0)
             if tally.problems:
                 cache.note_change()
-            for each in () if as_json else tally.problems:
-                _print(each)
             if not as_json:
+                tally.print()
                 session.note(tally.summary())
     if as_json:
-        output.document({"tiers": [asdict(tally) for tally in tallies]})
+        output.document({"tiers": [tally.document() for tally in tallies]})
     if code := max(tally.exit_code for tally in tallies):
         click.get_current_context().exit(code)
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    sample: tuple[float, int | None] | None
+    deep: bool
+    all_tiers: bool
+    jobs: int | None
+    lock: BinaryIO | None
+    platform: str | None
+
+    def check(self) -> None:
+        """Raise `click.UsageError` for options that exclude each other."""
+        if self.lock and (self.sample or self.deep or self.all_tiers):
+            raise click.UsageError(
+                "--lock decides what is checked: leave out --sample, --deep and --all-tiers"
+            )
+        if self.platform and not self.lock:
+            raise click.UsageError("--platform needs --lock")
+
+
+def _verify(session: Session, tier: BackendTier, chosen: Options) -> Tally:
+    from layercache.cli.progress import counted
+    from layercache.upkeep import Sample
+    from layercache.upkeep import verify as verify_tier
+
+    tally, only = Tally(tier.name), None
+    if chosen.lock:
+        tally.locked, needed = _needed(tier, chosen.lock, chosen.platform)
+        tally.missing, only = needed.missing, needed.blobs
+    wanted = Sample(*chosen.sample) if chosen.sample else None
+    visible = sys.stderr is not None and sys.stderr.isatty() and not session.quiet
+    with counted(f"verifying {tier.name}", visible=visible) as progress:
+        for checked in verify_tier(tier, sample=wanted, deep=chosen.deep, jobs=chosen.jobs, only=only):
+            tally.add(checked)
+            progress(checked.size if checked.kind == "blob" else 0)
+    return tally
+
+
+def _needed(tier: BackendTier, lock: BinaryIO, platform: str | None) -> tuple[int, Needed]:
+    """How many images a lock file has, and what they need."""
+    from layercache.oci.platforms import default_platform, parse_platform
+    from layercache.pull.lists import read_lock
+    from layercache.pull.opening import ALL
+    from layercache.upkeep.locked import find_needed
+
+    references = read_lock(lock, str(getattr(lock, "name", "-")))
+    wanted = None if platform == ALL else parse_platform(platform) if platform else default_platform()
+    return len(references), find_needed(tier, references, wanted)
 
 
 def _print(checked: Checked) -> None:
@@ -84,7 +133,9 @@ def _print(checked: Checked) -> None:
 
 @dataclass
 class Tally:
-    """What was checked in a tier, and what is wrong there."""
+    """What was checked in a tier, and what is wrong there. ``locked``: images of a lock file, if that was
+    checked; ``missing``: what they need and is not there.
+    """
 
     tier: str
     blobs: int = 0
@@ -92,6 +143,8 @@ class Tally:
     facts: int = 0
     images: int = 0
     problems: list[Checked] = field(default_factory=list)
+    locked: int | None = None
+    missing: list[Missing] = field(default_factory=list)
 
     def add(self, checked: Checked) -> None:
         match checked.kind:
@@ -105,13 +158,31 @@ class Tally:
         if checked.problem:
             self.problems.append(checked)
 
+    def print(self) -> None:
+        for each in self.problems:
+            _print(each)
+        for lack in self.missing:
+            lines = (lack.image, f"  {lack.problem}") if output.is_terminal() else ()
+            click.echo("\n".join(lines) or f"image\tincomplete\t{lack.image}\t{lack.problem}")
+
     def summary(self) -> str:
         blobs = f"{output.count(self.blobs, 'blob')} ({output.human(self.bytes)})"
+        if self.locked is not None:
+            result = f"{len(self.problems)} wrong, {len(self.missing)} missing"
+            return f"checked {blobs} of {output.count(self.locked, 'image')} in {self.tier}: {result}"
         rest = f"{output.count(self.facts, 'association')} and {output.count(self.images, 'image')}"
         return f"checked {blobs}, {rest} in {self.tier}: {len(self.problems)} wrong"
+
+    def document(self) -> dict[str, Any]:
+        document = asdict(self)
+        if self.locked is None:
+            del document["locked"], document["missing"]
+        return document
 
     @property
     def exit_code(self) -> int:
         if any(not each.unreadable for each in self.problems):
             return exit_codes.INTEGRITY
-        return exit_codes.FAILED if self.problems else 0
+        if self.problems:
+            return exit_codes.FAILED
+        return exit_codes.NOT_FOUND if self.missing else 0
