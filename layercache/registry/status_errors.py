@@ -102,7 +102,7 @@ def wants_tls(body: bytes) -> bool:
 def _spelling(reference: Reference) -> str:
     """A hint for an image that is not there."""
     return (
-        f"check the name; skopeo list-tags docker://{reference.name} lists the tags"
+        f"check the name; layercache tags {reference.name} lists the tags"
         if reference.tag and not reference.digest
         else "check the repository and the digest"
     )

@@ -5,12 +5,14 @@ from __future__ import annotations
 import io
 import json
 import re
+import signal
+import time
 from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
 from fixtures.calling import Caller
 from servers.images import Layer, make_image, make_layer, noise
-from servers.lying import LyingRegistry, status, wrong_bytes
+from servers.lying import LyingRegistry, silent, status, wrong_bytes
 from servers.registry import Registry
 
 from layercache.errors import BackendError, ConfigError
@@ -335,3 +337,46 @@ def test_a_registry_cannot_give_other_bytes_for_a_lock(
     called = cli("pull", "--locked", "-", stdin=real.encode(), code=3)
     assert "hash" in called.stderr
     assert not registry.asked(lie.layers[0].digest)
+
+
+def test_several_images_cost_a_registry_no_more_requests_than_one_by_one(
+    cli: Caller, registry: LyingRegistry, team: Team, tmp_path: Path
+) -> None:
+    cli("pull", *team.names, "--jobs", "1")
+    # Of each image the manifest and the config, and each layer once.
+    assert len(registry.asked("GET /v2/app/")) == len(registry.asked("/v2/app/")) == 2 * 2 + 3
+    cli("pull", *team.names, "--lock", str(tmp_path / "lock"))
+    assert len(registry.asked("/v2/app/")) == 2 * 2 + 3 + 2, "one HEAD for each"
+    cli("pull", "--locked", str(tmp_path / "lock"))
+    cli("pull", "--locked", str(tmp_path / "lock"))
+    cli("pull", "--locked", str(tmp_path / "lock"), "--plan")
+    assert len(registry.asked("/v2/app/")) == 2 * 2 + 3 + 2 + 2, "a digest that was pulled is final"
+
+
+def test_a_plan_asks_far_tiers_only_for_a_dry_run(
+    tmp_path: Path, registry: LyingRegistry, team: Team
+) -> None:
+    with Registry(tmp_path / "real") as real:
+        caller = Caller(f"file://{tmp_path}/near")
+        tiers = ("--cache", f"oci://{real.host}/cache")
+        for name in team.names:
+            caller(*tiers, "pull", name)
+        before = len(real.accesses())
+        for name in team.names:
+            caller(*tiers, "pull", name)
+        one_by_one = len(real.accesses()) - before
+        caller(*tiers, "pull", *team.names)
+        assert len(real.accesses()) - before - one_by_one <= one_by_one
+
+
+def test_an_interrupt_while_images_are_looked_up_ends_at_once(
+    cli: Caller, registry: LyingRegistry, team: Team
+) -> None:
+    registry.on("/manifests/", silent(0), silent(0))
+    with cli.begin("pull", *team.names) as process:
+        while len(registry.asked("/manifests/")) < 2:
+            assert process.poll() is None
+            time.sleep(0.01)
+        process.send_signal(signal.SIGINT)
+        _, said = process.communicate(timeout=20)
+    assert (process.returncode, said) == (130, b"layercache: interrupted\n")
