@@ -16,6 +16,7 @@ from layercache.registry.on_demand import ClientOnDemand
 from layercache.resolver import lookup
 from layercache.resolver.ingest import Ingest
 from layercache.resolver.resolver import Resolver
+from layercache.resolver.uploads import LAST_WORDS, Uploads
 from layercache.sources.function import FunctionSource
 from layercache.statistics.file import Recorder
 from layercache.streams.borrowed import BorrowedReader
@@ -89,6 +90,7 @@ class Cache:
         )
         self._registry = ClientOnDemand(registries, self._observers)
         self._recorder = Recorder(statistics) if statistics else None
+        self.uploads = Uploads(self._resolver.keeper, self.tiers, self._asked)
         self._docker = docker
         self._sources: list[Source] = []
 
@@ -312,14 +314,14 @@ class Cache:
     def close(self, *, flush: bool = True) -> None:
         """End transfers, `flush`, and close connections and files. May be called twice.
 
-        Transfers are finished or given up; without ``flush`` all are given up, as uploads not begun yet are.
+        Transfers are finished or given up. Without ``flush`` all are given up, and uploads are broken off;
+        ``uploads.resume`` sends the rest in a later run.
         """
-        background = self._resolver.keeper.background
         if not flush:
-            background.give_up()
+            self.uploads.give_up()
         try:
             self._resolver.close(finish=flush)
-            background.flush()
+            self._resolver.keeper.background.flush(None if flush else LAST_WORDS)
         finally:
             self._refresher.close()
             if self._recorder:

@@ -78,9 +78,10 @@ class Event:
     =========== ======================================================================================
 
     ``name`` is the digest for the compressed form. For the uncompressed form it is the diff ID, or the digest
-    if the diff ID is not known yet. ``total`` is the expected number of bytes, if known. ``place`` is where
-    a transfer comes from: set for ``fetching`` and ``fetched``. ``saved``: what a hit saved. ``repeated``: a
-    tier or mirror failed again that had failed before, and did not answer in between.
+    if the diff ID is not known yet. ``bytes`` of what is put have no name, since its hash is not known yet.
+    ``total`` is the expected number of bytes, if known. ``place`` is where a transfer comes from: set for
+    ``fetching`` and ``fetched``. ``saved``: what a hit saved. ``repeated``: a tier or mirror failed again
+    that had failed before, and did not answer in between.
     """
 
     kind: Kind

@@ -52,6 +52,15 @@ class Spooler(Protocol):
 
 
 @runtime_checkable
+class Counting(Protocol):
+    """A sink that sends in the background what was written, and knows how far it is."""
+
+    @property
+    def sent(self) -> int:
+        """Bytes that the store has received so far, or almost so. Callable from any thread."""
+
+
+@runtime_checkable
 class Movable(Protocol):
     """A backend that can rename an object without reading it."""
 

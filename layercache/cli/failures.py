@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import traceback
 
-import click
-
 from layercache.cli.exit_codes import BUG, FAILED, IN_USE, INTEGRITY, INTERRUPTED, NOT_FOUND, USAGE
+from layercache.cli.terminal import echo
 from layercache.errors import (
     ConfigError,
     IntegrityError,
@@ -40,9 +39,9 @@ def exit_code(error: BaseException) -> int:
 def show(error: BaseException, *, about: str = "", trace: bool = False) -> None:
     """Print an error on stderr, prefixed by what it is about; ``trace`` adds the traceback."""
     if trace and not isinstance(error, KeyboardInterrupt):
-        click.echo("".join(traceback.format_exception(error)), err=True, nl=False)
+        echo("".join(traceback.format_exception(error)), err=True, nl=False)
     what = f"{about}: " if about and isinstance(error, LayercacheError) else ""
-    click.echo(f"layercache: {what}{_words(error)}", err=True)
+    echo(f"layercache: {what}{_words(error)}", err=True)
 
 
 def _words(error: BaseException) -> str:

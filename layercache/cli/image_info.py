@@ -5,10 +5,9 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-import click
-
 from layercache.cli import output
 from layercache.cli.output import HASH_WIDTH, SIZE_WIDTH, Column, Lines
+from layercache.cli.terminal import echo
 from layercache.errors import NotFoundError
 from layercache.oci.descriptor import Index, decode
 
@@ -172,7 +171,7 @@ def _print(info: ImageInfo, *, whole: bool) -> None:
     }
     for title, value in fields.items():
         if value:
-            click.echo(f"{title:<8} {_in_a_line(str(value))}")
+            echo(f"{title:<8} {_in_a_line(str(value))}")
     lines = Lines(COLUMNS, whole=whole)
     for layer in info.layers:
         forms = "both" if len(layer.cached) > 1 else "".join(layer.cached)

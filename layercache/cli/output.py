@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import sys
 import time
 from contextlib import suppress
@@ -10,6 +9,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import click
+
+from layercache.cli import terminal
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -28,7 +29,7 @@ no_trunc_option = click.option(
 
 def is_terminal() -> bool:
     """Whether stdout is a terminal."""
-    return sys.stdout is not None and sys.stdout.isatty()
+    return terminal.is_terminal(sys.stdout)
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,12 +82,14 @@ class Lines:
             for cell, column in zip(cells, self._columns, strict=True)
         ]
         line = "  ".join(padded).rstrip()
-        width = shutil.get_terminal_size().columns
-        click.echo(line if len(line) <= width else f"{line[: width - 1]}…")
+        width = terminal.width()
+        with terminal.screen.printing():
+            click.echo(line if len(line) <= width else f"{line[: width - 1]}…")
 
 
 def written(text: str) -> None:
     """Write one line without flushing: a terminal shows it at once, a pipe gets many lines together."""
+    terminal.screen.lend()
     if sys.stdout is not None:
         sys.stdout.write(f"{text}\n")
 
@@ -157,11 +160,17 @@ def document(data: Any) -> None:
     """Print one indented JSON document."""
     import json
 
-    click.echo(json.dumps(data, indent=2))
+    _print(json.dumps(data, indent=2))
 
 
 def line(data: Any) -> None:
     """Print one line of JSON Lines."""
     import json
 
-    click.echo(json.dumps(data))
+    _print(json.dumps(data))
+
+
+def _print(text: str) -> None:
+    """Print data: never wrapped."""
+    with terminal.screen.printing():
+        click.echo(text)

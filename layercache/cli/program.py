@@ -51,6 +51,10 @@ class Program(Suggesting):
 
     def invoke(self, ctx: click.Context) -> Any:
         session = ctx.ensure_object(Session)
+        with session.display():
+            return self._invoke(ctx, session)
+
+    def _invoke(self, ctx: click.Context, session: Session) -> Any:
         try:
             return super().invoke(ctx)
         except (click.ClickException, click.exceptions.Exit):

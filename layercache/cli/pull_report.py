@@ -6,10 +6,9 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import click
-
 from layercache.cli import output
 from layercache.cli.output import HASH_WIDTH, SIZE_WIDTH, Column, Lines
+from layercache.cli.terminal import echo
 from layercache.statistics.places import Place
 
 if TYPE_CHECKING:
@@ -18,6 +17,7 @@ if TYPE_CHECKING:
     from layercache.images.image import Image
     from layercache.layer import Layer
     from layercache.pull import Outcomes
+    from layercache.resolver.upload_queue import UploadProgress
     from layercache.statistics.counters import Counters
 
 KINDS = ("mirror", "registry", "layout", "archive", "function")
@@ -34,23 +34,31 @@ COLUMNS = (
 
 
 @dataclass(frozen=True, slots=True)
+class Done:
+    """What the whole command did, uploads included: only its end shows that."""
+
+    counters: Counters
+    uploads: Sequence[UploadProgress]
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
 class Pulled:
     images: Sequence[Image]
     outcomes: Outcomes
     errors: Sequence[Exception]
-    counters: Counters
-    seconds: float
     tiers: Sequence[str]
 
-    def summary(self) -> str:
+    def summary(self, done: Done) -> str:
         """Count the layers by the place that supplied them: tiers, nearest first, then mirrors, registry."""
-        counters = self.counters
+        counters = done.counters
         parts = [*self._by_place(), f"failed {len(self.errors)}"]
         if counters.inflated:
             parts.append(f"inflated {counters.inflated}")
         if counters.skipped:
             parts.append(f"skipped {output.count(counters.skipped, 'foreign layer')}")
-        return f"{', '.join(parts)}, {self.seconds:.1f} s"
+        parts += [f"sent {output.human(each.sent)} to {each.where}" for each in done.uploads if each.sent]
+        return f"{', '.join(parts)}, {done.seconds:.1f} s"
 
     def _by_place(self) -> Iterator[str]:
         order = [*self.tiers, *KINDS]
@@ -79,7 +87,7 @@ class Pulled:
             lines = Lines(COLUMNS, whole=whole)
             name = (image.name,) if lines.whole else ()
             if not lines.whole:
-                click.echo(f"{image.name}  {image.platform}".rstrip())
+                echo(f"{image.name}  {image.platform}".rstrip())
             for layer in image.layers:
                 lines.add(*self._cells(layer, lines), *name)
             for descriptor in image.foreign:
@@ -87,8 +95,8 @@ class Pulled:
                 cells = (lines.hash(descriptor.digest), output.UNKNOWN, *sizes, "skipped")
                 lines.add(*cells, "foreign layers are never fetched" if not lines.whole else "", *name)
 
-    def document(self) -> dict[str, Any]:
-        counters = self.counters
+    def document(self, done: Done) -> dict[str, Any]:
+        counters = done.counters
         return {
             "images": [self._image(image) for image in self.images],
             "errors": [str(error) for error in self.errors],
@@ -103,7 +111,8 @@ class Pulled:
                 {"kind": each.kind, "name": each.name, "blobs": each.blobs, "bytes": each.bytes}
                 for each in counters.places
             ],
-            "seconds": round(self.seconds, 3),
+            "sent_bytes": sum(each.sent for each in done.uploads),
+            "seconds": round(done.seconds, 3),
         }
 
     def _cells(self, layer: Layer, lines: Lines) -> tuple[str, ...]:

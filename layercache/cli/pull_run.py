@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import sys
+import threading
 from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +10,8 @@ import click
 
 from layercache.cli import failures, output, pull_plan
 from layercache.cli.pull_report import Pulled
+from layercache.cli.terminal import echo
+from layercache.oci.forms import COMPRESSED
 from layercache.oci.reference import canonical
 from layercache.pull import Puller, distinct
 from layercache.pull.plan import make_plan
@@ -17,9 +19,12 @@ from layercache.sources.names import registry_reference
 
 if TYPE_CHECKING:
     from layercache.cache import Cache
+    from layercache.cli.activity import Activity, Step
+    from layercache.cli.pull_report import Done
     from layercache.cli.session import Session
+    from layercache.events import Event
     from layercache.images.image import Image
-    from layercache.layer import Forms
+    from layercache.layer import Forms, Layer
     from layercache.oci.reference import Reference
     from layercache.pull import Outcomes
     from layercache.pull.opening import Opened
@@ -72,22 +77,29 @@ class PullRun:
 
     def fill(self, jobs: int) -> None:
         """Pull the layers of all images."""
-        from layercache.cli.progress import shown
+        layers, activity = distinct(self.images), self.session.activity
+        size = sum(layer.size or 0 for layer in layers)
+        with activity.step("pulling", total=size, of=len(layers), noun="layer") as step:
+            follower = Follower(activity, step)
+            with self.cache.watch(follower.watch):
+                self.outcomes = Puller(self.cache, self.form, jobs).run(layers, follower.finish)
 
-        layers = distinct(self.images)
-        visible = sys.stderr is not None and sys.stderr.isatty() and not self.session.quiet
-        with shown(self.cache, layers, visible=visible) as finished:
-            self.outcomes = Puller(self.cache, self.form, jobs).run(layers, finished)
-
-    def report(self, seconds: float, *, as_json: bool, whole: bool) -> dict[str, Any]:
-        """Print where each layer came from and a summary; or return both for JSON."""
-        tiers = [tier.name for tier in self.cache.tiers]
-        pulled = Pulled(self.images, self.outcomes, self.errors, self.cache.counters, seconds, tiers)
-        if not as_json and pulled.images and not self.session.quiet:
+    def print(self, *, whole: bool) -> None:
+        """Print where each layer came from."""
+        pulled = self._pulled()
+        if pulled.images and not self.session.quiet:
             pulled.print(whole=whole)
-            self.session.note(pulled.summary())
+
+    def report(self, done: Done, *, as_json: bool) -> dict[str, Any]:
+        """Print a summary; or return all for JSON."""
+        pulled = self._pulled()
+        if not as_json and pulled.images:
+            self.session.note(pulled.summary(done))
         plan = {"plan": asdict(self.plan)} if self.plan else {}
-        return {**plan, **pulled.document(), "failed_images": self.failed()}
+        return {**plan, **pulled.document(done), "failed_images": self.failed()}
+
+    def _pulled(self) -> Pulled:
+        return Pulled(self.images, self.outcomes, self.errors, [tier.name for tier in self.cache.tiers])
 
     def failed(self) -> dict[str, str]:
         """Return the names of the images that are not complete, each with the reason in a line."""
@@ -111,20 +123,43 @@ class PullRun:
         return found
 
     def explain(self) -> None:
-        """Print each failure once, then the images that failed, and exit with the code of the first failure.
-
-        Returns if nothing failed.
-        """
-        if not self.errors:
-            return
+        """Print each failure once, then the images that failed."""
         different = list({str(error): error for error in self.errors}.values())
         for error in different[:SHOWN_ERRORS]:
             failures.show(error, trace=self.session.verbose)
         if len(different) > SHOWN_ERRORS:
-            click.echo(f"layercache: and {len(different) - SHOWN_ERRORS} more failures", err=True)
-        if len(self.opened) > 1:
+            echo(f"layercache: and {len(different) - SHOWN_ERRORS} more failures", err=True)
+        if different and len(self.opened) > 1:
             failed = self.failed()
-            click.echo(f"layercache: {len(failed)} of {len(self.opened)} images failed:", err=True)
+            echo(f"layercache: {len(failed)} of {len(self.opened)} images failed:", err=True)
             for name, reason in failed.items():
-                click.echo(f"  {name}: {reason}", err=True)
-        click.get_current_context().exit(failures.exit_code(self.errors[0]))
+                echo(f"  {name}: {reason}", err=True)
+
+    def exit(self) -> None:
+        """Exit with the code of the first failure, if there is one."""
+        if self.errors:
+            click.get_current_context().exit(failures.exit_code(self.errors[0]))
+
+
+class Follower:
+    """Counts the bytes and the layers of a pull's step: compressed bytes, each layer as much as it has."""
+
+    # The lock guards `_come`: each layer ends in the thread that pulled it, its bytes may come in others.
+
+    def __init__(self, activity: Activity, step: Step) -> None:
+        self._activity = activity
+        self._step = step
+        self._lock = threading.Lock()
+        self._come: dict[str, int] = {}
+
+    def watch(self, event: Event) -> None:
+        if event.kind == "bytes" and event.form == COMPRESSED and event.name is not None:
+            with self._lock:
+                self._come[event.name] = self._come.get(event.name, 0) + event.size
+            self._step.advance(event.size)
+
+    def finish(self, layer: Layer) -> None:
+        with self._lock:
+            come = self._come.pop(str(layer.digest), 0)
+        self._step.advance((layer.size or 0) - come, objects=1)
+        self._activity.ended(*layer.names)

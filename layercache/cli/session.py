@@ -10,8 +10,12 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from layercache.cli import output
+from layercache.cli.activity import Activity, sending
 from layercache.cli.new_cache import announcement, check_there, default_folder
+from layercache.cli.output import count, human
+from layercache.cli.progress import Display
 from layercache.cli.suggestions import Suggesting
+from layercache.cli.terminal import echo, screen
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -36,6 +40,19 @@ class Session:
     quiet: bool = False
     verbose: bool = False
     warned: bool = False
+    activity: Activity = field(default_factory=Activity)
+
+    @contextmanager
+    def display(self) -> Iterator[None]:
+        """Show inside the block what the command is doing, unless --quiet is given."""
+        display = Display(self.activity)
+        self.activity.begun = lambda: None if self.quiet else display.start()
+        screen.overlay, screen.lent = display, False
+        try:
+            yield
+        finally:
+            display.close()
+            screen.overlay = None
 
     @contextmanager
     def cache(
@@ -49,6 +66,7 @@ class Session:
         """Open the requested cache, log what it skips, and close it at the end of the block.
 
         ``creates``: the command may create the cache; to others a cache that does not exist is an error. The
+        end of the block waits for uploads; an interrupt breaks them off, and reports what is left. The
         registry arguments add to the registry settings of the configuration and the environment.
         """
         configuration = self.configuration()
@@ -57,14 +75,43 @@ class Session:
             if ca_file or plain_http or insecure
             else None
         )
-        cache = configuration.open(self.urls, by=CACHE, given=self.given(), registries=registries)
-        with cache.watch(self._log), cache:  # also logs what fails while it is closed
-            if not creates:
-                check_there(cache, self.note)
-            created = default_folder(cache) if creates else None
-            yield cache
+        with self.activity.step("opening the cache"):
+            cache = configuration.open(self.urls, by=CACHE, given=self.given(), registries=registries)
+        self.activity.uploads = cache.uploads.progress
+        names = ", ".join(tier.name for tier in cache.tiers)
+        try:
+            with (
+                self.activity.step(f"working with {names}"),
+                cache.watch(self.activity.watch),
+                cache.watch(self._log),  # also logs what fails while it is closed
+                cache,
+            ):
+                if not creates:
+                    check_there(cache, self.note)
+                created = default_folder(cache) if creates else None
+                yield cache
+                self._wait_for_uploads(cache)
+        except BaseException:
+            self._report_unsent(cache)
+            raise
         if created and os.path.isdir(created[0]):
             self.note(announcement(*created))
+
+    def _wait_for_uploads(self, cache: Cache) -> None:
+        def words() -> str:
+            left = sending(cache.uploads.progress())
+            return f"{left}, Ctrl-C leaves it for next time" if left else "finishing"
+
+        with self.activity.step(words):
+            cache.flush()
+
+    def _report_unsent(self, cache: Cache) -> None:
+        """Report what an interrupt or an error has left unsent."""
+        for each in cache.uploads.progress():
+            if each.left:
+                size = f" ({human(each.total - each.sent)})" if each.sent < each.total else ""
+                what = f"{count(each.left, 'object')}{size}"
+                self.note(f"layercache: {what} not sent to {each.where}; the next pull or put sends the rest")
 
     def configuration(self) -> Configuration:
         """Load the configuration files, if there are any."""
@@ -93,7 +140,7 @@ class Session:
         """Print a message on stderr unless --quiet was given, after what was written to stdout before."""
         if not self.quiet:
             output.flush()
-            click.echo(text, err=True)
+            echo(text, err=True)
 
     def _log(self, event: Event) -> None:
         if event.kind == "failed":
@@ -111,7 +158,7 @@ class Session:
         elif self.verbose and event.kind != "bytes":
             size = f" {event.size} bytes" if event.size else ""
             where = f" {event.where}" if event.where else ""
-            click.echo(f"layercache: {event.kind} {event.form} {event.name}{size}{where}", err=True)
+            echo(f"layercache: {event.kind} {event.form} {event.name}{size}{where}", err=True)
 
 
 def _progress(event: Event) -> str:

@@ -7,10 +7,9 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import click
-
 from layercache.cli import output
 from layercache.cli.output import SIZE_WIDTH, Column, Lines
+from layercache.cli.terminal import echo
 from layercache.statistics.totals import EARLIER, Day, PlaceTotals, by_day, summed
 
 if TYPE_CHECKING:
@@ -58,13 +57,13 @@ class Totals:
     def print(self, *, whole: bool) -> None:
         period = f"since {self.since} (UTC)" if self.since else f"since {self._first_day()} (UTC)"
         if self.hit_rate is None:
-            click.echo(f"totals {period}: none" if self.since else "totals: none yet")
+            echo(f"totals {period}: none" if self.since else "totals: none yet")
             return
         total = self.total
-        click.echo(f"totals {period}")
-        click.echo(f"  hit rate    {self.hit_rate:.0%}: {total.hits} hits, {total.fetched} fetched")
-        click.echo(f"  not pulled  {output.human(total.saved_bytes)} ({total.saved_bytes} bytes)")
-        click.echo(f"  inflating   about {duration(self.seconds(total.saved_tar_bytes))} saved")
+        echo(f"totals {period}")
+        echo(f"  hit rate    {self.hit_rate:.0%}: {total.hits} hits, {total.fetched} fetched")
+        echo(f"  not pulled  {output.human(total.saved_bytes)} ({total.saved_bytes} bytes)")
+        echo(f"  inflating   about {duration(self.seconds(total.saved_tar_bytes))} saved")
         lines = Lines(COLUMNS, whole=whole)
         for place in sorted(total.places, key=lambda place: (place.kind != "tier", -place.blobs)):
             lines.add(*self._cells(place, lines))
@@ -121,11 +120,11 @@ class Totals:
         highest = max((known.get(day, 0) for day in shown), default=0)
         if len(shown) < 2 or not highest:
             return
-        click.echo("not pulled, by day")
+        echo("not pulled, by day")
         for day in shown:
             saved = known.get(day, 0)
             size = output.human(saved) if saved else ""
-            click.echo(f"  {day}  {size:>{SIZE_WIDTH}}  {bar(saved / highest)}".rstrip())
+            echo(f"  {day}  {size:>{SIZE_WIDTH}}  {bar(saved / highest)}".rstrip())
 
 
 def bar(share: float) -> str:

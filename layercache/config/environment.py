@@ -40,6 +40,10 @@ VARIABLES: Mapping[str, str] = {
     "XDG_CONFIG_HOME": "the parent of the user's configuration folder, by default ~/.config",
     "XDG_STATE_HOME": "the parent of the folder with the user's statistics, by default ~/.local/state",
     "HOME": "what ~ stands for",
+    "NO_COLOR": "if it is not empty: no colours",
+    "FORCE_COLOR": "if it is not empty or 0: colours even if the output is not a terminal",
+    "TERM": "dumb: no colours, and a line every 10 seconds in place of moving bars",
+    "COLUMNS": "the width of the terminal, if it is not as wide as it reports",
 }
 """Every variable that layercache reads, except those of single keys (`layercache.config.from_variables`). A
 configuration file can use others as ``${NAME}``.
@@ -49,6 +53,24 @@ configuration file can use others as ``${NAME}``.
 def variable(name: str) -> str | None:
     """Return a variable that a configuration file uses."""
     return os.environ.get(name)
+
+
+def colour_wanted() -> bool | None:
+    """Return whether the user wants colours; None: wherever a terminal can show them."""
+    if os.environ.get("NO_COLOR"):
+        return False
+    forced = os.environ.get("FORCE_COLOR")
+    return None if not forced else forced != "0"
+
+
+def many_colours() -> bool:
+    """Return whether the terminal has 256 colours, as far as the environment shows."""
+    return "256" in os.environ.get("TERM", "") or bool(os.environ.get("COLORTERM"))
+
+
+def is_dumb() -> bool:
+    """Return whether the terminal can only print one line after the other."""
+    return os.environ.get("TERM", "") in ("dumb", "unknown")
 
 
 def urls() -> list[str]:

@@ -6,6 +6,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from layercache.oci.forms import COMPRESSED
+from layercache.tiers import keys
 from layercache.tiers.documents import find_document
 from layercache.tiers.tag_origin import import_tag
 
@@ -47,7 +48,8 @@ class ImageWriter:
 
     def keep_document(self, name: Hash, data: bytes, tiers: Collection[Tier] | None = None) -> None:
         """Keep a manifest, an index or a config in every tier that can be written to, or in these of them."""
-        self._write(lambda tier: tier.blobs.put(name, data), name, tiers)
+        upload = (keys.blob(name), len(data))
+        self._write(lambda tier: tier.blobs.put(name, data), name, upload, tiers)
 
     def tag(self, key: str, descriptor: Descriptor, *, refresh: bool = False) -> None:
         """Keep what a registry says that a reference names. If the nearest tier knows it, so do the others.
@@ -59,7 +61,7 @@ class ImageWriter:
             if refresh:
                 nearest.images.tag(key, descriptor)
             return
-        self._write(lambda tier: tier.images.tag(key, descriptor), descriptor.digest)
+        self._write(lambda tier: tier.images.tag(key, descriptor), descriptor.digest, (key, 0))
 
     def import_tag(self, key: str, image: Descriptor) -> str:
         """Let a tag name an image of a layout or an archive: see `tag_origin.import_tag`.
@@ -69,7 +71,7 @@ class ImageWriter:
         recorded = key
         for number, tier in enumerate(self._keeper.writable()):
             if number and tier.remote:
-                self._keeper.background.add(partial(import_tag, tier, key, image), about=image.digest)
+                self._keeper.far.soon(tier, key, partial(import_tag, tier, key, image), image.digest)
                 continue
             there, is_new = import_tag(tier, key, image)
             if not number:
@@ -81,17 +83,25 @@ class ImageWriter:
 
     def tag_nearer(self, key: str, descriptor: Descriptor, tiers: Collection[Tier]) -> None:
         """Keep what a reference names in those of these tiers that can be written to."""
-        self._write(lambda tier: tier.images.tag(key, descriptor), descriptor.digest, tiers)
+        self._write(lambda tier: tier.images.tag(key, descriptor), descriptor.digest, (key, 0), tiers)
 
     def _write(
-        self, write: Callable[[Tier], object], about: Hash, among: Collection[Tier] | None = None
+        self,
+        write: Callable[[Tier], object],
+        about: Hash,
+        upload: tuple[str, int],
+        among: Collection[Tier] | None = None,
     ) -> None:
-        """Write into every tier that can be written to, or into those ``among`` these."""
+        """Write into every tier that can be written to, or into those ``among`` these.
+
+        ``upload``: the object's key and its size in bytes.
+        """
+        key, size = upload
         for number, tier in enumerate(self._keeper.writable()):
             if among is not None and tier not in among:
                 continue
             if number and tier.remote:
-                self._keeper.background.add(partial(write, tier), about=about)
+                self._keeper.far.soon(tier, key, partial(write, tier), about, size=size)
             else:
                 write(tier)
                 self._keeper.changed()

@@ -21,7 +21,7 @@ from layercache.registry.stored import StoredBlob
 from layercache.registry.upload import Upload
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from urllib3.response import BaseHTTPResponse
 
@@ -105,12 +105,22 @@ class Repository:
         where = f"{self.name}@{name}"
         return StoredBlob(self._client, get, lambda: self._stated_size(name), name, where).open(start, end)
 
-    def push(self, name: Hash, reader: Bytes, *, mount_from: str = "") -> int | None:
+    def push(
+        self,
+        name: Hash,
+        reader: Bytes,
+        *,
+        mount_from: str = "",
+        follow: Callable[[Upload], object] = lambda _: None,
+    ) -> int | None:
         """Push a blob, read from its start; return how many bytes were sent.
 
         ``mount_from`` is another repository of the registry that may have it: then none are, and it is None.
+        ``follow`` is called with the upload, which knows how far it is.
         """
-        return Upload(self._run, self._client.retries, name, self.name).send(reader, mount_from)
+        upload = Upload(self._run, self._client.retries, name, self.name)
+        follow(upload)
+        return upload.send(reader, mount_from)
 
     def delete_blob(self, name: Hash) -> None:
         self._delete(f"blobs/{name}", f"the blob {name}")

@@ -68,7 +68,8 @@ class Upload:
         self._name = name
         self._where = f"{where}@{name}"
         self._url = ""
-        self._sent = 0
+        self.sent = 0
+        """Bytes that the registry has, as far as it has reported."""
         self._piece = UPLOAD_PIECE
         self._read_pieces = 0
         self._size = 0
@@ -90,7 +91,7 @@ class Upload:
         raise SourceError(f"{self._where}: the upload broke off {self._retries.count + 1} times")
 
     def _send_from(self, reader: Bytes, piece: bytes) -> None:
-        if len(piece) < self._piece and not self._sent:
+        if len(piece) < self._piece and not self.sent:
             self._finish(piece)
             return
         while piece:
@@ -108,7 +109,7 @@ class Upload:
                 raise
             return self._begin()  # not allowed to read over there: no reason not to send it
         discard(response)
-        self._sent = 0
+        self.sent = 0
         if query and response.status == 201:
             return True
         self._url = ""
@@ -122,7 +123,7 @@ class Upload:
         if self._read_pieces > 1:
             if not reader.seekable():
                 raise SourceError(
-                    f"{self._where}: the registry forgot the upload after {self._sent} bytes",
+                    f"{self._where}: the registry forgot the upload after {self.sent} bytes",
                     hint="try again: the upload starts over",
                 )
             self._read_pieces = self._size = 0
@@ -143,23 +144,23 @@ class Upload:
         return piece
 
     def _send_piece(self, piece: bytes) -> None:
-        begin, end = self._sent, self._sent + len(piece)
+        begin, end = self.sent, self.sent + len(piece)
         for attempt in range(self._retries.count + 1):
             if attempt:
                 self._retries.wait(attempt - 1)
                 self._ask_where(begin, end)
-            if self._sent == end:
+            if self.sent == end:
                 return
-            headers = {**_OCTETS, "Content-Range": f"{self._sent}-{end - 1}"}
-            rest = piece[self._sent - begin :]
+            headers = {**_OCTETS, "Content-Range": f"{self.sent}-{end - 1}"}
+            rest = piece[self.sent - begin :]
             try:
                 response = self._request("PATCH", self._url, headers, rest, also=_LOST, again=False)
             except TransientError:
                 continue
             self._follow(response)
-            self._sent = end
+            self.sent = end
             return
-        raise SourceError(f"{self._where} broke off {self._retries.count + 1} times at byte {self._sent}")
+        raise SourceError(f"{self._where} broke off {self._retries.count + 1} times at byte {self.sent}")
 
     def _finish(self, piece: bytes) -> None:
         """The name, with all the bytes if they are few."""
@@ -184,7 +185,7 @@ class Upload:
         has = int(found[1]) + 1 if found and found[1] != "0" else 0  # "0-0" means no bytes at all
         if not begin <= has <= end:
             raise _UploadLostError
-        self._sent = has
+        self.sent = has
 
     def _follow(self, response: BaseHTTPResponse) -> None:
         """Remember where the next request goes, from this answer."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import closing
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 from layercache.errors import DigestMismatchError, LimitError, NotFoundError
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from layercache.backend import Reader
+    from layercache.backend.capabilities import Counting
     from layercache.errors import LayercacheError
     from layercache.events import Event
     from layercache.oci.digest import Hash
@@ -60,36 +62,55 @@ class Deliveries:
             pass
         return False
 
-    def send(self, tier: Tier, stored: Event, reader: Reader, near: Tier, *, recompressed: bool) -> Event:
+    def send(
+        self,
+        tier: Tier,
+        stored: Event,
+        reader: Reader,
+        near: Tier,
+        *,
+        recompressed: bool,
+        follow: Callable[[Counting], object] = lambda _: None,
+    ) -> Event:
         """Write the blob of a ``stored`` event into a tier; return the event of what was written.
 
         ``recompressed``: if it is a tar, in the compression of the tier's policy, made in a spool of the tier
-        ``near``, which is where the bytes come from.
+        ``near``, which is where the bytes come from. ``follow``: see `BlobStore.copy`.
         """
+        copy = partial(self._copy, follow=follow)
         name = stored.name
         assert name is not None, "what is stored has a name"
         compression = tier.policy.recompress if recompressed else None
         head = HeadReader(reader) if compression else None
         if compression is None or head is None or sniff(head.head) != NO_COMPRESSION:
-            self._copy(tier, name, stored.form, head or reader, near)
+            copy(tier, name, stored.form, head or reader, near)
             return stored
         with closing(TierSpool(near)) as spool:
             try:
                 fact = recompress_into(spool, head, name, compression)
             except LimitError:  # readers would take it for a decompression bomb
                 with near.blobs.open(name) as tar:
-                    self._copy(tier, name, stored.form, tar, near)
+                    copy(tier, name, stored.form, tar, near)
                 return stored
             except DigestMismatchError as error:
                 raise self._changed_meanwhile(near, name, stored.form) from error
             if not self.has(tier, fact.digest, COMPRESSED, fact.size):
-                self._copy(tier, fact.digest, COMPRESSED, SpoolReader(spool), near)
+                copy(tier, fact.digest, COMPRESSED, SpoolReader(spool), near)
         tier.facts.record(fact)
         return replace(stored, name=fact.digest, size=fact.size)
 
-    def _copy(self, tier: Tier, name: Hash, form: Form, reader: Reader, source: Tier) -> None:
+    def _copy(
+        self,
+        tier: Tier,
+        name: Hash,
+        form: Form,
+        reader: Reader,
+        source: Tier,
+        *,
+        follow: Callable[[Counting], object],
+    ) -> None:
         """Into a tier, hashed on the way: other programs can reach what is published."""
         try:
-            tier.blobs.copy(name, verified(reader, name))
+            tier.blobs.copy(name, verified(reader, name), follow=follow)
         except DigestMismatchError as error:
             raise self._changed_meanwhile(source, name, form) from error

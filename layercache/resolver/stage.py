@@ -154,8 +154,9 @@ class Stage(ABC):
         if self._transfer and self._transfer.is_unattended and tier and (failure := tier.write_failure):
             raise failure  # the disk is full: nobody would get the rest
         observers = self.findings.observers
-        if self.names and self._spooled_in and observers.watched:
-            observers.emit(Event("bytes", self.names[-1], self.form, self._spooled_in.name, count, self.size))
+        if self._spooled_in and observers.watched:
+            name = self.names[-1] if self.names else None
+            observers.emit(Event("bytes", name, self.form, self._spooled_in.name, count, self.size))
 
     def damaged(self, found: Hash) -> LayercacheError:
         assert self._spooled_in is not None, "what was published stood in a spool"

@@ -16,10 +16,12 @@ from layercache.errors import (
 from layercache.events import Event, Observers
 from layercache.oci.forms import COMPRESSED, Form
 from layercache.resolver.delivery import Deliveries
+from layercache.resolver.far_writer import FarWriter
 from layercache.resolver.identity import resized
 from layercache.resolver.upload_queue import UploadQueue
 from layercache.streams.hashing import hash_of
 from layercache.streams.readers import check_hash
+from layercache.tiers.backend.facts import keys_of
 from layercache.transfer.spool import SpoolReader
 
 if TYPE_CHECKING:
@@ -52,6 +54,7 @@ class TierWriter:
         self._tiers = tiers
         self._observers = observers
         self._deliveries = Deliveries(self.wrong, self.look_again, self.changed_meanwhile)
+        self.far = FarWriter(self.background, tiers[0], self._report, self._deliveries)
 
     def store(self, form: Form, *, nearer_than: Tier | None = None) -> Tier | None:
         """The nearest tier that keeps this form, if it is nearer than where the form was found."""
@@ -90,7 +93,7 @@ class TierWriter:
             recompressed = plain and tier.policy.recompress is not None
             try:
                 if near and tier.remote:
-                    self._upload(tier, near, stored, layer, recompressed=recompressed)
+                    self.far.upload(tier, near, stored, layer, recompressed=recompressed)
                 elif not self._deliveries.has(tier, name, form, size, recompressed=recompressed):
                     if tier is spool.tier and not recompressed:
                         spool.publish(name)
@@ -266,7 +269,7 @@ class TierWriter:
 
     def _record(self, tier: Tier, fact: Association, *, soon: bool) -> None:
         if soon and tier.remote:
-            self.background.add(partial(tier.facts.record, fact), about=fact.digest)
+            self.far.soon(tier, keys_of(fact)[1], partial(tier.facts.record, fact), fact.digest)
         else:
             tier.facts.record(fact)
             self.changed()
@@ -275,29 +278,3 @@ class TierWriter:
         if tier.lost:
             tier.mark_answered(writing=True)
         self._observers.emit(stored)
-
-    def _upload(
-        self, tier: Tier, near: Tier, stored: Event, layer: Digest | None, *, recompressed: bool
-    ) -> None:
-        name, form = stored.name, stored.form
-        assert name is not None, "what is stored has a name"
-        # Open from now on: who evicts it nearby takes its name away, not its bytes.
-        reader = near.blobs.open(name)
-
-        def upload() -> None:
-            with reader:
-                try:
-                    failed = tier.write_failure is not None
-                    if failed or self._deliveries.has(
-                        tier, name, form, stored.size, recompressed=recompressed
-                    ):
-                        return
-                    sent = self._deliveries.send(tier, stored, reader, near, recompressed=recompressed)
-                except (WrongEntryError, NotFoundError):
-                    return  # it was reported: an entry that was corrupted nearby is not uploaded
-                except BackendError as error:
-                    tier.mark_failed(error, writing=True)
-                else:
-                    self._report(tier, sent)
-
-        self.background.add(upload, about=layer or name, drop=reader.close)

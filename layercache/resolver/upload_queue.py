@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections import deque
-from dataclasses import dataclass
+from collections import defaultdict, deque
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from layercache.backend import PerProcess
@@ -12,9 +12,50 @@ from layercache.backend import PerProcess
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable
 
+    from layercache.backend.capabilities import Counting
+
 THREADS = 4
 WAITING = 64
 """Pieces of work beyond which a thread that adds another one waits: each may hold a file open."""
+
+
+@dataclass(eq=False, slots=True)
+class Upload:
+    """An object on its way to a tier: ``size`` bytes, ``sent`` of them once it is there.
+
+    ``where`` is the tier's name, ``key`` the object's (`layercache.tiers.keys`), empty for work that sends
+    nothing. The thread that sends writes ``sent``, the one that gives it up ``given_up``; anybody may read
+    them without a lock.
+    """
+
+    where: str = ""
+    key: str = ""
+    size: int = 0
+    sent: int = 0
+    given_up: bool = False
+    _counting: Counting | None = None
+
+    def follow(self, counting: Counting) -> None:
+        """Ask this how far it is."""
+        self._counting = counting
+
+    @property
+    def so_far(self) -> int:
+        """Bytes that the store has, as far as that is known before the end."""
+        return self.sent or (min(self._counting.sent, self.size) if self._counting else 0)
+
+
+@dataclass(frozen=True, slots=True)
+class UploadProgress:
+    """Uploads to the tier ``where`` since the cache was opened: ``sent`` of ``total`` bytes.
+
+    ``left``: objects that are not there yet, small ones included.
+    """
+
+    where: str
+    sent: int
+    total: int
+    left: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +63,7 @@ class _Work:
     do: Callable[[], object]
     about: Hashable
     drop: Callable[[], object]
+    upload: Upload = field(default_factory=Upload)
 
 
 class UploadQueue:
@@ -35,23 +77,32 @@ class UploadQueue:
         self._queue = PerProcess(_Queue)
 
     def add(
-        self, do: Callable[[], object], about: Hashable, *, drop: Callable[[], object] = lambda: None
+        self,
+        do: Callable[[], object],
+        about: Hashable,
+        *,
+        drop: Callable[[], object] = lambda: None,
+        upload: Upload | None = None,
     ) -> None:
         """Do it in the background, after what was added about the same thing; waits while the queue is full.
 
-        ``drop`` is called instead where it is given up.
+        ``drop`` is called instead where it is given up. ``upload`` is what `progress` counts.
         """
-        self._queue.get().add(_Work(do, about, drop))
+        self._queue.get().add(_Work(do, about, drop, upload or Upload()))
 
-    def flush(self) -> None:
-        """Wait until all is done. Raises the first error that came up since the last time."""
+    def flush(self, timeout: float | None = None) -> None:
+        """Wait until all is done, ``timeout`` seconds at most. Raises the first error since the last time."""
         if queue := self._queue.made():
-            queue.flush()
+            queue.flush(timeout)
 
-    def give_up(self) -> None:
-        """Forget what has not begun."""
-        if queue := self._queue.made():
-            queue.give_up()
+    def give_up(self) -> list[Upload]:
+        """Forget what has not begun, and ask what has begun to stop. Returns what is not sent."""
+        queue = self._queue.made()
+        return queue.give_up() if queue else []
+
+    def progress(self) -> list[UploadProgress]:
+        queue = self._queue.made()
+        return queue.progress() if queue else []
 
 
 class _Queue:
@@ -67,30 +118,49 @@ class _Queue:
         self._busy: set[Hashable] = set()
         self._threads = 0
         self._error: BaseException | None = None
+        self._unsent: dict[Upload, None] = {}  # in order; what was given up stays
+        self._sent: dict[str, int] = defaultdict(int)
 
     def add(self, work: _Work) -> None:
         with self._changed:
             while len(self._waiting) >= WAITING:
                 self._changed.wait()
             self._waiting.append(work)
+            if work.upload.key:
+                self._unsent[work.upload] = None
             if self._threads < THREADS and self._threads < len(self._waiting) + len(self._busy):
                 self._threads += 1
                 threading.Thread(target=self._work, name="layercache uploads").start()
             self._changed.notify_all()
 
-    def flush(self) -> None:
+    def flush(self, timeout: float | None) -> None:
         with self._changed:
-            while self._waiting or self._busy:
-                self._changed.wait()
+            self._changed.wait_for(lambda: not self._waiting and not self._busy, timeout)
             error, self._error = self._error, None
         if error is not None:
             raise error
 
-    def give_up(self) -> None:
+    def give_up(self) -> list[Upload]:
         with self._changed:
             while self._waiting:
                 self._waiting.popleft().drop()
+            for upload in self._unsent:
+                upload.given_up = True
             self._changed.notify_all()
+            return list(self._unsent)
+
+    def progress(self) -> list[UploadProgress]:
+        with self._changed:
+            unsent = list(self._unsent)
+            done = dict(self._sent)
+        places = dict.fromkeys([*done, *(upload.where for upload in unsent)])
+        found = []
+        for where in places:
+            here = [upload for upload in unsent if upload.where == where]
+            sent, finished = sum(upload.so_far for upload in here), done.get(where, 0)
+            total = finished + sum(upload.size for upload in here)
+            found.append(UploadProgress(where, min(finished + sent, total), total, len(here)))
+        return found
 
     def _work(self) -> None:
         while (work := self._next()) is not None:
@@ -102,7 +172,14 @@ class _Queue:
             with self._changed:
                 self._busy.discard(work.about)
                 self._error = self._error or error
+                self._end(work.upload)
                 self._changed.notify_all()
+
+    def _end(self, upload: Upload) -> None:
+        """Count what was sent. What was there already was not, and is not of the total any more."""
+        if upload.key and not (upload.given_up and upload.sent < upload.size):
+            self._sent[upload.where] += upload.sent
+            self._unsent.pop(upload, None)
 
     def _next(self) -> _Work | None:
         """The oldest work about something that nobody is busy with. None: this thread may end."""

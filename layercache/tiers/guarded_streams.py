@@ -6,6 +6,7 @@ import io
 import math
 from typing import TYPE_CHECKING, Self, cast
 
+from layercache.backend.capabilities import Counting
 from layercache.errors import BackendError, ConfigError
 from layercache.streams.readers import JudgingReader
 
@@ -90,6 +91,10 @@ class GuardedSink:
         self._doing = f"writing {key}"
         self._look = look
         self._size = 0
+
+    @property
+    def sent(self) -> int:
+        return self._raw.sent if isinstance(self._raw, Counting) else self._size
 
     def write(self, data: ReadableBuffer, /) -> None:
         with self._blame.doing(self._doing):

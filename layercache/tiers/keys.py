@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 
 from layercache.oci.digest import DiffID, Digest, Hash
@@ -14,6 +15,7 @@ ASSOCIATIONS = "associations/"
 IMAGES = "images/"
 DERIVED = "derived/"
 QUARANTINE = "quarantine/"
+UNSENT = "unsent/"
 
 _KIND = re.compile(r"[a-z][a-z0-9-]{0,63}")
 
@@ -130,6 +132,11 @@ def quarantine(key: str) -> str:
 def is_image(key: str) -> bool:
     """Whether a key is one of `image_tag` or `image_digest`."""
     return key.startswith(IMAGES) and key.split("/")[-2] in ("_tags", "_digests")
+
+
+def unsent(tier: str, key: str) -> str:
+    """The note that an object was not sent to a tier; with an empty key, the folder of that tier's notes."""
+    return f"{UNSENT}{hashlib.sha256(tier.encode()).hexdigest()[:16]}/{key}"
 
 
 def image_name(key: str) -> str:

@@ -14,11 +14,11 @@ from layercache.errors import BackendError, NotFoundError
 from layercache.tiers.on_failure import or_answer, or_drop, or_not_found, or_raise
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
     from contextlib import AbstractContextManager
 
     from layercache.backend import Entry, Reader
-    from layercache.backend.capabilities import Lock, Spool
+    from layercache.backend.capabilities import Counting, Lock, Spool
     from layercache.oci.descriptor import Descriptor
     from layercache.oci.digest import DiffID, Digest, Hash
     from layercache.tiers.association import Association
@@ -85,8 +85,13 @@ class BlobStore(ABC):
 
     @or_raise
     @abstractmethod
-    def copy(self, name: Hash, reader: Reader) -> None:
-        """Keep a blob. The reader verifies its bytes, and fails before the end of wrong ones."""
+    def copy(
+        self, name: Hash, reader: Reader, *, follow: Callable[[Counting], object] = lambda _: None
+    ) -> None:
+        """Keep a blob. The reader verifies its bytes, and fails before the end of wrong ones.
+
+        ``follow`` is called once with what knows how far it is, if anything does.
+        """
 
     @or_drop
     @abstractmethod

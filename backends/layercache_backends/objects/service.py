@@ -63,13 +63,13 @@ class Payload(io.BytesIO):
 
     def __init__(self, data: bytes = b"") -> None:
         super().__init__(data)
-        self._furthest = 0
+        self.furthest = 0
         self.progress: Callable[[], None] = _nobody
 
     def read(self, size: int | None = -1, /) -> bytes:
         data = super().read(size)
-        if (here := self.tell()) > self._furthest:
-            self._furthest = here
+        if (here := self.tell()) > self.furthest:
+            self.furthest = here
             self.progress()
         return data
 

@@ -55,6 +55,14 @@ class ObjectSink(SinkBase):
         self._upload: Upload | None = None
         self._in_flight: deque[Future[None]] = deque()
         self._ended = False
+        # The event loop's thread adds and removes them; `sent` takes copies, and may be off by a part.
+        self._sending_now: dict[Payload, None] = {}
+        self._sent = 0
+
+    @property
+    def sent(self) -> int:
+        """Bytes that were handed to the service's connections."""
+        return self._sent + sum(part.furthest for part in list(self._sending_now))
 
     def write(self, data: ReadableBuffer, /) -> None:
         self._check()
@@ -149,12 +157,15 @@ class ObjectSink(SinkBase):
     ) -> None:
         patience = Deadline(self._session.timeout, spent)
         part.progress = patience.progress
+        self._sending_now[part] = None
 
         async def again(service: Service) -> None:
             part.seek(0)
             await attempt(service)
 
         await self._session.insist(self._doing, again, patience)
+        self._sent += len(part.getbuffer())
+        del self._sending_now[part]
 
     async def _discard(self, in_flight: list[Future[None]]) -> None:
         # A part that arrives after the abort would stay forever.

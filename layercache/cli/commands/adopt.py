@@ -9,6 +9,7 @@ import click
 from layercache.cli import exit_codes, failures, output
 from layercache.cli.option_types import Path
 from layercache.cli.session import Command, Session
+from layercache.cli.terminal import echo
 
 
 @click.command(cls=Command)
@@ -25,15 +26,16 @@ def adopt(session: Session, path: str, verify: bool, as_json: bool) -> None:
     from layercache.config import open
     from layercache.upkeep.adopt import adopt as adopt_layout
 
-    with open(f"file://{_quoted(path)}?keep=compressed", offline=True) as cache:
+    with (
+        session.activity.step(f"adopting {path}"),
+        open(f"file://{_quoted(path)}?keep=compressed", offline=True) as cache,
+    ):
         adopted = adopt_layout(cache, verify=verify)
     if as_json:
         output.document({**asdict(adopted), "wrong": [str(error) for error in adopted.wrong]})
     else:
         inflated = f", {adopted.verified} inflated" if verify else ""
-        click.echo(
-            f"{output.count(adopted.images, 'image')}, {output.count(adopted.layers, 'layer')}{inflated}"
-        )
+        echo(f"{output.count(adopted.images, 'image')}, {output.count(adopted.layers, 'layer')}{inflated}")
     for error in adopted.wrong:
         failures.show(error, trace=session.verbose)
     if adopted.wrong:

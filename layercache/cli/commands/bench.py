@@ -9,6 +9,7 @@ import click
 
 from layercache.cli import output
 from layercache.cli.session import Command, Session
+from layercache.cli.terminal import echo
 
 if TYPE_CHECKING:
     from layercache.upkeep.bench import Row
@@ -63,20 +64,23 @@ def bench(session: Session, url: str | None, size: int, count: int, runs: int, a
     from layercache.upkeep.bench import Benchmark
 
     nearest = session.tiers([url] if url else None)[0]
-    with Benchmark(nearest, size=size, count=count, runs=runs) as benchmark:
-        rows = benchmark.run(lambda done: session.note(f"layercache: run {done} of {runs}"))
+    with (
+        session.activity.step(f"measuring {nearest}", of=runs, noun="run") as step,
+        Benchmark(nearest, size=size, count=count, runs=runs) as benchmark,
+    ):
+        rows = benchmark.run(lambda _: step.advance(objects=1))
     if as_json:
         setup = {"url": benchmark.name, "size": size, "count": count, "runs": runs}
         output.document({**setup, "results": [asdict(row) for row in rows]})
         return
-    click.echo(f"{'':<18}{'cache':>10}{'store':>10}{'file':>10}        {'cache/store':>11}")
+    echo(f"{'':<18}{'cache':>10}{'store':>10}{'file':>10}        {'cache/store':>11}")
     for row in rows:
         _print(row)
 
 
 def _print(row: Row) -> None:
     ours, plain, file = (_number(each) for each in (row.ours, row.plain, row.file))
-    click.echo(f"{row.name:<18}{ours:>10}{plain:>10}{file:>10}  {row.unit:<6}{row.ratio:>11.2f}")
+    echo(f"{row.name:<18}{ours:>10}{plain:>10}{file:>10}  {row.unit:<6}{row.ratio:>11.2f}")
 
 
 def _number(value: float | None) -> str:

@@ -10,6 +10,7 @@ import click
 
 from layercache.cli import output
 from layercache.cli.session import Command, Session
+from layercache.cli.terminal import echo, screen
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -45,7 +46,7 @@ def clean(session: Session, yes: bool, dry_run: bool, all_tiers: bool, as_json: 
         output.document({"dry_run": dry_run, "tiers": [asdict(each) for each in found]})
         return
     for each in found:
-        click.echo(f"{'would remove' if dry_run else 'removed'} {_described(each)}")
+        echo(f"{'would remove' if dry_run else 'removed'} {_described(each)}")
         if each.refused:
             session.note(f"{output.count(each.refused, 'object')} not removed: owned by other users")
 
@@ -57,8 +58,9 @@ def _confirmed(found: Iterable[Cleaned]) -> bool:
     if sys.stdin is None or not sys.stdin.isatty():
         raise click.UsageError("nothing was removed: there is no terminal to confirm on, so add --yes")
     for each in found:
-        click.echo(_described(each), err=True)
-    return click.confirm("Remove all of it?", err=True)
+        echo(_described(each), err=True)
+    with screen.asking():
+        return click.confirm("Remove all of it?", err=True)
 
 
 def _described(found: Cleaned) -> str:

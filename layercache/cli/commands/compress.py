@@ -10,6 +10,7 @@ import click
 from layercache.cli import failures, output
 from layercache.cli.option_types import COMPRESSION
 from layercache.cli.session import Command, Session
+from layercache.cli.terminal import echo
 from layercache.errors import LayercacheError
 
 if TYPE_CHECKING:
@@ -71,6 +72,6 @@ def _print(made: Layer, compression: Compression, *, as_json: bool) -> None:
         )
     elif output.is_terminal():
         share = f"{output.human(size)} of {output.human(tar_size)}"
-        click.echo(f"digest   {made.digest}\ndiff ID  {made.diff_id}\nsize     {share}, {compression}")
+        echo(f"digest   {made.digest}\ndiff ID  {made.diff_id}\nsize     {share}, {compression}")
     else:
-        click.echo(f"{made.digest}\t{made.diff_id}\t{size}\t{tar_size}")
+        echo(f"{made.digest}\t{made.diff_id}\t{size}\t{tar_size}")

@@ -10,6 +10,7 @@ import click
 from layercache.cli import exit_codes, failures, output
 from layercache.cli.output import Column, Lines
 from layercache.cli.session import CACHE, Group, Session
+from layercache.cli.terminal import echo
 
 if TYPE_CHECKING:
     from layercache.config.checker import Problem
@@ -80,10 +81,10 @@ def path(session: Session, every: bool, as_json: bool) -> None:
         output.document({"files": in_use, "places": rows})
     elif every:
         for place in files.places(session.config):
-            click.echo(f"{place.path}\t{place.kind}\t{state(place)}")
+            echo(f"{place.path}\t{place.kind}\t{state(place)}")
     else:
         for each in in_use:
-            click.echo(each)
+            echo(each)
     if not in_use:
         session.note("layercache: there is no configuration file (--all lists the places that are searched)")
         click.get_current_context().exit(exit_codes.NOT_FOUND)
@@ -115,7 +116,7 @@ def check(session: Session, file: str | None, as_json: bool) -> None:
         wrong = {problem.file for problem in found}
         for document in documents:
             if document.place.path not in wrong:
-                click.echo(f"{document.place.path}: OK")
+                echo(f"{document.place.path}: OK")
     if found:
         click.get_current_context().exit(exit_codes.USAGE)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from contextlib import closing
 from dataclasses import dataclass
@@ -14,10 +13,12 @@ from layercache.cli import exit_codes, failures, output
 from layercache.cli.completing import complete_image
 from layercache.cli.output import count, human
 from layercache.cli.session import Command, Session
+from layercache.cli.terminal import echo
 from layercache.errors import NotFoundError
 
 if TYPE_CHECKING:
     from layercache.copy import Report, Selection
+    from layercache.events import Event
     from layercache.tiers.policy import Keep
     from layercache.tiers.tier import Tier
 
@@ -119,15 +120,14 @@ class Options:
 
 def _copy(session: Session, source: str, target: str, options: Options) -> tuple[Report, str]:
     """Copy, and return the report and the name of the source."""
-    from layercache.cli.progress import copying_shown
     from layercache.copy import Copy
     from layercache.events import Observers
 
     observers = Observers()
     selection = _selection(options)
-    visible = sys.stderr is not None and sys.stderr.isatty() and not session.quiet
     configuration = session.configuration()
     with (
+        session.activity.step(f"copying {source} to {target}"),
         closing(configuration.open_alone(source, "FROM", filled_by_others=True)) as origin,
         closing(configuration.open_alone(target, "TO")) as destination,
     ):
@@ -135,8 +135,19 @@ def _copy(session: Session, source: str, target: str, options: Options) -> tuple
         copying = Copy(
             origin, destination, selection, jobs=options.jobs, dry_run=options.dry_run, observers=observers
         )
-        with copying_shown(observers, copying.report, visible=visible):
-            report = copying.run()
+        report = copying.report
+
+        def words() -> str:
+            done = count(report.copied + report.made, "blob")
+            return f"copying: {done} copied, {report.there} already present"
+
+        def watch(event: Event) -> None:
+            session.activity.watch(event)
+            if event.kind == "bytes":
+                step.advance(event.size)
+
+        with session.activity.step(words) as step, observers.watch(watch):
+            copying.run()
         if not options.dry_run and (report.copied or report.made or report.facts or report.images):
             _refresh_index(destination, session)
         return report, origin.name
@@ -213,5 +224,5 @@ def _explain(report: Report, session: Session) -> None:
     for failure in report.failures[:SHOWN_ERRORS]:
         failures.show(failure.error, about=failure.name, trace=session.verbose)
     if skipped > SHOWN_ERRORS:
-        click.echo(f"layercache: and {skipped - SHOWN_ERRORS} more entries of FROM", err=True)
+        echo(f"layercache: and {skipped - SHOWN_ERRORS} more entries of FROM", err=True)
     click.get_current_context().exit(exit_codes.INTEGRITY if report.wrong else exit_codes.FAILED)

@@ -10,6 +10,7 @@ import click
 
 from layercache.cli.output import count, human
 from layercache.cli.session import Command, Session
+from layercache.cli.terminal import echo
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -56,7 +57,7 @@ def _serve(folder: str, port: int) -> None:
 
     build_image(f"{folder}/image")
     with LayoutRegistry(f"{folder}/image", port=port) as registry:
-        click.echo(f"{registry.host}/{registry.repository}:latest")
+        echo(f"{registry.host}/{registry.repository}:latest")
         while True:
             signal.pause()
 
@@ -66,23 +67,23 @@ def _demonstrate(session: Session, folder: str) -> None:
     from layercache.demo.image import build_image
     from layercache.demo.registry import LayoutRegistry
 
-    click.echo("Image built from this machine's Python: ", nl=False)
+    echo("Image built from this machine's Python: ", nl=False)
     image = build_image(f"{folder}/image")
     with LayoutRegistry(f"{folder}/image") as registry, open(f"{folder}/cache", statistics=False) as cache:
-        click.echo(
+        echo(
             f"{count(len(image.layers), 'layer')}, {human(_bytes_of(image))}, gzip and zstd.\n"
             f"It is served by a registry on {registry.host}, behind an empty cache on disk.\n"
         )
         _show(cache, f"{registry.host}/{registry.repository}:latest", image)
-        click.echo(_proof(registry, image))
+        echo(_proof(registry, image))
     if not session.quiet:
-        click.echo(GO_ON)
+        echo(GO_ON)
 
 
 def _show(cache: Cache, name: str, image: BuiltImage) -> None:
     digests = [layer.descriptor.digest for layer in image.layers]
     diff_ids = [layer.diff_id for layer in image.layers]
-    click.echo(f"{'':<40}{'fetched':>16}{'inflated':>10}{'hits':>6}{'time':>8}")
+    echo(f"{'':<40}{'fetched':>16}{'inflated':>10}{'hits':>6}{'time':>8}")
     with _step(cache, "pull the image"):
         _pull(cache, name)
     with _step(cache, "read each layer by digest (the blob)"):
@@ -102,7 +103,7 @@ def _step(cache: Cache, title: str) -> Iterator[None]:
     yield
     seconds, done = time.perf_counter() - begun, cache.counters - before
     fetched = f"{done.fetched}, {human(done.fetched_bytes)}" if done.fetched else "-"
-    click.echo(f"{title:<40}{fetched:>16}{done.inflated or '-':>10}{done.hits or '-':>6}{seconds:>6.2f} s")
+    echo(f"{title:<40}{fetched:>16}{done.inflated or '-':>10}{done.hits or '-':>6}{seconds:>6.2f} s")
 
 
 def _pull(cache: Cache, name: str) -> None:

@@ -10,6 +10,7 @@ import click
 from layercache.cli import exit_codes, output
 from layercache.cli.registry_options import registry_options
 from layercache.cli.session import Command, Session
+from layercache.cli.terminal import echo
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -64,25 +65,29 @@ def _subjects(
     reached = partial(configuration.registries, **registries)
     for number, url in enumerate(session.tiers()):
         opening = partial(open_tier, url, nearest=not number, registries=reached)
-        yield check_tier(url, opening, seconds=timeout)
+        with session.activity.step(f"checking {url}"):
+            checked = check_tier(url, opening, seconds=timeout)
+        yield checked
     if sources := list(dict.fromkeys([*sources, *configuration.registry_tables.hosts])):
         from layercache.registry.client import RegistryClient
 
         client = RegistryClient(reached())
         try:
             for name in sources:
-                yield check_source(name, client, seconds=timeout)
+                with session.activity.step(f"checking {name}"):
+                    checked = check_source(name, client, seconds=timeout)
+                yield checked
         finally:
             client.close()
 
 
 def _print(subject: Subject) -> None:
-    click.echo(subject.name)
+    echo(subject.name)
     for check in subject.checks:
         answer = check.answer
-        click.echo(f"  {WORDS[answer.result]:<8} {check.name:<14} {answer.detail}")
+        echo(f"  {WORDS[answer.result]:<8} {check.name:<14} {answer.detail}")
         if answer.hint:
-            click.echo(f"  {'':<8} {'':<14} {answer.hint}")
+            echo(f"  {'':<8} {'':<14} {answer.hint}")
 
 
 def _document(subject: Subject) -> dict[str, object]:

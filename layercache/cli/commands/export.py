@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import sys
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -12,9 +10,10 @@ from layercache.cli import output
 from layercache.cli.completing import complete_image
 from layercache.cli.registry_options import registry_options
 from layercache.cli.session import Command, Session
+from layercache.cli.terminal import echo, screen
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
     from layercache.export.exporter import Exported
 
@@ -69,19 +68,17 @@ def export(
     on_stdout = writes_to_stdout(target)
     if on_stdout and as_json:
         raise click.UsageError("--json prints to stdout, which is the target: name a file as the target")
-    visible = sys.stderr is not None and sys.stderr.isatty() and not session.quiet
-    with (
-        session.cache(**registries) as cache,
-        _bar(visible=visible) as progress,
-    ):
-        done = cache.export(image, target, platform=platform, compression=compression, progress=progress)
+    with session.cache(**registries) as cache, session.activity.step(f"exporting {image}") as step:
+        if on_stdout:
+            screen.lend()
+        done = cache.export(image, target, platform=platform, compression=compression, progress=step.reach)
     if as_json:
         from dataclasses import asdict
 
         output.document(asdict(done))
         return
     if not on_stdout:
-        click.echo(done.digest)
+        echo(done.digest)
     for line in _summary(done, "stdout" if on_stdout else done.target.removesuffix(":")):
         session.note(line)
 
@@ -96,18 +93,3 @@ def _summary(done: Exported, target: str) -> Iterator[str]:
         yield f"its layers were compressed again: the digest was {done.pulled}; the diff IDs are the same"
     if done.attestations:
         yield f"omitted {output.count(done.attestations, 'attestation')}, which are about the old digests"
-
-
-@contextmanager
-def _bar(*, visible: bool) -> Iterator[Callable[[int, int], object]]:
-    """Show a bar on stderr inside the block."""
-    if not visible:
-        yield lambda _done, _total: None
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, DownloadColumn, Progress, TransferSpeedColumn
-
-    columns = (BarColumn(), DownloadColumn(), TransferSpeedColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as shown:
-        task = shown.add_task("", total=None)
-        yield lambda done, total: shown.update(task, completed=done, total=total)

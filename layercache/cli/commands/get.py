@@ -11,9 +11,13 @@ import click
 
 from layercache.cli.completing import complete_hash
 from layercache.cli.option_types import Path
+from layercache.cli.output import short
 from layercache.cli.session import Command, Session
+from layercache.cli.terminal import screen
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from layercache.streams.named_file import NamedFile
 
 CHUNK = 512 << 10
@@ -52,24 +56,34 @@ def get(session: Session, hash: str, output: str | None, form: str | None) -> No
         layer = cache.get(name)
         # A name can be both digest and diff ID. Only the tar is then certain to have that hash.
         wanted = form or ("uncompressed" if name == layer.names.diff_id else "compressed")
+        tar = wanted == "uncompressed"
         with (
-            layer.uncompressed() if wanted == "uncompressed" else layer.compressed() as source,
+            session.activity.step(
+                f"reading {short(name)}", total=layer.uncompressed_size if tar else layer.size
+            ) as step,
+            layer.uncompressed() if tar else layer.compressed() as source,
             writing(STDOUT if output is None else output) as target,
         ):
-            copy(source, target)
+            if output is None or output == STDOUT:
+                screen.lend()
+            copy(source, target, step.advance)
 
 
-def copy(source: BinaryIO, target: NamedFile) -> None:
-    """Copy all bytes. An error of the target names it; an error of the source is passed on as it is."""
+def copy(source: BinaryIO, target: NamedFile, advance: Callable[[int], object] = lambda _: None) -> None:
+    """Copy all bytes, and call ``advance`` with the number of each part.
+
+    An error of the target names it; an error of the source is passed on as it is.
+    """
     if sys.platform == "linux":
-        _copy_in_kernel(source, target)
+        _copy_in_kernel(source, target, advance)
     buffer = bytearray(CHUNK)
     view = memoryview(buffer)
     while size := source.readinto(buffer):  # type: ignore[attr-defined]  # typeshed's BinaryIO has none
         target.write(view[:size])
+        advance(size)
 
 
-def _copy_in_kernel(source: BinaryIO, target: NamedFile) -> None:
+def _copy_in_kernel(source: BinaryIO, target: NamedFile, advance: Callable[[int], object]) -> None:
     """Let the kernel copy as much as it can; the caller copies the rest and reports errors.
 
     File to file, some file systems share the blocks and copy nothing on the disk. A pipe is enlarged from
@@ -80,8 +94,8 @@ def _copy_in_kernel(source: BinaryIO, target: NamedFile) -> None:
     with suppress(OSError):  # not a pipe, or the user's limit on pipes is reached
         fcntl.fcntl(target.fileno(), fcntl.F_SETPIPE_SZ, PIPE_SIZE)
     with suppress(OSError):  # not both are files
-        while os.copy_file_range(source.fileno(), target.fileno(), COPIED_AT_ONCE):
-            pass
+        while size := os.copy_file_range(source.fileno(), target.fileno(), COPIED_AT_ONCE):
+            advance(size)
     with suppress(OSError):  # the source is not a file: a tar that is being inflated or hashed
-        while os.sendfile(target.fileno(), source.fileno(), None, COPIED_AT_ONCE):
-            pass
+        while size := os.sendfile(target.fileno(), source.fileno(), None, COPIED_AT_ONCE):
+            advance(size)

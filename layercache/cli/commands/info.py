@@ -12,6 +12,7 @@ from layercache.cli.completing import complete_name
 from layercache.cli.registry_options import registry_options
 from layercache.cli.session import Command, Session
 from layercache.cli.short_hashes import full_name, looks_like_hash
+from layercache.cli.terminal import echo
 from layercache.errors import NotFoundError
 
 if TYPE_CHECKING:
@@ -188,9 +189,9 @@ def _print(info: Info) -> None:
 
 
 def _field(title: str, value: str, more: str = "") -> None:
-    click.echo(f"{title:<8} {value}")
+    echo(f"{title:<8} {value}")
     if more:
-        click.echo(f"{'':<8} {more}")
+        echo(f"{'':<8} {more}")
 
 
 def _size(size: int | None) -> str:

@@ -16,6 +16,7 @@ from layercache.cli.session import Command, Session
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from layercache.cli.activity import Step
     from layercache.tiers.backend.tier import BackendTier
     from layercache.tiers.tier import Tier
     from layercache.upkeep import Pruned, Removed
@@ -68,7 +69,9 @@ def prune(session: Session, /, all_tiers: bool, as_json: bool, no_trunc: bool, *
         for tier in stores_of(cache.tiers, everyone=all_tiers, writable=True):
             removed: list[Removed] = []
             print_line = _printer(lines, tier.name if all_tiers else "")
-            report = _prune(tier, limits, removed.append if as_json else print_line)
+            with session.activity.step(f"pruning {tier.name}", noun="blob") as step:
+                watcher = _counting(step, removed.append if as_json else print_line)
+                report = _prune(tier, limits, watcher)
             documents.append({**asdict(report), "removed": [asdict(each) for each in removed]})
             if not as_json:
                 session.note(_summary(report, tier, limits))
@@ -114,6 +117,14 @@ def _prune(tier: BackendTier, options: Options, watcher: Callable[[Removed], obj
         leftovers_older_than=options.leftovers_age,
         watcher=watcher,
     )
+
+
+def _counting(step: Step, watcher: Callable[[Removed], object]) -> Callable[[Removed], object]:
+    def count(removed: Removed) -> None:
+        step.advance(removed.size, objects=1)
+        watcher(removed)
+
+    return count
 
 
 def _printer(lines: output.Lines, tier: str) -> Callable[[Removed], object]:

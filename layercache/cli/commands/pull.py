@@ -78,6 +78,7 @@ def pull(session: Session, /, as_json: bool, no_trunc: bool, **options: Any) -> 
 
     An image or layer that fails does not stop the others; the exit code is that of the first failure.
     """  # noqa: D301  # click does not rewrap a paragraph that begins so
+    from layercache.cli.pull_report import Done
     from layercache.cli.pull_run import PullRun
     from layercache.pull import default_form
     from layercache.pull.opening import open_images
@@ -86,19 +87,27 @@ def pull(session: Session, /, as_json: bool, no_trunc: bool, **options: Any) -> 
     names = chosen.names()
     with session.cache(creates=True, **chosen.registries) as cache:
         form = chosen.form or default_form(cache)
-        run = PullRun(session, cache, open_images(cache, names, chosen.platform, chosen.jobs), form)
+        with session.activity.step(f"looking up {names[0] if len(names) == 1 else f'{len(names)} images'}"):
+            opened = open_images(cache, names, chosen.platform, chosen.jobs)
+        run = PullRun(session, cache, opened, form)
         if chosen.dry_run:
             document = run.show_plan(as_json=as_json, whole=no_trunc)
         else:
+            cache.uploads.resume()
             if len(run.opened) > 1:
                 run.check_plan()
             run.fill(chosen.jobs)
-            document = run.report(time.monotonic() - begun, as_json=as_json, whole=no_trunc)
+            if not as_json:
+                run.print(whole=no_trunc)
+        run.explain()
+    if not chosen.dry_run:
+        done = Done(cache.counters, cache.uploads.progress(), time.monotonic() - begun)
+        document = run.report(done, as_json=as_json)
     if as_json:
         output.document(document)
     if chosen.lock:
         _write_lock(session, chosen.lock, run)
-    run.explain()
+    run.exit()
 
 
 @dataclass(frozen=True, slots=True)

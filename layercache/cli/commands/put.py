@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from typing import TYPE_CHECKING
 
@@ -10,11 +11,14 @@ import click
 from layercache.cli import exit_codes, failures, output
 from layercache.cli.option_types import Path
 from layercache.cli.session import Command, Session
+from layercache.cli.terminal import echo
 from layercache.errors import LayercacheError
 
 if TYPE_CHECKING:
     from layercache.cache import Cache
+    from layercache.events import Event
     from layercache.layer import Layer
+    from layercache.oci.forms import Form
 
 STDIN = "-"
 
@@ -33,9 +37,10 @@ def put(session: Session, files: tuple[str, ...], any_data: bool, as_json: bool)
     """
     code = 0
     with session.cache(creates=True) as cache:
+        cache.uploads.resume()
         for path in files:
             try:
-                layer = _put(cache, path, any_data=any_data)
+                layer = _put(session, cache, path, any_data=any_data)
             except (LayercacheError, OSError) as error:
                 failures.show(error, about=path, trace=session.verbose)
                 code = code or _exit_code(error, path)
@@ -45,12 +50,22 @@ def put(session: Session, files: tuple[str, ...], any_data: bool, as_json: bool)
         click.get_current_context().exit(code)
 
 
-def _put(cache: Cache, path: str, *, any_data: bool) -> Layer:
-    if path != STDIN:
-        return cache.put(path, any_data=any_data)
-    if sys.stdin is None or sys.stdin.isatty():
+def _put(session: Session, cache: Cache, path: str, *, any_data: bool) -> Layer:
+    if path == STDIN and (sys.stdin is None or sys.stdin.isatty()):
         raise click.UsageError("- means stdin, which is a terminal or closed: pipe a layer into it")
-    return cache.put(sys.stdin.buffer, any_data=any_data)
+    size = os.stat(path).st_size if path != STDIN else None
+    form: Form | None = None
+
+    def watch(event: Event) -> None:
+        nonlocal form
+        if event.kind == "bytes" and event.name is None:
+            form = form or event.form  # bytes of the file come first, before those of the tar inside
+            if event.form == form:
+                step.advance(event.size)
+
+    name = "stdin" if path == STDIN else path
+    with session.activity.step(f"adding {name}", total=size) as step, cache.watch(watch):
+        return cache.put(sys.stdin.buffer if path == STDIN else path, any_data=any_data)
 
 
 def _exit_code(error: Exception, path: str) -> int:
@@ -73,6 +88,6 @@ def _print(path: str, layer: Layer, *, as_json: bool) -> None:
             }
         )
     elif output.is_terminal():
-        click.echo(f"{path}\n  digest   {layer.digest}\n  diff ID  {layer.names.diff_id or output.UNKNOWN}")
+        echo(f"{path}\n  digest   {layer.digest}\n  diff ID  {layer.names.diff_id or output.UNKNOWN}")
     else:
-        click.echo(f"{layer.digest}\t{layer.names.diff_id or output.UNKNOWN}\t{path}")
+        echo(f"{layer.digest}\t{layer.names.diff_id or output.UNKNOWN}\t{path}")

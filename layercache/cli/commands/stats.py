@@ -11,9 +11,11 @@ import click
 from layercache.cli import output
 from layercache.cli.option_types import AGE
 from layercache.cli.session import Command, Session
+from layercache.cli.terminal import echo
 from layercache.errors import BackendError
 
 if TYPE_CHECKING:
+    from layercache.cli.activity import Step
     from layercache.statistics.totals import Day
     from layercache.tiers.leftovers import LeftoverCount
     from layercache.tiers.tier import Tier
@@ -74,7 +76,8 @@ def _tiers(session: Session, *, as_json: bool) -> list[dict[str, object]]:
     found = []
     with session.cache() as cache:
         for tier in cache.tiers:
-            counted = _count(tier)
+            with session.activity.step(f"counting {tier.name}", noun="blob") as step:
+                counted = _count(tier, step)
             left = _leftovers(tier)
             found.append({**counted, **_document(left)})
             if not as_json:
@@ -110,13 +113,14 @@ def _reset(session: Session) -> None:
     session.note(f"removed the totals in {path}" if removed else "there are no totals")
 
 
-def _count(tier: Tier) -> dict[str, object]:
+def _count(tier: Tier, step: Step) -> dict[str, object]:
     from layercache.tiers import inventory
 
     blobs = size = 0
     for _, entry in tier.blobs.scan():
         blobs += 1
         size += entry.size
+        step.advance(entry.size, objects=1)
     forms = Counter(held.forms for held in inventory.layers(tier))
     return {
         "tier": tier.name,
@@ -159,14 +163,14 @@ def _print(counted: dict[str, object], left: LeftoverCount | None) -> None:
         f"{counted['both_forms']} in both forms, {counted['compressed_only']} compressed only, "
         f"{counted['uncompressed_only']} uncompressed only, {counted['no_form']} not cached"
     )
-    click.echo(f"{counted['tier']}")
-    click.echo(f"  blobs   {counted['blobs']}, {output.human(size)} ({size} bytes)")
+    echo(f"{counted['tier']}")
+    echo(f"  blobs   {counted['blobs']}, {output.human(size)} ({size} bytes)")
     if limits := _limits(counted, size):
-        click.echo(f"  limits  {limits}")
-    click.echo(f"  layers  {counted['layers']}: {forms}")
-    click.echo(f"  images  {counted['images']}")
+        echo(f"  limits  {limits}")
+    echo(f"  layers  {counted['layers']}: {forms}")
+    echo(f"  images  {counted['images']}")
     if left and left.count:
-        click.echo(f"  leftovers  {left}")
+        echo(f"  leftovers  {left}")
 
 
 def _limits(counted: dict[str, object], size: int) -> str:

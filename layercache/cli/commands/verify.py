@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, BinaryIO
 
@@ -11,6 +10,7 @@ import click
 from layercache.cli import exit_codes, output
 from layercache.cli.option_types import SAMPLE
 from layercache.cli.session import Command, Session
+from layercache.cli.terminal import echo
 
 if TYPE_CHECKING:
     from layercache.tiers.backend.tier import BackendTier
@@ -94,7 +94,6 @@ class Options:
 
 
 def _verify(session: Session, tier: BackendTier, chosen: Options) -> Tally:
-    from layercache.cli.progress import counted
     from layercache.upkeep import Sample
     from layercache.upkeep import verify as verify_tier
 
@@ -103,11 +102,10 @@ def _verify(session: Session, tier: BackendTier, chosen: Options) -> Tally:
         tally.locked, needed = _needed(tier, chosen.lock, chosen.platform)
         tally.missing, only = needed.missing, needed.blobs
     wanted = Sample(*chosen.sample) if chosen.sample else None
-    visible = sys.stderr is not None and sys.stderr.isatty() and not session.quiet
-    with counted(f"verifying {tier.name}", visible=visible) as progress:
+    with session.activity.step(f"verifying {tier.name}", noun="object") as step:
         for checked in verify_tier(tier, sample=wanted, deep=chosen.deep, jobs=chosen.jobs, only=only):
             tally.add(checked)
-            progress(checked.size if checked.kind == "blob" else 0)
+            step.advance(checked.size if checked.kind == "blob" else 0, objects=1)
     return tally
 
 
@@ -126,9 +124,9 @@ def _needed(tier: BackendTier, lock: BinaryIO, platform: str | None) -> tuple[in
 def _print(checked: Checked) -> None:
     done = "unreadable" if checked.unreadable else DONE[checked.put_aside]
     if output.is_terminal():
-        click.echo(f"{checked.key}\n  {checked.problem}: {done}")
+        echo(f"{checked.key}\n  {checked.problem}: {done}")
     else:
-        click.echo(f"{KINDS[checked.kind]}\t{done}\t{checked.key}\t{checked.problem}")
+        echo(f"{KINDS[checked.kind]}\t{done}\t{checked.key}\t{checked.problem}")
 
 
 @dataclass
@@ -163,7 +161,7 @@ class Tally:
             _print(each)
         for lack in self.missing:
             lines = (lack.image, f"  {lack.problem}") if output.is_terminal() else ()
-            click.echo("\n".join(lines) or f"image\tincomplete\t{lack.image}\t{lack.problem}")
+            echo("\n".join(lines) or f"image\tincomplete\t{lack.image}\t{lack.problem}")
 
     def summary(self) -> str:
         blobs = f"{output.count(self.blobs, 'blob')} ({output.human(self.bytes)})"

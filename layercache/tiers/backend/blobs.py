@@ -7,7 +7,7 @@ from contextlib import nullcontext, suppress
 from typing import TYPE_CHECKING
 
 from layercache.backend import write_whole
-from layercache.backend.capabilities import LocalPath, Lockable, Movable, Spooler, Touchable
+from layercache.backend.capabilities import Counting, LocalPath, Lockable, Movable, Spooler, Touchable
 from layercache.errors import BackendError, NotFoundError
 from layercache.streams.readers import CHUNK
 from layercache.tiers import keys
@@ -15,7 +15,7 @@ from layercache.tiers.backend.derived import delete_derived
 from layercache.tiers.stores import BlobStore
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from contextlib import AbstractContextManager
 
     from layercache.backend import Backend, Entry, Reader
@@ -82,9 +82,13 @@ class BackendBlobs(BlobStore):
         with self._room.reserve(size):
             spool.publish(keys.blob(name))
 
-    def copy(self, name: Hash, reader: Reader) -> None:
+    def copy(
+        self, name: Hash, reader: Reader, *, follow: Callable[[Counting], object] = lambda _: None
+    ) -> None:
         buffer, size = memoryview(bytearray(CHUNK)), 0
         with self._backend.create(keys.blob(name)) as sink:
+            if isinstance(sink, Counting):
+                follow(sink)
             while count := reader.readinto(buffer):
                 sink.write(buffer[:count])
                 size += count

@@ -14,9 +14,10 @@ from layercache.tiers import keys
 from layercache.tiers.stores import BlobStore
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from layercache.backend import Reader
+    from layercache.backend.capabilities import Counting
     from layercache.oci.digest import Hash
     from layercache.registry.upload import Bytes
     from layercache.tiers.registry.connection import Connection
@@ -46,9 +47,11 @@ class RegistryBlobs(BlobStore):
         if not self.has(name):
             self._push(name, io.BytesIO(data))
 
-    def copy(self, name: Hash, reader: Reader) -> None:
+    def copy(
+        self, name: Hash, reader: Reader, *, follow: Callable[[Counting], object] = lambda _: None
+    ) -> None:
         """As `BlobStore.copy`. The registry hashes it too. What breaks off leaves nothing that has a name."""
-        self._push(name, reader)
+        self._push(name, reader, follow)
 
     def delete(self, name: Hash) -> None:
         with self._at.failing_as_backend():
@@ -61,9 +64,9 @@ class RegistryBlobs(BlobStore):
             if record.size is not None:
                 yield record.name, Entry(keys.blob(record.name), record.size, record.published)
 
-    def _push(self, name: Hash, reader: Bytes) -> None:
+    def _push(self, name: Hash, reader: Bytes, follow: Callable[[Counting], object] = lambda _: None) -> None:
         with self._at.failing_as_backend():
-            size = self._at.repository.push(name, reader, mount_from=self._at.mount_from)
+            size = self._at.repository.push(name, reader, mount_from=self._at.mount_from, follow=follow)
             if size is None:
                 size = self._at.repository.blob_size(name)
             self._at.records.change(name, lambda record: replace(record, size=size, published=time.time()))

@@ -1,0 +1,131 @@
+"""Writing to the terminal: words wrapped at its width, colours where they are wanted."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import stat
+import sys
+import threading
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Protocol
+
+import click
+
+from layercache.config.environment import colour_wanted, is_dumb
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from typing import TextIO
+
+NARROWEST = 40
+"""Columns below which nothing is wrapped: the terminal does that as badly as we would."""
+
+_LABEL = re.compile(r" *(?:\S+(?: \S+)* {2,})*")
+"""What stands before the text of a line, such as ``  hint       ``: later lines are indented by as much."""
+
+
+class Overlay(Protocol):
+    """What is drawn below the output, and has to go before something is printed."""
+
+    def hide(self) -> None: ...
+
+
+class Screen:
+    """The terminal of this process, which has one. Whoever prints hides the overlay first."""
+
+    # The lock is held while something is printed or drawn, so that the two never mix. It is re-entrant, as an
+    # interrupt may print in the middle of printing.
+
+    def __init__(self) -> None:
+        self.lock = threading.RLock()
+        self.overlay: Overlay | None = None
+        self.lent = False
+        """Whether what reads our pipe may be drawing on the same terminal."""
+
+    @contextmanager
+    def printing(self) -> Iterator[None]:
+        with self.lock:
+            if self.overlay is not None:
+                self.overlay.hide()
+            yield
+
+    @contextmanager
+    def asking(self) -> Iterator[None]:
+        """Somebody is asked inside the block: nothing is drawn over the question."""
+        with self.printing():
+            self.lent, lent = True, self.lent
+        try:
+            yield
+        finally:
+            self.lent = lent
+
+    def lend(self) -> None:
+        """Data goes to stdout from now on, which is the terminal, or a pipe whose reader may print there."""
+        if not self.lent and (is_pipe(sys.stdout) or is_terminal(sys.stdout)):
+            with self.printing():
+                self.lent = True
+
+
+screen = Screen()
+
+
+def is_terminal(stream: TextIO | None) -> bool:
+    return stream is not None and stream.isatty()
+
+
+def is_live(stream: TextIO | None) -> bool:
+    """Whether a terminal can show what changes."""
+    return is_terminal(stream) and not is_dumb()
+
+
+def is_pipe(stream: TextIO | None) -> bool:
+    try:
+        return stream is not None and stat.S_ISFIFO(os.fstat(stream.fileno()).st_mode)
+    except (OSError, ValueError):  # closed, or not a file at all
+        return False
+
+
+def width() -> int:
+    """Columns of the terminal."""
+    return shutil.get_terminal_size().columns
+
+
+def echo(text: str = "", *, err: bool = False, nl: bool = True) -> None:
+    """Print words for people: wrapped on a terminal, each line as it is elsewhere."""
+    stream = sys.stderr if err else sys.stdout
+    if is_terminal(stream):
+        text = wrapped(text, width())
+    with screen.printing():
+        click.echo(text, err=err, nl=nl, color=coloured(stream))
+
+
+def coloured(stream: TextIO | None) -> bool:
+    wanted = colour_wanted()
+    return wanted if wanted is not None else is_live(stream)
+
+
+def wrapped(text: str, columns: int) -> str:
+    """Break lines between words, never in one; what follows is indented as the first line's text is."""
+    if columns < NARROWEST:
+        return text
+    return "\n".join(_wrapped_line(line, columns) for line in text.split("\n"))
+
+
+def _wrapped_line(line: str, columns: int) -> str:
+    if len(click.unstyle(line)) <= columns:
+        return line
+    import textwrap  # few messages are so long
+
+    label = _LABEL.match(line)
+    indent = len(label[0]) if label else 0
+    if indent > columns // 2:
+        indent = len(line) - len(line.lstrip()) + 2
+    rows = textwrap.wrap(
+        line[indent:],
+        columns - indent,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
+    return f"\n{' ' * indent}".join([line[:indent] + rows[0], *rows[1:]]) if rows else line
