@@ -76,7 +76,9 @@ class PullRun:
         }
 
     def fill(self, jobs: int) -> None:
-        """Pull the layers of all images."""
+        """Pull the layers of all images; several after a plan. Raises `BackendError` if they do not fit."""
+        if len(self.opened) > 1:
+            self.check_plan()
         layers, activity = distinct(self.images), self.session.activity
         size = sum(layer.size or 0 for layer in layers)
         with activity.step("pulling", total=size, of=len(layers), noun="layer") as step:

@@ -193,7 +193,7 @@ def test_many_equal_failures_are_summarized(cli: Caller, registry: LyingRegistry
         registry.on(layer.digest, wrong_bytes)
     said = cli("pull", name, code=3).stderr
     assert said.count("layercache: ") == 6
-    assert said.endswith("layercache: and 4 more failures\n")
+    assert "layercache: and 4 more failures\n" in said
 
 
 def test_a_registry_that_is_down_is_a_failure(cli: Caller) -> None:
@@ -228,17 +228,6 @@ def test_on_a_terminal_hashes_are_short_and_the_table_fits(cli: Caller, registry
     assert table[1].split()[:4] == ["DIGEST", "DIFF", "ID", "SIZE"]
     assert [line[:12] for line in table[2:5]] == [layer.digest.hex[:12] for layer in image.layers]
     assert max(map(len, table)) <= 80
-
-
-def test_bars_are_drawn_on_a_terminal_alone(cli: Caller, registry: LyingRegistry) -> None:
-    big = make_layer({"noise": noise(2 << 20)})
-    name = registry.add_image("1", make_image([big]))
-    code, seen = cli.on_terminal("pull", name)
-    assert code == 0
-    assert "0 of 1 layers" in seen
-    for arguments in (["pull", name], ["--quiet", "pull", name]):
-        assert "of 1 layers" not in cli(*arguments).output
-    assert "of 1 layers" not in cli.on_terminal("--quiet", "pull", name)[1]
 
 
 @pytest.mark.parametrize("terminal", ["dumb", "unknown", "vt100"])

@@ -93,9 +93,8 @@ def pull(session: Session, /, as_json: bool, no_trunc: bool, **options: Any) -> 
         if chosen.dry_run:
             document = run.show_plan(as_json=as_json, whole=no_trunc)
         else:
+            document = {}
             cache.uploads.resume()
-            if len(run.opened) > 1:
-                run.check_plan()
             run.fill(chosen.jobs)
             if not as_json:
                 run.print(whole=no_trunc)
