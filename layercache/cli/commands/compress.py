@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from typing import TYPE_CHECKING
 
 import click
@@ -37,17 +36,16 @@ def compress(session: Session, hashes: tuple[str, ...], compression: Compression
     from its blob. The new blob is inflated again and compared with the tar before it is stored. The same
     version of layercache makes the same bytes. A layer that fails does not stop the others.
     """
-    from layercache.cli.progress import counted
     from layercache.cli.short_hashes import full_name
 
     code = 0
-    visible = sys.stderr is not None and sys.stderr.isatty() and not session.quiet
     with session.cache() as cache:
         for hash in hashes:
             try:
                 layer = cache.get(full_name(cache, hash))
-                with counted("compressing", visible=visible) as passed:
-                    made = layer.compress(compression.kind, level=compression.level, progress=passed)
+                words, tar_size = f"compressing {hash} as {compression}", layer.uncompressed_size
+                with session.activity.step(words, total=tar_size) as step:
+                    made = layer.compress(compression.kind, level=compression.level, progress=step.advance)
             except LayercacheError as error:
                 failures.show(error, about=hash, trace=session.verbose)
                 code = code or failures.exit_code(error)
