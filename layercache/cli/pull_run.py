@@ -125,22 +125,23 @@ class PullRun:
         return found
 
     def explain(self) -> None:
-        """Print each failure once, then the images that failed."""
+        """Print each failure once, then the images that failed, and exit with the code of the first failure.
+
+        Returns if nothing failed.
+        """
+        if not self.errors:
+            return
         different = list({str(error): error for error in self.errors}.values())
         for error in different[:SHOWN_ERRORS]:
             failures.show(error, trace=self.session.verbose)
         if len(different) > SHOWN_ERRORS:
             echo(f"layercache: and {len(different) - SHOWN_ERRORS} more failures", err=True)
-        if different and len(self.opened) > 1:
+        if len(self.opened) > 1:
             failed = self.failed()
             echo(f"layercache: {len(failed)} of {len(self.opened)} images failed:", err=True)
             for name, reason in failed.items():
                 echo(f"  {name}: {reason}", err=True)
-
-    def exit(self) -> None:
-        """Exit with the code of the first failure, if there is one."""
-        if self.errors:
-            click.get_current_context().exit(failures.exit_code(self.errors[0]))
+        click.get_current_context().exit(failures.exit_code(self.errors[0]))
 
 
 class Follower:

@@ -193,7 +193,7 @@ def test_many_equal_failures_are_summarized(cli: Caller, registry: LyingRegistry
         registry.on(layer.digest, wrong_bytes)
     said = cli("pull", name, code=3).stderr
     assert said.count("layercache: ") == 6
-    assert "layercache: and 4 more failures\n" in said
+    assert said.endswith("layercache: and 4 more failures\n")
 
 
 def test_a_registry_that_is_down_is_a_failure(cli: Caller) -> None:

@@ -98,7 +98,6 @@ def pull(session: Session, /, as_json: bool, no_trunc: bool, **options: Any) -> 
             run.fill(chosen.jobs)
             if not as_json:
                 run.print(whole=no_trunc)
-        run.explain()
     if not chosen.dry_run:
         done = Done(cache.counters, cache.uploads.progress(), time.monotonic() - begun)
         document = run.report(done, as_json=as_json)
@@ -106,7 +105,7 @@ def pull(session: Session, /, as_json: bool, no_trunc: bool, **options: Any) -> 
         output.document(document)
     if chosen.lock:
         _write_lock(session, chosen.lock, run)
-    run.exit()
+    run.explain()
 
 
 @dataclass(frozen=True, slots=True)
