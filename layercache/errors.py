@@ -87,13 +87,19 @@ class InvalidNameError(ConfigError, ValueError):
     """A digest, diff ID, reference, platform or object name is malformed."""
 
 
-def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """Begin a hint with the known name that is most similar to a mistyped one; empty if none is similar."""
+def most_similar(name: str, known: Iterable[str]) -> str:
+    """Return the known name that is most similar to a mistyped one; empty if none is similar."""
     import difflib
 
     similar = {each.lower(): each for each in known}
     near = difflib.get_close_matches(name.lower(), similar, 1)
-    return f"did you mean {similar[near[0]]}? " if near else ""
+    return similar[near[0]] if near else ""
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """Begin a hint with the name that was probably meant; empty if no known name is similar."""
+    meant = most_similar(name, known)
+    return f"did you mean {meant}? " if meant else ""
 
 
 def is_interrupt(error: BaseException) -> bool:

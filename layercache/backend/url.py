@@ -69,8 +69,7 @@ class BackendURL:
         if not parts.scheme or not url.startswith(f"{parts.scheme}://"):
             raise ConfigError(
                 f"not a cache URL: {shown!r}",
-                hint="expected scheme://location (file:///var/cache/layers) or a path (./layers); "
-                f"a new folder in this one is written {_as_folder(shown)}",
+                hint=f"expected scheme://location (file:///var/cache/layers), or a path: {_as_folder(shown)}",
             )
         if parts.username is not None or parts.password is not None:
             raise ConfigError(
@@ -147,4 +146,4 @@ def _checked_path(path: str) -> str:
 
 def _as_folder(text: str) -> str:
     """How to write a text that is not a URL, if it was meant as a new folder."""
-    return f"./{text}" if text and not set(text) & set(":?#@…") else "./NAME"
+    return f"./{text}" if text and not set(text) & set(":?#@…") else "./layers"

@@ -52,7 +52,9 @@ def full_name(cache: Cache, text: str) -> Hash:
         raise NotFoundError(
             f"{text} is not cached",
             looked_in=[nearest.name],
-            hint="prefixes are looked up in the nearest tier only: give the whole hash",
+            hint="prefixes are looked up in the nearest tier only: give the whole hash"
+            if len(cache.tiers) > 1
+            else "layercache ls lists the layers that are",
         )
     return found.pop()
 

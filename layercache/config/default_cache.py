@@ -43,8 +43,13 @@ def limited(tier: Setting) -> Setting:
     folder = os.path.expanduser(url.path)
     if url.scheme != "file" or "max_size" in url.query or not is_default(folder):
         return tier
-    query = {**url.query, "max_size": str(limit(folder))}
+    query = {**url.query, "max_size": size_text(limit(folder))}
     return Setting(str(BackendURL("file", "", os.path.abspath(folder), query)), tier.origin)
+
+
+def size_text(size: int) -> str:
+    """Return a size as users write it, rounded down to a MB."""
+    return f"{size // 10**9}GB" if size % 10**9 == 0 else f"{size // 10**6}MB"
 
 
 def limit(folder: str) -> int:

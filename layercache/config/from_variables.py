@@ -13,7 +13,7 @@ from layercache.config import environment, values
 from layercache.config.checker import Checker, Key, WrongTypeError, keys_of, wrong_type
 from layercache.config.files import Document, Place
 from layercache.config.schema import CacheTable, HostTable, RegistryTable
-from layercache.errors import ConfigError, did_you_mean
+from layercache.errors import ConfigError, most_similar
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -75,10 +75,14 @@ def read() -> Variables:
 
 def warning(unknown: Sequence[str]) -> str:
     """Return a warning about variables that nothing reads."""
-    known = [*environment.OWN, *names()]
-    similar = "".join(f"; {did_you_mean(name, known).strip()}" for name in unknown)
-    verb = "is not a variable" if len(unknown) == 1 else "are not variables"
-    return f"{', '.join(unknown)} {verb} of layercache and has no effect{similar}"
+    known = {name.removeprefix(environment.PREFIX): name for name in (*environment.OWN, *names())}
+    known |= dict.fromkeys(("CACHE", "CACHE_DIR", "DIR"), environment.URL)
+
+    def suggested(name: str) -> str:
+        meant = most_similar(name.removeprefix(environment.PREFIX), known)
+        return f"{name} (did you mean {known[meant]}?)" if meant else name
+
+    return f"unknown variables have no effect: {', '.join(map(suggested, unknown))}"
 
 
 class _Checker(Checker):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -77,7 +77,14 @@ class Puller:
         """
         outcomes: Outcomes = {}
         pool = ThreadPoolExecutor(self._jobs, thread_name_prefix="pull")
-        with self._cache.watch(self._note), self._cache.expecting(len(layers)) as done:
+        names = {name for layer in layers for name in layer.names if name is not None}
+        with (
+            self._cache.watch(self._note),
+            ExitStack() as sparing,
+            self._cache.expecting(len(layers)) as done,
+        ):
+            for tier in self._cache.tiers:  # no layer of an image is evicted to make room for another
+                sparing.enter_context(tier.blobs.sparing(names))
 
             def work(layer: Layer) -> None:
                 outcomes[str(layer.digest)] = self._bring(layer)

@@ -65,7 +65,9 @@ class Ingest:
 
     def _require_layer(self, found: str) -> None:
         if not self._any_data:
-            raise NotALayerError(f"not a layer: {found}", hint="any_data (--any) stores it anyway")
+            raise NotALayerError(
+                f"not a layer: {found}", hint="--any (in Python any_data=True) stores it anyway"
+            )
 
     def _take_as_it_is(self, head: HeadReader, compression: str | None) -> None:
         if compression and self._keeper.store(COMPRESSED) is None:

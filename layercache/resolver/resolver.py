@@ -283,6 +283,7 @@ class Resolver:
                 own = self.passes.running.is_begun_for(layer)
                 reader.run() if isinstance(reader, ClaimedReader) else read_through(reader)
                 if store.write_failure is None:
+                    self.keeper.check_size(form, layer.identity.size_of(form))
                     if not own:  # who joined another's transfer may know more of the layer than the other did
                         self.passes.findings.claim(layer, [store])
                     return

@@ -245,6 +245,13 @@ class TierWriter:
             hint="it was quarantined: another try reads it from elsewhere",
         )
 
+    def check_size(self, form: Form, size: int | None) -> None:
+        """Raise `ConfigError` if a blob of this size exceeds the limit of every tier that keeps the form."""
+        if size is not None and not any(
+            tier.policy.stores(form) and tier.blobs.fits(size) for tier in self._tiers
+        ):
+            raise self.kept_nowhere(form, size=size)
+
     def kept_nowhere(self, form: Form | None = None, *, size: int | None = None) -> LayercacheError:
         """Why no tier keeps a form, or any: since one failed that would, since a blob of ``size`` bytes is
         larger than its limit, or since none is meant to.

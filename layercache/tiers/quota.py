@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections import Counter
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -17,13 +18,14 @@ from typing import TYPE_CHECKING
 from layercache.backend import PerProcess
 from layercache.backend.capabilities import Lockable, Touchable
 from layercache.errors import BackendError, ForbiddenError
-from layercache.tiers.eviction import candidates, select
+from layercache.tiers.eviction import DOCUMENT, candidates, select
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Collection, Iterable, Iterator
 
     from layercache.backend import Backend
     from layercache.backend.capabilities import Lock
+    from layercache.oci.digest import Hash
     from layercache.tiers.eviction import Candidate, Eviction
     from layercache.tiers.policy import Policy
 
@@ -88,10 +90,24 @@ class Quota:
         self._max_age = policy.max_age
         self._lockable = backend if isinstance(backend, Lockable) else None
         self._own = PerProcess(_OwnUsage)
+        self._spared: Counter[Hash] = Counter()
+        self._sparing = threading.Lock()
+        """Guards changes of the counter; who only reads it may see one change more or less."""
 
     def fits(self, size: int) -> bool:
         """Whether a blob of so many bytes may be kept at all."""
         return self._max_size is None or size <= self._max_size
+
+    @contextmanager
+    def sparing(self, names: Collection[Hash]) -> Iterator[None]:
+        """Do not evict these blobs, nor any document of an image, inside the block: they are being pulled."""
+        with self._sparing:
+            self._spared.update(names)
+        try:
+            yield
+        finally:
+            with self._sparing:
+                self._spared -= Counter(names)
 
     @contextmanager
     def reserve(self, size: int) -> Iterator[None]:
@@ -131,6 +147,11 @@ class Quota:
         if not account.fresh or (limit is not None and account.used > limit):
             for _ in self._evict(account, limit=limit, goal=goal, max_age=self._max_age):
                 pass
+            if self._spared and limit is not None and account.used > limit:
+                raise BackendError(
+                    f"{self._backend.url}: what is being pulled exceeds max_size={self._max_size}",
+                    hint="raise max_size, or pull less at once",
+                )
 
     def _evict(
         self, account: Usage, *, limit: int | None, max_age: float | None, goal: int | None = None
@@ -138,6 +159,12 @@ class Quota:
         blobs = candidates(self._backend, self._policy)
         account.used, account.counted = sum(blob.size for blob in blobs), time.time()
         self._count_from_now(blobs)
+        spared = dict(self._spared)
+        if spared:
+            kept = [blob for blob in blobs if blob.name in spared or blob.rank == DOCUMENT]
+            blobs = [blob for blob in blobs if blob.name not in spared and blob.rank != DOCUMENT]
+            size = sum(blob.size for blob in kept)
+            limit, goal = (None if each is None else max(0, each - size) for each in (limit, goal))
 
         def remove(blob: Candidate) -> bool:
             try:

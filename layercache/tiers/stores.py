@@ -14,7 +14,7 @@ from layercache.errors import BackendError, NotFoundError
 from layercache.tiers.on_failure import or_answer, or_drop, or_not_found, or_raise
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Collection, Iterable, Iterator
     from contextlib import AbstractContextManager
 
     from layercache.backend import Entry, Reader
@@ -72,6 +72,11 @@ class BlobStore(ABC):
     def fits(self, size: int) -> bool:  # noqa: ARG002
         """Whether a blob of so many bytes may be kept at all: else it is bigger than the tier may get."""
         return True
+
+    @or_raise
+    def sparing(self, names: Collection[Hash]) -> AbstractContextManager[None]:  # noqa: ARG002
+        """Do not evict these blobs inside the block, since they are being pulled."""
+        return nullcontext()
 
     @or_drop
     @abstractmethod

@@ -108,7 +108,10 @@ def test_an_unknown_variable_is_a_warning_with_the_one_that_was_meant(
 ) -> None:
     monkeypatch.setenv("LAYERCACHE_STRIKT", "1")
     monkeypatch.setenv("LAYERCACHE_CACHE", "/x")
-    with pytest.warns(UserWarning, match=r"LAYERCACHE_CACHE, LAYERCACHE_STRIKT .*mean LAYERCACHE_STRICT"):
+    with pytest.warns(
+        UserWarning,
+        match=r"CACHE_CACHE \(did you mean LAYERCACHE_URL\?\), LAYERCACHE_STRIKT \(did you mean \w+STRICT",
+    ):
         layercache.open("memory://x").close()
 
 
@@ -126,6 +129,6 @@ def test_the_program_warns_once(tmp_path: Path) -> None:
         done = subprocess.run([*program, *arguments], env=environ, capture_output=True, text=True, check=True)
         return done.stderr
 
-    warning = "layercache: warning: LAYERCACHE_OFFLIEN is not a variable of layercache and has no effect; "
-    assert stderr("ls").count(f"{warning}did you mean LAYERCACHE_OFFLINE?") == 1
+    warning = "layercache: warning: unknown variables have no effect: LAYERCACHE_OFFLIEN "
+    assert stderr("ls").count(f"{warning}(did you mean LAYERCACHE_OFFLINE?)") == 1
     assert stderr("-q", "ls") == ""

@@ -299,7 +299,7 @@ def test_an_authority_of_ones_own_is_trusted_when_it_is_named(
 def test_a_registry_that_is_listed_as_plain_http_is_never_spoken_to_by_tls(
     secure: Registry, sample: Sample, client: Callable[..., RegistryClient]
 ) -> None:
-    with pytest.raises(SourceError, match="answered 400"):
+    with pytest.raises(SourceError, match="speaks TLS, and was contacted without it"):
         source_of(f"{secure.host}/app:1", client(plain_http=("127.0.0.1",), insecure=("127.0.0.1",))).root()
 
 
@@ -310,7 +310,8 @@ def test_plain_http_where_tls_is_wanted_gets_a_hint(
     lying.on("", status(200))
     with pytest.raises(SourceError, match="does not speak TLS") as caught:
         source_of(f"{lying.host}/app:1", client()).root()
-    assert "plain_http" in caught.value.hint
+    assert f"--plain-http {lying.host}" in caught.value.hint
+    assert "plain_http in the configuration" in caught.value.hint
 
 
 def test_a_redirect_to_no_tls_and_a_token_server_without_it_are_refused(

@@ -8,7 +8,7 @@ from gcsfs.retry import HttpError, NonRetryableError
 from google.auth.exceptions import GoogleAuthError
 
 from layercache_backends.gcs.requests import RESUME_INCOMPLETE, NoBucketError, RefusalError
-from layercache_backends.objects.service import NO_TLS, Failure, Kind, is_no_tls
+from layercache_backends.objects.service import NO_TLS, TLS, Failure, Kind, is_no_tls
 
 CREDENTIALS = (
     "run gcloud auth application-default login, or set GOOGLE_APPLICATION_CREDENTIALS (or ?token=) to the "
@@ -57,4 +57,6 @@ def _answered(error: RefusalError) -> Failure:
     # A 404 of another server says nothing about the object. Other statuses count, no matter who sent them.
     if kind is Kind.ABSENT and not error.known:
         return Failure(Kind.FINAL, "404 that does not come from the service", _STRANGER)
+    if error.status == 400 and not error.known:
+        return Failure(Kind.FINAL, "400 that does not come from the service", TLS)
     return Failure(kind, str(error), _HINTS.get(error.status, "" if error.known else _STRANGER))

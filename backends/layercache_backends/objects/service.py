@@ -46,6 +46,8 @@ class Failure:
 
 NO_TLS = "write endpoint_url with http:// if the service speaks plain HTTP, or check its port"
 
+TLS = "write endpoint_url with https:// if the service speaks TLS, or check its port"
+
 
 def is_no_tls(error: Exception) -> bool:
     """Whether an error of TLS means that the other side does not speak TLS at all."""

@@ -26,7 +26,7 @@ from botocore.exceptions import (
 )
 from botocore.parsers import ResponseParserError
 
-from layercache_backends.objects.service import NO_TLS, Failure, Kind, is_no_tls
+from layercache_backends.objects.service import NO_TLS, TLS, Failure, Kind, is_no_tls
 
 _CREDENTIALS = (
     "set AWS_PROFILE (or ?profile=), or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY; "
@@ -127,6 +127,8 @@ def _answered(error: ClientError, bucket: str) -> Failure:
             "404 that does not come from the service",
             "check for a proxy in between, and that the address is that of an S3 service",
         )
+    if status == 400 and code in ("400", ""):  # an answer without the service's own words
+        hint = TLS
     if status in (401, 403) and not hint:
         hint = _HINTS["AccessDenied"]
     return Failure(Kind.FINAL, f"{code}: {said}" if said else f"status {status} {code}".rstrip(), hint)

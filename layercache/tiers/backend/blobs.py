@@ -15,7 +15,7 @@ from layercache.tiers.backend.derived import delete_derived
 from layercache.tiers.stores import BlobStore
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Collection, Iterator
     from contextlib import AbstractContextManager
 
     from layercache.backend import Backend, Entry, Reader
@@ -72,6 +72,9 @@ class BackendBlobs(BlobStore):
 
     def fits(self, size: int) -> bool:
         return self._room.fits(size)
+
+    def sparing(self, names: Collection[Hash]) -> AbstractContextManager[None]:
+        return self._room.sparing(names)
 
     def put(self, name: Hash, data: bytes) -> None:
         if self.fits(len(data)) and not self.has(name):
