@@ -133,7 +133,7 @@ class PullRun:
             return
         different = list({str(error): error for error in self.errors}.values())
         for error in different[:SHOWN_ERRORS]:
-            failures.show(error, trace=self.session.verbose)
+            self.session.show(error)
         if len(different) > SHOWN_ERRORS:
             echo(f"layercache: and {len(different) - SHOWN_ERRORS} more failures", err=True)
         if len(self.opened) > 1:

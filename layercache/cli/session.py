@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from layercache.cli import output
+from layercache.cli import failures, output
 from layercache.cli.activity import Activity, sending
 from layercache.cli.new_cache import announcement, check_there, default_folder
 from layercache.cli.output import count, human
 from layercache.cli.progress import Display
+from layercache.cli.reported import Reported
 from layercache.cli.suggestions import Suggesting
 from layercache.cli.terminal import echo, screen
 
@@ -41,6 +42,7 @@ class Session:
     verbose: bool = False
     warned: bool = False
     activity: Activity = field(default_factory=Activity)
+    reported: Reported = field(default_factory=Reported)
 
     @contextmanager
     def display(self) -> Iterator[None]:
@@ -142,10 +144,16 @@ class Session:
             output.flush()
             echo(text, err=True)
 
+    def show(self, error: Exception) -> None:
+        """Print an error; only its hint if a warning has reported the same failure before."""
+        failures.show(error if self.quiet else self.reported.shortened(error), trace=self.verbose)
+
     def _log(self, event: Event) -> None:
         if event.kind == "failed":
             what = f"{event.name} in {event.where}" if event.name else event.where
             why = event.note.removeprefix(f"{event.where}: ")
+            if event.name is None and not self.reported.is_new(event.where, why):
+                return
             self.note(f"layercache: warning: skipped {what}: {why}")
         elif event.kind == "mislabelled":
             self.note(f"layercache: warning: {event.name}: {event.note}")

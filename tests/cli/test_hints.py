@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from threading import Thread
 from typing import TYPE_CHECKING
 
+from fixtures.calling import Caller
 from servers.registry import Registry
 
 from layercache.errors import LayercacheError
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     import pytest
-    from fixtures.calling import Caller
     from servers.certificates import Certificate
 
 
@@ -102,7 +102,14 @@ def test_a_wrong_password_is_reported_with_its_user_and_its_file(
 def test_an_image_that_is_not_there_is_no_riddle_of_codes(cli: Caller, registry: Registry) -> None:
     said = cli("pull", f"{registry.host}/team/ap:1", code=1).stderr
     assert "MANIFEST_UNKNOWN" in said.splitlines()[0] or "NAME_UNKNOWN" in said.splitlines()[0]
-    assert f"check the name; skopeo list-tags docker://{registry.host}/team/ap" in said
+    assert f"check the name; layercache tags {registry.host}/team/ap" in said
+
+
+def test_one_cause_is_reported_once(layout: str) -> None:
+    said = Caller("file:///proc/nowhere")("pull", layout, code=4).stderr
+    assert said.count("No such file or directory") == 1, said
+    assert said.startswith("layercache: warning: skipped file:///proc/nowhere: ")
+    assert "layercache: nothing could be stored, for the reason above" in said
 
 
 def test_many_places_are_listed_one_a_line() -> None:

@@ -100,13 +100,13 @@ def test_a_password_opens_the_tier_and_a_wrong_one_is_reported(
         told = Caller(url(registry)).json("doctor")
         assert told["ok"]
         assert said(told, "credentials")["detail"] == f"the user {USER}, from {tmp_path}/config.json"
-        log_in(monkeypatch, tmp_path, registry, "wrong")
+        log_in(monkeypatch, tmp_path, registry, "hunter2")
         told = Caller(url(registry)).json("doctor", code=4)
         assert results(told)["reached"] == "ok"
         assert results(told)["listed"] == "failed"
         assert f"layercache login {registry.host}" in said(told, "listed")["hint"]
         assert "written" not in results(told)
-        assert "wrong" not in json.dumps(told)
+        assert "hunter2" not in json.dumps(told)
 
 
 def test_a_user_who_may_pull_but_not_push_is_reported(

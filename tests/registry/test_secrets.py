@@ -183,11 +183,11 @@ def test_a_proxy_that_fails_is_named_without_its_password(
 @pytest.mark.parametrize(
     ("known", "scheme", "token", "refusal", "message"),
     [
-        (True, "Basic", 0, 401, "refuses to give app as the user me: 401"),
+        (True, "Basic", 0, 401, "refuses to give app as the user me (from {path}): 401"),
         (False, "Basic", 0, 401, "requires a user and password"),
-        (True, "Bearer", 401, 0, "to the user me: it answered 401"),
+        (True, "Bearer", 401, 0, "to the user me (from {path}): it answered 401"),
         (False, "Bearer", 401, 0, "/app: it answered 401"),
-        (True, "Bearer", 200, 403, "refuses to give app as the user me: 403"),
+        (True, "Bearer", 200, 403, "refuses to give app as the user me (from {path}): 403"),
         (False, "Bearer", 200, 403, "refuses to give app: 403"),
     ],
 )
@@ -209,7 +209,7 @@ def test_a_registry_that_refuses_is_reported_with_user_and_files_but_no_password
     config = {"auths": {lying.host: {"auth": AUTH}}} if known else {}
     error = root(f"{lying.host}/app:1", client(config, auth_files=(absent, path)))
     assert isinstance(error, SourceError)
-    assert message in error.message
+    assert message.format(path=path) in error.message
     assert error.looked_in == (absent, path)
     assert f"layercache login {lying.host}" in error.hint
     assert_hidden(error, *SECRETS)
