@@ -107,7 +107,7 @@ def test_broken_packages_disturb_no_other_scheme(installed: Callable[[str], str]
     (tmp_path / "layer").write_bytes(b"bytes")
     scheme = installed("sound_interface")
     for url in (f"{scheme}://{tmp_path}/store", f"file://{tmp_path}/store"):
-        Caller(url)("put", str(tmp_path / "layer"))
+        Caller(url)("put", "--any", str(tmp_path / "layer"))
     with pytest.raises(ConfigError) as caught:
         open_backend("nowhere://x")
     assert "broken-sdk" in caught.value.hint
