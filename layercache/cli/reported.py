@@ -6,7 +6,7 @@ from layercache.errors import LayercacheError
 
 
 class Reported:
-    """Remembers causes by place. Two threads that report the same one at the same moment may both print it."""
+    """Remembers causes by place. Two threads that report one at the same moment may both print it."""
 
     def __init__(self) -> None:
         self._causes: set[tuple[str, str]] = set()
