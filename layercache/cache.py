@@ -217,11 +217,9 @@ class Cache:
         found = [removal.forget_image(tier, keys.image_key(reference), blobs=blobs) for tier in targets]
         self._refresher.note_change()
         if not any(found):
-            raise NotFoundError(
-                f"the image {reference} is not cached",
-                looked_in=[tier.name for tier in targets],
-                hint="layercache images lists what is cached",
-            )
+            from layercache.images.missing import missing_image
+
+            raise missing_image(targets, reference, "layercache images lists what is cached")
 
     def export(
         self,

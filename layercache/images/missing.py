@@ -2,18 +2,48 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+from itertools import islice
 from typing import TYPE_CHECKING
 
+from layercache.errors import BackendError
 from layercache.oci.documents import DOCUMENTS
 from layercache.resolver.lookup import not_found
+from layercache.tiers import keys
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from layercache.errors import LayercacheError
     from layercache.oci.descriptor import Descriptor
     from layercache.oci.digest import Digest
+    from layercache.oci.reference import Reference
     from layercache.tiers.tier import Tier
+
+
+NAMES_SHOWN = 3
+
+
+def missing_image(tiers: Sequence[Tier], reference: Reference, hint: str) -> LayercacheError:
+    """The error for an image that no tier knows by this name; it says by which ones it may be known."""
+    with suppress(BackendError):
+        if others := list(islice(_other_names(tiers, reference), NAMES_SHOWN)):
+            hint = f"{hint}; cached is {', '.join(others)}"
+    return not_found(tiers, f"the image {reference} is not cached", hint)
+
+
+def _other_names(tiers: Sequence[Tier], reference: Reference) -> Iterator[str]:
+    """What else is cached of the image, or of its repository. Remote tiers are not listed for that."""
+    repository = f"{keys.image_key(reference).rpartition('/')[0].rpartition('/')[0]}/"
+    found: set[str] = set()
+    for tier in tiers:
+        if tier.remote or tier.failure is not None:
+            continue
+        for key, root in tier.images.scan():
+            is_alike = root.digest == reference.digest if reference.digest else key.startswith(repository)
+            if is_alike and (name := keys.image_name(key)) not in found:
+                found.add(name)
+                yield name
 
 
 def missing_document(

@@ -127,8 +127,8 @@ class Images:
         if root is None and source is not None:
             try:
                 root = source.root(new=reference is not None and self._has_no_tag(reference))
-            except SourceError:
-                if reference is None or not (found := self._tags.stopgap(reference, self._tag_age)):
+            except (SourceError, NotFoundError) as error:
+                if reference is None or not (found := self._tags.stopgap(reference, self._tag_age, error)):
                     raise
                 root = found.root
         assert root is not None, "without a source a tier has it, or there was an error"

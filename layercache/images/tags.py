@@ -13,15 +13,16 @@ from typing import TYPE_CHECKING
 
 from layercache.errors import NotFoundError
 from layercache.events import Event, Observers
+from layercache.images.missing import missing_image
 from layercache.oci.documents import described
 from layercache.oci.forms import COMPRESSED
-from layercache.resolver.lookup import not_found
 from layercache.tiers import keys
-from layercache.tiers.tag_origin import CHECKED, checked_at, copied_from, marked
+from layercache.tiers.tag_origin import CHECKED, checked_at, copied_from, imported_from, marked
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from layercache.errors import LayercacheError
     from layercache.images.writer import ImageWriter
     from layercache.oci.descriptor import Descriptor
     from layercache.oci.reference import Reference
@@ -94,26 +95,35 @@ class Tags:
             return Found(key, self._report(reference, *unsure))
         if (document := self._document(reference)) is not None:
             return document
-        raise not_found(
-            self._tiers,
-            f"the image {reference} is not cached",
-            f"pull it while online (layercache pull {reference.familiar})",
+        raise missing_image(
+            self._tiers, reference, f"pull it while online (layercache pull {reference.familiar})"
         )
 
-    def stopgap(self, reference: Reference, age: float) -> Found | None:
-        """What to open if the registry failed: what a digest names, whichever tag it was pulled by; or, if no
-        trusted tier has the tag, an untrusted answer younger than ``age``.
+    def stopgap(self, reference: Reference, age: float, error: LayercacheError) -> Found | None:
+        """What to open although the registry failed with this error, or does not have the image.
+
+        What a digest names, whichever tag it was pulled by, unless the registry says that it lacks it. A tag
+        that was imported. If no trusted tier has the tag, an untrusted answer younger than ``age``.
         """
+        lacks_it = isinstance(error, NotFoundError)
         if reference.digest:
-            return self._document(reference)
+            return None if lacks_it else self._document(reference)
         key, young = keys.image_key(reference), None
-        for tier, root, _ in self._said(key) if age else ():
+        for tier, root, _ in self._said(key):
             who = doubtful(tier, key, root)
             if not who:
-                return None
-            if young is None and _is_young(self._checked(tier, key, root), age):
+                return self._imported(reference, root, lacks_it=lacks_it)
+            if young is None and not lacks_it and _is_young(self._checked(tier, key, root), age):
                 young = (root, who)
         return None if young is None or self._strict else Found(key, self._report(reference, *young))
+
+    def _imported(self, reference: Reference, root: Descriptor, *, lacks_it: bool) -> Found | None:
+        if self._strict or not (who := imported_from(root)):
+            return None
+        why = "does not have it" if lacks_it else "failed"
+        note = f"{reference} is taken as it was imported, since its registry {why}"
+        self._observers.emit(Event("unconfirmed", root.digest, COMPRESSED, who, note=note))
+        return Found(keys.image_key(reference), root)
 
     def bring_nearer(self, found: Found, root: Descriptor) -> None:
         """Write what was found into the nearer tiers that lack it, with the true size of its ``root``."""

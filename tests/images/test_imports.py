@@ -13,6 +13,7 @@ from servers.archives import file_member, write_legacy_archive, write_modern_arc
 from servers.images import make_image, make_index, sample_layers, write_layout
 from servers.programs import skopeo_copy
 
+from layercache import LayercacheError, NotFoundError, SourceError
 from layercache.copy.copier import Copy
 from layercache.copy.selection import Selection
 from layercache.images.opening import Images
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from layercache.cache import Cache
     from layercache.events import Event
     from layercache.images.image import Image as Opened
+    from layercache.oci.descriptor import Descriptor
     from layercache.tiers.tier import Tier
 
 OURS, THEIRS = make_image(sample_layers(1)), make_image(sample_layers(2))
@@ -49,6 +51,16 @@ class Archive(DictSource):
 
     def references(self) -> list[Reference]:
         return [Reference.parse(name) for name in self.names]
+
+
+@dataclass
+class Down(DictSource):
+    """A registry that does not answer as it should."""
+
+    error: LayercacheError = SourceError("the registry does not answer")  # noqa: RUF009  # never changed
+
+    def root(self, *, new: bool = False) -> Descriptor:
+        raise self.error
 
 
 def archive(made: Image | ImageIndex, *names: str) -> Archive:
@@ -214,6 +226,44 @@ def test_offline_an_import_is_taken_without_a_warning_as_the_user_made_it(*, str
         opened = Images(cache._asked, cache._resolver, cache._observers, strict=strict)
         assert opened.from_source(None, REFERENCE, AMD64).digest == OURS.descriptor.digest
     assert {event.kind for event in events} == {"imported"}
+
+
+@pytest.mark.parametrize("error", [SourceError("it is down"), NotFoundError("no such tag")])
+def test_an_import_serves_where_its_registry_cannot_which_is_reported(error: LayercacheError) -> None:
+    events: list[Event] = []
+    down = Down(OURS.descriptor, error=error)
+    with open_cache() as cache:
+        imported(cache, archive(OURS, str(REFERENCE)))
+        with cache.watch(events.append):
+            assert pulled(cache, down).digest == OURS.descriptor.digest
+        (event,) = [event for event in events if event.kind == "unconfirmed"]
+        assert f"{REFERENCE} is taken as it was imported, since its registry" in event.note
+        opened = Images(cache._asked, cache._resolver, cache._observers, strict=True)
+        with pytest.raises(type(error)):
+            opened.from_source(down, REFERENCE, AMD64)
+
+
+def test_a_registrys_own_tag_does_not_outlive_what_the_registry_says() -> None:
+    with open_cache() as cache:
+        pulled(cache, source_of(OURS))
+        for error in (SourceError("it is down"), NotFoundError("no such tag")):
+            with pytest.raises(type(error)):
+                pulled(cache, Down(OURS.descriptor, error=error))
+
+
+def test_what_is_asked_for_by_another_name_than_it_has_is_named_in_the_hint() -> None:
+    other, by_digest = f"{REFERENCE.name}:2", f"{REFERENCE.name}@{OURS.descriptor.digest}"
+    with open_cache(near(), offline=True) as cache:
+        imported(cache, archive(OURS, str(REFERENCE)))
+        with pytest.raises(NotFoundError) as tag:
+            cache.image(other)
+        assert f"cached is {REFERENCE}" in tag.value.hint
+        with pytest.raises(NotFoundError) as digest:
+            cache.forget_image(by_digest)
+        assert f"cached is {REFERENCE}" in digest.value.hint
+        with pytest.raises(NotFoundError) as nothing:
+            cache.image("elsewhere:1")
+        assert "cached is" not in nothing.value.hint
 
 
 def test_a_second_import_writes_and_asks_nothing_more() -> None:
