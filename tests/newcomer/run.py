@@ -133,7 +133,7 @@ def layer_file(folder: Path) -> dict[str, str]:
     return {name: f"sha256:{hashlib.sha256(data).hexdigest()}" for name, data in names.items()}
 
 
-def readme(installed: Installed, registry: str, folder: Path) -> None:
+def readme(clone: Path, installed: Installed, registry: str, folder: Path) -> None:
     """Type README's shell examples in order, and run its Python examples as one program."""
     folder.mkdir()
     here = {ALPINE: f"{registry}/demo:latest", "/tmp/layers": f"{folder}/layers", **layer_file(folder)}
@@ -144,17 +144,17 @@ def readme(installed: Installed, registry: str, folder: Path) -> None:
             text = text.replace(theirs, ours)
         return text
 
-    for command, _ in examples(ROOT / "README.md"):
+    for command, _ in examples(clone / "README.md"):
         run("sh", "-c", adapted(command), cwd=folder, environment=home)
-    code = "".join(block.text for block in blocks(ROOT / "README.md") if block.language == "python")
+    code = "".join(block.text for block in blocks(clone / "README.md") if block.language == "python")
     (folder / "program.py").write_text(adapted(code))
     run(installed.python, "program.py", cwd=folder, environment=home)
 
 
-def tutorial(installed: Installed, registry: str, folder: Path) -> None:
+def tutorial(clone: Path, installed: Installed, registry: str, folder: Path) -> None:
     folder.mkdir()
     here = {"localhost:5000": registry}
-    page = ROOT / "docs" / "tutorial.md"
+    page = clone / "docs" / "tutorial.md"
     check_examples(page, folder, here=here, environment={}, program=[str(installed.command)])
 
 
@@ -177,16 +177,18 @@ def first_hour(python: str, clone: Path, wheel: Path, folder: Path) -> None:
     run("make", "clean", cwd=clone)
     step("make demo", lambda: run("make", "demo", f"PYTHON={python}", cwd=clone))
     for install in (by_pip, by_uv, by_pipx):
-        use(install, python, wheel, folder / install.__name__)
+        use(install, python, wheel, clone, folder / install.__name__)
 
 
-def use(install: Callable[[str, Path, Path], Installed], python: str, wheel: Path, folder: Path) -> None:
+def use(
+    install: Callable[[str, Path, Path], Installed], python: str, wheel: Path, clone: Path, folder: Path
+) -> None:
     """Install the wheel in one way, and do with it what the pages show."""
     folder.mkdir(parents=True)
     installed = step(f"install {install.__name__}", lambda: install(python, wheel, folder))
     with demo_registry(installed) as registry:
-        step("  README", lambda: readme(installed, registry, folder / "readme"))
-        step("  tutorial", lambda: tutorial(installed, registry, folder / "tutorial"))
+        step("  README", lambda: readme(clone, installed, registry, folder / "readme"))
+        step("  tutorial", lambda: tutorial(clone, installed, registry, folder / "tutorial"))
     step("  hint", lambda: follow_the_hint(installed, folder / "hint"))
 
 
