@@ -58,6 +58,7 @@ def test_json_is_valid(block: Block) -> None:
 
 
 CODE = re.compile(r"(?<!`)`([^`\n]+)`(?!`)")
+OTHER_PROGRAMS = {"comm", "grep", "layercache", "skopeo"}
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
@@ -68,6 +69,19 @@ def test_every_command_that_a_page_names_is_there(page: Path) -> None:
         if (found := re.match(r"layercache (?:-\S+ )*([a-z]+)\b", code))
     }
     assert named - set(COMMANDS) == set()
+
+
+def test_the_comparison_names_commands_and_options_that_are_there() -> None:
+    """In the last column of its tables, which is ours; a word with "_" is a key of the configuration."""
+    table = (ROOT / "docs" / "comparison.md").read_text().partition("## Command by command")[2]
+    cells = [
+        line.rsplit(" | ", 1)[1] for line in table.splitlines() if line.startswith("|") and " | " in line
+    ]
+    words = {code.split()[0] for cell in cells for code in CODE.findall(cell)}
+    commands = {word for word in words if re.fullmatch("[a-z]+", word)} - OTHER_PROGRAMS
+    assert commands - set(COMMANDS) == set()
+    reference = (ROOT / "docs" / "cli.md").read_text()
+    assert {word for word in words if word.startswith("--") and f"`{word}" not in reference} == set()
 
 
 def slug(heading: str) -> str:
