@@ -23,7 +23,7 @@ COMMANDS = (
 EPILOG = """\b
 Exit codes:
   0    success
-  1    not found
+  1    not found: a layer, an image, or the cache itself
   2    invalid command or configuration
   3    corrupt data; none of it was stored
   4    a store or a source failed
@@ -32,7 +32,7 @@ Exit codes:
   130  interrupted (143: terminated, 141: stdout was closed)
 
 A cache is a folder or a URL. Several are tiers, nearest first. Without --cache, layercache uses
-LAYERCACHE_URL, else the configuration file, else the user's cache folder.
+LAYERCACHE_URL, else the configuration files, else the user's cache folder.
 """
 
 

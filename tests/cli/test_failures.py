@@ -60,6 +60,21 @@ def test_a_cache_that_cannot_be_written_to_is_a_failure(file: Path) -> None:
     assert f"layercache: {file}: file:///proc/nowhere: " in said
 
 
+@pytest.mark.parametrize("by", ["nothing", "option", "variable"])
+def test_a_tier_that_fails_is_an_error_where_that_is_wanted(
+    cli: Caller, file: Path, by: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if by == "variable":
+        monkeypatch.setenv("LAYERCACHE_STRICT", "1")
+    strict = ["--strict"] if by == "option" else []
+    called = cli(
+        "--cache", "file:///proc/nowhere", "put", str(file), *strict, code=0 if by == "nothing" else 4
+    )
+    reported = "warning: skipped" if by == "nothing" else f"layercache: {file}:"
+    assert called.stderr.startswith("layercache: " + reported.removeprefix("layercache: "))
+    assert "file:///proc/nowhere: writing" in called.stderr
+
+
 def test_no_traceback_is_shown_unless_asked_for(cli: Caller, tmp_path: Path) -> None:
     (tmp_path / "cache").mkdir()
     assert "Traceback" not in cli("get", "nonsense", code=2).output
