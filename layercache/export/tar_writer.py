@@ -15,6 +15,7 @@ from layercache.streams.hashing import chunks
 from layercache.streams.readers import verified
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import BinaryIO
 
     from layercache.backend import Reader
@@ -22,6 +23,36 @@ if TYPE_CHECKING:
     from layercache.oci.digest import Hash
     from layercache.oci.forms import Form
     from layercache.streams.named_file import NamedFile
+
+
+class Progress:
+    """Reports how much of a layer was written, as bytes of its blob, whichever form that is written in."""
+
+    def __init__(self, layer: Layer, whole: int, seen: Callable[[int], object]) -> None:
+        self.layer = layer
+        self._whole = whole
+        self._seen = seen
+        self._total: int | None = None
+        self._done = 0
+        self._reported = 0
+
+    def begin(self, total: int | None) -> None:
+        """Start, or start again, to write ``total`` bytes; None if that is not known."""
+        self._total, self._done = total, 0
+        self._report(0)
+
+    def passed(self, count: int) -> None:
+        self._done += count
+        share = self._done * self._whole // self._total if self._total else self._done
+        self._report(min(share, self._whole))
+
+    def end(self) -> None:
+        self._report(self._whole)
+
+    def _report(self, now: int) -> None:
+        if now != self._reported:
+            self._seen(now - self._reported)
+            self._reported = now
 
 
 class TarWriter:
@@ -49,29 +80,31 @@ class TarWriter:
         self._file.write(data)
         self._finish(len(data))
 
-    def add_layer(self, name: str, layer: Layer, form: Form, expected: Hash, size: int | None = None) -> None:
-        """Write a layer in a form, whose hash and ``size`` in bytes, if it is stated, are checked.
+    def add_layer(self, name: str, form: Form, expected: Hash, size: int | None, part: Progress) -> None:
+        """Write the layer of a ``part`` in a form, whose hash and ``size`` in bytes, if stated, are checked.
 
         Raises `DigestMismatchError`, `NotFoundError` and what the layer's streams raise.
         """
         write = self._with_header_last if self._file.rewindable else self._with_header_first
-        self._finish(write(name, layer, form, expected, size))
+        self._finish(write(name, form, expected, size, part))
+        part.end()
 
     def end(self) -> None:
         """Write the end of the archive."""
         self._file.write(bytes(2 * tarfile.BLOCKSIZE))
 
     def _with_header_last(
-        self, name: str, layer: Layer, form: Form, expected: Hash, stated: int | None
+        self, name: str, form: Form, expected: Hash, stated: int | None, part: Progress
     ) -> int:
-        file, start = self._file, self._file.tell()
+        file, start, layer = self._file, self._file.tell(), part.layer
 
         def copy() -> int:
             file.seek(start)
             file.truncate()
             file.write(bytes(tarfile.BLOCKSIZE))
             with _opened(layer, form) as stream:
-                return copy_checked(stream, expected, stated, file.write, lambda _: None)
+                part.begin(stated or layer.uncompressed_size)
+                return copy_checked(stream, expected, stated, file.write, part.passed)
 
         size = until_right(layer, form, copy)
         end = file.tell()
@@ -81,15 +114,18 @@ class TarWriter:
         return size
 
     def _with_header_first(
-        self, name: str, layer: Layer, form: Form, expected: Hash, stated: int | None
+        self, name: str, form: Form, expected: Hash, stated: int | None, part: Progress
     ) -> int:
+        layer = part.layer
         counted = partial(_size_of, layer, form, expected)
         size = until_right(layer, form, counted) if stated is None else stated
         try:
             with _opened(layer, form) as stream, verified(cast("Reader", stream), expected, size) as checked:
                 self._file.write(_header(name, size))
+                part.begin(size)
                 for chunk in chunks(checked):
                     self._file.write(chunk)
+                    part.passed(len(chunk))
         except DigestMismatchError as error:
             if not isinstance(error, WrongEntryError):
                 layer.doubt(form)

@@ -160,6 +160,10 @@ def _meant(target: str) -> str:
         return f"known targets: {', '.join(KNOWN)}"
     if _ARCHIVE_NAME.fullmatch(target):
         return f"for docker load: {ARCHIVE}{target}; as an OCI archive: {OCI_ARCHIVE}{target}"
+    if f"{target}:" in (LAYOUT, OCI_ARCHIVE, ARCHIVE, DAEMON, STORAGE):
+        return f"a colon follows: {target}:"
+    if os.path.exists(target) and not os.path.isdir(target):
+        return f"for docker load: {ARCHIVE}{target}; as an OCI archive: {OCI_ARCHIVE}{target}"
     if target.startswith((".", "/", "~")) or target.endswith("/") or os.path.exists(target):
         return f"as a folder: {LAYOUT}{target}; as a file for docker load: {ARCHIVE}{target}.tar"
     try:

@@ -11,7 +11,7 @@ import msgspec
 
 from layercache.errors import FormatError, NotALayerError, NotFoundError
 from layercache.export.layout_index import LAYOUT_MARKER, index_of_one
-from layercache.export.tar_writer import TarWriter
+from layercache.export.tar_writer import Progress, TarWriter
 from layercache.oci.descriptor import INDEXES, Manifest, decode
 from layercache.oci.forms import COMPRESSED, UNCOMPRESSED
 from layercache.streams.named_file import writing
@@ -42,8 +42,7 @@ class ArchiveTarget:
         archive = DockerArchive(contents, self._tag)
         with writing(self._path) as file:
             found = archive.write(file, seen)
-            if file.rewindable:
-                file.sync()
+            file.sync()
         return found
 
 
@@ -60,8 +59,7 @@ class OciArchiveTarget:
         """Write the archive; return how many files it has, and how many bytes they have."""
         with writing(self._path) as file:
             found = OciArchive(contents, self._names).write(file, seen)
-            if file.rewindable:
-                file.sync()
+            file.sync()
         return found
 
 
@@ -80,9 +78,12 @@ class OciArchive:
         for document in (*contents.manifests, *contents.configs.values()):
             tar.add(_blob(document.descriptor.digest), document.data)
         for digest, layer in contents.layers.items():
-            if digest not in contents.configs:  # of some artefacts both are the empty object
-                tar.add_layer(_blob(digest), layer, COMPRESSED, digest, contents.sizes[digest])
-            seen(contents.sizes[digest])
+            size = contents.sizes[digest]
+            part = Progress(layer, size, seen)
+            if digest in contents.configs:  # of some artefacts both are the empty object
+                part.end()
+            else:
+                tar.add_layer(_blob(digest), COMPRESSED, digest, size, part)
         if (item := self._item()) is not None:
             tar.add(MANIFEST, msgspec.json.encode([item]))
         tar.end()
@@ -142,8 +143,8 @@ class DockerArchive:
         """Write it into a file or a pipe; return how many files it has, and how many bytes they have."""
         tar = TarWriter(file)
         for diff_id, layer in self._layers.items():
-            tar.add_layer(f"{diff_id.hex}.tar", layer, UNCOMPRESSED, diff_id)
-            seen(layer.size or 0)
+            part = Progress(layer, layer.size or 0, seen)
+            tar.add_layer(f"{diff_id.hex}.tar", UNCOMPRESSED, diff_id, None, part)
         config = f"{self._config.descriptor.digest.hex}.json"
         names = [f"{diff_id.hex}.tar" for diff_id in self._diff_ids]
         tar.add(config, self._config.data)

@@ -8,10 +8,10 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, BinaryIO
 
 from layercache.errors import ConfigError, InvalidNameError
-from layercache.export.files import appearing
 from layercache.oci.reference import Reference
 from layercache.pull.patterns import split_pattern
 from layercache.sources.names import registry_reference
+from layercache.streams.named_file import writing
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -38,15 +38,17 @@ def read_lock(file: BinaryIO, where: str) -> list[Reference]:
 def write_lock(path: str, references: Iterable[Reference]) -> bool:
     """Write a lock file, completely or not at all; return whether it changed.
 
-    One ``NAME:TAG@DIGEST`` a line, sorted, so that the same images always give the same bytes. Raises
-    `SourceError`.
+    One ``NAME:TAG@DIGEST`` a line, sorted, so that the same images always give the same bytes. Raises as
+    `writing`.
     """
     data = "".join(f"{line}\n" for line in sorted({str(each) for each in references})).encode()
-    with suppress(OSError), open(path, "rb") as file:
-        if file.read(len(data) + 1) == data:
-            return False
-    with appearing(os.path.realpath(path)) as file:
+    if os.path.isfile(path):  # what is not a file cannot be read back: a pipe, a device
+        with suppress(OSError), open(path, "rb") as old:
+            if old.read(len(data) + 1) == data:
+                return False
+    with writing(path) as file:
         file.write(data)
+        file.sync()
     return True
 
 

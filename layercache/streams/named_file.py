@@ -67,10 +67,11 @@ class NamedFile:
             self._file.truncate()
 
     def sync(self) -> None:
-        """Wait until the disk has the bytes."""
-        with self._errors():
-            self._file.flush()
-            os.fsync(self._file.fileno())
+        """Wait until the disk has the bytes, if this is a new file."""
+        if self.rewindable:
+            with self._errors():
+                self._file.flush()
+                os.fsync(self._file.fileno())
 
     @contextmanager
     def _errors(self) -> Iterator[None]:
@@ -151,7 +152,9 @@ def _refusing(path: str) -> Iterator[None]:
         hint = f"name a file in it: {os.path.join(path, 'FILE')}"
         raise ConfigError(f"cannot write {path}: it is a folder", hint=hint) from error
     except OSError as error:
-        raise ConfigError(f"cannot write {path}: {error.strerror or error}") from error
+        folder = os.path.dirname(os.path.realpath(path))
+        hint = "" if os.path.isdir(folder) else f"there is no folder {folder}"
+        raise ConfigError(f"cannot write {path}: {error.strerror or error}", hint=hint) from error
 
 
 @contextmanager

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import re
 import signal
 import time
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
@@ -320,6 +322,16 @@ def test_options_that_contradict_each_other_are_refused(
     (tmp_path / "lock").write_text(f"localhost:1/app:1@sha256:{'0' * 64}\n")
     said = cli(*[each.replace("LOCK", str(tmp_path / "lock")) for each in arguments], code=2).stderr
     assert "Usage: " in said
+
+
+def test_a_lock_file_may_be_a_pipe(cli: Caller, team: Team, tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    with ThreadPoolExecutor(1) as pool:
+        read = pool.submit(pipe.read_bytes)
+        cli("pull", *team.names, "--lock", str(pipe))
+        assert read.result().count(b"@sha256:") == len(team.names)
+    assert pipe.is_fifo()
 
 
 def test_a_lock_without_a_digest_is_refused(cli: Caller) -> None:

@@ -182,6 +182,20 @@ def test_a_terminal_gets_no_archive(cli: Caller, sample: Sample, target: str) ->
     assert "docker load" in seen
 
 
+@pytest.mark.parametrize("place", ["pipe", "file"])
+@pytest.mark.parametrize("transport", ARCHIVES)
+def test_progress_is_seen_within_a_layer(cache: Cache, tmp_path: Path, transport: str, place: str) -> None:
+    image = make_image([make_layer({"noise": noise(5 << 20)})])
+    name = keep(cache, image)
+    steps: list[int] = []
+    with pipe() as (path, _):
+        target = f"{transport}{path if place == 'pipe' else tmp_path / 'a.tar'}"
+        cache.export(name, target, progress=lambda done, total: steps.append(done * 100 // total))
+    assert steps == sorted(steps)
+    assert steps[-1] == 100
+    assert len([step for step in steps if 0 < step < 100]) >= 5
+
+
 def test_a_full_pipe_end_is_an_error_with_a_code(cli: Caller, sample: Sample) -> None:
     with layercache.open(cli.url, offline=True) as cache:
         name = keep(cache, sample.image)

@@ -46,6 +46,8 @@ if TYPE_CHECKING:
         ("docker-archive:", "docker-archive:PATH[:REF]"),
         ("oci-archive::app", "oci-archive:PATH[:REF]"),
         ("", "docker://REGISTRY/REPOSITORY[:TAG]"),
+        ("/dev/null", "docker-archive:/dev/null"),
+        ("docker-daemon", "docker-daemon:"),
         ("Not A Target", "docker-daemon:[NAME:TAG]"),
     ],
 )
