@@ -21,6 +21,10 @@ if TYPE_CHECKING:
     from servers.lying import LyingRegistry
 
 ALPINE = "docker.io/library/alpine:3.20"
+COMMAND = re.compile(r"^(?:\$ |sudo |layercache |pip |uv |docker |podman )", re.MULTILINE)
+NOT_RUN = {"BuildKit"}
+"""Headings of commands for programs that no test has; the page says so."""
+
 PYTHON = ("api.md", "upkeep.md")
 """Pages whose Python blocks run here, in order, in one namespace."""
 
@@ -30,6 +34,8 @@ def test_every_block_has_a_test() -> None:
     assert languages <= {"console", "json", "mermaid", "python", "sh", "toml", "yaml", ""}
     assert of("console") == []
     assert {block.page for block in of("python")} == set(PYTHON)
+    plain = [block for page in PAGES for block in blocks(page) if not block.language]
+    assert {block.heading for block in plain if COMMAND.search(block.text)} <= NOT_RUN
     for (page, _), module in ELSEWHERE.items():
         assert page in (ROOT / module).read_text(), f"{module} does not read {page}"
 
