@@ -116,6 +116,8 @@ def test_a_hint_for_a_tool_of_uv_keeps_what_it_was_installed_with(prefix: Path) 
     assert upgrade_hint("layercache-redis") == "uv tool upgrade oci-layercache"
     receipt.write_text('[tool]\nrequirements = [{ name = "oci-layercache", path = "/dist/x.whl" }]\n')
     assert install_hint("s3") == "uv tool install 'oci-layercache[s3] @ /dist/x.whl'"
+    receipt.write_text('[tool]\nrequirements = [{ name = "oci-layercache", specifier = ">=0.2" }]\n')
+    assert install_hint("s3") == "uv tool install 'oci-layercache[s3]>=0.2'"
     receipt.write_text("not TOML")
     assert install_hint("s3") == "uv tool install 'oci-layercache[s3]'"
 

@@ -79,10 +79,10 @@ def _with_what_uv_installed(extra: str) -> str:
 
 
 def _source(requirement: dict[str, Any]) -> str:
-    """Return `` @ PLACE`` for a requirement that was not installed from an index."""
+    """Return what follows the name: `` @ PLACE`` if it was not installed from an index, else the versions."""
     if git := requirement.get("git"):
         return f" @ git+{git}"
-    place = next(
-        (requirement[key] for key in ("path", "directory", "editable", "url") if key in requirement), ""
-    )
-    return f" @ {place}" if place else ""
+    for key in ("path", "directory", "editable", "url"):
+        if key in requirement:
+            return f" @ {requirement[key]}"
+    return str(requirement.get("specifier", ""))
