@@ -85,7 +85,10 @@ class Configuration:
         given: Mapping[str, Setting] | None = None,
         registries: RegistrySettings | None = None,
     ) -> Cache:
-        """Open the cache that `choose` selects with the settings of `behaviour`. Raises `ConfigError`."""
+        """Open the cache that `choose` selects with the settings of `behaviour`. Raises `ConfigError`.
+
+        The user's cache folder has a limit unless its URL sets one.
+        """
         chosen = self.choose(urls, by)
         how = {key: setting.value for key, setting in self.behaviour(chosen.name, given).items()}
         biggest = how["max_document_size"]
@@ -93,7 +96,7 @@ class Configuration:
         opens = partial(open_tier, registries=reached, max_document_size=biggest)
         return Cache(
             [
-                _opened(setting, by, partial(opens, nearest=not number))
+                _opened(limited(setting), by, partial(opens, nearest=not number))
                 for number, setting in enumerate(chosen.tiers)
             ],
             registries=reached,
@@ -122,7 +125,7 @@ class Configuration:
         nearest = here and (not filled_by_others or url.startswith("@") or self._is_own(tiers[0].value))
         biggest = self.behaviour()["max_document_size"].value
         opens = partial(open_tier, registries=self.registries, max_document_size=biggest)
-        return _opened(tiers[0], by, partial(opens, nearest=nearest))
+        return _opened(limited(tiers[0]), by, partial(opens, nearest=nearest))
 
     def _is_own(self, url: str) -> bool:
         """Whether a URL is that of the nearest configured tier."""
@@ -133,8 +136,7 @@ class Configuration:
     def choose(self, urls: Sequence[str] = (), by: str = "") -> Chosen:
         """Return the tiers of ``urls``, else of the environment, the files, or the user's cache folder.
 
-        ``urls`` may be one ``@NAME``. ``by`` is the origin of the URLs. The user's cache folder has a limit
-        unless its URL sets one. Raises `ConfigError`.
+        ``urls`` may be one ``@NAME``. ``by`` is the origin of the URLs. Raises `ConfigError`.
         """
         if not urls:
             urls, by = environment.urls(), environment.URL
@@ -151,7 +153,7 @@ class Configuration:
         else:
             defined = next(((file, file.table) for file in self.files if file.table.tiers), None)
             found = _tiers(*defined) if defined else [Setting(default_cache(), DEFAULT)]
-        return Chosen([limited(each) for each in found], name)
+        return Chosen(found, name)
 
     def behaviour(self, name: str = "", given: Mapping[str, Setting] | None = None) -> dict[str, Setting]:
         """Return a value for each name of `DEFAULTS`. ``given`` overrides everything."""

@@ -27,24 +27,37 @@ def file_url(path: str) -> str:
 
 
 def is_default(folder: str) -> bool:
-    """Whether a folder is the user's cache folder."""
+    """Whether a folder is the user's cache folder. Every cache that is opened is asked, so this is quick."""
     try:
-        return os.path.realpath(folder) == os.path.realpath(environment.user_cache_folder())
+        default = environment.user_cache_folder()
     except ConfigError:  # there is none
         return False
+    try:
+        return os.path.samefile(folder, default)
+    except OSError:  # one of them does not exist yet
+        return os.path.abspath(folder) == os.path.abspath(default)
 
 
 def limited(tier: Setting) -> Setting:
     """Return the tier; with a ``max_size`` if it is the user's cache folder and has none."""
+    size = default_limit(tier)
+    if not size:
+        return tier
+    url = BackendURL.parse(tier.value)
+    folder = os.path.abspath(os.path.expanduser(url.path))
+    return Setting(str(BackendURL("file", "", folder, {**url.query, "max_size": size})), tier.origin)
+
+
+def default_limit(tier: Setting) -> str:
+    """Return the ``max_size`` that a tier has by default; empty for no limit."""
+    if "max_size=" in tier.value or (":" in tier.value and not tier.value.startswith("file:")):
+        return ""
     try:
         url = BackendURL.parse(tier.value)
     except ConfigError:  # to be reported where the tier is opened
-        return tier
+        return ""
     folder = os.path.expanduser(url.path)
-    if url.scheme != "file" or "max_size" in url.query or not is_default(folder):
-        return tier
-    query = {**url.query, "max_size": size_text(limit(folder))}
-    return Setting(str(BackendURL("file", "", os.path.abspath(folder), query)), tier.origin)
+    return size_text(limit(folder)) if url.scheme == "file" and is_default(folder) else ""
 
 
 def size_text(size: int) -> str:

@@ -80,11 +80,8 @@ def urls() -> list[str]:
 
 def keys() -> dict[str, str]:
     """Return the variables that set single keys, or that nothing reads; without those that are empty."""
-    return {
-        name: text
-        for name, text in os.environ.items()
-        if name.startswith(PREFIX) and name not in OWN and text.strip()
-    }
+    names = [name for name in os.environ if name.startswith(PREFIX) and name not in OWN]
+    return {name: text for name in names if (text := os.environ[name]).strip()}
 
 
 def config_file() -> str | None:

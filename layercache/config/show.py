@@ -9,6 +9,7 @@ from urllib.parse import parse_qsl, urlencode
 
 from layercache.config import environment
 from layercache.config.checker import dotted
+from layercache.config.default_cache import default_limit
 from layercache.config.schema import RegistryTable
 from layercache.config.setting import DEFAULT, Setting
 from layercache.config.variables import may_be_secret
@@ -35,6 +36,8 @@ def settings(
     chosen = configuration.choose(urls, by)
     for number, tier in enumerate(chosen.tiers):
         yield f"tiers[{number}]", Setting(shown_url(tier.value), tier.origin)
+        if size := default_limit(tier):
+            yield f"tiers[{number}].max_size", Setting(size, DEFAULT)
     yield from configuration.behaviour(chosen.name, given).items()
     yield from _named_caches(configuration)
     yield from _every_registry(configuration)

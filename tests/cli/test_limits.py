@@ -36,10 +36,9 @@ def test_the_users_own_folder_has_a_limit_which_is_stated_once_and_shown(tmp_pat
     assert f"created the cache {tmp_path}/.cache/layercache; it keeps up to " in first.stderr
     assert second.stderr == ""
     assert "limits" in run(tmp_path, "stats").stdout
-    shown = run(tmp_path, "config", "show").stdout.splitlines()[0].split("\t")
-    assert shown[0] == "tiers[0]"
-    assert shown[1].startswith(f"file://{tmp_path}/.cache/layercache?max_size={limit // 10**9}")
-    assert shown[2] == "default"
+    tier, size = [line.split("\t") for line in run(tmp_path, "config", "show").stdout.splitlines()[:2]]
+    assert tier == ["tiers[0]", f"file://{tmp_path}/.cache/layercache", "default"]
+    assert size == ["tiers[0].max_size", default_cache.size_text(limit), "default"]
 
 
 def test_the_limit_is_a_tenth_of_a_small_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
