@@ -20,17 +20,27 @@ if TYPE_CHECKING:
     from layercache.streams.compress import Compression
     from layercache.transfer.spool import TierSpool
 
+BACKGROUND_THREADS = 2
+"""Threads for one tar that is compressed for a tier: several tars may be on their way to it."""
+
 
 def compress_into(
-    spool: TierSpool, tar: Reader, compression: Compression, limits: Limits, *, algorithm: str = "sha256"
+    spool: TierSpool,
+    tar: Reader,
+    compression: Compression,
+    limits: Limits,
+    *,
+    algorithm: str = "sha256",
+    threads: int | None = None,
 ) -> Association:
     """Compress a tar into an empty spool; return the fact about what the spool holds now.
 
     What was written is read again, inflated and hashed, so the fact is computed: compare its diff ID, which
     is in this ``algorithm``, with the one that is wanted. Raises `LimitError` where readers would take the
-    blob for a decompression bomb, `BackendError`, and what reading the tar raises.
+    blob for a decompression bomb, `BackendError`, and what reading the tar raises. ``threads``: see
+    `Compression.run`.
     """
-    written, size = hash_chunks(compression.run(tar), "sha256", spool.write)
+    written, size = hash_chunks(compression.run(tar, threads), "sha256", spool.write)
     digest = Digest(written)
     blob = verified(SpoolReader(spool), digest, size)
     with closing(InflatedReader(blob, compression.kind, limits, digest)) as again:
@@ -44,7 +54,10 @@ def recompress_into(spool: TierSpool, tar: Reader, name: Hash, compression: Comp
 
     Raises `DigestMismatchError` too, where the tar is another one.
     """
-    fact = compress_into(spool, verified(tar, name), compression, Limits(), algorithm=name.algorithm)
+    checked = verified(tar, name)
+    fact = compress_into(
+        spool, checked, compression, Limits(), algorithm=name.algorithm, threads=BACKGROUND_THREADS
+    )
     check_inside(fact, DiffID(name))
     return fact
 
