@@ -104,10 +104,16 @@ def test_bash_completes_commands_options_images_and_hashes(
     assert len(lying.requests) == before, "completion contacts nobody"
 
 
-def test_completion_of_a_cache_far_away_or_broken_offers_nothing(tmp_path: Path) -> None:
+def test_completion_of_a_cache_far_away_or_broken_offers_nothing(
+    tmp_path: Path, lying: LyingRegistry, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "file").write_text("")
-    for cache in ("s3://bucket/x?endpoint_url=http://127.0.0.1:1", f"file://{tmp_path}/file", "nonsense://x"):
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "any")
+    far = f"s3://bucket/x?endpoint_url=http://{lying.host}"
+    for cache in (far, f"oci://{lying.host}/cache", f"file://{tmp_path}/file", "nonsense://x"):
         assert complete("layercache export a", folder=tmp_path, cache=cache) == []
+    assert not lying.requests
 
 
 @pytest.mark.parametrize("shell", ["zsh", "fish"])

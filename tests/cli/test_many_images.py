@@ -369,16 +369,18 @@ def test_a_plan_asks_far_tiers_only_for_a_dry_run(
     tmp_path: Path, registry: LyingRegistry, team: Team
 ) -> None:
     with Registry(tmp_path / "real") as real:
-        caller = Caller(f"file://{tmp_path}/near")
         tiers = ("--cache", f"oci://{real.host}/cache")
-        for name in team.names:
-            caller(*tiers, "pull", name)
-        before = len(real.accesses())
-        for name in team.names:
-            caller(*tiers, "pull", name)
-        one_by_one = len(real.accesses()) - before
-        caller(*tiers, "pull", *team.names)
-        assert len(real.accesses()) - before - one_by_one <= one_by_one
+        Caller(f"file://{tmp_path}/first")(*tiers, "pull", *team.names)
+
+        def asked(near: str, *calls: list[str]) -> int:
+            before = len(real.accesses())
+            for call in calls:
+                Caller(f"file://{tmp_path}/{near}")(*tiers, "pull", *call)
+            return len(real.accesses()) - before
+
+        one_by_one = asked("second", *([name] for name in team.names))
+        assert asked("third", team.names) <= one_by_one
+        assert asked("fourth", [*team.names, "--plan"]) > 0
 
 
 def test_an_interrupt_while_images_are_looked_up_ends_at_once(
