@@ -36,7 +36,7 @@ def read_lock(file: BinaryIO, where: str) -> list[Reference]:
 
 
 def write_lock(path: str, references: Iterable[Reference]) -> bool:
-    """Write a lock file, completely or not at all; return whether it changed.
+    """Write a lock file, completely or not at all; return whether it changed. ``-`` is stdout.
 
     One ``NAME:TAG@DIGEST`` a line, sorted, so that the same images always give the same bytes. Raises as
     `writing`.

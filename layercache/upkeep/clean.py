@@ -114,7 +114,7 @@ def _check_is_cache(tier: BackendTier, found: Cleaned) -> None:
     foreign = sum(index_json.is_image(entry) and not index_json.is_ours(entry) for entry in entries)
     if foreign or others:
         raise ConfigError(
-            f"{tier.name} has {foreign + len(others)} images of another tool in its index.json",
+            f"{tier.name} lists images that layercache did not add: {foreign + len(others)}",
             hint="layercache adopt makes them the cache's; then they can be removed",
         )
     if found.blobs and not (found.facts or found.images):

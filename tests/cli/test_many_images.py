@@ -394,3 +394,18 @@ def test_an_interrupt_while_images_are_looked_up_ends_at_once(
         process.send_signal(signal.SIGINT)
         _, said = process.communicate(timeout=20)
     assert (process.returncode, said) == (130, b"layercache: interrupted\n")
+
+
+def test_a_lock_may_go_to_stdout_or_a_pipe_and_a_link_stays_a_link(
+    cli: Caller, team: Team, tmp_path: Path
+) -> None:
+    cli("pull", *team.names, "--lock", str(tmp_path / "real.lock"))
+    lock = (tmp_path / "real.lock").read_text()
+    assert cli("pull", "-q", *team.names, "--lock", "-").stdout.endswith(lock)
+    done = cli.process("pull", "-q", *team.names, "--lock", "/dev/stdout")
+    assert done.stdout.decode().endswith(lock)
+    (tmp_path / "link.lock").symlink_to("real.lock")
+    (tmp_path / "real.lock").write_text("old\n")
+    cli("pull", *team.names, "--lock", str(tmp_path / "link.lock"))
+    assert (tmp_path / "link.lock").is_symlink()
+    assert (tmp_path / "real.lock").read_text() == lock
