@@ -85,6 +85,6 @@ def _room(plan: Plan) -> list[str]:
         lines.append(f"limit: {used}{output.human(room.limit)} used in {room.tier}")
     if plan.exceeds_limit:
         lines.append(
-            "layercache: warning: the images are bigger than that limit, so not all of them will stay"
+            "layercache: warning: the images are bigger than that limit, so not all of them will be there"
         )
     return lines

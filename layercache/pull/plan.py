@@ -47,13 +47,15 @@ class Room:
     """The room of the tier that is filled.
 
     ``free``: bytes left on its disk; None if it is not on this machine. ``limit``:
-    bytes that its blobs may have; ``used``: those that they have. None without a limit.
+    bytes that its blobs may have; ``used``: those that they have. None without a limit. ``alone``: no other
+    tier stores the form.
     """
 
     tier: str
     free: int | None = None
     limit: int | None = None
     used: int | None = None
+    alone: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +81,13 @@ class Plan:
         return self.total.bytes - self.distinct.bytes
 
     def check_room(self) -> None:
-        """Raise `BackendError` if what is missing does not fit on the disk."""
+        """Raise `BackendError` if what is missing does not fit on the disk, or no tier may hold all."""
+        if self.room is not None and self.exceeds_limit and self.room.alone:
+            raise BackendError(
+                f"the images do not fit: they have {self.distinct.bytes} bytes, and {self.room.tier} may have"
+                f" {self.room.limit} (max_size)",
+                hint="raise max_size, or pull fewer images at once",
+            )
         if self.room is None or self.room.free is None:
             return
         needed = self.missing.bytes
@@ -94,7 +102,9 @@ class Plan:
 
     @property
     def exceeds_limit(self) -> bool:
-        """Whether the images are bigger than the tier may get, so that not all of them will stay."""
+        """Whether the images are bigger than the tier may get. A pull evicts none of its own layers, so not
+        all of them will be stored there.
+        """
         limit = self.room.limit if self.room else None
         return limit is not None and self.distinct.bytes > limit
 
@@ -166,16 +176,17 @@ def _asker(tier: Tier) -> Callable[[Layer], bool]:
 def _room(tiers: Iterable[Tier], form: Forms) -> Room | None:
     """The room of the nearest tier that stores the form, or a part of it."""
     forms = (COMPRESSED, UNCOMPRESSED) if form == "both" else (form,)
-    tier = next((tier for tier in tiers if any(tier.policy.stores(each) for each in forms)), None)
-    if tier is None:
+    storing = [tier for tier in tiers if any(tier.policy.stores(each) for each in forms)]
+    if not storing:
         return None
+    tier = storing[0]
     free = used = None
     if isinstance(tier, BackendTier) and isinstance(tier.backend, LocalPath):
         free = _free(os.path.dirname(tier.backend.path(OCI_LAYOUT)))
         if tier.policy.max_size is not None:
             with suppress(BackendError):
                 used = sum(entry.size for _, entry in tier.blobs.scan())
-    return Room(tier.name, free, tier.policy.max_size, used)
+    return Room(tier.name, free, tier.policy.max_size, used, alone=len(storing) == 1)
 
 
 def _free(folder: str) -> int | None:

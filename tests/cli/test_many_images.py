@@ -211,11 +211,20 @@ def test_what_does_not_fit_on_the_disk_is_refused_before_a_layer_is_fetched(
     cli("pull", *team.names)
 
 
-def test_images_that_are_bigger_than_the_limit_get_a_warning(tmp_path: Path, team: Team) -> None:
+def test_images_that_are_bigger_than_the_limit_are_refused_before_a_layer_is_fetched(
+    tmp_path: Path, registry: LyingRegistry, team: Team
+) -> None:
     small = Caller(f"file://{tmp_path}/cache?max_size=9500")
-    assert "not all of them will stay" in small("pull", *team.names).stderr
-    large = Caller(f"file://{tmp_path}/other?max_size=1GB")
-    assert "not all of them will stay" not in large("pull", *team.names).stderr
+    said = small("pull", *team.names, code=4).stderr
+    assert f"they have {team.distinct} bytes" in said
+    assert "may have 9500 (max_size)" in said
+    assert not registry.asked("/blobs/" + team.layers[0].digest)
+    said = small("--cache", f"file://{tmp_path}/far", "pull", *team.names).stderr
+    assert "bigger than that limit" in said, "the other tier has room"
+    assert (
+        "bigger than that limit"
+        not in Caller(f"file://{tmp_path}/x?max_size=1GB")("pull", *team.names).stderr
+    )
 
 
 def plan_of(missing: int, room: Room | None) -> Plan:
