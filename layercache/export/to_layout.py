@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import msgspec
 
-from layercache.errors import DigestMismatchError, FormatError, SourceError
+from layercache.errors import ConfigError, DigestMismatchError, FormatError, SourceError
 from layercache.export.files import appearing, copy_checked, until_right
 from layercache.export.layout_index import LAYOUT_MARKER, empty_index
 from layercache.oci.annotations import REF_NAME
@@ -69,6 +69,11 @@ class LayoutTarget:
 
     def _prepare(self) -> None:
         path = self._path
+        if os.path.exists(path) and not os.path.isdir(path):
+            raise ConfigError(
+                f"cannot write {path}: it is not a folder, and an OCI layout is one",
+                hint=f"as one file it is oci-archive:{path}",
+            )
         try:
             os.makedirs(path, exist_ok=True)
         except OSError as error:

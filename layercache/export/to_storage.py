@@ -76,10 +76,12 @@ class StorageTarget:
                         if archive is not None:
                             file = NamedFile(stdin, " ".join(command), rewindable=False)
                             found = archive.write(file, seen)
-                        stdin.close()
                 except BaseException:
                     program.kill()  # before its input ends, so that it cannot take a part for the whole
                     raise
+                finally:
+                    with suppress(BrokenPipeError):
+                        stdin.close()
             if program.returncode or (archive is not None and not found[0]):
                 raise SourceError(f"{self._program} did not load {self._image}: {_end_of(output)}")
         return found

@@ -307,6 +307,8 @@ def test_many_exports_into_one_layout_at_once_are_all_listed(
         ("absent:1", "oci:{folder}/layout", NotFoundError),
         ("oci:/somewhere", "oci:{folder}/layout", ConfigError),
         ("app:1", "oci:", ConfigError),
+        ("app:1", "oci:{folder}/file", ConfigError),
+        ("app:1", "oci:/dev/null", ConfigError),
         ("app:1", "oci:{folder}/layout:not a ref", InvalidNameError),
         ("app:1", "oci:{folder}", SourceError),
         ("app:1", "docker-archive:{folder}/absent/a.tar", ConfigError),
