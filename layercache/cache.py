@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
     from layercache.errors import LayercacheError
     from layercache.events import Event, ObserverFactory
+    from layercache.explain.explanation import Explanation
     from layercache.export.exporter import Exported
     from layercache.export.to_daemon import DockerAddress
     from layercache.images.image import Image
@@ -205,6 +206,18 @@ class Cache:
         source = open_source(name, self._registry.get, max_document_size=self._max_document_size)
         self._sources.append(source)
         return images, reference, source
+
+    def explain(self, name: str, *, platform: str | None = None) -> Explanation:
+        """Where a layer (by digest or diff ID) or an image of a registry would be looked for, what is there,
+        and which way its bytes would come.
+
+        Asks the tiers, and no source; reads no layer and changes nothing. ``platform`` as for `image`. Raises
+        `InvalidNameError`, `ConfigError`.
+        """
+        from layercache.explain.explainer import Explainer
+
+        settings = None if self.offline else self._registry.settings
+        return Explainer(self.tiers, self._asked, self._resolver, settings).explain(name, platform)
 
     def forget_image(self, name: str, *, blobs: bool = False, all_tiers: bool = False) -> None:
         """Remove an image from the nearest writable tier, or with ``all_tiers`` from each.

@@ -14,9 +14,9 @@ from layercache.cli.session import Session, global_options
 from layercache.cli.suggestions import Suggesting
 
 COMMANDS = (
-    "pull", "get", "put", "info", "ls", "images", "rm", "compress", "export", "tags", "manifest", "login",
-    "logout", "stats", "index", "adopt", "copy", "prune", "verify", "clean", "config", "doctor", "bench",
-    "demo", "completion", "help",
+    "pull", "get", "put", "info", "explain", "ls", "images", "rm", "compress", "export", "tags", "manifest",
+    "login", "logout", "stats", "index", "adopt", "copy", "prune", "verify", "clean", "config", "doctor",
+    "bench", "demo", "completion", "help",
 )  # fmt: skip
 """In the order of the help. Each is the function ``NAME`` in the module ``commands/NAME.py``."""
 

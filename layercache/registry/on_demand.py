@@ -38,11 +38,16 @@ class ClientOnDemand:
 
         with self._lock:
             if self._client is None:
-                settings = self._settings() if self._settings else None
                 self._client = RegistryClient(
-                    settings, passed_over=self._report, recovered=self._report_recovery
+                    self.settings(), passed_over=self._report, recovered=self._report_recovery
                 )
             return self._client
+
+    def settings(self) -> RegistrySettings:
+        """How registries are reached. No client is made for it."""
+        from layercache.registry.settings import RegistrySettings
+
+        return self._settings() if self._settings else RegistrySettings()
 
     def close(self) -> None:
         """Close the client; the next `get` makes another one."""

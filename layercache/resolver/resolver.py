@@ -67,7 +67,7 @@ class Resolver:
         self._ranges = Ranges(
             self._entries,
             self.passes,
-            self._plan,
+            self.ways,
             lambda layer, form: self._way(layer, form)(),
             verify_always=verify_always,
         )
@@ -135,7 +135,8 @@ class Resolver:
             else:
                 layer.update(lambda now: now.with_record(fact))
 
-    def _plan(self, layer: LayerState, form: Form) -> Iterator[Way]:
+    def ways(self, layer: LayerState, form: Form) -> Iterator[Way]:
+        """The ways to a form, in the order in which they are tried. Nothing is opened."""
         identity = layer.identity
         ways = plan(identity, form, self._tiers, self._near, layer.source)
         return self._recompressed.among(ways, identity) if identity.plain else ways
@@ -201,7 +202,7 @@ class Resolver:
         return None
 
     def _go(self, layer: LayerState, form: Form) -> Reader:
-        ways = self._plan(layer, form)
+        ways = self.ways(layer, form)
         for way in ways:
             if way.tier is None:
                 reader = self.passes.fetch(layer, way, way.open(), inflating=form != way.form)
