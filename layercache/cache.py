@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, BinaryIO, Self
 
@@ -19,7 +18,6 @@ from layercache.resolver.resolver import Resolver
 from layercache.resolver.uploads import LAST_WORDS, Uploads
 from layercache.sources.function import FunctionSource
 from layercache.statistics.file import Recorder
-from layercache.streams.borrowed import BorrowedReader
 from layercache.streams.inflate import Limits
 from layercache.tiers import keys, removal
 from layercache.tiers.layout.refresher import IndexRefresher
@@ -27,6 +25,7 @@ from layercache.tiers.tolerant import TolerantTier
 from layercache.transfer.finisher import Share
 
 if TYPE_CHECKING:
+    import os
     from collections.abc import Callable, Sequence
     from contextlib import AbstractContextManager
     from types import TracebackType
@@ -119,12 +118,7 @@ class Cache:
         `OSError`.
         """
         intake = Ingest(self._resolver.passes, self._resolver.keeper, self._observers, any_data=any_data)
-        if isinstance(source, str | os.PathLike):
-            with open(source, "rb", buffering=0) as file:
-                return Layer(
-                    self._resolver, intake.take(BorrowedReader(file), os.fstat(file.fileno()).st_size)
-                )
-        return Layer(self._resolver, intake.take(BorrowedReader(source), None))
+        return Layer(self._resolver, intake.take_from(source))
 
     def layer(
         self,
@@ -208,11 +202,8 @@ class Cache:
         return images, reference, source
 
     def explain(self, name: str, *, platform: str | None = None) -> Explanation:
-        """Where a layer (by digest or diff ID) or an image of a registry would be looked for, what is there,
-        and which way its bytes would come.
-
-        Asks the tiers, and no source; reads no layer and changes nothing. ``platform`` as for `image`. Raises
-        `InvalidNameError`, `ConfigError`.
+        """Where a layer (by digest or diff ID) or an image would come from, and why. Asks only the tiers, and
+        changes nothing. ``platform`` as for `image`. Raises `InvalidNameError`, `ConfigError`.
         """
         from layercache.explain.explainer import Explainer
 
@@ -274,9 +265,7 @@ class Cache:
         self._refresher.note_change()
         if not gone:
             searched_all = all_tiers or sum(not tier.policy.readonly for tier in self.tiers) == 1
-            hint = (
-                "" if searched_all else "far tiers were not searched: all_tiers (--all-tiers) includes them"
-            )
+            hint = "" if searched_all else "far tiers were not searched: use all_tiers (--all-tiers)"
             raise NotFoundError(f"{name} is not cached", looked_in=[t.name for t in targets], hint=hint)
 
     def _writable(self, all_tiers: bool) -> list[Tier]:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 
 from layercache.errors import NotALayerError
 from layercache.events import Event, Observers
@@ -14,6 +15,7 @@ from layercache.oci.forms import COMPRESSED, UNCOMPRESSED
 from layercache.resolver.identity import LayerIdentity, Outcome
 from layercache.resolver.layer_state import LayerState
 from layercache.resolver.stage import Stage
+from layercache.streams.borrowed import BorrowedReader
 from layercache.streams.inflate import InflatedReader
 from layercache.streams.readers import HeadReader, sniff, sniff_layer
 from layercache.transfer.follower import read_through
@@ -45,6 +47,13 @@ class Ingest:
         self._form: Form = COMPRESSED
         self._blob: _BlobStage | None = None
         self._kept = False
+
+    def take_from(self, source: str | os.PathLike[str] | BinaryIO) -> LayerIdentity:
+        """As `take`, from a path or a stream, which is not closed. Raises `OSError`, too."""
+        if isinstance(source, str | os.PathLike):
+            with open(source, "rb", buffering=0) as file:
+                return self.take(BorrowedReader(file), os.fstat(file.fileno()).st_size)
+        return self.take(BorrowedReader(source), None)
 
     def take(self, raw: Reader, size: int | None) -> LayerIdentity:
         """Read the blob to its end. ``size`` in bytes is a hint.
