@@ -18,6 +18,7 @@ from layercache.copy.copier import Copy
 from layercache.copy.selection import Selection
 from layercache.images.opening import Images
 from layercache.oci.annotations import FULL_NAME, REF_NAME
+from layercache.oci.descriptor import OCI_MANIFEST
 from layercache.oci.platforms import parse_platform
 from layercache.oci.reference import Reference
 from layercache.tiers import keys
@@ -314,6 +315,27 @@ def test_an_entry_that_another_tool_adds_under_a_registrys_name_replaces_no_tag(
     listed = json.loads((folder / "index.json").read_text())["manifests"]
     found = {entry["digest"]: (entry.get("annotations") or {}).get(REF_NAME) for entry in listed}
     assert found[THEIRS.descriptor.digest] == f"{REFERENCE.name}@{THEIRS.descriptor.digest}"
+
+
+def test_a_full_name_that_another_tool_claims_is_not_passed_on(cli: Caller, tmp_path: Path) -> None:
+    index = tmp_path / "cache/index.json"
+    with open_cache_of(cli) as cache:
+        pulled(cache, source_of(OURS))
+        for tier in cache.tiers:
+            for digest, (_, data) in THEIRS.documents.items():
+                tier.blobs.put(digest, data)
+            for digest, data in THEIRS.blobs.items():
+                tier.blobs.put(digest, data)
+    listed = json.loads(index.read_text())
+    named = {REF_NAME: "1.0", FULL_NAME: str(REFERENCE)}
+    entry = {"mediaType": OCI_MANIFEST, "digest": THEIRS.descriptor.digest, "size": len(THEIRS.manifest)}
+    listed["manifests"].append({**entry, "annotations": named})
+    index.write_text(json.dumps(listed))
+    with open_cache_of(cli) as cache:
+        write_index(cache.tiers[0])  # type: ignore[arg-type]
+    found = [each for each in json.loads(index.read_text())["manifests"] if each["digest"] == entry["digest"]]
+    assert FULL_NAME not in found[0]["annotations"]
+    assert found[0]["annotations"][REF_NAME] == f"{REFERENCE.name}@{THEIRS.descriptor.digest}"
 
 
 def open_cache_of(cli: Caller) -> Cache:

@@ -133,6 +133,17 @@ def test_a_far_tier_that_lies_about_a_document_gives_none_to_nearer_ones(lie: Di
     assert nearest.blobs.has(lie)
 
 
+@pytest.mark.parametrize("lost", sorted(DOCUMENTS))
+def test_a_damaged_document_of_the_nearest_tier_is_replaced_by_a_far_tiers(lost: Digest) -> None:
+    nearest, shared = near(), filled(far())
+    with open_cache(nearest, shared) as cache:
+        pulled(cache, source_of(MADE))
+        evict(nearest, lost)
+        write_blob(nearest, lost, flipped(content(shared)[keys.blob(lost)], at=3))
+        pulled(cache, source_of(MADE))
+    assert content(nearest)[keys.blob(lost)] == content(shared)[keys.blob(lost)]
+
+
 def test_only_what_was_asked_for_of_an_index_comes_nearer() -> None:
     shared, nearest = far(), near()
     with open_cache(near(), shared) as cache:

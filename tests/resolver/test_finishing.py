@@ -272,6 +272,7 @@ def test_one_of_two_readers_leaving_changes_nothing() -> None:
         with asked.compressed() as stays:
             begin(cache, layer, Fetch(), "compressed", 60_000)
             assert stays.read() == layer.blob
+        cache.flush()
     assert (seen.of("finishing"), seen.of("given_up")) == ([], [])
 
 
