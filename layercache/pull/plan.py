@@ -15,6 +15,7 @@ from layercache.oci.forms import COMPRESSED, UNCOMPRESSED
 from layercache.pull.puller import distinct
 from layercache.tiers.backend.tier import BackendTier
 from layercache.tiers.keys import OCI_LAYOUT
+from layercache.tiers.plain_tars import holds
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -142,8 +143,14 @@ def _holds(tier: Tier, layer: Layer, form: Forms) -> bool:
     if form != COMPRESSED:
         names.append(layer.names.diff_id or layer.digest)
     with suppress(BackendError):
-        return all(name is not None and tier.blobs.has(name) for name in names)
+        plain = _is_plain(layer)
+        return all(name is not None and holds(tier, name, plain=plain) for name in names)
     return False
+
+
+def _is_plain(layer: Layer) -> bool:
+    """Whether a layer is distributed as a plain tar, which a tier may have inside another blob."""
+    return str(layer.digest) == layer.names.diff_id
 
 
 def _far(tiers: Iterable[Tier], missing: list[Layer]) -> dict[str, Amount]:
@@ -165,7 +172,7 @@ def _asker(tier: Tier) -> Callable[[Layer], bool]:
     def has(layer: Layer) -> bool:
         nonlocal failed
         try:
-            return not failed and tier.blobs.has(layer.digest)
+            return not failed and holds(tier, layer.digest, plain=_is_plain(layer))
         except BackendError:
             failed = True
             return False

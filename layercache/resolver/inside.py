@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 from layercache.errors import IntegrityError, NotALayerError
 from layercache.oci.descriptor import NO_COMPRESSION
-from layercache.oci.digest import DiffID
 from layercache.streams.inflate import InflatedReader
 from layercache.streams.readers import CHUNK, HeadReader, WrappingReader, layer_compression
+from layercache.tiers.plain_tars import others
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Container
@@ -80,9 +80,6 @@ class _InsideReader(WrappingReader):
 def is_inside(tier: Tier, name: Hash, size: int, wrong: Container[tuple[Tier, Hash]]) -> bool:
     """Whether a tier has a blob that is said to have this tar of ``size`` bytes inside, and is not wrong."""
     return any(
-        fact.digest != name
-        and fact.uncompressed_size == size
-        and (tier, fact.digest) not in wrong
-        and tier.blobs.has(fact.digest)
-        for fact in tier.facts.made_from(DiffID(name), claims=True)
+        fact.uncompressed_size == size and (tier, fact.digest) not in wrong and tier.blobs.has(fact.digest)
+        for fact in others(tier, name)
     )

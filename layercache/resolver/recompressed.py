@@ -11,11 +11,11 @@ from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING
 
-from layercache.oci.digest import DiffID
 from layercache.oci.forms import COMPRESSED
 from layercache.resolver import lookup
 from layercache.resolver.inside import Inside
 from layercache.resolver.plan import Way
+from layercache.tiers.plain_tars import others
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -58,10 +58,9 @@ class Recompressed:
     def _through(self, tier: Tier, identity: LayerIdentity) -> Iterator[Way]:
         """The ways to the tar through other blobs of a tier."""
         assert identity.digest is not None, "a plain layer has one name"
-        facts = tier.facts.made_from(DiffID(identity.digest), claims=True)
         refuse = partial(self._keeper.refuse, tier)
-        for fact in lookup.believed(self._tiers, tier, islice(facts, TRIED + 1), self._keeper.refuted):
-            known = fact.uncompressed_size is not None and fact.digest != identity.digest
-            if known and (tier, fact.digest) not in self._keeper.wrong:
+        facts = islice(others(tier, identity.digest), TRIED)
+        for fact in lookup.believed(self._tiers, tier, facts, self._keeper.refuted):
+            if (tier, fact.digest) not in self._keeper.wrong:
                 inside = Inside(fact, self._limits, refuse)
                 yield Way(identity.digest, COMPRESSED, tier, inside=inside)

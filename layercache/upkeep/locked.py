@@ -6,10 +6,19 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from layercache.errors import DigestMismatchError, FormatError, NotFoundError
-from layercache.oci.descriptor import Descriptor, Manifest, decode, is_foreign, media_type_of
+from layercache.oci.descriptor import (
+    NO_COMPRESSION,
+    Descriptor,
+    Manifest,
+    compression_of,
+    decode,
+    is_foreign,
+    media_type_of,
+)
 from layercache.oci.image_tree import walk
 from layercache.oci.offers import Offers
 from layercache.tiers.documents import read_document
+from layercache.tiers.plain_tars import holding
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -62,7 +71,7 @@ class _Image:
             self._add(manifest.config.digest)
             for layer in manifest.layers:
                 if not is_foreign(layer.media_type):
-                    self._add(layer.digest)
+                    self._add(layer.digest, plain=compression_of(layer.media_type) == NO_COMPRESSION)
 
     def _manifests(self, root: Descriptor, platform: Platform | None) -> Iterator[Manifest]:
         if platform is None:
@@ -96,10 +105,13 @@ class _Image:
         if not isinstance(error, DigestMismatchError):
             self._needed.missing.append(Missing(self._name, error.message))
 
-    def _add(self, digest: Digest) -> None:
+    def _add(self, digest: Digest, *, plain: bool = False) -> None:
         tars = (fact.diff_id for fact in self._tier.facts.inflates_to(digest, claims=True))
         for name in (digest, *tars):
             if self._tier.blobs.has(name):
                 self._needed.blobs[name] = None
                 return
+        if plain and (fact := holding(self._tier, digest)) is not None:
+            self._needed.blobs[fact.digest] = None
+            return
         self._needed.missing.append(Missing(self._name, f"{digest} is not cached"))

@@ -10,6 +10,7 @@ from layercache.backend.capabilities import Leftovers
 from layercache.errors import ConfigError, ForbiddenError
 from layercache.tiers.eviction import candidates, select
 from layercache.tiers.leftovers import DAY, count_leftovers
+from layercache.tiers.plain_tars import holds
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -113,7 +114,8 @@ def _forget(tier: BackendTier, report: Pruned, *, dry_run: bool) -> None:
         if not tier.blobs.has(descriptor.digest):
             report.images += removed(partial(tier.images.forget, key))
     for fact in tier.facts.scan():
-        if not tier.blobs.has(fact.digest) and not tier.blobs.has(fact.diff_id):
+        plain = str(fact.digest) == fact.diff_id
+        if not holds(tier, fact.digest, plain=plain) and not tier.blobs.has(fact.diff_id):
             report.facts += removed(partial(tier.facts.forget, fact))
     for name in {name for _, name, _ in tier.derived.scan()}:
         if not tier.blobs.has(name):

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
     from servers.registry import Registry
 
+    from layercache.tiers.association import Association
+
 PLAIN = make_layer({"text": b"a line of text\n" * 20_000, "noise": noise(3000)}, "none")
 GZIP = make_layer({"other": b"another line\n" * 900})
 IMAGE = make_image([PLAIN, GZIP])
@@ -42,6 +44,14 @@ def blobs(bucket: str) -> dict[str, int]:
     tier = open_tier(bucket, nearest=False)
     try:
         return {str(name): entry.size for name, entry in tier.blobs.scan()}
+    finally:
+        tier.close()
+
+
+def facts(bucket: str) -> list[Association]:
+    tier = open_tier(bucket, nearest=False)
+    try:
+        return list(tier.facts.scan())
     finally:
         tier.close()
 
@@ -83,6 +93,11 @@ def test_upkeep_of_such_a_bucket(bucket: str, name: str, tmp_path: Path) -> None
     (zstd,) = set(blobs(bucket)) - {GZIP.digest, IMAGE.config_digest, IMAGE.descriptor.digest}
     cli = Caller(bucket)
     cli("verify", "--deep")
+    listed = json.loads(cli("images", "--json").stdout)
+    assert listed["platforms"] == ["linux/amd64"], "the image is complete"
+    assert listed["size"] == sum(blobs(bucket).values())
+    cli("prune", "--forget")
+    assert layercache.Digest(PLAIN.digest) in {fact.digest for fact in facts(bucket)}
     assert cli("rm", zstd, code=5).exit_code == 5
     cli("copy", bucket, f"file://{tmp_path}/folder", "--image", name)
     folder = tmp_path / "folder" / "blobs" / "sha256"

@@ -93,11 +93,24 @@ def _held(tier: Tier, root: Descriptor) -> tuple[list[str], int]:
     there = {root.digest: root.size} if tier.blobs.has(root.digest) else {}
     platforms: dict[str, None] = {}
     for holding in cached_manifests(tier, root):
-        present = {blob.digest: blob.size for blob in holding.blobs() if tier.blobs.has(blob.digest)}
+        sizes = {blob.digest: _stored_size(tier, blob) for blob in holding.blobs()}
+        present = {name: size for name, size in sizes.items() if size is not None}
         there.update(present)
         if holding.is_whole(present.__contains__):
             platforms[str(holding.platform) or output.UNKNOWN] = None
     return list(platforms), sum(there.values())
+
+
+def _stored_size(tier: Tier, blob: Descriptor) -> int | None:
+    """Return the bytes of a cached blob, or of the one that a plain tar is stored as; None if missing."""
+    from layercache.oci.descriptor import NO_COMPRESSION, compression_of
+    from layercache.tiers.plain_tars import holding
+
+    if tier.blobs.has(blob.digest):
+        return blob.size
+    plain = compression_of(blob.media_type) == NO_COMPRESSION
+    fact = holding(tier, blob.digest) if plain else None
+    return fact.size if fact else None
 
 
 def _time(tier: Tier, key: str) -> str:
