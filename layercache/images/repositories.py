@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from layercache.errors import InvalidNameError, NotFoundError
 from layercache.oci.reference import Reference
+from layercache.sources.names import REGISTRY, registry_reference
 from layercache.tiers import keys
 
 if TYPE_CHECKING:
@@ -17,13 +18,21 @@ if TYPE_CHECKING:
 
 
 def repository_of(name: str) -> Reference:
-    """Parse the name of a repository, which has neither tag nor digest. Raises `InvalidNameError`."""
-    name = name.removeprefix("docker://")
+    """Parse the name of a repository in a registry, which has neither tag nor digest.
+
+    Raises `InvalidNameError`, and `ConfigError` for a path or another transport.
+    """
+    if (reference := registry_reference(name)) is None:
+        raise InvalidNameError(
+            f"not a repository in a registry: {name!r}",
+            hint="only registries list tags: debian, ghcr.io/team/app",
+        )
+    name = name.removeprefix(REGISTRY)
     if "@" in name or ":" in name.rpartition("/")[2]:
         raise InvalidNameError(
             f"not a repository: {name!r}", hint="leave out the tag and the digest: debian, ghcr.io/team/app"
         )
-    return Reference.parse(name)
+    return reference
 
 
 def tags_in_registry(client: RegistryClient, reference: Reference) -> list[str]:

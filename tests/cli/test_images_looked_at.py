@@ -28,6 +28,7 @@ def test_the_manifest_is_printed_byte_for_byte(cli: Caller, lying: LyingRegistry
     assert cli("manifest", several, "--platform", "linux/arm64").stdout_bytes == arm.manifest
     assert cli("manifest", several, "--platform", "linux/arm64", "--config").stdout_bytes == arm.config
     assert cli("manifest", several, "--digest").stdout == f"{index.descriptor.digest}\n"
+    assert cli("manifest", one, "--config", "--digest").stdout == f"{image.config_digest}\n"
     assert not any(lying.asked(f"/blobs/{layer.digest}") for layer in image.layers)
 
 
@@ -130,3 +131,16 @@ def test_ls_sorts_by_name_size_last_use_and_age(cli: Caller, tmp_path: Path) -> 
 @pytest.mark.parametrize("arguments", [["ls", "--sort", "colour"], ["info"], ["manifest"], ["tags", "a:1"]])
 def test_wrong_arguments_are_usage_errors(cli: Caller, arguments: list[str]) -> None:
     cli(*arguments, code=2)
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("oci:/tmp", "not a repository in a registry: 'oci:/tmp'"),
+        ("./layout", "./layout is a path, not an image in a registry"),
+        ("dir:x", "unknown transport dir:"),
+        ("debian:12", "leave out the tag and the digest"),
+    ],
+)
+def test_only_repositories_of_registries_have_tags(cli: Caller, name: str, said: str) -> None:
+    assert said in cli("tags", name, code=2).stderr

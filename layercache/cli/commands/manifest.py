@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
 @click.command(cls=Command)
 @click.argument("image", shell_complete=complete_image)
-@click.option("--config", "what", flag_value="config", help="Print the config instead.")
-@click.option("--digest", "what", flag_value="digest", help="Print the digest of the manifest instead.")
+@click.option("--config", is_flag=True, help="Print the config instead.")
+@click.option("--digest", is_flag=True, help="Print the digest instead: of the manifest, or of the config.")
 @click.option(
     "--platform",
     metavar="OS/ARCH[/VARIANT]",
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 @registry_options
 @click.pass_obj
 def manifest(
-    session: Session, /, image: str, what: str | None, platform: str | None, **registries: Any
+    session: Session, /, image: str, config: bool, digest: bool, platform: str | None, **registries: Any
 ) -> None:
     """Print the manifest of an image, byte for byte.
 
@@ -36,18 +36,14 @@ def manifest(
     index, which lists a manifest for each.
     """
     with session.cache(creates=True, **registries) as cache:
-        if what == "config":
-            data = _config(cache, image, platform)
-        else:
-            digest, data = _manifest(cache, image, platform)
-            if what == "digest":
-                data = f"{digest}\n".encode()
+        name, data = _config(cache, image, platform) if config else _manifest(cache, image, platform)
     if sys.stdout is not None:
         sys.stdout.flush()
-        sys.stdout.buffer.write(data)
+        sys.stdout.buffer.write(f"{name}\n".encode() if digest else data)
 
 
 def _manifest(cache: Cache, name: str, platform: str | None) -> tuple[str, bytes]:
+    """The digest and the bytes of what a name leads to, or of its manifest for a platform."""
     if platform is None:
         descriptor, data = cache.manifest(name)
         return descriptor.digest, data
@@ -55,8 +51,8 @@ def _manifest(cache: Cache, name: str, platform: str | None) -> tuple[str, bytes
     return image.digest, image.raw_manifest
 
 
-def _config(cache: Cache, name: str, platform: str | None) -> bytes:
+def _config(cache: Cache, name: str, platform: str | None) -> tuple[str, bytes]:
     image = cache.image(name, platform=platform)
     if not image.raw_config:
         raise NotFoundError(f"{image.name} has no config")
-    return image.raw_config
+    return image.manifest["config"]["digest"], image.raw_config
