@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 NAME = f"sha256:{'0' * 64}"
 READING = (
     ["get", NAME], ["info", NAME], ["ls"], ["images"], ["stats"], ["rm", NAME], ["prune"], ["verify"],
-    ["index"], ["export", "alpine", "oci:out"],
+    ["index"], ["export", "alpine", "oci:out"], ["clean", "--yes"], ["compress", NAME, "--as", "zstd"],
+    ["explain", NAME],
 )  # fmt: skip
 
 
