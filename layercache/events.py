@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Generic, Literal, Protocol, TypeVar
 
-from layercache.statistics.counters import Saved, Tallies
+from layercache.statistics.counters import Tallies
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from layercache.oci.digest import Hash
     from layercache.oci.forms import Form
-    from layercache.statistics.counters import Counters
+    from layercache.statistics.counters import Counters, Saved
     from layercache.statistics.places import Place
 
 
@@ -42,8 +42,6 @@ Kind = Literal[
     "failed",
     "recovered",
 ]
-
-NOTHING_SAVED = Saved()
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +90,7 @@ class Event:
     total: int | None = None
     note: str = ""
     place: Place | None = None
-    saved: Saved = NOTHING_SAVED
+    saved: Saved = (0, 0)
     seconds: float = 0.0
     repeated: bool = False
 
@@ -185,7 +183,7 @@ def _log(event: Event) -> None:
 
     A tier or mirror that is lost is a warning once; until it answers again, its failures are for debugging.
     """
-    if "logging" not in sys.modules or event.kind not in _LOGS:  # without it, nobody has set up a handler
+    if not _is_logged(event.kind):
         return
     name, level, message = _LOGS[event.kind]
     if event.kind == "failed" and event.name is None:
@@ -193,6 +191,14 @@ def _log(event: Event) -> None:
     if (logger := _logger(name)).isEnabledFor(level):
         fields = {field: getattr(event, field) for field in Event.__slots__}
         logger.log(level, "%s", message.format_map(fields), extra={"event": event})
+
+
+def _is_logged(kind: Kind) -> bool:
+    """Whether anybody may see such an event. Without the module nobody has set up a handler."""
+    if "logging" not in sys.modules or kind not in _LOGS:
+        return False
+    name, level, _ = _LOGS[kind]
+    return _logger(name).isEnabledFor(level)
 
 
 _loggers: dict[str, Logger] = {}
@@ -255,6 +261,13 @@ class Observers:
     def received(self, place: Place, size: int) -> None:
         """Count bytes as a place gives them, whatever becomes of them."""
         self._tallies.received(place.kind, place.name, size)
+
+    def hit(self, name: Hash, form: Form, where: str, size: int, saved: Saved) -> None:
+        """As `emit` of a hit. The event, which costs as much as the rest, is made if somebody sees it."""
+        if self._watchers.items or _is_logged("hit"):
+            self.emit(Event("hit", name, form, where, size=size, saved=saved))
+        else:
+            self._tallies.supplied("tier", where, size, saved)
 
     def emit(self, event: Event) -> None:
         tallies = self._tallies

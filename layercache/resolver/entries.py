@@ -121,5 +121,5 @@ class Entries:
         assert way.tier is not None, "a source has no entries"
         name, form, size = way.name, way.form, reader.size or 0
         saved = layer.identity.saved(name, form, size)
-        self._observers.emit(Event("hit", name, form, way.tier.name, size=size, saved=saved))
+        self._observers.hit(name, form, way.tier.name, size, saved)
         return reader

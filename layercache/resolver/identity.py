@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 from layercache.errors import DigestMismatchError
 from layercache.oci.descriptor import OCTETS, compression_of, is_layer
 from layercache.oci.forms import COMPRESSED
-from layercache.statistics.counters import Saved
 from layercache.tiers.association import Association
 
 if TYPE_CHECKING:
@@ -16,6 +15,7 @@ if TYPE_CHECKING:
 
     from layercache.oci.digest import DiffID, Digest, Hash
     from layercache.oci.forms import Form
+    from layercache.statistics.counters import Saved
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,13 +170,13 @@ class LayerIdentity:
     def saved(self, name: Hash, form: Form, size: int) -> Saved:
         """What a hit saved that gave ``size`` bytes of a form out of the blob of this name."""
         if form == COMPRESSED or name == self.digest:  # a plain tar is its own blob
-            return Saved(fetching=size)
+            return size, 0
         blob, whole = self.size, self.uncompressed_size
         if self.claim is not None:
             blob = self.claim.size if blob is None else blob
-        if not blob:
-            return Saved(inflating=size)
-        return Saved(fetching=blob * size // whole if whole else blob, inflating=size)
+        if not blob or size == whole or not whole:
+            return blob or 0, size
+        return blob * size // whole, size
 
     @property
     def fact(self) -> Association | None:

@@ -8,7 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from layercache.errors import DigestMismatchError, LayercacheError
-from layercache.events import NOTHING_SAVED, Event
+from layercache.events import Event
 from layercache.oci.descriptor import NO_COMPRESSION, layer_type
 from layercache.oci.digest import DiffID, Digest
 from layercache.oci.forms import COMPRESSED, UNCOMPRESSED
@@ -207,9 +207,7 @@ class FetchStage(Stage):
             self.outcome = outcome = Outcome(Digest(way.name), size)
             self.layer.update(lambda now: now.confirmed_by(outcome))
         place = place_of(self.reader, way.place)
-        saved = (
-            self.layer.identity.saved(way.name, self.form, size) if place.kind == "tier" else NOTHING_SAVED
-        )
+        saved = self.layer.identity.saved(way.name, self.form, size) if place.kind == "tier" else (0, 0)
         self.findings.observers.emit(
             Event("fetched", way.name, self.form, place.where, size=size, place=place, saved=saved)
         )

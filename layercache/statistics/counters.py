@@ -4,29 +4,24 @@ from __future__ import annotations
 
 import threading
 from dataclasses import dataclass, fields, replace
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
     from layercache.statistics.places import PlaceKind
 
 
-class Saved(NamedTuple):
-    """What a hit saved, as far as sizes are known.
-
-    ``fetching``: bytes of the compressed blob that no source had to send. ``inflating``: bytes of the tar
-    that did not have to be inflated. A part of a form saves its share.
-    """
-
-    fetching: int = 0
-    inflating: int = 0
+Saved = tuple[int, int]
+"""What a hit saved, as far as sizes are known: bytes of the compressed blob that no source had to send, and
+bytes of the tar that were not inflated. A part of a form saves its share. A plain tuple: each hit makes one.
+"""
 
 
 @dataclass(frozen=True, slots=True)
 class PlaceCounters:
     """What one place supplied: ``blobs`` of either form, and their ``bytes``.
 
-    For a tier, these are hits; ``saved_bytes`` and ``saved_tar_bytes`` sum up what they `Saved`. For any
-    other place they are misses of all tiers.
+    For a tier, these are hits; ``saved_bytes`` and ``saved_tar_bytes`` sum up what they saved (see `Saved`).
+    For any other place they are misses of all tiers.
     """
 
     kind: PlaceKind
@@ -97,11 +92,11 @@ class Tallies:
     def supplied(self, kind: PlaceKind, name: str, size: int, saved: Saved) -> None:
         """A place gave one form of a layer, or a part of it, of ``size`` bytes."""
         with self._lock:
-            row = self._places.setdefault((kind, name), [0, 0, 0, 0])
+            row = self._places.get((kind, name)) or self._places.setdefault((kind, name), [0, 0, 0, 0])
             row[0] += 1
             row[1] += size
-            row[2] += saved.fetching
-            row[3] += saved.inflating
+            row[2] += saved[0]
+            row[3] += saved[1]
 
     def received(self, kind: PlaceKind, name: str, size: int) -> None:
         """A place gave ``size`` bytes of a form that is counted once all of it has come."""

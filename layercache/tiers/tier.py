@@ -21,6 +21,9 @@ class Tier(ABC):
     nearby is not brought from there, and it is filled in the background.
     """
 
+    lost = False
+    """Whether it has failed, and has not been seen to work since. An attribute: each call looks at it."""
+
     def __init__(
         self,
         name: str,
@@ -59,11 +62,6 @@ class Tier(ABC):
 
     def report_refreshed(self, report: Callable[[Hash], object]) -> None:  # noqa: B027  # most refresh nothing
         """Call ``report`` with the name of each blob whose time was refreshed because it is used."""
-
-    @property
-    def lost(self) -> bool:
-        """Whether it has failed, and has not been seen to work since."""
-        return False
 
     def mark_answered(self, *, writing: bool = False) -> None:
         """Report that it was read, or written to, without a failure. To be called where it is ``lost``."""

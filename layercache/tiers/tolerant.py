@@ -77,15 +77,12 @@ class TolerantTier(Tier):
             reported = self.write_failure is not None
             (self._writing if writing else self._reading).open(error)
             before, self._lost = self._lost, self._lost | {"writing" if writing else "reading"}
+            self.lost = True
         if not reported:
             repeated = "reading" in before or before == self._lost  # what cannot be read is lost altogether
             event = Event("failed", None, COMPRESSED, self.name, note=error.message, repeated=repeated)
             self._observers.emit(event)
         return NotFoundError(f"{self.name} failed and is skipped: {error.message}")
-
-    @property
-    def lost(self) -> bool:
-        return bool(self._lost)
 
     def mark_answered(self, *, writing: bool = False) -> None:
         what: Literal["reading", "writing"] = "writing" if writing else "reading"
@@ -94,7 +91,8 @@ class TolerantTier(Tier):
             if what not in self._lost or (self._writing if writing else self._reading).is_open:
                 return
             self._lost -= {what}
-            recovered = not self._lost
+            self.lost = bool(self._lost)
+            recovered = not self.lost
         if recovered:
             self._observers.emit(Event("recovered", None, COMPRESSED, self.name))
 
