@@ -33,3 +33,21 @@ def parse_age(text: str) -> float:
             f"the unit of {number} is missing: {number}d is days, {number}h hours, {number}s seconds"
         )
     return float(found[1]) * _SECONDS[found[2]]
+
+
+def size_text(size: int) -> str:
+    """Format bytes without loss: ``64GiB``, ``20GB``, ``1500``, in the shortest of these ways."""
+    for base, suffix in ((1024, "iB"), (1000, "B")):
+        for power, letter in enumerate("TGMk"):
+            unit = base ** (4 - power)
+            if size >= unit and size % unit == 0:
+                return f"{size // unit}{letter}{suffix}"
+    return str(size)
+
+
+def age_text(seconds: float) -> str:
+    """Format seconds without loss, in the largest unit that divides them: ``10 s``, ``90 min``, ``30 d``."""
+    for length, unit in ((86400, "d"), (3600, "h"), (60, "min")):
+        if seconds >= length and seconds % length == 0:
+            return f"{seconds / length:.0f} {unit}"
+    return f"{seconds:g} s"

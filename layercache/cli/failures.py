@@ -5,7 +5,7 @@ from __future__ import annotations
 import traceback
 
 from layercache.cli.exit_codes import BUG, FAILED, IN_USE, INTEGRITY, INTERRUPTED, NOT_FOUND, USAGE
-from layercache.cli.terminal import echo
+from layercache.cli.terminal import ERROR, echo
 from layercache.errors import (
     ConfigError,
     IntegrityError,
@@ -41,7 +41,7 @@ def show(error: BaseException, *, about: str = "", trace: bool = False) -> None:
     if trace and not isinstance(error, KeyboardInterrupt):
         echo("".join(traceback.format_exception(error)), err=True, nl=False)
     what = f"{about}: " if about and isinstance(error, LayercacheError) else ""
-    echo(f"layercache: {what}{_words(error)}", err=True)
+    echo(f"layercache: {what}{_words(error)}", err=True, mark=("layercache:", ERROR))
 
 
 def _words(error: BaseException) -> str:

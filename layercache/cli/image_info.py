@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from layercache.cli import output
-from layercache.cli.output import HASH_WIDTH, SIZE_WIDTH, Column, Lines
+from layercache.cli.table import Column, Lines
 from layercache.cli.terminal import echo
 from layercache.errors import NotFoundError
 from layercache.oci.descriptor import Index, decode
@@ -22,11 +22,11 @@ if TYPE_CHECKING:
     from layercache.tiers.tier import Tier
 
 COLUMNS = (
-    Column("DIGEST", HASH_WIDTH),
-    Column("DIFF ID", HASH_WIDTH),
-    Column("SIZE", SIZE_WIDTH, right=True),
-    Column("CACHED", 12),
-    Column("CREATED BY", 0),
+    Column("DIGEST", name=True),
+    Column("DIFF ID"),
+    Column("SIZE", right=True),
+    Column("CACHED"),
+    Column("CREATED BY"),
 )
 
 
@@ -172,10 +172,10 @@ def _print(info: ImageInfo, *, whole: bool) -> None:
     for title, value in fields.items():
         if value:
             echo(f"{title:<8} {_in_a_line(str(value))}")
-    lines = Lines(COLUMNS, whole=whole)
-    for layer in info.layers:
-        forms = "both" if len(layer.cached) > 1 else "".join(layer.cached)
-        names = (lines.hash(layer.digest), lines.hash(layer.diff_id), lines.size(layer.size))
-        lines.add(*names, forms or output.UNKNOWN, layer.created_by)
-    for digest in info.foreign:
-        lines.add(lines.hash(digest), output.UNKNOWN, output.UNKNOWN, "foreign", "never fetched")
+    with Lines(COLUMNS, whole=whole) as lines:
+        for layer in info.layers:
+            forms = "both" if len(layer.cached) > 1 else "".join(layer.cached)
+            names = (lines.hash(layer.digest), lines.hash(layer.diff_id), lines.size(layer.size))
+            lines.add(*names, forms or output.UNKNOWN, layer.created_by)
+        for digest in info.foreign:
+            lines.add(lines.hash(digest), output.UNKNOWN, output.UNKNOWN, "foreign", "never fetched")

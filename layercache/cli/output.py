@@ -1,11 +1,10 @@
-"""Output on stdout: aligned tables on a terminal, tab-separated lines elsewhere, and JSON."""
+"""Output on stdout: lines, JSON, and how sizes, hashes and times are written."""
 
 from __future__ import annotations
 
 import sys
 import time
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -13,8 +12,6 @@ import click
 from layercache.cli import terminal
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from layercache.oci.digest import Hash
 
 UNKNOWN = "-"
@@ -32,59 +29,7 @@ def is_terminal() -> bool:
     return terminal.is_terminal(sys.stdout)
 
 
-@dataclass(frozen=True, slots=True)
-class Column:
-    """``width`` 0 means unlimited, which suits the last column."""
-
-    title: str
-    width: int
-    right: bool = False
-
-
-HASH_WIDTH = SHORT
 SIZE_WIDTH = 9
-
-
-class Lines:
-    """A table that is printed line by line, so its length is not limited by memory.
-
-    On a terminal it has a header, aligned columns, short hashes and rounded sizes. Elsewhere, or if
-    ``whole``, it has no header, fields are separated by tabs, and hashes and sizes are exact.
-    """
-
-    def __init__(self, columns: Sequence[Column], *, whole: bool) -> None:
-        self.whole = whole or not is_terminal()
-        self._columns = columns
-        self._begun = False
-
-    def add(self, *cells: str) -> None:
-        if self.whole:
-            written("\t".join(cells))
-            return
-        if not self._begun:
-            self._begun = True
-            self._print([column.title for column in self._columns])
-        self._print(cells)
-
-    def hash(self, name: Hash | None) -> str:
-        if name is None:
-            return UNKNOWN
-        return str(name) if self.whole else short(name)
-
-    def size(self, size: int | None) -> str:
-        if size is None:
-            return UNKNOWN
-        return str(size) if self.whole else human(size)
-
-    def _print(self, cells: Sequence[str]) -> None:
-        padded = [
-            cell.rjust(column.width) if column.right else cell.ljust(column.width)
-            for cell, column in zip(cells, self._columns, strict=True)
-        ]
-        line = "  ".join(padded).rstrip()
-        width = terminal.width()
-        with terminal.screen.printing():
-            click.echo(line if len(line) <= width else f"{line[: width - 1]}…")
 
 
 def written(text: str) -> None:
@@ -117,6 +62,11 @@ def human(size: int) -> str:
         if value < 999.95:
             return f"{value:.1f} {unit}"
     return f"{value / 1000:.1f} TB"
+
+
+def exact(size: int) -> str:
+    """Format bytes as `human` does, and add their number if stdout is not a terminal."""
+    return human(size) if is_terminal() else f"{human(size)} ({size} bytes)"
 
 
 def age(seconds: float) -> str:

@@ -13,11 +13,13 @@ from layercache.cli.exit_codes import BROKEN_PIPE, TERMINATED
 from layercache.cli.session import Session, global_options
 from layercache.cli.suggestions import Suggesting
 
-COMMANDS = (
-    "pull", "get", "put", "info", "explain", "ls", "images", "rm", "compress", "export", "tags", "manifest",
-    "login", "logout", "stats", "index", "adopt", "copy", "prune", "verify", "clean", "config", "doctor",
-    "bench", "demo", "completion", "help",
-)  # fmt: skip
+GROUPS = {
+    "Images": ("pull", "images", "info", "explain", "export", "tags", "manifest"),
+    "Layers": ("ls", "get", "put", "compress", "rm"),
+    "Upkeep": ("stats", "verify", "prune", "clean", "copy", "index", "adopt"),
+    "Setup": ("config", "doctor", "login", "logout", "completion", "bench", "demo", "help"),
+}
+COMMANDS = tuple(name for names in GROUPS.values() for name in names)
 """In the order of the help. Each is the function ``NAME`` in the module ``commands/NAME.py``."""
 
 EPILOG = """\b
@@ -29,7 +31,9 @@ Exit codes:
   4    a store or a source failed
   5    refused: a cached image uses the layer
   70   internal error
-  130  interrupted (143: terminated, 141: stdout was closed)
+  130  interrupted
+  141  stdout was closed by its reader
+  143  terminated
 
 A cache is a folder or a URL. Several are tiers, nearest first. Without --cache, layercache uses
 LAYERCACHE_URL, else the configuration files, else the user's cache folder.
@@ -48,6 +52,20 @@ class Program(Suggesting):
         module = importlib.import_module(f"layercache.cli.commands.{cmd_name}")
         command: click.Command = getattr(module, cmd_name)
         return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """List the commands in groups."""
+        longest = max(map(len, COMMANDS))
+        for title, names in GROUPS.items():
+            commands = [(name, self.get_command(ctx, name)) for name in names]
+            limit = formatter.width - 6 - longest
+            rows = [
+                (name.ljust(longest), command.get_short_help_str(limit))
+                for name, command in commands
+                if command
+            ]
+            with formatter.section(title):
+                formatter.write_dl(rows)
 
     def invoke(self, ctx: click.Context) -> Any:
         session = ctx.ensure_object(Session)

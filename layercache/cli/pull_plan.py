@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from layercache.cli import output
-from layercache.cli.output import HASH_WIDTH, SIZE_WIDTH, Column, Lines
+from layercache.cli.table import Column, Lines
 from layercache.pull.plan import Amount, cached_here
 
 if TYPE_CHECKING:
@@ -44,17 +44,17 @@ def rows(cache: Cache, images: Iterable[Image], form: Forms) -> list[Row]:
 def print_rows(rows: Sequence[Row], *, whole: bool) -> None:
     """Print a line for each image: name, platform, layers, size, how much is cached, digest."""
     columns = (
-        Column("IMAGE", max((len(row.name) for row in rows), default=0)),
-        Column("PLATFORM", 12),
-        Column("LAYERS", 6, right=True),
-        Column("SIZE", SIZE_WIDTH, right=True),
-        Column("CACHED", SIZE_WIDTH, right=True),
-        Column("DIGEST", HASH_WIDTH),
+        Column("IMAGE", name=True),
+        Column("PLATFORM"),
+        Column("LAYERS", right=True),
+        Column("SIZE", right=True),
+        Column("CACHED", right=True),
+        Column("DIGEST", optional=True),
     )
-    lines = Lines(columns, whole=whole)
-    for row in rows:
-        amounts = (str(row.layers), lines.size(row.size), lines.size(row.cached))
-        lines.add(row.name, row.platform or output.UNKNOWN, *amounts, lines.hash(row.digest))
+    with Lines(columns, whole=whole) as lines:
+        for row in rows:
+            amounts = (str(row.layers), lines.size(row.size), lines.size(row.cached))
+            lines.add(row.name, row.platform or output.UNKNOWN, *amounts, lines.hash(row.digest))
 
 
 def described(plan: Plan) -> str:

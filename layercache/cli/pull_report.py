@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from layercache.cli import output
-from layercache.cli.output import HASH_WIDTH, SIZE_WIDTH, Column, Lines
-from layercache.cli.terminal import echo
+from layercache.cli.table import Column, Lines
 from layercache.statistics.places import Place
 
 if TYPE_CHECKING:
@@ -24,12 +23,12 @@ KINDS = ("mirror", "registry", "layout", "archive", "function")
 """Places other than tiers, in the order of the summary."""
 
 COLUMNS = (
-    Column("DIGEST", HASH_WIDTH),
-    Column("DIFF ID", HASH_WIDTH),
-    Column("SIZE", SIZE_WIDTH, right=True),
-    Column("TAR", SIZE_WIDTH, right=True),
-    Column("RESULT", 7),
-    Column("FROM", 0),
+    Column("DIGEST", name=True),
+    Column("DIFF ID", optional=True),
+    Column("SIZE", right=True),
+    Column("TAR", right=True, optional=True),
+    Column("RESULT"),
+    Column("FROM"),
 )
 
 
@@ -82,18 +81,17 @@ class Pulled:
         return "registry" if place.kind == "registry" else place.name
 
     def print(self, *, whole: bool) -> None:
-        """On a terminal print a heading and a table per image; elsewhere print one line per layer."""
-        for image in self.images:
-            lines = Lines(COLUMNS, whole=whole)
-            name = (image.name,) if lines.whole else ()
-            if not lines.whole:
-                echo(f"{image.name}  {image.platform}".rstrip())
-            for layer in image.layers:
-                lines.add(*self._cells(layer, lines), *name)
-            for descriptor in image.foreign:
-                sizes = (lines.size(descriptor.size), output.UNKNOWN)
-                cells = (lines.hash(descriptor.digest), output.UNKNOWN, *sizes, "skipped")
-                lines.add(*cells, "foreign layers are never fetched" if not lines.whole else "", *name)
+        """On a terminal print a table with a heading for each image; elsewhere one line for each layer."""
+        with Lines(COLUMNS, whole=whole) as lines:
+            for image in self.images:
+                name = (image.name,) if lines.whole else ()
+                lines.heading(f"{image.name}  {image.platform}".rstrip())
+                for layer in image.layers:
+                    lines.add(*self._cells(layer, lines), *name)
+                for descriptor in image.foreign:
+                    sizes = (lines.size(descriptor.size), output.UNKNOWN)
+                    cells = (lines.hash(descriptor.digest), output.UNKNOWN, *sizes, "skipped")
+                    lines.add(*cells, "foreign layers are never fetched" if not lines.whole else "", *name)
 
     def document(self, done: Done) -> dict[str, Any]:
         counters = done.counters

@@ -16,7 +16,7 @@ from layercache.cli.output import count, human
 from layercache.cli.progress import Display
 from layercache.cli.reported import Reported
 from layercache.cli.suggestions import Suggesting
-from layercache.cli.terminal import echo, screen
+from layercache.cli.terminal import WARNING, echo, screen
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -142,7 +142,8 @@ class Session:
         """Print a message on stderr unless --quiet was given, after what was written to stdout before."""
         if not self.quiet:
             output.flush()
-            echo(text, err=True)
+            warning = "layercache: warning:"
+            echo(text, err=True, mark=(warning, WARNING) if text.startswith(warning) else None)
 
     def show(self, error: Exception) -> None:
         """Print an error; only its hint if a warning has reported the same failure before."""

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from layercache.cli import output
-from layercache.cli.output import SIZE_WIDTH, Column, Lines
+from layercache.cli.output import SIZE_WIDTH
+from layercache.cli.table import Column, Lines
 from layercache.cli.terminal import echo
 from layercache.statistics.totals import EARLIER, Day, PlaceTotals, by_day, summed
 
@@ -16,11 +17,11 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 COLUMNS = (
-    Column("LAYERS", 8, right=True),
-    Column("BYTES", SIZE_WIDTH, right=True),
-    Column("NOT PULLED", 10, right=True),
-    Column("INFLATING SAVED", 15, right=True),
-    Column("PLACE", 0),
+    Column("LAYERS", right=True),
+    Column("BYTES", right=True),
+    Column("NOT PULLED", right=True),
+    Column("INFLATING SAVED", right=True),
+    Column("PLACE", name=True),
 )
 DAY = 86400
 PLOTTED_DAYS = 14
@@ -62,11 +63,11 @@ class Totals:
         total = self.total
         echo(f"totals {period}")
         echo(f"  hit rate    {self.hit_rate:.0%}: {total.hits} hits, {total.fetched} fetched")
-        echo(f"  not pulled  {output.human(total.saved_bytes)} ({total.saved_bytes} bytes)")
+        echo(f"  not pulled  {output.exact(total.saved_bytes)}")
         echo(f"  inflating   about {duration(self.seconds(total.saved_tar_bytes))} saved")
-        lines = Lines(COLUMNS, whole=whole)
-        for place in sorted(total.places, key=lambda place: (place.kind != "tier", -place.blobs)):
-            lines.add(*self._cells(place, lines))
+        with Lines(COLUMNS, whole=whole) as lines:
+            for place in sorted(total.places, key=lambda place: (place.kind != "tier", -place.blobs)):
+                lines.add(*self._cells(place, lines))
         if not lines.whole:
             self._plot()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 import socket
 import subprocess
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING
 import click
 import pytest
 from fixtures.calling import PROGRAM, Caller
-from fixtures.pages import ROOT, blocks, check_examples
+from fixtures.pages import ROOT, blocks, check_examples, pattern
 
 from layercache.cli.program import COMMANDS, program
 from layercache.demo.image import build_image
@@ -56,6 +57,17 @@ def test_the_tutorials_registry_serves_the_image_that_it_prints(tmp_path: Path) 
             Caller(f"file://{tmp_path}/cache")("pull", printed.replace("5000", port).strip())
         finally:
             registry.terminate()
+
+
+def test_the_screens_of_the_page_are_those_of_a_terminal(registry: LayoutRegistry, tmp_path: Path) -> None:
+    (screen,) = [block.text for block in blocks(CLI) if block.language == "terminal"]
+    for part in screen.split("$ layercache ")[1:]:
+        command, _, shown = part.partition("\n")
+        arguments = command.replace("localhost:5000", registry.host).split()
+        code, seen = Caller(f"file://{tmp_path}/cache").on_terminal(*arguments)
+        printed = click.unstyle(seen.rpartition("\x1b[2K")[2]).replace(registry.host, "localhost:5000")
+        assert code == 0
+        assert re.fullmatch(pattern(shown), printed), printed
 
 
 @pytest.mark.parametrize("name", COMMANDS)

@@ -9,6 +9,7 @@ import sys
 import time
 from typing import TYPE_CHECKING
 
+import click
 import pytest
 from fixtures.calling import Caller
 from servers.images import compressed
@@ -65,7 +66,7 @@ def test_ls_of_an_empty_cache_is_empty(cli: Caller, tmp_path: Path) -> None:
 @pytest.mark.usefixtures("kept")
 def test_ls_is_short_on_a_terminal_and_whole_if_asked(cli: Caller, layer: Layer) -> None:
     code, seen = cli.on_terminal("ls")
-    header, line = seen.splitlines()
+    header, line = click.unstyle(seen).splitlines()
     assert code == 0
     assert header.split() == ["DIGEST", "DIFF", "ID", "SIZE", "TAR", "USED", "FORMS"]
     sizes = [human(len(layer.blob)), human(len(layer.tar))]

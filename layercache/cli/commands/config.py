@@ -8,16 +8,16 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from layercache.cli import exit_codes, failures, output
-from layercache.cli.output import Column, Lines
 from layercache.cli.session import CACHE, Group, Session
+from layercache.cli.table import Column, Lines
 from layercache.cli.terminal import echo
+from layercache.units import age_text, size_text
 
 if TYPE_CHECKING:
     from layercache.config.checker import Problem
     from layercache.config.files import Document, Place
 
-KEY_WIDTH = 26
-VALUE_WIDTH = 40
+COLUMNS = (Column("KEY", name=True), Column("VALUE"), Column("FROM"))
 
 
 @click.group(cls=Group)
@@ -47,10 +47,9 @@ def show(session: Session, as_json: bool) -> None:
         rows = [{"key": key, "value": each.value, "from": each.origin} for key, each in found]
         output.document({"files": files, "settings": rows})
         return
-    columns = (Column("KEY", KEY_WIDTH), Column("VALUE", VALUE_WIDTH), Column("FROM", 0))
-    lines = Lines(columns, whole=False)
-    for key, each in found:
-        lines.add(key, _plain(each.value), each.origin)
+    with Lines(COLUMNS, whole=False) as lines:
+        for key, each in found:
+            lines.add(key, _plain(key, each.value), each.origin)
 
 
 @config.command()
@@ -148,6 +147,12 @@ def _problems(document: Document) -> list[Problem]:
     return checker.problems
 
 
-def _plain(value: Any) -> str:
-    """Format a value for a table: text as it is, the rest as in TOML."""
+def _plain(key: str, value: Any) -> str:
+    """Format a value for a table: text as it is, bytes and seconds with their unit, the rest as in TOML."""
+    name = key.rpartition(".")[2]
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        if "size" in name:
+            return size_text(round(value))
+        if name.endswith(("timeout", "_age", "_seconds", "_limit_wait")):
+            return age_text(value)
     return value if isinstance(value, str) else output.UNKNOWN if value is None else json.dumps(value)

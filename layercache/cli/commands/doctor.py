@@ -10,14 +10,19 @@ import click
 from layercache.cli import exit_codes, output
 from layercache.cli.registry_options import registry_options
 from layercache.cli.session import Command, Session
-from layercache.cli.terminal import echo
+from layercache.cli.terminal import ERROR, OK, WARNING, Style, echo
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from layercache.doctor import Subject
 
-WORDS = {"ok": "ok", "warning": "warning", "failed": "FAILED", "skipped": "-"}
+WORDS = {
+    "ok": ("ok", OK),
+    "warning": ("warning", WARNING),
+    "failed": ("FAILED", ERROR),
+    "skipped": ("-", Style()),
+}
 
 
 @click.command(cls=Command)
@@ -65,7 +70,7 @@ def _subjects(
     reached = partial(configuration.registries, **registries)
     for number, url in enumerate(session.tiers()):
         opening = partial(open_tier, url, nearest=not number, registries=reached)
-        with session.activity.step(f"checking {url}"):
+        with session.activity.step(f"checking {url.partition('?')[0]}"):
             checked = check_tier(url, opening, seconds=timeout)
         yield checked
     if sources := list(dict.fromkeys([*sources, *configuration.registry_tables.hosts])):
@@ -85,7 +90,8 @@ def _print(subject: Subject) -> None:
     echo(subject.name)
     for check in subject.checks:
         answer = check.answer
-        echo(f"  {WORDS[answer.result]:<8} {check.name:<14} {answer.detail}")
+        word, style = WORDS[answer.result]
+        echo(f"  {word:<8} {check.name:<14} {answer.detail}", mark=(word, style))
         if answer.hint:
             echo(f"  {'':<8} {'':<14} {answer.hint}")
 

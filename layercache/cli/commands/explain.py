@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from layercache.cli import output
-from layercache.cli.output import HASH_WIDTH, SIZE_WIDTH, Column, Lines
 from layercache.cli.session import Command, Session
+from layercache.cli.table import Column, Lines
+from layercache.cli.terminal import echo
 from layercache.errors import NotFoundError
 
 if TYPE_CHECKING:
@@ -19,10 +20,10 @@ if TYPE_CHECKING:
 
 FORMS = ("compressed", "uncompressed")
 COLUMNS = (
-    Column("DIGEST", HASH_WIDTH),
-    Column("SIZE", SIZE_WIDTH, right=True),
-    Column("FORM", 12),
-    Column("COMES FROM", 0),
+    Column("DIGEST", name=True),
+    Column("SIZE", right=True),
+    Column("FORM"),
+    Column("COMES FROM"),
 )
 
 
@@ -71,22 +72,22 @@ def _print_layer(layer: LayerExplanation, found: Explanation) -> None:
     _field("digest", layer.digest, layer.size, known)
     _field("diff ID", layer.diff_id, layer.uncompressed_size, "")
     for tier in layer.tiers:
-        click.echo(f"tier     {tier.tier}")
+        echo(f"tier     {tier.tier}")
         for line in _held(tier):
-            click.echo(f"         {line}")
+            echo(f"         {line}")
     for form in FORMS:
-        click.echo(f"{form}: {_way(getattr(layer, form))}")
+        echo(f"{form}: {_way(getattr(layer, form))}")
     for image in found.images:
-        click.echo(f"image    {image}")
+        echo(f"image    {image}")
     if not (layer.compressed or layer.uncompressed):
-        click.echo(f"no source is known for it: pull {found.images[0] if found.images else 'its image'}")
+        echo(f"no source is known for it: pull {found.images[0] if found.images else 'its image'}")
 
 
 def _field(title: str, value: str | None, size: int | None, more: str) -> None:
     if value is not None:
-        click.echo(f"{title:<8} {value}")
+        echo(f"{title:<8} {value}")
         words = [output.human(size)] if size is not None else ["size unknown"]
-        click.echo(f"{'':<8} {', '.join([*words, *([more] if more else [])])}")
+        echo(f"{'':<8} {', '.join([*words, *([more] if more else [])])}")
 
 
 def _held(tier: TierState) -> list[str]:
@@ -113,22 +114,22 @@ def _way(route: Route | None) -> str:
 
 
 def _print_image(found: Explanation, *, whole: bool) -> None:
-    click.echo(f"image    {found.name}")
+    echo(f"image    {found.name}")
     if found.digest:
-        click.echo(f"digest   {found.digest}")
-    click.echo(f"tiers    {', '.join(found.known_to) or 'none knows it'}")
+        echo(f"digest   {found.digest}")
+    echo(f"tiers    {', '.join(found.known_to) or 'none knows it'}")
     if found.sources:
-        click.echo(f"sources  {', '.join(place.where for place in found.sources)}")
+        echo(f"sources  {', '.join(place.where for place in found.sources)}")
     if found.problem:
-        click.echo(f"problem  {found.problem}")
-    lines = Lines(COLUMNS, whole=whole)
-    for layer in found.layers:
-        for form in FORMS:
-            lines.add(lines.hash(layer.digest), lines.size(layer.size), form, _way(getattr(layer, form)))
+        echo(f"problem  {found.problem}")
+    with Lines(COLUMNS, whole=whole) as lines:
+        for layer in found.layers:
+            for form in FORMS:
+                lines.add(lines.hash(layer.digest), lines.size(layer.size), form, _way(getattr(layer, form)))
     for (tier, form, why), count in _reasons(found).items():
-        click.echo(f"{tier} lacks {output.count(count, 'layer')} ({form}): {why}")
+        echo(f"{tier} lacks {output.count(count, 'layer')} ({form}): {why}")
     for form in FORMS if found.layers else ():
-        click.echo(f"{form}: {_cost(found, form)}")
+        echo(f"{form}: {_cost(found, form)}")
 
 
 def _reasons(found: Explanation) -> Counter[tuple[str, str, str]]:

@@ -1,4 +1,4 @@
-"""``layercache images``: lists cached images, a line each, as they are found."""
+"""``layercache images``: lists cached images, a line each."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import click
 
 from layercache.cli import output
-from layercache.cli.output import HASH_WIDTH, SIZE_WIDTH, Column
 from layercache.cli.session import Command, Session
+from layercache.cli.table import Column, Lines
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -19,13 +19,13 @@ if TYPE_CHECKING:
     from layercache.tiers.tier import Tier
 
 COLUMNS = (
-    Column("DIGEST", HASH_WIDTH),
-    Column("SIZE", SIZE_WIDTH, right=True),
-    Column("CHECKED", 20),
-    Column("PLATFORMS", 24),
-    Column("IMAGE", 40),
+    Column("DIGEST", optional=True),
+    Column("SIZE", right=True),
+    Column("CHECKED"),
+    Column("PLATFORMS"),
+    Column("IMAGE", name=True),
 )
-TIER = Column("TIER", 0)
+TIER = Column("TIER")
 
 
 @click.command(cls=Command)
@@ -37,13 +37,12 @@ def images(session: Session, all_tiers: bool, as_json: bool, no_trunc: bool) -> 
     """List images: digest, size, time, platforms and reference.
 
     The size counts the cached blobs in compressed form. The time is that of the last check of the tag.
-    The platforms are those that are completely cached. Images are printed in no particular order, as they
-    are found; --json prints JSON Lines.
+    The platforms are those that are completely cached. Images are sorted by name; --json prints JSON Lines.
     """
-    lines = output.Lines((*COLUMNS, TIER) if all_tiers else COLUMNS, whole=no_trunc)
-    with session.cache() as cache:
+    columns = (*COLUMNS, TIER) if all_tiers else COLUMNS
+    with session.cache() as cache, Lines(columns, whole=no_trunc) as lines:
         for tier in cache.tiers if all_tiers else cache.tiers[:1]:
-            for row in _rows(tier):
+            for row in sorted(_rows(tier), key=lambda row: row.name):
                 if as_json:
                     output.line(row.document(tier))
                 else:
@@ -57,12 +56,13 @@ class Row:
     media_type: str
     platforms: list[str]
     size: int
-    checked: str
+    checked: float
+    """Seconds since the epoch; 0 if it is unknown."""
 
-    def cells(self, lines: output.Lines) -> tuple[str, ...]:
-        names = (self.checked, ",".join(self.platforms), self.name)
-        sizes = (lines.hash(self.digest), lines.size(self.size))
-        return (*sizes, *(name or output.UNKNOWN for name in names))
+    def cells(self, lines: Lines) -> tuple[str, ...]:
+        platforms = ",".join(self.platforms) or output.UNKNOWN
+        checked = output.when(self.checked, whole=lines.whole)
+        return (lines.hash(self.digest), lines.size(self.size), checked, platforms, self.name)
 
     def document(self, tier: Tier) -> dict[str, object]:
         return {
@@ -71,7 +71,7 @@ class Row:
             "media_type": self.media_type,
             "platforms": self.platforms,
             "size": self.size,
-            "checked": self.checked or None,
+            "checked": output.when(self.checked, whole=True) if self.checked else None,
             "tier": tier.name,
         }
 
@@ -113,14 +113,11 @@ def _stored_size(tier: Tier, blob: Descriptor) -> int | None:
     return fact.size if fact else None
 
 
-def _time(tier: Tier, key: str) -> str:
-    """Return when the reference was last checked, in UTC; empty if that is unknown."""
-    from datetime import UTC, datetime
-
+def _time(tier: Tier, key: str) -> float:
+    """Return when the reference was last checked (seconds since the epoch); 0 if that is unknown."""
     from layercache.errors import NotFoundError
 
     try:
-        seconds = tier.images.time(key)
+        return tier.images.time(key)
     except NotFoundError:
-        return ""
-    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ") if seconds else ""
+        return 0.0

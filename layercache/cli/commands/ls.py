@@ -9,8 +9,8 @@ import click
 
 from layercache.cli import output
 from layercache.cli.completing import complete_image
-from layercache.cli.output import HASH_WIDTH, SIZE_WIDTH, Column
 from layercache.cli.session import Command, Session
+from layercache.cli.table import Column, Lines
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -20,16 +20,16 @@ if TYPE_CHECKING:
     from layercache.tiers.tier import Tier
 
 COLUMNS = (
-    Column("DIGEST", HASH_WIDTH),
-    Column("DIFF ID", HASH_WIDTH),
-    Column("SIZE", SIZE_WIDTH, right=True),
-    Column("TAR", SIZE_WIDTH, right=True),
-    Column("USED", 14),
-    Column("FORMS", 12),
+    Column("DIGEST", name=True),
+    Column("DIFF ID"),
+    Column("SIZE", right=True),
+    Column("TAR", right=True, optional=True),
+    Column("USED"),
+    Column("FORMS"),
 )
-TIER = Column("TIER", 0)
+TIER = Column("TIER")
 
-Order = Literal["name", "size", "used", "age"]
+Order = Literal["used", "age", "size", "name", "none"]
 
 
 @click.command(cls=Command)
@@ -46,8 +46,9 @@ Order = Literal["name", "size", "used", "age"]
 @click.option(
     "--sort",
     "order",
-    type=click.Choice(["name", "size", "used", "age"]),
-    help="Sort by digest, by size (biggest first), by last use or by age (latest first).",
+    type=click.Choice(["used", "age", "size", "name", "none"]),
+    help="Sort by last use (the default) or by age (latest first), by size (biggest first) or by digest; "
+    "none prints each layer as it is found.",
 )
 @click.option("--reverse", "-r", is_flag=True, help="Reverse the order of --sort.")
 @output.json_option
@@ -56,16 +57,15 @@ Order = Literal["name", "size", "used", "age"]
 def ls(session: Session, /, as_json: bool, no_trunc: bool, **options: Any) -> None:
     """List layers: digest, diff ID, sizes, last use and forms.
 
-    Layers are printed in no particular order, as they are found, unless --sort is given; --json prints JSON
-    Lines.
+    The layer that was used last comes first, unless --sort or --image is given; --json prints JSON Lines.
     """
     import msgspec
 
     chosen = Options(**options)
     as_line = msgspec.json.Encoder(enc_hook=str).encode
-    lines = output.Lines((*COLUMNS, TIER) if chosen.all_tiers else COLUMNS, whole=no_trunc)
+    columns = (*COLUMNS, TIER) if chosen.all_tiers else COLUMNS
     digests = _digests(session, chosen.image) if chosen.image else None
-    with session.cache() as cache:
+    with session.cache() as cache, Lines(columns, whole=no_trunc) as lines:
         for tier in cache.tiers if chosen.all_tiers else cache.tiers[:1]:
             for held in chosen.listed(tier, digests):
                 if as_json:
@@ -89,7 +89,8 @@ class Options:
         every = self.every or digests is not None
         known = inventory.layers(tier) if digests is None else inventory.layers_of(tier, digests)
         found = (held for held in known if every or held.forms != "none")
-        return self._sorted(tier, found) if self.order else found
+        in_order = self.order == "none" or (self.order is None and digests is not None)
+        return found if in_order else self._sorted(tier, found)
 
     def _sorted(self, tier: Tier, found: Iterator[Held]) -> list[Held]:
         from layercache.tiers import inventory
@@ -97,8 +98,6 @@ class Options:
         match self.order:
             case "size":
                 return sorted(found, key=_size, reverse=not self.reverse)
-            case "used":
-                return sorted(found, key=lambda held: held.used, reverse=not self.reverse)
             case "age":
                 added = inventory.added(tier)
                 return sorted(
@@ -106,8 +105,10 @@ class Options:
                     key=lambda held: added.get((held.fact.digest, held.fact.diff_id), 0.0),
                     reverse=not self.reverse,
                 )
-            case _:
+            case "name":
                 return sorted(found, key=lambda held: held.fact.digest, reverse=self.reverse)
+            case _:
+                return sorted(found, key=lambda held: held.used, reverse=not self.reverse)
 
 
 def _size(held: Held) -> int:
@@ -121,7 +122,7 @@ def _digests(session: Session, image: str) -> list[Digest]:
         return list(dict.fromkeys(layer.digest for each in images for layer in each.layers))
 
 
-def _cells(held: Held, lines: output.Lines) -> tuple[str, ...]:
+def _cells(held: Held, lines: Lines) -> tuple[str, ...]:
     fact = held.fact
     names = (lines.hash(fact.digest), lines.hash(fact.diff_id))
     sizes = (lines.size(fact.size), lines.size(fact.uncompressed_size))

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from layercache.cli import output
 from layercache.cli.option_types import AGE, SIZE
-from layercache.cli.output import HASH_WIDTH, SIZE_WIDTH, Column
 from layercache.cli.session import Command, Session
+from layercache.cli.table import Column, Lines
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -22,12 +21,12 @@ if TYPE_CHECKING:
     from layercache.upkeep import Pruned, Removed
 
 COLUMNS = (
-    Column("NAME", HASH_WIDTH),
-    Column("SIZE", SIZE_WIDTH, right=True),
-    Column("LAST USED", 20),
-    Column("LIMIT", 5),
+    Column("NAME", name=True),
+    Column("SIZE", right=True),
+    Column("LAST USED"),
+    Column("LIMIT"),
 )
-TIER = Column("TIER", 0)
+TIER = Column("TIER")
 
 
 @click.command(cls=Command)
@@ -63,13 +62,16 @@ def prune(session: Session, /, all_tiers: bool, as_json: bool, no_trunc: bool, *
     from layercache.upkeep import stores_of
 
     limits = Options(**options)
-    lines = output.Lines((*COLUMNS, TIER) if all_tiers else COLUMNS, whole=no_trunc)
+    columns = (*COLUMNS, TIER) if all_tiers else COLUMNS
     documents = []
     with session.cache() as cache:
         for tier in stores_of(cache.tiers, everyone=all_tiers, writable=True):
             removed: list[Removed] = []
-            print_line = _printer(lines, tier.name if all_tiers else "")
-            with session.activity.step(f"pruning {tier.name}", noun="blob") as step:
+            with (
+                session.activity.step(f"pruning {tier.name}", noun="blob") as step,
+                Lines(columns, whole=no_trunc) as lines,
+            ):
+                print_line = _printer(lines, tier.name if all_tiers else "")
                 watcher = _counting(step, removed.append if as_json else print_line)
                 report = _prune(tier, limits, watcher)
             documents.append({**asdict(report), "removed": [asdict(each) for each in removed]})
@@ -127,12 +129,12 @@ def _counting(step: Step, watcher: Callable[[Removed], object]) -> Callable[[Rem
     return count
 
 
-def _printer(lines: output.Lines, tier: str) -> Callable[[Removed], object]:
+def _printer(lines: Lines, tier: str) -> Callable[[Removed], object]:
     def print_line(removed: Removed) -> None:
         from layercache.oci.digest import Hash
 
         name = lines.hash(Hash(removed.name))
-        used = datetime.fromtimestamp(removed.last_used, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        used = output.when(removed.last_used, whole=lines.whole)
         lines.add(name, lines.size(removed.size), used, removed.limit, *([tier] if tier else []))
 
     return print_line

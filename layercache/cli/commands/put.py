@@ -88,6 +88,6 @@ def _print(path: str, layer: Layer, *, as_json: bool) -> None:
             }
         )
     elif output.is_terminal():
-        echo(f"{path}\n  digest   {layer.digest}\n  diff ID  {layer.names.diff_id or output.UNKNOWN}")
+        echo(f"{path}\ndigest   {layer.digest}\ndiff ID  {layer.names.diff_id or output.UNKNOWN}")
     else:
         echo(f"{layer.digest}\t{layer.names.diff_id or output.UNKNOWN}\t{path}")

@@ -164,7 +164,7 @@ def _print(counted: dict[str, object], left: LeftoverCount | None) -> None:
         f"{counted['uncompressed_only']} uncompressed only, {counted['no_form']} not cached"
     )
     echo(f"{counted['tier']}")
-    echo(f"  blobs   {counted['blobs']}, {output.human(size)} ({size} bytes)")
+    echo(f"  blobs   {counted['blobs']}, {output.exact(size)}")
     if limits := _limits(counted, size):
         echo(f"  limits  {limits}")
     echo(f"  layers  {counted['layers']}: {forms}")

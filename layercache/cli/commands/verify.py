@@ -10,7 +10,7 @@ import click
 from layercache.cli import exit_codes, output
 from layercache.cli.option_types import SAMPLE
 from layercache.cli.session import Command, Session
-from layercache.cli.terminal import echo
+from layercache.cli.terminal import ERROR, echo
 
 if TYPE_CHECKING:
     from layercache.tiers.backend.tier import BackendTier
@@ -124,7 +124,7 @@ def _needed(tier: BackendTier, lock: BinaryIO, platform: str | None) -> tuple[in
 def _print(checked: Checked) -> None:
     done = "unreadable" if checked.unreadable else DONE[checked.put_aside]
     if output.is_terminal():
-        echo(f"{checked.key}\n  {checked.problem}: {done}")
+        echo(f"{checked.key}\n  {checked.problem}: {done}", mark=(done, ERROR))
     else:
         echo(f"{KINDS[checked.kind]}\t{done}\t{checked.key}\t{checked.problem}")
 
