@@ -262,9 +262,26 @@ def test_a_folder_that_has_only_the_zstd_gives_the_tar() -> None:
     with open_cache(nearest) as cache:
         put(cache, layer.blob).compress("zstd")
         evict(nearest, layer.digest)
-        image = of_image(cache, layer)
-        assert read(image.compressed()) == layer.tar
+        by_name = cache.get(layer.digest)
+        assert by_name.digest == layer.digest
+        assert read(by_name.compressed()) == layer.tar
         assert layer.digest in blobs(nearest), "and has it from then on"
+        evict(nearest, layer.digest)
+        assert read(of_image(cache, layer).compressed()) == layer.tar
+
+
+def test_a_folder_that_is_only_read_gives_no_other_bytes_by_a_false_fact() -> None:
+    layer, filled = plain(), near()
+    with open_cache(filled) as cache:
+        put(cache, layer.blob).compress("zstd")
+        evict(filled, layer.digest)
+    readonly = near(filled.backend, readonly=True)
+    with open_cache(readonly) as cache:
+        assert read(of_image(cache, layer).compressed()) == layer.tar
+    false = near()
+    plant(false, layer, compressed(plain(3).tar, "zstd"))
+    with open_cache(near(false.backend, readonly=True)) as cache:
+        assert read(of_image(cache, layer, Fetch(layer.blob)).compressed()) == layer.tar
 
 
 @pytest.mark.parametrize("form", ["compressed", "uncompressed"])

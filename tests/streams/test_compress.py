@@ -125,6 +125,8 @@ def test_a_gzip_has_neither_time_nor_name() -> None:
 
 def test_a_gzip_in_blocks_is_hardly_larger_than_one_stream() -> None:
     assert len(compressed(MIXED, GZIP)) < 1.02 * len(gzip.compress(MIXED, 6))
+    repeated = noise(20_000) * 40
+    assert len(compressed(repeated, GZIP)) < 30_000, "a block refers to the one before it"
 
 
 def test_memory_is_bounded_by_the_threads_not_by_the_tar() -> None:
