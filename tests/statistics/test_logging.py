@@ -14,6 +14,10 @@ from fixtures.stores import Fetch, Store, far, near, open_cache, refuses_writes,
 from layercache import events
 from layercache.backend import CircuitBreaker
 from layercache.events import Event, Observers
+from layercache.oci.reference import Reference
+from layercache.registry.on_demand import ClientOnDemand
+from layercache.registry.retry import TransientError
+from layercache.registry.settings import RegistrySettings
 from layercache_backends.memory import MemoryBackend
 
 if TYPE_CHECKING:
@@ -81,6 +85,27 @@ def test_a_disk_that_is_full_is_not_back_because_it_can_be_read(log: pytest.LogC
         store.fails = lambda _did, _key: False
         put(cache, sample(2).blob)
         assert warnings(log)[1:] == ["store://bucket answers again"]
+
+
+@pytest.mark.usefixtures("restless")
+def test_a_mirror_that_is_lost_is_one_warning_and_its_return_another(log: pytest.LogCaptureFixture) -> None:
+    settings = RegistrySettings(mirrors={"docker.io": ("mirror.example",)}, retries=0)
+    client = ClientOnDemand(lambda: settings, Observers()).get()
+    down = True
+
+    def answer(place: Reference) -> str:
+        if down and place.registry == "mirror.example":
+            raise TransientError("no route to host")
+        return place.registry
+
+    def ask(name: str) -> str:
+        return client.mirrors.ask(Reference.parse(name), answer)
+
+    assert [ask("alpine"), ask("alpine")] == ["docker.io"] * 2
+    assert warnings(log) == ["mirror.example/library/alpine failed and is skipped: no route to host"]
+    down = False
+    assert [ask("debian"), ask("alpine")] == ["mirror.example"] * 2
+    assert warnings(log)[1:] == ["mirror.example/library/alpine answers again"]
 
 
 def test_a_tier_that_rests_is_not_back(log: pytest.LogCaptureFixture) -> None:

@@ -21,9 +21,11 @@ if TYPE_CHECKING:
 FORMS = ("compressed", "uncompressed")
 COLUMNS = (
     Column("DIGEST", name=True),
-    Column("SIZE", right=True),
     Column("FORM"),
-    Column("COMES FROM"),
+    Column("REQUESTS", right=True),
+    Column("READS", right=True),
+    Column("INFLATES", right=True),
+    Column("FROM"),
 )
 
 
@@ -125,11 +127,18 @@ def _print_image(found: Explanation, *, whole: bool) -> None:
     with Lines(COLUMNS, whole=whole) as lines:
         for layer in found.layers:
             for form in FORMS:
-                lines.add(lines.hash(layer.digest), lines.size(layer.size), form, _way(getattr(layer, form)))
+                lines.add(lines.hash(layer.digest), form, *_cells(getattr(layer, form), lines))
     for (tier, form, why), count in _reasons(found).items():
         echo(f"{tier} lacks {output.count(count, 'layer')} ({form}): {why}")
     for form in FORMS if found.layers else ():
         echo(f"{form}: {_cost(found, form)}")
+
+
+def _cells(route: Route | None, lines: Lines) -> tuple[str, ...]:
+    if route is None:
+        return ("", "", "", "no way leads to it")
+    sizes = (lines.size(route.size), lines.size(route.inflates))
+    return (str(route.requests), *sizes, route.place.where)
 
 
 def _reasons(found: Explanation) -> Counter[tuple[str, str, str]]:
