@@ -75,8 +75,11 @@ class Program(Suggesting):
     def _invoke(self, ctx: click.Context, session: Session) -> Any:
         try:
             return super().invoke(ctx)
-        except (click.ClickException, click.exceptions.Exit):
+        except click.exceptions.Exit:
             raise
+        except click.ClickException as error:
+            failures.show_usage(error)
+            ctx.exit(error.exit_code)
         except BrokenPipeError:
             ctx.exit(BROKEN_PIPE)
         except BaseException as error:  # report every error; show no bare traceback

@@ -164,3 +164,11 @@ def test_seconds_are_written_with_their_unit() -> None:
         "90 min",
         "30 d",
     ]
+
+
+def test_a_usage_error_is_wrapped_between_words(cli: Caller) -> None:
+    code, seen = cli.on_terminal("get", "123456")
+    lines = click.unstyle(seen).splitlines()
+    assert code == 2
+    assert max(map(len, lines)) <= 80
+    assert "use -o FILE (or -o - to force it)" in " ".join(lines)

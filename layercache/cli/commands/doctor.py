@@ -10,7 +10,7 @@ import click
 from layercache.cli import exit_codes, output
 from layercache.cli.registry_options import registry_options
 from layercache.cli.session import Command, Session
-from layercache.cli.terminal import ERROR, OK, WARNING, Style, echo
+from layercache.cli.terminal import ERROR, OK, TITLE, WARNING, Style, echo
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -48,12 +48,12 @@ def doctor(
     tier, below probes/ or as blobs of a registry, and removes it. Exits with status 4 if a check fails.
     """
     documents, ok = [], True
-    for subject in _subjects(session, names, timeout, registries):
+    for number, subject in enumerate(_subjects(session, names, timeout, registries)):
         ok = ok and subject.ok
         if as_json:
             documents.append(_document(subject))
         else:
-            _print(subject)
+            _print(subject, first=not number)
     if as_json:
         output.document({"ok": ok, "subjects": documents})
     if not ok:
@@ -86,8 +86,10 @@ def _subjects(
             client.close()
 
 
-def _print(subject: Subject) -> None:
-    echo(subject.name)
+def _print(subject: Subject, *, first: bool) -> None:
+    if output.is_terminal() and not first:
+        echo()
+    echo(subject.name, mark=(subject.name, TITLE))
     for check in subject.checks:
         answer = check.answer
         word, style = WORDS[answer.result]

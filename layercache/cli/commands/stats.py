@@ -69,6 +69,8 @@ def _show(session: Session, wanted: Options, *, as_json: bool, whole: bool) -> N
     if as_json:
         output.document({**document, "totals": totals.document()})
     else:
+        if document and output.is_terminal():
+            echo()
         totals.print(whole=whole)
 
 
