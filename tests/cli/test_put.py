@@ -101,7 +101,7 @@ def test_json_is_a_document_a_line(cli: Caller, file: Path, tmp_path: Path, laye
 def test_on_a_terminal_the_names_are_whole(cli: Caller, file: Path, layer: Layer) -> None:
     code, seen = cli.on_terminal("put", str(file))
     assert code == 0
-    assert seen == f"{file}\n  digest   {layer.digest}\n  diff ID  {layer.diff_id}\n"
+    assert seen == f"{file}\ndigest   {layer.digest}\ndiff ID  {layer.diff_id}\n"
 
 
 def test_a_cache_that_is_a_file_is_refused(file: Path) -> None:

@@ -73,7 +73,7 @@ def bench(session: Session, url: str | None, size: int, count: int, runs: int, a
         setup = {"url": benchmark.name, "size": size, "count": count, "runs": runs}
         output.document({**setup, "results": [asdict(row) for row in rows]})
         return
-    echo(f"{'':<18}{'unit':<6}{'cache':>10}{'store':>10}{'file':>10}{'cache/store':>13}")
+    echo(f"{'':<19}{'unit':<6}{'cache':>10}{'store':>10}{'file':>10}{'cache/store':>13}")
     for row in rows:
         _print(row)
     session.note("cache/store above 1: the cache was faster than its plain store")
@@ -81,7 +81,7 @@ def bench(session: Session, url: str | None, size: int, count: int, runs: int, a
 
 def _print(row: Row) -> None:
     ours, plain, file = (_number(each) for each in (row.ours, row.plain, row.file))
-    echo(f"{row.name:<18}{row.unit:<6}{ours:>10}{plain:>10}{file:>10}{row.ratio:>13.2f}")
+    echo(f"{row.name:<19}{row.unit:<6}{ours:>10}{plain:>10}{file:>10}{row.ratio:>13.2f}")
 
 
 def _number(value: float | None) -> str:
