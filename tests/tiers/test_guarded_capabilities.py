@@ -25,7 +25,7 @@ PROTOCOLS = [
     for each in vars(capabilities).values()
     if getattr(each, "_is_runtime_protocol", False)
     and each.__module__ == capabilities.__name__
-    and each is not capabilities.Stamped  # what a spool can do
+    and each not in (capabilities.Stamped, capabilities.Counting)  # what a spool and a sink can do
 ]
 
 

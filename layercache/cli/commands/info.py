@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -58,6 +58,7 @@ def info(
             _show(found, as_json=as_json)
             return
         name = image
+        session = replace(session, offline=True)  # who asks by a hash asks the cache
     image_info.show(
         image_info.find_image(session, name, platform, registries), as_json=as_json, whole=no_trunc
     )
