@@ -58,6 +58,7 @@ class TestAzure(BackendContract):
         return open_backend(f"{there}&timeout={self.timeout}")
 
 
+@pytest.mark.slow
 class TestObspec(BackendContract):
     """The adapter on a store that is no service's: obstore's own in memory."""
 

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
     from servers.fake_gcs import FakeGCS
 
+pytestmark = pytest.mark.slow
+
 DATA = pattern(700_000)
 BIG = pattern((17 << 20) + 13)
 TIMEOUT = 0.5

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from layercache.backend import Backend
 
 
+@pytest.mark.slow
 class TestFsspecLocal(BackendContract):
     shared_between_processes = True
     many = 100

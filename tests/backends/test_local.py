@@ -53,6 +53,7 @@ class TestLocal(BackendContract):
         return open_backend(backend.url)
 
 
+@pytest.mark.slow
 class TestWithoutUnnamedFiles(BackendContract):
     """As on macOS, NFS, or without /proc."""
 

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
+pytestmark = pytest.mark.slow
+
 ARN = "arn:aws:kms:eu-west-1:1:key/2"
 SMALL, BIG = b"small" * 100, 9 << 20
 

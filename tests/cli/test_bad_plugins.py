@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
     from servers.images import Sample
 
+pytestmark = pytest.mark.slow
+
 CALLS = ["open", "size", "read", "stat", "scan", "create", "write", "commit", "delete", "abort"]
 READS = [
     "data&how=short", "data&how=ends", "data&how=long", "read&how=None", "read&how=text",
