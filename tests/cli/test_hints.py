@@ -117,3 +117,31 @@ def test_many_places_are_listed_one_a_line() -> None:
     assert str(short).splitlines()[1:] == ["  looked in  /a, /b"]
     long = LayercacheError("x", looked_in=[f"/{'a' * 30}", f"/{'b' * 30}", f"/{'c' * 30}"])
     assert [line[13:] for line in str(long).splitlines()[1:]] == list(long.looked_in)
+
+
+def test_an_unknown_option_names_those_of_the_store_and_of_every_tier(tmp_path: Path) -> None:
+    url = f"file://{tmp_path}/x?read_only=true"
+    said = Caller(url)("stats", code=2).stderr
+    assert "did you mean readonly?" in said
+    for option in ("sync", "shared", "keep", "readonly", "trusted", "max_size", "max_age", "touch"):
+        assert option in said.split("options of file://:")[1], option
+
+
+def test_hashes_in_upper_case_are_recognized(cli: Caller, tmp_path: Path) -> None:
+    (tmp_path / "cache").mkdir()
+    upper = "AB" * 32
+    for typed, meant in (
+        (f"sha256:{upper}", f"sha256:{upper.lower()}"),
+        (upper, upper.lower()),
+        ("ABCDEF", "abcdef"),
+    ):
+        assert f"hex digits are lower case: {meant}" in cli("get", typed, code=2).stderr
+
+
+def test_too_few_digits_of_a_hash_state_how_many_are_needed(cli: Caller, tmp_path: Path) -> None:
+    (tmp_path / "cache").mkdir()
+    assert "6 or more of the first digits" in cli("get", "abcde", code=2).stderr
+
+
+def test_a_benchmark_of_next_to_nothing_names_the_least_size(cli: Caller) -> None:
+    assert "expected 100kB to 1GiB" in cli("bench", "--size", "10", code=2).stderr
