@@ -136,6 +136,7 @@ class Workers:
 def run(folder: Path, *, seconds: float, verify: str, seed: int) -> Report:
     """Chaos for so many seconds, below an empty folder."""
     report = Report(verify, seconds)
+    (folder / "second").mkdir()  # in a short run perhaps nothing is copied there
     os.environ.update(CREDENTIALS)
     with ExitStack() as stack:
         layout = make(folder, seed)
