@@ -101,7 +101,7 @@ class DaemonTarget:
             raise SourceError(f"{self._name} closed the connection: {error}") from error
         problems = []
         for line in answer.splitlines():
-            with suppress(ValueError):
+            with suppress(ValueError, RecursionError):
                 message = json.loads(line)
                 if isinstance(message, dict):
                     problems += [str(message[key]) for key in ("error", "message") if message.get(key)]

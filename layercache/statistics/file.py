@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from layercache.oci.descriptor import NOT_VALID
 from layercache.statistics.counters import Counters
 from layercache.statistics.totals import DAYS, Day, compacted
 
@@ -132,7 +133,7 @@ def _encoded(days: Iterable[Day]) -> bytes:
 
 def _parsed(data: bytes) -> Iterable[Day]:
     for line in data.splitlines():
-        with suppress(msgspec.DecodeError):
+        with suppress(*NOT_VALID):
             yield _DECODER.decode(line)
 
 

@@ -31,6 +31,8 @@ RATE = 300_000_000
 MEASURED_FROM = 64_000_000
 
 Count = Annotated[int, msgspec.Meta(ge=0)]
+SECONDS_MAX = 1e12
+"""No sum of lines is infinite: a rate is divided by."""
 
 
 class PlaceTotals(msgspec.Struct, array_like=True):
@@ -56,7 +58,7 @@ class Day(msgspec.Struct, omit_defaults=True):
     day: Annotated[str, msgspec.Meta(pattern=r"^([0-9]{4}-[0-9]{2}-[0-9]{2})?$")]
     places: list[PlaceTotals] = []
     inflated_bytes: Count = 0
-    inflating_seconds: Annotated[float, msgspec.Meta(ge=0)] = 0.0
+    inflating_seconds: Annotated[float, msgspec.Meta(ge=0, le=SECONDS_MAX)] = 0.0
 
     @classmethod
     def of(cls, day: str, done: Counters) -> Day:

@@ -122,6 +122,7 @@ def test_the_archive_is_what_a_file_would_have(
         (500, b'{"message":"invalid archive"}\n', "invalid archive"),
         (404, b"nothing here", "404 Not Found"),
         (403, b"[]", "403 Forbidden"),
+        (502, b"[" * 60_000, "502 Bad Gateway"),
     ],
 )
 @pytest.mark.parametrize("reads", [True, False])

@@ -19,7 +19,7 @@ from layercache.cache import Cache
 from layercache.statistics import file, totals
 from layercache.statistics.counters import Counters, PlaceCounters
 from layercache.statistics.file import Recorder
-from layercache.statistics.totals import Day, PlaceTotals, by_day, compacted, summed
+from layercache.statistics.totals import RATE, Day, PlaceTotals, by_day, compacted, summed
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -125,9 +125,12 @@ def test_broken_lines_are_skipped(path: str) -> None:
     with open(path, "ab") as opened:
         opened.write(b'\0\xff{"day":"2026-01-01","pla\n[]\nnull\n{"day":"yesterday"}\n')
         opened.write(b'{"day":"2026-01-01","places":[["tier","a",-1,0,0,0]]}\n')
+        opened.write(b'{"day":"2026-01-01","places":[["tier","\xff",1,0,0,0]]}\n')
+        opened.write(b'{"day":"2026-01-01","inflated_bytes":' + b"9" * 5000 + b"}\n" + b"[" * 100_000 + b"\n")
+        opened.write(b'{"day":"2026-01-01","inflating_seconds":1e308}\n' * 2)
         opened.write(b'{"day":"2026-01-01","places":[["moon","a",1,0,0,0]]}\n')
         opened.write(b'{"day":"2026-01-01","places":[["tier","a",1e400,0,0,0]]}\n{"day":')
-    assert recorded(path).hits == 1
+    assert (recorded(path).hits, recorded(path).rate) == (1, RATE)
     Recorder(path).record(DONE)
     Recorder(path).record(DONE)
     assert recorded(path).hits == 2, "the line after a torn one is lost with it, and no other"
