@@ -103,8 +103,8 @@ class Plan:
 
     @property
     def exceeds_limit(self) -> bool:
-        """Whether the images are bigger than the tier may get. A pull evicts none of its own layers, so not
-        all of them will be stored there.
+        """Whether the images are bigger than the tier may get. A pull does not evict the layers it
+        brings, so not all of them will be stored there.
         """
         limit = self.room.limit if self.room else None
         return limit is not None and self.distinct.bytes > limit

@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 class Inside:
     """The blob of ``fact``, which a tier says to inflate to the plain tar that is wanted.
 
-    Nobody relies on that: whoever reads the tar hashes it. ``refuse`` is called with the fact and a reason
-    where it turned out to be another one, and returns the error to raise.
+    This is not trusted: every reader of the tar hashes it. If it is another tar, ``refuse`` is called with
+    the fact and a reason, and returns the error to raise.
     """
 
     fact: Association

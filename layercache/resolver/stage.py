@@ -112,7 +112,7 @@ class Stage(ABC):
     def settled(self, error: BaseException | None) -> None:
         if self._transfer is not None:
             self._ended(self._transfer)
-            # A reader is told by its own error, nobody else is told of one that nobody reads.
+            # Readers raise the error. Without readers, only this event reports it.
             if error is not None and (self._transfer.is_unattended or _is_given_up(error)):
                 self.given_up(self._transfer.received, error)
 

@@ -72,7 +72,7 @@ class OpenedArchive:
 def _is_file_at_its_beginning(file: BinaryIO) -> bool:
     try:
         return file.fileno() == 0 and stat.S_ISREG(os.fstat(0).st_mode) and not file.tell()
-    except OSError:  # a program has replaced stdin by an object of its own
+    except OSError:  # the program has replaced sys.stdin with another object
         return False
 
 

@@ -30,8 +30,8 @@ LINKS_MAX = 40
 class NamedFile:
     """A file that is open for writing. Errors of the system become `SourceError` with its ``name``.
 
-    `BrokenPipeError` stays what it is: whoever reads a pipe may leave. ``rewindable``: what was written can
-    be replaced until the file is closed, because nobody else sees it yet.
+    `BrokenPipeError` is not translated: the reader of a pipe may close it. ``rewindable``: what was written
+    can be replaced until the file is closed, because nobody else sees it yet.
     """
 
     def __init__(self, file: BinaryIO, name: str, *, rewindable: bool) -> None:

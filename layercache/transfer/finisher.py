@@ -99,7 +99,7 @@ class Queue:
     # a follower that was not closed leaves when it is collected, and the collector may run inside any of
     # these blocks, in the thread that holds the lock. So `add` may be called inside every other method.
     #
-    # A transfer takes locks of its own, and calls `add` with none of them held; its other methods are called
+    # A transfer has its own locks, and holds none of them when it calls `add`; its other methods are called
     # without the condition.
     #
     # The threads are daemons: this work only saves work, so a program that ends without closing its cache

@@ -160,7 +160,7 @@ class Follower(io.RawIOBase):
 
     @property
     def received(self) -> int:
-        """Bytes of the form that have come so far, whoever reads them."""
+        """Bytes of the form that were received so far, by any reader."""
         return self._transfer.received
 
     def set_pace(self) -> None:

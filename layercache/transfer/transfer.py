@@ -115,7 +115,7 @@ class Transfer:
 
     @property
     def is_finishing(self) -> bool:
-        """Whether it is seen to its end whoever leaves."""
+        """Whether it continues to its end without readers."""
         return self._growing.has_heir
 
     @property
@@ -124,7 +124,7 @@ class Transfer:
         return self._growing.is_unattended
 
     def finish_soon(self) -> bool:
-        """Have it seen to its end whoever leaves, if it is worth that; whether it is."""
+        """Continue to the end without readers if that is worthwhile; return whether it is."""
         if not self._is_worth_finishing() or not self._growing.adopt():
             return False
         return self._hand_over()

@@ -57,7 +57,7 @@ def facts(bucket: str) -> list[Association]:
 
 
 def machine(folder: Path, bucket: str, *arguments: str) -> str:
-    """The program on another machine, with a folder of its own before the bucket."""
+    """The program on another machine: a separate folder, and behind it the bucket."""
     tiers = ["--cache", f"file://{folder}", "--cache", bucket]
     done = subprocess.run(
         [*PROGRAM, *tiers, *arguments], capture_output=True, text=True, timeout=100, check=True

@@ -437,7 +437,7 @@ def test_a_forked_child_does_not_go_on_with_what_its_parent_reads(tmp_path: Path
 
 @pytest.fixture
 def images(lying: LyingRegistry) -> list[str]:
-    """Ten images on one base, each with a layer of its own, whose file stands behind a third of it."""
+    """Ten images on one base, each with one more layer, in which the file comes after the first third."""
     base = make_layer({"early": noise(60_000, 1), "etc/os-release": b"sample", "late": noise(90_000, 2)})
     return [lying.add_image(str(number), make_image([base, large(number)])) for number in range(10)]
 

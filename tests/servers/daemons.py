@@ -1,4 +1,4 @@
-"""Daemons that run containers, each with folders of its own: Docker's and containerd. Both need root."""
+"""Daemons that run containers, each in separate folders: Docker and containerd. Both need root."""
 
 from __future__ import annotations
 

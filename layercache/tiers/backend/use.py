@@ -38,7 +38,7 @@ REMEMBERED = 100_000
 
 
 class Use:
-    """Refreshes the times of a store's blobs. Thread-safe; a forked child begins anew."""
+    """Refreshes the times of a store's blobs. Thread-safe; a forked child starts empty."""
 
     def __init__(self, backend: Backend, policy: Policy) -> None:
         wanted = policy.touch and not policy.readonly
