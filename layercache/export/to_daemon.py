@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 
 from layercache.errors import ConfigError, SourceError
 from layercache.export.to_archive import DockerArchive
+from layercache.oci.reference import without_user
 from layercache.streams.named_file import NamedFile
 
 if TYPE_CHECKING:
@@ -77,7 +78,7 @@ class DaemonTarget:
 
     @property
     def _name(self) -> str:
-        return f"the Docker daemon at {self._address.host}"
+        return f"the Docker daemon at {without_user(self._address.host)}"
 
     def _connect(self) -> None:
         try:
@@ -149,16 +150,20 @@ class _UnixConnection(http.client.HTTPConnection):
 
 
 def _connection(address: DockerAddress) -> http.client.HTTPConnection:
-    parts = urlsplit(address.host)
-    if parts.scheme == "unix" and parts.path:
-        return _UnixConnection(parts.path)
+    scheme = host = path = ""
+    port = None
     try:
-        host, port = parts.hostname, parts.port
+        parts = urlsplit(address.host)
+        host, path, port = parts.hostname or "", parts.path, parts.port
+        host.encode("idna")  # as connecting does
+        scheme = parts.scheme
     except ValueError:
-        host = port = None
-    if parts.scheme != "tcp" or not host:
+        pass
+    if scheme == "unix" and path:
+        return _UnixConnection(path)
+    if scheme != "tcp" or not host or not host.isprintable() or " " in host:
         raise ConfigError(
-            f"DOCKER_HOST is {address.host!r}",
+            f"DOCKER_HOST is {without_user(address.host)!r}",
             hint="wanted unix://PATH or tcp://HOST:PORT; else: layercache export IMAGE - | docker load",
         )
     if not address.certificates:

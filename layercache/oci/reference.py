@@ -20,7 +20,7 @@ _OFFICIAL = "library/"
 _LABEL = r"(?:[a-zA-Z0-9]|[a-zA-Z0-9][a-zA-Z0-9-]*[a-zA-Z0-9])"
 _REGISTRY = re.compile(rf"(?:{_LABEL}(?:\.{_LABEL})*|\[[a-fA-F0-9:]+\])(?::[0-9]+)?")
 _COMPONENT = r"[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*"
-_HASH = re.compile(r"[a-z0-9+._-]+:[a-f0-9]+")
+_HASH = re.compile(r"[a-z0-9+._-]+:(?![0-9]{1,5}$)[a-f0-9]+")  # not HOST:PORT
 
 PORT_MAX = 65535
 _REPOSITORY = re.compile(rf"{_COMPONENT}(?:/{_COMPONENT})*")

@@ -164,7 +164,19 @@ def test_where_nobody_listens_the_address_and_what_to_do_are_named(
 
 
 @pytest.mark.parametrize(
-    "host", ["ssh://me@host", "npipe:////./pipe/docker_engine", "unix://", "tcp://", "x"]
+    "host",
+    [
+        "ssh://me@host",
+        "npipe:////./pipe/docker_engine",
+        "unix://",
+        "tcp://",
+        "x",
+        "tcp://[::1",
+        "tcp://a b:1",
+        "tcp://a..b:1",
+        "tcp://\udcff:1",
+        "tcp://host:99999",
+    ],
 )
 def test_an_address_that_cannot_be_used_is_refused_with_a_way_that_works(
     cache: Cache, sample: Sample, monkeypatch: pytest.MonkeyPatch, host: str
@@ -174,6 +186,17 @@ def test_an_address_that_cannot_be_used_is_refused_with_a_way_that_works(
     with pytest.raises(ConfigError, match="DOCKER_HOST") as caught:
         cache.export(name, "docker-daemon:", platform="linux/amd64")
     assert "docker load" in caught.value.hint
+
+
+@pytest.mark.parametrize("host", ["tcp://me:secret@127.0.0.1:1", "http://me:secret@host"])
+def test_a_password_in_the_address_is_not_shown(
+    cache: Cache, sample: Sample, monkeypatch: pytest.MonkeyPatch, host: str
+) -> None:
+    monkeypatch.setenv("DOCKER_HOST", host)
+    name = keep(cache, sample.image)
+    with pytest.raises((ConfigError, SourceError)) as caught:
+        cache.export(name, "docker-daemon:", platform="linux/amd64")
+    assert "secret" not in str(caught.value)
 
 
 def test_certificates_that_cannot_be_read_are_named(

@@ -193,3 +193,12 @@ def test_a_proxy_is_used_unless_the_host_is_excepted(no: str, host: str, proxied
     settings = RegistrySettings(proxies={"https": "http://proxy:3128", "no": no})
     assert settings.proxy_for("https", host) == ("http://proxy:3128" if proxied else None)
     assert settings.proxy_for("http", host) is None
+
+
+@pytest.mark.parametrize(
+    "name", ["http://me:secret@host:5000", "http://me:secret@host:443/app", "https://me:secret@host"]
+)
+def test_a_password_before_a_host_is_not_shown(name: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        registry_reference(name)
+    assert "secret" not in str(caught.value)
