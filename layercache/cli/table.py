@@ -60,6 +60,7 @@ class Lines:
             self._print()
 
     def add(self, *cells: str) -> None:
+        cells = tuple(" ".join(terminal.harmless(cell).splitlines()).replace("\t", " ") for cell in cells)
         if self.whole:
             written("\t".join(cells))
         else:
@@ -68,7 +69,7 @@ class Lines:
     def heading(self, text: str) -> None:
         """On a terminal, a line above those that follow."""
         if not self.whole:
-            self._rows.append(text)
+            self._rows.append(terminal.harmless(text))
 
     def hash(self, name: Hash | None) -> str:
         if name is None:
@@ -93,7 +94,7 @@ class Lines:
                 text += [terminal.paint(line, terminal.TITLE, sys.stdout) for line in titles]
                 header = False
             text += layout.lines(row)
-        terminal.echo("\n".join(text), wrap=False)
+        terminal.echo_painted("\n".join(text))
 
 
 @dataclass(frozen=True, slots=True)

@@ -43,6 +43,9 @@ _LABEL = re.compile(r" *(?:\S+(?: \S+)* {2,})*")
 """What stands before the text of a line, such as ``  hint       ``: later lines are indented by as much."""
 
 
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+
+
 class Overlay(Protocol):
     """What is drawn below the output, and has to go before something is printed."""
 
@@ -114,7 +117,6 @@ def echo(
     *,
     err: bool = False,
     nl: bool = True,
-    wrap: bool = True,
     mark: tuple[str, Style] | None = None,
 ) -> None:
     """Print words for people: wrapped on a terminal, each line as it is elsewhere.
@@ -122,12 +124,24 @@ def echo(
     ``mark``: a word of the text, and its style.
     """
     stream = sys.stderr if err else sys.stdout
-    if wrap and is_terminal(stream):
+    text = harmless(text)
+    if is_terminal(stream):
         text = wrapped(text, width())
     if mark:
         text = text.replace(mark[0], paint(*mark, stream), 1)
     with screen.printing():
         click.echo(text, err=err, nl=nl, color=coloured(stream))
+
+
+def echo_painted(text: str) -> None:
+    """Print on stdout what is laid out and painted already, and of which each part is `harmless`."""
+    with screen.printing():
+        click.echo(text, color=coloured(sys.stdout))
+
+
+def harmless(text: str) -> str:
+    """The text without what controls a terminal: a name out of an archive may hold anything."""
+    return _CONTROL.sub(" ", text)
 
 
 def paint(text: str, style: Style, stream: TextIO | None) -> str:

@@ -9,12 +9,13 @@ import click
 import pytest
 from click.testing import CliRunner
 from fixtures.calling import PROGRAM, Caller, on_terminal
+from servers.archives import write_legacy_archive
 from servers.images import make_image, make_layer, noise
 from servers.lying import LyingRegistry
 
 from layercache.cli import exit_codes
 from layercache.cli.program import COMMANDS, GROUPS, program
-from layercache.cli.table import Column, Layout, fold
+from layercache.cli.table import Column, Layout, Lines, fold
 from layercache.cli.terminal import wrapped
 from layercache.units import age_text, parse_size, size_text
 
@@ -172,3 +173,28 @@ def test_a_usage_error_is_wrapped_between_words(cli: Caller) -> None:
     assert code == 2
     assert max(map(len, lines)) <= 80
     assert "use -o FILE (or -o - to force it)" in " ".join(lines)
+
+
+EVIL = "\x1b]0;owned\x07\x9b31m"
+
+
+def test_names_out_of_an_archive_cannot_control_the_terminal(cli: Caller, tmp_path: Path) -> None:
+    images = {f"{EVIL}a:1": make_image([make_layer({"a": b"1"})]), "b:1": make_image([])}
+    path = write_legacy_archive(tmp_path / "images.tar", images)
+    said = cli("pull", f"docker-archive:{path}", code=4).stderr
+    assert "]0;owned" in said
+    assert not set(said) & set(EVIL[:1] + "\x07\x9b")
+
+
+@pytest.mark.parametrize("whole", [False, True])
+def test_cells_and_headings_cannot_control_the_terminal_nor_be_taken_for_several(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], whole: bool
+) -> None:
+    monkeypatch.setattr("layercache.cli.table.is_terminal", lambda: True)
+    with Lines([Column("A"), Column("B")], whole=whole) as lines:
+        lines.heading(f"heading{EVIL}")
+        lines.add(f"linux/{EVIL}", "x\ty\nz")
+    printed = capsys.readouterr().out
+    assert not set(printed) & set("\x1b\x07\x9b")
+    assert "x y z" in printed
+    assert not whole or printed.count("\t") == printed.count("\n") == 1
