@@ -123,7 +123,9 @@ def _edit(path: str, change: Callable[[dict[str, Any]], None]) -> None:
         with _alone(os.path.dirname(target)):
             document = _read(target)
             change(document if os.path.basename(path) == OLD_NAME else document.setdefault("auths", {}))
-            _write(target, json.dumps(document, indent="\t").encode())
+            _write(target, json.dumps(document, indent="\t", allow_nan=False).encode())
+    except (ValueError, RecursionError):  # in what `AuthFile` does not look at: a number without bounds, say
+        raise UnavailableError(path, "is not a valid file of credentials") from None
     except OSError as error:
         raise SourceError(f"cannot write {path}: {error.strerror}") from error
 

@@ -198,10 +198,22 @@ def test_a_helper_that_is_missing_or_fails_is_an_error_without_a_trace_of_the_se
 def test_a_broken_file_is_not_replaced(cli: Caller, guarded: Registry, home: Path) -> None:
     (home / ".docker").mkdir()
     path = home / ".docker" / "config.json"
-    for text in ('{"auths": ', "[]", '{"auths": []}'):
-        path.write_text(text)
+    unseen = (b'{"a": "\xff"}', b'{"a": 1e999}', b'{"a": ' + b"9" * 5000 + b"}")  # only a writer looks there
+    for data in (b'{"auths": ', b"[]", b'{"auths": []}', *unseen):
+        path.write_bytes(data)
         assert "is not a valid file of credentials" in log_in(cli, guarded.host, code=4)
-        assert path.read_text() == text
+        assert path.read_bytes() == data
+
+
+@pytest.mark.parametrize("errors", ["strict", "surrogateescape"])
+def test_a_password_that_is_not_text_is_refused_and_not_shown(
+    cli: Caller, monkeypatch: pytest.MonkeyPatch, errors: str
+) -> None:
+    monkeypatch.setenv("PYTHONIOENCODING", f"utf-8:{errors}")  # as in locales of UTF-8, and in C
+    arguments = ["login", "localhost:1", "-u", "a", "--password-stdin"]
+    called = cli(*arguments, stdin=b"secret\xff\n", code=2)
+    assert "is not UTF-8 text" in called.stderr
+    assert "secret" not in called.output
 
 
 def test_docker_hub_has_dockers_name_in_dockers_file(

@@ -10,6 +10,8 @@ import click
 from layercache.cli.registry_options import registry_options
 from layercache.cli.session import Command, Session
 
+NOT_TEXT = "the user or the password is not UTF-8 text"
+
 
 @click.command(cls=Command)
 @click.argument("host")
@@ -67,7 +69,7 @@ def _typed(session: Session, user: str | None, password: str | None, *, stdin: b
     if stdin and user is None:
         raise click.UsageError("--password-stdin needs --username")
     if stdin:
-        password = ("" if sys.stdin is None else sys.stdin.read()).rstrip("\r\n")
+        password = _read_stdin().rstrip("\r\n")
     elif password is not None:
         session.note(
             "layercache: warning: --password can be seen by other users; use --password-stdin instead"
@@ -80,4 +82,21 @@ def _typed(session: Session, user: str | None, password: str | None, *, stdin: b
         password = click.prompt("Password", err=True, hide_input=True)
     if not user or not password or ":" in user:
         raise click.UsageError("a user and a password are needed, and a user has no ':' in it")
+    if not _is_text(user) or not _is_text(password):
+        raise click.UsageError(NOT_TEXT)
     return user, password
+
+
+def _read_stdin() -> str:
+    try:
+        return "" if sys.stdin is None else sys.stdin.read()
+    except UnicodeDecodeError:
+        raise click.UsageError(NOT_TEXT) from None  # without the bytes, which are a secret
+
+
+def _is_text(typed: str) -> bool:
+    try:
+        typed.encode()
+    except UnicodeEncodeError:  # bytes that are not text, which Python keeps as surrogates
+        return False
+    return True
