@@ -135,7 +135,9 @@ class BackendURL:
 
 
 def _checked_path(path: str) -> str:
-    """Refuse a folder ~ in the root of the disk: the home folder is meant."""
+    """Refuse what no file system has, and a folder ~ in the root of the disk: the home folder is meant."""
+    if "\0" in path:
+        raise ConfigError(f"not the path of a folder: {path!r}", hint="a path has no NUL byte")
     if path.startswith("/~"):
         raise ConfigError(
             f"{path} is a folder in the root of the disk, not below a home folder",

@@ -91,6 +91,8 @@ def check_there(path: str, what: str) -> None:
 
 
 def _status(path: str, what: str) -> os.stat_result:
+    if "\0" in path:  # out of a list of images: no argument has one
+        raise NotFoundError(f"{what!r} is not there", hint="a path has no NUL byte")
     try:
         return os.stat(path)
     except FileNotFoundError as error:

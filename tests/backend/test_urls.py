@@ -78,6 +78,12 @@ def test_what_is_no_url_is_refused_with_what_is_wanted(url: str) -> None:
         open_backend(url)
 
 
+@pytest.mark.parametrize("url", ["file:///a%00b", "file://~/a%00b", "/a\0b", "./a\0b"])
+def test_a_path_that_no_file_system_has_is_refused(url: str) -> None:
+    with pytest.raises(ConfigError, match="not the path of a folder"):
+        open_backend(url)
+
+
 @pytest.mark.parametrize("url", ["file:///x?sync", "s3://[::1", "file:///x#y", "file:///x?a=1&a=2"])
 def test_what_could_be_misread_is_refused(url: str) -> None:
     with pytest.raises(ConfigError, match="not a cache URL"):

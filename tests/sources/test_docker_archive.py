@@ -165,6 +165,12 @@ def test_what_is_not_in_the_image_is_not_found(tmp_path: Path) -> None:
     source.close()
 
 
+@pytest.mark.parametrize("transport", ["docker-archive", "oci-archive", "oci"])
+def test_a_path_with_a_nul_byte_is_not_there(transport: str, tmp_path: Path) -> None:
+    with pytest.raises(NotFoundError, match="is not there"):
+        open_source(f"{transport}:{tmp_path}/a\0b", RegistryClient)
+
+
 def test_a_path_may_hold_colons(tmp_path: Path) -> None:
     image = make_image(sample_layers())
     path = write_legacy_archive(tmp_path / "a:b.tar", {"team/app:1": image})
