@@ -30,7 +30,7 @@ RATE = 300_000_000
 
 MEASURED_FROM = 64_000_000
 
-Count = Annotated[int, msgspec.Meta(ge=0)]
+Count = Annotated[int, msgspec.Meta(ge=0, le=(1 << 63) - 1)]
 SECONDS_MAX = 1e12
 """No sum of lines is infinite: a rate is divided by."""
 

@@ -127,6 +127,7 @@ def test_broken_lines_are_skipped(path: str) -> None:
         opened.write(b'{"day":"2026-01-01","places":[["tier","a",-1,0,0,0]]}\n')
         opened.write(b'{"day":"2026-01-01","places":[["tier","\xff",1,0,0,0]]}\n')
         opened.write(b'{"day":"2026-01-01","inflated_bytes":' + b"9" * 5000 + b"}\n" + b"[" * 100_000 + b"\n")
+        opened.write(b'{"day":"2026-01-01","inflated_bytes":' + b"9" * 400 + b',"inflating_seconds":1}\n')
         opened.write(b'{"day":"2026-01-01","inflating_seconds":1e308}\n' * 2)
         opened.write(b'{"day":"2026-01-01","places":[["moon","a",1,0,0,0]]}\n')
         opened.write(b'{"day":"2026-01-01","places":[["tier","a",1e400,0,0,0]]}\n{"day":')
