@@ -68,6 +68,7 @@ class Deliveries:
         stored: Event,
         reader: Reader,
         near: Tier,
+        again: Callable[[], Reader],
         *,
         recompressed: bool,
         follow: Callable[[Counting], object] = lambda _: None,
@@ -75,7 +76,8 @@ class Deliveries:
         """Write the blob of a ``stored`` event into a tier; return the event of what was written.
 
         ``recompressed``: if it is a tar, in the compression of the tier's policy, made in a spool of the tier
-        ``near``, which is where the bytes come from. ``follow``: see `BlobStore.copy`.
+        ``near``, which is where the bytes come from. Where that blob cannot be kept, the tar is, which is
+        read once more: ``again`` opens it. ``follow``: see `BlobStore.copy`.
         """
         copy = partial(self._copy, follow=follow)
         name = stored.name
@@ -86,14 +88,17 @@ class Deliveries:
             copy(tier, name, stored.form, head or reader, near)
             return stored
         with closing(TierSpool(near)) as spool:
+            fact = None
             try:
                 fact = recompress_into(spool, head, name, compression)
             except LimitError:  # readers would take it for a decompression bomb
-                with near.blobs.open(name) as tar:
-                    copy(tier, name, stored.form, tar, near)
-                return stored
+                pass
             except DigestMismatchError as error:
                 raise self._changed_meanwhile(near, name, stored.form) from error
+            if fact is None or not tier.blobs.fits(fact.size):
+                with again() as tar:
+                    copy(tier, name, stored.form, tar, near)
+                return stored
             if not self.has(tier, fact.digest, COMPRESSED, fact.size):
                 copy(tier, fact.digest, COMPRESSED, SpoolReader(spool), near)
         tier.facts.record(fact)

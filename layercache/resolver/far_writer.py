@@ -96,8 +96,9 @@ class FarWriter:
                         return
                     if not has(tier, name, form, stored.size, recompressed=recompressed):
                         ending = _EndingReader(reader, upload)
+                        again = partial(near.blobs.open, name)
                         done = deliver(
-                            tier, stored, ending, near, recompressed=recompressed, follow=upload.follow
+                            tier, stored, ending, near, again, recompressed=recompressed, follow=upload.follow
                         )
                         upload.size = upload.sent = done.size
                         self._report(tier, done)

@@ -98,8 +98,9 @@ class TierWriter:
                     if tier is spool.tier and not recompressed:
                         spool.publish(name)
                     else:
+                        again = partial(SpoolReader, spool)
                         stored = self._deliveries.send(
-                            tier, stored, SpoolReader(spool), spool.tier, recompressed=recompressed
+                            tier, stored, again(), spool.tier, again, recompressed=recompressed
                         )
                     self.wrong.discard((tier, name))
                     self.changed()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -412,6 +413,24 @@ def test_a_tar_that_would_count_as_a_bomb_is_stored_as_it_is(monkeypatch: pytest
     with open_cache(near(), tier) as cache:
         put(cache, layer.blob)
     assert blobs(tier) == {layer.digest}
+
+
+@pytest.mark.parametrize("too_much", ["a bomb", "too big"])
+def test_a_nearest_tier_that_recompresses_keeps_such_a_tar_as_it_is(
+    monkeypatch: pytest.MonkeyPatch, too_much: str
+) -> None:
+    layer = make_layer({"random": random.Random(1).randbytes(30_000)}, "none")
+    limit = None
+    if too_much == "a bomb":
+        monkeypatch.setattr("layercache.resolver.compressing.Limits", lambda: inflate.Limits(size=1000))
+    else:
+        limit = len(layer.blob)
+        monkeypatch.setattr("layercache.streams.compress.GZIP_BLOCK", 16)  # so what comes out is bigger
+    tier = BackendTier(Store(MemoryBackend()), Policy(recompress=Compression.of("gzip"), max_size=limit))
+    with open_cache(tier) as cache:
+        put(cache, layer.blob)
+        assert blobs(tier) == {layer.digest}
+        assert read(of_image(cache, layer).compressed()) == layer.blob
 
 
 def test_a_part_comes_out_of_the_zstd_too() -> None:
