@@ -12,6 +12,7 @@ from layercache.oci.forms import COMPRESSED, UNCOMPRESSED
 from layercache.resolver.upload_queue import Upload
 from layercache.streams.readers import WrappingReader
 from layercache.tiers import keys
+from layercache.tiers.tag_origin import send_tag
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -120,9 +121,9 @@ class FarWriter:
             elif (names := keys.fact_names(key)) is not None:
                 self._resume_fact(tier, key, names, sent)
             else:
-                descriptor = self._nearest.images.get(key)
-                work = partial(tier.images.tag, key, descriptor)
-                self.soon(tier, key, work, descriptor.digest, sent=sent)
+                image, modified = self._nearest.images.get(key), self._nearest.images.time(key)
+                work = partial(send_tag, tier, key, image, modified)
+                self.soon(tier, key, work, image.digest, sent=sent)
         except NotFoundError:
             sent()
 

@@ -5,6 +5,7 @@ A tag without any of these was written when its registry was asked.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
@@ -76,6 +77,23 @@ def import_tag(tier: Tier, key: str, image: Descriptor) -> Imported:
         return Imported(key, is_new=False)
     tier.images.tag(key, image)
     return Imported(key, is_new=True)
+
+
+def send_tag(tier: Tier, key: str, image: Descriptor, modified: float) -> None:
+    """Let a tag name what it names in another tier, where it was written at this time, perhaps long ago.
+
+    A tag that was checked later keeps what it names, and one that was imported is imported here, too.
+    """
+    if imported_from(image):
+        import_tag(tier, key, image)
+        return
+    if not keys.digest_in(key):
+        checked, there = checked_at(image, modified), _named(tier, key)
+        with suppress(NotFoundError):
+            if there and not copied_from(there) and checked_at(there, tier.images.time(key)) >= checked:
+                return
+        image = marked(image, CHECKED, f"{checked:.0f}")
+    tier.images.tag(key, image)
 
 
 def _named(tier: Tier, key: str) -> Descriptor | None:

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import threading
+import time
 from typing import TYPE_CHECKING
 
 import pytest
 from fixtures.layers import large, put
-from fixtures.stores import Store, blobs, content, evict, far, near, open_cache, write_blob
+from fixtures.stores import Store, blobs, content, evict, far, near, open_cache, write, write_blob
 
 import layercache.cache
+from layercache.oci.descriptor import OCI_MANIFEST, Descriptor
+from layercache.oci.digest import Digest
 from layercache.tiers import keys
+from layercache.tiers.tag_origin import CHECKED, IMPORTED_FROM
 from layercache_backends.memory import MemoryBackend
 
 if TYPE_CHECKING:
@@ -120,3 +124,40 @@ def test_a_bucket_that_fails_again_keeps_its_notes(slow: Slow) -> None:
     with open_cache(near(slow.near), far(slow.store, "compressed")) as cache:
         cache.uploads.resume()
     assert f"{keys.unsent('store://far', keys.blob(LAYER.digest))}" in slow.unsent()
+
+
+def _resumed(slow: Slow, mine: Descriptor, theirs: Descriptor) -> Descriptor:
+    """What a tag of the bucket names after a note about ours was resumed."""
+    slow.gate.set()
+    key, bucket, nearest = "images/registry.example/app/_tags/1", far(slow.store), near(slow.near)
+    bucket.images.tag(key, theirs)
+    nearest.images.tag(key, mine)
+    write(slow.near, keys.unsent(bucket.name, key), b"")
+    with open_cache(nearest, bucket) as cache:
+        cache.uploads.resume()
+    assert slow.unsent() == set()
+    return bucket.images.get(key)
+
+
+def _named(data: bytes, annotations: dict[str, str] | None = None) -> Descriptor:
+    return Descriptor(
+        media_type=OCI_MANIFEST, digest=Digest.of(data), size=len(data), annotations=annotations
+    )
+
+
+def test_an_imported_tag_that_is_sent_late_is_not_put_over_what_a_registry_said(slow: Slow) -> None:
+    theirs = _named(b"of the registry")
+    assert _resumed(slow, _named(b"of an archive", {IMPORTED_FROM: "oci"}), theirs) == theirs
+
+
+def test_a_tag_that_is_sent_late_is_not_put_over_one_that_was_checked_later(slow: Slow) -> None:
+    theirs = _named(b"new")
+    assert _resumed(slow, _named(b"old", {CHECKED: "1000"}), theirs) == theirs
+
+
+def test_a_tag_that_is_sent_late_states_when_it_was_checked(slow: Slow) -> None:
+    mine = _named(b"mine", {CHECKED: "2000"})
+    assert _resumed(slow, mine, _named(b"theirs", {CHECKED: "1000"})) == mine
+    fresh = _resumed(slow, _named(b"fresh"), _named(b"theirs", {CHECKED: "1000"}))
+    assert fresh.digest == Digest.of(b"fresh")
+    assert abs(float((fresh.annotations or {})[CHECKED]) - time.time()) < 600
