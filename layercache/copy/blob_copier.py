@@ -96,6 +96,7 @@ class BlobCopier:
                 fact = recompress_into(spool, head, name, compression)
             except LimitError:
                 return None
+            self._check_fits(fact.digest, COMPRESSED, fact.size)
             self._target.blobs.copy(fact.digest, verified(SpoolReader(spool), fact.digest))
         self._emit(Event("stored", fact.digest, COMPRESSED, self._target.name, size=fact.size))
         return fact
@@ -127,10 +128,8 @@ class BlobCopier:
 
     def _store(self, name: Hash, form: Form, reader: Reader, total: int | None) -> int:
         """Publish what a reader gives if it has the right hash; return how many bytes it had."""
-        if total is not None and not self._target.blobs.fits(total):
-            note = f"its {total} bytes are more than the tier may hold in all"
-            self._emit(Event("failed", name, form, self._target.name, note=note))
-            raise NotFoundError(note)
+        if total is not None:
+            self._check_fits(name, form, total)
         size = 0
 
         def check(found: Hash, count: int) -> None:
@@ -143,6 +142,12 @@ class BlobCopier:
         checked = HashedReader(source, check, algorithm=name.algorithm, size=reader.size)
         self._target.blobs.copy(name, checked)
         return size
+
+    def _check_fits(self, name: Hash, form: Form, size: int) -> None:
+        if not self._target.blobs.fits(size):
+            note = f"its {size} bytes are more than the tier may hold in all"
+            self._emit(Event("failed", name, form, self._target.name, note=note))
+            raise NotFoundError(note)
 
     def _passed(self, name: Hash, form: Form, total: int | None) -> Callable[[int], object]:
         """What to call with the size of each part that the source returned."""

@@ -12,6 +12,7 @@ from layercache.errors import InUseError
 from layercache.oci.digest import Digest
 from layercache.oci.reference import Reference
 from layercache.streams.compress import Compression
+from layercache.testing.base import pattern
 from layercache.tiers import keys, removal
 from layercache.tiers.backend.tier import BackendTier
 from layercache.tiers.policy import Policy
@@ -73,6 +74,17 @@ def test_a_copy_to_a_bucket_recompresses(wanted: Selection) -> None:
     again = copied(source, target, wanted)
     assert (again.copied, again.facts, again.images) == (0, 0, 0)
     assert content(target) == before
+
+
+def test_what_is_too_big_for_the_tier_however_it_is_compressed_evicts_nothing() -> None:
+    big = make_layer({"random": pattern(300_000)}, "none")
+    policy = Policy(keep="compressed", recompress=Compression.of("zstd"), max_size=100_000)
+    source, target = folder(), BackendTier(Store(MemoryBackend(), url="bucket://"), policy)
+    with open_cache(source) as cache:
+        put(cache, big.blob)
+    write_blob(target, GZIP.digest, GZIP.blob)
+    assert copied(source, target).copied == 0
+    assert blobs(target) == {GZIP.digest}
 
 
 @pytest.mark.parametrize("wanted", [Selection(), ONE_IMAGE], ids=["all", "image"])
