@@ -15,10 +15,14 @@ from layercache.backend import Backend, open_backend
 from layercache.errors import BackendError
 from layercache.testing import KEY, Fault, FaultProxy, put
 from layercache.testing.base import pattern
+from layercache_backends.objects.backend import ObjectBackend
+from layercache_backends.objects.service import Payload
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+    from layercache_backends.objects.service import Service
 
 PART = 8 << 20
 DATA = pattern(2 * PART + 1000)
@@ -167,3 +171,24 @@ def test_a_session_at_another_host_is_shown_no_credentials(server: SessionServer
             put(backend, KEY, DATA)
     assert server.objects == {KEY: DATA}
     assert server.shown == [("POST", True), *[("PUT", False)] * 3]
+
+
+def test_a_small_object_on_a_slow_line_reports_progress_as_it_is_sent(server: SessionServer) -> None:
+    """Else the time without progress would be over before it is sent."""
+    reports = 0
+
+    def progress() -> None:
+        nonlocal reports
+        reports += 1
+
+    async def send(service: Service) -> None:
+        data = Payload(DATA[:PART])
+        data.progress = progress
+        await service.put(KEY, data)
+
+    url = f"gs://bucket?endpoint_url=http://127.0.0.1:{server.port}&token=anon"
+    with closing(open_backend(url)) as backend:
+        assert isinstance(backend, ObjectBackend)
+        backend.call("sending", send)
+    assert server.objects == {KEY: DATA[:PART]}
+    assert reports > 10

@@ -35,7 +35,7 @@ class Session:
 
 
 class SessionServer:
-    """One bucket of any name, that can be written to by sessions and by nothing else."""
+    """One bucket of any name, that can be written to by sessions, and at once in a body of two parts."""
 
     def __init__(self) -> None:
         self.objects: dict[str, bytes] = {}
@@ -103,8 +103,17 @@ class _Handler(BaseHTTPRequestHandler):
     server_of: SessionServer
 
     def do_POST(self) -> None:
-        self._body()
+        body = self._body()
         query = parse_qs(urlsplit(self.path).query)
+        if query["uploadType"] == ["multipart"] and body is not None:
+            boundary = self.headers["Content-Type"].partition("boundary=")[2]
+            resource, media = (
+                part.partition(b"\r\n\r\n")[2].removesuffix(b"\r\n")
+                for part in body.split(f"--{boundary}".encode())[1:3]
+            )
+            self.server_of.objects[json.loads(resource)["name"]] = media
+            self._answer(OK, {}, json.loads(resource))
+            return
         number = self.server_of.begin(query["name"][0])
         host = self.server_of.host or self.headers["Host"]
         self._answer(OK, {"Location": f"http://{host}/upload/session?upload_id={number}"})

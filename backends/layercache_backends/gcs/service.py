@@ -230,7 +230,9 @@ def _two_parts(boundary: str, name: str, data: Payload) -> Payload:
     start = f"--{boundary}\r\nContent-Type: ".encode()
     resource = start + b"application/json\r\n\r\n" + used_now(name=name) + b"\r\n"
     media = start + b"application/octet-stream\r\n\r\n"
-    return Payload(resource + media + data.getvalue() + f"\r\n--{boundary}--\r\n".encode())
+    whole = Payload(resource + media + data.getvalue() + f"\r\n--{boundary}--\r\n".encode())
+    whole.progress = data.progress
+    return whole
 
 
 @contextmanager
