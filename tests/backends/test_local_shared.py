@@ -12,6 +12,7 @@ import pytest
 from servers.images import make_layer
 
 import layercache
+from layercache.errors import BackendError
 from layercache.testing import in_forked_child
 from layercache_backends.local import LocalBackend
 
@@ -169,3 +170,25 @@ def test_a_folder_that_another_user_put_in_the_place_of_a_new_one_keeps_its_mode
     finally:
         os.close(fd)
     assert stat.S_IMODE(theirs.stat().st_mode) == 0o700
+
+
+def test_a_link_that_a_member_of_the_group_puts_in_the_place_of_a_new_cache_shares_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    private, team = tmp_path / "private", tmp_path / "team"
+    private.mkdir(0o700)
+    team.mkdir()
+    team.chmod(0o2775)
+    root, make = team / "cache", os.mkdir
+
+    def swapped(path: str, *mode: int, dir_fd: int | None = None) -> None:
+        make(path, *mode, dir_fd=dir_fd)
+        if path == str(root):
+            root.rmdir()
+            root.symlink_to(private)
+
+    monkeypatch.setattr(os, "mkdir", swapped)
+    backend = LocalBackend(str(root))
+    with pytest.raises(BackendError):
+        backend.spool()
+    assert stat.S_IMODE(private.stat().st_mode) == 0o700

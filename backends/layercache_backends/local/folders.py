@@ -251,7 +251,8 @@ def _make_root(path: str, *, sync: bool, shared: bool) -> None:
         with suppress(FileExistsError):
             os.mkdir(path)
     if shared or os.stat(above).st_mode & _GROUP_SHARES == _GROUP_SHARES:
-        _share_folder(os.open(path, LIST & ~os.O_NOFOLLOW))
+        # It is new: a link there was put by another member of the group, and may lead to what is ours alone.
+        _share_folder(os.open(path, LIST))
     if sync:
         fd = os.open(above, os.O_RDONLY | os.O_DIRECTORY)
         try:
