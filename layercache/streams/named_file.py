@@ -6,6 +6,7 @@ it and rename that would replace the device, for every program on the machine.
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import socket
@@ -176,7 +177,10 @@ def _open_in_place(path: str) -> BinaryIO | None:
     """What is not a regular file, opened for writing; None for a regular file and where nothing is."""
     if (number := _own_descriptor(path)) is not None:
         # Not opened again: a socket cannot be, and a file would be written from its beginning.
-        return os.fdopen(os.dup(number), "wb")
+        try:
+            return os.fdopen(os.dup(number), "wb")
+        except OverflowError as error:
+            raise OSError(errno.EBADF, os.strerror(errno.EBADF)) from error
     try:
         mode = os.stat(path).st_mode
     except FileNotFoundError:

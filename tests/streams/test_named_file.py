@@ -226,3 +226,9 @@ def test_a_name_that_cannot_be_taken_at_the_end_leaves_nothing(
     with pytest.raises(SourceError, match="busy"), writing(str(tmp_path / "file")) as file:
         file.write(b"bytes")
     assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.parametrize("number", ["54321", "9" * 30])
+def test_a_descriptor_that_is_not_open_is_named(number: str) -> None:
+    with pytest.raises(ConfigError, match=number), writing(f"/dev/fd/{number}"):
+        pass
