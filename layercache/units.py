@@ -9,6 +9,10 @@ _AGE = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*([smhdw]?)")
 _POWER = {"": 0, "k": 1, "m": 2, "g": 3, "t": 4}
 _SECONDS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
 
+SIZE_MAX = (1 << 63) - 1
+AGE_MAX = 1e12
+"""Seconds. A time so long ago can be written as a date on every platform."""
+
 SIZE_EXAMPLES = "20GB, 500MB, 1.5TiB or a number of bytes"
 AGE_EXAMPLES = "30d, 12h, 90m, 45s or 2w"
 
@@ -19,7 +23,10 @@ def parse_size(text: str) -> int:
     if not found or (found[3] and not found[2]):
         raise ValueError(f"not a size: {text!r} (expected {SIZE_EXAMPLES})")
     unit: int = (1024 if found[3] else 1000) ** _POWER[found[2].lower()]
-    return round(float(found[1]) * unit)
+    size = float(found[1]) * unit
+    if size > SIZE_MAX:
+        raise ValueError(f"too big a size (expected {SIZE_EXAMPLES})")
+    return round(size)
 
 
 def parse_age(text: str) -> float:
@@ -32,7 +39,10 @@ def parse_age(text: str) -> float:
         raise ValueError(
             f"the unit of {number} is missing: {number}d is days, {number}h hours, {number}s seconds"
         )
-    return float(found[1]) * _SECONDS[found[2]]
+    age = float(found[1]) * _SECONDS[found[2]]
+    if age > AGE_MAX:
+        raise ValueError(f"too long a time (expected {AGE_EXAMPLES})")
+    return age
 
 
 def size_text(size: int) -> str:

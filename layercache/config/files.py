@@ -147,6 +147,8 @@ def _toml(place: Place, data: bytes) -> dict[str, Any]:
         raise ConfigError(f"{place.path} is not TOML: line {line} is not UTF-8") from None
     except RecursionError:
         raise ConfigError(f"{place.path} is not TOML: nested too deeply") from None
+    except ValueError:  # of `int`
+        raise ConfigError(f"{place.path} is not TOML: a number has too many digits") from None
 
 
 def _unreadable(place: Place, error: OSError) -> ConfigError:

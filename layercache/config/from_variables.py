@@ -26,6 +26,10 @@ _FLAGS = {
 }
 
 
+DIGITS_MAX = 1000
+"""Python refuses to read a number that is much longer."""
+
+
 @dataclass(frozen=True, slots=True)
 class Variables:
     """The keys that variables set; other keys are None. ``unknown``: variables that nothing reads."""
@@ -131,7 +135,7 @@ class _Checker(Checker):
 def _readings(text: str) -> Iterator[object]:
     """What a text may stand for: a number, true or false, or itself."""
     text = text.strip()
-    if text.isdecimal():
+    if text.isdecimal() and len(text) < DIGITS_MAX:
         yield int(text)
     if (flag := _FLAGS.get(text.lower())) is not None:
         yield flag

@@ -82,6 +82,7 @@ def test_no_file_is_named_by_the_null_device(project: Path, write: Callable[...,
         (b"a = 1\n\n# \xff", "line 3 is not UTF-8"),
         (b"a = " + b"[" * 100_000, "not TOML"),
         (b"a = 1\na = 2", "not TOML"),
+        (b"a = " + b"9" * 5000, "too many digits"),
     ],
 )
 def test_invalid_toml_is_reported_with_its_line(data: bytes, message: str, tmp_path: Path) -> None:

@@ -78,6 +78,7 @@ def test_a_variable_overrides_a_named_cache_and_an_argument_overrides_the_variab
         ("LAYERCACHE_STRICT", "2", "LAYERCACHE_STRICT: is '2'"),
         ("LAYERCACHE_VERIFY", "allways", "LAYERCACHE_VERIFY: is 'allways'(.|\n)*expected size or always"),
         ("LAYERCACHE_TAG_AGE", "-1", "LAYERCACHE_TAG_AGE: not a time"),
+        ("LAYERCACHE_TAG_AGE", "9" * 5000, "LAYERCACHE_TAG_AGE: the unit of"),
         ("LAYERCACHE_MAX_RATIO", "0", "LAYERCACHE_MAX_RATIO: is '0'(.|\n)*at least 1"),
         ("LAYERCACHE_CA_FILE", "/nowhere.pem", "LAYERCACHE_CA_FILE: there is no file /nowhere.pem"),
         ("LAYERCACHE_MIRRORS", "docker.io", "LAYERCACHE_MIRRORS: 'docker.io' is not a pair"),
