@@ -83,6 +83,12 @@ def test_lists_stdin_and_names_are_pulled_together(
     assert len(registry.asked(team.layers[0].digest)) == 1
 
 
+@pytest.mark.parametrize("arguments", [["pull", "--from"], ["pull", "--locked"], ["verify", "--lock"]])
+def test_a_list_from_a_closed_stdin_is_a_usage_error(cli: Caller, arguments: list[str]) -> None:
+    done = cli.process(*arguments, "-", stdin=None, preexec_fn=lambda: os.close(0))
+    assert (done.returncode, done.stderr.count(b"- means stdin, which is closed")) == (2, 1)
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [

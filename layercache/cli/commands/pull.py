@@ -10,7 +10,7 @@ import click
 
 from layercache.cli import output
 from layercache.cli.completing import complete_image
-from layercache.cli.option_types import Path
+from layercache.cli.option_types import Path, ReadableFile
 from layercache.cli.registry_options import registry_options
 from layercache.cli.session import Command, Session
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 @click.option(
     "--from",
     "lists",
-    type=click.File("rb"),
+    type=ReadableFile(),
     multiple=True,
     metavar="FILE",
     help="Also pull the images that this file lists, one a line; - is stdin; repeatable.",
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     help="Write a lock file: the digest of each image.",
 )
 @click.option(
-    "--locked", type=click.File("rb"), metavar="FILE", help="Pull exactly the digests of this lock file."
+    "--locked", type=ReadableFile(), metavar="FILE", help="Pull exactly the digests of this lock file."
 )
 @click.option(
     "--dry-run", "-n", "--plan", "dry_run", is_flag=True, help="Print what would be fetched, and stop."

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import click
 
 from layercache.cli import exit_codes, output
-from layercache.cli.option_types import SAMPLE
+from layercache.cli.option_types import SAMPLE, ReadableFile
 from layercache.cli.session import Command, Session
 from layercache.cli.terminal import ERROR, echo
 
@@ -36,7 +36,7 @@ DONE = {True: "quarantined", False: "left in place"}
 )
 @click.option(
     "--lock",
-    type=click.File("rb"),
+    type=ReadableFile(),
     metavar="FILE",
     help="Check that the images of this lock file are cached.",
 )
