@@ -129,9 +129,21 @@ class _Queue:
             if work.upload.key:
                 self._unsent[work.upload] = None
             if self._threads < THREADS and self._threads < len(self._waiting) + len(self._busy):
-                self._threads += 1
-                threading.Thread(target=self._work, name="layercache uploads").start()
+                self._start(work)
             self._changed.notify_all()
+
+    def _start(self, added: _Work) -> None:
+        """Start another thread. If there is none, what was added is given up: nobody would do it."""
+        self._threads += 1
+        try:
+            threading.Thread(target=self._work, name="layercache uploads").start()
+        except RuntimeError:  # the system has no more threads, or the interpreter ends
+            self._threads -= 1
+            if not self._threads:
+                self._waiting.remove(added)
+                self._unsent.pop(added.upload, None)
+                added.drop()
+                raise
 
     def flush(self, timeout: float | None) -> None:
         with self._changed:

@@ -9,7 +9,7 @@ from functools import partial
 import pytest
 
 from layercache.errors import BackendError
-from layercache.resolver.upload_queue import WAITING, UploadQueue
+from layercache.resolver.upload_queue import WAITING, Upload, UploadQueue
 
 
 def test_work_about_one_thing_is_done_in_order() -> None:
@@ -120,3 +120,32 @@ def test_a_forked_child_begins_with_an_empty_queue() -> None:
     gate.set()
     background.flush()
     assert os.waitstatus_to_exitcode(status) == 0
+
+
+def _no_thread(_: threading.Thread) -> None:
+    raise RuntimeError("can't start new thread")
+
+
+def test_without_a_thread_nothing_is_left_to_wait_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    background, upload = UploadQueue(), Upload("far", "key", 10)
+    done: list[str] = []
+    with monkeypatch.context() as patched:
+        patched.setattr(threading.Thread, "start", _no_thread)
+        with pytest.raises(RuntimeError):
+            background.add(lambda: done.append("it"), 1, drop=lambda: done.append("dropped"), upload=upload)
+    background.flush(timeout=10)
+    assert (done, background.progress()) == (["dropped"], [])
+    background.add(lambda: done.append("next"), 1)
+    background.flush(timeout=10)
+    assert done == ["dropped", "next"]
+
+
+def test_the_threads_that_there_are_do_what_was_added(monkeypatch: pytest.MonkeyPatch) -> None:
+    background, gate, done = UploadQueue(), threading.Event(), threading.Event()
+    background.add(lambda: gate.wait(30), 1)
+    with monkeypatch.context() as patched:
+        patched.setattr(threading.Thread, "start", _no_thread)
+        background.add(done.set, 2)
+    gate.set()
+    background.flush(timeout=10)
+    assert done.is_set()
