@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Literal
 from layercache.backend.capabilities import Leftovers
 from layercache.errors import ConfigError, ForbiddenError
 from layercache.tiers.eviction import candidates, select
+from layercache.tiers.layout import index_json
 from layercache.tiers.leftovers import DAY, count_leftovers
 from layercache.tiers.plain_tars import holds
 
@@ -66,10 +67,12 @@ def prune(
     of the tier's policy; where neither says anything only leftovers go: what writes have left that began
     more than ``leftovers_older_than`` seconds ago. ``forget``: also facts and images of which no blob is
     there. ``watcher`` is called with each blob that went. ``dry_run`` removes nothing, reports what would go,
-    and counts no leftovers. Raises `ConfigError` for a tier that is read-only, `BackendError`.
+    and counts no leftovers. Raises `ConfigError` for a tier that is read-only or another tool's layout,
+    `BackendError`.
     """
     if tier.policy.readonly and not dry_run:
         raise ConfigError(f"{tier.name} is read-only", hint="prune it where it may be written to")
+    _check_is_cache(tier)
     max_size = tier.policy.max_size if max_size is None else max_size
     max_age = tier.policy.max_age if max_age is None else max_age
     report = Pruned(tier.name)
@@ -90,6 +93,18 @@ def prune(
     if forget:
         _forget(tier, report, dry_run=dry_run)
     return report
+
+
+def _check_is_cache(tier: BackendTier) -> None:
+    """Raise `ConfigError` for a layout of another tool: it lists images, and nothing in it is a cache's."""
+    if any(True for _ in tier.images.scan()) or any(True for _ in tier.facts.scan()):
+        return
+    entries, others = index_json.read_index(tier)
+    if others or any(index_json.is_image(entry) and not index_json.is_ours(entry) for entry in entries):
+        raise ConfigError(
+            f"{tier.name} lists images that layercache did not add, and is not a cache",
+            hint="layercache adopt makes it one; then it can be pruned",
+        )
 
 
 def _take(going: Iterator[Eviction], report: Pruned, watcher: Callable[[Removed], object]) -> None:

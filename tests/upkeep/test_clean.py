@@ -105,6 +105,8 @@ def test_a_layout_of_another_tool_is_refused(tmp_path: Path, sample: Sample) -> 
     skopeo_copy(f"oci:{sample.layout}:image", f"oci:{tmp_path}/theirs:app")
     theirs = Caller(f"file://{tmp_path}/theirs")
     before = files(tmp_path / "theirs")
+    for limit in ([], ["--dry-run"]):
+        assert "did not add, and is not a cache" in theirs("prune", "--max-size=1", *limit, code=2).stderr
     said = theirs("clean", "--yes", code=2).stderr
     assert "images that layercache did not add: 1" in said
     assert "adopt" in said
