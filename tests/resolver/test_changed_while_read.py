@@ -12,7 +12,6 @@ from fixtures.layers import large, read, sample
 from fixtures.stores import Fetch, assert_sound, far, near, open_cache
 
 from layercache import LayercacheError
-from layercache.resolver import fetch
 from layercache.tiers.backend.tier import BackendTier
 from layercache.tiers.policy import Policy
 from layercache_backends.local import LocalBackend
@@ -23,14 +22,10 @@ if TYPE_CHECKING:
 
     from layercache.cache import Cache
 
+pytestmark = pytest.mark.usefixtures("driven")
+
 LAYERS = {"large": large(1), "small": sample(1)}
 AT = {"at once": 0, "early": 1000, "late": -700}
-
-
-@pytest.fixture(params=["one thread", "three threads"], autouse=True)
-def driven(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A pass is driven by its readers, or by separate threads."""
-    monkeypatch.setattr(fetch.Fetcher, "idle", lambda *_: request.param == "three threads")
 
 
 def disk(folder: Path) -> BackendTier:

@@ -11,15 +11,11 @@ from fixtures.layers import COMPRESSIONS, large, put, read, sample
 from fixtures.stores import Fetch, far, near, open_cache, write_blob
 
 from layercache.oci.descriptor import OCI_LAYER_GZIP
-from layercache.resolver import fetch
 
 if TYPE_CHECKING:
     from layercache.events import Event
 
-
-@pytest.fixture(params=["one thread", "three threads"], autouse=True)
-def driven(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fetch.Fetcher, "idle", lambda *_: request.param == "three threads")
+pytestmark = pytest.mark.usefixtures("driven")
 
 
 def kinds(events: list[Event]) -> Counter[tuple[str, str]]:

@@ -14,7 +14,7 @@ import pytest
 from fixtures.layers import COMPRESSIONS, Layer, large, read
 from fixtures.stores import (
     Fetch,
-    FetchedStream,
+    GatedFetch,
     Store,
     assert_idle,
     assert_sound,
@@ -29,7 +29,6 @@ from servers.images import make_image, make_layer, noise
 import layercache
 from layercache import BackendError
 from layercache.cache import Cache
-from layercache.resolver import fetch as fetching
 from layercache.transfer import finisher
 from layercache.transfer.finisher import Share
 from layercache_backends.memory import MemoryBackend
@@ -40,39 +39,10 @@ if TYPE_CHECKING:
     from servers.lying import LyingRegistry
 
     from layercache.events import Event
-    from layercache.oci.digest import Digest
     from layercache.tiers.policy import Keep
     from layercache.tiers.tier import Tier
 
-
-@pytest.fixture(params=["one thread", "three threads"], autouse=True)
-def driven(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A pass is driven by its readers, or by separate threads."""
-    monkeypatch.setattr(fetching.Fetcher, "idle", lambda *_: request.param == "three threads")
-
-
-class Gated(Fetch):
-    """A fetch whose streams stop after ``until`` bytes until they are let go; ``fault`` is raised then."""
-
-    def __init__(self, *layers: Layer, until: int = 1 << 30, fault: Exception | None = None) -> None:
-        super().__init__(*(layer.blob for layer in layers))
-        self.until, self.fault = until, fault
-        self.go, self.stopped = threading.Event(), threading.Semaphore(0)
-
-    def __call__(self, digest: Digest) -> FetchedStream:
-        stream = super().__call__(digest)
-        inner = stream.read
-
-        def slow(size: int | None = -1, /) -> bytes:
-            if stream.tell() >= self.until:
-                self.stopped.release()
-                assert self.go.wait(60)
-                if self.fault:
-                    raise self.fault
-            return inner(size)
-
-        stream.read = slow  # type: ignore[method-assign]
-        return stream
+pytestmark = pytest.mark.usefixtures("driven")
 
 
 class Seen(list["Event"]):
@@ -102,7 +72,7 @@ def test_a_layer_of_which_more_than_a_quarter_came_is_kept_and_not_fetched_again
     layer, seen = large(1, compression), Seen()
     # A zstd of this size is one block: nothing comes out of it before its end.
     is_gated = (compression, form) != ("zstd", "uncompressed")
-    fetch = Gated(layer, until=60_000 if is_gated else 1 << 30)
+    fetch = GatedFetch(layer.blob, until=60_000 if is_gated else 1 << 30)
     with cache_of() as cache, cache.watch(seen.append):
         begin(cache, layer, fetch, form, 30_000)
         assert not is_gated or blobs(cache.tiers[0]) == set()
@@ -122,7 +92,7 @@ def test_a_layer_of_which_more_than_a_quarter_came_is_kept_and_not_fetched_again
 
 def test_a_layer_of_which_less_than_a_quarter_came_is_given_up_and_that_is_counted() -> None:
     layer, seen = large(1), Seen()
-    fetch = Gated(layer, until=20_000)
+    fetch = GatedFetch(layer.blob, until=20_000)
     with cache_of() as cache, cache.watch(seen.append):
         begin(cache, layer, fetch, "compressed", 1000)
         fetch.go.set()
@@ -142,7 +112,7 @@ def test_a_layer_of_which_less_than_a_quarter_came_is_given_up_and_that_is_count
 )
 def test_how_much_is_enough_can_be_chosen(finish: str, kept: bool) -> None:
     layer = large(1)
-    fetch = Gated(layer, until=50_000)
+    fetch = GatedFetch(layer.blob, until=50_000)
     with cache_of(finish=finish) as cache:
         begin(cache, layer, fetch, "compressed", 30_000)
         fetch.go.set()
@@ -152,7 +122,7 @@ def test_how_much_is_enough_can_be_chosen(finish: str, kept: bool) -> None:
 
 def test_what_no_tier_would_keep_is_not_finished_but_counted() -> None:
     layer, seen = large(1), Seen()
-    fetch = Gated(layer)
+    fetch = GatedFetch(layer.blob)
     with cache_of(near(readonly=True), finish="always") as cache, cache.watch(seen.append):
         begin(cache, layer, fetch, "compressed", 30_000)
         cache.flush()
@@ -168,7 +138,7 @@ def test_a_blob_that_is_bigger_than_its_tier_may_get_is_not_finished() -> None:
     tier = BackendTier(MemoryBackend(), Policy(trusted=True, max_size=1000))
     layer = large(1)
     with cache_of(tier, finish="always") as cache:
-        begin(cache, layer, Gated(layer, until=60_000), "compressed", 30_000)
+        begin(cache, layer, GatedFetch(layer.blob, until=60_000), "compressed", 30_000)
         assert_idle(cache)
         assert content(tier) == {}
 
@@ -176,7 +146,7 @@ def test_a_blob_that_is_bigger_than_its_tier_may_get_is_not_finished() -> None:
 @pytest.mark.parametrize("keep", ["compressed", "uncompressed", "both"])
 def test_each_tier_gets_the_forms_that_it_keeps_and_both_names_are_known(keep: Keep) -> None:
     layer = large(1)
-    fetch = Gated(layer, until=60_000)
+    fetch = GatedFetch(layer.blob, until=60_000)
     with cache_of(near(keep=keep)) as cache:
         asked = cache.layer(layer.digest, diff_id=layer.diff_id, size=len(layer.blob), fetch=fetch)
         with asked.uncompressed() as tar:
@@ -206,7 +176,7 @@ def test_what_comes_from_a_far_tier_is_finished_too_also_offline(form: str) -> N
 
 def test_a_part_below_the_share_is_no_reason_to_fetch_the_rest_and_its_bytes_are_counted() -> None:
     layer = large(1)
-    fetch = Gated(layer, until=16_000)
+    fetch = GatedFetch(layer.blob, until=16_000)
     with cache_of() as cache:
         asked = cache.layer(layer.digest, size=len(layer.blob), fetch=fetch)
         assert read(asked.compressed(0, 100)) == layer.blob[:100]
@@ -223,7 +193,7 @@ def test_a_part_below_the_share_is_no_reason_to_fetch_the_rest_and_its_bytes_are
 
 def test_a_stream_that_is_dropped_and_collected_leaves_as_one_that_is_closed() -> None:
     layer = large(1)
-    fetch = Gated(layer, until=60_000)
+    fetch = GatedFetch(layer.blob, until=60_000)
     with cache_of() as cache:
         stream = cache.layer(layer.digest, size=len(layer.blob), fetch=fetch).uncompressed()
         stream.read(30_000)
@@ -254,7 +224,7 @@ def test_a_reader_that_raises_leaves_and_the_layer_is_kept() -> None:
 
 def test_who_asks_meanwhile_reads_along_and_may_leave_again() -> None:
     layer = large(1)
-    fetch = Gated(layer, until=60_000)
+    fetch = GatedFetch(layer.blob, until=60_000)
     with cache_of() as cache:
         begin(cache, layer, fetch, "compressed", 30_000)
         begin(cache, layer, fetch, "compressed", 10_000)
@@ -282,7 +252,7 @@ def test_one_of_two_readers_leaving_changes_nothing() -> None:
 @pytest.mark.parametrize("still_open", [False, True])
 def test_close_waits_for_what_is_finished_whether_its_reader_left_or_not(*, still_open: bool) -> None:
     layer, tier = large(1), near()
-    fetch = Gated(layer, until=60_000)
+    fetch = GatedFetch(layer.blob, until=60_000)
     cache = cache_of(tier)
     stream = cache.layer(layer.digest, size=len(layer.blob), fetch=fetch).compressed()
     stream.read(30_000)
@@ -301,7 +271,7 @@ def test_close_waits_for_what_is_finished_whether_its_reader_left_or_not(*, stil
 @pytest.mark.parametrize("still_open", [False, True])
 def test_an_interrupt_gives_it_up(*, still_open: bool) -> None:
     layer, tier, seen = large(1), near(), Seen()
-    fetch = Gated(layer, until=60_000)
+    fetch = GatedFetch(layer.blob, until=60_000)
     cache = cache_of(tier)
     with cache.watch(seen.append):
         stream = cache.layer(layer.digest, size=len(layer.blob), fetch=fetch).compressed()
@@ -318,14 +288,14 @@ def test_an_interrupt_gives_it_up(*, still_open: bool) -> None:
 
 def test_a_stream_that_outlives_its_cache_is_given_up() -> None:
     layer, tier = large(1), near()
-    fetch = Gated(layer, until=20_000)
+    fetch = GatedFetch(layer.blob, until=20_000)
     cache = cache_of(tier)
     stream = cache.layer(layer.digest, size=len(layer.blob), fetch=fetch).compressed()
     stream.read(5000)
     threading.Timer(0.05, fetch.go.set).start()
     cache.close()
     stream.close()
-    again = Gated(layer, until=60_000)
+    again = GatedFetch(layer.blob, until=60_000)
     begin(cache, layer, again, "compressed", 30_000)
     again.go.set()
     assert_idle(cache)
@@ -334,7 +304,7 @@ def test_a_stream_that_outlives_its_cache_is_given_up() -> None:
 
 def test_a_source_that_breaks_then_is_reported_as_given_up_and_nobody_gets_an_error() -> None:
     layer, seen = large(1), Seen()
-    broken = Gated(layer, until=60_000, fault=ConnectionResetError("the line is dead"))
+    broken = GatedFetch(layer.blob, until=60_000, fault=ConnectionResetError("the line is dead"))
     with layercache.Cache([near()], strict=True) as cache, cache.watch(seen.append):
         begin(cache, layer, broken, "compressed", 30_000)
         broken.go.set()
@@ -351,7 +321,7 @@ def test_a_source_that_breaks_then_is_reported_as_given_up_and_nobody_gets_an_er
 
 def test_a_full_disk_ends_it_and_it_does_not_go_on_elsewhere() -> None:
     layer, seen, room = large(1), Seen(), threading.Event()
-    fetch = Gated(layer, until=60_000)
+    fetch = GatedFetch(layer.blob, until=60_000)
     tier = near()
     make = tier.blobs.spool
 
@@ -383,7 +353,7 @@ def test_a_full_disk_ends_it_and_it_does_not_go_on_elsewhere() -> None:
 def test_many_at_once_are_bounded() -> None:
     number = finisher.THREADS + finisher.WAITING + 5
     layers, seen = [large(seed) for seed in range(number)], Seen()
-    fetch = Gated(*layers, until=60_000)
+    fetch = GatedFetch(*(layer.blob for layer in layers), until=60_000)
     with cache_of() as cache, cache.watch(seen.append):
         for layer in layers:
             begin(cache, layer, fetch, "compressed", 30_000)

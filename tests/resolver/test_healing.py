@@ -13,7 +13,6 @@ from fixtures.stores import Fetch, assert_sound, blobs, evict, far, near, open_c
 from layercache import DigestMismatchError, FormatError, LayercacheError
 from layercache.oci.descriptor import OCI_LAYER_ZSTD
 from layercache.oci.digest import DiffID, Digest
-from layercache.resolver import fetch
 from layercache.resolver.healing import TRIES
 from layercache.streams.readers import StatedSizeError
 from layercache.tiers import keys
@@ -42,12 +41,6 @@ ROT: dict[str, Callable[[bytes], bytes]] = {
     "cut in the middle, then zeros": lambda data: data[: len(data) // 2] + bytes(len(data) - len(data) // 2),
     "a bomb": lambda data: gzip.compress(bytes(1 << 20)).ljust(len(data), b"\0")[: len(data)],
 }  # fmt: skip
-
-
-@pytest.fixture(params=["one thread", "three threads"])
-def driven(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A pass is driven by its readers, or by separate threads."""
-    monkeypatch.setattr(fetch.Fetcher, "idle", lambda *_: request.param == "three threads")
 
 
 def asked(cache: Cache, layer: Layer, fetch: Fetch | None) -> CachedLayer:

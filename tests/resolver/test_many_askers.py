@@ -10,7 +10,7 @@ import pytest
 from fixtures.layers import COMPRESSIONS, Layer, large, put, read, sample
 from fixtures.stores import (
     Fetch,
-    FetchedStream,
+    GatedFetch,
     Store,
     assert_idle,
     assert_sound,
@@ -24,7 +24,6 @@ from fixtures.stores import (
 
 from layercache import DigestMismatchError, SourceError
 from layercache.oci.digest import DiffID
-from layercache.resolver import fetch
 from layercache.tiers import keys
 from layercache_backends.memory import MemoryBackend
 
@@ -32,39 +31,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from layercache.cache import Cache
-    from layercache.oci.digest import Digest
     from layercache.tiers.policy import Keep
 
+pytestmark = pytest.mark.usefixtures("driven")
+
 ASKERS = 8
-
-
-@pytest.fixture(params=["one thread", "three threads"], autouse=True)
-def driven(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A pass is driven by its readers, or by separate threads."""
-    monkeypatch.setattr(fetch.Fetcher, "idle", lambda *_: request.param == "three threads")
-
-
-class SlowFetch(Fetch):
-    """A fetch whose stream stops after some chunks until it is let go, and then may break."""
-
-    def __init__(self, layer: Layer, fault: Exception | None = None) -> None:
-        super().__init__(layer.blob)
-        self.go = threading.Event()
-        self.fault = fault
-
-    def __call__(self, digest: Digest) -> FetchedStream:
-        stream = super().__call__(digest)
-        read = stream.read
-
-        def slow(size: int | None = -1, /) -> bytes:
-            if stream.tell() > 30_000:
-                assert self.go.wait(60)
-                if self.fault:
-                    raise self.fault
-            return read(size)
-
-        stream.read = slow  # type: ignore[method-assign]
-        return stream
 
 
 def all_at_once(asks: list[Callable[[], bytes]], let_go: threading.Event) -> list[bytes]:
@@ -88,7 +59,7 @@ def test_a_cold_layer_that_many_ask_for_in_both_forms_is_fetched_and_inflated_on
     keep: Keep, compression: str
 ) -> None:
     layer = large(1, compression)
-    fetch = SlowFetch(layer)
+    fetch = GatedFetch(layer.blob, until=30_000)
     with open_cache(near(keep="both"), far(keep=keep)) as cache:
         # The tar is asked for first and not read, so that its pass is on its way while the others come.
         first = cache.layer(layer.digest, fetch=fetch).uncompressed()
@@ -174,7 +145,7 @@ def test_one_who_leaves_does_not_stop_the_others() -> None:
 
 def test_when_the_fetch_fails_all_who_wait_are_told_and_the_next_one_begins_anew() -> None:
     layer = large(1)
-    fetch = SlowFetch(layer, ConnectionResetError("the connection broke"))
+    fetch = GatedFetch(layer.blob, until=30_000, fault=ConnectionResetError("the connection broke"))
     errors: list[BaseException] = []
 
     with open_cache() as cache:
@@ -197,7 +168,7 @@ def test_when_the_fetch_fails_all_who_wait_are_told_and_the_next_one_begins_anew
 
 def test_a_lying_claim_fails_its_asker_and_nobody_else() -> None:
     layer, other = large(1), sample(2)
-    fetch = SlowFetch(layer)
+    fetch = GatedFetch(layer.blob, until=30_000)
     with open_cache() as cache:
         first = cache.layer(layer.digest, fetch=fetch).uncompressed()
 
@@ -216,7 +187,7 @@ def test_a_lying_claim_fails_its_asker_and_nobody_else() -> None:
 @pytest.mark.parametrize("form", ["compressed", "uncompressed"])
 def test_a_lying_claim_fails_nobody_who_comes_while_its_asker_brings_the_layer(form: str) -> None:
     layer, other = large(1), sample(2)
-    fetch = SlowFetch(layer)
+    fetch = GatedFetch(layer.blob, until=30_000)
     with open_cache() as cache:
         lying = cache.layer(layer.digest, diff_id=other.diff_id, fetch=fetch).uncompressed()
         asked = cache.layer(layer.digest, diff_id=layer.diff_id, fetch=fetch)

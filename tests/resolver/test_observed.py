@@ -14,10 +14,11 @@ from fixtures.stores import Fetch, FetchedStream, far, near, open_cache, write_b
 from layercache import DigestMismatchError, Event, FormatError, LayercacheError
 from layercache.oci.digest import DiffID, Digest
 from layercache.oci.forms import COMPRESSED, UNCOMPRESSED, Form
-from layercache.resolver import fetch
 
 if TYPE_CHECKING:
     from layercache.oci.digest import Hash
+
+pytestmark = pytest.mark.usefixtures("driven")
 
 ASKERS = 8
 LAYER = large(7, "gzip")
@@ -82,12 +83,6 @@ class Passes(list[Seen]):
     def of(self, form: Form) -> Seen:
         [found] = [each for each in self if each.form == form]
         return found
-
-
-@pytest.fixture(params=["readers", "threads"], autouse=True)
-def driven(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A pass is driven by its readers, or by separate threads."""
-    monkeypatch.setattr(fetch.Fetcher, "idle", lambda *_: request.param == "threads")
 
 
 @pytest.fixture
