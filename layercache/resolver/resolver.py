@@ -135,6 +135,12 @@ class Resolver:
             else:
                 layer.update(lambda now: now.with_record(fact))
 
+    def _learn_diff_id(self, layer: LayerState) -> None:
+        """Another reader may have inflated the layer since it was looked up. Asks tiers on this machine."""
+        digest, here = layer.identity.digest, (tier for tier in self._tiers if not tier.remote)
+        if layer.identity.diff_id is None and digest and (fact := lookup.computed(here, digest)):
+            layer.update(lambda now: now.with_record(fact))
+
     def ways(self, layer: LayerState, form: Form) -> Iterator[Way]:
         """The ways to a form, in the order in which they are tried. Nothing is opened."""
         identity = layer.identity
@@ -170,6 +176,8 @@ class Resolver:
                 # plan is run, its near part for the second time.
                 if layer.identity.claimed_digests():
                     self._ask_what_was_computed(layer, form)
+                elif form == UNCOMPRESSED:
+                    self._learn_diff_id(layer)
                 reader = self._go(layer, form)
                 if lead and (running := self.passes.running.last(anchor)):
                     running.transfer.led_by(lead)

@@ -166,6 +166,26 @@ def test_when_the_fetch_fails_all_who_wait_are_told_and_the_next_one_begins_anew
         assert read(cache.layer(layer.digest, fetch=Fetch(layer.blob)).compressed()) == layer.blob
 
 
+def test_who_asked_before_the_diff_id_was_known_inflates_nothing_again() -> None:
+    layer = large(1)
+    fetch = Fetch(layer.blob)
+    with open_cache(near(keep="both")) as cache:
+        asked = [cache.layer(layer.digest, fetch=fetch) for _ in range(3)]
+        for each in asked:
+            assert read(each.uncompressed()) == layer.tar
+            assert each.diff_id == layer.diff_id
+        assert (cache.counters.fetched, cache.counters.inflated) == (1, 1)
+
+
+def test_parts_that_are_asked_for_before_the_diff_id_is_known_inflate_it_once() -> None:
+    layer = large(1)
+    fetch = Fetch(layer.blob)
+    with open_cache(near(keep="both")) as cache:
+        for each in [cache.layer(layer.digest, fetch=fetch) for _ in range(3)]:
+            assert read(each.uncompressed(1000, 2000)) == layer.tar[1000:2000]
+        assert (cache.counters.fetched, cache.counters.inflated) == (1, 1)
+
+
 def test_a_lying_claim_fails_its_asker_and_nobody_else() -> None:
     layer, other = large(1), sample(2)
     fetch = GatedFetch(layer.blob, until=30_000)
