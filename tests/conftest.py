@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from fixtures.calling import Caller
+from fixtures.proxied import proxied
 from servers.certificates import Certificate, make_certificate
 from servers.fake_gcs import FakeGCS
 from servers.images import Sample, write_layout
@@ -21,6 +22,8 @@ from servers.stores import make_bucket, moto, seaweedfs
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+__all__ = ["proxied"]
 
 pytest.register_assert_rewrite("layercache.testing")  # so that a broken promise shows its values
 

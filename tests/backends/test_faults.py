@@ -8,7 +8,6 @@ is sent again, and publishes when it is asked how far it is.
 from __future__ import annotations
 
 import time
-import uuid
 from contextlib import closing, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -27,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from servers.fake_gcs import FakeGCS
+    from fixtures.proxied import ProxiedBucket
 
 pytestmark = pytest.mark.slow
 
@@ -58,25 +57,14 @@ class Store:
         return f"{self.place}?endpoint_url={endpoint}&timeout={timeout}{self.options}"
 
 
-@pytest.fixture(params=["s3-fsspec", "s3-obstore", "gs-fsspec", "gs-obstore"])
-def store(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[Store]:
-    prefix = uuid.uuid4().hex
-    scheme, _, engine = request.param.partition("-")
-    if scheme == "gs":
-        server: FakeGCS = request.getfixturevalue("fake_gcs")
-        bucket, endpoint, options = server.bucket(), server.url, "&token=anon"
+@pytest.fixture
+def store(proxied: ProxiedBucket) -> Store:
+    bucket, prefix = proxied.bucket, proxied.prefix
+    if proxied.scheme == "gs":
         ways = (f"GET /storage/v1/b/{bucket}/o/{prefix}", "POST /upload", "PUT /upload")
     else:
-        for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
-            monkeypatch.setenv(name, "any")
-        monkeypatch.delenv("AWS_PROFILE", raising=False)
-        endpoint = request.getfixturevalue("seaweedfs_endpoint")
-        bucket = request.getfixturevalue("seaweedfs_bucket_name")
-        options = "&region=us-east-1"
         ways = (f"GET /{bucket}/{prefix}", f"PUT /{bucket}/{prefix}", "partNumber=")
-    with FaultProxy(int(endpoint.rpartition(":")[2])) as proxy:
-        options += f"&engine={engine}"
-        yield Store(f"{scheme}://{bucket}/{prefix}", endpoint, options, proxy, *ways)
+    return Store(proxied.place, proxied.endpoint, proxied.options, proxied.proxy, *ways)
 
 
 @pytest.fixture
@@ -266,7 +254,7 @@ def test_a_small_write_that_fails_for_good_leaves_nothing(
 @pytest.mark.parametrize(
     "fault", [Fault(status=503), Fault(reset=True), Fault(cut_request=3 << 20)], ids=["503", "reset", "cut"]
 )
-@pytest.mark.parametrize("store", ["s3-fsspec", "s3-obstore"], indirect=True)
+@pytest.mark.parametrize("proxied", ["s3-fsspec", "s3-obstore"], indirect=True)
 def test_a_part_that_breaks_is_sent_again(
     backend: Backend, direct: Backend, store: Store, fault: Fault
 ) -> None:

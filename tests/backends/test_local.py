@@ -506,7 +506,7 @@ def test_a_host_is_refused_with_the_path_that_was_meant() -> None:
 
 @pytest.mark.parametrize("url", ["file://", "file://localhost", "~nobody-here/x", "file:///a%00b"])
 def test_what_names_no_folder_is_refused(url: str) -> None:
-    with pytest.raises(ConfigError, match="not (a|the path of a) folder"):
+    with pytest.raises(ConfigError, match=r"not (a|the path of a) folder"):
         open_backend(url)
 
 

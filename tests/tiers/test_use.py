@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import time
-import uuid
 from contextlib import closing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -22,9 +21,9 @@ from layercache.tiers.backend import use
 from layercache_backends.s3 import service as s3
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
+    from fixtures.proxied import ProxiedBucket
     from servers.fake_gcs import FakeGCS
 
     from layercache.events import Event
@@ -45,24 +44,11 @@ class Store:
         return self.proxy.asked(self.touch)
 
 
-@pytest.fixture(params=["s3-fsspec", "s3-obstore", "gs-fsspec", "gs-obstore"])
-def store(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[Store]:
-    prefix = uuid.uuid4().hex
-    scheme, _, engine = request.param.partition("-")
-    if scheme == "gs":
-        server: FakeGCS = request.getfixturevalue("fake_gcs")
-        bucket, port, options = server.bucket(), server.port, "&token=anon"
-        touch = "PATCH "
-    else:
-        for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
-            monkeypatch.setenv(name, "any")
-        monkeypatch.delenv("AWS_PROFILE", raising=False)
-        port = int(request.getfixturevalue("seaweedfs_endpoint").rpartition(":")[2])
-        bucket, options = request.getfixturevalue("seaweedfs_bucket_name"), "&region=us-east-1"
-        touch = f"PUT /{bucket}/{prefix}"
-    with FaultProxy(port) as proxy:
-        url = f"{scheme}://{bucket}/{prefix}?endpoint_url={proxy.url}&engine={engine}{options}"
-        yield Store(url, proxy, touch)
+@pytest.fixture
+def store(proxied: ProxiedBucket) -> Store:
+    touch = "PATCH " if proxied.scheme == "gs" else f"PUT /{proxied.bucket}/{proxied.prefix}"
+    url = f"{proxied.place}?endpoint_url={proxied.proxy.url}{proxied.options}"
+    return Store(url, proxied.proxy, touch)
 
 
 @pytest.fixture
