@@ -1,18 +1,28 @@
 """Memory: ``memory://name`` is one store for the whole process, ``memory://`` a new one each time.
 
-For tests, and as a tier that lives as long as the process. It has no lock that a forked child could find
-held: every step that others can see is one operation on a dict.
+For tests, and as a tier that lives as long as the process.
 """
 
 from __future__ import annotations
 
 import io
 import os
+import threading
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from layercache.backend import Entry, SinkBase, check_prefix, check_range, check_usable
+from layercache.backend import (
+    SMALL_OBJECT,
+    Entry,
+    PerProcess,
+    SinkBase,
+    check_prefix,
+    check_range,
+    check_usable,
+    not_small,
+    version_of,
+)
 from layercache.errors import BackendError, ConfigError, NotFoundError
 
 if TYPE_CHECKING:
@@ -22,8 +32,35 @@ if TYPE_CHECKING:
 
     from layercache.backend import BackendURL
 
-Objects = dict[str, tuple[bytes, float]]
-"""Key to bytes and time of publication (seconds since the epoch)."""
+
+class Objects(dict[str, tuple[bytes, float]]):
+    """Key to bytes and time of publication (seconds since the epoch).
+
+    The lock is held while an object is published or deleted, so that a conditional write compares and
+    publishes in one step. It is one of this process: a forked child could find its parent's held. Readers
+    need none, because each of them is one operation on the dict.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lock = PerProcess(threading.Lock)
+
+    def publish(self, key: str, data: bytes) -> None:
+        with self.lock.get():
+            self[key] = (data, time.time())
+
+    def change(self, key: str, data: bytes, version: str | None) -> bool:
+        """As `Conditional.write_if`."""
+        with self.lock.get():
+            old = self.get(key)
+            if version != (None if old is None else version_of(old[0])):
+                return False
+            if data or old is None:
+                self[key] = (data, time.time())
+            else:
+                del self[key]
+            return True
+
 
 _NAMED: dict[str, Objects] = {}
 
@@ -49,7 +86,7 @@ class MemoryBackend:
 
     def __init__(self, name: str = "") -> None:
         self.url = f"memory://{name}"
-        self._objects: Objects = _NAMED.setdefault(name, {}) if name else {}
+        self._objects = _NAMED.setdefault(name, Objects()) if name else Objects()
 
     def __repr__(self) -> str:
         return f"MemoryBackend({self.url!r}, {len(self._objects)} objects)"
@@ -80,7 +117,24 @@ class MemoryBackend:
         )
 
     def delete(self, key: str) -> None:
-        self._objects.pop(key, None)
+        with self._objects.lock.get():
+            self._objects.pop(key, None)
+
+    def create_new(self, key: str, data: bytes) -> bool:
+        return self._objects.change(key, data, None)
+
+    def honours_conditions(self) -> bool:
+        """As `Conditional.honours_conditions`: always."""
+        return True
+
+    def read_versioned(self, key: str) -> tuple[bytes, str]:
+        data, _ = self._get(key)
+        if len(data) > SMALL_OBJECT:
+            raise not_small(f"{self.url}: reading {key}")
+        return data, version_of(data)
+
+    def write_if(self, key: str, data: bytes, version: str | None) -> bool:
+        return self._objects.change(key, data, version)
 
     def close(self) -> None:
         """Do nothing: there are no connections."""
@@ -124,7 +178,7 @@ class MemorySpool:
         return len(part)
 
     def publish(self, key: str) -> None:
-        self._objects[key] = (bytes(self._usable()), time.time())
+        self._objects.publish(key, bytes(self._usable()))
         self._ended = True
 
     def close(self) -> None:

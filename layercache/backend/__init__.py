@@ -21,6 +21,7 @@ from layercache.backend.opening import ENTRY_POINT_GROUP, IN_THE_BOX, INTERFACE,
 from layercache.backend.per_process import PerProcess
 from layercache.backend.sinks import SinkBase, check_usable, write_whole
 from layercache.backend.url import BackendURL, OptionsT
+from layercache.backend.versions import not_small, version_of
 
 __all__ = [
     "ENTRY_POINT_GROUP",
@@ -43,6 +44,8 @@ __all__ = [
     "check_usable",
     "install_hint",
     "is_key",
+    "not_small",
     "open_backend",
+    "version_of",
     "write_whole",
 ]

@@ -150,8 +150,39 @@ class Exclusive(Protocol):
     def create_new(self, key: str, data: bytes) -> bool:
         """Publish the object unless the name is taken; return whether it was published.
 
-        Some services accept the condition and ignore it, and after a lost response a retry finds the object
-        of the first attempt. So the result may save work, but nothing may depend on it.
+        A power failure may lose the object, as with `Expendable`. After a lost response, a retry that finds
+        this very object returns True. Some services accept the condition and ignore it, so the result may
+        save work, but nothing may depend on it (`Conditional.honours_conditions`).
+        """
+
+
+@runtime_checkable
+class Conditional(Protocol):
+    """A backend that writes a small object only if it is still the one that was read.
+
+    So that of several writers who read, change and write one object, none undoes what another one wrote. A
+    power failure may lose what was written, as with `Expendable`. Unconditional writes to the same names
+    (`create`, `delete`) may come between the check and the write.
+    """
+
+    def honours_conditions(self) -> bool:
+        """Whether the store refuses a write whose condition does not hold.
+
+        Some services ignore conditions, or refuse each write that has one. So the first call in a process
+        finds out by trying, in at most three requests. Raises `BackendError` if the store does not respond.
+        """
+
+    def read_versioned(self, key: str) -> tuple[bytes, str]:
+        """Return the bytes of a small object and its version, which an object with other bytes never has.
+
+        Raises `NotFoundError`, and `FormatError` for more than `layercache.backend.SMALL_OBJECT` bytes.
+        """
+
+    def write_if(self, key: str, data: bytes, version: str | None) -> bool:
+        """Publish the object if it still has this version (None: if there is none); return whether it was.
+
+        No bytes delete it, or leave an empty object if the store cannot delete under a condition. After a
+        lost response, a retry that finds this very object returns True.
         """
 
 

@@ -16,6 +16,7 @@ from __future__ import annotations
 from layercache.testing.base import KEY, assert_absent, get, keys, put
 from layercache.testing.capabilities import CapabilityPromises
 from layercache.testing.children import in_forked_child
+from layercache.testing.conditions import ConditionPromises
 from layercache.testing.failing import FailurePromises
 from layercache.testing.killing import KillPromises
 from layercache.testing.listing import ListingPromises
@@ -48,6 +49,7 @@ class BackendContract(
     FailurePromises,
     KillPromises,
     LockingPromises,
+    ConditionPromises,
     CapabilityPromises,
     SharingPromises,
     ListingPromises,

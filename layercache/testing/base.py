@@ -91,6 +91,9 @@ class Hooks:
     leaves_leftovers = True
     """Whether a killed write leaves something for ``remove_leftovers``, if the backend has `Leftovers`."""
 
+    writers = 8
+    """Processes, and twice as many threads, that change one object at once, for one that is `Conditional`."""
+
     server: tuple[str, int] | None = None
     """Host and port of the server behind the fixture's store. Set it in the class or in the fixture."""
 

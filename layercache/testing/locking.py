@@ -1,8 +1,7 @@
-"""The promises of `Lockable` and `Exclusive`. Skipped without them."""
+"""The promises of `Lockable`. Skipped without it."""
 
 from __future__ import annotations
 
-import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
@@ -10,8 +9,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from layercache.backend.capabilities import Exclusive, Lockable
-from layercache.testing.base import KEY, TEXT, Hooks, get, in_threads, put
+from layercache.backend.capabilities import Lockable
+from layercache.testing.base import Hooks, in_threads
 from layercache.testing.children import PATIENCE, ForkedChild, in_forked_child
 
 if TYPE_CHECKING:
@@ -24,42 +23,6 @@ WAIT = 1.2
 
 
 class LockingPromises(Hooks):
-    def test_create_new_publishes_where_the_name_is_free(self, backend: Backend) -> None:
-        exclusive = self._exclusive(backend)
-        for _ in range(2):
-            assert exclusive.create_new(KEY, TEXT) is True, "the name is free: create_new() must return True"
-            assert get(backend, KEY) == TEXT, "create_new() returned True, so the object must be complete"
-            assert backend.stat(KEY).size == len(TEXT)
-            assert [entry.key for entry in backend.scan()] == [KEY]
-            backend.delete(KEY)
-
-    def test_create_new_leaves_what_is_there(self, backend: Backend) -> None:
-        exclusive = self._exclusive(backend)
-        for old in (TEXT, b""):
-            put(backend, KEY, old)
-            for data in (b"another", old):
-                assert exclusive.create_new(KEY, data) is False, (
-                    "the name is taken: create_new() must return False"
-                )
-                assert get(backend, KEY) == old, "create_new() must not replace what is there"
-
-    def test_one_of_those_who_create_at_once_wins(self, backend: Backend) -> None:
-        exclusive = self._exclusive(backend)
-        for number in range(5):
-            key, winners = f"{KEY}-{number}", []
-            start = threading.Barrier(8)
-
-            def create(value: int, key: str = key, start: threading.Barrier = start) -> None:
-                start.wait(PATIENCE)
-                if exclusive.create_new(key, b"%d" % value):
-                    winners.append(b"%d" % value)  # noqa: B023  # of this round, which ends first
-
-            in_threads(create, range(8))
-            assert len(winners) == 1, (
-                f"create_new() returned True {len(winners)} times of 8: the store must decide"
-            )
-            assert get(backend, key) == winners[0], "the object must be that of the call that returned True"
-
     def test_a_lock_is_held_by_one(self, backend: Backend) -> None:
         lockable = self._lockable(backend)
         with lockable.lock("name") as held:
@@ -187,11 +150,6 @@ class LockingPromises(Hooks):
     def _lockable(self, backend: Backend) -> Lockable:
         if not isinstance(backend, Lockable):
             pytest.skip("this backend is not Lockable")
-        return backend
-
-    def _exclusive(self, backend: Backend) -> Exclusive:
-        if not isinstance(backend, Exclusive):
-            pytest.skip("this backend is not Exclusive")
         return backend
 
 

@@ -11,8 +11,9 @@ from contextlib import contextmanager, suppress
 from functools import cache, partial
 from typing import TYPE_CHECKING, Any, cast
 
-from layercache.backend import IN_THE_BOX, Entry, Leftover, check_prefix, check_range, is_key
+from layercache.backend import IN_THE_BOX, SMALL_OBJECT, Entry, Leftover, check_prefix, check_range, is_key
 from layercache.backend.capabilities import (
+    Conditional,
     CountedLeftovers,
     Diagnosable,
     Exclusive,
@@ -27,7 +28,7 @@ from layercache.backend.capabilities import (
     Stamped,
     Touchable,
 )
-from layercache.errors import BackendError, ConfigError, NotFoundError
+from layercache.errors import BackendError, ConfigError, FormatError, NotFoundError
 from layercache.tiers import keys
 from layercache.tiers.blame import Blame
 from layercache.tiers.guarded_streams import (
@@ -238,6 +239,25 @@ class _CreatesNew(Guard):
             return bool(self._backend.create_new(key, data))
 
 
+class _Conditions(Guard):
+    def honours_conditions(self) -> bool:
+        with self._blame.doing("trying conditional writes"):
+            return bool(self._backend.honours_conditions())
+
+    def read_versioned(self, key: str) -> tuple[bytes, str]:
+        doing = f"reading {key}"
+        with self._blame.doing(doing, NotFoundError, FormatError):
+            found = self._backend.read_versioned(key)
+        match found:
+            case (bytes() as data, str() as version) if len(data) <= SMALL_OBJECT:
+                return data, version
+        raise self._blame.broken(doing, "gave no small object and its version")
+
+    def write_if(self, key: str, data: bytes, version: str | None) -> bool:
+        with self._blame.doing(f"writing {key}"):
+            return bool(self._backend.write_if(key, data, version))
+
+
 class _Clears(Guard):
     def remove_leftovers(self, older_than: float) -> int:
         with self._blame.doing("removing leftovers"):
@@ -274,6 +294,7 @@ _PARTS: dict[type, type[Guard]] = {
     Touchable: _Touches,
     Lockable: _Locks,
     Exclusive: _CreatesNew,
+    Conditional: _Conditions,
     Leftovers: _Clears,
     CountedLeftovers: _CountsLeftovers,
     Diagnosable: _Diagnoses,

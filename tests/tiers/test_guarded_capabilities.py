@@ -107,6 +107,18 @@ class Able(MemoryBackend):
         self._check("create_new")
         return True
 
+    def honours_conditions(self) -> bool:
+        self._check("honours_conditions")
+        return True
+
+    def read_versioned(self, key: str) -> Any:
+        self._check("read_versioned")
+        return (b"x" * 100_000, "1") if "no version" in self.fails else (b"old", "1")
+
+    def write_if(self, key: str, data: bytes, version: str | None) -> bool:
+        self._check("write_if")
+        return version == "1"
+
     def remove_leftovers(self, older_than: float) -> int:
         self._check("remove_leftovers")
         return 3
@@ -191,6 +203,10 @@ USES: dict[str, Callable[[Any], object]] = {
     "leave_note": locked,
     "unlock": locked,
     "create_new": lambda backend: backend.create_new("a/b", b""),
+    "honours_conditions": lambda backend: backend.honours_conditions(),
+    "read_versioned": lambda backend: backend.read_versioned("a/b"),
+    "no version": lambda backend: backend.read_versioned("a/b"),
+    "write_if": lambda backend: backend.write_if("a/b", b"", None),
     "remove_leftovers": lambda backend: backend.remove_leftovers(1.0),
     "leftovers": lambda backend: list(backend.leftovers()),
     "no leftover": lambda backend: list(backend.leftovers()),
@@ -216,6 +232,8 @@ def test_what_can_be_done_by_a_capability_is_done() -> None:
         True,
         3,
     )
+    assert (backend.honours_conditions(), backend.read_versioned("a/b")) == (True, (b"old", "1"))
+    assert (backend.write_if("a/b", b"", "1"), backend.write_if("a/b", b"", "2")) == (True, False)
     assert locked(backend) == b"note"
     with backend.lock("x", timeout=0) as lock:
         assert lock is None
@@ -233,8 +251,9 @@ def test_a_guard_can_do_what_its_backend_can_and_no_more(protocol: type) -> None
     class One(BadBackend):
         pass
 
-    [name] = [name for name in vars(protocol) if not name.startswith("_")]
-    setattr(One, name, lambda *_: None)
+    for name in vars(protocol):
+        if not name.startswith("_"):
+            setattr(One, name, lambda *_: None)
     assert isinstance(guarded(Able()), protocol)
     guard = guarded(One("/nowhere", Options()))
     assert [each for each in PROTOCOLS if isinstance(guard, each)] == [protocol]

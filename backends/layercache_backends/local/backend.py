@@ -10,25 +10,23 @@ from __future__ import annotations
 
 import errno
 import os
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
-from layercache.backend import SMALL_OBJECT, Entry, check_key, check_prefix, check_range, is_key
+from layercache.backend import Entry, check_key, check_prefix, check_range
 from layercache.errors import BackendError, ConfigError, ForbiddenError, InvalidNameError, NotFoundError
-from layercache_backends.local.folders import PLAIN, Folders, LinkError, look, open_folder
+from layercache_backends.local.folders import RESERVED, Folders, LinkError, look
+from layercache_backends.local.listing import content, walk
 from layercache_backends.local.reader import FileRange, WholeFile
 from layercache_backends.local.spool import LocalSink, LocalSpool
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
     from layercache.backend import BackendURL, Leftover, Reader
     from layercache_backends.local.lock import FileLock
-
-RESERVED = frozenset({"tmp", "locks"})
-"""Reserved folders of the root. A key that begins with one is an `InvalidNameError`."""
 
 _RESERVED_FOLDERS = tuple(f"{name}/" for name in RESERVED)
 
@@ -38,10 +36,6 @@ _HINTS = {
     errno.EROFS: "the disk is mounted read-only: move the cache, or set readonly=true for this tier",
     errno.EMFILE: "too many files are open in this process: raise the limit (ulimit -n)",
 }
-PIECE = 4096
-"""Bytes read at once from a small object; an association has about 300."""
-
-_T = TypeVar("_T")
 _ABSENT = (FileNotFoundError, NotADirectoryError, IsADirectoryError)
 
 
@@ -88,6 +82,7 @@ class LocalBackend:
         self.url = f"file://{root}"
         self.folders = Folders(root, shared=shared)
         self._below_root = os.path.join(root, "")
+        self._conditions: bool | None = None
         self.unnamed_files: bool | None = None
         """Whether `LocalSpool` works without temporary names here; None until the first write."""
 
@@ -100,7 +95,7 @@ class LocalBackend:
         try:
             file = WholeFile(self, key)
         except _ABSENT:
-            raise self._not_found(key) from None
+            raise self.not_found(key) from None
         except OSError as error:
             raise self.failure(f"reading {key}", error) from error
         return file if start == 0 and end is None else FileRange(file, start, end)
@@ -121,19 +116,19 @@ class LocalBackend:
         try:
             status = self.folders.at(key, look)
         except _ABSENT:
-            raise self._not_found(key) from None
+            raise self.not_found(key) from None
         except OSError as error:
             raise self.failure(f"stat of {key}", error) from error
         return Entry(key, status.st_size, status.st_mtime)
 
     def scan(self, prefix: str = "") -> Iterator[Entry]:
         """As `Backend.scan`. Skips names that are not keys, and anything but regular files."""
-        found = self._walk(self._folder(prefix), look)
+        found = walk(self, self._folder(prefix), look)
         return (Entry(key, status.st_size, status.st_mtime) for key, status in found)
 
     def read_small(self, prefix: str) -> Iterator[tuple[str, bytes]]:
         """As `SmallObjects.read_small`; takes a third of the time of opening each object."""
-        return self._walk(self._folder(prefix), _content)
+        return walk(self, self._folder(prefix), content)
 
     def delete(self, key: str) -> None:
         self.check_object(key)
@@ -162,7 +157,7 @@ class LocalBackend:
         try:
             self.folders.at(key, rename)
         except _ABSENT:
-            raise self._not_found(key) from None
+            raise self.not_found(key) from None
         except OSError as error:
             raise self.failure(f"moving {key} to {to}", error) from error
 
@@ -195,6 +190,29 @@ class LocalBackend:
             except OSError as error:
                 raise self.failure(f"locking {name}", error) from error
             yield lock
+
+    def create_new(self, key: str, data: bytes) -> bool:
+        from layercache_backends.local.conditions import create_new
+
+        return create_new(self, key, data)
+
+    def honours_conditions(self) -> bool:
+        """As `Conditional.honours_conditions`: whether the file system has locks."""
+        from layercache_backends.local.conditions import are_honoured
+
+        if self._conditions is None:
+            self._conditions = are_honoured(self)
+        return self._conditions
+
+    def read_versioned(self, key: str) -> tuple[bytes, str]:
+        from layercache_backends.local.conditions import read_versioned
+
+        return read_versioned(self, key)
+
+    def write_if(self, key: str, data: bytes, version: str | None) -> bool:
+        from layercache_backends.local.conditions import write_if
+
+        return write_if(self, key, data, version)
 
     def remove_leftovers(self, older_than: float) -> int:
         """As `Leftovers.remove_leftovers`: files of unfinished writes in ``tmp/``, by the time of their last
@@ -258,7 +276,7 @@ class LocalBackend:
                 f"not an object name: {key!r}", hint=f"{self.url} reserves tmp/ and locks/"
             )
 
-    def _not_found(self, key: str) -> NotFoundError:
+    def not_found(self, key: str) -> NotFoundError:
         return NotFoundError(f"{key} does not exist", looked_in=(self.url,))
 
     def _folder(self, prefix: str) -> str:
@@ -266,51 +284,6 @@ class LocalBackend:
         if prefix:
             self.check_object(prefix[:-1])
         return prefix
-
-    def _walk(self, prefix: str, read: Callable[[str, int], _T | None]) -> Iterator[tuple[str, _T]]:
-        # One open folder per level, so memory does not grow with the number of objects.
-        stack: list[_Level] = []
-        try:
-            self._descend(stack, prefix, lambda: self.folders.listed(prefix[:-1]))
-            while stack:
-                level = stack[-1]
-                prefix, folder = level.prefix, level.folder
-                item = next(level.items, None)
-                if item is None:
-                    stack.pop().close()
-                elif not is_key(key := prefix + item.name) or key in RESERVED:
-                    continue
-                elif item.is_dir(follow_symlinks=False):
-                    self._descend(stack, f"{key}/", partial(open_folder, item.name, folder))
-                elif item.is_file(follow_symlinks=False):
-                    with suppress(FileNotFoundError):  # it vanished since the folder was read
-                        if (found := read(item.name, folder)) is not None:
-                            yield key, found
-        except OSError as error:
-            raise self.failure(f"listing {prefix or 'everything'}", error) from error
-        finally:
-            for level in stack:
-                level.close()
-
-    def _descend(self, stack: list[_Level], prefix: str, enter: Callable[[], int]) -> None:
-        try:
-            folder = enter()
-        except (FileNotFoundError, NotADirectoryError):
-            return  # an empty cache, or a folder that another tool removed in between
-        stack.append(_Level(prefix, folder))
-
-
-class _Level:
-    """A folder that is being listed: the prefix of its keys, its descriptor, its remaining entries."""
-
-    def __init__(self, prefix: str, folder: int) -> None:
-        self.prefix = prefix
-        self.folder = folder
-        self.items = os.scandir(folder)
-
-    def close(self) -> None:
-        self.items.close()
-        os.close(self.folder)
 
 
 def _remove(name: str, folder: int) -> None:
@@ -321,20 +294,6 @@ def _touch(name: str, folder: int) -> None:
     # A file with a second name may belong to somebody else, so it is not changed.
     if look(name, folder).st_nlink == 1:
         os.utime(name, dir_fd=folder, follow_symlinks=False)
-
-
-def _content(name: str, folder: int) -> bytes | None:
-    """Return the content of a small file; None if it is not small. Avoids a file object, which would take
-    longer than everything else.
-    """
-    file = os.open(name, PLAIN, dir_fd=folder)
-    try:
-        data = part = os.read(file, PIECE)
-        while len(part) == PIECE and len(data) <= SMALL_OBJECT:
-            data += (part := os.read(file, PIECE))
-    finally:
-        os.close(file)
-    return data if len(data) <= SMALL_OBJECT else None
 
 
 def _is_out_of_inodes(path: str) -> bool:

@@ -33,6 +33,9 @@ LIST = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
 PLAIN = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK
 """Flags to open a file that may be something else: do not follow a link, do not wait for a pipe."""
 
+RESERVED = frozenset({"tmp", "locks"})
+"""Folders of the root that are not keys. A key that begins with one is an `InvalidNameError`."""
+
 _ENTER = getattr(os, "O_PATH", os.O_RDONLY) | os.O_DIRECTORY
 _GONE = (errno.ENOENT, errno.ESTALE)
 NO_FILE = (errno.ELOOP, errno.EMLINK, errno.ENXIO, errno.ENODEV)
@@ -187,10 +190,10 @@ def open_folder(name: str, folder: int, flags: int = LIST) -> int:
         raise
 
 
-def open_plain(name: str, folder: int) -> tuple[int, os.stat_result]:
-    """Open a regular file for reading, with its status. Raises `FileNotFoundError` for anything else."""
+def open_plain(name: str, folder: int, access: int = os.O_RDONLY) -> tuple[int, os.stat_result]:
+    """Open a regular file, with its status. Raises `FileNotFoundError` for anything else."""
     try:
-        fd = os.open(name, PLAIN, dir_fd=folder)
+        fd = os.open(name, PLAIN | access, dir_fd=folder)
     except OSError as error:
         if error.errno in NO_FILE:
             raise FileNotFoundError(errno.ENOENT, "no plain file", name) from error

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from layercache.errors import BackendError
     from layercache_backends.local.folders import Folder
 
-_FIRST_PAUSE, _LONGEST_PAUSE = 0.0005, 0.01  # seconds
+FIRST_PAUSE, LONGEST_PAUSE = 0.0005, 0.01  # seconds
 _NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.EINVAL)  # some network file systems
 _LONGEST_NOTE = 4096
 
@@ -76,7 +76,7 @@ def locked(
             with suppress(FileNotFoundError, PermissionError):  # the name of another user's file stays
                 os.unlink(name, dir_fd=folder.fd)
         # A child forked in between has a copy of the descriptor: closing ours would not release the lock.
-        _unlock(fd)
+        unlock(fd)
 
 
 def remove_if_unused(name: str, folder: int) -> bool:
@@ -87,26 +87,26 @@ def remove_if_unused(name: str, folder: int) -> bool:
     try:
         os.unlink(name, dir_fd=folder)
     finally:
-        _unlock(fd)
+        unlock(fd)
     return True
 
 
 def _take(name: str, folder: int, patience: float | None, share: Callable[[int], object]) -> int | None:
     # Polls, because a blocking flock has no timeout.
-    pause = _FIRST_PAUSE
+    pause = FIRST_PAUSE
     while True:
         fd = _open(name, folder, share)
-        if _try(fd):
-            if _is_named(fd, name, folder):
+        if try_lock(fd):
+            if is_named(fd, name, folder):
                 return fd
-            _unlock(fd)  # removed after we opened it and before we locked it
+            unlock(fd)  # removed after we opened it and before we locked it
             continue
         silent = _silent_for(fd)
         os.close(fd)
         if patience is not None and silent >= patience:
             return None
         time.sleep(pause)
-        pause = min(pause * 1.5, _LONGEST_PAUSE)
+        pause = min(pause * 1.5, LONGEST_PAUSE)
 
 
 def _open(name: str, folder: int, share: Callable[[int], object]) -> int:
@@ -137,7 +137,8 @@ def _no_lock(name: str) -> LinkError:
     return LinkError(errno.ELOOP, f"locks/{name} is a link or not a regular file")
 
 
-def _try(fd: int) -> bool:
+def try_lock(fd: int) -> bool:
+    """Take the lock of an open file unless it is held. Closes the file if it raises `OSError`."""
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -150,19 +151,32 @@ def _try(fd: int) -> bool:
     return True
 
 
+def has_locks(fd: int) -> bool:
+    """Whether the file system of an open file that nobody else has can lock it. Raises `OSError`."""
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        if error.errno not in _NO_LOCKS:
+            raise
+        return False
+    return True
+
+
 def _silent_for(fd: int) -> float:
     """Seconds since the holder took the lock or wrote a note."""
     return abs(time.time() - os.fstat(fd).st_mtime)  # from the future: a clock was set
 
 
-def _is_named(fd: int, name: str, folder: int) -> bool:
+def is_named(fd: int, name: str, folder: int) -> bool:
+    """Whether an open file is still the one of this name."""
     try:
         return os.path.samestat(os.fstat(fd), os.stat(name, dir_fd=folder, follow_symlinks=False))
     except FileNotFoundError:
         return False
 
 
-def _unlock(fd: int) -> None:
+def unlock(fd: int) -> None:
+    """Release the lock of a file, and close it."""
     try:
         fcntl.flock(fd, fcntl.LOCK_UN)
     except OSError as error:

@@ -68,17 +68,17 @@ class LocalSpool:
         except OSError as error:
             raise self._backend.failure(f"{self._what}: reading back", error) from error
 
+    def fileno(self) -> int:
+        return self._fd
+
     def stamp(self) -> tuple[int, int]:
         """As `Stamped.stamp`."""
         status = os.fstat(self._fd)
         return status.st_size, status.st_mtime_ns
 
     def publish(self, key: str) -> None:
-        self._check_usable()
-        self._ended = True
+        path, name = self._ending(key)
         backend = self._backend
-        backend.check_object(key)
-        path, _, name = key.rpartition("/")
         try:
             os.utime(self._fd)  # an object's time is that of its publication, not of the last write
             if self._sync:
@@ -86,6 +86,18 @@ class LocalSpool:
             backend.folders.inside(path, lambda folder: self._give_name(name, folder.fd), sync=self._sync)
         except OSError as error:
             raise backend.failure(f"writing {key}", error) from error
+
+    def publish_new(self, key: str) -> bool:
+        """Publish what was just written unless the name is taken; return whether it was free.
+
+        It is not synced. Raises `OSError`, for example if the file system has no hard links.
+        """
+        path, name = self._ending(key)
+        try:
+            self._backend.folders.inside(path, lambda folder: self._link(name, folder.fd), sync=False)
+        except FileExistsError:
+            return False
+        return True
 
     def close(self) -> None:
         fd, self._fd = self._fd, -1
@@ -101,6 +113,14 @@ class LocalSpool:
 
     def _check_usable(self) -> None:
         check_usable(f"{self._backend.url}: {self._what}", self._owner, ended=self._ended)
+
+    def _ending(self, key: str) -> tuple[str, str]:
+        """Begin to publish: no more bytes. Return the folder and the name of the key."""
+        self._check_usable()
+        self._ended = True
+        self._backend.check_object(key)
+        path, _, name = key.rpartition("/")
+        return path, name
 
     def _open(self, tmp: Folder) -> None:
         backend, self._tmp = self._backend, tmp
@@ -127,6 +147,12 @@ class LocalSpool:
         if hasattr(os, "posix_fadvise"):
             os.posix_fadvise(self._fd, self._sent, self._written - self._sent, os.POSIX_FADV_DONTNEED)
         self._sent = self._written
+
+    def _link(self, name: str, folder: int) -> None:
+        if self._name is None:
+            _link(self._fd, name, folder)
+        else:
+            os.link(self._name, name, src_dir_fd=self._tmp.fd, dst_dir_fd=folder, follow_symlinks=False)
 
     def _give_name(self, name: str, folder: int) -> None:
         tmp = self._tmp.fd
