@@ -99,15 +99,12 @@ class Cache:
 
         Raises `NotFoundError` if no tier has any form of it, `InvalidNameError`, `BackendError`.
         """
-        return Layer(self._resolver, lookup.find(self._asked, Hash(name), self._resolver.keeper.refuted))
+        identity, responses = self._resolver.finder.find(Hash(name))
+        return Layer(self._resolver, identity, responses=responses if responses.held else None)
 
     def __contains__(self, name: str) -> bool:
         """Whether any tier has any form of it, by digest or diff ID. Contacts no source."""
-        try:
-            lookup.find(self._asked, Hash(name), self._resolver.keeper.refuted)
-        except NotFoundError:
-            return False
-        return True
+        return self._resolver.finder.is_cached(Hash(name))
 
     def put(self, source: str | os.PathLike[str] | BinaryIO, *, any_data: bool = False) -> Layer:
         """Add a layer (gzip, zstd or plain tar) from a path or a stream, which is read to its end.
@@ -135,7 +132,9 @@ class Cache:
         closed after reading. ``diff_id`` is what the image's config says, ``size`` (bytes) and ``media_type``
         what the manifest says; each is enforced if it is given. Nothing is read until a stream is opened.
         """
-        found = lookup.of_digest(self._asked, Digest(digest), self._resolver.keeper.refuted)
+        # What is stated is asked only where it costs no round trip.
+        tiers = self._asked if diff_id is None else tuple(lookup.on_this_machine(self._asked))
+        found = lookup.of_digest(tiers, Digest(digest), self._resolver.keeper.refuted)
         identity = found.with_statement(None if diff_id is None else DiffID(diff_id), size, media_type)
         source = FunctionSource(Digest(digest), fetch) if fetch and not self.offline else None
         return Layer(self._resolver, identity, source)

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from layercache.oci.forms import Form
     from layercache.resolver.identity import LayerIdentity
     from layercache.resolver.resolver import Resolver
+    from layercache.resolver.responses import Responses
     from layercache.sources.origin import BlobSource
 
 Forms = Literal["compressed", "uncompressed", "both"]
@@ -44,9 +45,10 @@ class Layer:
         source: BlobSource | None = None,
         *,
         image: str = "",
+        responses: Responses | None = None,
     ) -> None:
         self._resolver = resolver
-        self._state = LayerState(identity, source, image)
+        self._state = LayerState(identity, source, image, responses)
 
     @property
     def names(self) -> Names:

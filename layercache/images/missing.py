@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from layercache.errors import BackendError
 from layercache.oci.documents import DOCUMENTS
-from layercache.resolver.lookup import not_found
+from layercache.resolver.absence import not_found
 from layercache.tiers import keys
 
 if TYPE_CHECKING:

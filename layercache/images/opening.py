@@ -29,8 +29,8 @@ from layercache.oci.documents import refuse_schema_1
 from layercache.oci.forms import COMPRESSED
 from layercache.oci.image_tree import walk
 from layercache.oci.offers import Offers
+from layercache.resolver.absence import not_found
 from layercache.resolver.identity import LayerIdentity
-from layercache.resolver.lookup import not_found
 from layercache.tiers import keys
 from layercache.tiers.tag_origin import IMPORTED_FROM
 

@@ -8,19 +8,19 @@ from typing import TYPE_CHECKING
 from layercache.errors import DigestMismatchError, IntegrityError, NotALayerError, NotFoundError
 from layercache.events import Event, Observers
 from layercache.oci.forms import COMPRESSED, UNCOMPRESSED
-from layercache.resolver import lookup
 from layercache.resolver.confirmation import ClaimedReader, ConfirmedReader
 from layercache.resolver.tier_writer import WrongEntryError
 from layercache.streams.readers import check_hash
 from layercache.transfer.follower import Follower
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
 
     from layercache.backend import Reader
     from layercache.errors import LayercacheError
     from layercache.oci.digest import Digest, Hash
     from layercache.resolver.fetch import Fetcher
+    from layercache.resolver.finder import Finder
     from layercache.resolver.layer_state import LayerState
     from layercache.tiers.tier import Tier
 
@@ -31,11 +31,10 @@ CLAIMS_MAX = 8
 class Claims:
     """Follows claims one after the other; none decides which bytes are given. Thread-safe."""
 
-    def __init__(self, tiers: Sequence[Tier], passes: Fetcher, observers: Observers) -> None:
-        self._tiers = tiers
+    def __init__(self, finder: Finder, passes: Fetcher, observers: Observers) -> None:
+        self._finder = finder
         self._passes = passes
         self._observers = observers
-        self._refuted = passes.keeper.refuted
 
     def follow(self, layer: LayerState, go: Callable[[], Reader]) -> Reader:
         """The form that ``go`` opens by the current identity. Where a claim turns out false, by the next one.
@@ -69,13 +68,15 @@ class Claims:
         if identity.asked is None or isinstance(error, WrongEntryError):
             raise error
         try:
-            found = lookup.find(self._tiers, identity.asked, self._refuted)
+            found, responses = self._finder.find(identity.asked)
         except NotFoundError:
             raise error from None
         if found.digest == identity.digest and not found.computed:
             raise error
         if identity.digest:
             self._observers.emit(Event("failed", identity.digest, COMPRESSED, "a claim", note=error.message))
+        layer.give_up_responses()
+        layer.responses = responses
         layer.update(lambda _: found)
 
     def confirmed(self, layer: LayerState, digest: Digest, blob: Reader, tier: Tier | None = None) -> Reader:

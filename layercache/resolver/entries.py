@@ -14,6 +14,7 @@ from layercache.transfer.follower import read_through
 
 if TYPE_CHECKING:
     from layercache.backend import Reader
+    from layercache.resolver.identity import LayerIdentity
     from layercache.resolver.layer_state import LayerState
     from layercache.resolver.plan import Way
     from layercache.resolver.tier_writer import TierWriter
@@ -34,13 +35,10 @@ class Entries:
         if (tier, name) in self._keeper.wrong:
             return None
         try:
-            reader = way.open()
+            reader = self._opened(layer, way) or way.open()
         except NotFoundError:
             return None
-        identity = layer.identity
-        if form == COMPRESSED and name != identity.digest:
-            identity = layer.update(lambda now: now.meaning(Digest(name)))
-        size, wanted = reader.size, identity.size_of(form)
+        size, wanted = reader.size, self._meant(layer, way).size_of(form)
         if size == wanted is not None:
             return reader
         if wanted is not None:
@@ -56,6 +54,38 @@ class Entries:
             reader = self.hashed(way, reader)  # nothing is known that it could be checked by
         layer.update(lambda now: now.counted(form, size))
         return reader
+
+    def size(self, layer: LayerState, way: Way) -> int | None:
+        """The size of the blob that `open` would open, if it would. Its bytes do not travel for that."""
+        tier = way.tier
+        assert tier is not None, "a source has no entries"
+        if tier.remote and layer.responses is None and not self.is_wrong(way):
+            try:
+                size = tier.blobs.size(way.name)
+            except NotFoundError:
+                return None
+            if self._meant(layer, way).size_of(way.form) in (None, size):
+                layer.update(lambda now: now.counted(way.form, size))
+                return size
+        reader = self.open(layer, way)
+        if reader is None:
+            return None
+        reader.close()
+        return reader.size or 0
+
+    @staticmethod
+    def _meant(layer: LayerState, way: Way) -> LayerIdentity:
+        """The layer by the digest of this blob."""
+        identity = layer.identity
+        if way.form == COMPRESSED and way.name != identity.digest:
+            return layer.update(lambda now: now.meaning(Digest(way.name)))
+        return identity
+
+    def _opened(self, layer: LayerState, way: Way) -> Reader | None:
+        """The blob, if it came with the answer to the look-up."""
+        if (responses := layer.responses) is None or way.tier is None or way.inside is not None:
+            return None
+        return responses.take(way.tier, way.name)
 
     def is_wrong(self, way: Way) -> bool:
         """Whether this entry was found wrong, and is not ours to remove."""
@@ -87,7 +117,7 @@ class Entries:
         identity = layer.identity
         if way.form == COMPRESSED:
             identity = identity.meaning(Digest(way.name))
-        return tier.blobs.stat(way.name).size == identity.size_of(way.form)
+        return tier.blobs.size(way.name) == identity.size_of(way.form)
 
     def _is_taken(self, layer: LayerState, way: Way, size: int) -> bool:
         """Whether to take an entry of another size than is known: the hash decides, not the size.
@@ -118,8 +148,10 @@ class Entries:
         return HashedReader(reader, check, algorithm=way.name.algorithm, size=reader.size)
 
     def hit(self, layer: LayerState, way: Way, reader: Reader) -> Reader:
-        assert way.tier is not None, "a source has no entries"
-        name, form, size = way.name, way.form, reader.size or 0
-        saved = layer.identity.saved(name, form, size)
-        self._observers.hit(name, form, way.tier.name, size, saved)
+        self.count_hit(layer, way, reader.size or 0)
         return reader
+
+    def count_hit(self, layer: LayerState, way: Way, size: int) -> None:
+        assert way.tier is not None, "a source has no entries"
+        saved = layer.identity.saved(way.name, way.form, size)
+        self._observers.hit(way.name, way.form, way.tier.name, size, saved)

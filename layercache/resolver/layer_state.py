@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from layercache.resolver.identity import LayerIdentity
+    from layercache.resolver.responses import Responses
     from layercache.sources.origin import BlobSource
 
 
@@ -24,14 +25,28 @@ class LayerState:
     identity as it was.
     """
 
-    __slots__ = ("_lock", "identity", "image", "source")
+    __slots__ = ("_lock", "identity", "image", "responses", "source")
 
-    def __init__(self, identity: LayerIdentity, source: BlobSource | None = None, image: str = "") -> None:
+    def __init__(
+        self,
+        identity: LayerIdentity,
+        source: BlobSource | None = None,
+        image: str = "",
+        responses: Responses | None = None,
+    ) -> None:
         self.identity = identity
         self.source = source
+        self.responses = responses
+        """What remote tiers answered the look-up with, until the layer is read; else None."""
         self.image = image
         """The image that the layer was opened through, for messages; "" if there is none."""
         self._lock = threading.Lock()
+
+    def give_up_responses(self) -> None:
+        """Close what was opened before anybody read the layer, and is not what was read then."""
+        responses, self.responses = self.responses, None
+        if responses is not None:
+            responses.close()
 
     def update(self, change: Callable[[LayerIdentity], LayerIdentity]) -> LayerIdentity:
         """Replace the identity by what follows from it; the new one."""

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from layercache.errors import BackendError, LayercacheError, NotFoundError
+from layercache.errors import BackendError, NotFoundError
 from layercache.oci.descriptor import NO_COMPRESSION
 from layercache.oci.digest import DiffID, Digest
 from layercache.oci.forms import UNCOMPRESSED
+from layercache.resolver.absence import not_found
 from layercache.resolver.identity import LayerIdentity
 from layercache.streams.readers import HEAD, sniff
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
     from layercache.oci.digest import Hash
+    from layercache.resolver.questions import Facts, Questions
     from layercache.tiers.association import Association
     from layercache.tiers.tier import Tier
 
@@ -24,8 +26,11 @@ if TYPE_CHECKING:
 Pairs = Collection[tuple[Digest, DiffID]]
 """Claims that were found false."""
 
+Gathered = tuple["Association | None", dict[Digest, "Association"]]
+"""The fact about a name as a digest, and those about it as a diff ID by the digests that it leads to."""
 
-def find(tiers: Sequence[Tier], name: Hash, refuted: Pairs = ()) -> LayerIdentity:
+
+def find(tiers: Sequence[Tier], name: Hash, asked: Questions, refuted: Pairs = ()) -> LayerIdentity:
     """The layer or blob that is cached under this name, in some form, in some tier.
 
     A name may be both, the digest of a plain tar and the diff ID of that tar compressed: then every
@@ -34,10 +39,10 @@ def find(tiers: Sequence[Tier], name: Hash, refuted: Pairs = ()) -> LayerIdentit
     `NotFoundError`.
     """
     facts_found = False
-    for own, leading in _facts_about(tiers, name, refuted):
+    for own, leading in _facts_found(tiers, name, asked, refuted):
         facts_found = True
-        identity = _meant(name, own, leading, there=_is_there(tiers, name, own, leading))
-        present = _where(tiers, [name, *identity.digests(), *identity.names(UNCOMPRESSED)])
+        identity = _meant(name, own, leading, there=_is_there(tiers, name, asked, own, leading))
+        present = _where(tiers, [name, *identity.digests(), *identity.names(UNCOMPRESSED)], asked)
         if present is None:
             continue
         # Whatever a claim says: the bytes that have the name win.
@@ -45,27 +50,27 @@ def find(tiers: Sequence[Tier], name: Hash, refuted: Pairs = ()) -> LayerIdentit
             return LayerIdentity(digest=Digest(name))
         is_another = present in identity.alternatives and not identity.plain
         return identity.meaning(Digest(present)) if is_another else identity
-    if facts_found and (claimed := _claimed(tiers, name, refuted)):
+    if facts_found and (claimed := _claimed(tiers, name, asked, refuted)):
         return claimed
-    if _where(tiers, [name]) is None:
+    if _where(tiers, [name], asked) is None:
         raise not_found(tiers, f"{name} is not cached")
     return LayerIdentity(digest=Digest(name))
 
 
-def _claimed(tiers: Sequence[Tier], name: Hash, refuted: Pairs) -> LayerIdentity | None:
+def _claimed(tiers: Sequence[Tier], name: Hash, asked: Questions, refuted: Pairs) -> LayerIdentity | None:
     """The layer by claims that stand behind computed facts of which no blob is there any more."""
     leading: dict[Digest, Association] = {}
     for tier in tiers:
-        for fact in believed(tiers, tier, tier.facts.made_from(DiffID(name), claims=True), refuted):
+        for fact in believed(tiers, tier, asked.claims(tier, DiffID(name)), refuted):
             leading.setdefault(fact.digest, fact)
-    if (present := _where(tiers, list(leading))) is None:
+    if (present := _where(tiers, list(leading), asked)) is None:
         return None
     return LayerIdentity.from_fact(leading[Digest(present)], DiffID(name), leading)
 
 
 def facts(tiers: Sequence[Tier], name: Hash) -> LayerIdentity:
     """What the nearest tier that knows the name says of it, whether or not any blob is there."""
-    for own, leading in _facts_about(tiers, name):
+    for own, leading in _gathered(tiers, tiers, lambda tier: tier.facts.about(name)):
         return _meant(name, own, leading, there=True)
     return LayerIdentity(digest=Digest(name))
 
@@ -78,16 +83,28 @@ def of_digest(tiers: Sequence[Tier], digest: Digest, refuted: Pairs = ()) -> Lay
     return LayerIdentity(digest=digest)
 
 
-def _facts_about(
-    tiers: Sequence[Tier], name: Hash, refuted: Pairs = ()
-) -> Iterator[tuple[Association | None, dict[Digest, Association]]]:
-    """The fact about the name as a digest, and those about it as a diff ID: the nearest tier's that has
-    any, then those with the next one's added, and so on.
+def _facts_found(tiers: Sequence[Tier], name: Hash, asked: Questions, refuted: Pairs) -> Iterator[Gathered]:
+    """As `_gathered`. Behind a remote tier that has the blob of this name, and no facts, none is asked."""
+
+    def asked_in_turn() -> Iterator[Tier]:
+        for tier in tiers:
+            yield tier
+            if asked.was_found(tier, name):
+                return
+
+    return _gathered(tiers, asked_in_turn(), lambda tier: asked.about(tier, name), refuted)
+
+
+def _gathered(
+    ours: Sequence[Tier], tiers: Iterable[Tier], about: Callable[[Tier], Facts], refuted: Pairs = ()
+) -> Iterator[Gathered]:
+    """The fact about a name as a digest, and those about it as a diff ID: the nearest tier's that has any,
+    then those with the next one's added, and so on.
     """
     own: Association | None = None
     leading: dict[Digest, Association] = {}
     for tier in tiers:
-        as_digest, as_diff_id = (believed(tiers, tier, found, refuted) for found in tier.facts.about(name))
+        as_digest, as_diff_id = (believed(ours, tier, found, refuted) for found in about(tier))
         for fact in as_digest[:1]:
             own = fact if own is None or fact.computed else own
         for fact in as_diff_id:
@@ -112,17 +129,21 @@ def _meant(
 
 
 def _is_there(
-    tiers: Iterable[Tier], name: Hash, own: Association | None, leading: Collection[Digest]
+    tiers: Iterable[Tier],
+    name: Hash,
+    asked: Questions,
+    own: Association | None,
+    leading: Collection[Digest],
 ) -> bool:
     """Whether the blob that has the name is there: a plain tar may be inside another blob."""
     if own is None:
         return False
-    return _where(tiers, [name, *(leading if own.diff_id == name else ())]) is not None
+    return _where(tiers, [name, *(leading if own.diff_id == name else ())], asked) is not None
 
 
-def _where(tiers: Iterable[Tier], names: Sequence[Hash]) -> Hash | None:
+def _where(tiers: Iterable[Tier], names: Sequence[Hash], asked: Questions) -> Hash | None:
     """The first of the names that is a blob in the nearest tier that has any."""
-    return next((name for tier in tiers for name in names if tier.blobs.has(name)), None)
+    return next((found for tier in tiers if (found := asked.first(tier, names)) is not None), None)
 
 
 def _may_be_tar(tiers: Iterable[Tier], name: Hash) -> bool:
@@ -139,36 +160,14 @@ def _may_be_tar(tiers: Iterable[Tier], name: Hash) -> bool:
     return True
 
 
-NO_SOURCE = (
-    "no source is known for it: name an image (layercache pull IMAGE) or put a file (layercache put FILE)"
-)
-
-
-def not_found(tiers: Sequence[Tier], message: str, hint: str = NO_SOURCE) -> LayercacheError:
-    """What to say where nothing was found: absence, but only if every tier could be asked."""
-    for tier in tiers:
-        if (failure := tier.failure) is not None:
-            error = BackendError(
-                f"{message} in the tiers that could be asked; {failure.message}",
-                looked_in=[each.name for each in tiers if each.failure is None],
-                hint=failure.hint,
-            )
-            error.__cause__ = failure
-            return error
-    return NotFoundError(
-        message,
-        looked_in=[tier.name for tier in tiers],
-        hint=hint,
-    )
-
-
 def believed(
     tiers: Iterable[Tier], tier: Tier, found: Iterable[Association], refuted: Pairs = ()
 ) -> list[Association]:
-    """The facts of a tier that no computed fact of ours contradicts, and that were not ``refuted``.
+    """The facts of a tier that no computed fact on this machine contradicts, and that were not ``refuted``.
 
     Anybody who can write to a far tier could have written a computed fact there: it is a claim to us until
-    our own inflation confirms it, unless the tier is trusted.
+    our own inflation confirms it, unless the tier is trusted. For the word of a trusted remote tier about
+    each blob it would have to be asked: a claim that it could contradict costs one inflation instead.
     """
     kept = []
     for fact in found:
@@ -176,13 +175,18 @@ def believed(
             kept.append(fact)
         elif (fact.digest, fact.diff_id) in refuted:
             continue
-        elif (mine := computed(tiers, fact.digest)) is None:
+        elif (mine := computed(on_this_machine(tiers), fact.digest)) is None:
             kept.append(replace(fact, computed=False, counted=tier.policy.trusted))
         elif mine.diff_id == fact.diff_id:
             kept.append(mine)
         elif mine.diff_id.algorithm != fact.diff_id.algorithm:
             kept.append(replace(mine, diff_id=fact.diff_id, computed=False))
     return kept
+
+
+def on_this_machine(tiers: Iterable[Tier]) -> Iterator[Tier]:
+    """Tiers of which a question costs no round trip."""
+    return (tier for tier in tiers if not tier.remote)
 
 
 def computed(tiers: Iterable[Tier], digest: Digest) -> Association | None:

@@ -12,14 +12,15 @@ from itertools import takewhile
 from typing import TYPE_CHECKING
 
 from layercache.backend import check_range
-from layercache.errors import LayercacheError, NotFoundError
 from layercache.oci.digest import Digest
 from layercache.oci.forms import COMPRESSED, UNCOMPRESSED, Form
 from layercache.resolver import lookup
+from layercache.resolver.absence import no_way
 from layercache.resolver.claims import Claims
 from layercache.resolver.confirmation import ClaimedReader
 from layercache.resolver.entries import Entries
 from layercache.resolver.fetch import Fetcher
+from layercache.resolver.finder import Finder
 from layercache.resolver.healing import healing
 from layercache.resolver.identity import LayerIdentity
 from layercache.resolver.plan import Way, plan
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
     from layercache.resolver.layer_state import LayerState
     from layercache.resolver.ranges import Part
     from layercache.streams.inflate import Limits
+    from layercache.tiers.association import Association
     from layercache.tiers.tier import Tier
 
 
@@ -63,7 +65,8 @@ class Resolver:
         self.passes = Fetcher(self.keeper, observers, limits, finisher, verify_always=verify_always)
         self._recompressed = Recompressed(tiers, self.keeper, limits)
         self._entries = Entries(self.keeper, observers, verify_always=verify_always)
-        self._claims = Claims(tiers, self.passes, observers)
+        self.finder = Finder(tiers, self.keeper.refuted)
+        self._claims = Claims(self.finder, self.passes, observers)
         self._ranges = Ranges(
             self._entries,
             self.passes,
@@ -88,12 +91,16 @@ class Resolver:
         not a layer, `FormatError` where bytes and media type contradict each other, `BackendError`,
         `SourceError`. Reading raises `DigestMismatchError`, `FormatError` or `LimitError` before the end.
         """
-        if start or end is not None:
-            check_range(start, end)
-            return self._open_part(layer, form, (start, end))
-        way = self._way(layer, form)
-        # Most reads end here: what was computed needs no question before the near tiers are looked at.
-        return healing(way, self._warm(layer, form) if layer.identity.computed else None)
+        try:
+            if start or end is not None:
+                check_range(start, end)
+                return self._open_part(layer, form, (start, end))
+            way = self._way(layer, form)
+            # Most reads end here: what was computed needs no question before the near tiers are looked at.
+            return healing(way, self._warm(layer, form) if layer.identity.computed else None)
+        finally:
+            if layer.responses is not None:
+                layer.give_up_responses()
 
     def _open_part(self, layer: LayerState, form: Form, part: Part) -> Reader:
         begun = layer.identity
@@ -129,17 +136,21 @@ class Resolver:
             and identity.diff_id is not None
             and not identity.computed
         )
-        if claimed and identity.digest and (fact := lookup.computed(self._tiers, identity.digest)):
+        if claimed and identity.digest and (fact := self._computed_here(identity.digest)):
             if fact.diff_id != identity.diff_id and self.keeper.is_half(fact):
                 self.keeper.recant(fact)
             else:
                 layer.update(lambda now: now.with_record(fact))
 
     def _learn_diff_id(self, layer: LayerState) -> None:
-        """Another reader may have inflated the layer since it was looked up. Asks tiers on this machine."""
-        digest, here = layer.identity.digest, (tier for tier in self._tiers if not tier.remote)
-        if layer.identity.diff_id is None and digest and (fact := lookup.computed(here, digest)):
+        """Another reader may have inflated the layer since it was looked up."""
+        digest = layer.identity.digest
+        if layer.identity.diff_id is None and digest and (fact := self._computed_here(digest)):
             layer.update(lambda now: now.with_record(fact))
+
+    def _computed_here(self, digest: Digest) -> Association | None:
+        """What tiers on this machine know. Others cost a round trip, and save an inflation at best."""
+        return lookup.computed(lookup.on_this_machine(self._tiers), digest)
 
     def ways(self, layer: LayerState, form: Form) -> Iterator[Way]:
         """The ways to a form, in the order in which they are tried. Nothing is opened."""
@@ -224,7 +235,7 @@ class Resolver:
             if form == way.form:
                 return reader
             return self.passes.inflate(layer, digest, reader, tier=way.tier, from_origin=way.tier is None)
-        raise self._no_way(layer, form)
+        raise no_way(self._tiers, layer, form)
 
     def _deliver(
         self, layer: LayerState, way: Way, reader: Reader, rest: Iterator[Way], *, inflating: bool = False
@@ -258,26 +269,6 @@ class Resolver:
             ):
                 yield Replica(other.place, other.tier, other.open)
 
-    def _no_way(self, layer: LayerState, form: Form) -> LayercacheError:
-        identity = layer.identity
-        other = UNCOMPRESSED if form == COMPRESSED else COMPRESSED
-        there = [name for name in identity.names(other) if any(tier.blobs.has(name) for tier in self._tiers)]
-        if form == COMPRESSED and there and not any(tier.failure for tier in self._tiers):
-            return NotFoundError(
-                f"the compressed form of {there[0]} is not cached, only its tar is",
-                looked_in=[tier.name for tier in self._tiers],
-                hint="its bytes cannot be made from the tar: pull its image (layercache pull IMAGE)",
-            )
-        name = identity.digest or identity.diff_id
-        if not layer.image:
-            return lookup.not_found(self._tiers, f"{name} is not cached")
-        return lookup.not_found(
-            self._tiers,
-            f"{name}, a layer of {layer.image}, is not cached",
-            "it was removed (by prune, rm or a limit), or never read: pull the image again, while online"
-            f" (layercache pull {layer.image})",
-        )
-
     def fill(self, layer: LayerState, form: Form, *, counted: bool = True) -> None:
         """See to it that a tier has the form. Raises `ConfigError` where none keeps it; else as `open`.
 
@@ -285,7 +276,8 @@ class Resolver:
         """
         while store := self.keeper.store(form):
             if not self._verify_always and self._is_in(store, layer, form, counted=counted):
-                self.passes.findings.claim(layer, [store])
+                if not store.remote:  # there it was written down by who stored the blob
+                    self.passes.findings.claim(layer, [store])
                 return
             begun = layer.identity
             with suppress(WrongEntryError), self._brought(layer, form) as reader:  # a wrong entry is met once
@@ -308,8 +300,9 @@ class Resolver:
     def _is_in(self, tier: Tier, layer: LayerState, form: Form, *, counted: bool) -> bool:
         for name in layer.identity.names(form):
             way = Way(name, form, tier)
-            if reader := self._entries.open(layer, way):
-                (self._entries.hit(layer, way, reader) if counted else reader).close()
+            if (size := self._entries.size(layer, way)) is not None:
+                if counted:
+                    self._entries.count_hit(layer, way, size)
                 return True
         return False
 
@@ -345,5 +338,6 @@ class Resolver:
                 running.give_up_or_finish()
                 self.finish()
         finally:
+            self.finder.close()
             self.passes.finisher.close()
             running.cancel(seconds=5)

@@ -27,6 +27,10 @@ class FanOut:
             return [call() for call in calls]
         return list(self._pool.get().map(lambda call: call(), calls))
 
+    def start(self, call: Callable[[], _T]) -> Callable[[], _T]:
+        """Call it in a thread, beside what this one does; return what waits for its answer, or raises."""
+        return self._pool.get().submit(call).result
+
     def close(self) -> None:
         """Let the threads end. Closing twice is not an error, and others are made when they are needed."""
         if (pool := self._pool.take()) is not None:

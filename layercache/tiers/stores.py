@@ -45,6 +45,11 @@ class BlobStore(ABC):
     def stat(self, name: Hash) -> Entry:
         """A blob's size and time. Raises `NotFoundError`."""
 
+    @or_not_found
+    def size(self, name: Hash) -> int:
+        """A blob's bytes, in one request. Raises `NotFoundError`."""
+        return self.stat(name).size
+
     @or_answer(bool)
     def has(self, name: Hash) -> bool:
         try:

@@ -26,7 +26,7 @@ class TolerantTier(Tier):
     What stands in for an answer each method of a store declares (`layercache.tiers.on_failure`). A tier that
     cannot be read is skipped altogether, one that cannot be written to is still read: a full disk has its
     entries. A request that finds nothing must look at ``failure`` before it reports absence
-    (`lookup.not_found`). ``strict``: failures are raised. ``rest``: seconds for which it is skipped.
+    (`absence.not_found`). ``strict``: failures are raised. ``rest``: seconds for which it is skipped.
     """
 
     def __init__(

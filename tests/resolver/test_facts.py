@@ -73,7 +73,9 @@ def test_a_claim_that_comes_after_the_blob_is_kept_too() -> None:
 
 def test_what_bringing_a_layer_asks_of_the_disk_and_that_a_warm_one_is_looked_for_once() -> None:
     store = Store(MemoryBackend())
-    with open_cache(near(store)) as cache:
+    tier = near(store)
+    tier.remote = False
+    with open_cache(tier) as cache:
         as_an_image_has_it(cache, TRUE, TRUE.diff_id, Fetch(TRUE.blob)).fill("compressed")
         asked = store.asked.copy()
         store.asked.clear()

@@ -340,7 +340,8 @@ def test_of_many_planted_claims_a_request_follows_a_few() -> None:
             with pytest.raises(LayercacheError):
                 read(cache.get(TRUE.diff_id).compressed())
         assert len(inflations) == 20
-        assert len(store.did("open", below=keys.BLOBS)) == 20, "each lie costs once"
+        opened = [key for key in store.did("open", below=keys.BLOBS) if key != keys.blob(TRUE.diff_id)]
+        assert len(opened) == 20, "each lie costs once"
 
 
 def test_a_blob_that_is_another_one_than_was_confirmed_is_not_given() -> None:

@@ -93,15 +93,16 @@ def test_a_far_tier_streams_to_the_reader_while_the_nearest_is_filled(form: str)
         assert not store.did("open", "read", below=keys.BLOBS)
 
 
-def test_a_tier_that_keeps_no_tars_is_not_asked_for_one() -> None:
+def test_a_tier_that_keeps_no_tars_is_not_asked_for_one_unless_the_role_of_its_name_is_unknown() -> None:
     store = Store(MemoryBackend())
     with open_cache(near(), far(store, "compressed")) as cache:
         put(cache, LAYER.blob)
         cache.flush()
         cache.delete(LAYER.diff_id)
         store.asked.clear()
-        assert read(cache.get(LAYER.diff_id).uncompressed()) == LAYER.tar
-        assert keys.blob(LAYER.diff_id) not in store.did("open")
+        for layer in (cache.get(LAYER.diff_id), cache.layer(LAYER.digest, diff_id=LAYER.diff_id)):
+            assert read(layer.uncompressed()) == LAYER.tar
+            assert store.did("open", below=keys.BLOBS).count(keys.blob(LAYER.diff_id)) == 1
 
 
 @pytest.mark.parametrize("which", [0, 1, 2])
@@ -171,11 +172,15 @@ def test_a_far_tier_that_cannot_be_written_to_does_not_fail_a_fill(action: str, 
 
 
 @pytest.mark.parametrize("action", ["open", "stat", "scan"])
-def test_a_tier_that_could_not_be_asked_is_another_error_than_absence(action: str) -> None:
+@pytest.mark.parametrize("remote", [False, True])
+def test_a_tier_that_could_not_be_asked_is_another_error_than_absence(action: str, remote: bool) -> None:
     broken = Store(MemoryBackend(), url="store://broken", fails=lambda did, key: did == action)
-    with open_cache(near(broken)) as cache:
-        with pytest.raises(BackendError, match="store://broken"):
-            cache.get(LAYER.digest)
+    tier = near(broken)
+    tier.remote = remote
+    with open_cache(tier) as cache:
+        if not remote or action != "stat":  # a remote tier's blob is opened at once
+            with pytest.raises(BackendError, match="store://broken"):
+                cache.get(LAYER.digest)
         with pytest.raises(BackendError, match="store://broken"):
             assert LAYER.digest in cache
 

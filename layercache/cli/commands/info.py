@@ -146,7 +146,7 @@ def _unknown(tiers: Sequence[Tier], name: Hash) -> Blob:
     """Describe a blob that has no association. Raises `NotFoundError`."""
     from layercache.oci.descriptor import OCTETS
     from layercache.oci.digest import Digest
-    from layercache.resolver.lookup import not_found
+    from layercache.resolver.absence import not_found
 
     for tier in tiers:
         try:

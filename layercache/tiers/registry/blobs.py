@@ -39,6 +39,10 @@ class RegistryBlobs(BlobStore):
             size = self._at.repository.blob_size(name)
             return Entry(keys.blob(name), size, self._at.records.read(name).published)
 
+    def size(self, name: Hash) -> int:
+        with self._at.failing_as_backend():
+            return self._at.repository.blob_size(name)
+
     def has(self, name: Hash) -> bool:
         with self._at.failing_as_backend():
             return self._at.repository.has_blob(name)
