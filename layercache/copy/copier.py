@@ -203,7 +203,7 @@ class Copy:
         except NotALayerError:
             return fact
         if made.diff_id != fact.diff_id:
-            self._target.facts.forget(replace(fact, computed=False))
+            self._target.facts.refute(fact)
             self._record(made, computed_here=True)
             raise contradiction(made.digest, made.diff_id, fact.diff_id)
         self._contents.add_blob(made.diff_id, made.uncompressed_size or 0)
@@ -214,23 +214,14 @@ class Copy:
     # Facts
 
     def _fact_jobs(self) -> Iterator[Job]:
-        for computed in (True, False):
-            for digest, diff_id, written in self._source.facts.pairs(computed=computed):
-                wanted = (
-                    raw(digest) in self._chosen
-                    if self._selection.images
-                    else written >= self._selection.since
-                )
-                trusted = computed and self._source.policy.trusted
-                if wanted and not self._contents.knows(digest, diff_id, computed=trusted):
-                    bring = partial(self._bring_fact, digest, diff_id, computed)
-                    yield partial(self._attempt, digest, bring)
-
-    def _bring_fact(self, digest: Digest, diff_id: DiffID, computed: bool) -> None:
-        with source_errors():
-            fact = self._source.facts.get(digest, diff_id, computed=computed)
-        if fact:
-            self._record(fact)
+        for fact, written in self._source.facts.written():
+            wanted = (
+                raw(fact.digest) in self._chosen
+                if self._selection.images
+                else written >= self._selection.since
+            )
+            if wanted:
+                yield partial(self._attempt, fact.digest, partial(self._record, fact))
 
     def _record(self, fact: Association, *, computed_here: bool = False) -> None:
         computed = computed_here or (fact.computed and self._source.policy.trusted)

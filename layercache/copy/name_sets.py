@@ -26,10 +26,10 @@ class TargetContents:
 
     def __init__(self, tier: Tier) -> None:
         self._sizes = {raw(name): entry.size for name, entry in tier.blobs.scan()}
-        self._computed: set[bytes] = set()
-        self._claimed: set[bytes] = set()
-        for digest, diff_id in tier.facts.recorded():
-            self._note(digest, diff_id)
+        self._facts = tier.facts
+        # Names with a record, out of the listing: a record is only read if it may have the fact in question.
+        self._recorded = {raw(name) for name in tier.facts.names()}
+        self._added: set[tuple[bytes, bytes, bool]] = set()
 
     def has(self, name: Hash, size: int | None = None) -> bool:
         """Whether the blob is there, with this size if one is given."""
@@ -38,20 +38,19 @@ class TargetContents:
 
     def knows(self, digest: Digest, diff_id: DiffID, *, computed: bool) -> bool:
         """Whether a fact adds nothing. A claim adds nothing to a computed fact."""
-        own = raw(digest)
-        return own in self._computed or (not computed and own + raw(diff_id) in self._claimed)
+        own, tar = raw(digest), raw(diff_id)
+        if (own, tar, True) in self._added or (not computed and (own, tar, False) in self._added):
+            return True
+        if own not in self._recorded:
+            return False
+        there = self._facts.inflates_to(digest, claims=True)
+        return any(each.computed or (not computed and each.diff_id == diff_id) for each in there)
 
     def add_blob(self, name: Hash, size: int) -> None:
         self._sizes[raw(name)] = size
 
     def add_fact(self, fact: Association) -> None:
-        self._note(fact.digest, None if fact.computed else fact.diff_id)
-
-    def _note(self, digest: Digest, diff_id: DiffID | None) -> None:
-        if diff_id is None:
-            self._computed.add(raw(digest))
-        else:
-            self._claimed.add(raw(digest) + raw(diff_id))
+        self._added.add((raw(fact.digest), raw(fact.diff_id), fact.computed))
 
 
 class SourceRoles:
@@ -60,11 +59,11 @@ class SourceRoles:
     def __init__(self, tier: Tier) -> None:
         self._inside: dict[bytes, tuple[bytes, bool]] = {}
         self._tars: set[bytes] = set()
-        for computed in (False, True):  # computed facts override claims
-            for digest, diff_id, _ in tier.facts.pairs(computed=computed):
-                tar = raw(diff_id)
-                self._inside[raw(digest)] = (tar, computed)
-                self._tars.add(tar)
+        for fact in tier.facts.scan():
+            own, tar = raw(fact.digest), raw(fact.diff_id)
+            if fact.computed or own not in self._inside:  # computed facts come before claims
+                self._inside[own] = (tar, fact.computed)
+            self._tars.add(tar)
 
     def is_compressed(self, name: Hash) -> bool:
         """Whether it may be a compressed form. Documents and blobs without facts count as such."""

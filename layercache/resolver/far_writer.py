@@ -118,8 +118,8 @@ class FarWriter:
         try:
             if (name := keys.blob_name(key)) is not None:
                 self._resume_blob(tier, name, sent)
-            elif (names := keys.fact_names(key)) is not None:
-                self._resume_fact(tier, key, names, sent)
+            elif (digest := keys.record_name(key)) is not None:
+                self._resume_facts(tier, key, Digest(digest), sent)
             else:
                 image, modified = self._nearest.images.get(key), self._nearest.images.time(key)
                 work = partial(send_tag, tier, key, image, modified)
@@ -135,15 +135,14 @@ class FarWriter:
         recompressed = plain and tier.policy.recompress is not None
         self.upload(tier, near, stored, None, recompressed=recompressed, sent=sent)
 
-    def _resume_fact(
-        self, tier: Tier, key: str, names: tuple[Digest, DiffID | None], sent: Callable[[], object]
-    ) -> None:
-        digest, diff_id = names
-        facts = self._nearest.facts.inflates_to(digest, claims=diff_id is not None)
-        if fact := next((fact for fact in facts if diff_id in (None, fact.diff_id)), None):
-            self.soon(tier, key, partial(tier.facts.record, fact), digest, sent=sent)
-        else:
-            sent()
+    def _resume_facts(self, tier: Tier, key: str, digest: Digest, sent: Callable[[], object]) -> None:
+        facts = self._nearest.facts.inflates_to(digest, claims=True)
+
+        def record() -> None:
+            for fact in facts:
+                tier.facts.record(fact)
+
+        self.soon(tier, key, record, digest, sent=sent)
 
 
 class _EndingReader(WrappingReader):

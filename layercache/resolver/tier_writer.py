@@ -21,7 +21,7 @@ from layercache.resolver.identity import resized
 from layercache.resolver.upload_queue import UploadQueue
 from layercache.streams.hashing import hash_of
 from layercache.streams.readers import check_hash
-from layercache.tiers.backend.facts import keys_of
+from layercache.tiers import keys
 from layercache.transfer.spool import SpoolReader
 
 if TYPE_CHECKING:
@@ -146,9 +146,9 @@ class TierWriter:
         self.refuted.add((claim.digest, claim.diff_id))
         for number, tier in enumerate(self.writable()):
             if number and tier.remote:
-                self.background.add(partial(tier.facts.forget, claim), about=claim.digest)
+                self.background.add(partial(tier.facts.refute, claim), about=claim.digest)
             else:
-                tier.facts.forget(claim)
+                tier.facts.refute(claim)
                 self.changed()
 
     def look_again(self, tier: Tier, name: Hash, form: Form) -> WrongEntryError | None:
@@ -277,7 +277,7 @@ class TierWriter:
 
     def _record(self, tier: Tier, fact: Association, *, soon: bool) -> None:
         if soon and tier.remote:
-            self.far.soon(tier, keys_of(fact)[1], partial(tier.facts.record, fact), fact.digest)
+            self.far.soon(tier, keys.record(fact.digest), partial(tier.facts.record, fact), fact.digest)
         else:
             tier.facts.record(fact)
             self.changed()

@@ -1,4 +1,4 @@
-"""The fact that a digest and a diff ID name the same layer, and how it is written down."""
+"""The fact that a digest and a diff ID name the same layer."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 
 from layercache.errors import FormatError, InvalidNameError
-from layercache.oci.descriptor import OCTETS, Descriptor, decode, encode, is_layer
+from layercache.oci.descriptor import OCTETS, Descriptor, is_layer
 from layercache.oci.digest import DiffID, Digest
 
 DIFF_ID = "dev.ggcr.cache.diffid"
@@ -42,24 +42,18 @@ class Association:
     computed: bool = False
     counted: bool = True
 
-    def encode(self) -> bytes:
+    def descriptor(self) -> Descriptor:
         """An OCI descriptor of the compressed blob, with annotations for the rest."""
         annotations = {DIFF_ID: str(self.diff_id)}
         if self.uncompressed_size is not None:
             annotations[UNCOMPRESSED_SIZE] = str(self.uncompressed_size)
-        return encode(
-            Descriptor(
-                media_type=self.media_type,
-                digest=self.digest,
-                size=self.size,
-                annotations=annotations,
-            )
+        return Descriptor(
+            media_type=self.media_type, digest=self.digest, size=self.size, annotations=annotations
         )
 
     @classmethod
-    def decode(cls, data: bytes, *, computed: bool) -> Association:
-        """Raises `FormatError`; a torn or foreign object is not a fact."""
-        descriptor = decode(data, Descriptor, "an association")
+    def of(cls, descriptor: Descriptor, *, computed: bool) -> Association:
+        """The fact that a descriptor states. Raises `FormatError`."""
         annotations = descriptor.annotations or {}
         try:
             diff_id = DiffID(annotations.get(DIFF_ID, ""))

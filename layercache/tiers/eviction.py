@@ -16,7 +16,9 @@ from collections import defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from layercache.backend.capabilities import Spooler
 from layercache.tiers import image_refs, keys
+from layercache.tiers.backend.records import BackendRecords
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Container, Iterator
@@ -95,10 +97,10 @@ def _derived(backend: Backend) -> dict[Hash, list[Entry]]:
 
 
 def _tars_to_be_made_again(backend: Backend, there: Container[Hash]) -> Iterator[Hash]:
-    for entry in backend.scan(f"{keys.ASSOCIATIONS}{keys.COMPUTED}/by-diffid/"):
-        pair = keys.inflation(entry.key)
-        if pair and pair[0] != pair[1] and pair[0] in there:
-            yield pair[1]
+    for record in BackendRecords(backend, remote=not isinstance(backend, Spooler)).all():
+        for fact in record.as_digest:
+            if fact.computed and str(fact.digest) != fact.diff_id and fact.digest in there:
+                yield fact.diff_id
 
 
 def _documents(backend: Backend, limit: int) -> Iterator[Hash]:

@@ -53,10 +53,9 @@ def layers_of(tier: Tier, digests: Iterable[Digest]) -> Iterator[Held]:
 def added(tier: Tier) -> dict[tuple[Digest, DiffID], float]:
     """When the tier learned each pair of names, in seconds since the epoch; 0 if that is unknown."""
     found: dict[tuple[Digest, DiffID], float] = {}
-    for computed in (False, True):
-        for digest, diff_id, written in tier.facts.pairs(computed=computed):
-            earlier = found.get((digest, diff_id)) or written
-            found[digest, diff_id] = min(earlier, written)
+    for fact, written in tier.facts.written():
+        pair = fact.digest, fact.diff_id
+        found[pair] = min(found.get(pair) or written, written)
     return found
 
 

@@ -5,22 +5,19 @@ from __future__ import annotations
 import hashlib
 import re
 
-from layercache.oci.digest import DiffID, Digest, Hash
+from layercache.oci.digest import Digest, Hash
 from layercache.oci.reference import DEFAULT_TAG, Reference
 
 OCI_LAYOUT = "oci-layout"
 INDEX = "index.json"
 BLOBS = "blobs/"
-ASSOCIATIONS = "associations/"
+RECORDS = "records/"
 IMAGES = "images/"
 DERIVED = "derived/"
 QUARANTINE = "quarantine/"
 UNSENT = "unsent/"
 
 _KIND = re.compile(r"[a-z][a-z0-9-]{0,63}")
-
-COMPUTED = "computed"
-CLAIMED = "claimed"
 
 
 def blob(name: Hash) -> str:
@@ -33,52 +30,14 @@ def blob_name(key: str) -> Hash | None:
     return _hash_of(key.removeprefix(BLOBS).split("/")) if key.startswith(BLOBS) else None
 
 
-def computed_by_digest(digest: Digest) -> str:
-    """The one fact that was computed of a blob: a blob inflates to one tar."""
-    return f"{ASSOCIATIONS}{COMPUTED}/by-digest/{_as_path(digest)}"
+def record(name: Hash) -> str:
+    """All that is known of a name, as a digest and as a diff ID."""
+    return f"{RECORDS}{_as_path(name)}"
 
 
-def claimed_by_digest(digest: Digest, diff_id: DiffID) -> str:
-    return f"{claims_of(digest)}{_joined(diff_id)}"
-
-
-def claims_of(digest: Digest) -> str:
-    """The folder of what images say a blob inflates to."""
-    return f"{ASSOCIATIONS}{CLAIMED}/by-digest/{_as_path(digest)}/"
-
-
-def by_diff_id(state: str, diff_id: DiffID, digest: Digest) -> str:
-    return f"{digests_of(state, diff_id)}{_joined(digest)}"
-
-
-def inflation(key: str) -> tuple[Hash, Hash] | None:
-    """The digest and the diff ID of a fact whose key is one of `by_diff_id`; None for another key."""
-    parts = key.split("/")
-    if len(parts) != 6 or f"{parts[0]}/" != ASSOCIATIONS or parts[2] != "by-diffid":
-        return None
-    digest, diff_id = _hash_of(parts[5].split("-", 1)), _hash_of(parts[3:5])
-    return (digest, diff_id) if digest and diff_id else None
-
-
-def digests_of(state: str, diff_id: DiffID) -> str:
-    """The folder of the blobs that inflate to a tar: computed, or claimed to."""
-    return f"{ASSOCIATIONS}{state}/by-diffid/{_as_path(diff_id)}/"
-
-
-def fact_names(key: str) -> tuple[Digest, DiffID | None] | None:
-    """Whose fact a key is; without the diff ID where the key has only the digest. None for other keys."""
-    match key.split("/"):
-        case ["associations", _, "by-digest", *digest, diff_id] if len(digest) == 2:
-            pass
-        case ["associations", _, "by-diffid", *tar, blob] if len(tar) == 2:
-            digest, diff_id = blob.split("-", 1), "-".join(tar)
-        case ["associations", "computed", "by-digest", *digest]:
-            found = _hash_of(digest)
-            return (Digest(found), None) if found else None
-        case _:
-            return None
-    first, second = _hash_of(digest), _hash_of(diff_id.split("-", 1))
-    return (Digest(first), DiffID(second)) if first and second else None
+def record_name(key: str) -> Hash | None:
+    """The name that a record's key stands for; None for any other key."""
+    return _hash_of(key.removeprefix(RECORDS).split("/")) if key.startswith(RECORDS) else None
 
 
 def derived(kind: str, name: Hash) -> str:

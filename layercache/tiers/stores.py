@@ -1,4 +1,6 @@
-"""What a tier has: four small stores. Each method declares what stands in for its answer if the tier failed.
+"""What a tier has: blobs, images, derived objects. Each method declares what stands in if the tier failed.
+
+Facts, the fourth store, are in `layercache.tiers.facts`.
 
 Every method may raise `BackendError`, and is thread-safe. None of them implies another: that there is a fact,
 an image or a derived object says nothing about the blob.
@@ -20,8 +22,7 @@ if TYPE_CHECKING:
     from layercache.backend import Entry, Reader
     from layercache.backend.capabilities import Counting, Lock, Spool
     from layercache.oci.descriptor import Descriptor
-    from layercache.oci.digest import DiffID, Digest, Hash
-    from layercache.tiers.association import Association
+    from layercache.oci.digest import Hash
 
 
 class BlobStore(ABC):
@@ -117,75 +118,6 @@ class BlobStore(ABC):
     @abstractmethod
     def scan(self) -> Iterator[tuple[Hash, Entry]]:
         """Every blob, lazily, in any order."""
-
-
-class FactStore(ABC):
-    """Associations: which blob inflates to which tar, computed or claimed."""
-
-    @or_answer(lambda: ([], []))
-    @abstractmethod
-    def about(self, name: Hash) -> tuple[list[Association], list[Association]]:
-        """The facts about a name as a digest, and as a diff ID.
-
-        Claims only if nothing is computed, or the tier is not trusted: then that is no more than a claim.
-        """
-
-    @or_answer(list)
-    @abstractmethod
-    def inflates_to(self, digest: Digest, *, claims: bool = False) -> list[Association]:
-        """The facts about a blob: the one computed fact; where there is none, or if asked, claims."""
-
-    @or_answer(bool)
-    def has_computed(self, digest: Digest) -> bool:
-        """Whether it is computed what a blob inflates to."""
-        return any(fact.computed for fact in self.inflates_to(digest))
-
-    @or_answer(list)
-    @abstractmethod
-    def made_from(self, diff_id: DiffID, *, claims: bool = False) -> list[Association]:
-        """The blobs that inflate to a tar: computed; where there are none, or if asked, claimed."""
-
-    @or_answer(lambda: None)
-    def get(self, digest: Digest, diff_id: DiffID, *, computed: bool) -> Association | None:
-        """The fact about just this pair; None where there is none, or only a torn one."""
-        for fact in self.inflates_to(digest, claims=not computed):
-            if (fact.diff_id, fact.computed) == (diff_id, computed):
-                return fact
-        return None
-
-    @or_drop
-    @abstractmethod
-    def record(self, fact: Association) -> None:
-        """Write a fact under both names, unless the tier is read-only."""
-
-    @or_drop
-    @abstractmethod
-    def forget(self, fact: Association) -> None:
-        """Remove a fact; no error if it is not there."""
-
-    @or_raise
-    @abstractmethod
-    def scan(self) -> Iterator[Association]:
-        """Every fact, computed and claimed, lazily, in any order."""
-
-    @or_raise
-    def pairs(self, *, computed: bool) -> Iterator[tuple[Digest, DiffID, float]]:
-        """The names of every fact, and when it was written (seconds since the epoch; 0: not stated).
-
-        In any order; what was listed may turn out to be gone, or torn.
-        """
-        for fact in self.scan():
-            if fact.computed == computed:
-                yield fact.digest, fact.diff_id, 0.0
-
-    @or_raise
-    def recorded(self) -> Iterator[tuple[Digest, DiffID | None]]:
-        """Every fact that is written under both names: the digest, and of a claim the diff ID too.
-
-        A digest has one computed fact.
-        """
-        for fact in self.scan():
-            yield fact.digest, None if fact.computed else fact.diff_id
 
 
 class ImageStore(ABC):

@@ -10,8 +10,9 @@ if TYPE_CHECKING:
 
     from layercache.errors import BackendError, NotFoundError
     from layercache.oci.digest import Hash
+    from layercache.tiers.facts import FactStore
     from layercache.tiers.policy import Policy
-    from layercache.tiers.stores import BlobStore, DerivedStore, FactStore, ImageStore
+    from layercache.tiers.stores import BlobStore, DerivedStore, ImageStore
 
 
 class Tier(ABC):

@@ -50,7 +50,7 @@ def adopt(cache: Cache, *, verify: bool = False) -> Adopted:
     images, layers = index_json.import_entries(tier, entries)
     adopted = Adopted(images, layers)
     if verify:
-        claims = {digest: diff_id for digest, diff_id, _ in tier.facts.pairs(computed=False)}
+        claims = {fact.digest: fact.diff_id for fact in tier.facts.scan() if not fact.computed}
         for digest, claimed in sorted(claims.items()):
             if tier.blobs.has(digest) and not tier.facts.has_computed(digest):
                 _verify(cache, digest, claimed, adopted)

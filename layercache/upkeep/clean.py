@@ -1,4 +1,4 @@
-"""Empties a tier: removes every blob, association and image, and nothing that is not the cache's."""
+"""Empties a tier: removes every blob, record and image, and nothing that is not the cache's."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from layercache.tiers.layout import index_json
 from layercache.tiers.leftovers import DAY
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterator
 
     from layercache.backend import Entry
     from layercache.tiers.backend.tier import BackendTier
@@ -51,7 +51,7 @@ def count_all(tier: BackendTier) -> Cleaned:
             found.bytes += entry.size
             found.blobs += folder != keys.DERIVED
     found.images = sum(1 for _ in _ours(tier, keys.IMAGES))
-    found.facts = _facts(entry.key for entry in _ours(tier, keys.ASSOCIATIONS))
+    found.facts = sum(1 for _ in _ours(tier, keys.RECORDS))
     _check_is_cache(tier, found)
     return found
 
@@ -64,7 +64,7 @@ def clean(tier: BackendTier) -> Cleaned:
     """
     count_all(tier)
     done = Cleaned(tier.name)
-    # Images first, so that none is listed whose blobs are gone. Associations last: they show that this is a
+    # Images first, so that none is listed whose blobs are gone. Records last: they show that this is a
     # cache, for the next call, if this one is killed.
     done.images = len(_remove(tier, keys.IMAGES, done))
     with tier.room.evicting(max_size=0) as (account, going):
@@ -74,15 +74,10 @@ def clean(tier: BackendTier) -> Cleaned:
         done.refused += account.refused
     for folder in (keys.BLOBS, keys.QUARANTINE):  # of the blobs, only empty ones are left
         done.blobs += len(_remove(tier, folder, done))
-    done.facts = _facts(_remove(tier, keys.ASSOCIATIONS, done))
+    done.facts = len(_remove(tier, keys.RECORDS, done))
     if isinstance(tier.backend, Leftovers):
         tier.backend.remove_leftovers(DAY)
     return done
-
-
-def _facts(keys: Iterable[str]) -> int:
-    """How many associations these objects are: each is stored under both of its names."""
-    return sum("/by-digest/" in key for key in keys)
 
 
 def _remove(tier: BackendTier, folder: str, done: Cleaned) -> list[str]:
@@ -105,7 +100,7 @@ def _ours(tier: BackendTier, folder: str) -> Iterator[Entry]:
 
 def _is_ours(key: str) -> bool:
     key = key.removeprefix(keys.QUARANTINE)
-    return bool(keys.blob_name(key) or keys.fact_names(key) or keys.derived_name(key) or keys.is_image(key))
+    return bool(keys.blob_name(key) or keys.record_name(key) or keys.derived_name(key) or keys.is_image(key))
 
 
 def _check_is_cache(tier: BackendTier, found: Cleaned) -> None:
@@ -119,6 +114,6 @@ def _check_is_cache(tier: BackendTier, found: Cleaned) -> None:
         )
     if found.blobs and not (found.facts or found.images):
         raise ConfigError(
-            f"{tier.name} has blobs, but neither associations nor images: it may not be a cache",
+            f"{tier.name} has blobs, but neither records nor images: it may not be a cache",
             hint="remove the folder by hand if it is yours",
         )

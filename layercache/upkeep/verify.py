@@ -16,7 +16,7 @@ from layercache.errors import BackendError, NotFoundError
 from layercache.streams.hashing import chunks, hash_chunks
 from layercache.streams.readers import check_whole
 from layercache.tiers import keys
-from layercache.upkeep.quarantine import put_aside
+from layercache.upkeep.quarantine import Problem, put_aside
 from layercache.upkeep.sample import Sample
 from layercache.upkeep.verify_facts import wrong_facts
 from layercache.upkeep.verify_images import why_wrong
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from layercache.tiers.backend.tier import BackendTier
 
 Kind = Literal["blob", "fact", "image"]
-Problems = dict[str, str]
+Problems = dict[str, Problem]
 """Key to what is wrong with the object."""
 
 T = TypeVar("T")
@@ -85,7 +85,7 @@ def verify(
     ]
     if only is None:
         stages += [
-            ("fact", sample.of(scan(keys.ASSOCIATIONS)), partial(_wrong_facts, tier, deep)),
+            ("fact", sample.of(scan(keys.RECORDS)), partial(_wrong_facts, tier, deep)),
             ("image", scan(keys.IMAGES), partial(_wrong_image, tier)),
         ]
     try:
@@ -128,12 +128,12 @@ def _check(tier: BackendTier, kind: Kind, look: Callable[[Entry], Problems], ent
     for key, problem in problems.items():
         moved, note = False, ""
         try:
-            moved = put_aside(tier, key)
+            moved = put_aside(tier, key, problem.facts)
         except NotFoundError:
-            continue  # moved already: different threads check the two objects of one fact
+            continue  # moved already: different threads check the two records of one fact
         except BackendError as error:
             note = f"; not quarantined: {error.message}"
-        found.append(Checked(tier.name, kind, key, entry.size, problem + note, put_aside=moved))
+        found.append(Checked(tier.name, kind, key, entry.size, problem.text + note, put_aside=moved))
     return found
 
 
@@ -147,7 +147,7 @@ def _wrong_blob(tier: BackendTier, stop: Event, entry: Entry) -> Problems:
         check_whole(reader.size, size)
     if stop.is_set() or found == name:
         return {}
-    return {entry.key: f"holds {size} bytes that hash to {found}"}
+    return {entry.key: Problem(f"holds {size} bytes that hash to {found}")}
 
 
 def _wrong_facts(tier: BackendTier, deep: bool, entry: Entry) -> Problems:
@@ -156,4 +156,4 @@ def _wrong_facts(tier: BackendTier, deep: bool, entry: Entry) -> Problems:
 
 def _wrong_image(tier: BackendTier, entry: Entry) -> Problems:
     problem = why_wrong(tier, entry.key)
-    return {entry.key: problem} if problem else {}
+    return {entry.key: Problem(problem)} if problem else {}

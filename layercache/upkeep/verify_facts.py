@@ -1,4 +1,4 @@
-"""Verifies a fact: whether it is complete, and whether the blobs contradict it."""
+"""Verifies a record: whether it is complete, and whether the blobs contradict its facts."""
 
 from __future__ import annotations
 
@@ -8,57 +8,67 @@ from layercache.backend import SMALL_OBJECT
 from layercache.errors import (
     FormatError,
     IntegrityError,
-    InvalidNameError,
     LimitError,
     NotALayerError,
     NotFoundError,
 )
 from layercache.oci.descriptor import NO_COMPRESSION
+from layercache.oci.digest import Hash
 from layercache.streams.hashing import chunks, hash_chunks, hash_of
 from layercache.streams.inflate import InflatedReader, Limits
 from layercache.streams.readers import HEAD, HeadReader, layer_compression, read_bounded, sniff_layer
 from layercache.tiers import keys
-from layercache.tiers.association import Association, NotOfALayerError
-from layercache.tiers.backend.facts import keys_of
+from layercache.tiers.record import Record
+from layercache.upkeep.quarantine import Problem
 
 if TYPE_CHECKING:
-    from layercache.oci.digest import DiffID, Digest, Hash
+    from collections.abc import Iterator
+
+    from layercache.oci.digest import DiffID, Digest
+    from layercache.tiers.association import Association
     from layercache.tiers.backend.tier import BackendTier
 
 
-def wrong_facts(tier: BackendTier, key: str, *, deep: bool) -> dict[str, str]:
-    """Return the problems of the fact with this key, and of another fact about its blob: by key.
+def wrong_facts(tier: BackendTier, key: str, *, deep: bool) -> dict[str, Problem]:
+    """Return the problems of the record with this key, and of other records of the same facts: by key.
 
     A claim only repeats an image, so it must only be well formed. A computed fact must match the sizes of the
     blob and tar in this tier, and the blob's first bytes. If two computed facts contradict each other, or
     with ``deep``, the blob is inflated to find out. A blob that is wrong itself does not make a fact wrong.
-    Raises `NotFoundError` if the fact is gone, `BackendError`.
+    Raises `NotFoundError` if the record is gone, `BackendError`.
     """
-    computed = key.startswith(f"{keys.ASSOCIATIONS}{keys.COMPUTED}/")
+    if (name := keys.record_name(key)) is None:
+        return {}
     try:
         with tier.backend.open(key) as reader:
-            data = read_bounded(reader, SMALL_OBJECT, "the fact")
-        fact = Association.decode(data, computed=computed)
-    except (FormatError, InvalidNameError) as error:
-        # Older versions wrote such claims. They are never used, so they are not damage.
-        return {} if isinstance(error, NotOfALayerError) and not computed else {key: error.message}
-    if key not in keys_of(fact):
-        return {key: f"it is about {fact.digest} and {fact.diff_id}, but stored under another name"}
-    if not computed:
-        return {}
-    if problem := _misfit(tier, fact):
-        return {key: problem}
-    answer = _answer(tier, fact)
-    contradicted = answer is not None and answer.diff_id != fact.diff_id
-    suspects = [fact, answer] if contradicted else [fact] if deep else []
-    problems = {}
-    for suspect in suspects:
-        if suspect and (problem := _refuted(tier, suspect)):
-            by_diff_id, by_digest = keys_of(suspect)
-            problems[by_diff_id] = problem
-            if answer and answer.diff_id == suspect.diff_id:
-                problems[by_digest] = problem
+            data = read_bounded(reader, SMALL_OBJECT, "the record")
+        record = Record.decode(data, name) if data else Record(name)
+    except FormatError as error:
+        return {key: Problem(error.message)}
+    problems: dict[str, Problem] = {}
+    for fact in record.facts:
+        for suspect, text in _suspects(tier, name, fact, deep=deep) if fact.computed else ():
+            for other in dict.fromkeys((name, Hash(suspect.digest), Hash(suspect.diff_id))):
+                if suspect in tier.facts.records.read(other).facts:
+                    there = problems.get(keys.record(other), Problem(text))
+                    problems[keys.record(other)] = Problem(there.text, (*there.facts, suspect))
     return problems
+
+
+def _suspects(
+    tier: BackendTier, name: Hash, fact: Association, *, deep: bool
+) -> Iterator[tuple[Association, str]]:
+    """The facts about a blob that are wrong, and what is wrong with them."""
+    if problem := _misfit(tier, fact):
+        yield fact, problem
+        return
+    answer = _answer(tier, fact)
+    if answer is not None and answer.diff_id == fact.diff_id and name != fact.digest:
+        return  # the record of the digest says so too, and is looked at itself
+    contradicted = answer is not None and answer.diff_id != fact.diff_id
+    for suspect in (fact, answer) if contradicted else (fact,) if deep else ():
+        if suspect and (problem := _refuted(tier, suspect)):
+            yield suspect, problem
 
 
 def _answer(tier: BackendTier, fact: Association) -> Association | None:

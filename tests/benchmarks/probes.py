@@ -163,22 +163,20 @@ def plain(path: str) -> dict[str, float]:
 def populate(root: str, count: str, sample: str) -> dict[str, float]:
     """Make a cache of so many small layers, and write the names of some of them into a file.
 
-    Two blobs and a computed fact a layer, under the names that a pull of both forms gives them; past the
-    cache, which would take much longer. Equal files are links to one: blobs, which nobody hashes, and the two
-    objects of a fact.
+    Two blobs and two records a layer, under the names that a pull of both forms gives them; past the cache,
+    which would take much longer. Blobs, which nobody hashes, are links to one.
     """
     from layercache.oci.descriptor import OCI_LAYER_GZIP
     from layercache.oci.digest import DiffID, Digest
     from layercache.tiers import keys
     from layercache.tiers.association import Association
-    from layercache.tiers.backend.facts import keys_of
+    from layercache.tiers.record import Record
 
     def place(key: str) -> str:
         path = os.path.join(root, key)
         if (folder := os.path.dirname(path)) not in made:
             os.makedirs(folder, exist_ok=True)
-            if "by-diffid" not in key:  # each of those is a fact's own
-                made.add(folder)
+            made.add(folder)
         return path
 
     def write(path: str, data: bytes) -> None:
@@ -198,9 +196,8 @@ def populate(root: str, count: str, sample: str) -> dict[str, float]:
             else:
                 os.link(content, blobs[0])
             os.link(content, blobs[1])
-            by_diff_id, by_digest = map(place, keys_of(fact))
-            write(by_diff_id, fact.encode())
-            os.link(by_diff_id, by_digest)
+            for name in (digest, diff_id):
+                write(place(keys.record(name)), Record(name, (fact,)).encode())
             if number % every == 0:
                 names.write(f"{digest} {diff_id}\n")
     return {}
@@ -211,7 +208,7 @@ def look_over(root: str) -> dict[str, float]:
     its fact and asking for two files; and listing all blobs with their sizes."""
     import json
 
-    facts = os.path.join(root, "associations", "computed", "by-digest", "sha256", "")
+    facts = os.path.join(root, "records", "sha256", "")
     blobs = os.path.join(root, "blobs", "sha256", "")
 
     def each_layer() -> None:
@@ -219,8 +216,10 @@ def look_over(root: str) -> dict[str, float]:
             file = os.open(item.path, os.O_RDONLY)
             data = os.read(file, 4096)
             os.close(file)
-            os.stat(blobs + item.name)
-            os.stat(blobs + json.loads(data)["annotations"]["dev.ggcr.cache.diffid"][7:])
+            (fact,) = json.loads(data)["facts"]
+            if fact["digest"][7:] == item.name:
+                os.stat(blobs + item.name)
+                os.stat(blobs + fact["annotations"]["dev.ggcr.cache.diffid"][7:])
 
     def each_blob() -> None:
         for item in os.scandir(blobs):

@@ -73,7 +73,7 @@ class Harm:
         """One file of a cache, in place: who has it open, or linked, sees it too."""
         files = [
             os.path.join(where, name)
-            for part in ("blobs", "associations", "images", "tmp")
+            for part in ("blobs", "records", "images", "tmp")
             for where, _, names in os.walk(folder / part)
             for name in names
         ]

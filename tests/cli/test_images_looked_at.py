@@ -111,9 +111,7 @@ def test_ls_sorts_by_name_size_last_use_and_age(cli: Caller, tmp_path: Path) -> 
         cli("put", str(tmp_path / "layer"))
         for blob in (layer.digest, layer.diff_id):
             os.utime(tmp_path / "cache" / "blobs" / "sha256" / blob.hex, (0, 1000 + number))
-        for fact in (tmp_path / "cache" / "associations").rglob("*"):
-            if layer.digest.hex in str(fact) and fact.is_file():
-                os.utime(fact, (0, 5000 - number))
+        os.utime(tmp_path / "cache" / "records" / "sha256" / layer.digest.hex, (0, 5000 - number))
 
     def listed(*options: str) -> list[int]:
         digests = [layer.digest for layer in made]

@@ -84,7 +84,7 @@ def test_what_a_killed_writer_or_another_tool_left_is_a_cache(tmp_path: Path, sa
     assert state("tmp", "locks") == "cache"
     assert state("blobs", "tmp") == "cache"
     assert state("blobs/sha256", "something else") == "cache"
-    assert state("associations", "README") == "cache"
+    assert state("records", "README") == "cache"
     assert state("lost+found") == "cache"
     assert state("images") == "other", "a folder of pictures, say"
     assert state("blobs", "README") == "other"

@@ -166,7 +166,9 @@ class AnyOrder(RuleBasedStateMachine):
             layer = next(layer for layer in LAYERS if layer.digest == fact.digest)
             assert (fact.diff_id, fact.size) == (layer.diff_id, len(layer.blob))
             assert fact.uncompressed_size in (None, len(layer.tar))
-        assert self.facts <= facts, "a fact went"
+        pairs = {(fact.digest, fact.diff_id) for fact in facts}
+        assert {(fact.digest, fact.diff_id) for fact in self.facts} <= pairs, "a fact went"
+        assert {fact for fact in self.facts if fact.computed} <= facts, "a claim has replaced a computed fact"
         self.facts = facts
 
     def hash(self, name: str) -> Hash:

@@ -36,7 +36,7 @@ KEY = keys.image_tag("example.org", "app", "v1")
 
 
 def facts(cache: Cache, number: int = 0) -> list[str]:
-    return [key for key in content(cache.tiers[number]) if key.startswith(keys.ASSOCIATIONS)]
+    return [key for key in content(cache.tiers[number]) if key.startswith(keys.RECORDS)]
 
 
 def test_every_digest_of_a_tar_is_listed_and_one_inflation_serves_all() -> None:
@@ -244,9 +244,7 @@ def test_facts_go_before_the_blobs_that_they_are_about() -> None:
             store.asked.clear()
             cache.delete(name)
             deleted = store.did("delete")
-            facts_deleted = [
-                number for number, key in enumerate(deleted) if key.startswith(keys.ASSOCIATIONS)
-            ]
+            facts_deleted = [number for number, key in enumerate(deleted) if key.startswith(keys.RECORDS)]
             blobs_deleted = [number for number, key in enumerate(deleted) if key.startswith(keys.BLOBS)]
             assert facts_deleted
             assert len(blobs_deleted) == 2

@@ -16,15 +16,17 @@ from fixtures.stores import (
     far,
     near,
     open_cache,
+    recorded,
     write,
     write_blob,
+    write_record,
 )
 
 from layercache import DigestMismatchError, NotFoundError
 from layercache.layer import Layer as CachedLayer
 from layercache.resolver.identity import LayerIdentity
 from layercache.tiers import keys
-from layercache.tiers.association import Association
+from layercache.tiers.record import Record
 from layercache_backends.memory import MemoryBackend
 
 if TYPE_CHECKING:
@@ -34,7 +36,7 @@ TRUE, OTHER = sample(1), sample(2)
 
 
 def facts(cache: Cache, state: str, number: int = 0) -> list[str]:
-    return [key for key in content(cache.tiers[number]) if key.startswith(keys.ASSOCIATIONS + state)]
+    return recorded(cache.tiers[number], computed=state == "computed")
 
 
 def as_an_image_has_it(cache: Cache, layer: Layer, diff_id: str, fetch: Fetch) -> CachedLayer:
@@ -80,15 +82,15 @@ def test_what_bringing_a_layer_asks_of_the_disk_and_that_a_warm_one_is_looked_fo
         asked = store.asked.copy()
         store.asked.clear()
         as_an_image_has_it(cache, TRUE, TRUE.diff_id, Fetch(TRUE.blob)).fill("compressed")
-    blob, claims = keys.blob(TRUE.digest), keys.claims_of(TRUE.digest)
+    blob, record = keys.blob(TRUE.digest), keys.record(TRUE.digest)
     assert [key for action, key in asked if action in ("open", "stat", "scan")] == [
-        keys.computed_by_digest(TRUE.digest),  # as the layer is named
-        claims,
+        record,  # as the layer is named
         blob,  # as it is asked for
         blob,  # under its lock
         blob,  # whether somebody without a lock was quicker to bring it
-        keys.computed_by_digest(TRUE.digest),  # before the claim is written down
-        claims,
+        record,  # before the claim is written down
+        keys.record(TRUE.diff_id),  # as it is written down, where the store has no conditional writes
+        record,
     ]
     assert store.did("open", "stat", below=keys.BLOBS) == [blob]
     assert not store.did("create")
@@ -229,37 +231,23 @@ def test_a_torn_fact_is_no_fact(garbage: bytes, trusted: bool) -> None:
     """As after a power cut: small objects are published without waiting for the disk."""
     tier = near() if trusted else far()
     write_blob(tier, TRUE.digest, TRUE.blob)
-    for key in (
-        keys.computed_by_digest(TRUE.digest),
-        keys.claimed_by_digest(TRUE.digest, TRUE.diff_id),
-        keys.by_diff_id("computed", TRUE.diff_id, TRUE.digest),
-        keys.by_diff_id("claimed", TRUE.diff_id, TRUE.digest),
-    ):
-        write(tier, key, garbage)
+    for name in (TRUE.digest, TRUE.diff_id):
+        write(tier, keys.record(name), garbage)
     with open_cache(*([tier] if trusted else [near(), tier])) as cache:
         assert cache.get(TRUE.digest).names.diff_id is None
         assert TRUE.diff_id not in cache
         assert read(cache.get(TRUE.digest).uncompressed()) == TRUE.tar
         assert read(cache.get(TRUE.diff_id).uncompressed()) == TRUE.tar
         if trusted:
-            Association.decode(content(tier)[keys.computed_by_digest(TRUE.digest)], computed=True)
+            assert Record.decode(content(tier)[keys.record(TRUE.digest)], TRUE.digest).as_digest
 
 
 def test_a_fact_under_anothers_name_is_no_fact() -> None:
     tier = near()
     write_blob(tier, TRUE.digest, TRUE.blob)
-    write(tier, keys.computed_by_digest(TRUE.digest), fact(OTHER.digest, OTHER.diff_id, 1).encode())
-    write(
-        tier,
-        keys.by_diff_id("computed", OTHER.diff_id, TRUE.digest),
-        fact(TRUE.digest, TRUE.diff_id, 1).encode(),
-    )
+    write_record(tier, TRUE.digest, fact(OTHER.digest, OTHER.diff_id, 1))
+    true = Record(TRUE.digest, (fact(TRUE.digest, TRUE.diff_id, 1),))
+    write(tier, keys.record(OTHER.diff_id), true.encode())
     with open_cache(tier) as cache:
         assert OTHER.diff_id not in cache
         assert read(cache.get(TRUE.digest).uncompressed()) == TRUE.tar
-
-
-def test_facts_outlive_a_round_of_writing_them_down() -> None:
-    for tar_size in (None, 0, 10**17):
-        made = fact(TRUE.digest, TRUE.diff_id, 0, tar_size=tar_size, media_type=TRUE.media_type)
-        assert Association.decode(made.encode(), computed=True) == made

@@ -21,7 +21,7 @@ from fixtures.stores import (
     write_blob,
 )
 
-from layercache import BackendError, ConfigError, DiffID, Digest, NotFoundError
+from layercache import BackendError, ConfigError, NotFoundError
 from layercache.backend import CircuitBreaker
 from layercache.cache import Cache
 from layercache.tiers import keys
@@ -47,7 +47,7 @@ def strict(*tiers: Tier) -> Cache:
     return Cache(tiers, strict=True)
 
 
-@pytest.mark.parametrize("action", ["open", "scan", "read"])
+@pytest.mark.parametrize("action", ["open", "read"])
 def test_a_tier_that_cannot_be_read_is_a_miss_that_is_told_of_once(action: str) -> None:
     broken, sound = a_store("store://broken"), a_store("store://sound")
     broken.fails = lambda did, _key: did == action
@@ -303,7 +303,7 @@ def test_a_fact_follows_its_blob_into_a_remote_tier() -> None:
     created = store.did("create")
     for number in range(1, 9):
         layer = sample(number)
-        blob, fact = keys.blob(layer.digest), keys.computed_by_digest(layer.digest)
+        blob, fact = keys.blob(layer.digest), keys.record(layer.digest)
         assert created.index(blob) < created.index(fact)
 
 
@@ -327,28 +327,6 @@ def test_a_tar_is_made_of_the_blob_next_to_it_rather_than_brought_from_afar() ->
         store.asked.clear()
         assert read(cache.get(LAYER.diff_id).uncompressed()) == LAYER.tar
         assert set(store.did("read", below=keys.BLOBS)) == {keys.blob(LAYER.digest)}
-
-
-def test_a_remote_tier_is_asked_at_once_what_can_be_asked_at_once() -> None:
-    store, together = a_store(holds=False), threading.Barrier(4)
-    with open_cache(near(), far(store)) as cache:
-        put(cache, LAYER.blob)
-        cache.flush()
-        cache.delete(LAYER.diff_id)
-        for name in (LAYER.digest, LAYER.diff_id):
-            questions = [
-                keys.computed_by_digest(Digest(name)), keys.claims_of(Digest(name)),
-                keys.digests_of(keys.COMPUTED, DiffID(name)), keys.digests_of(keys.CLAIMED, DiffID(name)),
-            ]  # fmt: skip
-
-            def fails(action: str, key: str, questions: list[str] = questions) -> bool:
-                if action in ("open", "scan") and key in questions:
-                    together.wait(30)
-                return False
-
-            store.asked.clear()
-            store.fails = fails
-            assert cache.get(name).diff_id == LAYER.diff_id
 
 
 def test_a_cache_whose_tiers_are_all_read_only_says_so_and_not_that_one_failed() -> None:

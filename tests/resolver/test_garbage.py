@@ -26,9 +26,9 @@ from layercache.oci.descriptor import (
 )
 from layercache.oci.digest import Digest
 from layercache.tiers import keys
-from layercache.tiers.association import Association
 from layercache.tiers.backend.tier import BackendTier
 from layercache.tiers.policy import Policy
+from layercache.tiers.record import Record
 from layercache.upkeep import prune, verify
 from layercache_backends.local import LocalBackend
 from layercache_backends.memory import MemoryBackend
@@ -78,7 +78,7 @@ def test_whatever_bytes_are_decoded_the_only_error_is_that_of_a_format(garbage: 
         lambda: decode(data, kind, "it"),
         lambda: decode_object(data, "it"),
         lambda: media_type_of(data, "", "it"),
-        lambda: Association.decode(data, computed=True),
+        lambda: Record.decode(data, LAYER.digest),
     ):
         try:
             read_it()
@@ -95,8 +95,8 @@ def spoil(tier: Tier, garbage: bytes, where: str) -> None:
         TAG: encode(descriptor),
         keys.blob(descriptor.digest): MANIFEST,
         keys.blob(Digest.of(CONFIG)): CONFIG,
-        keys.computed_by_digest(LAYER.digest): b"",
-        keys.by_diff_id(keys.COMPUTED, LAYER.diff_id, LAYER.digest): b"",
+        keys.record(LAYER.digest): b"",
+        keys.record(LAYER.diff_id): b"",
     }
     spoilt = {
         "tag": [TAG],

@@ -8,14 +8,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 from fixtures.layers import Layer, flipped, large, put, read, sample
-from fixtures.stores import Fetch, assert_sound, blobs, evict, far, near, open_cache, write, write_blob
+from fixtures.stores import Fetch, assert_sound, blobs, evict, far, near, open_cache, write_blob, write_record
 
 from layercache import DigestMismatchError, FormatError, LayercacheError
 from layercache.oci.descriptor import OCI_LAYER_ZSTD
 from layercache.oci.digest import DiffID, Digest
 from layercache.resolver.healing import TRIES
 from layercache.streams.readers import StatedSizeError
-from layercache.tiers import keys
 from layercache.tiers.association import Association
 
 if TYPE_CHECKING:
@@ -257,11 +256,11 @@ def test_a_fact_that_rotted_blocks_nothing_and_removes_nothing(
             evict(tiers[0], layer.digest)
         if there == "origin":
             evict(tiers[1], layer.digest)
-        data = rotten_fact(layer, **FALSE[false]).encode()
+        rotten = rotten_fact(layer, **FALSE[false])
         if half != "by diff ID":
-            write(tiers[0], keys.computed_by_digest(layer.digest), data)
+            write_record(tiers[0], layer.digest, rotten)
         if half != "by digest":
-            write(tiers[0], keys.by_diff_id(keys.COMPUTED, layer.diff_id, layer.digest), data)
+            write_record(tiers[0], layer.diff_id, rotten)
         fetch = Fetch(layer.blob)
         if by == "image" or there == "origin":
             meant = cache.layer(layer.digest, diff_id=layer.diff_id, size=len(layer.blob), fetch=fetch)
@@ -299,7 +298,7 @@ def test_a_diff_id_that_rotted_in_a_fact_is_learnt_again(by: str) -> None:
         put(cache, layer.blob)
         evict(cache.tiers[0], layer.diff_id)
         rotten = rotten_fact(layer, diff_id=DiffID.of(b"another"))
-        write(cache.tiers[0], keys.computed_by_digest(layer.digest), rotten.encode())
+        write_record(cache.tiers[0], layer.digest, rotten)
         meant = cache.layer(layer.digest, diff_id=layer.diff_id) if by == "image" else cache.get(layer.digest)
         assert read(meant.uncompressed()) == layer.tar
         assert [fact.diff_id for fact in cache.tiers[0].facts.inflates_to(layer.digest)] == [layer.diff_id]

@@ -79,7 +79,7 @@ def test_what_is_no_layer_is_kept_as_it_is(kind: str, how: str) -> None:
                 each.fill("uncompressed")
         for tier in cache.tiers:
             assert blobs(tier) == {digest}
-            assert not [key for key in content(tier) if key.startswith(keys.ASSOCIATIONS)]
+            assert not [key for key in content(tier) if key.startswith(keys.RECORDS)]
         assert cache.counters.inflated == 0
 
 
@@ -218,6 +218,6 @@ def test_nothing_is_claimed_of_what_is_not_a_layer(media_type: str, form: Forms)
         cache.flush()
         for tier in cache.tiers:
             assert blobs(tier) == {Digest.of(data)}
-            assert not [key for key in content(tier) if key.startswith(keys.ASSOCIATIONS)]
+            assert not [key for key in content(tier) if key.startswith(keys.RECORDS)]
             assert isinstance(tier, BackendTier)
             assert [each for each in verify(tier, deep=True) if each.problem] == []

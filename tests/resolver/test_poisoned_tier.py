@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 from fixtures.layers import compressed, flipped, large, read, sample
-from fixtures.stores import Fetch, assert_sound, fact, far, near, open_cache, write, write_blob
+from fixtures.stores import Fetch, assert_sound, fact, far, near, open_cache, write, write_blob, write_record
 
 from layercache import DigestMismatchError, LayercacheError, NotFoundError
 from layercache.oci.descriptor import OCI_CONFIG, OCI_LAYER_ZSTD
-from layercache.oci.digest import DiffID, Digest
+from layercache.oci.digest import DiffID, Digest, Hash
 from layercache.tiers import keys
+from layercache.tiers.record import Record
 from layercache_backends.local import LocalBackend
 
 if TYPE_CHECKING:
@@ -105,31 +106,33 @@ POISONS: dict[str, tuple[Callable[[Tier], None], ...]] = {
     "numbers that Python refuses": (
         lambda tier: write(
             tier,
-            keys.computed_by_digest(TRUE.digest),
-            fact(TRUE.digest, TRUE.diff_id, 1, tar_size=1).encode().replace(b'"1"', b'"%s"' % (b"9" * 5000)),
+            keys.record(TRUE.digest),
+            Record(TRUE.digest, (fact(TRUE.digest, TRUE.diff_id, 1, tar_size=1),))
+            .encode()
+            .replace(b'"1"', b'"%s"' % (b"9" * 5000)),
         ),
     ),
     "another layer's fact under the key": (
-        lambda tier: write(
-            tier, keys.computed_by_digest(TRUE.digest), fact(OTHER.digest, OTHER.diff_id, 1).encode()
-        ),
+        lambda tier: write_record(tier, TRUE.digest, fact(OTHER.digest, OTHER.diff_id, 1)),
     ),
     "a fact under a diff ID's key that is not its own": (
+        lambda tier: write_record(tier, TRUE.diff_id, fact(OTHER.digest, OTHER.diff_id, 1)),
+    ),
+    "another name's record under the key": (
         lambda tier: write(
             tier,
-            keys.by_diff_id("computed", TRUE.diff_id, OTHER.digest),
-            fact(OTHER.digest, OTHER.diff_id, 1).encode(),
+            keys.record(TRUE.diff_id),
+            Record(Hash(OTHER.diff_id), (fact(OTHER.digest, OTHER.diff_id, 1),)).encode(),
         ),
     ),
-    "a fact in a broken key": (
-        lambda tier: write(
-            tier,
-            f"{keys.digests_of('computed', TRUE.diff_id)}md5-abc",
-            fact(TRUE.digest, TRUE.diff_id, 1).encode(),
-        ),
+    "a record in a broken key": (
+        lambda tier: write(tier, f"{keys.RECORDS}md5/abc", Record(TRUE.digest).encode()),
+    ),
+    "the true pair, refuted": (
+        lambda tier: tier.facts.refute(fact(TRUE.digest, TRUE.diff_id, 1)),
     ),
     "a megabyte of brackets for a fact": (
-        lambda tier: write(tier, keys.computed_by_digest(TRUE.digest), b"[" * (1 << 20)),
+        lambda tier: write(tier, keys.record(TRUE.digest), b"[" * (1 << 20)),
     ),
 }  # fmt: skip
 
@@ -263,7 +266,7 @@ def test_with_nothing_right_anywhere_there_is_an_error_and_never_a_wrong_byte(po
 def test_folders_where_blobs_should_be_are_absent(tmp_path: Path) -> None:
     for name in (TRUE.digest, TRUE.diff_id):
         (tmp_path / "blobs" / name.algorithm / name.hex / "inside").mkdir(parents=True)
-    (tmp_path / keys.computed_by_digest(TRUE.digest)).mkdir(parents=True)
+    (tmp_path / keys.record(TRUE.digest)).mkdir(parents=True)
     with open_cache(near(), far(LocalBackend(str(tmp_path)))) as cache:
         assert TRUE.digest not in cache
         fetch = Fetch(TRUE.blob)

@@ -171,7 +171,7 @@ def test_a_far_tier_that_cannot_be_written_to_does_not_fail_a_fill(action: str, 
         assert cache.counters.failed == len(failed)
 
 
-@pytest.mark.parametrize("action", ["open", "stat", "scan"])
+@pytest.mark.parametrize("action", ["open", "stat"])
 @pytest.mark.parametrize("remote", [False, True])
 def test_a_tier_that_could_not_be_asked_is_another_error_than_absence(action: str, remote: bool) -> None:
     broken = Store(MemoryBackend(), url="store://broken", fails=lambda did, key: did == action)

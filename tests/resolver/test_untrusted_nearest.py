@@ -17,15 +17,14 @@ from fixtures.stores import (
     far,
     near,
     open_cache,
-    write,
     write_blob,
+    write_fact,
 )
 
 import layercache
 from layercache import IntegrityError
 from layercache.backend import BackendURL
 from layercache.tiers import keys
-from layercache.tiers.backend.facts import keys_of
 from layercache.tiers.opening import open_tier
 from layercache.tiers.policy import take_policy
 from layercache_backends.memory import MemoryBackend
@@ -119,8 +118,7 @@ def test_a_planted_fact_in_the_only_tier_gives_nobody_another_layer(how: str) ->
         fact(LAYER.digest, EVIL.diff_id, len(LAYER.blob), tar_size=len(EVIL.tar)),
         fact(EVIL.digest, LAYER.diff_id, len(EVIL.blob), tar_size=len(LAYER.tar)),
     ):
-        for key in keys_of(lie):
-            write(tier, key, lie.encode())
+        write_fact(tier, lie)
     with open_cache(tier) as cache:
         with suppress(IntegrityError):  # it may say that the claim is false, once
             assert read_it(cache) == right

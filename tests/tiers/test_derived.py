@@ -15,8 +15,9 @@ from layercache.events import Observers
 from layercache.oci.digest import Hash
 from layercache.tiers import keys
 from layercache.tiers.backend.tier import BackendTier
+from layercache.tiers.facts import FactStore
 from layercache.tiers.policy import Policy
-from layercache.tiers.stores import BlobStore, DerivedStore, FactStore, ImageStore
+from layercache.tiers.stores import BlobStore, DerivedStore, ImageStore
 from layercache.tiers.tolerant import TolerantTier
 from layercache.upkeep import prune, put_aside, verify
 from layercache_backends.memory import MemoryBackend

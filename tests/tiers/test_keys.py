@@ -40,11 +40,8 @@ tags = st.from_regex(r"[a-zA-Z0-9_][a-zA-Z0-9._-]{0,127}", fullmatch=True)
 def test_the_names_are_the_documented_ones() -> None:
     digest, diff_id = Digest(f"sha256:{A}"), DiffID(f"sha256:{B}")
     assert keys.blob(digest) == f"blobs/sha256/{A}"
-    assert keys.computed_by_digest(digest) == f"associations/computed/by-digest/sha256/{A}"
-    assert keys.claimed_by_digest(digest, diff_id) == f"associations/claimed/by-digest/sha256/{A}/sha256-{B}"
-    for state in (keys.COMPUTED, keys.CLAIMED):
-        key = keys.by_diff_id(state, diff_id, digest)
-        assert key == f"associations/{state}/by-diffid/sha256/{B}/sha256-{A}"
+    assert keys.record(digest) == f"records/sha256/{A}"
+    assert keys.record(diff_id) == f"records/sha256/{B}"
     images = "images/ghcr.io/a/b"
     assert keys.image_tag("ghcr.io", "a/b", "v1") == f"{images}/_tags/v1"
     assert keys.image_digest("ghcr.io", "a/b", digest) == f"{images}/_digests/sha256-{A}"
@@ -53,21 +50,12 @@ def test_the_names_are_the_documented_ones() -> None:
 
 @unhurried
 @given(digests, diff_ids)
-def test_every_name_of_a_layer_is_a_key_and_stands_in_its_folder(digest: Digest, diff_id: DiffID) -> None:
-    made = [
-        keys.blob(digest),
-        keys.computed_by_digest(digest),
-        keys.claimed_by_digest(digest, diff_id),
-        keys.by_diff_id(keys.COMPUTED, diff_id, digest),
-        keys.by_diff_id(keys.CLAIMED, diff_id, digest),
-    ]
+def test_every_name_of_a_layer_is_a_key_and_no_key_is_a_folder(digest: Digest, diff_id: DiffID) -> None:
+    made = [keys.blob(digest), keys.record(digest), keys.record(diff_id)]
     assert [check_key(key) for key in made] == made
-    assert len(set(made)) == len(made)
-    assert keys.claimed_by_digest(digest, diff_id).startswith(keys.claims_of(digest))
-    for state in (keys.COMPUTED, keys.CLAIMED):
-        assert keys.by_diff_id(state, diff_id, digest).startswith(keys.digests_of(state, diff_id))
+    assert len(set(made)) == 3 - (digest == str(diff_id))
     folders = [f"{key}/" for key in made]
-    assert not any(key.startswith(folder) for key in made for folder in folders), "no key is a folder"
+    assert not any(key.startswith(folder) for key in made for folder in folders)
 
 
 @unhurried
@@ -118,17 +106,14 @@ def test_no_images_name_is_a_folder_of_anothers(one: str, other: str, tag: str) 
 
 
 @unhurried
-@given(digests, diff_ids)
-def test_a_facts_key_gives_its_names_back(digest: Digest, diff_id: DiffID) -> None:
-    assert keys.fact_names(keys.computed_by_digest(digest)) == (digest, None)
-    assert keys.fact_names(keys.claimed_by_digest(digest, diff_id)) == (digest, diff_id)
-    for state in (keys.COMPUTED, keys.CLAIMED):
-        assert keys.fact_names(keys.by_diff_id(state, diff_id, digest)) == (digest, diff_id)
+@given(hashes())
+def test_a_records_key_leads_back_to_its_name(name: str) -> None:
+    assert keys.record_name(keys.record(Hash(name))) == name
 
 
 @unhurried
 @given(st.text(max_size=60), digests)
-def test_what_is_no_facts_key_has_no_names(text: str, digest: Digest) -> None:
-    assert keys.fact_names(text) is None
-    assert keys.fact_names(keys.blob(digest)) is None
-    assert keys.fact_names(f"associations/computed/by-diffid/{text}") is None
+def test_the_key_of_something_else_is_not_a_records(text: str, digest: Digest) -> None:
+    assert keys.record_name(text) is None
+    assert keys.record_name(keys.blob(digest)) is None
+    assert keys.record_name(f"records/x/{text}") is None

@@ -48,7 +48,7 @@ def test_a_cleaned_cache_is_empty_and_works(cli: Caller, tmp_path: Path, filled:
     sizes = sum(path.stat().st_size for path in (tmp_path / "cache" / "blobs").rglob("*") if path.is_file())
     assert counted["bytes"] == sizes
     assert counted["blobs"] == len(list((tmp_path / "cache" / "blobs" / "sha256").iterdir()))
-    assert (counted["facts"], counted["images"]) == (3, 1)
+    assert (counted["facts"], counted["images"]) == (5, 1)
     assert cli.json("clean", "--yes")["tiers"][0] == counted, "what is removed is what was announced"
     assert files(tmp_path / "cache") == []
     assert b'"manifests":[]' in (tmp_path / "cache" / "index.json").read_bytes()
@@ -71,7 +71,7 @@ def test_on_a_terminal_only_yes_removes(cli: Caller, tmp_path: Path, typed: byte
         [*PROGRAM, "--cache", cli.url, "clean"], when=lambda shown: typed if b"[y/N]" in shown else b""
     )
     assert code == 0, seen
-    assert "3 associations and 1 image in file://" in " ".join(seen.split())
+    assert "5 records and 1 image in file://" in " ".join(seen.split())
     assert ("nothing was removed" in seen) == (not emptied)
     assert (files(tmp_path / "cache") == []) == emptied
 
@@ -79,7 +79,7 @@ def test_on_a_terminal_only_yes_removes(cli: Caller, tmp_path: Path, typed: byte
 def test_an_empty_cache_needs_no_confirmation(cli: Caller) -> None:
     cli("put", "-", stdin=make_layer({"a": b"layer"}).blob)
     cli("clean", "--yes")
-    assert cli("clean").stdout.startswith("removed 0 blobs (0 B), 0 associations and 0 images")
+    assert cli("clean").stdout.startswith("removed 0 blobs (0 B), 0 records and 0 images")
 
 
 @pytest.mark.usefixtures("filled")

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from layercache.upkeep import Checked
     from layercache.upkeep.locked import Missing, Needed
 
-KINDS = {"blob": "blob", "fact": "association", "image": "image"}
+KINDS = {"blob": "blob", "fact": "record", "image": "image"}
 DONE = {True: "quarantined", False: "left in place"}
 
 

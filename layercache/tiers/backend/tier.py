@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 from layercache.backend.capabilities import Spooler
 from layercache.tiers.backend.blobs import BackendBlobs
 from layercache.tiers.backend.derived import BackendDerived
-from layercache.tiers.backend.facts import BackendFacts
 from layercache.tiers.backend.images import BackendImages
+from layercache.tiers.backend.records import BackendRecords
 from layercache.tiers.backend.use import Use
+from layercache.tiers.facts import FactStore
 from layercache.tiers.guard import guarded
 from layercache.tiers.quota import Quota
 from layercache.tiers.tier import Tier
@@ -29,7 +30,6 @@ class BackendTier(Tier):
     within the policy's limits; ``use`` refreshes the times of a remote store's blobs.
     """
 
-    facts: BackendFacts
     images: BackendImages
 
     def __init__(self, backend: Backend, policy: Policy) -> None:
@@ -42,7 +42,7 @@ class BackendTier(Tier):
             policy,
             remote=remote,
             blobs=BackendBlobs(backend, policy, self.room, use),
-            facts=BackendFacts(backend, policy, remote=remote),
+            facts=FactStore(BackendRecords(backend, remote=remote), policy),
             images=BackendImages(backend),
             derived=BackendDerived(backend, policy, self.room),
         )
@@ -54,5 +54,5 @@ class BackendTier(Tier):
     def close(self) -> None:
         if self.use is not None:
             self.use.close()
-        self.facts.close()
+        self.facts.records.close()
         self.backend.close()

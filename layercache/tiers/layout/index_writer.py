@@ -13,9 +13,8 @@ import msgspec
 
 from layercache.backend import write_whole
 from layercache.backend.capabilities import Expendable, Lockable
-from layercache.errors import NotFoundError
 from layercache.oci.annotations import REF_NAME
-from layercache.oci.descriptor import DOCKER_LAYER, OCI_LAYER, OCTETS, Descriptor, encode
+from layercache.oci.descriptor import DOCKER_LAYER, OCI_LAYER, Descriptor, encode
 from layercache.oci.digest import Digest
 from layercache.tiers import keys
 from layercache.tiers.association import DIFF_ID
@@ -24,10 +23,11 @@ from layercache.tiers.layout import index_json
 from layercache.tiers.layout.index_json import DIGEST, ENTRY
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Container, Iterable, Iterator
     from contextlib import AbstractContextManager
 
     from layercache.oci.digest import DiffID, Hash
+    from layercache.tiers.association import Association
     from layercache.tiers.backend.tier import BackendTier
 
 LAYERS_MAX = 10_000
@@ -47,13 +47,13 @@ def write_index(tier: BackendTier, *, layers: bool | None = None, durable: bool 
     # Who has the lock derives from all that was written before: no older view replaces a newer one.
     with _alone(tier):
         entries, others = index_json.read_index(tier)
-        known = _pairs(tier)
-        if any(index_json.import_entries(tier, _not_known(entries, known))):
-            known = _pairs(tier)
+        names = set(tier.facts.names())
+        index_json.import_entries(tier, _not_known(entries, names))
         sizes = {str(name): entry.size for name, entry in tier.blobs.scan()}
         images = sorted(_images(tier, sizes), key=lambda entry: (_name(entry), entry.digest))
-        wanted = len(known) < LAYERS_MAX if layers is None else layers
-        blobs = list(_layers(tier, known, sizes, entries)) if wanted else []
+        # A layer has two names. Those of a huge cache are counted, and nothing is read.
+        wanted = len(names) < 2 * LAYERS_MAX if layers is None else layers
+        blobs = list(_layers(_known(tier), sizes)) if wanted else []
         create = tier.backend.create
         if not durable and isinstance(tier.backend, Expendable):
             create = tier.backend.create_expendable
@@ -64,22 +64,17 @@ def write_index(tier: BackendTier, *, layers: bool | None = None, durable: bool 
     return len(images), len(blobs) + len(others)
 
 
-def _pairs(tier: BackendTier) -> dict[tuple[Digest, DiffID], float | None]:
-    """Every pair of names, and when it was computed; None for a claim about a blob without a computed one."""
-    found: dict[tuple[Digest, DiffID], float | None]
-    found = {(digest, diff_id): written for digest, diff_id, written in tier.facts.pairs(computed=True)}
-    computed = {digest for digest, _ in found}
-    for digest, diff_id, _ in tier.facts.pairs(computed=False):
-        if digest not in computed:
-            found[digest, diff_id] = None
-    return found
+def _known(tier: BackendTier) -> dict[tuple[Digest, DiffID], Association]:
+    """A fact for every pair of names: claims only about blobs without a computed one."""
+    found = {(fact.digest, fact.diff_id): fact for fact in tier.facts.scan()}
+    computed = {fact.digest for fact in found.values() if fact.computed}
+    return {pair: fact for pair, fact in found.items() if fact.computed or fact.digest not in computed}
 
 
-def _not_known(entries: Iterable[Descriptor], known: Iterable[tuple[Digest, DiffID]]) -> Iterator[Descriptor]:
+def _not_known(entries: Iterable[Descriptor], names: Container[Hash]) -> Iterator[Descriptor]:
     """The entries that may be new: other tools' images, and layers of which no fact is there."""
-    digests = {digest for digest, _ in known}
     for entry in entries:
-        if not index_json.is_ours(entry) if index_json.is_image(entry) else entry.digest not in digests:
+        if not index_json.is_ours(entry) if index_json.is_image(entry) else entry.digest not in names:
             yield entry
 
 
@@ -93,45 +88,16 @@ def _images(tier: BackendTier, sizes: dict[str, int]) -> Iterator[Descriptor]:
             yield msgspec.structs.replace(descriptor, annotations=annotations)
 
 
-def _layers(
-    tier: BackendTier,
-    pairs: dict[tuple[Digest, DiffID], float | None],
-    sizes: dict[str, int],
-    before: Iterable[Descriptor],
-) -> Iterator[Descriptor]:
+def _layers(known: dict[tuple[Digest, DiffID], Association], sizes: dict[str, int]) -> Iterator[Descriptor]:
     """Two descriptors a pair, of the forms that are there: each names the other."""
-    # A fact never changes: what was listed before need not be read again. What was computed since may have
-    # another media type than the claim.
-    listed = _written(tier)
-    types = {
-        (entry.digest, (entry.annotations or {}).get(DIFF_ID)): entry.media_type
-        for entry in before
-        if entry.media_type != OCTETS
-    }
-    for digest, diff_id in sorted(pairs):
-        computed = pairs[digest, diff_id]
-        size, tar_size = sizes.get(digest), None if computed is None else sizes.get(diff_id)
-        if size is None and tar_size is None:
-            continue
-        media_type = types.get((digest, diff_id), "")
-        if not media_type or (computed is not None and computed >= listed):
-            fact = tier.facts.get(digest, diff_id, computed=computed is not None)
-            if fact is None:
-                continue
-            media_type = fact.media_type
+    for digest, diff_id in sorted(known):
+        fact = known[digest, diff_id]
+        size, tar_size = sizes.get(digest), sizes.get(diff_id) if fact.computed else None
         if size is not None:
-            yield _annotated(media_type, digest, size, {DIFF_ID: str(diff_id)})
+            yield _annotated(fact.media_type, digest, size, {DIFF_ID: str(diff_id)})
         if tar_size is not None and str(diff_id) != digest:
-            plain = DOCKER_LAYER if media_type.startswith(DOCKER_LAYER) else OCI_LAYER
+            plain = DOCKER_LAYER if fact.media_type.startswith(DOCKER_LAYER) else OCI_LAYER
             yield _annotated(plain, diff_id, tar_size, {DIGEST: str(digest)})
-
-
-def _written(tier: BackendTier) -> float:
-    """When index.json was written last; 0 where it was not."""
-    try:
-        return tier.backend.stat(keys.INDEX).modified
-    except NotFoundError:
-        return 0.0
 
 
 def _annotated(media_type: str, name: Hash, size: int, annotations: dict[str, str]) -> Descriptor:

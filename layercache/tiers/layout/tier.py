@@ -3,63 +3,65 @@
 from __future__ import annotations
 
 import threading
-from collections import defaultdict
 from typing import TYPE_CHECKING
 
+from layercache.oci.digest import Hash
 from layercache.tiers import keys
-from layercache.tiers.association import FACTS_MAX
-from layercache.tiers.backend.facts import BackendFacts
 from layercache.tiers.backend.images import BackendImages
+from layercache.tiers.backend.records import BackendRecords
 from layercache.tiers.backend.tier import BackendTier
+from layercache.tiers.facts import FactStore
 from layercache.tiers.layout import index_json
+from layercache.tiers.record import Record
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from layercache.backend import Backend
     from layercache.oci.descriptor import Descriptor
-    from layercache.oci.digest import DiffID, Digest
     from layercache.tiers.association import Association
     from layercache.tiers.policy import Policy
 
 
 class LayoutTier(BackendTier):
-    """A tier whose images and claims are those of its index.json, where it has no associations itself.
+    """A tier whose images and claims are those of its index.json, where it has no records itself.
 
     They are read once, when they are first asked for: manifests and configs are small. What a layout's
-    configs say is a claim like any other. Where there are associations it is a cache as any.
+    configs say is a claim like any other. Where there are records it is a cache as any.
     """
 
     def __init__(self, backend: Backend, policy: Policy) -> None:
         super().__init__(backend, policy)
         listed = _ListedOnce(self)
-        self.facts = _LayoutFacts(self, listed)
+        self.facts = FactStore(_LayoutRecords(self, listed), policy)
         self.images = _LayoutImages(self, listed)
 
 
-class _LayoutFacts(BackendFacts):
-    """Facts, and the claims of the layout's own configs."""
+class _LayoutRecords(BackendRecords):
+    """Records, with the claims of the layout's own configs."""
 
     def __init__(self, tier: BackendTier, listed: _ListedOnce) -> None:
-        super().__init__(tier.backend, tier.policy, remote=tier.remote)
+        super().__init__(tier.backend, remote=tier.remote)
         self._listed = listed
 
-    def scan(self) -> Iterator[Association]:
-        yield from super().scan()
-        yield from self._listed.contents.claims
+    def read(self, name: Hash) -> Record:
+        record = super().read(name)
+        listed = self._listed.contents.records.get(name)
+        return record.merge(listed) if listed else record
 
-    def pairs(self, *, computed: bool) -> Iterator[tuple[Digest, DiffID, float]]:
-        yield from super().pairs(computed=computed)
-        if not computed:
-            for claim in self._listed.contents.claims:
-                yield claim.digest, claim.diff_id, self._backend.stat(keys.INDEX).modified
+    def written(self) -> Iterator[tuple[Record, float]]:
+        yield from super().written()
+        if listed := self._listed.contents.records:
+            modified = self._backend.stat(keys.INDEX).modified
+            yield from ((record, modified) for record in listed.values())
 
-    def _claims(self, digest: Digest) -> list[Association]:
-        return super()._claims(digest) + self._listed.contents.by_digest.get(digest, [])
+    def all(self) -> Iterator[Record]:
+        yield from super().all()
+        yield from self._listed.contents.records.values()
 
-    def _made_from(self, state: str, diff_id: DiffID) -> list[Association]:
-        found = super()._made_from(state, diff_id)
-        return found + self._listed.contents.by_diff_id.get(diff_id, []) if state == keys.CLAIMED else found
+    def names(self) -> Iterator[Hash]:
+        yield from super().names()
+        yield from self._listed.contents.records
 
 
 class _LayoutImages(BackendImages):
@@ -98,7 +100,7 @@ class _ListedOnce:
         with self._reading:
             if self._contents is None:
                 self._contents = contents = _Contents()
-                if next(self._tier.backend.scan(keys.ASSOCIATIONS), None) is None:
+                if next(self._tier.backend.scan(keys.RECORDS), None) is None:
                     entries, _ = index_json.read_index(self._tier)
                     contents.images = dict(index_json.images(entries))
                     for claim in index_json.claims(self._tier, entries):
@@ -111,13 +113,8 @@ class _Contents:
 
     def __init__(self) -> None:
         self.images: dict[str, Descriptor] = {}
-        self.claims: list[Association] = []
-        self.by_digest: defaultdict[Digest, list[Association]] = defaultdict(list)
-        self.by_diff_id: defaultdict[DiffID, list[Association]] = defaultdict(list)
+        self.records: dict[Hash, Record] = {}
 
     def add(self, claim: Association) -> None:
-        known, leading = self.by_digest[claim.digest], self.by_diff_id[claim.diff_id]
-        if max(len(known), len(leading)) < FACTS_MAX and claim not in known:
-            self.claims.append(claim)
-            known.append(claim)
-            leading.append(claim)
+        for name in (Hash(claim.digest), Hash(claim.diff_id)):
+            self.records[name] = self.records.get(name, Record(name)).with_fact(claim)

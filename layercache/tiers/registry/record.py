@@ -1,4 +1,4 @@
-"""What a registry keeps of one name: an artefact that holds its blob and says what it is associated with.
+"""A record in a registry: an artefact that holds the blob of a name, and has the record as an annotation.
 
 A registry has no names that we could choose but tags, and drops every blob that no manifest refers to. So
 each hash that a cache knows has one small image manifest, tagged with it::
@@ -10,16 +10,16 @@ each hash that a cache knows has one small image manifest, tagged with it::
      "annotations": {
         "dev.layercache.name": "sha256:...",
         "org.opencontainers.image.created": "...",            when the blob came
-        "dev.layercache.computed": "[<association>, ...]",    OCI descriptors, as a cache on disk has them
-        "dev.layercache.claimed": "[<association>, ...]"}}
+        "dev.layercache.record": "{…}"}}                       as any other store has it
 
-The name may be a digest, a diff ID or both: one look-up answers all.
+Earlier versions wrote the computed and the claimed facts into two annotations. Those are read, too.
 """
 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, replace
+from contextlib import suppress
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -28,7 +28,8 @@ import msgspec
 from layercache.errors import FormatError, InvalidNameError
 from layercache.oci.descriptor import NOT_VALID, OCI_MANIFEST, OCTETS, Descriptor, Manifest, decode, encode
 from layercache.oci.digest import Digest, Hash
-from layercache.tiers.association import FACTS_MAX, Association
+from layercache.tiers.association import Association
+from layercache.tiers.record import Record
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -37,8 +38,7 @@ NAME_TYPE = "application/vnd.dev.layercache.name.v1+json"
 IMAGE_TYPE = "application/vnd.dev.layercache.image.v1+json"
 
 NAME = "dev.layercache.name"
-COMPUTED = "dev.layercache.computed"
-CLAIMED = "dev.layercache.claimed"
+RECORD = "dev.layercache.record"
 IMAGE = "dev.layercache.image"
 IMAGE_DESCRIPTOR = "dev.layercache.image.descriptor"
 CREATED = "org.opencontainers.image.created"
@@ -94,16 +94,19 @@ class NameRecord:
     ``published``: when the blob came, in seconds since the epoch; 0 where that is not known.
     """
 
-    name: Hash
+    record: Record
     size: int | None = None
     published: float = 0.0
-    facts: tuple[Association, ...] = ()
+
+    @property
+    def name(self) -> Hash:
+        return self.record.name
 
     @classmethod
     def decode(cls, data: bytes, tag: str) -> NameRecord:
         """What a tag's manifest says of its name. Raises `FormatError` for what is not a record of it.
 
-        A fact that is torn, or about other names, is not a fact. Of very many the last ones are taken.
+        A record that is torn says nothing, but the blob is there.
         """
         manifest = decode(data, Manifest, f"the record {tag}")
         annotations = manifest.annotations or {}
@@ -114,32 +117,22 @@ class NameRecord:
         if manifest.artifact_type != NAME_TYPE or tag_of(name) != tag:
             raise FormatError(f"{tag} is not a record of a name")
         held = [layer for layer in manifest.layers if layer.digest == name and layer.media_type != EMPTY_TYPE]
-        facts: list[Association] = []
-        for key, computed in ((COMPUTED, True), (CLAIMED, False)):
-            found = _facts(annotations, key, computed=computed)
-            facts += [fact for fact in found if name in (fact.digest, fact.diff_id)][-FACTS_MAX:]
-        return cls(name, held[0].size if held else None, _seconds(annotations.get(CREATED, "")), tuple(facts))
+        record = _earlier(annotations, name)
+        with suppress(FormatError):
+            record = record.merge(Record.decode(annotations.get(RECORD, "").encode(), name))
+        return cls(record, held[0].size if held else None, _seconds(annotations.get(CREATED, "")))
 
     def encode(self) -> bytes:
         annotations = {NAME: str(self.name)}
         if self.published:
             annotations[CREATED] = datetime.fromtimestamp(self.published, UTC).isoformat()
-        for key, computed in ((COMPUTED, True), (CLAIMED, False)):
-            described = [fact.encode() for fact in self.facts if fact.computed == computed]
-            if described:
-                annotations[key] = f"[{b','.join(described).decode()}]"
+        if self.record:
+            annotations[RECORD] = self.record.encode().decode()
         return artefact(NAME_TYPE, annotations, [] if self.size is None else [self._blob])
-
-    def with_fact(self, fact: Association) -> NameRecord:
-        """A blob has one computed tar; of claims it may have many."""
-        return replace(self, facts=(*(each for each in self.facts if not _replaces(fact, each)), fact))
-
-    def without_fact(self, fact: Association) -> NameRecord:
-        return replace(self, facts=tuple(each for each in self.facts if not _is_same(fact, each)))
 
     @property
     def _blob(self) -> Descriptor:
-        own = [fact.media_type for fact in self.facts if fact.digest == self.name]
+        own = [fact.media_type for fact in self.record.as_digest]
         return Descriptor(media_type=own[0] if own else OCTETS, digest=Digest(self.name), size=self.size or 0)
 
 
@@ -171,18 +164,22 @@ def read_image(data: bytes) -> tuple[str, Descriptor]:
     return annotations[IMAGE], decode(text.encode(), Descriptor, "what an image's record names")
 
 
-def _facts(annotations: Mapping[str, str], key: str, *, computed: bool) -> list[Association]:
-    try:
-        parts = msgspec.json.decode(annotations.get(key, "[]").encode(), type=list[msgspec.Raw])
-    except NOT_VALID:
-        return []
-    found = []
-    for part in parts:
-        try:
-            found.append(Association.decode(bytes(part), computed=computed))
-        except (FormatError, InvalidNameError):
+def _earlier(annotations: Mapping[str, str], name: Hash) -> Record:
+    """The record as earlier versions wrote it. A fact that is torn, or about other names, is not a fact."""
+    record = Record(name)
+    for key, computed in (("dev.layercache.computed", True), ("dev.layercache.claimed", False)):
+        if key not in annotations:
             continue
-    return found
+        try:
+            parts = msgspec.json.decode(annotations[key].encode(), type=list[msgspec.Raw])
+        except NOT_VALID:
+            continue
+        for part in parts:
+            with suppress(FormatError, InvalidNameError):
+                fact = Association.of(decode(bytes(part), Descriptor, "a fact"), computed=computed)
+                if name in (fact.digest, fact.diff_id):
+                    record = record.merge(Record(name, (fact,)))
+    return record
 
 
 def _seconds(time: str) -> float:
@@ -190,13 +187,3 @@ def _seconds(time: str) -> float:
         return datetime.fromisoformat(time).timestamp()
     except (ValueError, OverflowError, OSError):
         return 0.0
-
-
-def _replaces(new: Association, old: Association) -> bool:
-    if new.computed and old.computed:
-        return new.digest == old.digest
-    return _is_same(new, old)
-
-
-def _is_same(one: Association, other: Association) -> bool:
-    return (one.digest, one.diff_id, one.computed) == (other.digest, other.diff_id, other.computed)

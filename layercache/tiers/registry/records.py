@@ -21,6 +21,7 @@ from layercache.oci.digest import Digest
 from layercache.registry.encoding import TooBigError
 from layercache.registry.status_errors import MissingPartError
 from layercache.tiers.concurrently import FanOut
+from layercache.tiers.record import Record
 from layercache.tiers.registry.record import EMPTY, EMPTY_DATA, NameRecord, is_name_tag, tag_of
 
 if TYPE_CHECKING:
@@ -63,10 +64,10 @@ class Records:
     def read(self, name: Hash) -> NameRecord:
         try:
             data, _ = self._repository.manifest(tag_of(name), RECORD_MAX)
-            record = NameRecord.decode(data, tag_of(name))
+            found = NameRecord.decode(data, tag_of(name))
         except (NotFoundError, FormatError, TooBigError):
-            return NameRecord(name)
-        return record if record.name == name else NameRecord(name)
+            return NameRecord(Record(name))
+        return found if found.name == name else NameRecord(Record(name))
 
     def change(self, name: Hash, change: Callable[[NameRecord], NameRecord]) -> None:
         """Read, change and write a name's record; where it says nothing any more, remove it."""
@@ -75,7 +76,7 @@ class Records:
             new = change(old)
             if new == old:
                 return
-            if new.size is None and not new.facts:
+            if new.size is None and not new.record:
                 self.delete(tag_of(name))
                 return
             try:

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from layercache.tiers.facts import FactStore
 from layercache.tiers.registry.blobs import RegistryBlobs
 from layercache.tiers.registry.connection import Connection
-from layercache.tiers.registry.facts import RegistryFacts
+from layercache.tiers.registry.facts import RegistryRecords
 from layercache.tiers.registry.images import RegistryImages
 from layercache.tiers.stores import DerivedStore
 from layercache.tiers.tier import Tier
@@ -44,7 +45,7 @@ class RegistryTier(Tier):
             policy,
             remote=True,
             blobs=RegistryBlobs(at),
-            facts=RegistryFacts(at, policy),
+            facts=FactStore(RegistryRecords(at), policy),
             images=RegistryImages(at, policy),
             derived=DerivedStore(),
         )

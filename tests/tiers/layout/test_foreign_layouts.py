@@ -104,7 +104,7 @@ def test_what_we_listed_ourselves_is_read_in_a_copy_without_our_folders(tmp_path
     image = make_image([layer])
     with layercache.open(write_layout(tmp_path, {"registry.example/app:1": image})) as cache:
         adopt(cache)
-    for folder in ("associations", "images"):
+    for folder in ("records", "images"):
         (tmp_path / folder).rename(tmp_path.parent / f"{tmp_path.name}-{folder}")
     with layercache.open(f"file://{tmp_path}?readonly=true", offline=True) as cache:
         assert cache.image("registry.example/app:1").digest == image.descriptor.digest

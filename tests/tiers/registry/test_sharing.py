@@ -23,7 +23,7 @@ from tiers.contract import GZIP, PLAIN, copy, fact_of, read
 
 import layercache
 from layercache.errors import BackendError, ConfigError, LayercacheError, NotFoundError
-from layercache.oci.descriptor import OCI_MANIFEST, Descriptor
+from layercache.oci.descriptor import OCI_MANIFEST, Descriptor, encode
 from layercache.oci.digest import Digest
 from layercache.registry import upload
 from layercache.registry.settings import RegistrySettings
@@ -523,7 +523,7 @@ def test_what_is_no_absence_in_the_registrys_own_words_is_an_error(
                 "config": {"digest": str(GZIP.digest), "size": 1},
                 "annotations": {
                     "dev.layercache.name": str(GZIP.digest),
-                    "dev.layercache.computed": f"[1, {fact_of(PLAIN).encode().decode()}]",
+                    "dev.layercache.computed": f"[1, {encode(fact_of(PLAIN).descriptor()).decode()}]",
                     "org.opencontainers.image.created": "+9999999-01-01",
                 },
             }
