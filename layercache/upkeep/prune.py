@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Literal
 
 from layercache.backend.capabilities import Leftovers
 from layercache.errors import ConfigError, ForbiddenError
+from layercache.tiers import keys
 from layercache.tiers.eviction import candidates, select
 from layercache.tiers.layout import index_json
 from layercache.tiers.leftovers import DAY, count_leftovers
@@ -132,6 +134,9 @@ def _forget(tier: BackendTier, report: Pruned, *, dry_run: bool) -> None:
         plain = str(fact.digest) == fact.diff_id
         if not holds(tier, fact.digest, plain=plain) and not tier.blobs.has(fact.diff_id):
             report.facts += removed(partial(tier.facts.forget, fact))
+    for entry in tier.backend.scan(keys.RECORDS):
+        if not entry.size and entry.modified < time.time() - DAY:  # all that it said was forgotten
+            removed(partial(tier.backend.delete, entry.key))
     for name in {name for _, name, _ in tier.derived.scan()}:
         if not tier.blobs.has(name):
             removed(partial(tier.derived.delete, name))

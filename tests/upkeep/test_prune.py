@@ -9,13 +9,15 @@ from typing import TYPE_CHECKING
 import pytest
 from fixtures.layers import put, sample
 from fixtures.stocked import HOUR, blobs, data_of, in_memory, on_disk, stock, used
-from fixtures.stores import content, evict, fact, open_cache
+from fixtures.stores import content, evict, fact, open_cache, write
 
 from layercache import ConfigError
 from layercache.oci.digest import DiffID, Digest, Hash
+from layercache.tiers import keys
 from layercache.tiers.backend.tier import BackendTier
 from layercache.tiers.policy import Policy
 from layercache.upkeep import Pruned, Removed, prune
+from layercache_backends.local import LocalBackend
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -112,6 +114,21 @@ def test_facts_and_images_stay_unless_they_are_to_be_forgotten(
     assert (dry.facts, dry.images) == (report.facts, report.images) == (1, 1)
     assert [each.digest for each in tier.facts.scan()] == [kept.digest]
     assert [key for key, _ in tier.images.scan()] == ["images/host/whole/_tags/latest"]
+
+
+def test_an_empty_object_where_a_record_was_goes_once_it_is_a_day_old(tmp_path: Path) -> None:
+    """A bucket cannot delete on a condition, so what forgets the last fact leaves one."""
+    backend = LocalBackend(str(tmp_path))
+    tier = BackendTier(backend, Policy(trusted=True))
+    with open_cache(tier) as cache:
+        put(cache, sample(1).blob)
+        before = content(tier).keys()
+        old, young = (keys.record(Hash.of(name)) for name in (b"old", b"young"))
+        for key in (old, young):
+            write(tier, key, b"")
+        os.utime(tmp_path / old, (0, 0))
+        prune(tier, forget=True)
+        assert content(tier).keys() - before == {young}
 
 
 @pytest.fixture
