@@ -8,7 +8,14 @@ import time
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from layercache.backend.capabilities import CountedLeftovers, Diagnosable, Exclusive, Finding, LocalPath
+from layercache.backend.capabilities import (
+    Conditional,
+    CountedLeftovers,
+    Diagnosable,
+    Exclusive,
+    Finding,
+    LocalPath,
+)
 from layercache.doctor.check import Answer, Check, milliseconds
 from layercache.doctor.probe import Probe
 from layercache.errors import BackendError, NotFoundError
@@ -17,6 +24,8 @@ from layercache.tiers.backend.tier import BackendTier
 from layercache.tiers.leftovers import DAY, count_leftovers
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from layercache.doctor.check import Subject
 
 PROBES = "probes"
@@ -57,6 +66,8 @@ class StoreProbe(Probe[BackendTier]):
         subject.run("clock", self._clock, seconds)
         if isinstance(self._backend, Exclusive):
             subject.run("created once", self._create_once, seconds)
+        if isinstance(self._backend, Conditional):
+            subject.run("changed once", self._change_once, seconds)
 
     def _end(self, subject: Subject, seconds: float) -> None:
         if isinstance(self._backend, LocalPath):
@@ -109,19 +120,31 @@ class StoreProbe(Probe[BackendTier]):
         return Answer(detail, "warning", hint, skew, "s")
 
     def _create_once(self) -> Answer:
-        """Check whether the store can create an object once. Nothing depends on it: at worst a warning."""
+        """Check whether the store can create an object once."""
         assert isinstance(self._backend, Exclusive)
+        create, key = self._backend.create_new, self._key("once")
         self._written.add("once")
-        hint = "harmless: layercache does not depend on it"
-        try:
-            first, second = (
-                self._backend.create_new(self._key("once"), data) for data in (b"first", b"second")
+
+        def tried() -> bool:
+            return create(key, b"first") and not create(key, b"second") and self._get("once") == b"first"
+
+        return _condition(tried, "harmless: each machine fetches a layer for itself")
+
+    def _change_once(self) -> Answer:
+        """Check whether the store can change an object only if it is still the one that was read."""
+        assert isinstance(self._backend, Conditional)
+        read, write, key = self._backend.read_versioned, self._backend.write_if, self._key("changed")
+        self._put("changed", b"first")
+
+        def tried() -> bool:
+            first = read(key)[1]
+            return (
+                write(key, b"second", first) and not write(key, b"third", first) and read(key)[0] == b"second"
             )
-        except BackendError as error:
-            return Answer(f"not supported by this store: {error.message}", "warning", hint)
-        if first and not second and self._get("once") == b"first":
-            return Answer("works")
-        return Answer("this store ignores the condition", "warning", hint)
+
+        return _condition(
+            tried, "harmless: what one writer undoes of another's record is computed again when it is needed"
+        )
 
     def _send(self, name: str, data: bytes) -> None:
         view = memoryview(data)
@@ -148,6 +171,16 @@ class StoreProbe(Probe[BackendTier]):
 
     def _key(self, name: str) -> str:
         return f"{self._folder}/{name}"
+
+
+def _condition(tried: Callable[[], bool], hint: str) -> Answer:
+    """Report whether a condition holds. Nothing depends on it: at worst a warning."""
+    try:
+        if tried():
+            return Answer("works")
+    except BackendError as error:
+        return Answer(f"not supported by this store: {error.message}", "warning", hint)
+    return Answer("this store ignores the condition", "warning", hint)
 
 
 def _free_space(path: str) -> Answer:

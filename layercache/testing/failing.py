@@ -14,7 +14,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from layercache.backend.capabilities import Exclusive, Leftovers, Lockable, SmallObjects, Touchable
+from layercache.backend.capabilities import (
+    Conditional,
+    Exclusive,
+    Leftovers,
+    Lockable,
+    SmallObjects,
+    Touchable,
+)
 from layercache.errors import BackendError, NotFoundError
 from layercache.testing.base import KEY, Hooks, check_bytes, expect, get, pattern, put
 from layercache.testing.proxy import Fault, FaultProxy
@@ -133,6 +140,25 @@ class FailurePromises(Hooks):
     def test_a_big_write_that_breaks_publishes_all_or_nothing(self, backend: Backend) -> None:
         self._break_writes(backend, pattern(self.big))
 
+    def test_a_conditional_write_whose_response_is_lost_was_done(self, backend: Backend) -> None:
+        if not isinstance(backend, Conditional) or not backend.honours_conditions():
+            pytest.skip("this backend is not Conditional, or its store ignores conditions")
+        with self._behind_proxy(patient=True) as (proxy, far):
+            assert isinstance(far, Conditional)
+            put(far, f"{KEY}-other", b"")  # connected, so that the next request is the write
+            version = None
+            for data in (b"first", b"second", b""):
+                proxy.on("", Fault(deaf=True, after=0 if self.speaks_http else 1))
+                with suppress(BackendError):
+                    assert far.write_if(KEY, data, version), (
+                        "write_if() has sent a write again whose response was lost, and was refused by its"
+                        " own first attempt\n  look at    retries: compare what is there with what was sent"
+                    )
+                proxy.forgive()
+                if data:
+                    found, version = backend.read_versioned(KEY)
+                    assert found == data
+
     def _break_writes(self, backend: Backend, data: bytes) -> None:
         faults = {
             "cut": Fault(cut_request=100_000),
@@ -249,6 +275,10 @@ def _calls(backend: Backend) -> dict[str, Callable[[], object]]:
         calls["touch()"] = lambda: backend.touch(KEY)
     if isinstance(backend, Exclusive):
         calls["create_new()"] = lambda: backend.create_new(f"{KEY}-exclusive", b"small")
+    if isinstance(backend, Conditional):
+        calls["honours_conditions()"] = backend.honours_conditions
+        calls["read_versioned()"] = lambda: backend.read_versioned(KEY)
+        calls["write_if()"] = lambda: backend.write_if(f"{KEY}-exclusive", b"small", "1")
     if isinstance(backend, Leftovers):
         calls["remove_leftovers()"] = lambda: backend.remove_leftovers(3600)
     if isinstance(backend, Lockable):

@@ -102,7 +102,10 @@ class TestMoto(S3Contract):
     test_removing_leftovers_spares_a_young_writer = test_leftovers_are_removed
 
     def test_one_of_those_who_create_at_once_wins(self, backend: Backend) -> None:
-        """moto looks whether the name is free, and then writes: two may win."""
+        """moto compares, and then writes: two may win."""
+
+    test_of_threads_that_change_one_object_none_undoes_another = test_one_of_those_who_create_at_once_wins
+    test_of_processes_that_change_one_object_none_undoes_another = test_one_of_those_who_create_at_once_wins
 
 
 def by_obstore(url: str) -> str:

@@ -180,6 +180,13 @@ class Conditional(MemoryBackend):
             return True
         return False
 
+    def write_if(self, key: str, data: bytes, version: str | None) -> bool:
+        if self.manner == "refuses":
+            raise BackendError("501 NotImplemented")
+        return super().write_if(
+            key, data, self.read_versioned(key)[1] if self.manner == "ignores" else version
+        )
+
 
 @pytest.mark.parametrize(
     ("manner", "wanted"), [("heeds", "ok"), ("ignores", "warning"), ("refuses", "warning")]
@@ -188,5 +195,5 @@ def test_a_store_that_ignores_conditions_is_only_a_warning(manner: str, wanted: 
     store = Conditional(manner)
     subject = check_tier("memory://", lambda: near(store))
     assert subject.ok
-    assert results(subject)["created once"] == wanted
+    assert results(subject)["created once"] == results(subject)["changed once"] == wanted
     assert content(store) == {}

@@ -20,7 +20,7 @@ import threading
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Self
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import parse_qsl, urlencode, urlsplit
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -32,8 +32,8 @@ class Asked:
 
     method: str
     path: str
-    query: Mapping[str, str]
-    headers: Mapping[str, str]
+    query: dict[str, str]
+    headers: dict[str, str]
     body: bytes
 
     @property
@@ -141,6 +141,33 @@ def bearer_is(current: Callable[[], str]) -> Demand:
     return demand
 
 
+def conditions_ignored(*names: str) -> Demand:
+    """Not refused, but passed on without its conditions: these, or all."""
+
+    def demand(asked: Asked) -> Refusal | None:
+        for name in names or ("if-match", "if-none-match"):
+            asked.headers.pop(name, None)
+        asked.query.pop("ifGenerationMatch", None)
+        return None
+
+    return demand
+
+
+def conditions_unknown(asked: Asked) -> Refusal | None:
+    if not {"if-match", "if-none-match", "ifGenerationMatch"} & {*asked.headers, *asked.query}:
+        return None
+    message = "A header you provided implies functionality that is not implemented."
+    kind = GoogleRefusal if "ifGenerationMatch" in asked.query else Refusal
+    return kind(501, "NotImplemented", message)
+
+
+def tags_without_quotes(asked: Asked) -> Refusal | None:
+    """As some services compare them, which thus refuse every tag that is sent as it was received."""
+    if '"' not in asked.headers.get("if-match", ""):
+        return None
+    return Refusal(412, "PreconditionFailed", "At least one of the pre-conditions did not hold")
+
+
 class StrictStore:
     """``asked``: all requests so far; ``refused``: those that lacked what is demanded."""
 
@@ -165,7 +192,7 @@ class StrictStore:
                 if refusal:
                     self._answer(refusal.status, {}, refusal.body.encode())
                 else:
-                    self._answer(*_forwarded(behind, asked, self.path))
+                    self._answer(*_forwarded(behind, asked))
 
             def do_PUT(self) -> None:
                 self.do_GET()
@@ -215,9 +242,10 @@ class StrictStore:
         self._server.server_close()
 
 
-def _forwarded(behind: str, asked: Asked, target: str) -> tuple[int, dict[str, str], bytes]:
+def _forwarded(behind: str, asked: Asked) -> tuple[int, dict[str, str], bytes]:
     headers = {name: value for name, value in asked.headers.items() if name not in ("expect", "connection")}
     connection = http.client.HTTPConnection(behind, timeout=60)
+    target = f"{asked.path}?{urlencode(asked.query)}" if asked.query else asked.path
     try:
         connection.request(asked.method, target, asked.body, headers)
         answer = connection.getresponse()

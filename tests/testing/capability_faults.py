@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 REMOVE, CREATE_NEW, LOCK, TAKE, READ_SMALL, TOUCH = (
     Store.remove_leftovers, Store.create_new, Store.lock, Store.take, Store.read_small, Store.touch,
 )  # fmt: skip
-DIAGNOSE = Store.diagnose
+DIAGNOSE, READ_VERSIONED, WRITE_IF = Store.diagnose, Store.read_versioned, Store.write_if
 FINISH, PUBLISH, LEAVE_NOTE = Handler.finish, StoreSpool.publish, StoreLock.leave_note
 
 REFUSES = "test_a_server_that_refuses_is_a_backend_error_in_time"
@@ -80,6 +80,73 @@ def create_new_looks_first_and_writes_then(self: Store, key: str, data: bytes) -
     except NotFoundError:
         return create_new_replaces_what_is_there(self, key, data)
     return False
+
+
+# Conditional
+
+THREADS = "test_of_threads_that_change_one_object_none_undoes_another"
+CHANGED = "test_an_object_is_replaced_only_if_it_has_the_version"
+
+
+@plant(Store, "read_versioned", "test_a_small_object_is_read_with_its_version", CHANGED)
+def every_object_has_the_same_version(self: Store, key: str) -> tuple[bytes, str]:
+    return READ_VERSIONED(self, key)[0], "1"
+
+
+@plant(Store, "read_versioned", "test_what_is_not_a_small_object_has_no_version")
+def an_object_of_any_size_is_read_with_its_version(self: Store, key: str) -> tuple[bytes, str]:
+    with self.open(key) as reader:
+        return reader.read(), repr(reader.modified)
+
+
+@plant(Store, "read_versioned", "test_what_is_not_a_small_object_has_no_version")
+def what_is_not_there_has_a_version(self: Store, key: str) -> tuple[bytes, str]:
+    try:
+        return READ_VERSIONED(self, key)
+    except NotFoundError:
+        return b"", "1"
+
+
+@plant(Store, "write_if", CHANGED, "test_no_bytes_delete_an_object_of_that_version")
+def a_version_is_ignored(self: Store, key: str, data: bytes, version: str | None) -> bool:
+    return (
+        WRITE_IF(self, key, data, None)
+        if version is None
+        else create_new_replaces_what_is_there(self, key, data)
+    )
+
+
+@plant(Store, "write_if", "test_without_a_version_only_a_free_name_is_written")
+def without_a_version_everything_is_replaced(self: Store, key: str, data: bytes, version: str | None) -> bool:
+    return (
+        create_new_replaces_what_is_there(self, key, data)
+        if version is None
+        else WRITE_IF(self, key, data, version)
+    )
+
+
+@plant(Store, "write_if", THREADS, "test_of_processes_that_change_one_object_none_undoes_another")
+def a_version_is_compared_before_the_write(self: Store, key: str, data: bytes, version: str | None) -> bool:
+    try:
+        same = self.read_versioned(key)[1] == version
+    except NotFoundError:
+        same = version is None
+    return same and create_new_replaces_what_is_there(self, key, data)
+
+
+@plant(Store, "write_if", "test_a_conditional_write_whose_response_is_lost_was_done")
+def a_write_sent_twice_is_refused_by_its_first_attempt(
+    self: Store, key: str, data: bytes, version: str | None
+) -> bool:
+    try:
+        return self.write_once(key, data, version)
+    except BackendError:
+        return self.write_once(key, data, version)
+
+
+@plant(Store, "honours_conditions", CHANGED)
+def finding_out_about_conditions_leaves_an_object(self: Store) -> bool:
+    return create_new_replaces_what_is_there(self, "probe", b"")
 
 
 # Lockable

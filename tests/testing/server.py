@@ -89,7 +89,9 @@ class Handler(BaseHTTPRequestHandler):
             self._leave_note(name, body)
         elif kind == "o":
             with self.server.guard:
-                taken = name in self.server.objects and "new" in query
+                there = self.server.objects.get(name)
+                was = there and repr(there[1])
+                taken = (there and "new" in query) or ("was" in query and query["was"] != was)
                 if not taken:
                     self.server.objects[name] = (body, time.time())
             self._answer(412 if taken else 200)

@@ -15,7 +15,7 @@ from urllib.parse import quote
 
 from layercache.backend import SMALL_OBJECT, Entry, check_prefix, check_range
 from layercache.backend.capabilities import Finding
-from layercache.errors import BackendError, LayercacheError, NotFoundError
+from layercache.errors import BackendError, FormatError, LayercacheError, NotFoundError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -96,6 +96,38 @@ class Store:
                 return False
             self.whole(answer)
             return True
+
+    def honours_conditions(self) -> bool:
+        with self.doing("looking at the server"):
+            self.whole(self.ask("GET", "/u/"))
+        return True
+
+    def read_versioned(self, key: str) -> tuple[bytes, str]:
+        with self.open(key) as reader:
+            if reader.size > SMALL_OBJECT:
+                raise FormatError(f"{key} is not small")
+            data = reader.read()
+        return data, repr(reader.modified)
+
+    def write_if(self, key: str, data: bytes, version: str | None) -> bool:
+        try:
+            return self.write_once(key, data, version)
+        except BackendError:
+            return self.write_once(key, data, version) or self.is_there(key, data)
+
+    def write_once(self, key: str, data: bytes, version: str | None) -> bool:
+        with self.doing(f"writing {key}"):
+            answer = self.ask("PUT", f"/o/{key}?{'new' if version is None else f'was={version}'}", data)
+            if answer.status == 412:
+                return False
+            self.whole(answer)
+            return True
+
+    def is_there(self, key: str, data: bytes) -> bool:
+        try:
+            return self.read_versioned(key)[0] == data
+        except NotFoundError:
+            return False
 
     def diagnose(self) -> Iterator[Finding]:
         with self.doing("looking at the server"):

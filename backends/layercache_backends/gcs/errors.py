@@ -17,9 +17,14 @@ CREDENTIALS = (
 _ENDPOINT = "check endpoint_url and STORAGE_EMULATOR_HOST, and whether the service can be reached from here"
 _STRANGER = "check for a proxy in between, and that the address is that of the service"
 
-_KINDS = {401: Kind.EXPIRED, 404: Kind.ABSENT, 412: Kind.CHANGED, 416: Kind.PAST_END} | dict.fromkeys(
-    (RESUME_INCOMPLETE, 408, 429, 500, 502, 503, 504), Kind.BUSY
-)
+_KINDS = {
+    401: Kind.EXPIRED,
+    404: Kind.ABSENT,
+    412: Kind.CHANGED,
+    416: Kind.PAST_END,
+    501: Kind.UNSUPPORTED,
+    **dict.fromkeys((RESUME_INCOMPLETE, 408, 429, 500, 502, 503, 504), Kind.BUSY),
+}
 _HINTS = {
     401: CREDENTIALS,
     403: "the credentials do not allow this: check their roles on the bucket",

@@ -17,10 +17,27 @@ import time
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
-from layercache.backend import Entry, PerProcess, check_key, check_prefix, check_range, install_hint, is_key
-from layercache.errors import ConfigError, NotFoundError
+from layercache.backend import (
+    SMALL_OBJECT,
+    Entry,
+    PerProcess,
+    check_key,
+    check_prefix,
+    check_range,
+    install_hint,
+    is_key,
+    not_small,
+)
+from layercache.errors import BackendError, ConfigError, NotFoundError
+from layercache_backends.objects.conditions import (
+    ConditionalWrite,
+    UnsupportedError,
+    are_honoured,
+    create_by_looking,
+)
+from layercache_backends.objects.deadline import Deadline
 from layercache_backends.objects.reader import ObjectReader, Stream
-from layercache_backends.objects.service import Kind, Payload
+from layercache_backends.objects.service import FREE, Outcome
 from layercache_backends.objects.session import Session
 from layercache_backends.objects.sink import ObjectSink
 from layercache_backends.obstore.fast_path import FastPath, can_go
@@ -28,8 +45,8 @@ from layercache_backends.obstore.fast_path import FastPath, can_go
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine, Iterator
 
-    from layercache.backend import BackendURL, Reader
-    from layercache_backends.objects.service import Page, Service
+    from layercache.backend import BackendURL
+    from layercache_backends.objects.service import Page, Service, VersionedReader
 
 _T = TypeVar("_T")
 
@@ -60,11 +77,13 @@ class ObjectBackend:
         self._engine = engine
         self._sessions = PerProcess(self._begun)
         """By process. A forked child keeps its parent's: dropping it would finalize it."""
+        self._honours = PerProcess(self._try_conditions)
+        self._knows_conditions = True
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.url!r})"
 
-    def open(self, key: str, start: int = 0, end: int | None = None) -> Reader:
+    def open(self, key: str, start: int = 0, end: int | None = None) -> VersionedReader:
         check_range(start, end)
         session, name, doing = self._session, self._name(key), f"reading {key}"
         began = time.monotonic()
@@ -76,20 +95,33 @@ class ObjectBackend:
         return ObjectSink(self._session, self._name(key), f"writing {key}")
 
     def create_new(self, key: str, data: bytes) -> bool:
-        """As `Exclusive.create_new`, in one request."""
-        name = self._name(key)
-
-        async def attempt(service: Service) -> bool:
+        """As `Exclusive.create_new`, in one request; in two or three if the service knows no conditions."""
+        if self._knows_conditions:
             try:
-                await service.put(name, Payload(data), new=True)
-            except Exception as error:
-                failure = service.failure(error)
-                if failure is None or failure.kind is not Kind.CHANGED:
-                    raise
-                return False
-            return True
+                return self._write_if(key, data, FREE)
+            except UnsupportedError:
+                self._knows_conditions = False
+        name = self._name(key)
+        return self.call(f"writing {key}", lambda service: create_by_looking(service, name, data))
 
-        return self.call(f"writing {key}", attempt)
+    def honours_conditions(self) -> bool:
+        """As `Conditional.honours_conditions`."""
+        return self._honours.get()
+
+    def read_versioned(self, key: str) -> tuple[bytes, str]:
+        """As `Conditional.read_versioned`, in one request."""
+        doing = f"{self.url}: reading {key}"
+        with self.open(key) as reader:
+            if (reader.size or 0) > SMALL_OBJECT:
+                raise not_small(doing)
+            data = reader.read()
+            if not reader.version:
+                raise BackendError(f"{doing}: the service has no versions of objects")
+            return data, reader.version
+
+    def write_if(self, key: str, data: bytes, version: str | None) -> bool:
+        """As `Conditional.write_if`, in one request. No bytes leave an empty object."""
+        return self._write_if(key, data, FREE if version is None else version)
 
     def stat(self, key: str) -> Entry:
         name = self._name(key)
@@ -124,6 +156,21 @@ class ObjectBackend:
         """Send a request with retries; ``doing`` names the operation in errors."""
         session = self._session
         return session.call(session.insist(doing, attempt))
+
+    def _write_if(self, key: str, data: bytes, version: str) -> bool:
+        session, name, doing = self._session, self._name(key), f"writing {key}"
+        began, outcome = time.monotonic(), Outcome.UNTRIED
+        if direct := session.direct:
+            outcome = direct.put_if(name, data, version)
+            if outcome in (Outcome.PUBLISHED, Outcome.REFUSED):
+                return outcome is Outcome.PUBLISHED
+        sent = outcome is Outcome.UNKNOWN
+        write = ConditionalWrite(f"{self.url}: {doing}", name, data, version, sent=sent)
+        patience = Deadline(self._timeout, spent=time.monotonic() - began)
+        return session.call(session.insist(doing, write, patience))
+
+    def _try_conditions(self) -> bool:
+        return self.call("trying conditional writes", lambda service: are_honoured(service, self._prefix))
 
     @property
     def _session(self) -> Session:

@@ -204,6 +204,8 @@ class ObjectReader(io.RawIOBase):
         self._found_slow = slow
         self.size = self._left = self._session.call(self._open(stream))
         self.modified = stream.modified
+        self.version = stream.version or ""
+        """As in `Body`: of the object that is read."""
         self._fetch()
 
     def readable(self) -> bool:

@@ -16,10 +16,12 @@ import io
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
+from layercache.backend import Reader
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from layercache.backend import Entry, Reader
+    from layercache.backend import Entry
 
 
 class Kind(enum.Enum):
@@ -32,6 +34,7 @@ class Kind(enum.Enum):
     BROKEN = "the connection broke or went silent: retry"
     EXPIRED = "the credentials have expired: retry once with new ones"
     UNREACHABLE = "connection refused, or unknown host: retry quickly, and only twice"
+    UNSUPPORTED = "the service does not know this kind of request"
     FINAL = "forbidden, no bucket, no credentials, and everything else that a retry does not change"
 
 
@@ -56,8 +59,14 @@ def is_no_tls(error: Exception) -> bool:
     return any(word in text for word in ("WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE", "HTTP_REQUEST"))
 
 
+FREE = ""
+"""A version for `Service.put`: no object has the name."""
+
+
 class Payload(io.BytesIO):
     """Bytes to send. Reports progress once for each byte, however often it is read.
+
+    ``begun``: how often its first byte was read, since HTTP clients may send a request again by themselves.
 
     It is a `io.BytesIO` because aiohttp sends these without a thread for each chunk, and because writing to
     it makes the one necessary copy of the caller's buffer.
@@ -66,9 +75,11 @@ class Payload(io.BytesIO):
     def __init__(self, data: bytes = b"") -> None:
         super().__init__(data)
         self.furthest = 0
+        self.begun = 0
         self.progress: Callable[[], None] = _nobody
 
     def read(self, size: int | None = -1, /) -> bytes:
+        self.begun += self.tell() == 0
         data = super().read(size)
         if (here := self.tell()) > self.furthest:
             self.furthest = here
@@ -161,8 +172,15 @@ class Service(Protocol):
         enough.
         """
 
-    async def put(self, name: str, data: Payload, *, new: bool = False) -> None:
-        """Send and publish an object in one request. ``new``: `Kind.CHANGED` unless the name is free."""
+    async def put(self, name: str, data: Payload, *, version: str | None = None) -> None:
+        """Send and publish an object in one request.
+
+        With ``version`` (as in `Body`, or `FREE`), `Kind.CHANGED` or `Kind.ABSENT` unless this is the
+        version that is there.
+        """
+
+    async def honours_conditions(self, prefix: str) -> bool:
+        """Try whether ``put`` heeds its versions. May leave one object below the prefix that is not a key."""
 
     async def begin(self, name: str) -> Upload:
         """Start sending an object in parts."""
@@ -202,11 +220,29 @@ class Service(Protocol):
         """Close the connections."""
 
 
+class Outcome(enum.Enum):
+    """What became of a conditional write on a `Shortcut`."""
+
+    PUBLISHED = "the condition held"
+    REFUSED = "the condition did not hold"
+    UNKNOWN = "the request may have reached the service, or not"
+    UNTRIED = "nothing was sent"
+
+
+class VersionedReader(Reader, Protocol):
+    """``version``: that of the object that is read, as in `Body`."""
+
+    version: str
+
+
 class Shortcut(Protocol):
     """A faster way for some requests of a session, which may decline any of them."""
 
-    def open(self, name: str, doing: str, start: int, end: int | None) -> Reader | None:
+    def open(self, name: str, doing: str, start: int, end: int | None) -> VersionedReader | None:
         """Start reading; None: ask the service. Raises `NotFoundError` if the service reports that."""
 
     def put(self, name: str, data: Payload) -> bool:
         """Publish an object; False: unknown result, send it to the service."""
+
+    def put_if(self, name: str, data: bytes, version: str) -> Outcome:
+        """Publish an object if this is the version that is there, as `Service.put`."""

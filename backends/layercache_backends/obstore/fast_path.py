@@ -15,10 +15,10 @@ import os
 import sys
 import threading
 import weakref
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from layercache.backend import CircuitBreaker
-from layercache_backends.objects.service import Failure, Kind
+from layercache_backends.objects.service import FREE, Failure, Kind, Outcome
 from layercache_backends.obstore.reader import DirectReader
 
 if TYPE_CHECKING:
@@ -33,6 +33,9 @@ FAST_PATH_REST = 30.0
 
 _ABSENT = "<Code>NoSuchKey</Code>"
 """How S3, and Google Cloud Storage's XML API, report a missing object."""
+
+_TAKEN = "<Code>PreconditionFailed</Code>"
+"""How S3 refuses to create an object whose name is taken."""
 
 _inherited = False
 """Whether this process was forked when obstore was loaded: its threads stayed with the parent."""
@@ -84,6 +87,23 @@ class FastPath:
             self._rest(error)
             return False
         return True
+
+    def put_if(self, name: str, data: bytes, version: str) -> Outcome:
+        """As `Shortcut.put_if`."""
+        direct = self._connected() if len(data) <= LARGEST else None
+        if direct is None or not direct.writes:
+            return Outcome.UNTRIED
+        mode: Any = {direct.version: version} if version != FREE else "create"
+        try:
+            direct.store.put(name, data, mode=mode, use_multipart=False)
+        except Exception as error:
+            # Of any other conflict, the service decides whether to try again.
+            if version == FREE and _TAKEN in str(error):
+                return Outcome.REFUSED
+            if type(error).__name__ != "PreconditionError":
+                self._rest(error)
+            return Outcome.UNKNOWN
+        return Outcome.PUBLISHED
 
     def _connected(self) -> Direct | None:
         if self._breaker.is_open:

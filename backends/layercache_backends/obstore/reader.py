@@ -24,16 +24,16 @@ CHUNK = 64 << 10
 class DirectReader(io.RawIOBase):
     """As `ObjectReader`. ``answer`` is obstore's response; it includes the bytes of a small object.
 
-    ``version``: the key of the object's metadata that distinguishes its versions, as in `Direct`.
+    ``version_key``: the key of the object's metadata that distinguishes its versions.
     """
 
     def __init__(
-        self, session: Session, answer: Any, name: str, doing: str, start: int, version: str
+        self, session: Session, answer: Any, name: str, doing: str, start: int, version_key: str
     ) -> None:
         self._session = session
         self._name = name
         self._doing = doing
-        self._version = answer.meta[version] or ""
+        self.version = answer.meta[version_key] or ""
         self.modified: float | None = answer.meta["last_modified"].timestamp()
         self._position = start
         """The offset of the first byte that has not arrived."""
@@ -99,7 +99,7 @@ class DirectReader(io.RawIOBase):
             return
         self._waited += time.monotonic() - began
         left = self._end - self._position
-        if self._version and is_slow(self.size - left, left, self._waited):
+        if self.version and is_slow(self.size - left, left, self._waited):
             self._go_on(slow=True)
 
     def _came(self, data: ReadableBuffer) -> None:
@@ -116,6 +116,6 @@ class DirectReader(io.RawIOBase):
             self._position,
             self._end,
             spent=spent,
-            version=self._version,
+            version=self.version,
         )
         self._other = ObjectReader(rest, slow=slow)

@@ -28,7 +28,8 @@ if TYPE_CHECKING:
 
     from layercache.backend import BackendURL
     from layercache_backends.objects.service import Service
-    from layercache_backends.s3.service import S3Service, S3Upload, UploadPage
+    from layercache_backends.s3.service import S3Service
+    from layercache_backends.s3.upload import S3Upload, UploadPage
 
 
 def from_url(url: BackendURL) -> S3Backend:

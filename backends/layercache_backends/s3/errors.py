@@ -36,12 +36,16 @@ REGION = "set ?region= or AWSREGION to the region of the bucket, and ?endpoint_u
 _EXPIRED = "the credentials have expired: get new ones (aws sso login)"
 _ENDPOINT = "check endpoint_url and region, and whether the service runs and can be reached from here"
 
+REFUSED = ("PreconditionFailed", "412")
+"""The codes of a condition that does not hold."""
+
 _KINDS = {
+    **dict.fromkeys(REFUSED, Kind.CHANGED),
     "NoSuchKey": Kind.ABSENT,
-    "PreconditionFailed": Kind.CHANGED,
-    "412": Kind.CHANGED,
     "InvalidRange": Kind.PAST_END,
     "416": Kind.PAST_END,
+    "NotImplemented": Kind.UNSUPPORTED,
+    "501": Kind.UNSUPPORTED,
     "RequestTimeout": Kind.BUSY,
     "RequestTimeTooSlow": Kind.BUSY,
     "BadDigest": Kind.BUSY,

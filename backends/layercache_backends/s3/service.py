@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from functools import cache
 from typing import TYPE_CHECKING, Any
@@ -17,16 +16,15 @@ from botocore.parsers import ResponseParserError
 
 from layercache.backend import Entry
 from layercache.errors import ConfigError
-from layercache_backends.objects.service import Direct, Page
-from layercache_backends.s3.errors import REGION, code_of, meaning
+from layercache_backends.objects.service import FREE, Direct, Page, Payload
+from layercache_backends.s3.errors import REFUSED, REGION, code_of, meaning
 from layercache_backends.s3.requests import Requests, is_guarded
+from layercache_backends.s3.upload import S3Upload, UploadPage
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from aiobotocore.awsrequest import AioAWSResponse
 
-    from layercache_backends.objects.service import Failure, Payload
+    from layercache_backends.objects.service import Failure
     from layercache_backends.s3.options import Options
 
 READ_AHEAD = 1 << 20
@@ -37,6 +35,11 @@ COPY_MAX = 5 << 30
 
 _TOO_LARGE = ("InvalidRequest", "EntityTooLarge")
 """How it refuses to copy more."""
+
+
+_PROBE = b"layercache overwrites this to find out whether the service heeds conditions\n"
+_NO_TAG = "0" * 32
+"""No object has this tag. It has no quotes, so it is sent once."""
 
 
 @cache
@@ -54,6 +57,8 @@ class S3Service:
         self._requests = Requests(client, session, bucket, requester_pays=options.requester_pays)
         self._before: Any = None
         """The client before the last renewal: readers may still have its connections."""
+        self._tags = ""
+        """How the service compares tags: "quoted" or "bare"; "" until a condition with one has held."""
         self._encryption = {
             name: value
             for name, value in (
@@ -139,10 +144,42 @@ class S3Service:
             body.close()
         return Entry(name, body.total, body.modified)
 
-    async def put(self, name: str, data: Payload, *, new: bool = False) -> None:
-        headers = {**self._encryption, **({"If-None-Match": "*"} if new else {})}
-        answer = await self._requests.ask("PUT", name, headers=headers, body=data)
+    async def put(self, name: str, data: Payload, *, version: str | None = None) -> None:
+        bare = (version or "").strip('"')
+        try:
+            await self._put(name, data, bare if self._tags == "bare" else version)
+        except ClientError as error:
+            # Some services compare a condition with the tag without its quotes.
+            if self._tags or version in (None, bare) or code_of(error) not in REFUSED:
+                raise
+            data.seek(0)
+            await self._put(name, data, bare)
+            self._tags = "bare"
+        else:
+            self._tags = self._tags or ("quoted" if version else "")
+
+    async def _put(self, name: str, data: Payload, version: str | None) -> None:
+        condition = {"If-None-Match": "*"} if version == FREE else {"If-Match": version} if version else {}
+        answer = await self._requests.ask("PUT", name, headers={**self._encryption, **condition}, body=data)
         await answer.content
+
+    async def honours_conditions(self, prefix: str) -> bool:
+        """As `Service.honours_conditions`, with one object for all clients.
+
+        It stays, since who may not delete would leave one each time, and its name is not a key.
+        """
+        name = f"{prefix}.conditions"
+        taken = await self._refuses(name, FREE) or await self._refuses(name, FREE)
+        return taken and await self._refuses(name, _NO_TAG)
+
+    async def _refuses(self, name: str, version: str) -> bool:
+        try:
+            await self.put(name, Payload(_PROBE), version=version)
+        except ClientError as error:
+            if code_of(error) not in (*REFUSED, "NoSuchKey"):
+                raise
+            return True
+        return False
 
     async def begin(self, name: str) -> S3Upload:
         answer = await self._requests.client.create_multipart_upload(
@@ -290,49 +327,3 @@ class S3Body:
 
     def close(self) -> None:
         self._stream.close()
-
-
-@dataclass(slots=True)
-class S3Upload:
-    """A multipart upload. ``began``: its start in seconds since the epoch; 0 for a new one."""
-
-    requests: Requests
-    bucket: str
-    name: str
-    id: str
-    began: float = 0.0
-    in_flight: int = 2
-    tags: dict[int, str] | None = None
-
-    async def send(self, number: int, offset: int, data: Payload, *, last: bool) -> None:  # noqa: ARG002  # S3 counts
-        which = {"partNumber": str(number), "uploadId": self.id}
-        answer = await self.requests.ask("PUT", self.name, which, body=data)
-        await answer.content
-        self.tags = {**(self.tags or {}), number: answer.headers["etag"]}
-
-    async def complete(self) -> None:
-        parts = [{"PartNumber": number, "ETag": tag} for number, tag in sorted((self.tags or {}).items())]
-        await self.requests.client.complete_multipart_upload(
-            Bucket=self.bucket,
-            Key=self.name,
-            UploadId=self.id,
-            MultipartUpload={"Parts": parts},
-            **self.requests.payer,
-        )
-
-    async def discard(self) -> None:
-        try:
-            await self.requests.client.abort_multipart_upload(
-                Bucket=self.bucket, Key=self.name, UploadId=self.id, **self.requests.payer
-            )
-        except ClientError as error:
-            if code_of(error) != "NoSuchUpload":  # another client, or an earlier attempt, has done it
-                raise
-
-
-@dataclass(frozen=True, slots=True)
-class UploadPage:
-    """A page of unfinished uploads; ``next`` as that of `Page`."""
-
-    uploads: Sequence[S3Upload]
-    next: tuple[str, str] | None
