@@ -21,7 +21,7 @@ from layercache.statistics.file import Recorder
 from layercache.streams.inflate import Limits
 from layercache.tiers import keys, removal
 from layercache.tiers.layout.refresher import IndexRefresher
-from layercache.tiers.tolerant import TolerantTier
+from layercache.tiers.tolerant import tolerant_tiers
 from layercache.transfer.finisher import Share
 
 if TYPE_CHECKING:
@@ -78,7 +78,7 @@ class Cache:
         self.offline = offline
         self.strict = strict
         self._observers = Observers()
-        self._asked = tuple(TolerantTier(tier, self._observers, strict=strict) for tier in self.tiers)
+        self._asked = tolerant_tiers(self.tiers, self._observers, strict=strict)
         self._refresher = IndexRefresher(self.tiers, self._observers)
         self._resolver = Resolver(
             self._asked,

@@ -83,6 +83,12 @@ class ConfigError(LayercacheError):
     """A URL, an option or a configuration file is invalid. The hint says what is allowed."""
 
 
+class StoreFormatError(BackendError, ConfigError):
+    """A store has another format than this version of layercache uses: an earlier one, which
+    ``layercache upgrade URL`` converts, or a newer one; or its ``layercache.json`` is broken.
+    """
+
+
 class InvalidNameError(ConfigError, ValueError):
     """A digest, diff ID, reference, platform or object name is malformed."""
 

@@ -20,7 +20,9 @@ from layercache.doctor.check import Answer, Check, milliseconds
 from layercache.doctor.probe import Probe
 from layercache.errors import BackendError, NotFoundError
 from layercache.streams.readers import CHUNK
+from layercache.tiers import format
 from layercache.tiers.backend.tier import BackendTier
+from layercache.tiers.gate import command_of, ungated
 from layercache.tiers.leftovers import DAY, count_leftovers
 
 if TYPE_CHECKING:
@@ -41,7 +43,7 @@ class StoreProbe(Probe[BackendTier]):
 
     def __init__(self, tier: BackendTier) -> None:
         super().__init__(tier)
-        self._backend = tier.backend
+        self._backend = ungated(tier.backend)  # probes are written to a store of any format, and go again
         self._folder = f"{PROBES}/{os.urandom(8).hex()}"
 
     def clear(self) -> None:
@@ -53,7 +55,11 @@ class StoreProbe(Probe[BackendTier]):
                 os.rmdir(os.path.dirname(folder))
 
     def _look(self, subject: Subject, seconds: float) -> bool:
-        usable = subject.run("reached", self._reach, seconds) and subject.run("listed", self._list, seconds)
+        usable = (
+            subject.run("reached", self._reach, seconds)
+            and subject.run("format", self._format, seconds)
+            and subject.run("listed", self._list, seconds)
+        )
         if usable and isinstance(self._backend, CountedLeftovers):
             subject.run("leftovers", self._leftovers, seconds)
         if isinstance(self._backend, LocalPath):
@@ -95,6 +101,15 @@ class StoreProbe(Probe[BackendTier]):
         begun = time.perf_counter()
         self._has("absent")
         return milliseconds(begun)
+
+    def _format(self) -> Answer:
+        command = command_of(self._tier.backend)
+        if not format.check(self._backend, command):
+            return Answer("not marked yet: the first write does that")
+        if format.has_earlier(self._backend):
+            hint = f"an older version still writes to it, or an upgrade was interrupted: run {command}"
+            return Answer(f"{format.FORMAT}, with associations of the earlier one", "warning", hint)
+        return Answer(str(format.FORMAT))
 
     def _leftovers(self) -> Answer:
         """Count unfinished writes; old ones belong to killed processes."""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal
 
 from layercache.backend.capabilities import LocalPath
 from layercache.errors import ConfigError
-from layercache.tiers import keys
+from layercache.tiers import format, keys
 from layercache.tiers.backend.tier import BackendTier
 
 if TYPE_CHECKING:
@@ -18,7 +18,14 @@ State = Literal["absent", "empty", "cache", "other"]
 
 # What only a cache or another OCI image layout has. A cache gets its oci-layout when it is closed, so a
 # program that was killed before may leave any one of the others.
-_SIGNS = (keys.OCI_LAYOUT, f"{keys.BLOBS}sha256", f"{keys.BLOBS}sha512", keys.RECORDS.rstrip("/"))
+_SIGNS = (
+    keys.OCI_LAYOUT,
+    format.KEY,
+    f"{keys.BLOBS}sha256",
+    f"{keys.BLOBS}sha512",
+    keys.RECORDS.rstrip("/"),
+    format.EARLIER.rstrip("/"),
+)
 
 # What does not make a folder belong to something else: folders of a writer that was killed early or of a
 # doctor, what file systems and Finder create, and what marks a folder as a cache for backup programs.

@@ -31,6 +31,7 @@ from layercache.backend.capabilities import (
 from layercache.errors import BackendError, ConfigError, FormatError, NotFoundError
 from layercache.tiers import keys
 from layercache.tiers.blame import Blame
+from layercache.tiers.gate import Gate
 from layercache.tiers.guarded_streams import (
     GuardedLock,
     GuardedReader,
@@ -57,7 +58,7 @@ def _package_of(backend: Backend) -> str:
 
 def guarded(backend: Backend) -> Backend:
     """The backend with a guard around it, which has those of its capabilities that the backend has."""
-    if isinstance(backend, Guard) or _package_of(backend) in _PLAIN:
+    if isinstance(backend, Guard | Gate) or _package_of(backend) in _PLAIN:
         return backend
     return _kind(tuple(part for protocol, part in _PARTS.items() if isinstance(backend, protocol)))(backend)
 

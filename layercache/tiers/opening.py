@@ -9,6 +9,9 @@ from layercache.backend.capabilities import LocalPath
 from layercache.oci.descriptor import DOCUMENT_MAX
 from layercache.tiers.backend.tier import BackendTier
 from layercache.tiers.folder import refuse_other
+from layercache.tiers.format import upgrade_command
+from layercache.tiers.gate import gated
+from layercache.tiers.guard import guarded
 from layercache.tiers.layout.tier import LayoutTier
 from layercache.tiers.policy import REGISTRY, take_policy
 
@@ -32,7 +35,8 @@ def open_tier(
 
     ``registries`` says how registries are reached, and is called when one is first asked.
     ``max_document_size``: bytes of a manifest, an index or a config that is read there, at most. Raises
-    `ConfigError`, also for a folder that holds other files and is not a cache.
+    `ConfigError`, also for a folder that holds other files and is not a cache. A store's format is asked for
+    when the tier is first used.
     """
     policy, rest = take_policy(BackendURL.parse(url), nearest=nearest, max_document_size=max_document_size)
     if rest.scheme == REGISTRY:
@@ -41,7 +45,7 @@ def open_tier(
         return open_registry_tier(rest, policy, registries)
     backend = open_backend(rest, also=(REGISTRY,))
     refuse_other(backend)
-    return tier_on(backend, policy)
+    return tier_on(gated(guarded(backend), upgrade_command(rest)), policy)
 
 
 def tier_on(backend: Backend, policy: Policy) -> BackendTier:

@@ -6,18 +6,27 @@ import threading
 from typing import TYPE_CHECKING, Literal
 
 from layercache.backend import CircuitBreaker
-from layercache.errors import BackendError, NotFoundError
+from layercache.errors import BackendError, NotFoundError, StoreFormatError
 from layercache.events import Event
 from layercache.oci.forms import COMPRESSED
 from layercache.tiers.on_failure import tolerant
 from layercache.tiers.tier import Tier
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from layercache.events import Observers
     from layercache.oci.digest import Hash
 
 TIER_REST = 30.0
 """Seconds for which a tier that failed is not asked again."""
+
+
+def tolerant_tiers(tiers: Iterable[Tier], observers: Observers, *, strict: bool) -> tuple[TolerantTier, ...]:
+    """The tiers of a cache, nearest first."""
+    return tuple(
+        TolerantTier(tier, observers, strict=strict, nearest=not number) for number, tier in enumerate(tiers)
+    )
 
 
 class TolerantTier(Tier):
@@ -26,15 +35,22 @@ class TolerantTier(Tier):
     What stands in for an answer each method of a store declares (`layercache.tiers.on_failure`). A tier that
     cannot be read is skipped altogether, one that cannot be written to is still read: a full disk has its
     entries. A request that finds nothing must look at ``failure`` before it reports absence
-    (`absence.not_found`). ``strict``: failures are raised. ``rest``: seconds for which it is skipped.
+    (`absence.not_found`). ``strict``: failures are raised. ``nearest``: a store of another format is an
+    error, since the cache would look empty without it. ``rest``: seconds for which it is skipped.
     """
 
     def __init__(
-        self, tier: Tier, observers: Observers, *, strict: bool = False, rest: float = TIER_REST
+        self,
+        tier: Tier,
+        observers: Observers,
+        *,
+        strict: bool = False,
+        nearest: bool = False,
+        rest: float = TIER_REST,
     ) -> None:
         self._tier = tier
         self._observers = observers
-        self._strict = strict
+        self._raised = BackendError if strict else StoreFormatError if nearest else ()
         self._reading: CircuitBreaker[BackendError] = CircuitBreaker(rest)
         self._writing: CircuitBreaker[BackendError] = CircuitBreaker(rest)
         # What has failed and was not seen to work since: it outlasts the breakers.
@@ -69,9 +85,9 @@ class TolerantTier(Tier):
     def mark_failed(self, error: BackendError, *, writing: bool = False) -> NotFoundError:
         """Leave the tier alone for a while; what to raise to those who take absence for an answer.
 
-        It is reported once. Raises the error itself where the cache is strict.
+        It is reported once. Raises the error itself where the cache is strict, or looks empty without it.
         """
-        if self._strict:
+        if isinstance(error, self._raised):
             raise error
         with self._reporting:
             reported = self.write_failure is not None

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from layercache.backend.capabilities import Leftovers
 from layercache.errors import ConfigError, ForbiddenError
-from layercache.tiers import keys
+from layercache.tiers import format, keys
 from layercache.tiers.layout import index_json
 from layercache.tiers.leftovers import DAY
 
@@ -64,8 +64,8 @@ def clean(tier: BackendTier) -> Cleaned:
     """
     count_all(tier)
     done = Cleaned(tier.name)
-    # Images first, so that none is listed whose blobs are gone. Records last: they show that this is a
-    # cache, for the next call, if this one is killed.
+    # Images first, so that none is listed whose blobs are gone. Records last, and then the marker: they show
+    # that this is a cache, for the next call, if this one is killed.
     done.images = len(_remove(tier, keys.IMAGES, done))
     with tier.room.evicting(max_size=0) as (account, going):
         for each in going:
@@ -75,9 +75,17 @@ def clean(tier: BackendTier) -> Cleaned:
     for folder in (keys.BLOBS, keys.QUARANTINE):  # of the blobs, only empty ones are left
         done.blobs += len(_remove(tier, folder, done))
     done.facts = len(_remove(tier, keys.RECORDS, done))
+    _remove_marker(tier, done)
     if isinstance(tier.backend, Leftovers):
         tier.backend.remove_leftovers(DAY)
     return done
+
+
+def _remove_marker(tier: BackendTier, done: Cleaned) -> None:
+    try:
+        tier.backend.delete(format.KEY)
+    except ForbiddenError:
+        done.refused += 1
 
 
 def _remove(tier: BackendTier, folder: str, done: Cleaned) -> list[str]:
@@ -112,7 +120,7 @@ def _check_is_cache(tier: BackendTier, found: Cleaned) -> None:
             f"{tier.name} lists images that layercache did not add: {foreign + len(others)}",
             hint="layercache adopt makes them the cache's; then they can be removed",
         )
-    if found.blobs and not (found.facts or found.images):
+    if found.blobs and not (found.facts or found.images or format.read_marker(tier.backend)):
         raise ConfigError(
             f"{tier.name} has blobs, but neither records nor images: it may not be a cache",
             hint="remove the folder by hand if it is yours",

@@ -34,7 +34,7 @@ def test_the_users_entries_are_as_they_were(cli: Caller, file: Path, tmp_path: P
     shown = cli("bench", *SMALL).stdout
     assert [line[:18].strip() for line in shown.splitlines()[1:]] == ROWS
     assert content(LocalBackend(str(tmp_path / "cache"))) == before
-    names = ["blobs", "index.json", "locks", "oci-layout", "records", "tmp"]
+    names = ["blobs", "index.json", "layercache.json", "locks", "oci-layout", "records", "tmp"]
     assert sorted(each.name for each in (tmp_path / "cache").iterdir()) == names
 
 

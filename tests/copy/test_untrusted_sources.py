@@ -18,6 +18,7 @@ from layercache.oci.descriptor import encode
 from layercache.oci.digest import Digest
 from layercache.oci.reference import Reference
 from layercache.tiers import keys
+from layercache.tiers.gate import gated
 from layercache.tiers.tag_origin import COPIED_FROM
 from layercache_backends.local import LocalBackend
 from layercache_backends.memory import MemoryBackend
@@ -109,7 +110,7 @@ def test_an_image_by_digest_comes_without_a_mark_and_under_no_other_digest() -> 
 
 
 def on_disk(folder: Path) -> BackendTier:
-    return near(LocalBackend(str(folder)))
+    return near(gated(LocalBackend(str(folder)), "layercache upgrade"))
 
 
 @pytest.fixture

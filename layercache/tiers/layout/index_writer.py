@@ -19,6 +19,7 @@ from layercache.oci.digest import Digest
 from layercache.tiers import keys
 from layercache.tiers.association import DIFF_ID
 from layercache.tiers.cached_images import cached_manifests
+from layercache.tiers.gate import ungated
 from layercache.tiers.layout import index_json
 from layercache.tiers.layout.index_json import DIGEST, ENTRY
 
@@ -54,9 +55,10 @@ def write_index(tier: BackendTier, *, layers: bool | None = None, durable: bool 
         # A layer has two names. Those of a huge cache are counted, and nothing is read.
         wanted = len(names) < 2 * LAYERS_MAX if layers is None else layers
         blobs = list(_layers(_known(tier), sizes)) if wanted else []
-        create = tier.backend.create
-        if not durable and isinstance(tier.backend, Expendable):
-            create = tier.backend.create_expendable
+        backend = ungated(tier.backend)  # what other tools read does not make a store one of this format
+        create = backend.create
+        if not durable and isinstance(backend, Expendable):
+            create = backend.create_expendable
         if not index_json.read(tier, keys.OCI_LAYOUT):
             write_whole(create(keys.OCI_LAYOUT), b'{"imageLayoutVersion":"1.0.0"}')
         raw = [msgspec.Raw(encode(entry)) for entry in (*images, *blobs)] + others
