@@ -15,7 +15,7 @@ from layercache.registry.on_demand import ClientOnDemand
 from layercache.resolver import lookup
 from layercache.resolver.ingest import Ingest
 from layercache.resolver.resolver import Resolver
-from layercache.resolver.uploads import LAST_WORDS, Uploads
+from layercache.resolver.uploads import Uploads
 from layercache.sources.function import FunctionSource
 from layercache.statistics.file import Recorder
 from layercache.streams.inflate import Limits
@@ -319,8 +319,7 @@ class Cache:
         if not flush:
             self.uploads.give_up()
         try:
-            self._resolver.close(finish=flush)
-            self._resolver.keeper.background.flush(None if flush else LAST_WORDS)
+            self._resolver.close(flush=flush)
         finally:
             self._refresher.close()
             if self._recorder:

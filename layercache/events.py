@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 Kind = Literal[
     "hit",
+    "waiting",
     "fetching",
     "fetched",
     "inflating",
@@ -52,6 +53,8 @@ class Event:
     kind        meaning
     =========== ======================================================================================
     hit         a form was cached: opened in the tier ``where``, or found there by ``fill``
+    waiting     another machine, ``note``, fetches a blob for all into the tier ``where``, and is as far as if
+                ``size`` of its bytes were there. Repeated as it gets on
     fetching    a transfer of a blob from a source or a farther tier started
     bytes       ``size`` more bytes of a blob were received, or of a tar inflated
     fetched     a blob was received completely and verified; ``size`` bytes. From a tier, this is a hit
@@ -163,6 +166,11 @@ _LOGS: dict[Kind, tuple[str, int, str]] = {
     "failed": ("tiers", _WARNING, "skipped {name} in {where}: {note}"),
     "recovered": ("tiers", _WARNING, "{where} answers again"),
     "unconfirmed": ("tiers", _WARNING, "{where}: {note}"),
+    "waiting": (
+        "transfers",
+        _INFO,
+        "waiting for {note}, which fetches {name} into {where}: {size} of {total} bytes",
+    ),
     "fetching": ("transfers", _DEBUG, "fetching {form} {name} from {where}"),
     "fetched": ("transfers", _INFO, "fetched {form} {name} from {where}, {size} bytes"),
     "finishing": ("transfers", _DEBUG, "finishing {form} {name} without readers"),

@@ -12,7 +12,6 @@ from itertools import takewhile
 from typing import TYPE_CHECKING
 
 from layercache.backend import check_range
-from layercache.oci.digest import Digest
 from layercache.oci.forms import COMPRESSED, UNCOMPRESSED, Form
 from layercache.resolver import lookup
 from layercache.resolver.absence import no_way
@@ -23,13 +22,14 @@ from layercache.resolver.fetch import Fetcher
 from layercache.resolver.finder import Finder
 from layercache.resolver.healing import healing
 from layercache.resolver.identity import LayerIdentity
+from layercache.resolver.leases import Leases
+from layercache.resolver.opening import Opening
 from layercache.resolver.plan import Way, plan
 from layercache.resolver.ranges import Ranges
 from layercache.resolver.recompressed import Recompressed
 from layercache.resolver.stage import NEVER
 from layercache.resolver.tier_writer import TierWriter, WrongEntryError
-from layercache.streams.readers import HashedReader
-from layercache.tiers.failover import FailoverReader, Replica
+from layercache.resolver.uploads import LAST_WORDS
 from layercache.transfer.finisher import Finisher, Share
 from layercache.transfer.follower import read_through
 from layercache.transfer.layer_lock import LayerLock, LayerLocks
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
     from layercache.backend import Reader
     from layercache.events import Observers
-    from layercache.oci.digest import Hash
+    from layercache.oci.digest import Digest, Hash
     from layercache.resolver.layer_state import LayerState
     from layercache.resolver.ranges import Part
     from layercache.streams.inflate import Limits
@@ -67,6 +67,7 @@ class Resolver:
         self._entries = Entries(self.keeper, observers, verify_always=verify_always)
         self.finder = Finder(tiers, self.keeper.refuted)
         self._claims = Claims(self.finder, self.passes, observers)
+        self._opening = Opening(self.passes, self._entries, self._claims, verify_always=verify_always)
         self._ranges = Ranges(
             self._entries,
             self.passes,
@@ -75,6 +76,7 @@ class Resolver:
             verify_always=verify_always,
         )
         self._leads = LayerLocks()
+        self.leases = Leases(tiers, self.passes.running, self.keeper.background, observers)
         self._tiers = tiers
         self._verify_always = verify_always
         # Nearest tiers, whose bytes nobody keeps on their way: the first that can be written to, and those
@@ -166,7 +168,7 @@ class Resolver:
             if not way.near:
                 return None
             if reader := self._entries.open(layer, way):
-                return self._deliver(layer, way, reader, ways)
+                return self._opening.deliver(layer, way, reader, ways)
         return None
 
     def _bring(self, layer: LayerState, form: Form) -> Reader:
@@ -189,7 +191,7 @@ class Resolver:
                     self._ask_what_was_computed(layer, form)
                 elif form == UNCOMPRESSED:
                     self._learn_diff_id(layer)
-                reader = self._go(layer, form)
+                reader = self._go(layer, form, lead)
                 if lead and (running := self.passes.running.last(anchor)):
                     running.transfer.led_by(lead)
                     lead = None
@@ -220,54 +222,24 @@ class Resolver:
                 return self.passes.inflate(layer, digest, follower, from_origin=from_origin)
         return None
 
-    def _go(self, layer: LayerState, form: Form) -> Reader:
+    def _go(self, layer: LayerState, form: Form, lead: LayerLock | None) -> Reader:
         ways = self.ways(layer, form)
         for way in ways:
             if way.tier is None:
-                reader = self.passes.fetch(layer, way, way.open(), inflating=form != way.form)
-            elif entry := self._entries.open(layer, way):
-                reader = self._deliver(layer, way, entry, ways, inflating=way.claimed or form != way.form)
-            else:
-                continue
-            digest = Digest(way.name)
-            if way.claimed:
-                return self._claims.confirmed(layer, digest, reader, way.tier)
-            if form == way.form:
-                return reader
-            return self.passes.inflate(layer, digest, reader, tier=way.tier, from_origin=way.tier is None)
+                come = partial(self._come_to, layer=layer, form=form)
+                reader = self.leases.turn(way, layer.identity.size, lead, come)
+                return reader or self._opening.follow(layer, form, way, way.open(), ways)
+            if entry := self._entries.open(layer, way):
+                return self._opening.follow(layer, form, way, entry, ways)
         raise no_way(self._tiers, layer, form)
 
-    def _deliver(
-        self, layer: LayerState, way: Way, reader: Reader, rest: Iterator[Way], *, inflating: bool = False
-    ) -> Reader:
-        """A blob out of a tier: as it is, hashed as it passes, or kept by a nearer tier as it passes.
-
-        ``rest`` of the plan: the same bytes go on from there where this tier fails. What only a claim leads
-        to is read by two; what comes from afar is spooled then, if no tier keeps it.
-        """
-        tier = way.tier
-        assert tier is not None, "a source has no entries"
-        trusted, spooled = tier.policy.trusted, way.claimed and tier.remote
-        if not trusted:
-            reader = FailoverReader(tier, reader, self._replicas(way, rest))
-        nearer_than = None if way.inside else tier
-        if spooled or (not way.near and self.keeper.store(way.form, nearer_than=nearer_than)):
-            spooled_for = tier if spooled else None
-            return self.passes.fetch(layer, way, reader, inflating=inflating, spooled_for=spooled_for)
-        self._entries.hit(layer, way, reader)
-        believed = trusted and not self._verify_always and way.inside is None
-        # A fact is computed only where both sides were hashed in the same pass.
-        if (believed and (not inflating or layer.identity.computed)) or isinstance(reader, HashedReader):
-            return reader
-        return self._entries.hashed(way, reader)
-
-    def _replicas(self, way: Way, rest: Iterator[Way]) -> Iterator[Replica]:
-        """The ways behind this one to the same bytes."""
-        for other in rest:
-            if (other.name, other.form) == (way.name, way.form) and (
-                other.tier is None or (other.tier, other.name) not in self.keeper.wrong
-            ):
-                yield Replica(other.place, other.tier, other.open)
+    def _come_to(self, tier: Tier, layer: LayerState, form: Form) -> Reader | None:
+        """The form by the ways through one tier, to which another machine may have brought it."""
+        ways = self.ways(layer, form)
+        for way in ways:
+            if way.tier is tier and (entry := self._entries.open(layer, way)):
+                return self._opening.follow(layer, form, way, entry, ways)
+        return None
 
     def fill(self, layer: LayerState, form: Form, *, counted: bool = True) -> None:
         """See to it that a tier has the form. Raises `ConfigError` where none keeps it; else as `open`.
@@ -330,8 +302,19 @@ class Resolver:
         """Wait until transfers without readers have ended."""
         self.passes.finisher.wait()
 
-    def close(self, *, finish: bool) -> None:
-        """Give up what is on its way. ``finish``: see to its end what is worth it, unless interrupted."""
+    def close(self, *, flush: bool) -> None:
+        """End what is on its way, and wait for uploads. A strict cache raises what failed.
+
+        ``flush``: see to its end what is worth it, unless interrupted; else transfers are given up.
+        """
+        self.leases.stop()
+        try:
+            self._end_transfers(finish=flush)
+            self.keeper.background.flush(None if flush else LAST_WORDS)
+        finally:
+            self.leases.close()
+
+    def _end_transfers(self, *, finish: bool) -> None:
         running = self.passes.running
         try:
             if finish:

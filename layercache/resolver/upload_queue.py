@@ -100,6 +100,11 @@ class UploadQueue:
         queue = self._queue.made()
         return queue.give_up() if queue else []
 
+    def pending(self, where: str, key: str) -> Upload | None:
+        """The upload of an object to a tier that has neither ended nor been given up."""
+        queue = self._queue.made()
+        return queue.pending(where, key) if queue else None
+
     def progress(self) -> list[UploadProgress]:
         queue = self._queue.made()
         return queue.progress() if queue else []
@@ -160,6 +165,13 @@ class _Queue:
                 upload.given_up = True
             self._changed.notify_all()
             return list(self._unsent)
+
+    def pending(self, where: str, key: str) -> Upload | None:
+        with self._changed:
+            for upload in self._unsent:
+                if (upload.where, upload.key, upload.given_up) == (where, key, False):
+                    return upload
+        return None
 
     def progress(self) -> list[UploadProgress]:
         with self._changed:

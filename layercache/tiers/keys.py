@@ -16,6 +16,7 @@ IMAGES = "images/"
 DERIVED = "derived/"
 QUARANTINE = "quarantine/"
 UNSENT = "unsent/"
+LEASES = "leases/"
 
 _KIND = re.compile(r"[a-z][a-z0-9-]{0,63}")
 
@@ -96,6 +97,11 @@ def is_image(key: str) -> bool:
 def unsent(tier: str, key: str) -> str:
     """The note that an object was not sent to a tier; with an empty key, the folder of that tier's notes."""
     return f"{UNSENT}{hashlib.sha256(tier.encode()).hexdigest()[:16]}/{key}"
+
+
+def lease(name: Digest) -> str:
+    """By whom a blob is being fetched for all machines."""
+    return f"{LEASES}{_as_path(name)}"
 
 
 def image_name(key: str) -> str:

@@ -44,6 +44,8 @@ class Policy:
     ``recompress``: how a layer that is distributed as a plain tar is compressed before it is stored; None:
     it is stored as it is. What is stored so is read whatever this says.
     ``touch``: whether objects of a bucket that are used get a new time (`layercache.tiers.backend.use`).
+    ``lease``: whether machines take turns to fetch big blobs for all (`layercache.tiers.lease`); None: where
+    the store is remote. It has no effect on a store without conditional writes.
     """
 
     keep: Keep = "both"
@@ -54,6 +56,7 @@ class Policy:
     max_document_size: int = DOCUMENT_MAX
     recompress: Compression | None = None
     touch: bool = True
+    lease: bool | None = None
 
     def stores(self, form: Form) -> bool:
         return not self.readonly and self.keep in ("both", form)
@@ -91,6 +94,7 @@ def take_policy(
         max_document_size=take("max_document_size", max_document_size, parse_size, SIZE_EXAMPLES),
         recompress=take("recompress", recompress, _recompress, f"false, {COMPRESSION_EXAMPLES}"),
         touch=take("touch", True, _flag, "true or false"),
+        lease=take("lease", None, _flag, "true or false"),
     )
     options = tuple(each.name for each in fields(Policy))
     return policy, BackendURL(url.scheme, url.netloc, url.path, query, options)

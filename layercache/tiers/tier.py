@@ -5,6 +5,8 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING
 
+from layercache.tiers.lease import LeaseStore
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -19,7 +21,7 @@ class Tier(ABC):
     """One place, and its four stores (see `layercache.tiers.stores`). Thread-safe.
 
     ``name``: how messages and statistics call it. ``remote``: its bytes travel; a form that can be made
-    nearby is not brought from there, and it is filled in the background.
+    nearby is not brought from there, and it is filled in the background. ``leases`` only save work.
     """
 
     lost = False
@@ -43,6 +45,7 @@ class Tier(ABC):
         self.facts = facts
         self.images = images
         self.derived = derived
+        self.leases = LeaseStore()
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.name}>"

@@ -68,7 +68,7 @@ class TolerantTier(Tier):
             images=tolerant(tier.images, self),
             derived=tolerant(tier.derived, self),
         )
-
+        self.leases = tier.leases  # who takes leases has a circuit breaker of their own
         tier.report_refreshed(self._count_refreshed)
 
     def _count_refreshed(self, name: Hash) -> None:

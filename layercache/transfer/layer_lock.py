@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING
 from layercache.errors import BackendError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from layercache.backend.capabilities import Lock
     from layercache.oci.digest import Hash
     from layercache.tiers.tier import Tier
@@ -40,6 +42,10 @@ class LayerLock:
             self._last = now
             with suppress(BackendError):
                 self._lock.leave_note(b"")
+
+    def at_end(self, call: Callable[[], object]) -> None:
+        """Call this when it ends. To be called before others can end it."""
+        self._stack.callback(call)
 
     def end(self) -> None:
         """Let the others have a look. Ending twice is not an error."""

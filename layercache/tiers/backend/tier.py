@@ -8,6 +8,7 @@ from layercache.backend.capabilities import Spooler
 from layercache.tiers.backend.blobs import BackendBlobs
 from layercache.tiers.backend.derived import BackendDerived
 from layercache.tiers.backend.images import BackendImages
+from layercache.tiers.backend.leases import BackendLeases
 from layercache.tiers.backend.records import BackendRecords
 from layercache.tiers.backend.use import Use
 from layercache.tiers.facts import FactStore
@@ -46,6 +47,7 @@ class BackendTier(Tier):
             images=BackendImages(backend),
             derived=BackendDerived(backend, policy, self.room),
         )
+        self.leases = BackendLeases(backend, policy, remote=remote)
 
     def report_refreshed(self, report: Callable[[Hash], object]) -> None:
         if self.use is not None:
