@@ -84,9 +84,10 @@ class Step(Amount):
 
 @dataclass(eq=False)
 class Transfer(Amount):
-    """A blob on its way, or a tar that is being inflated."""
+    """A blob on its way, or a tar that is being inflated. ``waits``: another machine brings the blob."""
 
     words: str = ""
+    waits: bool = False
 
 
 class Activity:
@@ -147,8 +148,11 @@ class Activity:
             return
         with self._lock:
             match event.kind:
+                case "waiting":
+                    words = f"waiting for {event.note}, {percent(event.size, event.total)}"
+                    self._running[key] = Transfer(event.total, event.size, words=words, waits=True)
                 case "fetching" | "inflating" if event.total is None or event.total >= BIG:
-                    if key not in self._running:
+                    if key not in self._running or self._running[key].waits:
                         words = f"{event.kind} {short(event.name)}"
                         self._running[key] = Transfer(event.total, words=words)
                 case "finishing":
@@ -164,6 +168,11 @@ class Activity:
         with self._lock:
             for key in [key for key in self._running if key[0] in names]:
                 del self._running[key]
+
+
+def percent(done: int, total: int | None) -> str:
+    """``40 %``."""
+    return f"{100 * done // total if total else 0} %"
 
 
 def amount(done: int, total: int | None) -> str:

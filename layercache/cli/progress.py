@@ -85,7 +85,8 @@ class Display:
         self._quiet_until = time.monotonic() + LINE_EVERY
         if (step := self._activity.current) is None:
             return
-        parts = [step.text, str(step) if step.done or step.total else "", *self._uploads(step.text)]
+        waits = [transfer.words for transfer in self._activity.running if transfer.waits][:1]
+        parts = [step.text, str(step) if step.done or step.total else "", *waits, *self._uploads(step.text)]
         line = f"layercache: {', '.join(filter(None, parts))}"
         with suppress(OSError):  # nobody reads stderr any more
             click.echo(line, err=True, color=False)

@@ -47,7 +47,8 @@ class Route:
     to a tar is inflated. ``size``: bytes that are read there, if known. ``requests``: how often far tiers and
     the source are asked for the bytes, those that lack them included; 0 on this machine. ``inflates``: bytes
     of tar that are inflated on the way, None if their number is not known. ``claimed``: only a claim says
-    that this blob is the layer, so it is inflated to confirm that.
+    that this blob is the layer, so it is inflated to confirm that. ``lease``: the tier in which a lease would
+    be taken, so that one machine fetches the blob for all; empty if none would.
     """
 
     place: Place
@@ -56,6 +57,7 @@ class Route:
     requests: int
     inflates: int | None
     claimed: bool
+    lease: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from layercache.errors import BackendError, NotFoundError
@@ -104,7 +105,9 @@ class LayerExplainer:
                 continue
             requests += way.remote
             if way.tier is None:
-                return _route(way, form, layer.identity, layer.identity.size, requests)
+                route = _route(way, form, layer.identity, layer.identity.size, requests)
+                leased = self._resolver.leases.tier_for(way, layer.identity.size)
+                return replace(route, lease=leased.name) if leased else route
             size = _size_there(way, held)
             if size is not None:
                 return _route(way, form, layer.identity, size, requests)

@@ -1,12 +1,16 @@
-"""What unfinished writes take up in a store: counted, for those who decide whether to prune."""
+"""Unfinished writes and forgotten leases of a store: counted, for those who decide whether to prune."""
 
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from layercache.backend import Leftover
 from layercache.backend.capabilities import CountedLeftovers
+from layercache.errors import ForbiddenError
+from layercache.tiers import keys
 
 if TYPE_CHECKING:
     from layercache.backend import Backend
@@ -34,10 +38,11 @@ class LeftoverCount:
 
 
 def count_leftovers(backend: Backend) -> LeftoverCount | None:
-    """The unfinished writes of a store; None for one that cannot list them. Raises `BackendError`."""
+    """The unfinished writes and leases of a store; None if it cannot list them. Raises `BackendError`."""
     if not isinstance(backend, CountedLeftovers):
         return None
-    found = list(backend.leftovers())
+    leases = (Leftover(entry.modified, entry.size) for entry in backend.scan(keys.LEASES))
+    found = [*backend.leftovers(), *leases]
     sizes = [each.size for each in found if each.size is not None]
     now = time.time()
     return LeftoverCount(
@@ -45,3 +50,14 @@ def count_leftovers(backend: Backend) -> LeftoverCount | None:
         sum(sizes) if len(sizes) == len(found) else None,
         max((max(now - each.began, 0.0) for each in found), default=None),
     )
+
+
+def remove_leases(backend: Backend, older_than: float) -> int:
+    """Remove leases that were not renewed for so many seconds; return how many. Raises `BackendError`."""
+    now, removed = time.time(), 0
+    for entry in list(backend.scan(keys.LEASES)):
+        if now - entry.modified >= older_than:
+            with suppress(ForbiddenError):  # another user's: that user's prune removes it
+                backend.delete(entry.key)
+                removed += 1
+    return removed

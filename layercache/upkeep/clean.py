@@ -9,7 +9,7 @@ from layercache.backend.capabilities import Leftovers
 from layercache.errors import ConfigError, ForbiddenError
 from layercache.tiers import format, keys
 from layercache.tiers.layout import index_json
-from layercache.tiers.leftovers import DAY
+from layercache.tiers.leftovers import DAY, remove_leases
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -78,6 +78,7 @@ def clean(tier: BackendTier) -> Cleaned:
     _remove_marker(tier, done)
     if isinstance(tier.backend, Leftovers):
         tier.backend.remove_leftovers(DAY)
+    remove_leases(tier.backend, DAY)
     return done
 
 

@@ -12,7 +12,7 @@ from layercache.errors import ConfigError, ForbiddenError
 from layercache.tiers import keys
 from layercache.tiers.eviction import candidates, select
 from layercache.tiers.layout import index_json
-from layercache.tiers.leftovers import DAY, count_leftovers
+from layercache.tiers.leftovers import DAY, count_leftovers, remove_leases
 from layercache.tiers.plain_tars import holds
 
 if TYPE_CHECKING:
@@ -37,9 +37,10 @@ class Pruned:
     """What was removed from a tier, or would be.
 
     ``blobs``, ``bytes``: blobs, and their size with everything derived from them (also of blobs that were
-    gone already). ``leftovers``: of killed writers. ``facts``, ``images``: those without any blob. ``left``:
-    bytes of the remaining blobs. ``leftovers_left``: leftovers that are too young, if the store can count
-    them. ``refused``: blobs, facts and images that only another user may remove.
+    gone already). ``leftovers``: of killed writers, their leases included. ``facts``, ``images``: those
+    without any blob. ``left``: bytes of the remaining blobs. ``leftovers_left``: leftovers that are too
+    young, if the store can count them. ``refused``: blobs, facts and images that only another user may
+    remove.
     """
 
     tier: str
@@ -67,10 +68,10 @@ def prune(
 
     ``max_size`` (bytes of all blobs) and ``max_age`` (seconds since a blob's last use) are by default those
     of the tier's policy; where neither says anything only leftovers go: what writes have left that began
-    more than ``leftovers_older_than`` seconds ago. ``forget``: also facts and images of which no blob is
-    there. ``watcher`` is called with each blob that went. ``dry_run`` removes nothing, reports what would go,
-    and counts no leftovers. Raises `ConfigError` for a tier that is read-only or another tool's layout,
-    `BackendError`.
+    more than ``leftovers_older_than`` seconds ago, and leases that were last renewed then. ``forget``: also
+    facts and images of which no blob is there. ``watcher`` is called with each blob that went. ``dry_run``
+    removes nothing, reports what would go, and counts no leftovers. Raises `ConfigError` for a tier that is
+    read-only or another tool's layout, `BackendError`.
     """
     if tier.policy.readonly and not dry_run:
         raise ConfigError(f"{tier.name} is read-only", hint="prune it where it may be written to")
@@ -88,8 +89,9 @@ def prune(
             report.left, report.refused = account.used, account.refused
         if isinstance(tier.backend, Leftovers):
             report.leftovers = tier.backend.remove_leftovers(leftovers_older_than)
-            if young := count_leftovers(tier.backend):
-                report.leftovers_left = young.count
+        report.leftovers += remove_leases(tier.backend, leftovers_older_than)
+        if young := count_leftovers(tier.backend):
+            report.leftovers_left = young.count
     if dry_run:
         report.left -= report.bytes
     if forget:

@@ -10,9 +10,9 @@ import pytest
 from fixtures.layers import large, put
 from fixtures.stores import Store, blobs, content, evict, far, near, open_cache, write, write_blob
 
-import layercache.cache
 from layercache.oci.descriptor import OCI_MANIFEST, Descriptor
 from layercache.oci.digest import Digest
+from layercache.resolver import resolver
 from layercache.tiers import keys
 from layercache.tiers.tag_origin import CHECKED, IMPORTED_FROM
 from layercache_backends.memory import MemoryBackend
@@ -53,7 +53,7 @@ class Slow:
 
 @pytest.fixture
 def slow(monkeypatch: pytest.MonkeyPatch) -> Slow:
-    monkeypatch.setattr(layercache.cache, "LAST_WORDS", 0.05)
+    monkeypatch.setattr(resolver, "LAST_WORDS", 0.05)
     return Slow()
 
 

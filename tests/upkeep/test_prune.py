@@ -183,3 +183,17 @@ def test_what_lies_among_the_blobs_and_has_no_hash_for_a_name_stays_and_is_not_c
     report, removed = pruned(tier, max_size=0, max_age=0.0)
     assert (removed, report.left) == ([], 0)
     assert content(tier) == before
+
+
+def test_leases_that_nobody_renews_go_as_leftovers(tmp_path: Path) -> None:
+    tier = on_disk(tmp_path)
+    stock(tier, 1)
+    ages = {Digest.of(b"old"): 2 * DAY, Digest.of(b"new"): HOUR, Digest.of(b"tomorrow"): -DAY}
+    for name, age in ages.items():
+        write(tier, keys.lease(name), b"{}")
+        os.utime(tmp_path / keys.lease(name), (time.time() - age,) * 2)
+    assert prune(tier, dry_run=True).leftovers == 0
+    assert (prune(tier).leftovers, prune(tier).leftovers) == (1, 0)
+    assert prune(tier, leftovers_older_than=HOUR / 2).leftovers == 1
+    left = [key for key in content(tier) if key.startswith(keys.LEASES)]
+    assert left == [keys.lease(Digest.of(b"tomorrow"))]

@@ -112,6 +112,8 @@ def _way(route: Route | None) -> str:
         words.append(f"inflates {output.human(route.inflates)}")
     if route.claimed:
         words.append("confirms a claim")
+    if route.lease:
+        words.append(f"by one machine for all, with a lease in {route.lease}")
     return ", ".join(words)
 
 
@@ -132,6 +134,10 @@ def _print_image(found: Explanation, *, whole: bool) -> None:
         echo(f"{tier} lacks {output.count(count, 'layer')} ({form}): {why}")
     for form in FORMS if found.layers else ():
         echo(f"{form}: {_cost(found, form)}")
+    leases = Counter(layer.compressed.lease for layer in found.layers if layer.compressed)
+    for tier, count in leases.items():
+        if tier:
+            echo(f"lease    {output.count(count, 'layer')} by one machine for all, in {tier}")
 
 
 def _cells(route: Route | None, lines: Lines) -> tuple[str, ...]:
