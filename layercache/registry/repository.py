@@ -40,6 +40,17 @@ _ACCEPT = {"Accept": ", ".join(sorted(DOCUMENTS))}
 _NEXT = re.compile(r'<([^>]*)>\s*;\s*rel="?next"?')
 
 
+def _is_registrys(head: BaseHTTPResponse) -> bool:
+    """Whether a registry has sent this itself, by its headers: the version of its API, and JSON as its body.
+
+    The header alone does not show it: nginx sends it with errors of its own, as the registry's manual has it.
+    """
+    version, kind = (
+        head.headers.get(each, "") for each in ("Docker-Distribution-Api-Version", "Content-Type")
+    )
+    return version.startswith("registry/2") and kind.startswith("application/json")
+
+
 class _Tags(msgspec.Struct, frozen=True):
     tags: list[str] | None = None
 
@@ -88,9 +99,14 @@ class Repository:
         return None if head is None or is_encoded(head) else content_length(head) or None
 
     def _head(self, name: Hash) -> BaseHTTPResponse | None:
-        """None if HEAD is refused: a 404 without a body does not say why, so GET decides."""
+        """None if HEAD is refused: a 404 without a body does not say why, so GET decides.
+
+        Raises `NotFoundError` for a 404 whose headers say that a registry has sent it.
+        """
         head = self._run("HEAD", f"blobs/{name}", also=HEAD_REFUSED)
         discard(head)
+        if head.status == 404 and _is_registrys(head):
+            raise NotFoundError(f"{self.name}@{name} is not in its registry")
         return None if head.status in HEAD_REFUSED else head
 
     def open_blob(self, name: Hash, start: int = 0, end: int | None = None) -> BlobReader:

@@ -121,6 +121,23 @@ def test_a_repository_that_cannot_be_written_to_is_not_an_absence(lying: LyingRe
     assert not isinstance(caught.value, NotFoundError)
 
 
+@pytest.mark.parametrize(
+    ("version", "kind", "asked"),
+    [
+        ("registry/2.0", "application/json; charset=utf-8", ["HEAD"]),
+        ("registry/2.0", "text/html", ["HEAD", "GET"]),
+        ("", "application/json", ["HEAD", "GET"]),
+    ],
+)
+def test_a_404_to_a_head_is_an_absence_where_its_headers_are_a_registrys(
+    version: str, kind: str, asked: list[str], lying: LyingRegistry, waits: Waits
+) -> None:
+    blob = lying.add_blob(BLOB)
+    lying.on("HEAD", status(404, Docker_Distribution_Api_Version=version, Content_Type=kind))
+    assert repository_of(lying, waits).has_blob(blob.digest) == (asked != ["HEAD"])
+    assert [request.method for request in lying.asked("/blobs/")] == asked
+
+
 @pytest.mark.parametrize("code", [400, 401, 403, 404, 405, 406, 412, 500, 501, 503])
 def test_a_head_that_is_refused_is_followed_by_one_get(
     code: int, lying: LyingRegistry, waits: Waits, sample: Sample
