@@ -45,7 +45,10 @@ if TYPE_CHECKING:
 
     from layercache.backend import Backend
 
-_OURS = frozenset(target.partition(":")[0] for target in IN_THE_BOX.values())
+_OURS = frozenset(
+    # Google's backend has no class of its own.
+    ["layercache_backends.objects", *(target.partition(":")[0] for target in IN_THE_BOX.values())]
+)
 
 _PLAIN = frozenset(IN_THE_BOX[scheme].partition(":")[0] for scheme in ("file", "memory"))
 """Modules of backends without an SDK under them, whose own readers count: they need no guard."""
