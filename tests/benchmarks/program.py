@@ -23,6 +23,7 @@ from benchmarks.listing import listing
 from benchmarks.machine import describe, disturbances
 from benchmarks.measure import BenchmarkError, environment
 from benchmarks.pulls import big, jobs, medium, memory, small
+from benchmarks.request_table import requests
 from benchmarks.start import startup
 from benchmarks.unpack import unpack
 from benchmarks.warm import lookup, warm
@@ -48,6 +49,7 @@ CASES: dict[str, Case] = {
         memory,
         startup,
         engines,
+        requests,
     )
 } | buckets.cases()
 EXTRA: dict[str, Case] = {"jobs": jobs}

@@ -1,0 +1,65 @@
+"""What is asked of a far tier: no more requests and round trips than stated, and no listing."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from typing import TYPE_CHECKING
+
+import pytest
+from benchmarks.far_requests import OPERATIONS, Content
+from servers.counting import CountingProxy
+from servers.registry import Registry
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from benchmarks.far_requests import Operation
+    from servers.fake_gcs import FakeGCS
+
+LATENCY = 0.2
+TRIES = 3
+"""On a busy machine two requests that are sent at once may come more than the latency apart."""
+
+Far = tuple[str, CountingProxy, Content]
+
+
+@pytest.fixture(scope="module", params=["s3", "gs", "oci"])
+def far(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Far]:
+    """The URL of a far tier behind a proxy, the proxy, and what the tier has."""
+    folder = tmp_path_factory.mktemp("far")
+    with ExitStack() as stack:
+        if request.param == "s3":
+            patch = stack.enter_context(pytest.MonkeyPatch.context())
+            for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+                patch.setenv(name, "any")
+            patch.delenv("AWS_PROFILE", raising=False)
+            endpoint: str = request.getfixturevalue("seaweedfs_endpoint")
+            bucket: str = request.getfixturevalue("seaweedfs_bucket_name")
+            url = f"s3://{bucket}/{folder.name}?region=us-east-1&endpoint_url=http://{{}}"
+        elif request.param == "gs":
+            server: FakeGCS = request.getfixturevalue("fake_gcs")
+            endpoint = server.url
+            # It has no objects for obstore under another address than its own, which is the proxy's.
+            url = f"gs://{server.bucket()}/far?token=anon&engine=fsspec&endpoint_url=http://{{}}"
+        else:
+            endpoint, url = stack.enter_context(Registry(folder / "registry")).host, "oci://{}/team/cache"
+        proxy = stack.enter_context(CountingProxy(int(endpoint.rpartition(":")[2]), 0.0))
+        address = url.format(f"127.0.0.1:{proxy.port}")
+        yield address, proxy, Content.fill(address, folder)
+
+
+@pytest.mark.parametrize("operation", OPERATIONS, ids=lambda operation: operation.name)
+def test_an_operation_asks_a_far_tier_no_more_than_its_budget(
+    far: Far, operation: Operation, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    url, proxy, content = far
+    proxy.set_latency(LATENCY if operation.budget.trips else 0.0)
+    tried = []
+    for _ in range(TRIES):
+        cost = operation.cost(url, proxy, tmp_path_factory.mktemp("machine"), content)
+        assert cost.listings == []
+        assert len(cost.requests) <= operation.budget.requests_at(url), cost.requests
+        if operation.budget.is_kept(url, cost):
+            return
+        tried.append((cost.round_trips, cost.requests))
+    pytest.fail(f"round trips, requests: {tried}")
