@@ -120,15 +120,16 @@ class TierWriter:
                 self._record(tier, fact, soon=bool(number))
 
     def claim(self, fact: Association, kept: Iterable[Tier]) -> Association | None:
-        """Write down what the asker says of a blob, where it is kept, unless more is known there.
+        """Write down what the asker says of a blob, where it is kept, unless more is known on this machine.
 
-        Returns what was known there of this pair, if anything: the computed fact, else a claim.
+        Returns what was known there of this pair, if anything: the computed fact, else a claim. A remote tier
+        is not asked first: a record in which more is known is not changed by a claim.
         """
         nearest, kept = self._tiers[0], list(kept)
         known_here = {
             tier: tier.facts.inflates_to(fact.digest)
             for tier in self._tiers
-            if tier.policy.trusted or (tier is nearest and tier in kept)
+            if not tier.remote and (tier.policy.trusted or (tier is nearest and tier in kept))
         }
         claimed: Association | None = None
         for tier, other in ((tier, other) for tier, found in known_here.items() for other in found):

@@ -167,7 +167,7 @@ OPERATIONS = [
         lambda cache, there: _stated(cache, there.small).fill("compressed"),
         alone=True,
     ),
-    Operation("put of a new small layer", Budget(4, at_registry=10), _put_new),
+    Operation("put of a new small layer", Budget(6, at_registry=10), _put_new),
     Operation(
         f"pull of {LAYERS} layers, compressed",
         Budget(LAYERS + 3),
