@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import closing
+from contextlib import closing, contextmanager, nullcontext
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
@@ -16,7 +16,7 @@ from layercache.streams.readers import HeadReader, sniff, verified
 from layercache.transfer.spool import SpoolReader, TierSpool
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from layercache.backend import Reader
     from layercache.backend.capabilities import Counting
@@ -61,6 +61,33 @@ class Deliveries:
         except NotFoundError:
             pass
         return False
+
+    def deliver(
+        self,
+        tier: Tier,
+        stored: Event,
+        reader: Reader,
+        near: Tier,
+        again: Callable[[], Reader],
+        *,
+        recompressed: bool,
+        follow: Callable[[Counting], object] = lambda _: None,
+    ) -> Event | None:
+        """As `send`, unless the tier has the blob: then None. Of a small one, the tier is not asked first."""
+        name, form, size = stored.name, stored.form, stored.size
+        assert name is not None, "what is stored has a name"
+        created = None
+        if not recompressed and (tier, name) not in self._wrong:
+            with self._hashed(near, name, form):
+                created = tier.blobs.create(name, verified(reader, name), size)
+        if created:
+            return stored
+        if created is False and not tier.policy.trusted:
+            return None
+        if self.has(tier, name, form, size, recompressed=recompressed):
+            return None
+        with closing(again()) if created is False else nullcontext(reader) as whole:
+            return self.send(tier, stored, whole, near, again, recompressed=recompressed, follow=follow)
 
     def send(
         self,
@@ -115,7 +142,12 @@ class Deliveries:
         follow: Callable[[Counting], object],
     ) -> None:
         """Into a tier, hashed on the way: other programs can reach what is published."""
-        try:
+        with self._hashed(source, name, form):
             tier.blobs.copy(name, verified(reader, name), follow=follow)
+
+    @contextmanager
+    def _hashed(self, source: Tier, name: Hash, form: Form) -> Iterator[None]:
+        try:
+            yield
         except DigestMismatchError as error:
             raise self._changed_meanwhile(source, name, form) from error

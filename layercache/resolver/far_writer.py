@@ -83,24 +83,24 @@ class FarWriter:
         ``stored`` is the event to emit, ``recompressed`` as in `Deliveries.send`. All that concerns ``layer``
         is sent in order.
         """
-        name, form = stored.name, stored.form
+        name = stored.name
         assert name is not None, "a blob has a name"
         # Open from now on: who evicts it nearby takes its name away, not its bytes.
         reader = near.blobs.open(name)
         upload = Upload(tier.name, keys.blob(name), stored.size)
-        has, deliver = self._deliveries.has, self._deliveries.send
+        deliver = self._deliveries.deliver
 
         def send() -> None:
             with reader:
                 try:
                     if tier.write_failure is not None:
                         return
-                    if not has(tier, name, form, stored.size, recompressed=recompressed):
-                        ending = _EndingReader(reader, upload)
-                        again = partial(near.blobs.open, name)
-                        done = deliver(
-                            tier, stored, ending, near, again, recompressed=recompressed, follow=upload.follow
-                        )
+                    ending = _EndingReader(reader, upload)
+                    again = partial(near.blobs.open, name)
+                    done = deliver(
+                        tier, stored, ending, near, again, recompressed=recompressed, follow=upload.follow
+                    )
+                    if done is not None:
                         upload.size = upload.sent = done.size
                         self._report(tier, done)
                 except (DigestMismatchError, NotFoundError):

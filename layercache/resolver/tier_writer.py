@@ -94,23 +94,35 @@ class TierWriter:
             try:
                 if near and tier.remote:
                     self.far.upload(tier, near, stored, layer, recompressed=recompressed)
-                elif not self._deliveries.has(tier, name, form, size, recompressed=recompressed):
-                    if tier is spool.tier and not recompressed:
-                        spool.publish(name)
-                    else:
-                        again = partial(SpoolReader, spool)
-                        stored = self._deliveries.send(
-                            tier, stored, again(), spool.tier, again, recompressed=recompressed
-                        )
+                elif done := self._place(tier, spool, stored, recompressed=recompressed):
                     self.wrong.discard((tier, name))
                     self.changed()
-                    self._report(tier, stored)
+                    self._report(tier, done)
             except BackendError as error:
                 tier.mark_failed(error, writing=True)
             else:
                 kept.append(tier)
                 near = near if near or recompressed else tier
         return kept
+
+    def _place(self, tier: Tier, spool: TierSpool, stored: Event, *, recompressed: bool) -> Event | None:
+        """Publish what a spool holds in a tier; return the event of what was stored, None if it is there."""
+        name = stored.name
+        assert name is not None, "a blob has a name"
+        again = partial(SpoolReader, spool)
+        if tier is not spool.tier or recompressed:
+            return self._deliveries.deliver(
+                tier, stored, again(), spool.tier, again, recompressed=recompressed
+            )
+        created = None if (tier, name) in self.wrong else tier.blobs.create(name, again(), stored.size)
+        if created:
+            return stored
+        if created is False and not tier.policy.trusted:
+            return None
+        if self._deliveries.has(tier, name, stored.form, stored.size):
+            return None
+        spool.publish(name)
+        return stored
 
     def record(self, fact: Association, kept: Iterable[Tier] = ()) -> None:
         """Write a fact down where its blob was kept, and in the nearest tier that can be written to."""

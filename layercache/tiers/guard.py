@@ -240,7 +240,10 @@ class _Locks(Guard):
 class _CreatesNew(Guard):
     def create_new(self, key: str, data: bytes) -> bool:
         with self._blame.doing(f"writing {key}"):
-            return bool(self._backend.create_new(key, data))
+            created = bool(self._backend.create_new(key, data))
+        if created:
+            self._look(key, len(data))
+        return created
 
 
 class _Conditions(Guard):

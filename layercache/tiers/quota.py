@@ -94,6 +94,11 @@ class Quota:
         self._sparing = threading.Lock()
         """Guards changes of the counter; who only reads it may see one change more or less."""
 
+    @property
+    def is_free(self) -> bool:
+        """Whether there are no limits."""
+        return self._max_size is None and self._max_age is None
+
     def fits(self, size: int) -> bool:
         """Whether a blob of so many bytes may be kept at all."""
         return self._max_size is None or size <= self._max_size
@@ -112,7 +117,7 @@ class Quota:
     @contextmanager
     def reserve(self, size: int) -> Iterator[None]:
         """Publish a blob of so many bytes, which fits, inside the block. Raises `BackendError`."""
-        if self._max_size is None and self._max_age is None:
+        if self.is_free:
             yield
             return
         with self._account() as account:

@@ -90,6 +90,15 @@ class BlobStore(ABC):
         """Keep a small blob that was verified, if it fits: a manifest, a config. No error if it is there."""
 
     @or_raise
+    def create(self, name: Hash, reader: Reader, size: int) -> bool | None:  # noqa: ARG002
+        """Keep a small blob unless it is there, without asking for it first; return whether it was missing.
+
+        None if this tier has to ask, or the blob is not small: then nothing was read. The reader is as that
+        of `copy`.
+        """
+        return None
+
+    @or_raise
     def publish(self, name: Hash, spool: Spool, size: int) -> None:
         """Keep a blob whose ``size`` verified bytes are in this tier's own spool."""
         raise BackendError(f"{name} cannot be published: this tier has no spool ({spool!r}, {size} bytes)")

@@ -8,6 +8,7 @@ import pytest
 from servers.stores import make_bucket
 from servers.strict_store import (
     Asked,
+    GoogleRefusal,
     Refusal,
     StrictStore,
     conditions_ignored,
@@ -177,3 +178,41 @@ def test_a_write_that_collided_with_another_is_sent_again(backend: ObjectBackend
     assert not left
     assert get(backend, KEY) == b"first"
     assert not backend.create_new(KEY, b"second")
+
+
+def break_off_once(store: StrictStore, meanwhile: Callable[[], object]) -> Callable[[], None]:
+    """The next write breaks off, and something happens meanwhile. Returns how to do that again."""
+    broken: list[Asked] = []
+
+    def demand(asked: Asked) -> Refusal | None:
+        if asked.method == "GET" or broken:
+            return None
+        broken.append(asked)
+        meanwhile()
+        kind = GoogleRefusal if "uploadType" in asked.query else Refusal
+        return kind(503, "SlowDown", "reduce your request rate")
+
+    store.demands = [demand]
+    return broken.clear
+
+
+@pytest.mark.parametrize("left", [b"", b"fir"], ids=["empty", "short"])
+def test_what_a_service_has_kept_of_a_write_that_broke_off_is_replaced(
+    backend: ObjectBackend, store: StrictStore, open_it: Callable[[], ObjectBackend], left: bytes
+) -> None:
+    other = open_it()
+    again = break_off_once(store, lambda: put(other, KEY, left))
+    assert backend.create_new(KEY, b"first")
+    assert get(backend, KEY) == b"first"
+    version = backend.read_versioned(KEY)[1]
+    again()
+    assert backend.write_if(KEY, b"first and second", version) == bool(left), "no bytes may be another's"
+
+
+def test_a_write_after_a_failure_does_not_replace_that_of_another(
+    backend: ObjectBackend, store: StrictStore, open_it: Callable[[], ObjectBackend]
+) -> None:
+    other = open_it()
+    break_off_once(store, lambda: put(other, KEY, b"of another"))
+    assert not backend.create_new(KEY, b"first")
+    assert get(backend, KEY) == b"of another"

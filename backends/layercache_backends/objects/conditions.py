@@ -44,26 +44,39 @@ class ConditionalWrite:
                 raise
             # Nothing shows whether the client has sent no bytes twice.
             unsure = payload.begun > 1 or not (self._data or self._version == FREE)
-            return (sent_before or unsure) and await self._is_there(service)
+            return (sent_before or unsure) and await self._was_done(service)
         return True
 
-    async def _is_there(self, service: Service) -> bool:
-        try:
-            body = await service.get(self._name, 0, None, None)
-        except Exception as error:
-            failure = service.failure(error)
-            if failure is None or failure.kind is not Kind.ABSENT:
-                raise
+    async def _was_done(self, service: Service) -> bool:
+        found, version = await _read(service, self._name, len(self._data))
+        if found == self._data:
+            return True
+        # Some services publish what they have of a write that breaks off: that is this one's to replace.
+        torn = version and found is not None and self._data.startswith(found)
+        if not torn or not (found or self._version == FREE) or version == self._version:
             return False
-        found = bytearray()
-        try:
-            if body.size != len(self._data):
-                return False
-            while piece := await body.read(body.size - len(found)):
-                found += piece
-        finally:
-            body.close()
-        return found == self._data
+        self._version = version
+        return await self(service)
+
+
+async def _read(service: Service, name: str, most: int) -> tuple[bytes | None, str]:
+    """Return an object's bytes and version; None if there is none, or it has more bytes."""
+    try:
+        body = await service.get(name, 0, None, None)
+    except Exception as error:
+        failure = service.failure(error)
+        if failure is None or failure.kind not in (Kind.ABSENT, Kind.PAST_END):
+            raise
+        return None, ""
+    found = bytearray()
+    try:
+        if body.size > most:
+            return None, ""
+        while piece := await body.read(body.size - len(found)):
+            found += piece
+    finally:
+        body.close()
+    return bytes(found), body.version
 
 
 async def create_by_looking(service: Service, name: str, data: bytes) -> bool:

@@ -7,7 +7,15 @@ from contextlib import nullcontext, suppress
 from typing import TYPE_CHECKING
 
 from layercache.backend import write_whole
-from layercache.backend.capabilities import Counting, LocalPath, Lockable, Movable, Spooler, Touchable
+from layercache.backend.capabilities import (
+    Counting,
+    Exclusive,
+    LocalPath,
+    Lockable,
+    Movable,
+    Spooler,
+    Touchable,
+)
 from layercache.errors import BackendError, NotFoundError
 from layercache.streams.readers import CHUNK
 from layercache.tiers import keys
@@ -25,6 +33,9 @@ if TYPE_CHECKING:
     from layercache.tiers.policy import Policy
     from layercache.tiers.quota import Quota
 
+SMALL = 1 << 20
+"""Bytes of a blob that is sent without asking for it first: asking would take longer than sending."""
+
 TOUCHED_FOR = 60.0
 """Seconds in which a blob's time is not refreshed again, however often it is used."""
 
@@ -38,6 +49,9 @@ class BackendBlobs(BlobStore):
         self._use = use
         # Asked once: isinstance() of a protocol costs microseconds each time.
         self._spooler = backend if isinstance(backend, Spooler) else None
+        self._creates = (
+            backend if isinstance(backend, Exclusive) and use is not None and room.is_free else None
+        )
         self._lockable = backend if isinstance(backend, Lockable) and not policy.readonly else None
         at_once = use is None and not policy.readonly and isinstance(backend, Touchable)
         self._touchable = backend if at_once and isinstance(backend, Touchable) else None
@@ -77,9 +91,26 @@ class BackendBlobs(BlobStore):
         return self._room.sparing(names)
 
     def put(self, name: Hash, data: bytes) -> None:
-        if self.fits(len(data)) and not self.has(name):
+        if self._creates is not None and len(data) <= SMALL:
+            self._create(self._creates, name, data)
+        elif self.fits(len(data)) and not self.has(name):
             with self._room.reserve(len(data)):
                 write_whole(self._backend.create(keys.blob(name)), data)
+
+    def create(self, name: Hash, reader: Reader, size: int) -> bool | None:
+        if self._creates is None or size > SMALL:
+            return None
+        return self._create(self._creates, name, b"".join(iter(lambda: reader.read(SMALL), b"")))
+
+    def _create(self, backend: Exclusive, name: Hash, data: bytes) -> bool:
+        if backend.create_new(keys.blob(name), data):
+            return True
+        with suppress(NotFoundError):
+            if self.size(name) == len(data):
+                return False
+        # Some stores publish what they have of a write that breaks off. The right bytes replace it.
+        write_whole(self._backend.create(keys.blob(name)), data)
+        return True
 
     def publish(self, name: Hash, spool: Spool, size: int) -> None:
         with self._room.reserve(size):
