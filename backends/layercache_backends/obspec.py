@@ -8,11 +8,12 @@ obstore hangs in a forked child whose parent had loaded it, so there every call 
 
 from __future__ import annotations
 
+import uuid
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from layercache.backend import Entry, PerProcess
-from layercache.backend.plain import Piece, PlainBackend
+from layercache.backend.plain import ConditionalPlainBackend, Piece
 from layercache.errors import BackendError, ConfigError
 from layercache_backends.obstore.fast_path import can_go
 
@@ -58,7 +59,7 @@ def from_url(url: BackendURL) -> ObspecBackend:
     return ObspecBackend(place, connect, prefix=prefix, timeout=options.timeout, absent=_AZURE_ABSENT)
 
 
-class ObspecBackend(PlainBackend):
+class ObspecBackend(ConditionalPlainBackend):
     """Objects below ``prefix`` of the store that ``connect`` creates, once in each process.
 
     ``absent``: words in a service's response that show that an object is missing. Without them, every
@@ -78,6 +79,7 @@ class ObspecBackend(PlainBackend):
         self._absent = absent
         self._prefix = f"{prefix}/" if prefix else ""
         self._stores: PerProcess[Any] = PerProcess(connect)
+        self._honours = PerProcess(self._try_conditions)
 
     @property
     def _store(self) -> Any:
@@ -110,6 +112,35 @@ class ObspecBackend(PlainBackend):
 
     def put(self, key: str, data: bytes) -> None:
         self._store.put(self._prefix + key, data, use_multipart=False)
+
+    def put_if(self, key: str, data: bytes, version: str | None) -> bool:
+        name, mode = self._prefix + key, "create" if version is None else {"e_tag": version}
+        try:
+            self._store.put(name, data, mode=mode, use_multipart=False)
+        except FileNotFoundError as error:
+            self._refuse_a_guess(name, error, len(data) or 1)
+            return False
+        except Exception as error:
+            if type(error).__name__ not in _REFUSED:
+                raise
+            return False
+        return True
+
+    def honours_conditions(self) -> bool:
+        """As `Conditional.honours_conditions`: tries to replace an object that is not there."""
+        return self._honours.get()
+
+    def _try_conditions(self) -> bool:
+        key = f".conditions-{uuid.uuid4().hex}"
+        try:
+            done = self.attempt("trying conditional writes", lambda: self.put_if(key, b"", _NO_TAG))
+        except BackendError as error:
+            if isinstance(error.__cause__, NotImplementedError):
+                return False
+            raise
+        if done:
+            self.delete(key)
+        return not done
 
     def put_file(self, key: str, file: io.BufferedIOBase, size: int) -> None:  # noqa: ARG002  # the parts say it
         self._store.put(self._prefix + key, file, use_multipart=True, chunk_size=PART, max_concurrency=2)
@@ -156,6 +187,12 @@ class ObspecBackend(PlainBackend):
                 f"{self.url}: a 404 from another server than the service: {self.describe(error)}"
             ) from error
 
+
+_NO_TAG = '"0"'
+"""No object that is not there has this tag."""
+
+_REFUSED = ("AlreadyExistsError", "PreconditionError")
+"""obstore's errors for a condition that does not hold."""
 
 _WORTH_ANOTHER_TRY = (
     "InvalidBlockList",

@@ -17,8 +17,17 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
-from layercache.backend import Entry, PerProcess, SinkBase, check_prefix, check_range, check_usable
-from layercache.errors import BackendError, LayercacheError, NotFoundError
+from layercache.backend import (
+    SMALL_OBJECT,
+    Entry,
+    PerProcess,
+    SinkBase,
+    check_prefix,
+    check_range,
+    check_usable,
+    not_small,
+)
+from layercache.errors import BackendError, FormatError, LayercacheError, NotFoundError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -27,7 +36,7 @@ if TYPE_CHECKING:
 
 _T = TypeVar("_T")
 
-__all__ = ["PerProcess", "Piece", "PlainBackend", "PlainReader", "PlainSink"]
+__all__ = ["ConditionalPlainBackend", "PerProcess", "Piece", "PlainBackend", "PlainReader", "PlainSink"]
 
 PIECE = 4 << 20
 """Bytes of one request of a reader, and bytes of an object that a sink holds in memory."""
@@ -158,6 +167,51 @@ class PlainBackend(ABC):
         return BackendError(f"{self.url}: {doing}: {self.describe(error)}")
 
 
+class ConditionalPlainBackend(PlainBackend):
+    """A `PlainBackend` whose store can compare and write in one step: it is `Conditional` and `Exclusive`.
+
+    The versions of its pieces are strings.
+    """
+
+    @abstractmethod
+    def put_if(self, key: str, data: bytes, version: str | None) -> bool:
+        """Publish if the object has this version (None: if there is none); return whether that was done."""
+
+    def honours_conditions(self) -> bool:
+        """As `Conditional.honours_conditions`. Override it if the store may ignore conditions."""
+        return True
+
+    def create_new(self, key: str, data: bytes) -> bool:
+        return self.write_if(key, data, None)
+
+    def read_versioned(self, key: str) -> tuple[bytes, str]:
+        doing = f"{self.url}: reading {key}"
+        with self.open(key) as reader:
+            if reader.size > SMALL_OBJECT:
+                raise not_small(doing)
+            if not isinstance(reader.version, str):
+                raise BackendError(f"{doing}: the store has no versions of objects")
+            return reader.read(), reader.version
+
+    def write_if(self, key: str, data: bytes, version: str | None) -> bool:
+        """As `Conditional.write_if`. No bytes leave an empty object."""
+        sent = False
+
+        def put() -> bool:
+            nonlocal sent
+            before, sent = sent, True
+            # A write that was done, and whose response was lost, is refused when it is sent again.
+            return self.put_if(key, data, version) or (before and self._is_there(key, data))
+
+        return self.attempt(f"writing {key}", put)
+
+    def _is_there(self, key: str, data: bytes) -> bool:
+        try:
+            return self.read_versioned(key)[0] == data
+        except (NotFoundError, FormatError):
+            return False
+
+
 class PlainReader(io.RawIOBase):
     """The bytes of one version of an object, fetched piece by piece."""
 
@@ -165,9 +219,9 @@ class PlainReader(io.RawIOBase):
         size = first.size
         self.size = max(0, (size if end is None else min(end, size)) - start)
         self.modified = first.modified
+        self.version = first.version
         self._backend = backend
         self._key = key
-        self._version = first.version
         self._at = start
         self._end = start + self.size
         self._rest = memoryview(b"")
@@ -187,7 +241,7 @@ class PlainReader(io.RawIOBase):
 
     def _next(self) -> Piece:
         length = min(PIECE, self._end - self._at)
-        fetch, version = self._backend.fetch, self._version
+        fetch, version = self._backend.fetch, self.version
         doing = f"reading {self._key}"
         piece = self._backend.attempt(doing, lambda: fetch(self._key, self._at, length, version))
         if piece is None or piece.version != version:

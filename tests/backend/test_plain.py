@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from layercache.backend import Backend, Entry
-from layercache.backend.plain import PIECE, PerProcess, Piece, PlainBackend
+from layercache.backend.plain import PIECE, ConditionalPlainBackend, PerProcess, Piece, PlainBackend
 from layercache.errors import BackendError, NotFoundError
 from layercache.testing import KEY, BackendContract, get, in_forked_child, put
 from layercache.testing.base import TEXT, pattern
@@ -187,3 +187,65 @@ def test_a_client_is_made_once_in_each_process() -> None:
     assert client.take() is None
     client.get()
     assert len(made) == 2
+
+
+class ComparingShelf(Shelf, ConditionalPlainBackend):
+    """It compares and writes in one step, and may lose the response of that."""
+
+    lost = 0
+
+    def fetch(self, key: str, start: int, length: int, version: object | None) -> Piece | None:
+        found = super().fetch(key, start, length, version)
+        return found and Piece(found.data, found.size, found.modified, str(found.version))
+
+    def put_if(self, key: str, data: bytes, version: str | None) -> bool:
+        self._ask("put_if")
+        with self._lock:
+            found = self.objects.get(key)
+            if version != (found and str(found.version)):
+                return False
+            self.objects[key] = Piece(data, len(data), time.time(), next(self._versions))
+        if self.lost:
+            self.lost -= 1
+            raise ConnectionResetError("the response is lost")
+        return True
+
+
+class TestComparingShelf(BackendContract):
+    heavy = 0
+    many = 10
+
+    @pytest.fixture
+    def backend(self) -> Iterator[Backend]:
+        with closing(ComparingShelf()) as backend:
+            yield backend
+
+
+def test_a_conditional_write_is_one_call() -> None:
+    shelf = ComparingShelf()
+    assert shelf.honours_conditions()
+    assert shelf.create_new(KEY, TEXT)
+    assert not shelf.create_new(KEY, TEXT)
+    assert shelf.write_if(KEY, b"next", shelf.read_versioned(KEY)[1])
+    assert shelf.asked == ["put_if", "put_if", "fetch", "put_if"]
+
+
+def test_a_conditional_write_whose_response_is_lost_was_done() -> None:
+    shelf = ComparingShelf()
+    shelf.lost = 1
+    assert shelf.create_new(KEY, TEXT)
+    version = shelf.read_versioned(KEY)[1]
+    shelf.lost = 1
+    assert shelf.write_if(KEY, b"next", version)
+    shelf.failures = [ConnectionResetError("before it was sent")]
+    assert not shelf.write_if(KEY, b"late", version)
+    assert get(shelf, KEY) == b"next"
+
+
+def test_without_versions_of_its_objects_a_store_is_not_conditional() -> None:
+    class Versionless(ComparingShelf):
+        def fetch(self, key: str, start: int, length: int, version: object | None) -> Piece | None:
+            return Piece(TEXT, len(TEXT), 0.0, None)
+
+    with pytest.raises(BackendError, match="no versions of objects"):
+        Versionless().read_versioned(KEY)

@@ -19,6 +19,7 @@ from layercache.errors import BackendError, NotFoundError
 from layercache.testing import get, put
 from layercache.testing.children import ForkedChild
 from layercache_backends.local import LocalBackend, conditions
+from layercache_backends.local.lock import try_lock
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -227,7 +228,8 @@ def test_the_lock_of_a_file_that_was_replaced_meanwhile_does_not_count(
     backend: LocalBackend, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     put(backend, KEY, b"first")
-    version, lock, tried = backend.read_versioned(KEY)[1], conditions.try_lock, list[int]()
+    version, lock = backend.read_versioned(KEY)[1], try_lock
+    tried: list[int] = []
 
     def late(file: int) -> bool:
         if not tried:
