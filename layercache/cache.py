@@ -100,7 +100,7 @@ class Cache:
         Raises `NotFoundError` if no tier has any form of it, `InvalidNameError`, `BackendError`.
         """
         identity, responses = self._resolver.finder.find(Hash(name))
-        return Layer(self._resolver, identity, responses=responses if responses.held else None)
+        return Layer(self._resolver, identity, responses=responses)
 
     def __contains__(self, name: str) -> bool:
         """Whether any tier has any form of it, by digest or diff ID. Contacts no source."""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from layercache.errors import NotFoundError
 from layercache.resolver import lookup
 from layercache.resolver.questions import Questions
-from layercache.resolver.responses import LatestResponses, Responses
+from layercache.resolver.responses import LatestResponses
 from layercache.tiers.concurrently import FanOut
 
 if TYPE_CHECKING:
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from layercache.oci.digest import Hash
     from layercache.resolver.identity import LayerIdentity
     from layercache.resolver.lookup import Pairs
+    from layercache.resolver.responses import Responses
     from layercache.tiers.tier import Tier
 
 
@@ -28,22 +29,25 @@ class Finder:
         self._at_once = FanOut()
         self._latest = LatestResponses()
 
-    def find(self, name: Hash) -> tuple[LayerIdentity, Responses]:
-        """As `lookup.find`, with the blobs that were opened on the way. Raises `NotFoundError`."""
-        responses = Responses()
+    def find(self, name: Hash) -> tuple[LayerIdentity, Responses | None]:
+        """As `lookup.find`, with the blobs that were opened on the way, if any. Raises `NotFoundError`."""
+        asked = Questions(self._tiers, self._at_once, reading=True)
         try:
-            identity = lookup.find(self._tiers, name, self._questions(responses), self._refuted)
+            identity = lookup.find(self._tiers, name, asked, self._refuted)
         except BaseException:
-            responses.close()
+            if asked.responses is not None:
+                asked.responses.close()
             raise
-        if responses.held:
-            self._latest.add(responses)
-        return identity, responses
+        if asked.responses is not None:
+            self._latest.add(asked.responses)
+        return identity, asked.responses
 
     def is_cached(self, name: Hash) -> bool:
         """Whether `find` would find anything. Nothing is read for that."""
         try:
-            lookup.find(self._tiers, name, self._questions(None), self._refuted)
+            lookup.find(
+                self._tiers, name, Questions(self._tiers, self._at_once, reading=False), self._refuted
+            )
         except NotFoundError:
             return False
         return True
@@ -51,6 +55,3 @@ class Finder:
     def close(self) -> None:
         self._latest.close()
         self._at_once.close()
-
-    def _questions(self, responses: Responses | None) -> Questions:
-        return Questions(self._tiers, self._at_once, responses)

@@ -41,7 +41,8 @@ def find(tiers: Sequence[Tier], name: Hash, asked: Questions, refuted: Pairs = (
     facts_found = False
     for own, leading in _facts_found(tiers, name, asked, refuted):
         facts_found = True
-        identity = _meant(name, own, leading, there=_is_there(tiers, name, asked, own, leading))
+        there = own is not None and not own.computed and _is_there(tiers, name, asked, own, leading)
+        identity = _meant(name, own, leading, there=there)
         present = _where(tiers, [name, *identity.digests(), *identity.names(UNCOMPRESSED)], asked)
         if present is None:
             continue
@@ -89,7 +90,7 @@ def _facts_found(tiers: Sequence[Tier], name: Hash, asked: Questions, refuted: P
     def asked_in_turn() -> Iterator[Tier]:
         for tier in tiers:
             yield tier
-            if asked.was_found(tier, name):
+            if tier.remote and asked.was_found(tier, name):
                 return
 
     return _gathered(tiers, asked_in_turn(), lambda tier: asked.about(tier, name), refuted)
@@ -116,7 +117,7 @@ def _gathered(
 def _meant(
     name: Hash, own: Association | None, leading: dict[Digest, Association], *, there: bool
 ) -> LayerIdentity:
-    """What the name means by these facts. ``there``: a blob has it."""
+    """What the name means by these facts. ``there``: a blob has it; it matters where ``own`` is a claim."""
     asked = DiffID(name)
     if own and (own.computed or there):
         if leading and own.diff_id != name and not own.computed:
@@ -132,12 +133,10 @@ def _is_there(
     tiers: Iterable[Tier],
     name: Hash,
     asked: Questions,
-    own: Association | None,
+    own: Association,
     leading: Collection[Digest],
 ) -> bool:
     """Whether the blob that has the name is there: a plain tar may be inside another blob."""
-    if own is None:
-        return False
     return _where(tiers, [name, *(leading if own.diff_id == name else ())], asked) is not None
 
 

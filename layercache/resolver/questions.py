@@ -6,12 +6,12 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from layercache.errors import NotFoundError
+from layercache.resolver.responses import Responses
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from layercache.oci.digest import DiffID, Hash
-    from layercache.resolver.responses import Responses
     from layercache.tiers.association import Association
     from layercache.tiers.concurrently import FanOut
     from layercache.tiers.tier import Tier
@@ -26,14 +26,15 @@ class Questions:
     """Asks for one look-up, in one thread. A remote tier, where each answer takes a round trip, is asked
     nothing twice; one on this machine is asked each time, as that costs less than to remember.
 
-    ``responses``: where a blob that a remote tier has is opened rather than only asked for, since it will be
-    read; None where it will not.
+    ``reading``: a blob that a remote tier has will be read, so it is opened rather than only asked for, and
+    is then in ``responses``.
     """
 
-    def __init__(self, tiers: Sequence[Tier], at_once: FanOut, responses: Responses | None) -> None:
+    def __init__(self, tiers: Sequence[Tier], at_once: FanOut, *, reading: bool) -> None:
+        self.responses: Responses | None = None
         self._tiers = tiers
         self._at_once = at_once
-        self._responses = responses
+        self._reading = reading
         self._facts: dict[tuple[Tier, Hash], Facts] = {}
         self._blobs: dict[tuple[Tier, Hash], bool] = {}
 
@@ -71,8 +72,13 @@ class Questions:
         Whoever can write to a far tier can write down many digests of blobs that are not there. So behind the
         first of them, the others are asked for at once.
         """
+        if not tier.remote:
+            for name in names:
+                if tier.blobs.has(name):
+                    return name
+            return None
         for number, name in enumerate(names):
-            if number == _ALONE and tier.remote:
+            if number == _ALONE:
                 self._look_for_all(tier, names[number:])
             if self.has(tier, name):
                 return name
@@ -92,10 +98,13 @@ class Questions:
             self._blobs.update(zip(((tier, name) for name in unasked), found, strict=True))
 
     def _look(self, tier: Tier, name: Hash) -> bool:
-        if self._responses is None:
+        if not self._reading:
             return tier.blobs.has(name)
         try:
-            self._responses.hold(tier, name, tier.blobs.open(name))
+            reader = tier.blobs.open(name)
         except NotFoundError:
             return False
+        if self.responses is None:
+            self.responses = Responses()
+        self.responses.hold(tier, name, reader)
         return True

@@ -34,10 +34,6 @@ class Responses:
         self._lock = threading.Lock()
         self._readers: dict[tuple[Tier, Hash], Reader] = {}
 
-    @property
-    def held(self) -> bool:
-        return bool(self._readers)
-
     def hold(self, tier: Tier, name: Hash, reader: Reader) -> None:
         with self._lock:
             self._readers[tier, name] = reader
