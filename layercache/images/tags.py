@@ -7,7 +7,6 @@ a tier that others can write to may say anything.
 from __future__ import annotations
 
 import time
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -71,10 +70,10 @@ class Tags:
     def fresh(self, reference: Reference, age: float) -> Found | None:
         """The root of a digest, or of a tag that a trusted tier checked within ``age`` seconds."""
         key = keys.image_key(reference)
-        for tier, root, lacking in self._said(key):
+        for tier, root, checked, lacking in self._said(key):
             if reference.digest:
                 return Found(key, root, lacking)
-            if not doubtful(tier, key, root) and _is_young(checked := self._checked(tier, key, root), age):
+            if not doubtful(tier, key, root) and _is_young(checked, age):
                 return Found(key, root, lacking, checked)
         return None
 
@@ -85,11 +84,10 @@ class Tags:
         A digest is found by any name under which its document was pulled. Raises `NotFoundError`.
         """
         key, unsure = keys.image_key(reference), None
-        for tier, root, lacking in self._said(key):
+        for tier, root, checked, lacking in self._said(key):
             who = doubtful(tier, key, root)
             if not who:
-                checked = self._checked(tier, key, root) if lacking and not reference.digest else None
-                return Found(key, root, lacking, checked)
+                return Found(key, root, lacking, None if reference.digest else checked)
             unsure = unsure or (root, who)
         if unsure is not None:
             return Found(key, self._report(reference, *unsure))
@@ -109,11 +107,11 @@ class Tags:
         if reference.digest:
             return None if lacks_it else self._document(reference)
         key, young = keys.image_key(reference), None
-        for tier, root, _ in self._said(key):
+        for tier, root, checked, _ in self._said(key):
             who = doubtful(tier, key, root)
             if not who:
                 return self._imported(reference, root, lacks_it=lacks_it)
-            if young is None and not lacks_it and _is_young(self._checked(tier, key, root), age):
+            if young is None and not lacks_it and _is_young(checked, age):
                 young = (root, who)
         return None if young is None or self._strict else Found(key, self._report(reference, *young))
 
@@ -137,27 +135,22 @@ class Tags:
             return None
         return Found(keys.image_key(reference), described(data, "", reference.digest, str(reference)))
 
-    def _said(self, key: str) -> Iterator[tuple[Tier, Descriptor, tuple[Tier, ...]]]:
-        """What each tier has for the key, and the tiers before it that have nothing.
+    def _said(self, key: str) -> Iterator[tuple[Tier, Descriptor, float, tuple[Tier, ...]]]:
+        """What each tier has for the key, when that was checked, and the tiers before it that have nothing.
 
         An answer with another digest than the key's is none.
         """
         lacking: list[Tier] = []
         for tier in self._tiers:
             try:
-                root = tier.images.get(key)
+                root, modified = tier.images.dated(key)
             except NotFoundError:
                 lacking.append(tier)
                 continue
             if keys.digest_in(key) in ("", root.digest):
-                yield tier, root, tuple(lacking)
+                yield tier, root, checked_at(root, modified), tuple(lacking)
             else:
                 lacking.append(tier)
-
-    def _checked(self, tier: Tier, key: str, root: Descriptor) -> float:
-        with suppress(NotFoundError):
-            return checked_at(root, tier.images.time(key))
-        return 0.0
 
     def _report(self, reference: Reference, root: Descriptor, who: str) -> Descriptor:
         note = f"only this tier says that {reference} is {root.digest}, and it is not trusted"

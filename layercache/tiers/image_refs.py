@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
@@ -21,10 +22,17 @@ if TYPE_CHECKING:
 
 def image(backend: Backend, key: str) -> Descriptor:
     """What the reference names that has this key. Raises `NotFoundError`, also where it is not readable."""
+    return dated_image(backend, key)[0]
+
+
+def dated_image(backend: Backend, key: str) -> tuple[Descriptor, float | None]:
+    """The same with the time of its object, if the store states that with the bytes."""
     try:
         with backend.open(key) as reader:
             data = read_bounded(reader, SMALL_OBJECT, key)
-        return decode(data, Descriptor, f"{backend.url}: {key}")
+            modified = getattr(reader, "modified", None)
+        known = modified is not None and math.isfinite(modified)
+        return decode(data, Descriptor, f"{backend.url}: {key}"), modified if known else None
     except FormatError as error:
         raise NotFoundError(str(error)) from error
 

@@ -145,6 +145,11 @@ class ImageStore(ABC):
         """
         return 0.0
 
+    @or_not_found
+    def dated(self, key: str) -> tuple[Descriptor, float]:
+        """Both of these: what a reference named, and when that was found. Raises `NotFoundError`."""
+        return self.get(key), self.time(key)
+
     @or_answer(bool)
     def names(self, key: str, descriptor: Descriptor) -> bool:
         """Whether a reference names just this."""

@@ -28,6 +28,10 @@ class BackendImages(ImageStore):
     def time(self, key: str) -> float:
         return self._backend.stat(key).modified
 
+    def dated(self, key: str) -> tuple[Descriptor, float]:
+        root, modified = image_refs.dated_image(self._backend, key)
+        return root, self.time(key) if modified is None else modified
+
     def tag(self, key: str, descriptor: Descriptor) -> None:
         write_whole(self._backend.create(key), encode(descriptor))
 
