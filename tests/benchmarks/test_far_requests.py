@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import io
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 import pytest
 from benchmarks.far_requests import OPERATIONS, Content
 from servers.counting import CountingProxy
+from servers.images import make_layer, noise
 from servers.registry import Registry
+
+import layercache
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -63,3 +67,34 @@ def test_an_operation_asks_a_far_tier_no_more_than_its_budget(
             return
         tried.append((cost.round_trips, cost.requests))
     pytest.fail(f"round trips, requests: {tried}")
+
+
+def test_nothing_that_is_read_written_or_explained_lists(
+    far: Far, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    url, proxy, content = far
+    proxy.set_latency(0.0)
+    plain = make_layer({"plain": noise(3000, 77)}, "none")
+    big, small = content.big, content.small
+    with proxy.counted() as cost:
+        for _ in range(2):  # on two machines
+            with layercache.open([str(tmp_path_factory.mktemp("near")), url], offline=True) as cache:
+                cache.put(io.BytesIO(plain.blob))  # which a bucket keeps as zstd
+                cache.flush()
+                cache.delete(plain.digest)
+                for stream, right in (
+                    (cache.get(plain.digest).uncompressed(), plain.tar),
+                    (cache.layer(small.digest).uncompressed(), small.tar),
+                    (cache.layer(big.digest).compressed(1000, 2000), big.blob[1000:2000]),
+                    (cache.get(big.diff_id).uncompressed(5000, 6000), big.tar[5000:6000]),
+                ):
+                    with stream:
+                        assert stream.read() == right
+                cache.get(small.diff_id).fill("both")
+                assert cache.explain(small.diff_id).layers
+                assert cache.explain(content.image).layers
+                for layer in cache.image(content.image).layers[:2]:
+                    layer.fill("both")
+                    layer.doubt("compressed")
+        assert cost.requests
+    assert cost.listings == []
