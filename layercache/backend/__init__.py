@@ -13,6 +13,7 @@ from layercache.backend.interface import (
     Entry,
     Leftover,
     Reader,
+    RewindError,
     Sink,
     check_range,
 )
@@ -36,6 +37,7 @@ __all__ = [
     "OptionsT",
     "PerProcess",
     "Reader",
+    "RewindError",
     "Sink",
     "SinkBase",
     "check_key",

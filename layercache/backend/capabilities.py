@@ -61,6 +61,17 @@ class Counting(Protocol):
 
 
 @runtime_checkable
+class SizedWrites(Protocol):
+    """A backend that writes an object at less cost if it knows the size, and can begin again."""
+
+    def create_sized(self, key: str, size: int) -> Sink:
+        """Start writing an object of exactly ``size`` bytes; any other number is `BackendError`.
+
+        ``write`` and ``commit`` may raise `layercache.backend.RewindError`, which leaves the sink open.
+        """
+
+
+@runtime_checkable
 class Movable(Protocol):
     """A backend that can rename an object without reading it."""
 

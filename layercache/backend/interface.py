@@ -75,6 +75,17 @@ class Reader(Protocol):
     ) -> None: ...
 
 
+class RewindError(Exception):
+    """The store has lost bytes of an object that is being written: the writer goes back to ``offset``.
+
+    It writes the object's bytes from there on into the same sink, and commits.
+    """
+
+    def __init__(self, offset: int) -> None:
+        super().__init__(f"the store asks for the bytes from {offset} on again")
+        self.offset = offset
+
+
 class Sink(Protocol):
     """An object being written. It appears completely with ``commit``, and never without it.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from contextlib import closing, contextmanager
+from functools import partial
 from typing import TYPE_CHECKING
 
 from layercache.errors import BackendError, DigestMismatchError, LimitError, NotFoundError
@@ -75,7 +76,8 @@ class BlobCopier:
             reader = self._source.blobs.inspect(name)
         with reader:
             self._emit(Event("fetching", name, form, self._source.name, total=reader.size))
-            size = self._store(name, form, reader, reader.size)
+            again = partial(self._source.blobs.inspect, name)
+            size = self._store(name, form, reader, reader.size, again)
         self._emit(Event("stored", name, form, self._target.name, size=size))
         return size
 
@@ -97,7 +99,9 @@ class BlobCopier:
             except LimitError:
                 return None
             self._check_fits(fact.digest, COMPRESSED, fact.size)
-            self._target.blobs.copy(fact.digest, verified(SpoolReader(spool), fact.digest))
+            self._target.blobs.copy(
+                fact.digest, self._spooled(spool, fact), again=partial(self._spooled, spool, fact)
+            )
         self._emit(Event("stored", fact.digest, COMPRESSED, self._target.name, size=fact.size))
         return fact
 
@@ -126,8 +130,18 @@ class BlobCopier:
         self._emit(Event("stored", diff_id, UNCOMPRESSED, self._target.name, size=tar_size))
         return Association(digest, diff_id, size, media_type, tar_size, computed=True)
 
-    def _store(self, name: Hash, form: Form, reader: Reader, total: int | None) -> int:
-        """Publish what a reader gives if it has the right hash; return how many bytes it had."""
+    def _store(
+        self,
+        name: Hash,
+        form: Form,
+        reader: Reader,
+        total: int | None,
+        again: Callable[[], Reader] | None = None,
+    ) -> int:
+        """Publish what a reader gives if it has the right hash; return how many bytes it had.
+
+        ``again``: as for `BlobStore.copy`, without verification.
+        """
         if total is not None:
             self._check_fits(name, form, total)
         size = 0
@@ -138,10 +152,22 @@ class BlobCopier:
             if found != name:
                 raise WrongBytesError(name, found, count)
 
-        source = _SourceReader(reader, self._passed(name, form, total))
-        checked = HashedReader(source, check, algorithm=name.algorithm, size=reader.size)
-        self._target.blobs.copy(name, checked)
+        def checked(reader: Reader, passed: Callable[[int], object]) -> Reader:
+            source = _SourceReader(reader, passed)
+            return HashedReader(source, check, algorithm=name.algorithm, size=reader.size)
+
+        def anew() -> Reader:
+            assert again is not None
+            with source_errors():
+                return checked(again(), self._check_stopped)
+
+        first = checked(reader, self._passed(name, form, total))
+        self._target.blobs.copy(name, first, again=again and anew)
         return size
+
+    @staticmethod
+    def _spooled(spool: TierSpool, fact: Association) -> Reader:
+        return verified(SpoolReader(spool), fact.digest, fact.size)
 
     def _check_fits(self, name: Hash, form: Form, size: int) -> None:
         if not self._target.blobs.fits(size):
@@ -153,11 +179,14 @@ class BlobCopier:
         """What to call with the size of each part that the source returned."""
 
         def passed(count: int) -> None:
-            if self._stopped.is_set():
-                raise StoppedError
+            self._check_stopped(count)
             self._emit(Event("bytes", name, form, self._source.name, size=count, total=total))
 
         return passed
+
+    def _check_stopped(self, _: int) -> None:
+        if self._stopped.is_set():
+            raise StoppedError
 
 
 class _SourceReader(WrappingReader):

@@ -104,7 +104,7 @@ class Deliveries:
 
         ``recompressed``: if it is a tar, in the compression of the tier's policy, made in a spool of the tier
         ``near``, which is where the bytes come from. Where that blob cannot be kept, the tar is, which is
-        read once more: ``again`` opens it. ``follow``: see `BlobStore.copy`.
+        read once more: ``again`` opens it. ``again`` and ``follow`` are passed to `BlobStore.copy`, too.
         """
         copy = partial(self._copy, follow=follow)
         name = stored.name
@@ -112,7 +112,7 @@ class Deliveries:
         compression = tier.policy.recompress if recompressed else None
         head = HeadReader(reader) if compression else None
         if compression is None or head is None or sniff(head.head) != NO_COMPRESSION:
-            copy(tier, name, stored.form, head or reader, near)
+            copy(tier, name, stored.form, head or reader, near, again)
             return stored
         with closing(TierSpool(near)) as spool:
             fact = None
@@ -124,10 +124,11 @@ class Deliveries:
                 raise self._changed_meanwhile(near, name, stored.form) from error
             if fact is None or not tier.blobs.fits(fact.size):
                 with again() as tar:
-                    copy(tier, name, stored.form, tar, near)
+                    copy(tier, name, stored.form, tar, near, again)
                 return stored
             if not self.has(tier, fact.digest, COMPRESSED, fact.size):
-                copy(tier, fact.digest, COMPRESSED, SpoolReader(spool), near)
+                anew = partial(SpoolReader, spool)
+                copy(tier, fact.digest, COMPRESSED, anew(), near, anew)
         tier.facts.record(fact)
         return replace(stored, name=fact.digest, size=fact.size)
 
@@ -138,12 +139,18 @@ class Deliveries:
         form: Form,
         reader: Reader,
         source: Tier,
+        again: Callable[[], Reader],
         *,
         follow: Callable[[Counting], object],
     ) -> None:
         """Into a tier, hashed on the way: other programs can reach what is published."""
+
+        def anew() -> Reader:
+            reader = again()
+            return verified(reader, name, reader.size)
+
         with self._hashed(source, name, form):
-            tier.blobs.copy(name, verified(reader, name), follow=follow)
+            tier.blobs.copy(name, verified(reader, name, reader.size), again=anew, follow=follow)
 
     @contextmanager
     def _hashed(self, source: Tier, name: Hash, form: Form) -> Iterator[None]:

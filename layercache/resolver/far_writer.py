@@ -96,7 +96,7 @@ class FarWriter:
                     if tier.write_failure is not None:
                         return
                     ending = _EndingReader(reader, upload)
-                    again = partial(near.blobs.open, name)
+                    again = partial(_ending, near, name, upload)
                     done = deliver(
                         tier, stored, ending, near, again, recompressed=recompressed, follow=upload.follow
                     )
@@ -143,6 +143,10 @@ class FarWriter:
                 tier.facts.record(fact)
 
         self.soon(tier, key, record, digest, sent=sent)
+
+
+def _ending(near: Tier, name: Hash, upload: Upload) -> Reader:
+    return _EndingReader(near.blobs.open(name), upload)
 
 
 class _EndingReader(WrappingReader):

@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from layercache.backend import SMALL_OBJECT
+from layercache.backend import SMALL_OBJECT, RewindError
 from layercache.backend.capabilities import (
     Diagnosable,
     Expendable,
     Finding,
     LocalPath,
     Movable,
+    SizedWrites,
     SmallObjects,
     Spooler,
     Touchable,
@@ -37,7 +38,7 @@ from layercache.testing.base import (
 from layercache.testing.children import PATIENCE, in_forked_child
 
 if TYPE_CHECKING:
-    from layercache.backend import Backend
+    from layercache.backend import Backend, Sink
     from layercache.backend.capabilities import Spool
 
 
@@ -123,6 +124,34 @@ class CapabilityPromises(Hooks):
         with backend.create_expendable(KEY) as sink:
             assert in_forked_child(sink.commit) == "BackendError"
         assert get(backend, KEY) == b"replaced"
+
+    @pytest.mark.parametrize("size", [0, 1, MEDIUM, None])
+    def test_an_object_of_known_size_is_whole_and_not_there_before(
+        self, backend: Backend, size: int | None
+    ) -> None:
+        data = pattern(self.big if size is None else size)
+        with self._sized(backend, len(data)) as sink:
+            _write(sink, data)
+            assert_absent(backend, KEY)
+            _write(sink, data, len(data), commit=True)
+        check_bytes(get(backend, KEY), data, f"an object of a known size of {len(data)} bytes")
+
+    @pytest.mark.parametrize("more", [-1, 1])
+    def test_an_object_of_another_size_than_stated_is_not_published(
+        self, backend: Backend, more: int
+    ) -> None:
+        for size in (1, self.big):
+            with pytest.raises(BackendError), self._sized(backend, size) as sink:
+                _write(sink, pattern(size + more), commit=True)
+            assert_absent(backend, KEY)
+
+    def test_an_aborted_write_of_known_size_leaves_nothing(self, backend: Backend) -> None:
+        for written in (0, 1, self.big // 2, self.big):
+            with self._sized(backend, self.big) as sink:
+                _write(sink, pattern(written))
+            with pytest.raises(BackendError):
+                sink.commit()
+            assert_absent(backend, KEY)
 
     def test_a_local_path_is_the_file(self, backend: Backend) -> None:
         if not isinstance(backend, LocalPath):
@@ -224,6 +253,11 @@ class CapabilityPromises(Hooks):
             assert finding.detail, "a finding must say what was found"
         assert list(backend.scan()) == before, "diagnose() must not write"
 
+    def _sized(self, backend: Backend, size: int) -> Sink:
+        if not isinstance(backend, SizedWrites):
+            pytest.skip("this backend has no SizedWrites")
+        return backend.create_sized(KEY, size)
+
     def _spool(self, backend: Backend) -> Spool:
         if not isinstance(backend, Spooler):
             pytest.skip("this backend is not a Spooler")
@@ -238,3 +272,17 @@ def _follow(spool: Spool, size: int) -> bytes:
     while len(seen) < size and time.monotonic() < patience:
         seen += buffer[: spool.readinto_at(len(seen), buffer)]
     return bytes(seen)
+
+
+def _write(sink: Sink, data: bytes, start: int = 0, *, commit: bool = False) -> None:
+    """Write the data from ``start`` on, and go back where the store asks for that."""
+    while True:
+        try:
+            for at in range(start, len(data), 1 << 20):
+                sink.write(memoryview(data)[at : at + (1 << 20)])
+            if commit:
+                sink.commit()
+        except RewindError as error:
+            start = error.offset
+        else:
+            return

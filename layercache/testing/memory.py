@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from layercache.backend.capabilities import SizedWrites
 from layercache.testing.base import KEY, Hooks
 from layercache.testing.children import in_forked_child
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from layercache.backend import Backend
+    from layercache.backend import Backend, Sink
 
 PIECE = 512 << 10
 """Bytes of each read and write of the core."""
@@ -27,6 +28,14 @@ class MemoryPromises(Hooks):
     def test_writing_takes_little_memory(self, backend: Backend) -> None:
         self._wants_heavy()
         self._check("writing", lambda: _write(backend, self.heavy))
+        assert backend.stat(KEY).size == self.heavy
+
+    def test_writing_what_has_a_known_size_takes_little_memory(self, backend: Backend) -> None:
+        self._wants_heavy()
+        if not isinstance(backend, SizedWrites):
+            pytest.skip("this backend has no SizedWrites")
+        sized = backend
+        self._check("writing", lambda: _fill(sized.create_sized(KEY, self.heavy), self.heavy))
         assert backend.stat(KEY).size == self.heavy
 
     def test_reading_takes_little_memory(self, backend: Backend) -> None:
@@ -68,8 +77,12 @@ def _resident() -> int:
 
 
 def _write(backend: Backend, size: int) -> None:
+    _fill(backend.create(KEY), size)
+
+
+def _fill(sink: Sink, size: int) -> None:
     piece = bytes(PIECE)
-    with backend.create(KEY) as sink:
+    with sink:
         for start in range(0, size, PIECE):
             sink.write(memoryview(piece)[: size - start])
         sink.commit()

@@ -23,6 +23,7 @@ from layercache.backend.capabilities import (
     LocalPath,
     Lockable,
     Movable,
+    SizedWrites,
     SmallObjects,
     Spooler,
     Stamped,
@@ -37,6 +38,7 @@ from layercache.tiers.guarded_streams import (
     GuardedReader,
     GuardedSink,
     GuardedSpool,
+    RewoundSink,
     StampedSpool,
 )
 
@@ -174,6 +176,12 @@ class _Spools(Guard):
             return kind(spool, self._blame, self._look)
 
 
+class _KnowsSizes(Guard):
+    def create_sized(self, key: str, size: int) -> RewoundSink:
+        with self._blame.doing(f"writing {key}"):
+            return RewoundSink(self._backend.create_sized(key, size), self._blame, key, self._look)
+
+
 class _Expends(Guard):
     def create_expendable(self, key: str) -> GuardedSink:
         with self._blame.doing(f"writing {key}"):
@@ -294,6 +302,7 @@ class _Diagnoses(Guard):
 
 _PARTS: dict[type, type[Guard]] = {
     Spooler: _Spools,
+    SizedWrites: _KnowsSizes,
     Expendable: _Expends,
     SmallObjects: _ReadsSmall,
     LocalPath: _HasPaths,

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import io
 import math
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Self, cast
 
+from layercache.backend import RewindError
 from layercache.backend.capabilities import Counting
 from layercache.errors import BackendError, ConfigError
 from layercache.streams.readers import JudgingReader
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from types import TracebackType
 
     from _typeshed import ReadableBuffer, WriteableBuffer
@@ -84,6 +86,8 @@ class GuardedSink:
     ``look`` is called with key and size of what was published, and raises where it is not there.
     """
 
+    _promised: tuple[type[Exception], ...] = ()
+
     def __init__(self, raw: Sink, blame: Blame, key: str, look: Callable[[str, int], object]) -> None:
         self._raw = raw
         self._blame = blame
@@ -97,12 +101,12 @@ class GuardedSink:
         return self._raw.sent if isinstance(self._raw, Counting) else self._size
 
     def write(self, data: ReadableBuffer, /) -> None:
-        with self._blame.doing(self._doing):
+        with self._blame.doing(self._doing, *self._promised):
             self._raw.write(data)
         self._size += memoryview(data).nbytes
 
     def commit(self) -> None:
-        with self._blame.doing(self._doing):
+        with self._blame.doing(self._doing, *self._promised):
             self._raw.commit()
         self._look(self._key, self._size)
 
@@ -124,6 +128,32 @@ class GuardedSink:
         except (BackendError, ConfigError):
             if error is None:
                 raise
+
+
+class RewoundSink(GuardedSink):
+    """The same around one that may raise `RewindError`."""
+
+    _promised = (RewindError,)
+
+    def write(self, data: ReadableBuffer, /) -> None:
+        with self._rewinding(self._size + memoryview(data).nbytes):
+            super().write(data)
+
+    def commit(self) -> None:
+        with self._rewinding(self._size):
+            super().commit()
+
+    @contextmanager
+    def _rewinding(self, most: int) -> Iterator[None]:
+        try:
+            yield
+        except RewindError as error:
+            offset: object = error.offset
+            if not isinstance(offset, int) or not 0 <= offset <= most:
+                wrong = f"asks for the bytes from {offset!r} on again, where it had {most}"
+                raise self._blame.broken(self._doing, wrong) from error
+            self._size = offset
+            raise
 
 
 class GuardedSpool:

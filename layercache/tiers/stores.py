@@ -106,10 +106,16 @@ class BlobStore(ABC):
     @or_raise
     @abstractmethod
     def copy(
-        self, name: Hash, reader: Reader, *, follow: Callable[[Counting], object] = lambda _: None
+        self,
+        name: Hash,
+        reader: Reader,
+        *,
+        again: Callable[[], Reader] | None = None,
+        follow: Callable[[Counting], object] = lambda _: None,
     ) -> None:
         """Keep a blob. The reader verifies its bytes, and fails before the end of wrong ones.
 
+        ``again`` opens another such reader; without it, a store that loses bytes during the upload fails.
         ``follow`` is called once with what knows how far it is, if anything does.
         """
 

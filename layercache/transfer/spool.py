@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import tempfile
+from functools import partial
 from typing import TYPE_CHECKING
 
 from layercache.errors import BackendError
@@ -68,7 +69,7 @@ class TierSpool:
             self.tier.blobs.publish(name, self._own, self.size)
             self._stamp = self._stamped()
         else:
-            self.tier.blobs.copy(name, SpoolReader(self))
+            self.tier.blobs.copy(name, SpoolReader(self), again=partial(SpoolReader, self))
 
     def _stamped(self) -> object:
         stamp = getattr(self._own, "stamp", None)  # as isinstance(…, Stamped), which costs microseconds

@@ -15,6 +15,7 @@ from layercache.backend import Backend, open_backend
 from layercache.errors import BackendError
 from layercache.testing import KEY, Fault, FaultProxy, put
 from layercache.testing.base import pattern
+from layercache_backends.gcs import backend as gcs
 from layercache_backends.objects.backend import ObjectBackend
 from layercache_backends.objects.service import Payload
 
@@ -26,6 +27,12 @@ if TYPE_CHECKING:
 
 PART = 8 << 20
 DATA = pattern(2 * PART + 1000)
+
+
+@pytest.fixture(autouse=True)
+def smaller_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert gcs.CHUNK == 32 << 20
+    monkeypatch.setattr(gcs, "CHUNK", PART)
 
 
 @pytest.fixture

@@ -1,7 +1,8 @@
 """Resumable uploads as Google Cloud Storage documents them, where fake-gcs-server makes it simple.
 
-A session keeps what it was sent at the right offset, perhaps less than was sent; says how far it is when it
-is asked; publishes when it has all of the bytes that it was told of; and ends when it is deleted.
+A session keeps what it was sent at the right offset, perhaps less than was sent, and whole quanta of what
+arrived where a request breaks; says how far it is when it is asked; publishes when it has all of the bytes
+that it was told of; and ends when it is deleted, or disappears.
 
     with SessionServer() as server:
         server.keeps.extend([256 << 10, None])      # of the next chunk that much, of the one after it all
@@ -13,12 +14,14 @@ import json
 import re
 import threading
 from collections import deque
+from contextlib import suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Self
 from urllib.parse import parse_qs, urlsplit
 
 QUANTUM = 256 << 10
+PIECE = 64 << 10
 OK, RESUME_INCOMPLETE, BAD_REQUEST, NOT_FOUND, CANCELLED = 200, 308, 400, 404, 499
 
 _RANGE = re.compile(r"bytes (?:(\d+)-(\d+)|\*)/(\d+|\*)")
@@ -32,6 +35,8 @@ class Session:
     kept: bytearray = field(default_factory=bytearray)
     state: str = "open"
     """Or "finished", or "cancelled"."""
+    lasting: int = 0
+    """After how many bytes it disappears; 0: never."""
 
 
 class SessionServer:
@@ -42,8 +47,14 @@ class SessionServer:
         self.sessions: list[Session] = []
         self.keeps: deque[int | None] = deque()
         """How many bytes of each of the next chunks are kept; None, and when there are no more: all."""
+        self.lasting: deque[int] = deque()
+        """How many bytes each of the next sessions takes before it disappears; 0: it does not."""
+        self.gone = 410
+        """The status for sessions that have disappeared."""
         self.host = ""
         """Where sessions are, if not at the host that was asked for one."""
+        self.arrived = 0
+        """Bytes that were sent to sessions."""
         self.shown: list[tuple[str, bool]] = []
         """The method of each request that may have a body, and whether it showed who asks."""
         outer = self
@@ -60,25 +71,34 @@ class SessionServer:
         return [session.state for session in self.sessions]
 
     def begin(self, name: str) -> int:
-        self.sessions.append(Session(name))
+        self.sessions.append(Session(name, lasting=self.lasting.popleft() if self.lasting else 0))
         return len(self.sessions) - 1
 
-    def send(self, number: int, content_range: str, body: bytes) -> tuple[int, Session]:
+    def send(self, number: int, content_range: str, body: bytes, broken: bool = False) -> tuple[int, Session]:
         """What a PUT to a session does: the status of the answer, and the session."""
         session = self.sessions[number]
         found = _RANGE.fullmatch(content_range)
         if found is None:
             return BAD_REQUEST, session
+        if session.state == "gone":
+            return self.gone, session
         if session.state != "open":
             return (OK if session.state == "finished" else CANCELLED), session
         first, last, total = found.groups()
         final = total != "*" and (last is None or int(last) + 1 == int(total))
+        if session.lasting and len(session.kept) + len(body) > session.lasting:
+            session.state = "gone"
+            return self.gone, session
         if body:
-            if int(last) - int(first) + 1 != len(body) or (len(body) % QUANTUM and not final):
+            if not broken and (
+                int(last) - int(first) + 1 != len(body) or (len(body) % QUANTUM and not final)
+            ):
                 return BAD_REQUEST, session
             if int(first) > len(session.kept):
                 return BAD_REQUEST, session
             keep = self.keeps.popleft() if self.keeps else None
+            if broken:
+                body = body[: len(body) - (int(first) + len(body)) % QUANTUM]
             session.kept += body[len(session.kept) - int(first) :][:keep]
         if total != "*" and len(session.kept) == int(total):
             session.state = "finished"
@@ -103,9 +123,9 @@ class _Handler(BaseHTTPRequestHandler):
     server_of: SessionServer
 
     def do_POST(self) -> None:
-        body = self._body()
+        body, _ = self._body()
         query = parse_qs(urlsplit(self.path).query)
-        if query["uploadType"] == ["multipart"] and body is not None:
+        if query["uploadType"] == ["multipart"]:
             boundary = self.headers["Content-Type"].partition("boundary=")[2]
             resource, media = (
                 part.partition(b"\r\n\r\n")[2].removesuffix(b"\r\n")
@@ -119,10 +139,10 @@ class _Handler(BaseHTTPRequestHandler):
         self._answer(OK, {"Location": f"http://{host}/upload/session?upload_id={number}"})
 
     def do_PUT(self) -> None:
-        body = self._body()
-        if body is None:
+        body, broken = self._body()
+        status, session = self.server_of.send(self._number(), self.headers["Content-Range"], body, broken)
+        if broken:
             return
-        status, session = self.server_of.send(self._number(), self.headers["Content-Range"], body)
         if status == RESUME_INCOMPLETE:
             self._answer(status, {"Range": f"bytes=0-{len(session.kept) - 1}"} if session.kept else {})
         else:
@@ -139,15 +159,17 @@ class _Handler(BaseHTTPRequestHandler):
     def _number(self) -> int:
         return int(parse_qs(urlsplit(self.path).query)["upload_id"][0])
 
-    def _body(self) -> bytes | None:
-        """The request's body; None, and the connection is over, if it is not whole."""
+    def _body(self) -> tuple[bytes, bool]:
+        """The request's body, and whether the connection broke before its end."""
         self.server_of.shown.append((self.command, "Authorization" in self.headers))
         wanted = int(self.headers["Content-Length"] or 0)
-        body = self.rfile.read(wanted)
-        if len(body) < wanted:
-            self.close_connection = True
-            return None
-        return body
+        body = bytearray()
+        with suppress(OSError):
+            while piece := self.rfile.read1(min(PIECE, wanted - len(body))):
+                body += piece
+                self.server_of.arrived += len(piece) if self.command == "PUT" else 0
+        self.close_connection = broken = len(body) < wanted
+        return bytes(body), broken
 
     def _answer(self, status: int, headers: dict[str, str], document: object = None) -> None:
         body = b"" if document is None else json.dumps(document).encode()

@@ -10,12 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 from testing.plants import plant
 from testing.server import Handler
-from testing.store import Store, StoreLock, StoreSpool
+from testing.store import SizedStoreSink, Store, StoreLock, StoreSink, StoreSpool
 
 from layercache.errors import BackendError, NotFoundError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from _typeshed import ReadableBuffer
 
     from layercache.backend.capabilities import Finding
 
@@ -23,6 +25,7 @@ REMOVE, CREATE_NEW, LOCK, TAKE, READ_SMALL, TOUCH = (
     Store.remove_leftovers, Store.create_new, Store.lock, Store.take, Store.read_small, Store.touch,
 )  # fmt: skip
 DIAGNOSE, READ_VERSIONED, WRITE_IF = Store.diagnose, Store.read_versioned, Store.write_if
+WRITE_SIZED = SizedStoreSink.write
 FINISH, PUBLISH, LEAVE_NOTE = Handler.finish, StoreSpool.publish, StoreLock.leave_note
 
 REFUSES = "test_a_server_that_refuses_is_a_backend_error_in_time"
@@ -147,6 +150,27 @@ def a_write_sent_twice_is_refused_by_its_first_attempt(
 @plant(Store, "honours_conditions", CHANGED)
 def finding_out_about_conditions_leaves_an_object(self: Store) -> bool:
     return create_new_replaces_what_is_there(self, "probe", b"")
+
+
+# SizedWrites
+
+
+@plant(SizedStoreSink, "write", "test_an_object_of_known_size_is_whole_and_not_there_before")
+def the_last_byte_of_a_known_size_publishes(self: SizedStoreSink, data: ReadableBuffer) -> None:
+    WRITE_SIZED(self, data)
+    if self.written == self.size:
+        self.commit()
+
+
+@plant(SizedStoreSink, "commit", "test_an_object_of_another_size_than_stated_is_not_published")
+def another_size_than_stated_is_published(self: SizedStoreSink) -> None:
+    StoreSink.commit(self)
+
+
+@plant(SizedStoreSink, "abort", "test_an_aborted_write_of_known_size_leaves_nothing")
+def an_aborted_write_of_known_size_is_published(self: SizedStoreSink) -> None:
+    if not self.ended:
+        StoreSink.commit(self)
 
 
 # Lockable

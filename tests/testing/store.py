@@ -49,6 +49,9 @@ class Store:
 
     create_expendable = create
 
+    def create_sized(self, key: str, size: int) -> SizedStoreSink:
+        return SizedStoreSink(self, key, size)
+
     def stat(self, key: str) -> Entry:
         with self.doing(f"looking at {key}"):
             answer = self.there(key, self.ask("GET", f"/o/{key}", headers={"Range": "bytes=0-0"}))
@@ -314,6 +317,24 @@ class StoreSink:
 
     def __del__(self) -> None:
         self.abort()
+
+
+class SizedStoreSink(StoreSink):
+    """The same, of so many bytes."""
+
+    def __init__(self, store: Store, key: str, size: int) -> None:
+        self.size = size
+        self.written = 0
+        super().__init__(store, key)
+
+    def write(self, data: ReadableBuffer, /) -> None:
+        super().write(data)
+        self.written += memoryview(data).nbytes
+
+    def commit(self) -> None:
+        if self.written != self.size:
+            raise BackendError(f"{self.store.url}: writing {self.key}: not {self.size} bytes")
+        super().commit()
 
 
 class StoreSpool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -9,7 +10,7 @@ import pytest
 from fixtures.calling import Caller
 from servers.misbehaving import BadBackend, Options, ThrottledError, install
 
-from layercache.backend import Leftover, capabilities
+from layercache.backend import Leftover, RewindError, SinkBase, capabilities
 from layercache.backend.capabilities import Finding
 from layercache.errors import BackendError, NotFoundError
 from layercache.tiers.guard import guarded
@@ -69,6 +70,30 @@ class Able(MemoryBackend):
     def create_expendable(self, key: str) -> Any:
         self._check("create_expendable")
         return MemoryBackend.create(MemoryBackend("shared"), key)
+
+    def create_sized(self, key: str, size: int) -> Any:
+        self._check("create_sized")
+        outer, sink = self, MemoryBackend.create(MemoryBackend("shared"), key)
+
+        class Sink(SinkBase):
+            def write(self, data: Any, /) -> None:
+                outer._rewind("sized.write")
+                sink.write(data)
+
+            def commit(self) -> None:
+                outer._rewind("sized.commit")
+                sink.commit()
+
+            def abort(self) -> None:
+                sink.abort()
+
+        return Sink()
+
+    def _rewind(self, call: str) -> None:
+        self._check(call)
+        for fail in self.fails:
+            if fail.startswith(f"{call} back to "):
+                raise RewindError(json.loads(fail.rpartition(" ")[2]))
 
     def read_small(self, prefix: str) -> Iterator[Any]:
         yield prefix + "a", b"1"
@@ -183,6 +208,12 @@ def spooled(backend: Any) -> bytes:
     return bytes(buffer[:count])
 
 
+def sized(backend: Any) -> None:
+    with backend.create_sized("a/b", 4) as sink:
+        sink.write(b"four")
+        sink.commit()
+
+
 USES: dict[str, Callable[[Any], object]] = {
     "spool": spooled,
     "spool.write": spooled,
@@ -191,6 +222,13 @@ USES: dict[str, Callable[[Any], object]] = {
     "spool.publish": spooled,
     "spool publishes nothing": spooled,
     "create_expendable": lambda backend: backend.create_expendable("a/b"),
+    "create_sized": lambda backend: backend.create_sized("a/b", 4),
+    "sized.write": sized,
+    "sized.commit": sized,
+    "sized.write back to -1": sized,
+    "sized.write back to 5": sized,
+    "sized.commit back to 5": sized,
+    "sized.commit back to null": sized,
     "read_small": lambda backend: list(backend.read_small("a/")),
     "no bytes": lambda backend: list(backend.read_small("a/")),
     "path": lambda backend: backend.path("a/b"),
@@ -220,6 +258,13 @@ def test_each_capability_is_guarded(fault: str) -> None:
     USES[fault](able())
     with pytest.raises(BackendError, match="memory://"):
         USES[fault](able(fault))
+
+
+@pytest.mark.parametrize("fault", ["write back to 0", "write back to 4", "commit back to 4"])
+def test_a_request_to_go_back_reaches_the_writer(fault: str) -> None:
+    with pytest.raises(RewindError) as raised:
+        sized(able(f"sized.{fault}"))
+    assert raised.value.offset == int(fault[-1])
 
 
 def test_what_can_be_done_by_a_capability_is_done() -> None:

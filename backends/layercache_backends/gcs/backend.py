@@ -20,10 +20,14 @@ from layercache_backends.objects.backend import (
     require,
     require_engine,
 )
+from layercache_backends.objects.sink import PART, ObjectSink
 
 if TYPE_CHECKING:
-    from layercache.backend import BackendURL
+    from layercache.backend import BackendURL, Sink
     from layercache_backends.objects.service import Service
+
+CHUNK = 32 << 20
+"""Bytes of a chunk of an object whose size is not known in advance: a multiple of 256 KiB."""
 
 
 def from_url(url: BackendURL) -> ObjectBackend:
@@ -43,7 +47,22 @@ def from_url(url: BackendURL) -> ObjectBackend:
         return await GCSService.connect(bucket, options)
 
     place = f"gs://{bucket}/{prefix}".rstrip("/")
-    return ObjectBackend(place, prefix, options.timeout, connect, options.engine)
+    return GCSBackend(place, prefix, options.timeout, connect, options.engine)
+
+
+class GCSBackend(ObjectBackend):
+    """An `ObjectBackend` that sends objects of known size as one request each."""
+
+    def create(self, key: str) -> ObjectSink:
+        return ObjectSink(self._session, self._name(key), f"writing {key}", lambda _: CHUNK)
+
+    def create_sized(self, key: str, size: int) -> Sink:
+        """As `SizedWrites.create_sized`. Small objects are sent when they are complete, without a session."""
+        if size <= PART:
+            return ObjectSink(self._session, self._name(key), f"writing {key}", size=size)
+        from layercache_backends.gcs.sized_sink import SizedSink
+
+        return SizedSink(self._session, self._name(key), f"writing {key}", size)
 
 
 def _check(url: BackendURL, options: Options) -> None:

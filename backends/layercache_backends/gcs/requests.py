@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
     from gcsfs import GCSFileSystem
 
+    from layercache_backends.gcs.window import Body
+
 OK, CREATED, NO_CONTENT, PARTIAL, RESUME_INCOMPLETE = 200, 201, 204, 206, 308
 NOT_FOUND, PRECONDITION_FAILED = 404, 412
 
@@ -112,7 +114,7 @@ class Requests:
         *,
         accept: tuple[int, ...] = (OK,),
         headers: Mapping[str, str] | None = None,
-        body: bytes | io.BytesIO | None = None,
+        body: bytes | io.BytesIO | Body | None = None,
     ) -> Answer:
         """Return the whole response. Raises `RefusalError`, `aiohttp.ClientError`, `TimeoutError`."""
         # aiohttp does not inflate responses here (see `begin`), so they must not be compressed.
@@ -129,7 +131,7 @@ class Requests:
         *,
         accept: tuple[int, ...] = (OK,),
         headers: Mapping[str, str] | None = None,
-        body: bytes | io.BytesIO | None = None,
+        body: bytes | io.BytesIO | Body | None = None,
     ) -> aiohttp.ClientResponse:
         """Send a request; the caller reads the body and closes the response. Raises as `ask`."""
         # An upload session may be at another host, and needs no credentials: its URL is the secret.

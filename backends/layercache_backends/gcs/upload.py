@@ -1,7 +1,7 @@
-"""A resumable upload to Google Cloud Storage: chunks in order, and nothing visible before the last one.
+"""An upload session of Google Cloud Storage: bytes in order, and nothing visible before the last one.
 
-A chunk is never simply sent again: the service may have received it, or a part of it, before the connection
-broke. So it is asked what it has, and is sent the rest.
+Bytes are never simply sent again: the service may have received them, or a part of them, before the
+connection broke. So it is asked what it has, and is sent the rest.
 https://cloud.google.com/storage/docs/performing-resumable-uploads
 """
 
@@ -21,6 +21,8 @@ from layercache_backends.gcs.requests import (
 
 if TYPE_CHECKING:
     from layercache_backends.gcs.requests import Answer, Requests
+    from layercache_backends.gcs.window import Body, Window
+    from layercache_backends.objects.deadline import Deadline
     from layercache_backends.objects.service import Payload
 
 _GONE = (404, 410)
@@ -30,17 +32,28 @@ _ENDED = (NO_CONTENT, 499, *_GONE)
 _KEPT = re.compile(r"bytes=0-(\d+)")
 
 
-class ResumableUpload:
-    """An `Upload`: an upload session of the service, which accepts one part at a time."""
+class GoneError(RefusalError):
+    """The session no longer exists: it has expired, or was deleted."""
 
-    in_flight = 1
+    def __init__(self) -> None:
+        # Not a 404 of an object, which would mean that it is missing.
+        super().__init__(_GONE[-1], "the upload session no longer exists", known=True)
+
+
+class ResumableUpload:
+    """An upload session. As an `Upload`, it accepts one part at a time, the next one after the last.
+
+    ``kept``: bytes that the service has, as it said last; ``published``: whether the object is complete.
+    """
+
+    in_flight = 0
 
     def __init__(self, requests: Requests, url: str) -> None:
         self._requests = requests
         self._url = url
-        self._kept = 0
+        self.kept = 0
+        self.published = False
         self._unsure = False
-        self._published = False
 
     @classmethod
     async def begin(cls, requests: Requests, name: str) -> ResumableUpload:
@@ -59,55 +72,84 @@ class ResumableUpload:
         """Make sure that the service has this part and all before it; publish after the last one."""
         end = offset + len(data.getbuffer())
         total = end if last else None
-        if self._unsure:
-            await self._put(None, total)
-        while not self._published and (last or self._kept < end):
-            before = self._kept
-            if not offset <= before <= end:
-                raise RefusalError(
-                    RESUME_INCOMPLETE,
-                    f"the upload is at byte {before}, not between {offset} and {end}",
-                    known=True,
-                )
+        before = self.kept
+        await self._find_out(total)
+        while not self.published and (last or self.kept < end):
+            if not offset <= self.kept <= end:
+                raise self._elsewhere(offset, end)
+            if self.kept > before:
+                # What it has not kept beyond that counts as progress when it is sent again.
+                data.furthest = self.kept - offset
+                data.progress()
+            before = self.kept
             data.seek(before - offset)
-            await self._put(data if before < end else None, total)
-            if self._kept == before and not self._published:
-                raise RefusalError(
-                    RESUME_INCOMPLETE, "the service did not accept any of the bytes sent", known=True
-                )
+            await self._put_up_to(end, data, total)
+
+    async def stream(self, window: Window, patience: Deadline) -> None:
+        """Send all of an object in one request, and in another one what a broken one left."""
+        size = window.size
+        await self._find_out(size)
+        while not self.published:
+            body = window.body(self.kept, patience)
+            if body is None:
+                raise self._elsewhere(0, window.sent)
+            await self._put_up_to(size, body, size)
+        if not window.finished:
+            raise RefusalError(OK, "the service published an object before its end", known=True)
+
+    async def _find_out(self, total: int | None) -> None:
+        """Ask the service how much it has, if the connection broke since it said so last."""
+        if self._unsure:
+            await self._put(b"", "*", total)
+
+    async def _put_up_to(self, end: int, data: Payload | Body, total: int | None) -> None:
+        """Send the bytes from ``kept`` up to ``end``. ``kept`` is more afterwards, but perhaps not all."""
+        before = self.kept
+        if length := end - before:
+            await self._put(data, f"{before}-{end - 1}", total, length)
+        else:
+            await self._put(b"", "*", total)
+        if self.kept <= before and not self.published:
+            raise RefusalError(
+                RESUME_INCOMPLETE, "the service did not accept any of the bytes sent", known=True
+            )
 
     async def complete(self) -> None:
         """Do nothing: the last part has published the object."""
 
     async def discard(self) -> None:
-        if not self._published:
+        if not self.published:
             await self._requests.ask("DELETE", self._url, accept=_ENDED, body=b"")
 
-    async def _put(self, data: Payload | None, total: int | None) -> None:
-        """Send the rest of the data, or ask how far the service is; return whether it is done."""
-        place = "*"
-        if data:
-            place = f"{self._kept}-{self._kept + len(data.getbuffer()) - data.tell() - 1}"
+    def _elsewhere(self, least: int, most: int) -> RefusalError:
+        message = f"the upload is at byte {self.kept}, not between {least} and {most}"
+        return RefusalError(RESUME_INCOMPLETE, message, known=True)
+
+    async def _put(
+        self, body: bytes | Payload | Body, place: str, total: int | None, length: int = 0
+    ) -> None:
         self._unsure = True
         answer = await self._requests.ask(
             "PUT",
             self._url,
             accept=(OK, CREATED, RESUME_INCOMPLETE, *_GONE),
-            headers={"Content-Range": f"bytes {place}/{'*' if total is None else total}"},
-            body=data or b"",
+            headers={
+                "Content-Length": str(length),
+                "Content-Range": f"bytes {place}/{'*' if total is None else total}",
+            },
+            body=body,
         )
         self._learn(answer, total)
         self._unsure = False
 
     def _learn(self, answer: Answer, total: int | None) -> None:
         if answer.status in _GONE:
-            # Not a 404 of an object, which would mean that it is missing.
-            raise RefusalError(_GONE[-1], "the upload session no longer exists", known=True)
+            raise GoneError
         if answer.status == RESUME_INCOMPLETE:
             kept = _KEPT.fullmatch(answer.headers.get("Range", ""))
-            self._kept = int(kept[1]) + 1 if kept else 0
+            self.kept = int(kept[1]) + 1 if kept else 0
             return
-        self._published = True
+        self.published = True
         size = int(answer.document()["size"])
         if size != total:
             raise RefusalError(answer.status, f"the service published {size} bytes of an upload", known=True)

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import random
+from contextlib import contextmanager
+from math import inf
 from time import monotonic  # asyncio's clock, too
 from typing import TYPE_CHECKING
 
 from layercache_backends.objects.service import Kind
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from types import TracebackType
 
     from layercache_backends.objects.service import Failure
@@ -29,20 +32,36 @@ class Deadline:
 
     def __init__(self, seconds: float, spent: float = 0.0) -> None:
         self.seconds = seconds
+        self.may_renew = True
+        """Whether expired credentials may be renewed: once without progress."""
         self._tries = 0
         self._guard: asyncio.Timeout | None = None
         self._deadline = monotonic() + seconds - spent
 
     def progress(self) -> None:
         """Record that bytes were received or sent: restart the time."""
+        self.may_renew = True
         self._tries = 0
-        self._deadline = monotonic() + self.seconds
+        self._set(monotonic() + self.seconds)
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Do not count the time inside the block, which waits for something else than the service."""
+        left = self._deadline - monotonic()
+        self._set(inf)
+        try:
+            yield
+        finally:
+            self._set(monotonic() + left)
+
+    def _set(self, deadline: float) -> None:
+        self._deadline = deadline
         if self._guard:
-            self._guard.reschedule(self._deadline)
+            self._guard.reschedule(None if deadline == inf else deadline)
 
     async def __aenter__(self) -> None:
         """Raise `TimeoutError` in the block if there is no progress for too long."""
-        self._guard = asyncio.timeout_at(self._deadline)
+        self._guard = asyncio.timeout_at(None if self._deadline == inf else self._deadline)
         await self._guard.__aenter__()
 
     async def __aexit__(

@@ -117,7 +117,8 @@ class Body(Protocol):
 class Upload(Protocol):
     """An object that is sent in parts. It has no name until ``complete`` (or the last part).
 
-    ``in_flight``: how many parts may be sent in parallel; 1 if each one continues the last.
+    ``in_flight``: how many parts may be sent while another one is filled. 0 if each one continues the last
+    and is big, so that only one is in memory.
     """
 
     in_flight: int

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import threading
+from concurrent.futures import CancelledError
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from layercache.errors import BackendError, NotFoundError
@@ -52,7 +53,7 @@ class Session:
         """Wait for the result of what was started."""
         try:
             return future.result()
-        except asyncio.CancelledError:
+        except (asyncio.CancelledError, CancelledError):
             raise self._ended() from None
         except BaseException:
             future.cancel()  # KeyboardInterrupt: nobody needs the result any more
@@ -74,13 +75,12 @@ class Session:
     async def insist(
         self, doing: str, attempt: Callable[[Service], Awaitable[_T]], patience: Deadline | None = None
     ) -> _T:
-        """Return the attempt's result; retry it if that may help. Expired credentials are renewed once.
+        """Return the attempt's result; retry it if that may help. Expired credentials are renewed.
 
         Finally raises `NotFoundError` or `BackendError`, which name the operation.
         """
         service = await self.service()
         patience = patience or Deadline(self.timeout)
-        may_renew = True
         while True:
             renewals = self._renewals
             try:
@@ -90,8 +90,8 @@ class Session:
                 failure = self.understood(service, error, patience)
                 if failure is None:
                     raise
-                if failure.kind is Kind.EXPIRED and may_renew:
-                    may_renew = False
+                if failure.kind is Kind.EXPIRED and patience.may_renew:
+                    patience.may_renew = False
                     await self._renew(service, doing, renewals)
                 elif not await patience.again(failure):
                     raise self.error(doing, failure) from error

@@ -40,15 +40,25 @@ def part_size(offset: int) -> int:
 class ObjectSink(SinkBase):
     """An object being written. Belongs to the process that started it; unusable in a forked child.
 
+    ``part``: the size of the next part, given the bytes before it; ``size``: bytes of the object, if known.
     Holds at most one part that is being filled, and those in flight. An aborted upload of several parts is
     discarded as soon as no part is in flight; if that fails, or this process is killed, its parts stay
     without a name until `Leftovers` or the bucket's lifecycle rule removes them.
     """
 
-    def __init__(self, session: Session, name: str, doing: str) -> None:
+    def __init__(
+        self,
+        session: Session,
+        name: str,
+        doing: str,
+        part: Callable[[int], int] = part_size,
+        size: int | None = None,
+    ) -> None:
         self._session = session
         self._name = name
         self._doing = doing
+        self._part_size = part
+        self._size = size
         self._part = Payload()
         self._offset = 0
         self._number = 0
@@ -69,7 +79,7 @@ class ObjectSink(SinkBase):
         with memoryview(data) as view, view.cast("B") as octets:
             done = 0
             while done < len(octets):
-                room = part_size(self._offset) - self._part.tell()
+                room = self._part_size(self._offset) - self._part.tell()
                 if not room:
                     self._send_part()
                     continue
@@ -78,9 +88,11 @@ class ObjectSink(SinkBase):
     def commit(self) -> None:
         self._check()
         try:
-            if self._number == 0:
+            self._check_size()
+            if self._number == 0 and self._part.tell() <= PART:
                 self._put(self._part)
             else:
+                self._begin()
                 self._wait_for(0)
                 self._session.call(self._finish(self._part))
         except BaseException:
@@ -109,6 +121,13 @@ class ObjectSink(SinkBase):
     def _check(self) -> None:
         check_usable(f"{self._session.url}: {self._doing}", self._session.owner, ended=self._ended)
 
+    def _check_size(self) -> None:
+        written = self._offset + self._part.tell()
+        if self._size not in (None, written):
+            raise BackendError(
+                f"{self._session.url}: {self._doing}: {written} bytes instead of the {self._size} stated"
+            )
+
     def _end(self) -> None:
         self._ended = True
         self._in_flight.clear()
@@ -123,16 +142,17 @@ class ObjectSink(SinkBase):
 
     def _send_part(self) -> None:
         """Send the full part as soon as another one may be in flight."""
-        if self._upload is None:
-            self._upload = self._session.call(self._begin())
-        self._wait_for(self._upload.in_flight - 1)
+        upload = self._begin()
+        self._wait_for(max(upload.in_flight - 1, 0))
         part, offset = self._part, self._offset
         self._part = Payload()
         self._offset += part.tell()
         self._number += 1
         self._in_flight.append(
-            self._session.start(self._send(self._upload, self._number, offset, part, last=False))
+            self._session.start(self._send(upload, self._number, offset, part, last=False))
         )
+        del part  # or it is held while the next one is filled
+        self._wait_for(upload.in_flight)
 
     def _wait_for(self, number: int) -> None:
         """Wait until at most this many parts are in flight. Raises the errors of finished ones."""
@@ -140,8 +160,11 @@ class ObjectSink(SinkBase):
             self._in_flight[0].result()
             self._in_flight.popleft()
 
-    async def _begin(self) -> Upload:
-        return await self._session.insist(self._doing, lambda service: service.begin(self._name))
+    def _begin(self) -> Upload:
+        if self._upload is None:
+            begin = self._session.insist(self._doing, lambda service: service.begin(self._name))
+            self._upload = self._session.call(begin)
+        return self._upload
 
     async def _finish(self, part: Payload) -> None:
         upload = self._upload

@@ -6,13 +6,14 @@ import time
 from contextlib import nullcontext, suppress
 from typing import TYPE_CHECKING
 
-from layercache.backend import write_whole
+from layercache.backend import RewindError, write_whole
 from layercache.backend.capabilities import (
     Counting,
     Exclusive,
     LocalPath,
     Lockable,
     Movable,
+    SizedWrites,
     Spooler,
     Touchable,
 )
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator
     from contextlib import AbstractContextManager
 
-    from layercache.backend import Backend, Entry, Reader
+    from layercache.backend import Backend, Entry, Reader, Sink
     from layercache.backend.capabilities import Lock, Spool
     from layercache.oci.digest import Hash
     from layercache.tiers.backend.use import Use
@@ -38,6 +39,10 @@ SMALL = 1 << 20
 
 TOUCHED_FOR = 60.0
 """Seconds in which a blob's time is not refreshed again, however often it is used."""
+
+
+REWINDS = 100
+"""How often a store may ask for bytes of one blob again."""
 
 
 class BackendBlobs(BlobStore):
@@ -52,6 +57,7 @@ class BackendBlobs(BlobStore):
         self._creates = (
             backend if isinstance(backend, Exclusive) and use is not None and room.is_free else None
         )
+        self._sized = backend if isinstance(backend, SizedWrites) else None
         self._lockable = backend if isinstance(backend, Lockable) and not policy.readonly else None
         at_once = use is None and not policy.readonly and isinstance(backend, Touchable)
         self._touchable = backend if at_once and isinstance(backend, Touchable) else None
@@ -117,17 +123,47 @@ class BackendBlobs(BlobStore):
             spool.publish(keys.blob(name))
 
     def copy(
-        self, name: Hash, reader: Reader, *, follow: Callable[[Counting], object] = lambda _: None
+        self,
+        name: Hash,
+        reader: Reader,
+        *,
+        again: Callable[[], Reader] | None = None,
+        follow: Callable[[Counting], object] = lambda _: None,
     ) -> None:
-        buffer, size = memoryview(bytearray(CHUNK)), 0
-        with self._backend.create(keys.blob(name)) as sink:
+        key = keys.blob(name)
+        if again is None or reader.size is None or self._sized is None:
+            sink, again = self._backend.create(key), None
+        else:
+            sink = self._sized.create_sized(key, reader.size)
+        with sink:
             if isinstance(sink, Counting):
                 follow(sink)
+            start, rewinds = self._send(sink, reader, 0), 0
+            while start is not None:
+                if again is None or rewinds == REWINDS:
+                    raise BackendError(
+                        f"{self._backend.url}: writing {key}: its bytes were lost again and again"
+                    )
+                with again() as anew:
+                    start = self._send(sink, anew, start)
+                rewinds += 1
+
+    def _send(self, sink: Sink, reader: Reader, start: int) -> int | None:
+        """Write a blob's bytes from ``start`` on, all of which are read, and publish it.
+
+        Returns where the store has asked to go back to, else None.
+        """
+        buffer, size = memoryview(bytearray(CHUNK)), 0
+        try:
             while count := reader.readinto(buffer):
-                sink.write(buffer[:count])
                 size += count
+                if size > start:
+                    sink.write(buffer[max(0, count - (size - start)) : count])
             with self._room.reserve(size):
                 sink.commit()
+        except RewindError as error:
+            return error.offset
+        return None
 
     def delete(self, name: Hash) -> None:
         delete_derived(self._backend, name)

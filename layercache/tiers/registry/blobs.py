@@ -52,7 +52,12 @@ class RegistryBlobs(BlobStore):
             self._push(name, io.BytesIO(data))
 
     def copy(
-        self, name: Hash, reader: Reader, *, follow: Callable[[Counting], object] = lambda _: None
+        self,
+        name: Hash,
+        reader: Reader,
+        *,
+        again: Callable[[], Reader] | None = None,  # noqa: ARG002  # what the registry may lose is in memory
+        follow: Callable[[Counting], object] = lambda _: None,
     ) -> None:
         """As `BlobStore.copy`. The registry hashes it too. What breaks off leaves nothing that has a name."""
         self._push(name, reader, follow)
