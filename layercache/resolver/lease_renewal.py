@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING
 
-from layercache.errors import BackendError, FormatError
+from layercache.errors import FormatError, LayercacheError
 from layercache.oci.forms import COMPRESSED
 from layercache.tiers import keys
 from layercache.tiers.concurrently import FanOut
@@ -120,10 +120,10 @@ class Renewal:
                 held.lease = lease
             else:  # somebody took it over, or removed it: we go on without
                 self._forget(held)
-        except BackendError:
-            pass  # tried again at the next time, unless others take it over before
         except FormatError:
             self._forget(held)
+        except LayercacheError:
+            pass  # tried again at the next time, unless others take it over before
 
     def _next(self, held: HeldLease) -> Lease:
         lease, upload = held.lease, self._upload(held)
@@ -141,7 +141,7 @@ class Renewal:
         try:
             if time.monotonic() < held.since + YOUNG or held.tier.leases.read(held.name).is_of(held.lease):
                 held.tier.leases.remove(held.name)
-        except (BackendError, FormatError):
+        except LayercacheError:
             pass  # others stop waiting for it soon, and `prune` removes it
         finally:
             self._forget(held)

@@ -24,8 +24,10 @@ HOLDERS = 3
 
 SHORTEST_LIMIT = 60.0
 SLOWEST = 2 << 20
-"""A machine waits at most `SHORTEST_LIMIT` seconds, and the blob's size at `SLOWEST` bytes a second, whatever
-the lease states: anybody who can write to the tier can renew one without limit."""
+LONGEST_LIMIT = 3600.0
+"""A machine waits at most `SHORTEST_LIMIT` seconds, and the blob's size at `SLOWEST` bytes a second, but
+never more than `LONGEST_LIMIT`, whatever the lease states: anybody who can write to the tier can renew one
+without limit, and the manifest of an image states the size."""
 
 FIRST_PAUSE = 0.2
 GROWTH = 1.5
@@ -53,7 +55,7 @@ class Watch:
         self, size: int, now: float, uniform: Callable[[float, float], float] = random.uniform
     ) -> None:
         self._uniform = uniform
-        self._limit = now + SHORTEST_LIMIT + size / SLOWEST
+        self._limit = now + min(SHORTEST_LIMIT + size / SLOWEST, LONGEST_LIMIT)
         self._token = ""
         self._holders = 0
         self._pause = FIRST_PAUSE

@@ -9,17 +9,22 @@ from typing import TYPE_CHECKING
 
 import pytest
 from fixtures.leases import SharedStore, layer_of, machine, until
-from fixtures.stores import Fetch, GatedFetch, Store, assert_idle, content, write
+from fixtures.stores import Fetch, GatedFetch, Store, assert_idle, content, near, write
 from servers.images import make_image, make_layer, noise, write_layout
 
+from layercache.cache import Cache
 from layercache.errors import BackendError, ForbiddenError, NotFoundError
+from layercache.events import Event
 from layercache.oci.digest import Digest
 from layercache.resolver import lease_renewal
 from layercache.streams.compress import Compression
 from layercache.tiers import keys, lease, lease_watch
+from layercache.tiers.backend.tier import BackendTier
 from layercache.tiers.lease import Lease
 from layercache.tiers.policy import Policy
+from layercache.transfer import layer_lock
 from layercache.transfer.growing import GivenUpError
+from layercache_backends.local import LocalBackend
 from layercache_backends.memory import MemoryBackend
 
 if TYPE_CHECKING:
@@ -27,8 +32,6 @@ if TYPE_CHECKING:
 
     from fixtures.stores import Action
 
-    from layercache.cache import Cache
-    from layercache.events import Event
 
 BLOB = noise(5 << 20)
 NAME = Digest.of(BLOB)
@@ -141,6 +144,38 @@ def test_a_tier_that_the_blob_will_not_come_to_has_no_lease_of_it(store: SharedS
     assert asked(store) == []
 
 
+def test_of_two_processes_on_one_disk_one_waits(
+    store: SharedStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two caches in one folder are as two processes: their locks exclude each other."""
+    monkeypatch.setattr(layer_lock, "PATIENCE", 0.5)
+    monkeypatch.setattr(layer_lock, "BEAT", 0.05)
+    write(store.inner, LEASE, Lease.of_this_process(len(BLOB)).encode())
+    views = [SharedStore(store.inner) for _ in range(2)]
+    caches = [
+        Cache((near(LocalBackend(str(tmp_path))), BackendTier(view, Policy(keep="compressed"))))
+        for view in views
+    ]
+    with caches[0], caches[1], ThreadPoolExecutor(2) as threads:
+        waiting = [threads.submit(read, cache, Fetch()) for cache in caches]
+        until(lambda: any(len(asked(view)) > 40 for view in views))  # that is some two seconds
+        assert sorted(len(asked(view)) > 0 for view in views) == [False, True]
+        write(store.inner, keys.blob(NAME), BLOB)
+        store.delete(LEASE)
+        assert [each.result(20) for each in waiting] == [BLOB, BLOB]
+
+
+def test_machines_without_a_disk_share_a_bucket_too(store: SharedStore) -> None:
+    fetches = [Fetch(BLOB) for _ in range(4)]
+    caches = [Cache((BackendTier(store, Policy(keep="compressed")),)) for _ in fetches]
+    with ThreadPoolExecutor(4) as threads:
+        assert set(threads.map(read, caches, fetches)) == {BLOB}
+    for cache in caches:
+        cache.close()
+    assert sum(len(fetch.asked) for fetch in fetches) == 1
+    assert LEASE not in content(store)
+
+
 def test_offline_nobody_takes_a_lease_or_waits(store: SharedStore) -> None:
     write(store.inner, LEASE, Lease.of_this_process(5).encode())
     with machine(store, offline=True) as cache, pytest.raises(NotFoundError):
@@ -239,9 +274,12 @@ def test_where_no_holder_can_store_the_blob_everybody_ends_with_a_fetch_of_its_o
     assert LEASE not in content(store), "who fails gives it back"
 
 
+@pytest.mark.parametrize("renewed_every", [0.05, ENDLESS])
 def test_a_holder_that_was_taken_over_leaves_the_lease_of_its_heir_alone(
-    store: SharedStore, monkeypatch: pytest.MonkeyPatch
+    store: SharedStore, monkeypatch: pytest.MonkeyPatch, renewed_every: float
 ) -> None:
+    """It notices when it renews the lease, or else when it removes it."""
+    monkeypatch.setattr(lease_renewal, "RENEWED_EVERY", renewed_every)
     monkeypatch.setattr(lease_renewal, "YOUNG", 0.0)
     fetch = GatedFetch(BLOB, until=HALF)
     with machine(store) as cache, ThreadPoolExecutor() as threads:
@@ -330,11 +368,11 @@ def test_an_interrupted_machine_gives_its_leases_back(store: SharedStore) -> Non
 
 def test_machines_that_read_two_layers_crosswise_do_not_wait_for_each_other(store: SharedStore) -> None:
     blobs = [BLOB, noise(len(BLOB), seed=1)]
-    ready = threading.Barrier(2)
+    ready, events = threading.Barrier(2), list[Event]()
 
     def cross(number: int) -> None:
         fetch = Fetch(*blobs)
-        with machine(store) as cache:
+        with machine(store) as cache, cache.watch(events.append):
             mine, other = blobs[number], blobs[1 - number]
             with layer_of(cache, fetch, mine).compressed() as stream:
                 stream.read(1000)
@@ -345,6 +383,8 @@ def test_machines_that_read_two_layers_crosswise_do_not_wait_for_each_other(stor
 
     with ThreadPoolExecutor(2) as threads:
         assert list(threads.map(cross, (0, 1))) == [None, None]
+    assert [event for event in events if event.kind == "waiting"] == []
+    assert {event.kind for event in events} >= {"fetching", "fetched"}
 
 
 def test_a_plain_tar_that_the_tier_keeps_recompressed_is_waited_for_too(store: SharedStore) -> None:

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 
 import pytest
 from fixtures.stores import write
 
-from layercache.errors import FormatError
+from layercache.backend import BackendURL, Leftover
+from layercache.errors import ConfigError, FormatError
 from layercache.oci.digest import Digest
 from layercache.tiers import keys
 from layercache.tiers.backend.tier import BackendTier
 from layercache.tiers.lease import Lease
-from layercache.tiers.policy import Policy
+from layercache.tiers.leftovers import count_leftovers
+from layercache.tiers.policy import Policy, take_policy
 from layercache_backends.memory import MemoryBackend
 
 NAME = Digest.of(b"a blob")
@@ -140,3 +143,25 @@ def test_a_store_on_this_machine_has_leases_if_that_is_said(
 ) -> None:
     tier = BackendTier(MemoryBackend(), policy)
     assert (tier.remote, tier.leases.offered) == (remote, offered)
+
+
+@pytest.mark.parametrize(("text", "lease"), [("?lease=true", True), ("?lease=false", False), ("", None)])
+def test_the_url_says_whether_a_tier_has_leases(text: str, lease: bool | None) -> None:
+    policy, rest = take_policy(BackendURL.parse(f"s3://team/prod{text}"), nearest=False)
+    assert policy.lease is lease
+    assert rest.query == {}
+    with pytest.raises(ConfigError, match="lease=perhaps"):
+        take_policy(BackendURL.parse("s3://team?lease=perhaps"), nearest=False)
+
+
+def test_leases_are_counted_with_the_leftovers_of_a_store() -> None:
+    class Counted(MemoryBackend):
+        def leftovers(self) -> list[Leftover]:
+            return [Leftover(time.time() - 60, 10)]
+
+    tier = BackendTier(Counted(), Policy(lease=True))
+    assert str(count_leftovers(tier.backend)) == "1, 0.0 MB, the oldest begun 1m ago"
+    plant(tier, document())
+    found = count_leftovers(tier.backend)
+    assert found
+    assert (found.count, found.bytes) == (2, 10 + len(document()))
