@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from concurrent.futures import Future
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
@@ -13,7 +14,7 @@ from layercache.errors import LayercacheError
 from layercache.tiers import format
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from layercache.backend import Backend
 
@@ -42,6 +43,11 @@ def ungated(backend: Backend) -> Backend:
     return backend.backend if isinstance(backend, Gate) else backend
 
 
+def opened(backend: Backend) -> AbstractContextManager[None]:
+    """As `Gate.opened`; of any backend."""
+    return backend.opened() if isinstance(backend, Gate) else nullcontext()
+
+
 def command_of(backend: Backend) -> str:
     """The command that converts or repairs a store, as messages name it."""
     return backend.command if isinstance(backend, Gate) else f"layercache upgrade {backend.url}"
@@ -62,11 +68,8 @@ class Gate:
         self.url = backend.url
         self.command = command
         self._remote = not isinstance(backend, Spooler)
-        self._state = PerProcess(_State)
-        for names, wrap in ((QUESTIONS, self._asking), (CHECKED, self._checking), (WRITES, self._writing)):
-            for name, method in self._own(names):
-                setattr(self, name, partial(wrap, method))
         self._pass(*FREE)
+        self._shut()
 
     def __repr__(self) -> str:
         return f"Gate({self.backend!r})"
@@ -83,6 +86,25 @@ class Gate:
         if state.marked is None:
             self._begun(state).result()
         return bool(state.marked)
+
+    @contextmanager
+    def opened(self) -> Iterator[None]:
+        """Inside the block the store is used whatever its format; after it, the format is looked at again.
+
+        For what removes all of a store.
+        """
+        self._state.get().marked = True
+        self._pass(*QUESTIONS, *CHECKED, *WRITES)
+        try:
+            yield
+        finally:
+            self._shut()
+
+    def _shut(self) -> None:
+        self._state = PerProcess(_State)
+        for names, wrap in ((QUESTIONS, self._asking), (CHECKED, self._checking), (WRITES, self._writing)):
+            for name, method in self._own(names):
+                setattr(self, name, partial(wrap, method))
 
     def _asking(self, method: Call, *args: Any, **options: Any) -> Any:
         state = self._state.get()

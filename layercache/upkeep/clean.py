@@ -1,4 +1,4 @@
-"""Empties a tier: removes every blob, record and image, and nothing that is not the cache's."""
+"""Empties a tier of any format: removes every blob, record and image, and nothing that is not the cache's."""
 
 from __future__ import annotations
 
@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING
 from layercache.backend.capabilities import Leftovers
 from layercache.errors import ConfigError, ForbiddenError
 from layercache.tiers import format, keys
+from layercache.tiers.gate import command_of, opened
 from layercache.tiers.layout import index_json
 from layercache.tiers.leftovers import DAY, remove_leases
+from layercache.upkeep.earlier import is_association, remove_folders
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -41,18 +43,28 @@ class Cleaned:
 def count_all(tier: BackendTier) -> Cleaned:
     """Count what `clean` would remove.
 
-    Raises `ConfigError` if the tier is read-only or another tool's layout, `BackendError`.
+    Raises `ConfigError` if the tier is read-only or another tool's layout, or has a newer format;
+    `BackendError`.
     """
     if tier.policy.readonly:
         raise ConfigError(f"{tier.name} is read-only", hint="empty it where it may be written to")
+    with opened(tier.backend):
+        return _count(tier)
+
+
+def _count(tier: BackendTier) -> Cleaned:
+    marker = format.read_marker(tier.backend)
+    if marker is not None and (marker.format or 0) > format.FORMAT:
+        format.is_marked(tier.backend, command_of(tier.backend))  # says what to do
     found = Cleaned(tier.name)
     for folder in (keys.BLOBS, keys.DERIVED, keys.QUARANTINE):
         for entry in _ours(tier, folder):
             found.bytes += entry.size
             found.blobs += folder != keys.DERIVED
     found.images = sum(1 for _ in _ours(tier, keys.IMAGES))
-    found.facts = sum(1 for _ in _ours(tier, keys.RECORDS))
-    _check_is_cache(tier, found)
+    for folder in (keys.RECORDS, format.EARLIER):
+        found.facts += sum(1 for _ in _ours(tier, folder))
+    _check_is_cache(tier, found, marked=marker is not None)
     return found
 
 
@@ -63,6 +75,11 @@ def clean(tier: BackendTier) -> Cleaned:
     is interrupted, another call removes the rest. Raises as `count_all`.
     """
     count_all(tier)
+    with opened(tier.backend):
+        return _clean(tier)
+
+
+def _clean(tier: BackendTier) -> Cleaned:
     done = Cleaned(tier.name)
     # Images first, so that none is listed whose blobs are gone. Records last, and then the marker: they show
     # that this is a cache, for the next call, if this one is killed.
@@ -74,7 +91,9 @@ def clean(tier: BackendTier) -> Cleaned:
         done.refused += account.refused
     for folder in (keys.BLOBS, keys.QUARANTINE):  # of the blobs, only empty ones are left
         done.blobs += len(_remove(tier, folder, done))
-    done.facts = len(_remove(tier, keys.RECORDS, done))
+    for folder in (keys.RECORDS, format.EARLIER):
+        done.facts += len(_remove(tier, folder, done))
+    remove_folders(tier.backend)
     _remove_marker(tier, done)
     if isinstance(tier.backend, Leftovers):
         tier.backend.remove_leftovers(DAY)
@@ -109,10 +128,11 @@ def _ours(tier: BackendTier, folder: str) -> Iterator[Entry]:
 
 def _is_ours(key: str) -> bool:
     key = key.removeprefix(keys.QUARANTINE)
-    return bool(keys.blob_name(key) or keys.record_name(key) or keys.derived_name(key) or keys.is_image(key))
+    recorded = keys.record_name(key) or is_association(key)
+    return bool(recorded or keys.blob_name(key) or keys.derived_name(key) or keys.is_image(key))
 
 
-def _check_is_cache(tier: BackendTier, found: Cleaned) -> None:
+def _check_is_cache(tier: BackendTier, found: Cleaned, *, marked: bool) -> None:
     """Raise `ConfigError` for a layout of another tool, and for one to which another tool added images."""
     entries, others = index_json.read_index(tier)
     foreign = sum(index_json.is_image(entry) and not index_json.is_ours(entry) for entry in entries)
@@ -121,7 +141,7 @@ def _check_is_cache(tier: BackendTier, found: Cleaned) -> None:
             f"{tier.name} lists images that layercache did not add: {foreign + len(others)}",
             hint="layercache adopt makes them the cache's; then they can be removed",
         )
-    if found.blobs and not (found.facts or found.images or format.read_marker(tier.backend)):
+    if found.blobs and not (found.facts or found.images or marked):
         raise ConfigError(
             f"{tier.name} has blobs, but neither records nor images: it may not be a cache",
             hint="remove the folder by hand if it is yours",
