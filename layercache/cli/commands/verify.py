@@ -1,4 +1,4 @@
-"""``layercache verify``: checks cached blobs, associations and images."""
+"""``layercache verify``: checks cached blobs, records and images."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ DONE = {True: "quarantined", False: "left in place"}
 @output.json_option
 @click.pass_obj
 def verify(session: Session, /, as_json: bool, **options: Any) -> None:
-    """Re-hash every blob and check every association and image.
+    """Re-hash every blob and check every record and image.
 
     Moves what is wrong into the folder quarantine/ of its tier (leaves it in place if the tier is read-only)
     and prints kind, action, object and problem. Exits with status 3 if anything is wrong. With --lock, checks
@@ -168,7 +168,7 @@ class Tally:
         if self.locked is not None:
             result = f"{len(self.problems)} wrong, {len(self.missing)} missing"
             return f"checked {blobs} of {output.count(self.locked, 'image')} in {self.tier}: {result}"
-        rest = f"{output.count(self.facts, 'association')} and {output.count(self.images, 'image')}"
+        rest = f"{output.count(self.facts, 'record')} and {output.count(self.images, 'image')}"
         return f"checked {blobs}, {rest} in {self.tier}: {len(self.problems)} wrong"
 
     def document(self) -> dict[str, Any]:
