@@ -49,6 +49,7 @@ def open_it(
     """Opens the same bucket anew, as another process does."""
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.setenv(name, "any")
+    monkeypatch.setenv("AWS_CONDITIONAL_PUT", "disabled")  # obstore's, which only it would heed
     service, engine = way.split()
     if service == "s3":
         place = f"s3://{make_bucket(request.getfixturevalue('moto_endpoint'))}/layers?region=us-east-1"

@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     from layercache_backends.local.folders import Folder
 
 FIRST_PAUSE, LONGEST_PAUSE = 0.0005, 0.01  # seconds
-_NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.EINVAL)  # some network file systems
+# Some network file systems; NFS says EBADF of a file that this user may only read.
+_NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.EINVAL, errno.EBADF)
 _LONGEST_NOTE = 4096
 
 

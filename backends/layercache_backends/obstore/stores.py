@@ -37,6 +37,7 @@ def s3_store(
         "region": region or "us-east-1",
         "skip_signature": region is None,
         "s3_express": False,
+        "conditional_put": "etag",
         **more,
     }
 
