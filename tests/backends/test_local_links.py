@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import socket
 from contextlib import closing, suppress
@@ -13,6 +14,7 @@ import pytest
 from layercache.errors import BackendError
 from layercache.testing import KEY, assert_absent, get, put
 from layercache_backends.local import LocalBackend
+from layercache_backends.local.momentary import FILE
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -185,18 +187,19 @@ def test_what_is_no_plain_file_is_no_object_and_can_be_replaced(
 
 
 @pytest.mark.parametrize("make", [*ODD, lambda path, private: os.link(private, path)])
+@pytest.mark.parametrize("name", ["usage", FILE])
 def test_a_lock_that_is_no_plain_file_of_the_caches_own_is_refused(
-    backend: LocalBackend, tmp_path: Path, make: Callable[[Path, Path], None]
+    backend: LocalBackend, tmp_path: Path, make: Callable[[Path, Path], None], name: str
 ) -> None:
     private = tmp_path / "private"
     private.write_bytes(PRIVATE)
     os.utime(private, (1, 1))
-    path = tmp_path / "cache" / "locks" / "usage"
+    path = tmp_path / "cache" / "locks" / name
     path.parent.mkdir(parents=True)
     make(path, private)
     with (
-        pytest.raises(BackendError, match="locks/usage is a link or not a regular file"),
-        backend.lock("usage"),
+        pytest.raises(BackendError, match=f"locks/{re.escape(name)} is a link or not a regular file"),
+        backend.lock("usage", lasting=name != FILE),
     ):
         pass
     assert backend.remove_leftovers(0) == 0

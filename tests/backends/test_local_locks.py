@@ -10,12 +10,15 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from layercache.errors import BackendError, InvalidNameError
+from layercache.testing.base import in_threads
 from layercache_backends.local import LocalBackend
+from layercache_backends.local.momentary import FILE, GRACE, PLACES, SIGN
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -43,6 +46,11 @@ def backend(tmp_path: Path) -> LocalBackend:
     return LocalBackend(str(tmp_path))
 
 
+def is_free(backend: LocalBackend, name: str) -> bool:
+    with backend.lock(name, timeout=0, lasting=False) as held:
+        return held is not None
+
+
 def test_a_killed_process_lets_go_and_its_note_stays(backend: LocalBackend) -> None:
     command = [sys.executable, "-c", HOLDS, backend.root]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
@@ -55,6 +63,74 @@ def test_a_killed_process_lets_go_and_its_note_stays(backend: LocalBackend) -> N
     with backend.lock("name", timeout=0) as held:
         assert held
         assert held.note() == b"from afar"
+
+
+def test_a_momentary_lock_ends_with_its_process(backend: LocalBackend) -> None:
+    command = [sys.executable, "-c", HOLDS.replace('"name"', '"name", lasting=False'), backend.root]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdout
+        assert process.stdout.readline() == b"held\n"
+        assert not is_free(backend, "name")
+        assert is_free(backend, "another")
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    assert is_free(backend, "name")
+
+
+def test_momentary_locks_of_many_names_are_independent_and_make_one_small_file(
+    backend: LocalBackend, tmp_path: Path
+) -> None:
+    names = [f"layer-{number}" for number in range(2 * PLACES)]
+    with ExitStack() as stack:
+        for name in names:
+            assert stack.enter_context(backend.lock(name, timeout=0, lasting=False))
+        assert not any(is_free(backend, name) for name in names)
+    assert all(is_free(backend, name) for name in names)
+    assert os.listdir(tmp_path / "locks") == [FILE]
+    assert (tmp_path / "locks" / FILE).stat().st_size <= PLACES * SIGN.size
+    assert backend.remove_leftovers(0) == 0
+    assert os.listdir(tmp_path / "locks") == [FILE], "somebody may hold one just now"
+
+
+def test_threads_hold_a_momentary_lock_in_turn(backend: LocalBackend) -> None:
+    inside: list[int] = []
+
+    def hold(_: int) -> None:
+        for _ in range(25):
+            with backend.lock("name", lasting=False) as held:
+                assert held
+                inside.append(1)
+                assert len(inside) == 1
+                inside.pop()
+
+    in_threads(hold, range(4))
+
+
+@pytest.mark.parametrize("signs", [b"", b"\xff" * SIGN.size * PLACES, b"\x7f" * SIGN.size * PLACES])
+def test_a_holder_is_given_up_for_its_silence_whatever_stands_in_the_file(
+    backend: LocalBackend, tmp_path: Path, signs: bytes
+) -> None:
+    """An old sign of another layer's holder is not taken for its own, nor is one from the future."""
+    with backend.lock("name", lasting=False):
+        (tmp_path / "locks" / FILE).write_bytes(signs)
+        began = time.monotonic()
+        with backend.lock("name", timeout=60, lasting=False) as held:
+            assert held is None
+        assert GRACE <= time.monotonic() - began < 30
+
+
+def test_a_momentary_lock_has_a_file_where_the_system_locks_no_ranges(
+    backend: LocalBackend, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> Any:
+        raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
+
+    monkeypatch.setattr(fcntl, "fcntl", refuse)
+    with backend.lock("name", lasting=False) as held:
+        assert held
+        assert (tmp_path / "locks" / "name").exists()
+        assert not is_free(backend, "name")
+    assert not (tmp_path / "locks" / "name").exists()
 
 
 def test_processes_exclude_each_other(backend: LocalBackend) -> None:
@@ -108,9 +184,10 @@ def test_a_file_that_is_removed_between_opening_and_locking_it_holds_nobody(
         assert path.read_bytes() == b"of the one that has the name"
 
 
-def test_a_child_that_was_forked_meanwhile_does_not_hold_on(backend: LocalBackend) -> None:
+@pytest.mark.parametrize("lasting", [True, False])
+def test_a_child_that_was_forked_meanwhile_does_not_hold_on(backend: LocalBackend, lasting: bool) -> None:
     reading, writing = os.pipe()
-    with backend.lock("name"):
+    with backend.lock("name", lasting=lasting):
         child = os.fork()
         if not child:
             os.close(writing)
@@ -118,7 +195,7 @@ def test_a_child_that_was_forked_meanwhile_does_not_hold_on(backend: LocalBacken
             os._exit(0)
     os.close(reading)
     try:
-        with backend.lock("name", timeout=0) as again:
+        with backend.lock("name", timeout=0, lasting=lasting) as again:
             assert again
     finally:
         os.close(writing)

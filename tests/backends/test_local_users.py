@@ -19,6 +19,7 @@ from layercache.tiers.backend.tier import BackendTier
 from layercache.tiers.policy import Policy
 from layercache.upkeep import prune
 from layercache_backends.local import LocalBackend
+from layercache_backends.local.momentary import FILE
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -180,3 +181,22 @@ def test_a_disk_without_inodes_is_called_that(tmp_path: Path, monkeypatch: pytes
         sink.abort()
     with backend.create("a/b") as sink, pytest.raises(BackendError, match="No space left on device"):
         sink.write(b"x")
+
+
+@as_root
+def test_a_layers_lock_is_had_where_the_locks_file_is_another_users(shared: Path) -> None:
+    with LocalBackend(str(shared)).lock("name", lasting=False):
+        pass
+    (shared / "locks" / FILE).chmod(0o644)
+    os.chown(shared / "locks" / FILE, OTHER, OTHER)
+
+    def held_by_one() -> object:
+        backend = LocalBackend(str(shared))
+        with (
+            backend.lock("name", timeout=0, lasting=False) as mine,
+            backend.lock("name", timeout=0, lasting=False) as again,
+        ):
+            return mine is not None, again is not None
+
+    assert as_user(ME, held_by_one) == "(True, False)"
+    assert os.listdir(shared / "locks") == [FILE]

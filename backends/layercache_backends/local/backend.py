@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from layercache.backend import BackendURL, Leftover, Reader
     from layercache_backends.local.lock import FileLock
+    from layercache_backends.local.momentary import MomentaryLock
 
 _RESERVED_FOLDERS = tuple(f"{name}/" for name in RESERVED)
 
@@ -173,12 +174,13 @@ class LocalBackend:
     @contextmanager
     def lock(
         self, name: str, *, timeout: float | None = None, lasting: bool = True
-    ) -> Iterator[FileLock | None]:
+    ) -> Iterator[FileLock | MomentaryLock | None]:
         from layercache_backends.local.lock import locked
+        from layercache_backends.local.momentary import locked_for_a_moment
 
         check_key(name)
-        share = self.folders.share
-        take = partial(locked, name, failure=self.failure, timeout=timeout, lasting=lasting, share=share)
+        kind = locked if lasting else locked_for_a_moment
+        take = partial(kind, name, failure=self.failure, timeout=timeout, share=self.folders.share)
         # Errors of the block itself are passed on unchanged.
         with ExitStack() as held:
             try:

@@ -23,8 +23,9 @@ if TYPE_CHECKING:
     from layercache_backends.local.folders import Folder
 
 FIRST_PAUSE, LONGEST_PAUSE = 0.0005, 0.01  # seconds
-# Some network file systems; NFS says EBADF of a file that this user may only read.
-_NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.EINVAL, errno.EBADF)
+NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.EINVAL, errno.EBADF)
+"""How some network file systems refuse a lock; NFS has EBADF for a file that this user may only read."""
+
 _LONGEST_NOTE = 4096
 
 
@@ -57,8 +58,8 @@ def locked(
     failure: Callable[[str, OSError], BackendError],
     *,
     timeout: float | None,
-    lasting: bool,
     share: Callable[[int], object],
+    lasting: bool = True,
 ) -> Iterator[FileLock | None]:
     """Hold the file's lock inside the block; yields None if it was not free in time. Raises `OSError`.
 
@@ -81,7 +82,12 @@ def locked(
 
 
 def remove_if_unused(name: str, folder: int) -> bool:
-    """Remove a lock's file unless the lock is held. Raises `OSError`."""
+    """Remove a lock's file unless the lock is held. Raises `OSError`.
+
+    That of the momentary locks stays, as its name is not a lock's.
+    """
+    if name.startswith("."):
+        return False
     fd = _take(name, folder, 0, lambda _fd: None)
     if fd is None:
         return False
@@ -96,7 +102,7 @@ def _take(name: str, folder: int, patience: float | None, share: Callable[[int],
     # Polls, because a blocking flock has no timeout.
     pause = FIRST_PAUSE
     while True:
-        fd = _open(name, folder, share)
+        fd = open_lock(name, folder, share)
         if try_lock(fd):
             if is_named(fd, name, folder):
                 return fd
@@ -110,8 +116,8 @@ def _take(name: str, folder: int, patience: float | None, share: Callable[[int],
         pause = min(pause * 1.5, LONGEST_PAUSE)
 
 
-def _open(name: str, folder: int, share: Callable[[int], object]) -> int:
-    """Open a lock's file; create it if it is missing."""
+def open_lock(name: str, folder: int, share: Callable[[int], object]) -> int:
+    """Open a lock's file; create it if it is missing. Raises `LinkError` for what is not a plain file."""
     flags = os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK
     while True:
         try:
@@ -145,7 +151,7 @@ def try_lock(fd: int) -> bool:
     except BlockingIOError:
         return False
     except OSError as error:
-        if error.errno in _NO_LOCKS:
+        if error.errno in NO_LOCKS:
             return True  # continue without the lock: it only saves work, and protects a count
         os.close(fd)
         raise
@@ -157,7 +163,7 @@ def has_locks(fd: int) -> bool:
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
-        if error.errno not in _NO_LOCKS:
+        if error.errno not in NO_LOCKS:
             raise
         return False
     return True
@@ -181,7 +187,7 @@ def unlock(fd: int) -> None:
     try:
         fcntl.flock(fd, fcntl.LOCK_UN)
     except OSError as error:
-        if error.errno not in _NO_LOCKS:
+        if error.errno not in NO_LOCKS:
             raise
     finally:
         os.close(fd)
