@@ -25,9 +25,6 @@ if TYPE_CHECKING:
     from layercache.cache import Cache
     from layercache.layer import Forms
 
-LAYERS = 30
-"""Of the image that is pulled."""
-
 _ABSENT = "sha256:" + 64 * "0"
 _REPOSITORY = "team/app"
 
@@ -61,9 +58,9 @@ class Content:
     image: str
 
     @classmethod
-    def fill(cls, far: str, folder: Path) -> Content:
-        """Put it there, as another machine did. ``far``: the tier's URL."""
-        layers = [make_layer({f"etc/{number}": noise(3000, number)}) for number in range(LAYERS)]
+    def fill(cls, far: str, folder: Path, count: int) -> Content:
+        """Put it there, as another machine did. ``far``: the tier's URL; ``count``: of the image's layers."""
+        layers = [make_layer({f"etc/{number}": noise(3000, number)}) for number in range(count)]
         layout = write_layout(folder / "layout", {"latest": make_image(layers)})
         small, big = (make_layer({"noise": noise(size, size)}) for size in (3000, 5_000_000))
         with (
@@ -128,9 +125,7 @@ def _is_cached(cache: Cache, name: str) -> None:
 
 
 def _pull(cache: Cache, content: Content, form: Forms) -> None:
-    layers = cache.image(content.image).layers
-    assert len(layers) == LAYERS
-    for layer in layers:
+    for layer in cache.image(content.image).layers:
         layer.fill(form)
 
 
@@ -138,50 +133,56 @@ def _put_new(cache: Cache, _: Content) -> None:
     cache.put(io.BytesIO(make_layer({"new": noise(3000, uuid.uuid4().int)}).blob))
 
 
-OPERATIONS = [
-    Operation(
-        "get(digest).compressed()",
-        Budget(2, 1),
-        lambda cache, there: _read(cache.get(there.small.digest).compressed(), there.small.blob),
-    ),
-    Operation(
-        "get(digest).compressed(), 5 MB",
-        Budget(2, 1),
-        lambda cache, there: _read(cache.get(there.big.digest).compressed(), there.big.blob),
-    ),
-    Operation(
-        "get(diff ID).uncompressed(), from its gzip",
-        Budget(3, 2),
-        lambda cache, there: _read(cache.get(there.small.diff_id).uncompressed(), there.small.tar),
-    ),
-    Operation(
-        "layer(digest, diff_id=…).compressed()",
-        Budget(2, 1),
-        lambda cache, there: _read(_stated(cache, there.small).compressed(), there.small.blob),
-    ),
-    Operation(
-        "layer(digest, diff_id=…).uncompressed()",
-        Budget(2, 1),
-        lambda cache, there: _read(_stated(cache, there.small).uncompressed(), there.small.tar),
-    ),
-    Operation("digest in cache", Budget(2, 1), lambda cache, there: _is_cached(cache, there.small.digest)),
-    Operation("diff ID in cache", Budget(3, 2), lambda cache, there: _is_cached(cache, there.small.diff_id)),
-    Operation("a miss", Budget(2, 1), _miss),
-    Operation(
-        "fill of what is there",
-        Budget(1, 1),
-        lambda cache, there: _stated(cache, there.small).fill("compressed"),
-        alone=True,
-    ),
-    Operation("put of a new small layer", Budget(4, at_registry=9), _put_new, again=True),
-    Operation(
-        f"pull of {LAYERS} layers, compressed",
-        Budget(LAYERS + 3),
-        lambda cache, there: _pull(cache, there, "compressed"),
-    ),
-    Operation(
-        f"pull of {LAYERS} layers, both forms",
-        Budget(2 * LAYERS + 3),
-        lambda cache, there: _pull(cache, there, "both"),
-    ),
-]
+def operations(layers: int) -> list[Operation]:
+    """What is measured; the image that is pulled has so many ``layers``."""
+    return [
+        Operation(
+            "get(digest).compressed()",
+            Budget(2, 1),
+            lambda cache, there: _read(cache.get(there.small.digest).compressed(), there.small.blob),
+        ),
+        Operation(
+            "get(digest).compressed(), 5 MB",
+            Budget(2, 1),
+            lambda cache, there: _read(cache.get(there.big.digest).compressed(), there.big.blob),
+        ),
+        Operation(
+            "get(diff ID).uncompressed(), from its gzip",
+            Budget(3, 2),
+            lambda cache, there: _read(cache.get(there.small.diff_id).uncompressed(), there.small.tar),
+        ),
+        Operation(
+            "layer(digest, diff_id=…).compressed()",
+            Budget(2, 1),
+            lambda cache, there: _read(_stated(cache, there.small).compressed(), there.small.blob),
+        ),
+        Operation(
+            "layer(digest, diff_id=…).uncompressed()",
+            Budget(2, 1),
+            lambda cache, there: _read(_stated(cache, there.small).uncompressed(), there.small.tar),
+        ),
+        Operation(
+            "digest in cache", Budget(2, 1), lambda cache, there: _is_cached(cache, there.small.digest)
+        ),
+        Operation(
+            "diff ID in cache", Budget(3, 2), lambda cache, there: _is_cached(cache, there.small.diff_id)
+        ),
+        Operation("a miss", Budget(2, 1), _miss),
+        Operation(
+            "fill of what is there",
+            Budget(1, 1),
+            lambda cache, there: _stated(cache, there.small).fill("compressed"),
+            alone=True,
+        ),
+        Operation("put of a new small layer", Budget(4, at_registry=9), _put_new, again=True),
+        Operation(
+            f"pull of {layers} layers, compressed",
+            Budget(layers + 3),
+            lambda cache, there: _pull(cache, there, "compressed"),
+        ),
+        Operation(
+            f"pull of {layers} layers, both forms",
+            Budget(2 * layers + 3),
+            lambda cache, there: _pull(cache, there, "both"),
+        ),
+    ]

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import urlsplit
 
 from benchmarks.bench import QUICK, Bench, Row
-from benchmarks.far_requests import OPERATIONS, Content
+from benchmarks.far_requests import Content, operations
 from benchmarks.images import missing
 from servers.counting import GET_PRICE, PUT_PRICE, CountingProxy
 
@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from servers.counting import Cost
 
 LATENCY = 0.05
+LAYERS = 30
+"""Of the image that is pulled."""
+
 RUNS = 3
 """Of each operation at most: what is asked for is the same each time."""
 
@@ -63,10 +66,10 @@ def requests(bench: Bench) -> Iterator[Row]:
 
 def _measured(bench: Bench, case: str, far: str, proxy: CountingProxy) -> Iterator[Row]:
     (folder := bench.scratch / case.partition(",")[0].replace(": ", "-")).mkdir()
-    content = Content.fill(far, folder)
+    content = Content.fill(far, folder, LAYERS)
     proxy.set_latency(LATENCY)
     runs = 1 if bench.sizes is QUICK else min(RUNS, bench.runs)
-    for operation in OPERATIONS:
+    for operation in operations(LAYERS):
         row, worst = Row(case, operation.name), None
         for _ in range(runs):
             cost = operation.cost(far, proxy, folder, content)

@@ -7,7 +7,7 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 import pytest
-from benchmarks.far_requests import OPERATIONS, Content
+from benchmarks.far_requests import Content, operations
 from servers.counting import CountingProxy
 from servers.images import make_layer, noise
 from servers.registry import Registry
@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from servers.fake_gcs import FakeGCS
 
 LATENCY = 0.2
+LAYERS = 4
+"""Of the image that is pulled."""
+
 TRIES = 3
 """On a busy machine two requests that are sent at once may come more than the latency apart."""
 
@@ -49,10 +52,11 @@ def far(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
             endpoint, url = stack.enter_context(Registry(folder / "registry")).host, "oci://{}/team/cache"
         proxy = stack.enter_context(CountingProxy(int(endpoint.rpartition(":")[2]), 0.0))
         address = url.format(f"127.0.0.1:{proxy.port}")
-        yield address, proxy, Content.fill(address, folder)
+        content = Content.fill(url.format(endpoint.rpartition("//")[2]), folder, LAYERS)
+        yield address, proxy, content
 
 
-@pytest.mark.parametrize("operation", OPERATIONS, ids=lambda operation: operation.name)
+@pytest.mark.parametrize("operation", operations(LAYERS), ids=lambda operation: operation.name)
 def test_an_operation_asks_a_far_tier_no_more_than_its_budget(
     far: Far, operation: Operation, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
