@@ -82,9 +82,10 @@ def _measured(bench: Bench, case: str, far: str, proxy: CountingProxy) -> Iterat
 
 def _note(operation: Operation, far: str, cost: Cost) -> str:
     most, trips = operation.budget.requests_at(far), operation.budget.trips
-    parts = [f"{len(cost.requests)} requests (at most {most}), {len(cost.listings)} listings"]
+    parts = [f"{_count(len(cost.requests), 'request')} (at most {most})"]
+    parts.append(_count(len(cost.listings), "listing"))
     if trips is not None:
-        parts.append(f"{cost.round_trips} round trips (at most {trips})")
+        parts.append(f"{_count(cost.round_trips, 'round trip')} (at most {trips})")
     if not far.startswith("oci://"):
         parts.append(f"${cost.price:.2f} a million")
     if (before := BEFORE.get(operation.name)) and far.startswith("s3://"):
@@ -94,3 +95,7 @@ def _note(operation: Operation, far: str, cost: Cost) -> str:
     if not operation.budget.is_kept(far, cost):
         parts.append("MORE THAN ITS BUDGET")
     return "; ".join(parts)
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}" + ("" if number == 1 else "s")
