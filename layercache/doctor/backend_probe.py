@@ -26,8 +26,6 @@ from layercache.tiers.gate import command_of, ungated
 from layercache.tiers.leftovers import DAY, count_leftovers
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from layercache.doctor.check import Subject
 
 PROBES = "probes"
@@ -70,10 +68,8 @@ class StoreProbe(Probe[BackendTier]):
 
     def _try_more(self, subject: Subject, seconds: float) -> None:
         subject.run("clock", self._clock, seconds)
-        if isinstance(self._backend, Exclusive):
-            subject.run("created once", self._create_once, seconds)
-        if isinstance(self._backend, Conditional):
-            subject.run("changed once", self._change_once, seconds)
+        if isinstance(self._backend, Exclusive | Conditional):
+            subject.run("conditions", self._conditions, seconds)
 
     def _end(self, subject: Subject, seconds: float) -> None:
         if isinstance(self._backend, LocalPath):
@@ -134,32 +130,35 @@ class StoreProbe(Probe[BackendTier]):
         hint = "synchronize the clocks (NTP); eviction goes by the times of entries"
         return Answer(detail, "warning", hint, skew, "s")
 
-    def _create_once(self) -> Answer:
-        """Check whether the store can create an object once."""
-        assert isinstance(self._backend, Exclusive)
-        create, key = self._backend.create_new, self._key("once")
+    def _conditions(self) -> Answer:
+        """Check whether the store heeds conditions of writes. Nothing depends on it: at worst a warning."""
+        hint = "harmless: each machine fetches for itself, and undone records are learned again"
+        try:
+            if self._is_created_once() and self._is_changed_once():
+                return Answer("work")
+        except BackendError as error:
+            return Answer(f"not supported by this store: {error.message}", "warning", hint)
+        return Answer("ignored by this store", "warning", hint)
+
+    def _is_created_once(self) -> bool:
+        """Whether an object is created only if there is none. `create_new` may get by without conditions."""
+        backend, key = self._backend, self._key("once")
         self._written.add("once")
+        if isinstance(backend, Conditional):
+            first, second = (backend.write_if(key, data, None) for data in (b"first", b"second"))
+        else:
+            assert isinstance(backend, Exclusive), "otherwise there is no such check"
+            first, second = (backend.create_new(key, data) for data in (b"first", b"second"))
+        return first and not second and self._get("once") == b"first"
 
-        def tried() -> bool:
-            return create(key, b"first") and not create(key, b"second") and self._get("once") == b"first"
-
-        return _condition(tried, "harmless: each machine fetches a layer for itself")
-
-    def _change_once(self) -> Answer:
-        """Check whether the store can change an object only if it is still the one that was read."""
-        assert isinstance(self._backend, Conditional)
-        read, write, key = self._backend.read_versioned, self._backend.write_if, self._key("changed")
-        self._put("changed", b"first")
-
-        def tried() -> bool:
-            first = read(key)[1]
-            return (
-                write(key, b"second", first) and not write(key, b"third", first) and read(key)[0] == b"second"
-            )
-
-        return _condition(
-            tried, "harmless: what one writer undoes of another's record is computed again when it is needed"
-        )
+    def _is_changed_once(self) -> bool:
+        """Whether an object is changed only if it is still the one that was read; True without that."""
+        backend, key = self._backend, self._key("once")
+        if not isinstance(backend, Conditional):
+            return True
+        version = backend.read_versioned(key)[1]
+        first, second = (backend.write_if(key, data, version) for data in (b"second", b"third"))
+        return first and not second and self._get("once") == b"second"
 
     def _send(self, name: str, data: bytes) -> None:
         view = memoryview(data)
@@ -186,16 +185,6 @@ class StoreProbe(Probe[BackendTier]):
 
     def _key(self, name: str) -> str:
         return f"{self._folder}/{name}"
-
-
-def _condition(tried: Callable[[], bool], hint: str) -> Answer:
-    """Report whether a condition holds. Nothing depends on it: at worst a warning."""
-    try:
-        if tried():
-            return Answer("works")
-    except BackendError as error:
-        return Answer(f"not supported by this store: {error.message}", "warning", hint)
-    return Answer("this store ignores the condition", "warning", hint)
 
 
 def _free_space(path: str) -> Answer:

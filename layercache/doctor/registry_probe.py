@@ -63,7 +63,7 @@ class RegistryProbe(Probe[RegistryTier]):
     def _try_more(self, subject: Subject, seconds: float) -> None:
         subject.run("artefact", self._put_artefact, seconds)
         own_names = "not applicable: blobs are named by their hash, and the last writer of a tag wins"
-        subject.run("created once", lambda: Answer(own_names, "skipped"))
+        subject.run("conditions", lambda: Answer(own_names, "skipped"))
 
     def _end(self, subject: Subject, seconds: float) -> None:
         if self._keeps:

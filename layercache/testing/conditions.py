@@ -72,7 +72,7 @@ class ConditionPromises(Hooks):
         conditional = self._conditional(backend)
         with expect(NotFoundError, f"read_versioned() of {KEY}, which does not exist"):
             conditional.read_versioned(KEY)
-        for size in (SMALL_OBJECT + 1, self.big):
+        for size in (SMALL_OBJECT + 1, 1 << 20):
             put(backend, KEY, pattern(size))
             with expect(FormatError, f"read_versioned() of {size} bytes: it is for small objects"):
                 conditional.read_versioned(KEY)

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from servers.registry import Registry
 
+    from layercache.backend import Backend
     from layercache.doctor import Subject
 
 
@@ -163,37 +164,49 @@ def test_registries_of_the_configuration_are_looked_at(
 
 
 class Conditional(MemoryBackend):
-    """A store that heeds a condition, ignores it, or knows none."""
+    """A store that heeds conditions, ignores one or both, or knows none."""
 
     def __init__(self, manner: str) -> None:
         super().__init__()
         self.manner = manner
 
-    def create_new(self, key: str, data: bytes) -> bool:
+    def write_if(self, key: str, data: bytes, version: str | None) -> bool:
         if self.manner == "refuses":
             raise BackendError("501 NotImplemented")
-        taken = any(entry.key == key for entry in self.scan())
-        if self.manner == "ignores" or not taken:
+        if self.manner == "ignores" or (self.manner == "ignores versions" and version is not None):
             with self.create(key) as sink:
                 sink.write(data)
                 sink.commit()
             return True
-        return False
+        return super().write_if(key, data, version)
 
-    def write_if(self, key: str, data: bytes, version: str | None) -> bool:
-        if self.manner == "refuses":
-            raise BackendError("501 NotImplemented")
-        return super().write_if(
-            key, data, self.read_versioned(key)[1] if self.manner == "ignores" else version
-        )
+
+class Exclusive(Store):
+    """A store that can create objects once, and not change them under a condition."""
+
+    def create_new(self, key: str, data: bytes) -> bool:
+        taken = any(entry.key == key for entry in self.scan())
+        if not taken or self.url == "ignores://":
+            with self.create(key) as sink:
+                sink.write(data)
+                sink.commit()
+        return not taken or self.url == "ignores://"
 
 
 @pytest.mark.parametrize(
-    ("manner", "wanted"), [("heeds", "ok"), ("ignores", "warning"), ("refuses", "warning")]
+    ("store", "wanted"),
+    [
+        (Conditional("heeds"), "ok"),
+        (Conditional("ignores"), "warning"),
+        (Conditional("ignores versions"), "warning"),
+        (Conditional("refuses"), "warning"),
+        (Exclusive(MemoryBackend()), "ok"),
+        (Exclusive(MemoryBackend(), "ignores://"), "warning"),
+    ],
+    ids=["heeds", "ignores", "ignores versions", "refuses", "creates once", "creates twice"],
 )
-def test_a_store_that_ignores_conditions_is_only_a_warning(manner: str, wanted: str) -> None:
-    store = Conditional(manner)
+def test_a_store_that_ignores_conditions_is_only_a_warning(store: Backend, wanted: str) -> None:
     subject = check_tier("memory://", lambda: near(store))
     assert subject.ok
-    assert results(subject)["created once"] == results(subject)["changed once"] == wanted
+    assert results(subject)["conditions"] == wanted
     assert content(store) == {}

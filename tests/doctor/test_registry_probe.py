@@ -61,10 +61,10 @@ def test_a_tier_in_a_registry_is_tried_and_nothing_is_left(registry: Registry, t
     assert told["ok"]
     tried = ["configured", "credentials", "reached", "listed", "written", "read", "deleted", "artefact"]
     assert results(told) == {
-        **dict.fromkeys([*tried, "latency", "up", "down"], "ok"), "created once": "skipped"
+        **dict.fromkeys([*tried, "latency", "up", "down"], "ok"), "conditions": "skipped"
     }  # fmt: skip
     assert said(told, "up")["unit"] == "MB/s"
-    assert "not applicable" in said(told, "created once")["detail"]
+    assert "not applicable" in said(told, "conditions")["detail"]
     assert left_in(registry, tmp_path / "registry") == ([], set())
 
 
