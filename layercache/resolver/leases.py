@@ -12,8 +12,7 @@ from layercache.errors import BackendError, ForbiddenError, FormatError
 from layercache.events import Event
 from layercache.oci.digest import Digest
 from layercache.oci.forms import COMPRESSED
-from layercache.resolver.lease_renewal import Renewal
-from layercache.tiers.lease import LEASED_FROM, Lease
+from layercache.tiers.lease_store import LEASED_FROM
 from layercache.transfer.growing import GivenUpError
 
 if TYPE_CHECKING:
@@ -22,8 +21,10 @@ if TYPE_CHECKING:
     from layercache.backend import Reader
     from layercache.events import Observers
     from layercache.resolver.in_flight import InFlight
+    from layercache.resolver.lease_renewal import Renewal
     from layercache.resolver.plan import Way
     from layercache.resolver.upload_queue import UploadQueue
+    from layercache.tiers.lease import Lease
     from layercache.tiers.tier import Tier
     from layercache.transfer.layer_lock import LayerLock
 
@@ -49,7 +50,9 @@ class Leases:
     ) -> None:
         self._tiers = tiers
         self._observers = observers
-        self._renewal = PerProcess(lambda: Renewal(running, uploads))
+        self._running = running
+        self._uploads = uploads
+        self._renewal = PerProcess(self._begin_renewal)
         self._closing = threading.Event()
         self._own = threading.local()
         self._off = {tier for tier in tiers if not tier.leases.offered}
@@ -87,6 +90,7 @@ class Leases:
     def _wait(
         self, tier: Tier, way: Way, size: int, lead: LayerLock, look: Callable[[Tier], Reader | None]
     ) -> Reader | None:
+        from layercache.tiers.lease import Lease
         from layercache.tiers.lease_watch import Watch
 
         name, own, shown = Digest(way.name), Lease.of_this_process(size), None
@@ -140,6 +144,11 @@ class Leases:
         except BackendError as error:
             tier.mark_failed(error, writing=writing)
         return None
+
+    def _begin_renewal(self) -> Renewal:
+        from layercache.resolver.lease_renewal import Renewal
+
+        return Renewal(self._running, self._uploads)
 
     def stop(self) -> None:
         """Have those who wait give up: the cache is being closed."""

@@ -5,18 +5,11 @@ from __future__ import annotations
 import os
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import msgspec
 
 from layercache.errors import FormatError
 from layercache.oci.descriptor import decode, encode
-
-if TYPE_CHECKING:
-    from layercache.oci.digest import Digest
-
-LEASED_FROM = 4 << 20
-"""Bytes of a blob from which a lease is taken: for less, asking costs more than fetching it twice."""
 
 LEASE_MAX = 1024
 """Bytes of a lease. What is longer is not one."""
@@ -100,29 +93,3 @@ class SeenLease:
     def is_of(self, holder: Lease) -> bool:
         """Whether it is this holder's."""
         return self.lease is not None and self.lease.token == holder.token
-
-
-class LeaseStore:
-    """The leases of a tier. They only save work: nothing that is read or written may depend on them.
-
-    This class itself is the store of a tier that has none. Every method may raise `BackendError`, and is
-    thread-safe.
-    """
-
-    offered = False
-    """Whether leases are wanted here, and the store has what they need. Asks nobody."""
-
-    def works(self) -> bool:
-        """Whether the store decides who holds a lease. The first call in a process may cost requests."""
-        return False
-
-    def read(self, name: Digest) -> SeenLease:  # noqa: ARG002
-        """What is there, in one request. Raises `FormatError` for an object that is too big to be read."""
-        return SeenLease(None, None)
-
-    def write(self, name: Digest, lease: Lease, version: str | None) -> bool:  # noqa: ARG002
-        """Write a lease if there still is what was read; return whether it was written."""
-        return False
-
-    def remove(self, name: Digest) -> None:
-        """Remove a lease, whoever holds it. No error if it is not there."""

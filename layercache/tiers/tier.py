@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING
 
-from layercache.tiers.lease import LeaseStore
+from layercache.tiers.lease_store import LeaseStore
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -18,7 +18,7 @@ from layercache.events import Event
 from layercache.oci.digest import Digest
 from layercache.resolver import lease_renewal
 from layercache.streams.compress import Compression
-from layercache.tiers import keys, lease, lease_watch
+from layercache.tiers import keys, lease_store, lease_watch
 from layercache.tiers.backend.tier import BackendTier
 from layercache.tiers.lease import Lease
 from layercache.tiers.policy import Policy
@@ -115,7 +115,7 @@ def test_the_holder_pays_four_requests_and_who_finds_the_blob_none(
     assert asked(store) == []
 
 
-@pytest.mark.parametrize("size", [lease.LEASED_FROM - 1, None])
+@pytest.mark.parametrize("size", [lease_store.LEASED_FROM - 1, None])
 def test_a_blob_that_is_small_or_of_unknown_size_costs_no_request_more(
     store: SharedStore, size: int | None
 ) -> None:

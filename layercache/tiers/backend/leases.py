@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING
 from layercache.backend.capabilities import Conditional
 from layercache.errors import NotFoundError
 from layercache.tiers import keys
-from layercache.tiers.lease import Lease, LeaseStore, SeenLease
+from layercache.tiers.lease_store import LeaseStore
 
 if TYPE_CHECKING:
     from layercache.backend import Backend
     from layercache.oci.digest import Digest
+    from layercache.tiers.lease import Lease, SeenLease
     from layercache.tiers.policy import Policy
 
 
@@ -29,6 +30,8 @@ class BackendLeases(LeaseStore):
         return self._store is not None and self._store.honours_conditions()
 
     def read(self, name: Digest) -> SeenLease:
+        from layercache.tiers.lease import Lease, SeenLease
+
         assert self._store is not None, "the store was asked whether it works"
         try:
             data, version = self._store.read_versioned(keys.lease(name))
