@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
-from layercache.backend import PerProcess
+from layercache.backend import CircuitBreaker, PerProcess
 from layercache.errors import BackendError, ForbiddenError, FormatError
 from layercache.events import Event
 from layercache.oci.digest import Digest
@@ -30,6 +31,9 @@ if TYPE_CHECKING:
 
 _T = TypeVar("_T")
 
+REST = 600.0
+"""Seconds for which a tier has no leases after waiting for one was in vain: the next may be no better."""
+
 _FAR = ("registry", "mirror", "function")
 """Kinds of sources of which it is worth to ask less. A layout and an archive are on this machine."""
 
@@ -41,7 +45,7 @@ class Leases:
     fetches for itself; a holder that is killed, stuck, slow or lying is waited for as `Watch` says.
     """
 
-    # Each object in the attributes guards itself, and tiers are only added to the set. A waiting thread holds
+    # Each object in the attributes guards itself, and the breakers are only looked up. A waiting thread holds
     # the layer's lock of this process, and the lock among processes of this disk, which it keeps alive: so of
     # each disk one thread waits.
 
@@ -55,7 +59,9 @@ class Leases:
         self._renewal = PerProcess(self._begin_renewal)
         self._closing = threading.Event()
         self._own = threading.local()
-        self._off = {tier for tier in tiers if not tier.leases.offered}
+        self._breakers: dict[Tier, CircuitBreaker[str]] = {
+            tier: CircuitBreaker(REST) for tier in tiers if tier.leases.offered
+        }
 
     def tier_for(self, way: Way, size: int | None) -> Tier | None:
         """The nearest tier in which a lease is wanted before this way to a blob of ``size`` bytes is gone.
@@ -65,7 +71,8 @@ class Leases:
         if size is None or size < LEASED_FROM or way.place.kind not in _FAR:
             return None
         for tier in self._tiers:
-            if tier not in self._off and tier.policy.stores(COMPRESSED) and tier.blobs.fits(size):
+            usable = tier in self._breakers and not self._breakers[tier].is_open
+            if usable and tier.policy.stores(COMPRESSED) and tier.blobs.fits(size):
                 return tier if tier.write_failure is None else None
         return None
 
@@ -83,7 +90,7 @@ class Leases:
             return None
         if not (works := self._ask(tier, way, tier.leases.works, writing=True)):
             if works is False:
-                self._off.add(tier)
+                self._breakers[tier].open("it ignores conditions", seconds=math.inf)
             return None
         return self._wait(tier, way, size, lead, look)
 
@@ -104,6 +111,8 @@ class Leases:
                     event = Event("waiting", name, COMPRESSED, tier.name, lease.done, size, lease.host)
                     self._observers.emit(event)
             elif (reader := look(tier)) or verdict == "alone":
+                if reader is None:
+                    self._breakers[tier].open("waiting was in vain")
                 return reader
             elif self._take(tier, way, own, seen.version, lead):
                 return None
@@ -138,7 +147,7 @@ class Leases:
             return call()
         except (ForbiddenError, FormatError) as error:
             if isinstance(error, ForbiddenError):
-                self._off.add(tier)
+                self._breakers[tier].open(error.message, seconds=math.inf)
             note = f"no lease, so each machine fetches for itself: {error.message}"
             self._observers.emit(Event("failed", way.name, COMPRESSED, tier.name, note=note))
         except BackendError as error:

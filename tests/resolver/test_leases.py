@@ -274,6 +274,23 @@ def test_where_no_holder_can_store_the_blob_everybody_ends_with_a_fetch_of_its_o
     assert LEASE not in content(store), "who fails gives it back"
 
 
+def test_who_waited_in_vain_does_not_wait_for_the_next_layer(
+    store: SharedStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lease_watch, "SHORTEST_LIMIT", 0.2)
+    monkeypatch.setattr(lease_watch, "SLOWEST", 1 << 40)
+    other = noise(len(BLOB), seed=1)
+    for data in (BLOB, other):
+        write(store.inner, keys.lease(Digest.of(data)), Lease.of_this_process(len(data)).encode())
+    with machine(store) as cache:
+        assert read(cache, Fetch(BLOB)) == BLOB
+        assert len(asked(store)) > 2
+        store.asked.clear()
+        with layer_of(cache, Fetch(other), other).compressed() as blob:
+            assert blob.read() == other
+    assert asked(store) == []
+
+
 @pytest.mark.parametrize("renewed_every", [0.05, ENDLESS])
 def test_a_holder_that_was_taken_over_leaves_the_lease_of_its_heir_alone(
     store: SharedStore, monkeypatch: pytest.MonkeyPatch, renewed_every: float
