@@ -26,7 +26,7 @@ QUESTIONS = ("open", "stat", "read_versioned")
 CHECKED = ("scan", "read_small", "delete", "move", "honours_conditions")
 """What waits until the format is known."""
 
-WRITES = ("create", "create_expendable", "create_new", "write_if", "spool")
+WRITES = ("create", "create_expendable", "create_new", "create_sized", "write_if", "spool")
 """What waits, and is done once the store has a marker."""
 
 FREE = ("path", "lock", "touch", "remove_leftovers", "leftovers", "diagnose", "close")

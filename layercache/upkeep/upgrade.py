@@ -22,9 +22,9 @@ from layercache.tiers.gate import command_of, ungated
 from layercache.upkeep.earlier import FOLDERS, decode, is_association, keys_of, remove_folders
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
-THREADS_FAR, THREADS_NEAR = 32, 4
+THREADS_FAR, THREADS_NEAR = 32, 1
 """How many associations are read, recorded and removed at a time, in a bucket and on this machine."""
 
 PENDING_PER_THREAD = 4
@@ -112,15 +112,22 @@ class Upgrade:
             self._each(self._remove)
         remove_folders(self._backend)
 
+    def _keys(self, folder: str) -> Iterator[str]:
+        return (entry.key for entry in self._backend.scan(folder) if is_association(entry.key))
+
     def _each(self, work: Callable[[str], None]) -> None:
         """Call with the name of each association, in threads; a folder is finished before the next one."""
+        if self._jobs == 1:  # handing over costs as much as the work itself on a local disk
+            for folder in FOLDERS:
+                for key in self._keys(folder):
+                    work(key)
+            return
         pool = ThreadPoolExecutor(self._jobs, thread_name_prefix="layercache upgrades")
         pending: set[Future[None]] = set()
         try:
             for folder in FOLDERS:
-                for entry in self._backend.scan(folder):
-                    if is_association(entry.key):
-                        pending.add(pool.submit(work, entry.key))
+                for key in self._keys(folder):
+                    pending.add(pool.submit(work, key))
                     if len(pending) >= self._jobs * PENDING_PER_THREAD:
                         pending = _finished(pending, FIRST_COMPLETED)
                 pending = _finished(pending, ALL_COMPLETED)

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     "--jobs",
     "-j",
     type=click.IntRange(1, 64),
-    help="Objects to convert in parallel. Default: 32, and 4 in a folder.",
+    help="Objects to convert in parallel. Default: 32, and 1 in a folder.",
 )
 @click.option("--dry-run", "-n", is_flag=True, help="Read everything, and write nothing.")
 @output.json_option
