@@ -24,7 +24,10 @@ def ours(url: str, path: str) -> dict[str, float]:
     with _backend(url) as backend:
 
         def write() -> None:
-            with open(path, "rb", buffering=0) as file, backend.create("object") as sink:
+            with (
+                open(path, "rb", buffering=0) as file,
+                _sink(backend, "object", os.path.getsize(path)) as sink,
+            ):
                 while count := file.readinto(buffer):
                     sink.write(memoryview(buffer)[:count])
                 sink.commit()
@@ -188,6 +191,13 @@ def _backend(url: str) -> Any:
     with suppress(NotFoundError):  # which asks another engine, if there is one
         backend.open(WARM).close()
     return closing(backend)
+
+
+def _sink(backend: Any, key: str, size: int) -> Any:
+    """Begin to write an object as a tier does that knows its size."""
+    from layercache.backend.capabilities import SizedWrites
+
+    return backend.create_sized(key, size) if isinstance(backend, SizedWrites) else backend.create(key)
 
 
 def _s3fs(endpoint: str) -> Any:

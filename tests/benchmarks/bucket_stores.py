@@ -131,7 +131,8 @@ class GCS(Store):
         return str(self._server.bucket())
 
     def url(self, prefix: str, endpoint: str = "") -> str:
-        return f"gs://{self.bucket}/{prefix}?token=anon&endpoint_url={endpoint or self.endpoint}"
+        options = "token=anon&timeout=60"  # it takes seconds to hash a big object
+        return f"gs://{self.bucket}/{prefix}?{options}&endpoint_url={endpoint or self.endpoint}"
 
     def address(self, name: str, *, upload: bool = False) -> str:
         """An upload is one request, as it is for our backend up to 8 MiB."""
