@@ -56,12 +56,19 @@ class ImageWriter:
 
         ``refresh``: there it is written again anyway, so that its time shows when it was checked.
         """
+
+        def write(tier: Tier) -> None:
+            if tier.remote:
+                tier.images.tag_once(key, descriptor, refresh=refresh)
+            else:
+                tier.images.tag(key, descriptor)
+
         nearest = next(iter(self._keeper.writable()), None)
         if nearest is not None and nearest.images.names(key, descriptor):
             if refresh:
                 nearest.images.tag(key, descriptor)
             return
-        self._write(lambda tier: tier.images.tag(key, descriptor), descriptor.digest, (key, 0))
+        self._write(write, descriptor.digest, (key, 0))
 
     def import_tag(self, key: str, image: Descriptor) -> str:
         """Let a tag name an image of a layout or an archive: see `tag_origin.import_tag`.

@@ -170,6 +170,14 @@ class ImageStore(ABC):
         """Keep what a reference names."""
 
     @or_drop
+    def tag_once(self, key: str, descriptor: Descriptor, *, refresh: bool = False) -> None:  # noqa: ARG002
+        """As `tag`, where many machines are about to write the same: what is there already is not written.
+
+        ``refresh``: it is written again if its time is not of the last minute.
+        """
+        self.tag(key, descriptor)
+
+    @or_drop
     @abstractmethod
     def forget(self, key: str) -> None:
         """Remove what a reference names; no error if it is not there."""
