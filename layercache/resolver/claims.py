@@ -54,6 +54,8 @@ class Claims:
                     error = another
                 except NotFoundError:
                     break
+                finally:
+                    layer.give_up_responses()
             raise error
 
         try:
@@ -75,7 +77,6 @@ class Claims:
             raise error
         if identity.digest:
             self._observers.emit(Event("failed", identity.digest, COMPRESSED, "a claim", note=error.message))
-        layer.give_up_responses()
         layer.responses = responses
         layer.update(lambda _: found)
 

@@ -28,8 +28,14 @@ class FanOut:
         return list(self._pool.get().map(lambda call: call(), calls))
 
     def start(self, call: Callable[[], _T]) -> Callable[[], _T]:
-        """Call it in a thread, beside what this one does; return what waits for its answer, or raises."""
-        return self._pool.get().submit(call).result
+        """Call it in a thread, beside what this one does; return what waits for its answer, or raises.
+
+        Without a thread for it, it is called when its answer is needed.
+        """
+        try:
+            return self._pool.get().submit(call).result
+        except RuntimeError:  # there are too many threads, or the interpreter is ending
+            return call
 
     def close(self) -> None:
         """Let the threads end. Closing twice is not an error, and others are made when they are needed."""

@@ -238,6 +238,20 @@ def test_wrong_bytes_of_the_response_are_found_out_as_any_others() -> None:
         assert read(cache.get(LAYER.digest).compressed()) == LAYER.blob
 
 
+def test_responses_to_look_ups_of_other_claims_are_given_up_too() -> None:
+    store, other = Closing(), sample(2)
+    tier = far(store)
+    for each in (other, LAYER):  # the first is a lie
+        write_blob(store.inner, each.digest, each.blob)
+        tier.facts.record(fact(each.digest, LAYER.diff_id, len(each.blob)))
+    write_blob(store.inner, LAYER.diff_id, LAYER.tar)
+    with open_cache(near(), tier) as cache:
+        layer = cache.get(LAYER.diff_id)
+        layer.fill("compressed")
+        assert layer.digest == LAYER.digest
+        assert store.open_blobs == []
+
+
 def test_a_response_of_another_size_than_is_stated_is_not_taken() -> None:
     store, fetch = Closing(), Fetch(LAYER.blob)
     tier = filled(store)
@@ -275,6 +289,17 @@ def test_one_of_the_two_requests_fails(broken: str, strict: bool) -> None:
                 cache.get(LAYER.digest)
         assert store.open_blobs == []
     assert sum(event.kind == "failed" for event in events) == (0 if strict else 1), "it is reported once"
+
+
+def test_a_look_up_needs_no_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    def start(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    store = Closing()
+    with open_cache(near(), filled(store)) as cache:
+        monkeypatch.setattr(threading.Thread, "start", start)
+        assert read(cache.get(LAYER.digest).compressed()) == LAYER.blob
+        monkeypatch.undo()
 
 
 def test_a_forked_child_leaves_its_parents_responses_alone() -> None:
