@@ -40,7 +40,8 @@ def info(
 ) -> None:
     """Show what the cache knows about a layer, a blob or an image.
 
-    For a layer, shows both names, sizes, the forms that each tier holds, and the cached images that use it.
+    For a layer, shows both names, sizes, the forms that each tier holds, and the images that use it. For
+    these, remote tiers behind the nearest one are not searched.
     An association is computed if the blob was inflated and both forms were hashed, and claimed if only an
     image's config states it. Associations are shown even if neither form is cached any more.
 
@@ -52,7 +53,7 @@ def info(
     if looks_like_hash(name):
         with session.cache(**registries) as cache:
             hash = full_name(cache, name)
-            image = _image_named(cache.tiers, hash)
+            image = _image_named(_listed(cache), hash)
             found = None if image else _gather(cache, hash)
         if found is not None:
             _show(found, as_json=as_json)
@@ -125,7 +126,12 @@ def _gather(cache: Cache, name: Hash) -> Info:
     sizes = (fact.uncompressed_size for fact in facts if fact.uncompressed_size is not None)
     digests = [blob.digest for blob in blobs]
     tiers = [_place(tier, digests, diff_id) for tier in cache.tiers]
-    return Info(diff_id, next(sizes, None), blobs, tiers, _images(cache.tiers, digests))
+    return Info(diff_id, next(sizes, None), blobs, tiers, _images(_listed(cache), digests))
+
+
+def _listed(cache: Cache) -> list[Tier]:
+    """The tiers whose images are listed: behind the nearest, those that are on this machine."""
+    return [*cache.tiers[:1], *(tier for tier in cache.tiers[1:] if not tier.remote)]
 
 
 def _facts(tiers: Sequence[Tier], name: Hash) -> list[Association]:
