@@ -28,7 +28,7 @@ from layercache.tiers import image_refs, keys
 from layercache.tiers.documents import read_document
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from layercache.backend import Reader
     from layercache.explain.explanation import LayerExplanation
@@ -135,13 +135,18 @@ class Explainer:
         found: dict[str, None] = {}
         for tier in self._asked:
             if not tier.remote:
-                for key, descriptor in tier.images.scan():
-                    needed = image_refs.contents(
-                        tier.blobs.inspect, descriptor, tier.policy.max_document_size
-                    )
-                    if any(name in names for name, _ in needed):
-                        found[keys.image_name(key)] = None
+                try:
+                    found.update(dict.fromkeys(_images_in(tier, names)))
+                except BackendError as error:
+                    tier.mark_failed(error)
         return list(found)
+
+
+def _images_in(tier: Tier, names: set[Hash]) -> Iterator[str]:
+    for key, descriptor in tier.images.scan():
+        needed = image_refs.contents(tier.blobs.inspect, descriptor, tier.policy.max_document_size)
+        if any(name in names for name, _ in needed):
+            yield keys.image_name(key)
 
 
 @dataclass(frozen=True, slots=True)

@@ -381,6 +381,28 @@ def test_the_first_command_on_an_old_default_cache_prints_the_exact_command(
     assert len(default.lines("ls")) == 3
 
 
+def test_a_far_tier_that_is_not_upgraded_is_named_by_what_uses_the_others(tmp_path: Path) -> None:
+    fill_earlier(LocalBackend(str(tmp_path / "far")))
+    near = Caller(f"file://{tmp_path}/near")
+    command = f"run layercache upgrade {tmp_path}/far"
+    both = ["--cache", f"file://{tmp_path}/far"]
+    assert command in near(*both, "put", "-", stdin=GZIP.blob).stderr
+    explained = near(*both, "explain", GZIP.digest)
+    assert f"skipped: file://{tmp_path}/far: an earlier version has written this cache" in explained.stdout
+    assert command in near(*both, "get", GZIP.digest).stderr + explained.stderr
+    for used in (["get", ZSTD.digest], ["--offline", "pull", "registry.example/team/app:1"]):
+        assert command in near(*both, *used, code=4).stderr
+    for used in (
+        ["stats"],
+        ["verify", "--all-tiers"],
+        ["prune", "--all-tiers"],
+        ["--strict", "get", ZSTD.digest],
+    ):
+        assert command in near(*both, *used, code=2).stderr
+    near(*both, "upgrade")
+    near(*both, "get", ZSTD.digest)
+
+
 def test_doctor_reports_associations_that_an_older_version_still_writes(tmp_path: Path) -> None:
     backend = LocalBackend(str(tmp_path / "cache"))
     fill_earlier(backend)
