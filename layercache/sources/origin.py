@@ -19,7 +19,7 @@ class BlobSource(Protocol):
 
     @property
     def place(self) -> Place:
-        """What statistics call it. A reader may come from elsewhere, and know better: see `Placed`."""
+        """What statistics call it. A reader may come from elsewhere, and know better: see `place_of`."""
 
     def open(self, start: int) -> Reader:
         """The compressed blob from an offset on. Raises `SourceError`, `NotFoundError`."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal, NamedTuple, Protocol, runtime_checkable
+from typing import Literal, NamedTuple
 
 PlaceKind = Literal["tier", "mirror", "registry", "layout", "archive", "function"]
 
@@ -23,14 +23,7 @@ class Place(NamedTuple):
         return cls("tier", name, name)
 
 
-@runtime_checkable
-class Placed(Protocol):
-    """A reader that knows which of several places its last bytes came from."""
-
-    @property
-    def place(self) -> Place: ...
-
-
 def place_of(reader: object, otherwise: Place) -> Place:
-    """Where a reader's last bytes came from, if it knows."""
-    return reader.place if isinstance(reader, Placed) else otherwise
+    """Where a reader's last bytes came from, if it has a ``place``: one that reads from several has."""
+    place: Place = getattr(reader, "place", otherwise)
+    return place

@@ -46,6 +46,8 @@ class BackendRecords(RecordStore):
         # Asked once: isinstance() of a protocol costs microseconds each time.
         self._small = backend if isinstance(backend, SmallObjects) else None
         self._conditional = backend if isinstance(backend, Conditional) else None
+        # A file that is read whole, for the comparison of versions, needs no reader and no buffer.
+        self._whole = None if remote else self._conditional
         self._create = backend.create_expendable if isinstance(backend, Expendable) else backend.create
         self._reads = FanOut()
         # Where the store has no conditions, one of them is held while a record is read, changed and written:
@@ -53,9 +55,9 @@ class BackendRecords(RecordStore):
         self._locks = PerProcess(_new_locks)
 
     def read(self, name: Hash) -> Record:
+        key = keys.record(name)
         try:
-            with self._backend.open(key := keys.record(name)) as reader:
-                return Record.decode(read_bounded(reader, SMALL_OBJECT, key), name)
+            return Record.decode(self._whole.read_versioned(key)[0] if self._whole else self._read(key), name)
         except (NotFoundError, FormatError):
             return Record(name)
 
@@ -102,6 +104,10 @@ class BackendRecords(RecordStore):
 
     def close(self) -> None:
         self._reads.close()
+
+    def _read(self, key: str) -> bytes:
+        with self._backend.open(key) as reader:
+            return read_bounded(reader, SMALL_OBJECT, key)
 
     def _versioned(self, store: Conditional, name: Hash) -> tuple[Record, str | None]:
         try:
