@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from urllib.parse import SplitResult, urljoin, urlsplit
 
 from layercache.errors import SourceError
@@ -36,4 +37,12 @@ def authority(url: SplitResult) -> str:
 
 def origin(url: SplitResult) -> tuple[str, str, int]:
     """Scheme, host and port: what two URLs share that lead to one server."""
-    return url.scheme, url.hostname or "", url.port or _PORTS[url.scheme]
+    host, port = _host_and_port(url.netloc)
+    return url.scheme, host, port or _PORTS[url.scheme]
+
+
+@lru_cache(maxsize=64)
+def _host_and_port(netloc: str) -> tuple[str, int | None]:
+    """Taken apart once: each request asks several times, and there are few servers."""
+    parts = SplitResult("", netloc, "", "", "")
+    return parts.hostname or "", parts.port

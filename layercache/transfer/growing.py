@@ -82,6 +82,7 @@ class GrowingSpool:
         self._error: Exception | None = None
         self._driver: object | None = None
         self._followers = 0
+        self._asleep = 0
         self._woken = 0.0
         self._is_spoilt = self._is_abandoned = self._has_heir = False
         self._source_open = self._spool_open = True
@@ -140,7 +141,11 @@ class GrowingSpool:
         with self._lock:
             changed = self._ended if beyond == ALL else self._grown
             while self.visible <= beyond and not self.settled and self._driver is not None:
-                changed.wait()
+                self._asleep += 1
+                try:
+                    changed.wait()
+                finally:
+                    self._asleep -= 1
             if self.visible > beyond:
                 return self.visible
             if self._error is not None:
@@ -192,7 +197,7 @@ class GrowingSpool:
             time_now = time.monotonic()
             if now or self._followers <= FEW or time_now >= self._woken + PAUSE:
                 self._woken = time_now
-                self._grown.notify_all()
+                self._wake(self._grown)
 
     def show_all(self, found: Hash) -> None:
         """All bytes were found right, and have this hash."""
@@ -200,7 +205,7 @@ class GrowingSpool:
             self.found = found
             self.verified = True
             self.visible = self.size = self.spool.size
-            self._grown.notify_all()
+            self._wake(self._grown)
 
     def settle(self, error: BaseException | None) -> bool:
         """It ends: well, or with what the followers raise. False if it has ended before.
@@ -216,8 +221,8 @@ class GrowingSpool:
 
     def wake_all(self) -> None:
         with self._lock:
-            self._grown.notify_all()
-            self._ended.notify_all()
+            self._wake(self._grown)
+            self._wake(self._ended)
 
     def take_source(self) -> bool:
         """Whether the source can be closed: it has ended and nobody drives. True for one caller only."""
@@ -233,6 +238,10 @@ class GrowingSpool:
             self._spool_open = self._spool_open and not closing
         if closing:
             self.spool.close()
+
+    def _wake(self, changed: threading.Condition) -> None:
+        if self._asleep:  # seldom, in a small layer: to wake nobody takes five times as long as to see that
+            changed.notify_all()
 
     @property
     def _is_over(self) -> bool:
