@@ -97,7 +97,8 @@ class Cache:
     def get(self, name: str) -> Layer:
         """Return the cached layer with this digest or diff ID.
 
-        Raises `NotFoundError` if no tier has any form of it, `InvalidNameError`, `BackendError`.
+        Where a remote tier has the blob, it is requested at once, and kept open for a read within the next
+        seconds. Raises `NotFoundError` if no tier has any form of it, `InvalidNameError`, `BackendError`.
         """
         identity, responses = self._resolver.finder.find(Hash(name))
         return Layer(self._resolver, identity, responses=responses)

@@ -76,11 +76,12 @@ def _measured(bench: Bench, case: str, far: str, proxy: CountingProxy) -> Iterat
             row.seconds.append(cost.seconds)
             worst = max(worst or cost, cost, key=lambda each: (len(each.requests), each.round_trips))
         assert worst is not None, "each operation is run"
-        row.note = _note(operation, far, worst)
+        row.note = note(operation, far, worst)
         yield row
 
 
-def _note(operation: Operation, far: str, cost: Cost) -> str:
+def note(operation: Operation, far: str, cost: Cost) -> str:
+    """What the table says of an operation at a tier with this URL, beside its time."""
     most, trips = operation.budget.requests_at(far), operation.budget.trips
     parts = [f"{_count(len(cost.requests), 'request')} (at most {most})"]
     parts.append(_count(len(cost.listings), "listing"))

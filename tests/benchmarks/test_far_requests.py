@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 from benchmarks.far_requests import Content, operations
-from servers.counting import CountingProxy
+from benchmarks.request_table import note
+from servers.counting import Cost, CountingProxy, Exchange
 from servers.images import make_layer, noise
 from servers.registry import Registry
 
@@ -71,6 +72,22 @@ def test_an_operation_asks_a_far_tier_no_more_than_its_budget(
             return
         tried.append((cost.round_trips, cost.requests))
     pytest.fail(f"round trips, requests: {tried}")
+
+
+def test_what_is_over_its_budget_is_marked_in_the_table() -> None:
+    operation = next(each for each in operations(LAYERS) if each.name == "a miss")
+    listing = Exchange("GET /bucket?list-type=2&prefix=blobs", 1.0)
+    kept = Cost(0.05, asked=[Exchange("GET /bucket/a", 0.0), Exchange("HEAD /bucket/b", 0.01)])
+    assert note(operation, "s3://bucket", kept).startswith(
+        "2 requests (at most 2); 0 listings; 1 round trip (at most 1); $0.80 a million; before: 5 requests"
+    )
+    for cost in (
+        Cost(0.05, asked=[*kept.asked, Exchange("GET /bucket/c", 0.02)]),
+        Cost(0.05, asked=[kept.asked[0], Exchange("GET /bucket/c", 0.06)]),
+        Cost(0.05, asked=[listing]),
+    ):
+        assert note(operation, "s3://bucket", cost).endswith("MORE THAN ITS BUDGET")
+    assert (listing.price, kept.asked[1].price, Exchange("PUT /bucket/a", 0.0).price) == (5.0, 0.4, 5.0)
 
 
 def test_nothing_that_is_read_written_or_explained_lists(
