@@ -20,7 +20,7 @@ TYPE_CHECKING = (
 )
 if TYPE_CHECKING:
     from layercache.cache import Cache
-    from layercache.config import open
+    from layercache.config.opening import open
     from layercache.errors import (
         BackendError,
         ConfigError,
@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 
 _HOME = {
     "Cache": "cache",
-    "open": "config",
+    "open": "config.opening",
     "DiffID": "oci.digest",
     "Digest": "oci.digest",
     "BackendError": "errors",

@@ -10,10 +10,8 @@ from layercache.events import Observers
 from layercache.layer import Layer
 from layercache.oci.descriptor import DOCUMENT_MAX
 from layercache.oci.digest import DiffID, Digest, Hash
-from layercache.oci.reference import Reference
 from layercache.registry.on_demand import ClientOnDemand
 from layercache.resolver import lookup
-from layercache.resolver.ingest import Ingest
 from layercache.resolver.resolver import Resolver
 from layercache.resolver.uploads import Uploads
 from layercache.sources.function import FunctionSource
@@ -38,6 +36,7 @@ if TYPE_CHECKING:
     from layercache.images.image import Image
     from layercache.images.opening import Images
     from layercache.oci.descriptor import Descriptor
+    from layercache.oci.reference import Reference
     from layercache.registry.settings import RegistrySettings
     from layercache.sources import Source
     from layercache.statistics.counters import Counters
@@ -112,9 +111,10 @@ class Cache:
 
         Both names are computed; tiers store the forms that their policies name. With ``any_data``, anything
         else is stored as well, as a blob without a diff ID. A stream is not closed. Raises `NotALayerError`,
-        `FormatError`, `LimitError`, `BackendError`, `ConfigError` and, for a path that cannot be read,
-        `OSError`.
+        `FormatError`, `LimitError`, `BackendError`, `ConfigError`, and `OSError` for a path.
         """
+        from layercache.resolver.ingest import Ingest
+
         intake = Ingest(self._resolver.passes, self._resolver.keeper, self._observers, any_data=any_data)
         return Layer(self._resolver, intake.take_from(source))
 
@@ -216,6 +216,8 @@ class Cache:
         ``blobs`` also removes the blobs that no other image there uses. Raises `NotFoundError`,
         `InvalidNameError`.
         """
+        from layercache.oci.reference import Reference
+
         reference = Reference.parse(name)
         targets = self._writable(all_tiers)
         found = [removal.forget_image(tier, keys.image_key(reference), blobs=blobs) for tier in targets]

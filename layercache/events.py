@@ -6,10 +6,10 @@ import sys
 import threading
 from collections.abc import Callable
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Generic, Literal, Protocol, TypeVar
 
 from layercache.statistics.counters import Tallies
+from layercache.value import Value
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -45,8 +45,7 @@ Kind = Literal[
 ]
 
 
-@dataclass(frozen=True, slots=True)
-class Event:
+class Event(Value, frozen=True):
     """One thing that happened.
 
     =========== ======================================================================================
@@ -197,7 +196,7 @@ def _log(event: Event) -> None:
     if event.kind == "failed" and event.name is None:
         level, message = _DEBUG if event.repeated else _WARNING, "{where} failed and is skipped: {note}"
     if (logger := _logger(name)).isEnabledFor(level):
-        fields = {field: getattr(event, field) for field in Event.__slots__}
+        fields = {field: getattr(event, field) for field in Event.__struct_fields__}
         logger.log(level, "%s", message.format_map(fields), extra={"event": event})
 
 

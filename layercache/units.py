@@ -1,11 +1,12 @@
-"""Parsers of sizes and ages in URLs, in the configuration and on the command line."""
+"""Parsers of sizes and ages in URLs, in the configuration and on the command line; examples for messages."""
 
 from __future__ import annotations
 
 import re
 
-_SIZE = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*([kKmMgGtT]?)(i?)[bB]?")
-_AGE = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*([smhdw]?)")
+# Not compiled at import: that takes longer than most uses of this module.
+_SIZE = r"([0-9]+(?:\.[0-9]+)?)\s*([kKmMgGtT]?)(i?)[bB]?"
+_AGE = r"([0-9]+(?:\.[0-9]+)?)\s*([smhdw]?)"
 _POWER = {"": 0, "k": 1, "m": 2, "g": 3, "t": 4}
 _SECONDS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
 
@@ -15,11 +16,12 @@ AGE_MAX = 1e12
 
 SIZE_EXAMPLES = "20GB, 500MB, 1.5TiB or a number of bytes"
 AGE_EXAMPLES = "30d, 12h, 90m, 45s or 2w"
+COMPRESSION_EXAMPLES = "zstd, gzip, or one with a level: zstd:9 (1 to 22), gzip:9 (1 to 9)"
 
 
 def parse_size(text: str) -> int:
     """Return bytes: ``20GB`` is 20 * 10**9, ``20GiB`` is 20 * 2**30. Raises `ValueError`."""
-    found = _SIZE.fullmatch(text.strip())
+    found = re.fullmatch(_SIZE, text.strip())
     if not found or (found[3] and not found[2]):
         raise ValueError(f"not a size: {text!r} (expected {SIZE_EXAMPLES})")
     unit: int = (1024 if found[3] else 1000) ** _POWER[found[2].lower()]
@@ -31,7 +33,7 @@ def parse_size(text: str) -> int:
 
 def parse_age(text: str) -> float:
     """Return seconds: ``90m`` is 5400. Raises `ValueError`, also for a number without a unit, except 0."""
-    found = _AGE.fullmatch(text.strip())
+    found = re.fullmatch(_AGE, text.strip())
     if not found:
         raise ValueError(f"not a time: {text!r} (expected {AGE_EXAMPLES})")
     if not found[2] and float(found[1]):

@@ -13,7 +13,7 @@ import pytest
 from fixtures.pages import PAGES, ROOT
 
 from layercache._version import __version__
-from layercache.backend import ENTRY_POINT_GROUP, IN_THE_BOX, install_hint, installation
+from layercache.backend import ENTRY_POINT_GROUP, IN_THE_BOX, install_hint
 from layercache.backend.installation import DISTRIBUTION, upgrade_hint
 
 if TYPE_CHECKING:
@@ -102,7 +102,7 @@ def test_a_hint_installs_into_the_environment_in_use(prefix: Path, monkeypatch: 
     monkeypatch.setattr("shutil.which", lambda name: f"/env/bin/{name}")
     assert install_hint("s3,fast") == "pip install 'oci-layercache[s3,fast]'"
     assert upgrade_hint() == "pip install --upgrade oci-layercache"
-    monkeypatch.setattr(installation, "find_spec", lambda name: None)  # uv's environments have no pip
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)  # uv's environments have no pip
     assert install_hint("s3") == f"uv pip install --python {PYTHON} 'oci-layercache[s3]'"
 
 

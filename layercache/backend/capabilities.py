@@ -6,8 +6,9 @@ Otherwise the core works without them.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
+
+from layercache.value import Value
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -215,8 +216,7 @@ class CountedLeftovers(Protocol):
         """Yield the unfinished writes, including those of writers that are still running."""
 
 
-@dataclass(frozen=True, slots=True)
-class Finding:
+class Finding(Value, frozen=True):
     """A line of ``layercache doctor``: what was checked, in a word or two, what was found, what to do."""
 
     name: str

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import os
-import shlex
 import sys
-from importlib.util import find_spec
 from typing import Any
 
 DISTRIBUTION = "oci-layercache"
@@ -19,11 +17,11 @@ def install_hint(extra: str) -> str:
         case "uv tool":
             return f"uv tool install {_with_what_uv_installed(extra)}"
         case "pipx":
-            return f"pipx inject {DISTRIBUTION} {shlex.quote(wanted)}"
+            return f"pipx inject {DISTRIBUTION} {_quoted(wanted)}"
         case "uvx":
-            return f"uvx --from {shlex.quote(wanted)} layercache"
+            return f"uvx --from {_quoted(wanted)} layercache"
         case pip:
-            return f"{pip} {shlex.quote(wanted)}"
+            return f"{pip} {_quoted(wanted)}"
 
 
 def upgrade_hint(package: str = DISTRIBUTION) -> str:
@@ -47,13 +45,14 @@ def _installer() -> str:
         return "pipx"
     if os.path.basename(os.path.dirname(sys.prefix)).startswith("archive-v"):  # below uv's own cache
         return "uvx"
-    if find_spec("pip") is None:  # environments made by uv are without
-        return f"uv pip install --python {shlex.quote(sys.executable)}"
+    from importlib.util import find_spec
     from shutil import which
 
+    if find_spec("pip") is None:  # environments made by uv are without
+        return f"uv pip install --python {_quoted(sys.executable)}"
     if os.path.dirname(which("pip") or "") == os.path.dirname(sys.executable):
         return "pip install"
-    return f"{shlex.quote(sys.executable)} -m pip install"
+    return f"{_quoted(sys.executable)} -m pip install"
 
 
 def _receipt() -> str:
@@ -71,10 +70,8 @@ def _with_what_uv_installed(extra: str) -> str:
         requirements = []
     ours = next((each for each in requirements if each.get("name") == DISTRIBUTION), {})
     extras = sorted({*ours.get("extras", ()), *extra.split(",")})
-    wanted = shlex.quote(f"{DISTRIBUTION}[{','.join(extras)}]{_source(ours)}")
-    others = [
-        f"--with {shlex.quote(each['name'] + _source(each))}" for each in requirements if each is not ours
-    ]
+    wanted = _quoted(f"{DISTRIBUTION}[{','.join(extras)}]{_source(ours)}")
+    others = [f"--with {_quoted(each['name'] + _source(each))}" for each in requirements if each is not ours]
     return " ".join([wanted, *others])
 
 
@@ -86,3 +83,9 @@ def _source(requirement: dict[str, Any]) -> str:
         if key in requirement:
             return f" @ {requirement[key]}"
     return str(requirement.get("specifier", ""))
+
+
+def _quoted(text: str) -> str:
+    import shlex  # for messages alone
+
+    return shlex.quote(text)

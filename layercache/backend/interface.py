@@ -17,8 +17,9 @@ A backend moves bytes. It never hashes, inflates or knows OCI. What a backend pr
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, Self
+
+from layercache.value import Value
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -31,8 +32,7 @@ SMALL_OBJECT = 64 << 10
 """Maximum bytes of an association or a tag; a bigger object is ignored."""
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(Value, frozen=True):
     """One object: its key, its size in bytes, when it was last published (seconds since the epoch)."""
 
     key: str
@@ -40,8 +40,7 @@ class Entry:
     modified: float
 
 
-@dataclass(frozen=True, slots=True)
-class Leftover:
+class Leftover(Value, frozen=True):
     """An unfinished write. ``began``: its start or last write, in seconds since the epoch by the store's
     clock; ``size``: bytes, None if the store does not report them.
     """

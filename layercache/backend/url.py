@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, TypeVar
-from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit
+
+from msgspec import field
 
 from layercache.errors import ConfigError, did_you_mean
+from layercache.value import Value
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -30,8 +31,7 @@ def is_path(text: str, folder: str = "") -> bool:
     )
 
 
-@dataclass(frozen=True, slots=True)
-class BackendURL:
+class BackendURL(Value, frozen=True):
     """A parsed URL of a backend: ``scheme://location?option=value``.
 
     ``tier_options``: names of the options that the tier handles, so that error messages list them, too.
@@ -41,7 +41,7 @@ class BackendURL:
     netloc: str
     path: str
     query: Mapping[str, str] = field(default_factory=dict)
-    tier_options: tuple[str, ...] = field(default=(), compare=False)
+    tier_options: tuple[str, ...] = ()
 
     @classmethod
     def parse(cls, url: str) -> BackendURL:
@@ -57,6 +57,8 @@ class BackendURL:
                 )
             path = url if url.startswith(_PATHS) or url in (".", "..") else f"./{url}"
             return cls("file", "", _checked_path(path))
+        from urllib.parse import parse_qsl, unquote, urlsplit
+
         # The part before an "@" may be a password, so it is not repeated.
         shown = f"…@{url.rpartition('@')[2]}" if "@" in url else url
         try:
@@ -88,17 +90,23 @@ class BackendURL:
     def __str__(self) -> str:
         if not self.query:
             return self.place
+        from urllib.parse import quote, urlencode
+
         place = f"file://{quote(self.path, safe=_SAFE)}" if self.place.startswith("~") else self.place
         return f"{place}?{urlencode(self.query)}"
 
     @property
     def host(self) -> str:
         """The host of ``scheme://host:port/``, without the brackets of an IPv6 address; empty if none."""
+        from urllib.parse import urlsplit
+
         return urlsplit(f"//{self.netloc}").hostname or ""
 
     @property
     def port(self) -> int | None:
         """The port of ``scheme://host:port/``; None if none is given. Raises `ConfigError`."""
+        from urllib.parse import urlsplit
+
         try:
             return urlsplit(f"//{self.netloc}").port
         except ValueError as error:
@@ -109,10 +117,12 @@ class BackendURL:
         """The URL without its options, for messages: their values may be secrets."""
         if self.scheme == "file" and self.path.startswith((".", "~")):
             return self.path
+        from urllib.parse import quote
+
         return f"{self.scheme}://{self.netloc}{quote(self.path, safe=_SAFE)}"
 
     def options(self, kind: type[OptionsT]) -> OptionsT:
-        """Convert the query to a dataclass whose fields are the known options.
+        """Convert the query to a dataclass, or a `msgspec.Struct`, whose fields are the known options.
 
         Raises `ConfigError` for an unknown option or a value of the wrong type, listing the known ones.
         """
@@ -120,7 +130,7 @@ class BackendURL:
             return kind()
         import msgspec
 
-        known = [item.name for item in fields(kind)]
+        known = _names(kind)
         unknown = [name for name in self.query if name not in known]
         hint = f"options of {self.scheme}://: {', '.join(known) or 'none'}"
         if self.tier_options:
@@ -132,6 +142,12 @@ class BackendURL:
             return msgspec.convert(dict(self.query), kind, strict=False)
         except msgspec.ValidationError as error:
             raise ConfigError(f"{self.place}: {error}", hint=hint) from error
+
+
+def _names(kind: type[DataclassInstance]) -> list[str]:
+    from dataclasses import fields
+
+    return list(getattr(kind, "__struct_fields__", ())) or [item.name for item in fields(kind)]
 
 
 def _checked_path(path: str) -> str:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import hashlib
-
 from layercache.backend.interface import SMALL_OBJECT
 from layercache.errors import FormatError
 
 
 def version_of(data: bytes) -> str:
     """Return a version for a store that has none: any change of the bytes changes it, also one in place."""
+    import hashlib  # loads OpenSSL, which a command that reads alone does not need
+
     return hashlib.sha256(data).hexdigest()
 
 

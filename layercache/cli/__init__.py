@@ -34,7 +34,10 @@ def _run() -> int:
 
         if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
             signal.signal(signal.SIGTERM, _terminate)
-        from layercache.cli.program import program
+        from layercache.cli.loading import loading
+
+        with loading():
+            from layercache.cli.program import program
 
         program(prog_name="layercache")
     except SystemExit as end:
@@ -50,6 +53,7 @@ def _terminate(_number: int, _frame: FrameType | None) -> NoReturn:
 
 
 def _leave(code: int) -> NoReturn:
+    import gc
     import os
 
     for stream in (sys.stdout, sys.stderr):
@@ -62,4 +66,5 @@ def _leave(code: int) -> NoReturn:
             code = code or BROKEN_PIPE
     if code in (INTERRUPTED, TERMINATED):
         os._exit(code)  # a thread may still be waiting for a network that does not respond
+    gc.freeze()  # the system frees what is left: to look for garbage in it takes a tenth of a short command
     sys.exit(code)

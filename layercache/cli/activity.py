@@ -5,14 +5,16 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
+from collections.abc import Callable
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
+
+from msgspec import Struct, field
 
 from layercache.cli.output import count, human, short
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
     from layercache.events import Event
     from layercache.resolver.upload_queue import UploadProgress
@@ -24,8 +26,7 @@ BIG = 4 << 20
 """Bytes from which a transfer is worth a line: shorter ones would only flicker."""
 
 
-@dataclass(eq=False)
-class Amount:
+class Amount(Struct, eq=False):
     """Bytes that are done, of ``total`` if that is known, and how fast they come."""
 
     total: int | None = None
@@ -50,8 +51,7 @@ class Amount:
         return amount(self.done, self.total)
 
 
-@dataclass(eq=False)
-class Step(Amount):
+class Step(Amount, eq=False):
     """A part of the work that takes time: words for it, its bytes, and objects done ``of`` how many."""
 
     words: str | Callable[[], str] = ""
@@ -82,8 +82,7 @@ class Step(Amount):
         return f"{words}: {count(self.objects, self.noun)}"
 
 
-@dataclass(eq=False)
-class Transfer(Amount):
+class Transfer(Amount, eq=False):
     """A blob on its way, or a tar that is being inflated. ``waits``: another machine brings the blob."""
 
     words: str = ""

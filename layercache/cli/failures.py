@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import traceback
-
 import click
 
 from layercache.cli.exit_codes import BUG, FAILED, IN_USE, INTEGRITY, INTERRUPTED, NOT_FOUND, USAGE
@@ -41,6 +39,8 @@ def exit_code(error: BaseException) -> int:
 def show(error: BaseException, *, about: str = "", trace: bool = False) -> None:
     """Print an error on stderr, prefixed by what it is about; ``trace`` adds the traceback."""
     if trace and not isinstance(error, KeyboardInterrupt):
+        import traceback
+
         echo("".join(traceback.format_exception(error)), err=True, nl=False)
     what = f"{about}: " if about and isinstance(error, LayercacheError) else ""
     echo(f"layercache: {what}{_words(error)}", err=True, mark=("layercache:", ERROR))

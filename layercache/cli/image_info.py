@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from layercache.cli import output
@@ -10,6 +10,7 @@ from layercache.cli.table import Column, Lines
 from layercache.cli.terminal import echo
 from layercache.errors import NotFoundError
 from layercache.oci.descriptor import Index, decode
+from layercache.value import replace
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence

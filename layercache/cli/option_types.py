@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from layercache.streams.compress import Compression
 from layercache.units import parse_age, parse_size
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from layercache.streams.compress import Compression
 
 
 class Parsed(click.ParamType):  # type: ignore[type-arg]  # no generic before click 8.3
@@ -59,7 +60,14 @@ def parse_sample(text: str) -> tuple[float, int | None]:
     raise ValueError(f"not a sample: {text!r} (expected a percentage, 5%, or a number, 200)")
 
 
+def parse_compression(text: str) -> Compression:
+    """Return how a tar is compressed: ``zstd:9``. Raises `ValueError`."""
+    from layercache.streams.compress import Compression
+
+    return Compression.parse(text)
+
+
 SIZE = Parsed("size", parse_size)
 AGE = Parsed("age", parse_age)
 SAMPLE = Parsed("sample", parse_sample)
-COMPRESSION = Parsed("compression", Compression.parse)
+COMPRESSION = Parsed("compression", parse_compression)

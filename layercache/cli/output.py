@@ -8,6 +8,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import click
+from msgspec.structs import asdict
 
 from layercache.cli import terminal
 
@@ -107,17 +108,17 @@ def count(number: int, noun: str) -> str:
 
 
 def document(data: Any) -> None:
-    """Print one indented JSON document."""
+    """Print one indented JSON document. A value becomes an object of its fields."""
     import json
 
-    _print(json.dumps(data, indent=2))
+    _print(json.dumps(data, indent=2, default=asdict))
 
 
 def line(data: Any) -> None:
-    """Print one line of JSON Lines."""
+    """Print one line of JSON Lines, as `document` does."""
     import json
 
-    _print(json.dumps(data))
+    _print(json.dumps(data, default=asdict))
 
 
 def _print(text: str) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -16,6 +16,7 @@ from layercache.oci.reference import canonical
 from layercache.pull import Puller, distinct
 from layercache.pull.plan import make_plan
 from layercache.sources.names import registry_reference
+from layercache.value import replace
 
 if TYPE_CHECKING:
     from layercache.cache import Cache

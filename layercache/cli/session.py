@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import click
+from msgspec import Struct, field
 
 from layercache.cli import failures, output
 from layercache.cli.activity import Activity, sending
+from layercache.cli.loading import loading
 from layercache.cli.new_cache import announcement, check_there, default_folder
 from layercache.cli.output import count, human
 from layercache.cli.progress import Display
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from layercache.cache import Cache
-    from layercache.config import Configuration
+    from layercache.config.configuration import Configuration
     from layercache.config.setting import Setting
     from layercache.events import Event
 
@@ -30,8 +31,7 @@ if TYPE_CHECKING:
 CACHE = "--cache"
 
 
-@dataclass
-class Session:
+class Session(Struct, eq=False):
     """One run of the program: which cache it uses, and how much it logs on stderr."""
 
     urls: list[str] = field(default_factory=list)
@@ -77,7 +77,7 @@ class Session:
             if ca_file or plain_http or insecure
             else None
         )
-        with self.activity.step("opening the cache"):
+        with self.activity.step("opening the cache"), loading():  # a backend, and what it needs
             cache = configuration.open(self.urls, by=CACHE, given=self.given(), registries=registries)
         self.activity.uploads = cache.uploads.progress
         names = ", ".join(tier.name for tier in cache.tiers)
@@ -117,7 +117,8 @@ class Session:
 
     def configuration(self) -> Configuration:
         """Load the configuration files, if there are any."""
-        from layercache.config import load
+        with loading():
+            from layercache.config.opening import load
 
         configuration = load(self.config)
         if configuration.variables and configuration.variables.unknown and not self.warned:

@@ -18,7 +18,7 @@ SHORTEST = 6
 """Fewest hex digits that a prefix may have."""
 
 _TYPED = re.compile(rf"(?:(sha256|sha512):)?([0-9a-f]{{{SHORTEST},}})")
-_TOO_SHORT = re.compile(rf"(?:(?:sha256|sha512):)?[0-9a-f]{{0,{SHORTEST - 1}}}")
+_TOO_SHORT = rf"(?:(?:sha256|sha512):)?[0-9a-f]{{0,{SHORTEST - 1}}}"
 
 
 def looks_like_hash(text: str) -> bool:
@@ -63,7 +63,7 @@ def _not_a_hash(text: str) -> InvalidNameError:
     """The error for a text of another form, with the rule that it breaks."""
     if _TYPED.fullmatch(text.lower()):
         hint = f"hex digits are lower case: {text.lower()}"
-    elif _TOO_SHORT.fullmatch(text.lower()):
+    elif re.fullmatch(_TOO_SHORT, text.lower()):
         hint = f"type {SHORTEST} or more of the first digits"
     else:
         hint = (

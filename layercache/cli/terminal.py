@@ -4,25 +4,23 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 import stat
 import sys
 import threading
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 import click
 
 from layercache.config.environment import colour_wanted, is_dumb, many_colours
+from layercache.value import Value
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from typing import TextIO
 
 
-@dataclass(frozen=True, slots=True)
-class Style:
+class Style(Value, frozen=True):
     """``many``: of 256 colours, one that is readable on black and on white; ``few``: of the basic ones."""
 
     many: int | None = None
@@ -39,11 +37,11 @@ TITLE = Style(bold=True)
 NARROWEST = 40
 """Columns below which nothing is wrapped: the terminal does that as badly as we would."""
 
-_LABEL = re.compile(r" *(?:\S+(?: \S+)* {2,})*")
+_LABEL = r" *(?:\S+(?: \S+)* {2,})*"
 """What stands before the text of a line, such as ``  hint       ``: later lines are indented by as much."""
 
 
-_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+_CONTROL = r"[\x00-\x08\x0b-\x1f\x7f-\x9f]"
 
 
 class Overlay(Protocol):
@@ -109,6 +107,8 @@ def is_pipe(stream: TextIO | None) -> bool:
 
 def width() -> int:
     """Columns of the terminal."""
+    import shutil  # with all that it can unpack: most commands print no table
+
     return shutil.get_terminal_size().columns
 
 
@@ -141,7 +141,7 @@ def echo_painted(text: str) -> None:
 
 def harmless(text: str) -> str:
     """The text without what controls a terminal: a name out of an archive may hold anything."""
-    return _CONTROL.sub(" ", text)
+    return re.sub(_CONTROL, " ", text)
 
 
 def paint(text: str, style: Style, stream: TextIO | None) -> str:
@@ -168,7 +168,7 @@ def _wrapped_line(line: str, columns: int) -> str:
         return line
     import textwrap  # few messages are so long
 
-    label = _LABEL.match(line)
+    label = re.match(_LABEL, line)
     indent = len(label[0]) if label else 0
     longest = max(map(len, line[indent:].split()), default=0)
     if indent + longest > columns:  # a hash, say: it begins a line that it fits into

@@ -173,6 +173,6 @@ def wrong_type(value: object) -> WrongTypeError:
 def _suggestion(name: str, known: Iterable[str]) -> str:
     """Return the most similar allowed name, if any, and all allowed names."""
     known = list(known)
-    if "tiers" in known and name in {each.name for each in fields(Policy)}:
+    if "tiers" in known and name in Policy.__struct_fields__:
         return f"this is an option of a tier: tiers = [{{ url = …, {name} = … }}]"
     return f"{did_you_mean(name, known)}allowed keys: {', '.join(known)}"

@@ -6,7 +6,6 @@ Each value carries its origin. ``layercache config show`` prints the same values
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, TypeVar
 
@@ -14,7 +13,6 @@ from layercache.backend import BackendURL
 from layercache.cache import Cache
 from layercache.config import environment
 from layercache.config.default_cache import default_cache, limited
-from layercache.config.registries import Registries, combined
 from layercache.config.setting import DEFAULT, Setting
 from layercache.errors import ConfigError
 from layercache.oci.descriptor import DOCUMENT_MAX
@@ -22,11 +20,13 @@ from layercache.streams.inflate import MAX_INFLATED_SIZE, MAX_RATIO, Limits
 from layercache.tiers.opening import open_tier
 from layercache.tiers.policy import ON_THIS_MACHINE
 from layercache.transfer.finisher import SHARE_EXAMPLES, Share
+from layercache.value import Value
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from layercache.config.from_variables import Variables
+    from layercache.config.registries import Registries
     from layercache.config.schema import CacheTable, Checked
     from layercache.registry.settings import RegistrySettings
     from layercache.tiers.tier import Tier
@@ -47,8 +47,7 @@ DEFAULTS: Mapping[str, object] = {
 """How a cache behaves by default."""
 
 
-@dataclass(frozen=True, slots=True)
-class Chosen:
+class Chosen(Value, frozen=True):
     """The URLs of the tiers, nearest first, and the name of the cache if it was chosen by name."""
 
     tiers: list[Setting]
@@ -75,6 +74,8 @@ class Configuration:
     @cached_property
     def registry_tables(self) -> Registries:
         """What variables and files set for registries."""
+        from layercache.config.registries import combined
+
         return combined(self.variables, self.files)
 
     def open(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from urllib.parse import quote
 
 from layercache.backend import BackendURL
 from layercache.config import environment
@@ -23,6 +22,8 @@ def default_cache() -> str:
 
 def file_url(path: str) -> str:
     """Return the file:// URL of a folder; "~" at the beginning is a home folder."""
+    from urllib.parse import quote
+
     return f"file://{quote(os.path.abspath(os.path.expanduser(path)))}"
 
 

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import os
 import stat
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from layercache.config import environment
 from layercache.errors import ConfigError
+from layercache.value import Value
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -29,8 +29,7 @@ FILE_MAX = 1 << 20
 Kind = Literal["option", "environment", "project", "user", "system"]
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
+class Place(Value, frozen=True):
     """A file that is searched for, and why. A file that was named must exist."""
 
     path: str
@@ -45,8 +44,7 @@ class Place:
         return os.path.basename(self.path) == PYPROJECT
 
 
-@dataclass(frozen=True, slots=True)
-class Document:
+class Document(Value, frozen=True):
     """A parsed configuration file, not yet validated."""
 
     place: Place

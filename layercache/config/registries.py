@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, fields
+from dataclasses import fields
 from typing import TYPE_CHECKING, Any
+
+from msgspec import field
 
 from layercache.config import environment
 from layercache.config.setting import Setting
+from layercache.value import Value
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -18,8 +21,7 @@ if TYPE_CHECKING:
     from layercache.registry.settings import RegistrySettings
 
 
-@dataclass(frozen=True, slots=True)
-class Registries:
+class Registries(Value, frozen=True):
     """``every``: settings of all registries that are set. ``hosts``: those of one, by host and key."""
 
     every: Mapping[str, Setting] = field(default_factory=dict)

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
+
+from layercache.value import Value
 
 ARGUMENT = "argument"
 DEFAULT = "default"
 
 
-@dataclass(frozen=True, slots=True)
-class Setting:
+class Setting(Value, frozen=True):
     """A value and its origin: an option, a variable, a file and its key, or the default."""
 
     value: Any

@@ -23,7 +23,7 @@ from layercache.streams.readers import (
     verified,
 )
 from layercache.tiers.association import Association
-from layercache.transfer.spool import SpoolReader, TierSpool
+from layercache.transfer.spool import TierSpool
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -167,7 +167,7 @@ class BlobCopier:
 
     @staticmethod
     def _spooled(spool: TierSpool, fact: Association) -> Reader:
-        return verified(SpoolReader(spool), fact.digest, fact.size)
+        return verified(spool.reader(), fact.digest, fact.size)
 
     def _check_fits(self, name: Hash, form: Form, size: int) -> None:
         if not self._target.blobs.fits(size):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from concurrent.futures import ALL_COMPLETED, FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import suppress
-from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -21,6 +20,7 @@ from layercache.resolver.identity import contradiction
 from layercache.resolver.inside import is_inside
 from layercache.tiers import keys
 from layercache.tiers.tag_origin import COPIED_FROM, imported_from, marked
+from layercache.value import replace
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

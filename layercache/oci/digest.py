@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 from typing import TYPE_CHECKING, Self
 
@@ -17,6 +16,13 @@ HEX_LENGTH = {"sha256": 64, "sha512": 128}
 """The registered algorithms of the OCI image-spec (descriptor.md, "Registered algorithms")."""
 
 _is_hash = re.compile("|".join(f"{name}:[0-9a-f]{{{size}}}" for name, size in HEX_LENGTH.items())).fullmatch
+
+
+def hasher(algorithm: str, data: ReadableBuffer = b"") -> Hasher:
+    """A running hash. Only what hashes loads OpenSSL: a cached layer of the right size is not hashed."""
+    import hashlib
+
+    return hashlib.new(algorithm, data)
 
 
 class Hash(str):
@@ -66,12 +72,12 @@ class Hash(str):
 
     def hasher(self) -> Hasher:
         """A new running hash of this name's algorithm."""
-        return hashlib.new(self.algorithm)
+        return hasher(self.algorithm)
 
     @classmethod
     def of(cls, data: ReadableBuffer, algorithm: str = "sha256") -> Self:
         """The name of these bytes."""
-        return cls.from_hasher(hashlib.new(algorithm, data))
+        return cls.from_hasher(hasher(algorithm, data))
 
     @classmethod
     def from_hasher(cls, hasher: Hasher) -> Self:

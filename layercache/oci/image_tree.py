@@ -7,11 +7,11 @@ than any stack. Hence the walk is iterative, reads each document once, and stops
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from layercache.errors import FormatError, IntegrityError, NotFoundError
 from layercache.oci.descriptor import INDEXES, MANIFESTS, Descriptor, Index, Manifest, decode, media_type_of
+from layercache.value import Value
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -28,8 +28,7 @@ MAX_DOCUMENTS = 10_000
 """Manifests and indexes in one tree: bounds memory (some MB) and reads. Real images have fewer than 100."""
 
 
-@dataclass(frozen=True, slots=True)
-class Node:
+class Node(Value, frozen=True):
     """A manifest or an index of the tree. ``depth`` is 0 for the root.
 
     ``descriptor`` is what the parent says of it, ``kind`` the document's own media type. ``parsed`` is None

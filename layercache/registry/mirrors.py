@@ -8,13 +8,13 @@ digest, wherever it comes from; a tag is resolved by the first place that has it
 from __future__ import annotations
 
 import math
-from dataclasses import replace
 from typing import TYPE_CHECKING, TypeVar
 
 from layercache.backend import CircuitBreaker
 from layercache.errors import IntegrityError, LayercacheError, NotFoundError, SourceError
 from layercache.registry.retry import TransientError
 from layercache.statistics.places import Place
+from layercache.value import replace
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable

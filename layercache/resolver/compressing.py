@@ -12,7 +12,6 @@ from layercache.streams.hashing import chunks, hash_chunks
 from layercache.streams.inflate import InflatedReader, Limits
 from layercache.streams.readers import verified
 from layercache.tiers.association import Association
-from layercache.transfer.spool import SpoolReader
 
 if TYPE_CHECKING:
     from layercache.backend import Reader
@@ -42,7 +41,7 @@ def compress_into(
     """
     written, size = hash_chunks(compression.run(tar, threads), "sha256", spool.write)
     digest = Digest(written)
-    blob = verified(SpoolReader(spool), digest, size)
+    blob = verified(spool.reader(), digest, size)
     with closing(InflatedReader(blob, compression.kind, limits, digest)) as again:
         found, tar_size = hash_chunks(chunks(again), algorithm)
     media_type = OCI_LAYER_OF[compression.kind]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, ClassVar, TypeVar
 
 from layercache.errors import FormatError, IntegrityError, LimitError
 from layercache.resolver.tier_writer import WrongEntryError
@@ -92,6 +92,9 @@ class ClaimedReader(WrappingReader):
     ``again`` opens it, and raises what it is given where there is none. What a claim has led to for so long
     that bytes were given ends in the error.
     """
+
+    may_find_wrong_entry: ClassVar[bool] = True
+    """See `layercache.resolver.healing`."""
 
     def __init__(self, first: Reader, again: Callable[[IntegrityError], Reader]) -> None:
         super().__init__(first, first.size)

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from contextlib import closing, contextmanager, nullcontext
-from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
 from layercache.errors import DigestMismatchError, LimitError, NotFoundError
 from layercache.oci.descriptor import NO_COMPRESSION
 from layercache.oci.forms import COMPRESSED, Form
-from layercache.resolver.compressing import recompress_into
-from layercache.resolver.inside import is_inside
 from layercache.streams.readers import HeadReader, sniff, verified
-from layercache.transfer.spool import SpoolReader, TierSpool
+from layercache.transfer.spool import TierSpool
+from layercache.value import replace
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -48,8 +46,11 @@ class Deliveries:
 
         An entry of another size is none, nor is one that was found wrong.
         """
-        if recompressed and is_inside(tier, name, size, self._wrong):
-            return True
+        if recompressed:
+            from layercache.resolver.inside import is_inside
+
+            if is_inside(tier, name, size, self._wrong):
+                return True
         if (tier, name) in self._wrong:  # now there are right bytes for it
             self._wrong.discard((tier, name))
             if not tier.remote:  # a folder publishes nothing over what is there
@@ -114,6 +115,8 @@ class Deliveries:
         if compression is None or head is None or sniff(head.head) != NO_COMPRESSION:
             copy(tier, name, stored.form, head or reader, near, again)
             return stored
+        from layercache.resolver.compressing import recompress_into
+
         with closing(TierSpool(near)) as spool:
             fact = None
             try:
@@ -127,7 +130,7 @@ class Deliveries:
                     copy(tier, name, stored.form, tar, near, again)
                 return stored
             if not self.has(tier, fact.digest, COMPRESSED, fact.size):
-                anew = partial(SpoolReader, spool)
+                anew = spool.reader
                 copy(tier, fact.digest, COMPRESSED, anew(), near, anew)
         tier.facts.record(fact)
         return replace(stored, name=fact.digest, size=fact.size)

@@ -12,7 +12,6 @@ from layercache.oci.forms import COMPRESSED, UNCOMPRESSED
 from layercache.resolver.upload_queue import Upload
 from layercache.streams.readers import WrappingReader
 from layercache.tiers import keys
-from layercache.tiers.tag_origin import send_tag
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -122,6 +121,8 @@ class FarWriter:
                 self._resume_facts(tier, key, Digest(digest), sent)
             else:
                 image, modified = self._nearest.images.get(key), self._nearest.images.time(key)
+                from layercache.tiers.tag_origin import send_tag
+
                 work = partial(send_tag, tier, key, image, modified)
                 self.soon(tier, key, work, image.digest, sent=sent)
         except NotFoundError:

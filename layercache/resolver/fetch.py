@@ -15,12 +15,10 @@ from layercache.oci.forms import COMPRESSED, UNCOMPRESSED, Form
 from layercache.resolver.confirmation import RefutingReader
 from layercache.resolver.findings import Findings
 from layercache.resolver.in_flight import InFlight, InFlightTransfer
-from layercache.resolver.stage import FetchStage, Stage, TarStage
 from layercache.streams.inflate import InflatedReader, Limits
 from layercache.streams.readers import HashedReader, HeadReader
 from layercache.transfer.follower import Follower
 from layercache.transfer.spool import TierSpool
-from layercache.transfer.transfer import Transfer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -29,6 +27,7 @@ if TYPE_CHECKING:
     from layercache.oci.digest import Digest, Hash
     from layercache.resolver.layer_state import LayerState
     from layercache.resolver.plan import Way
+    from layercache.resolver.stage import Stage
     from layercache.resolver.tier_writer import TierWriter
     from layercache.tiers.tier import Tier
     from layercache.transfer.finisher import Finisher
@@ -119,6 +118,8 @@ class Fetcher:
 
         ``spooled_for``: where no nearer tier keeps it, it is spooled nevertheless, for this one.
         """
+        from layercache.resolver.stage import FetchStage
+
         form, identity = way.form, layer.identity
         size = identity.size_of(form)
         place = way.place
@@ -160,18 +161,13 @@ class Fetcher:
         gets this one. Raises `NotALayerError`, `FormatError`; reading raises `DigestMismatchError` where the
         diff ID is another than was claimed.
         """
+        from layercache.resolver.stage import TarStage
+
         head, compression = self._begun(layer, digest, blob, tier)
         identity = layer.identity
         plain = compression == NO_COMPRESSION
         algorithm = identity.diff_id.algorithm if identity.diff_id else digest.algorithm
-        target = self.keeper.store(UNCOMPRESSED)
-        same = plain and algorithm == digest.algorithm
-        if (
-            target
-            and same
-            and (target.policy.stores(COMPRESSED) or self.keeper.store(COMPRESSED, nearer_than=target))
-        ):
-            target = None  # in both roles it is one blob, which is kept as that
+        target = self._target_of_tar(is_blob=plain and algorithm == digest.algorithm)
         tar = head if plain else self._inflated(layer, digest, blob, head, compression, tier)
         return self.run(
             TarStage(
@@ -191,6 +187,14 @@ class Fetcher:
                 tier=tier,
             )
         )
+
+    def _target_of_tar(self, *, is_blob: bool) -> Tier | None:
+        """The tier that keeps the tar; none where it ``is_blob`` itself, and is kept as that."""
+        target = self.keeper.store(UNCOMPRESSED)
+        kept = target and (
+            target.policy.stores(COMPRESSED) or self.keeper.store(COMPRESSED, nearer_than=target)
+        )
+        return None if is_blob and kept else target
 
     def _begun(
         self, layer: LayerState, digest: Digest, blob: Reader, tier: Tier | None
@@ -231,6 +235,8 @@ class Fetcher:
 
     def run(self, stage: Stage) -> Reader:
         """The bytes of a stage, hashed and judged as they pass, and spooled where a tier keeps them."""
+        from layercache.transfer.transfer import Transfer
+
         try:
             spool = self.spool(stage.target, stage.form)
         except BaseException:
@@ -287,5 +293,7 @@ def _may_fail_by_a_lie(stage: Stage, layer: LayerState) -> bool:
         return False
     if theirs.diff_id not in (None, mine) or stage.algorithm != mine.algorithm:
         return True
+    from layercache.resolver.stage import TarStage
+
     made_of = stage.digest if isinstance(stage, TarStage) else None
     return made_of is not None and not theirs.computed and made_of not in layer.identity.digests()

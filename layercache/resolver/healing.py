@@ -6,8 +6,6 @@ import io
 from typing import TYPE_CHECKING, TypeVar, cast
 
 from layercache.errors import NotFoundError
-from layercache.resolver.confirmation import ClaimedReader, ConfirmedReader
-from layercache.resolver.ranges import PartOfPass
 from layercache.resolver.tier_writer import WrongEntryError
 from layercache.streams.readers import HashedReader, WrappingReader
 from layercache.transfer.follower import Follower
@@ -25,20 +23,14 @@ TRIES = 8
 _T = TypeVar("_T")
 
 
-_CHECKED = frozenset({HashedReader, ConfirmedReader, ClaimedReader, Follower, PartOfPass})
-"""Readers that may find out that an entry is wrong. Those of a near tier that is trusted find out nothing.
-
-Their exact types: isinstance() of abstract classes is a tenth of the time in which a near tier is read from.
-"""
-
-
 def healing(way: Callable[[], Reader], first: Reader | None = None) -> Reader:
     """What ``way`` opens; opened again where it meets a wrong entry, which puts that out of the way.
 
-    ``first`` is what was opened already.
+    ``first`` is what was opened already. Readers of a near tier that is trusted find out nothing, and are
+    given as they are; the classes of others say so in ``may_find_wrong_entry``.
     """
     reader = _opened(way, None) if first is None else first
-    return HealingReader(reader, way) if type(reader) in _CHECKED else reader
+    return HealingReader(reader, way) if getattr(reader, "may_find_wrong_entry", False) else reader
 
 
 def _opened(way: Callable[[], Reader], error: WrongEntryError | None) -> Reader:

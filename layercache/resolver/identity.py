@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
+
+from msgspec import field
 
 from layercache.errors import DigestMismatchError
 from layercache.oci.descriptor import OCTETS, compression_of, is_layer
 from layercache.oci.forms import COMPRESSED
 from layercache.tiers.association import Association
+from layercache.value import Value, replace
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -18,8 +20,7 @@ if TYPE_CHECKING:
     from layercache.statistics.counters import Saved
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
+class Outcome(Value, frozen=True):
     """What one pass over a blob found out, by hashing and counting: ``digest`` has ``size`` bytes.
 
     ``diff_id`` and ``tar_size`` are those of the tar inside; None where the pass did not inflate the blob.
@@ -58,8 +59,7 @@ class Outcome:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class LayerIdentity:
+class LayerIdentity(Value, frozen=True):
     """What is known about a layer at one moment. `LayerState` holds the current one.
 
     ``digest`` is the compressed blob that is meant, the nearest of the ``alternatives`` that share the tar.

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import threading
 import time
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from layercache.backend import PerProcess
 from layercache.oci.digest import Digest, Hash
 from layercache.oci.forms import COMPRESSED, UNCOMPRESSED, Form
+from layercache.value import Value
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -24,8 +24,7 @@ _STRIPES = 256
 Key = tuple[Hash, Form]
 
 
-@dataclass(frozen=True, slots=True)
-class InFlightTransfer:
+class InFlightTransfer(Value, frozen=True):
     """A transfer, and its stage: what it is for, and, once it was verified, what it found out."""
 
     transfer: Transfer

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from layercache.errors import IntegrityError, NotALayerError
@@ -10,6 +9,7 @@ from layercache.oci.descriptor import NO_COMPRESSION
 from layercache.streams.inflate import InflatedReader
 from layercache.streams.readers import CHUNK, HeadReader, WrappingReader, layer_compression
 from layercache.tiers.plain_tars import others
+from layercache.value import Value
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Container
@@ -22,8 +22,7 @@ if TYPE_CHECKING:
     from layercache.tiers.tier import Tier
 
 
-@dataclass(frozen=True, slots=True)
-class Inside:
+class Inside(Value, frozen=True):
     """The blob of ``fact``, which a tier says to inflate to the plain tar that is wanted.
 
     This is not trusted: every reader of the tar hashes it. If it is another tar, ``refuse`` is called with

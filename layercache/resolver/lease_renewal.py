@@ -5,21 +5,22 @@ from __future__ import annotations
 import threading
 import time
 from contextlib import suppress
-from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING
 
+from msgspec import Struct, field
+
 from layercache.errors import FormatError, LayercacheError
+from layercache.oci.digest import Digest
 from layercache.oci.forms import COMPRESSED
 from layercache.tiers import keys
 from layercache.tiers.concurrently import FanOut
+from layercache.tiers.lease import Lease
+from layercache.tiers.tier import Tier
 
 if TYPE_CHECKING:
-    from layercache.oci.digest import Digest
     from layercache.resolver.in_flight import InFlight
     from layercache.resolver.upload_queue import Upload, UploadQueue
-    from layercache.tiers.lease import Lease
-    from layercache.tiers.tier import Tier
 
 RENEWED_EVERY = 5.0
 """Seconds between two writes of a lease by its holder."""
@@ -31,8 +32,7 @@ LAST_WORDS = 3.0
 """Seconds in which leases are removed when the cache is closed. Others wait a little longer for the rest."""
 
 
-@dataclass(eq=False)
-class HeldLease:
+class HeldLease(Struct, eq=False):
     """A lease in a tier, as it was last written. Its fields belong to `Renewal`; times are monotonic."""
 
     tier: Tier

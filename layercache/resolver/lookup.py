@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from layercache.errors import BackendError, NotFoundError
@@ -13,6 +12,7 @@ from layercache.oci.forms import UNCOMPRESSED
 from layercache.resolver.absence import not_found
 from layercache.resolver.identity import LayerIdentity
 from layercache.streams.readers import HEAD, sniff
+from layercache.value import replace
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence

@@ -14,7 +14,7 @@ A part cannot be checked by the hash of the whole. So what is promised depends o
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, ClassVar, cast
 
 from layercache.errors import NotFoundError
 from layercache.oci.digest import Digest
@@ -142,6 +142,9 @@ class PartOfPass(JudgingReader):
     The last `HELD_BACK` bytes of the part (all of a smaller one) are given only after the pass has ended, and
     so has found all bytes right. Then it is kept, too.
     """
+
+    may_find_wrong_entry: ClassVar[bool] = True
+    """See `layercache.resolver.healing`."""
 
     def __init__(self, whole: Reader, part: Part) -> None:
         start, end = part

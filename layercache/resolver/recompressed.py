@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 
 from layercache.oci.forms import COMPRESSED
 from layercache.resolver import lookup
-from layercache.resolver.inside import Inside
 from layercache.resolver.plan import Way
 from layercache.tiers.plain_tars import others
 
@@ -57,6 +56,8 @@ class Recompressed:
 
     def _through(self, tier: Tier, identity: LayerIdentity) -> Iterator[Way]:
         """The ways to the tar through other blobs of a tier."""
+        from layercache.resolver.inside import Inside
+
         assert identity.digest is not None, "a plain layer has one name"
         refuse = partial(self._keeper.refuse, tier)
         facts = islice(others(tier, identity.digest), TRIED)

@@ -27,10 +27,9 @@ from layercache.resolver.opening import Opening
 from layercache.resolver.plan import Way, plan
 from layercache.resolver.ranges import Ranges
 from layercache.resolver.recompressed import Recompressed
-from layercache.resolver.stage import NEVER
 from layercache.resolver.tier_writer import TierWriter, WrongEntryError
 from layercache.resolver.uploads import LAST_WORDS
-from layercache.transfer.finisher import Finisher, Share
+from layercache.transfer.finisher import NEVER, Finisher, Share
 from layercache.transfer.follower import read_through
 from layercache.transfer.layer_lock import LayerLock, LayerLocks
 

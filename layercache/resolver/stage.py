@@ -21,7 +21,7 @@ from layercache.streams.counted import CountedReader
 from layercache.streams.inflate import InflatedReader
 from layercache.streams.observed import ObservedReader
 from layercache.streams.readers import HashedReader, StatedSizeError, check_hash
-from layercache.transfer.finisher import Share
+from layercache.transfer.finisher import NEVER, Share
 from layercache.transfer.follower import Follower
 from layercache.transfer.growing import GivenUpError
 
@@ -37,9 +37,6 @@ if TYPE_CHECKING:
     from layercache.tiers.tier import Tier
     from layercache.transfer.spool import TierSpool
     from layercache.transfer.transfer import Transfer
-
-
-NEVER = Share.parse("never")
 
 
 @dataclass(eq=False, kw_only=True)

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-from functools import partial
+from functools import cached_property, partial
 from typing import TYPE_CHECKING
 
 from layercache.errors import (
@@ -15,19 +14,18 @@ from layercache.errors import (
 )
 from layercache.events import Event, Observers
 from layercache.oci.forms import COMPRESSED, Form
-from layercache.resolver.delivery import Deliveries
-from layercache.resolver.far_writer import FarWriter
 from layercache.resolver.identity import resized
 from layercache.resolver.upload_queue import UploadQueue
-from layercache.streams.hashing import hash_of
 from layercache.streams.readers import check_hash
 from layercache.tiers import keys
-from layercache.transfer.spool import SpoolReader
+from layercache.value import replace
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
     from layercache.oci.digest import DiffID, Digest, Hash
+    from layercache.resolver.delivery import Deliveries
+    from layercache.resolver.far_writer import FarWriter
     from layercache.resolver.plan import Way
     from layercache.tiers.association import Association
     from layercache.tiers.tier import Tier
@@ -53,8 +51,21 @@ class TierWriter:
         """Claims that this process found false, wherever they stand."""
         self._tiers = tiers
         self._observers = observers
-        self._deliveries = Deliveries(self.wrong, self.look_again, self.changed_meanwhile)
-        self.far = FarWriter(self.background, tiers[0], self._report, self._deliveries)
+
+    # Both have no state of their own, and are imported by those who write.
+
+    @cached_property
+    def _deliveries(self) -> Deliveries:
+        from layercache.resolver.delivery import Deliveries
+
+        return Deliveries(self.wrong, self.look_again, self.changed_meanwhile)
+
+    @cached_property
+    def far(self) -> FarWriter:
+        """What writes into remote tiers in the background."""
+        from layercache.resolver.far_writer import FarWriter
+
+        return FarWriter(self.background, self._tiers[0], self._report, self._deliveries)
 
     def store(self, form: Form, *, nearer_than: Tier | None = None) -> Tier | None:
         """The nearest tier that keeps this form, if it is nearer than where the form was found."""
@@ -109,7 +120,7 @@ class TierWriter:
         """Publish what a spool holds in a tier; return the event of what was stored, None if it is there."""
         name = stored.name
         assert name is not None, "a blob has a name"
-        again = partial(SpoolReader, spool)
+        again = spool.reader
         if tier is not spool.tier or recompressed:
             return self._deliveries.deliver(
                 tier, stored, again(), spool.tier, again, recompressed=recompressed
@@ -166,6 +177,8 @@ class TierWriter:
 
     def look_again(self, tier: Tier, name: Hash, form: Form) -> WrongEntryError | None:
         """Hash an entry of which something wrong was made; None where it is right."""
+        from layercache.streams.hashing import hash_of
+
         try:
             with tier.blobs.open(name) as reader:
                 found = hash_of(reader, name.algorithm)

@@ -4,23 +4,24 @@ from __future__ import annotations
 
 import threading
 from collections import defaultdict, deque
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from msgspec import Struct, field
+
 from layercache.backend import PerProcess
+from layercache.backend.capabilities import Counting
+from layercache.value import Value
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable
 
-    from layercache.backend.capabilities import Counting
 
 THREADS = 4
 WAITING = 64
 """Pieces of work beyond which a thread that adds another one waits: each may hold a file open."""
 
 
-@dataclass(eq=False, slots=True)
-class Upload:
+class Upload(Struct, eq=False):
     """An object on its way to a tier: ``size`` bytes, ``sent`` of them once it is there.
 
     ``where`` is the tier's name, ``key`` the object's (`layercache.tiers.keys`), empty for work that sends
@@ -45,8 +46,7 @@ class Upload:
         return self.sent or (min(self._counting.sent, self.size) if self._counting else 0)
 
 
-@dataclass(frozen=True, slots=True)
-class UploadProgress:
+class UploadProgress(Value, frozen=True):
     """Uploads to the tier ``where`` since the cache was opened: ``sent`` of ``total`` bytes.
 
     ``left``: objects that are not there yet, small ones included.
@@ -58,8 +58,7 @@ class UploadProgress:
     left: int
 
 
-@dataclass(frozen=True, slots=True)
-class _Work:
+class _Work(Value, frozen=True):
     do: Callable[[], object]
     about: Hashable
     drop: Callable[[], object]

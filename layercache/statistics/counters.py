@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import threading
-from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any, TypeVar
+
+from layercache.value import Value, replace
 
 if TYPE_CHECKING:
     from layercache.statistics.places import PlaceKind
@@ -16,8 +17,7 @@ bytes of the tar that were not inflated. A part of a form saves its share. A pla
 """
 
 
-@dataclass(frozen=True, slots=True)
-class PlaceCounters:
+class PlaceCounters(Value, frozen=True):
     """What one place supplied: ``blobs`` of either form, and their ``bytes``.
 
     For a tier, these are hits; ``saved_bytes`` and ``saved_tar_bytes`` sum up what they saved (see `Saved`).
@@ -32,8 +32,7 @@ class PlaceCounters:
     saved_tar_bytes: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Counters:
+class Counters(Value, frozen=True):
     """Totals of what a `Cache` has done since it was opened, at one moment. Bytes are those of the form.
 
     ``hits``: forms that a tier had, near or far. ``fetched``: blobs that came from a source, as no tier had
@@ -67,7 +66,7 @@ _CountsT = TypeVar("_CountsT", PlaceCounters, Counters)
 
 def _minus(after: _CountsT, before: _CountsT | None) -> _CountsT:
     """The difference of every number."""
-    names = [field.name for field in fields(after) if isinstance(getattr(after, field.name), int | float)]
+    names = [name for name in after.__struct_fields__ if isinstance(getattr(after, name), int | float)]
     changes = {name: getattr(after, name) - getattr(before, name) for name in names} if before else {}
     return replace(after, **changes)
 

@@ -132,9 +132,7 @@ def _encoded(days: Iterable[Day]) -> bytes:
 
 
 def _parsed(data: bytes) -> Iterable[Day]:
+    decoder = msgspec.json.Decoder(Day)
     for line in data.splitlines():
         with suppress(*NOT_VALID):
-            yield _DECODER.decode(line)
-
-
-_DECODER = msgspec.json.Decoder(Day)
+            yield decoder.decode(line)

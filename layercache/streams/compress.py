@@ -16,11 +16,12 @@ import struct
 import sys
 import zlib
 from collections import deque
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
 from layercache.oci.descriptor import GZIP, ZSTD
 from layercache.streams.readers import read_full
+from layercache.units import COMPRESSION_EXAMPLES
+from layercache.value import Value
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -53,8 +54,7 @@ _T = TypeVar("_T")
 _R = TypeVar("_R")
 
 
-@dataclass(frozen=True, slots=True)
-class Compression:
+class Compression(Value, frozen=True):
     """How a tar is compressed: with which algorithm, and at which of its levels.
 
     One version of layercache with the same version of libzstd or zlib always makes the same bytes: these
@@ -100,8 +100,6 @@ class Compression:
 LEVELS = {ZSTD: range(1, 23), GZIP: range(1, 10)}
 DEFAULTS = {ZSTD: 3, GZIP: 6}
 """Those of the programs zstd and gzip."""
-
-COMPRESSION_EXAMPLES = "zstd, gzip, or one with a level: zstd:9 (1 to 22), gzip:9 (1 to 9)"
 
 
 def cores() -> int:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
 from typing import TYPE_CHECKING, Protocol
 
-from layercache.oci.digest import Hash
+from layercache.oci.digest import Hash, hasher
 from layercache.streams.readers import CHUNK, check_whole
 
 if TYPE_CHECKING:
@@ -27,12 +26,12 @@ def hash_chunks(
     pieces: Iterable[bytes], algorithm: str, each: Callable[[bytes], object] = lambda _: None
 ) -> tuple[Hash, int]:
     """The hash of all pieces, and how many bytes they are. ``each`` is called with each piece."""
-    hasher, count = hashlib.new(algorithm), 0
+    running, count = hasher(algorithm), 0
     for piece in pieces:
-        hasher.update(piece)
+        running.update(piece)
         each(piece)
         count += len(piece)
-    return Hash.from_hasher(hasher), count
+    return Hash.from_hasher(running), count
 
 
 def hash_of(reader: Reader, algorithm: str) -> Hash:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import time
 import zlib
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 from layercache.errors import FormatError, LimitError
 from layercache.oci.descriptor import GZIP, ZSTD
 from layercache.streams.readers import CHUNK, GZIP_MAGIC, JudgingReader
+from layercache.value import Value
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -41,8 +41,7 @@ MAX_INFLATED_SIZE = 64 << 30
 MAX_RATIO = 250
 
 
-@dataclass(frozen=True, slots=True)
-class Limits:
+class Limits(Value, frozen=True):
     """When inflating is stopped as a decompression bomb.
 
     ``size``: bytes of one layer's tar. ``ratio``: inflated to compressed, looked at once a tar has

@@ -9,7 +9,6 @@ from __future__ import annotations
 import errno
 import os
 import re
-import socket
 import stat
 import sys
 from contextlib import contextmanager, suppress
@@ -190,6 +189,8 @@ def _open_in_place(path: str) -> BinaryIO | None:
     if stat.S_ISREG(mode):
         return None
     if stat.S_ISSOCK(mode):
+        import socket
+
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
             connection.connect(path)
             return os.fdopen(connection.detach(), "wb")

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 import io
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, BinaryIO, Self, cast
+from typing import TYPE_CHECKING, BinaryIO, ClassVar, Self, cast
 
 from layercache.errors import BackendError, DigestMismatchError, FormatError, LayercacheError, NotALayerError
 from layercache.oci.descriptor import GZIP, NO_COMPRESSION, ZSTD
-from layercache.oci.digest import Hash
+from layercache.oci.digest import Hash, hasher
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -182,6 +181,9 @@ class HashedReader(JudgingReader):
     fooled either. More than ``size`` bytes, where it is given, are the end as well.
     """
 
+    may_find_wrong_entry: ClassVar[bool] = True
+    """See `layercache.resolver.healing`."""
+
     def __init__(
         self,
         raw: Reader,
@@ -192,7 +194,7 @@ class HashedReader(JudgingReader):
     ) -> None:
         super().__init__(raw, size)
         self._finish = finish
-        self._hasher = hashlib.new(algorithm)
+        self._hasher = hasher(algorithm)
         self._seen = 0
         self._marks = [(0, self._hasher.copy())] * 2  # how far it was, and the hash until there
         self._ended = False
@@ -238,13 +240,13 @@ class HashedReader(JudgingReader):
 
         It is read up to there.
         """
-        for seen, hasher in self._marks:
+        for seen, until in self._marks:
             if seen == count:
-                theirs = hashlib.new(hasher.name)
+                theirs = hasher(until.name)
                 while count and (part := other.read(min(CHUNK, count))):
                     theirs.update(part)
                     count -= len(part)
-                return theirs.digest() == hasher.digest()
+                return theirs.digest() == until.digest()
         return False
 
 

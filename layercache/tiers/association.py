@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 
 from layercache.errors import FormatError, InvalidNameError
 from layercache.oci.descriptor import OCTETS, Descriptor, is_layer
 from layercache.oci.digest import DiffID, Digest
+from layercache.value import Value
 
 DIFF_ID = "dev.ggcr.cache.diffid"
 """Annotation of a compressed blob's descriptor: its diff ID, as go-containerregistry's proposal names it."""
@@ -25,8 +25,7 @@ class NotOfALayerError(FormatError):
     """A fact whose media type is not a layer's. No version reads it; older ones wrote claims of this kind."""
 
 
-@dataclass(frozen=True, slots=True)
-class Association:
+class Association(Value, frozen=True):
     """``digest``, a blob of ``size`` bytes, inflates to ``diff_id``.
 
     ``uncompressed_size`` is the tar's size in bytes; None while nobody has inflated it. ``computed``:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from layercache.errors import DigestMismatchError, FormatError, NotFoundError
@@ -18,6 +17,7 @@ from layercache.oci.descriptor import (
 from layercache.oci.image_tree import walk
 from layercache.tiers.association import Association
 from layercache.tiers.documents import read_document
+from layercache.value import Value
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -26,8 +26,7 @@ if TYPE_CHECKING:
     from layercache.tiers.tier import Tier
 
 
-@dataclass(frozen=True, slots=True)
-class CachedManifest:
+class CachedManifest(Value, frozen=True):
     """One image manifest in a tier, with the config if that is there and is an image's.
 
     ``listed``: what the index says of its platform.

@@ -13,12 +13,12 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from layercache.backend.capabilities import Spooler
 from layercache.tiers import image_refs, keys
 from layercache.tiers.backend.records import BackendRecords
+from layercache.value import Value
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Container, Iterator
@@ -33,8 +33,7 @@ YOUNG = 300.0
 ORPHAN, REBUILDABLE_TAR, OTHER, DOCUMENT = range(4)
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class Candidate:
+class Candidate(Value, frozen=True, order=True):
     """A blob, in the order in which blobs go: by ``rank``, then by when it was last used.
 
     ``derived``: the keys of what was derived from it; ``size`` counts that, too. An `ORPHAN` is a blob that
@@ -115,8 +114,7 @@ def _documents(backend: Backend, limit: int) -> Iterator[Hash]:
                 yield name
 
 
-@dataclass(frozen=True, slots=True)
-class Eviction:
+class Eviction(Value, frozen=True):
     """A blob that is to go, since it is ``old`` or since there is too much."""
 
     blob: Candidate

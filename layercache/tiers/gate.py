@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from concurrent.futures import Future
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
 from typing import TYPE_CHECKING, Any, cast
@@ -138,13 +137,13 @@ class Gate:
             self._pass(*WRITES)
         return method(*args, **options)
 
-    def _begun(self, state: _State) -> Future[None]:
+    def _begun(self, state: _State) -> _Look:
         """The look at the format that is in progress, or another one. A local store is looked at here."""
         with state.lock:
             if state.checking is not None:
                 return state.checking
-            future = state.checking = Future()
-        look = partial(self._look, state, future)
+            looking = state.checking = _Look()
+        look = partial(self._look, state, looking)
         if self._remote:
             try:
                 threading.Thread(target=look, name="layercache asks", daemon=True).start()
@@ -152,18 +151,18 @@ class Gate:
                 look()
         else:
             look()
-        return future
+        return looking
 
-    def _look(self, state: _State, future: Future[None]) -> None:
+    def _look(self, state: _State, looking: _Look) -> None:
         try:
             state.marked = format.check(self.backend, self.command)
         except BaseException as error:
             with state.lock:
                 state.checking = None  # the next use looks again
-            future.set_exception(error)
+            looking.end(error)
             return
         self._pass(*QUESTIONS, *CHECKED, *(WRITES if state.marked else ()))
-        future.set_result(None)
+        looking.end()
 
     def _pass(self, *names: str) -> None:
         for name, method in self._own(names):
@@ -171,6 +170,27 @@ class Gate:
 
     def _own(self, names: tuple[str, ...]) -> list[tuple[str, Call]]:
         return [(name, getattr(self.backend, name)) for name in names if hasattr(self.backend, name)]
+
+
+class _Look:
+    """A look at the format, for whose end others wait.
+
+    As `concurrent.futures.Future`, without the import of that and of `logging`: a tenth of a short command.
+    """
+
+    def __init__(self) -> None:
+        self._ended = threading.Event()
+        self._error: BaseException | None = None
+
+    def end(self, error: BaseException | None = None) -> None:
+        self._error = error
+        self._ended.set()
+
+    def result(self) -> None:
+        """Wait for the end. Raises what the look failed with."""
+        self._ended.wait()
+        if self._error is not None:
+            raise self._error
 
 
 class _State:
@@ -184,5 +204,5 @@ class _State:
     def __init__(self) -> None:
         self.lock = threading.Lock()
         self.writing = threading.Lock()
-        self.checking: Future[None] | None = None
+        self.checking: _Look | None = None
         self.marked: bool | None = None

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 from layercache.backend import SMALL_OBJECT
 from layercache.errors import FormatError, NotFoundError
 from layercache.oci.descriptor import DOCUMENT_MAX, Descriptor, decode
-from layercache.oci.image_tree import walk
 from layercache.streams.readers import read_bounded
 from layercache.tiers import keys
 
@@ -53,6 +52,7 @@ def contents(
     Its own digest comes first; a blob comes as often as it is named. A layer's tar counts as needed through
     the layer's digest. What is below the limits of `walk` belongs to no image that anybody can open.
     """
+    from layercache.oci.image_tree import walk
 
     def read(document: Descriptor) -> bytes:
         with open_blob(document.digest) as reader:

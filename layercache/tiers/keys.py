@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
+from typing import TYPE_CHECKING
 
 from layercache.oci.digest import Digest, Hash
-from layercache.oci.reference import DEFAULT_TAG, Reference
+
+if TYPE_CHECKING:
+    from layercache.oci.reference import Reference
 
 OCI_LAYOUT = "oci-layout"
 INDEX = "index.json"
@@ -74,6 +76,8 @@ def image_digest(registry: str, repository: str, digest: Digest) -> str:
 
 def image_key(reference: Reference) -> str:
     """The key of a reference: by digest if it has one, else by tag."""
+    from layercache.oci.reference import DEFAULT_TAG
+
     if reference.digest:
         return image_digest(reference.registry, reference.repository, reference.digest)
     return image_tag(reference.registry, reference.repository, reference.tag or DEFAULT_TAG)
@@ -96,7 +100,7 @@ def is_image(key: str) -> bool:
 
 def unsent(tier: str, key: str) -> str:
     """The note that an object was not sent to a tier; with an empty key, the folder of that tier's notes."""
-    return f"{UNSENT}{hashlib.sha256(tier.encode()).hexdigest()[:16]}/{key}"
+    return f"{UNSENT}{Digest.of(tier.encode()).hex[:16]}/{key}"
 
 
 def lease(name: Digest) -> str:

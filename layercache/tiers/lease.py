@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 import re
-from dataclasses import dataclass
 
 import msgspec
 
 from layercache.errors import FormatError
 from layercache.oci.descriptor import decode, encode
+from layercache.value import Value
 
 LEASE_MAX = 1024
 """Bytes of a lease. What is longer is not one."""
@@ -79,8 +79,7 @@ class Lease(msgspec.Struct, frozen=True, kw_only=True):
         return min(self.moved // 2, self.size)
 
 
-@dataclass(frozen=True, slots=True)
-class SeenLease:
+class SeenLease(Value, frozen=True):
     """What a tier has where a lease would be.
 
     ``version`` changes with each write; None if there is nothing. ``lease``: None if there is nothing, or

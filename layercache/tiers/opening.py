@@ -12,7 +12,6 @@ from layercache.tiers.folder import refuse_other
 from layercache.tiers.format import upgrade_command
 from layercache.tiers.gate import gated
 from layercache.tiers.guard import guarded
-from layercache.tiers.layout.tier import LayoutTier
 from layercache.tiers.policy import REGISTRY, take_policy
 
 if TYPE_CHECKING:
@@ -50,5 +49,8 @@ def open_tier(
 
 def tier_on(backend: Backend, policy: Policy) -> BackendTier:
     """The tier on a backend. A folder that is only read may be an OCI image layout that other tools made."""
-    may_be_foreign = policy.readonly and isinstance(backend, LocalPath)
-    return LayoutTier(backend, policy) if may_be_foreign else BackendTier(backend, policy)
+    if policy.readonly and isinstance(backend, LocalPath):
+        from layercache.tiers.layout.tier import LayoutTier
+
+        return LayoutTier(backend, policy)
+    return BackendTier(backend, policy)

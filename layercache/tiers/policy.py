@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Literal, TypeVar
 
 from layercache.backend import BackendURL
 from layercache.errors import ConfigError
 from layercache.oci.descriptor import DOCUMENT_MAX
 from layercache.oci.forms import COMPRESSED
-from layercache.streams.compress import COMPRESSION_EXAMPLES, Compression
-from layercache.units import AGE_EXAMPLES, SIZE_EXAMPLES, parse_age, parse_size
+from layercache.units import AGE_EXAMPLES, COMPRESSION_EXAMPLES, SIZE_EXAMPLES, parse_age, parse_size
+from layercache.value import Value
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from layercache.oci.forms import Form
+    from layercache.streams.compress import Compression
 
 Keep = Literal["both", "compressed", "uncompressed"]
 KEEPS: tuple[Keep, ...] = ("both", "compressed", "uncompressed")
@@ -32,8 +32,7 @@ UNLIMITED = "none"
 _T = TypeVar("_T")
 
 
-@dataclass(frozen=True, slots=True)
-class Policy:
+class Policy(Value, frozen=True):
     """What a tier may hold, and how far it is trusted.
 
     ``keep``: which forms of a layer it stores. ``readonly``: nothing is ever written or deleted.
@@ -84,7 +83,7 @@ def take_policy(
     default: Keep = "both" if nearest else COMPRESSED
     keep = take("keep", default, _keep, ", ".join(KEEPS))
     bucket = keep == COMPRESSED and not nearest and url.scheme not in ON_THIS_MACHINE | {REGISTRY}
-    recompress = Compression.of("zstd") if bucket else None
+    recompress = _recompress("zstd") if bucket else None
     policy = Policy(
         keep=keep,
         readonly=take("readonly", False, _flag, "true or false"),
@@ -96,8 +95,7 @@ def take_policy(
         touch=take("touch", True, _flag, "true or false"),
         lease=take("lease", None, _flag, "true or false"),
     )
-    options = tuple(each.name for each in fields(Policy))
-    return policy, BackendURL(url.scheme, url.netloc, url.path, query, options)
+    return policy, BackendURL(url.scheme, url.netloc, url.path, query, Policy.__struct_fields__)
 
 
 def _limit(parse: Callable[[str], _T]) -> Callable[[str], _T | None]:
@@ -112,6 +110,8 @@ def _keep(text: str) -> Keep:
 
 
 def _recompress(text: str) -> Compression | None:
+    from layercache.streams.compress import Compression
+
     return None if text == "false" else Compression.parse(text)
 
 

@@ -12,19 +12,18 @@ import threading
 import time
 from collections import Counter
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from msgspec import Struct
+
 from layercache.backend import PerProcess
-from layercache.backend.capabilities import Lockable, Touchable
+from layercache.backend.capabilities import Lock, Lockable, Touchable
 from layercache.errors import BackendError, ForbiddenError
-from layercache.tiers.eviction import DOCUMENT, candidates, select
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator
 
     from layercache.backend import Backend
-    from layercache.backend.capabilities import Lock
     from layercache.oci.digest import Hash
     from layercache.tiers.eviction import Candidate, Eviction
     from layercache.tiers.policy import Policy
@@ -41,8 +40,7 @@ LOW_WATER = 0.9
 """Share of the limit down to which is evicted, so that not every publishing has to look at every blob."""
 
 
-@dataclass(slots=True)
-class Usage:
+class Usage(Struct, eq=False):
     """Bytes of all blobs and derived objects, and when they were counted; every publishing adds to them."""
 
     used: int = 0
@@ -161,6 +159,8 @@ class Quota:
     def _evict(
         self, account: Usage, *, limit: int | None, max_age: float | None, goal: int | None = None
     ) -> Iterator[Eviction]:
+        from layercache.tiers.eviction import DOCUMENT, candidates, select
+
         blobs = candidates(self._backend, self._policy)
         account.used, account.counted = sum(blob.size for blob in blobs), time.time()
         self._count_from_now(blobs)

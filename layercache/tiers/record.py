@@ -17,7 +17,6 @@ order, any number of times: the result is the same.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
@@ -26,6 +25,7 @@ from layercache.errors import FormatError, InvalidNameError
 from layercache.oci.descriptor import Descriptor, decode, encode
 from layercache.oci.digest import DiffID, Digest, Hash
 from layercache.tiers.association import FACTS_MAX, Association, NotOfALayerError
+from layercache.value import Value, replace
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -55,8 +55,7 @@ class _Document(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     refuted: list[_Pair] = []
 
 
-@dataclass(frozen=True, slots=True)
-class Record:
+class Record(Value, frozen=True):
     """What is known of ``name``. Facts are in a fixed order, computed ones first.
 
     Each pair of names is there once, as a computed fact, else as refuted, else as a claim. A blob has one

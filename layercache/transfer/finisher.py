@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 import threading
 from collections import deque
-from dataclasses import dataclass
 from typing import Protocol, Self
 
 from layercache.backend import PerProcess
 from layercache.units import parse_size
+from layercache.value import Value
 
 THREADS = 4
 """Transfers that go on at a time: each has a connection, and most of a core if it is inflated."""
@@ -22,8 +22,7 @@ SHARE_EXAMPLES = 'always, never, or a share, a size or both ("25%", "64MiB", "25
 _ANY_SIZE = 1 << 62
 
 
-@dataclass(frozen=True, slots=True)
-class Share:
+class Share(Value, frozen=True):
     """How much of a transfer must have been received for it to go on without readers.
 
     More than ``part`` (0 to 1) of its size, or more than ``size`` bytes, whichever is less.
@@ -53,6 +52,9 @@ class Share:
     def is_exceeded(self, received: int, size: int | None) -> bool:
         """Whether so many bytes are enough, of ``size`` in all, if that is known."""
         return received > (self.size if size is None else min(self.size, self.part * size))
+
+
+NEVER = Share.parse("never")
 
 
 class Unread(Protocol):

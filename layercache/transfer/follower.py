@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, ClassVar, Protocol
 
 from layercache.errors import LayercacheError
 from layercache.streams.readers import CHUNK
@@ -66,6 +66,9 @@ class Follower(io.RawIOBase):
     # One thread at a time reads a follower, as any stream. What several followers share is in the transfer.
     # `position` is read by the thread that keeps the pace, without a lock: seen late, it waits a little
     # longer.
+
+    may_find_wrong_entry: ClassVar[bool] = True
+    """See `layercache.resolver.healing`."""
 
     def __init__(
         self, transfer: Followed, verified: Callable[[], None] | None, start: int = 0, end: int | None = None

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import io
 import os
-import tempfile
-from functools import partial
 from typing import TYPE_CHECKING
 
 from layercache.errors import BackendError
@@ -69,7 +67,11 @@ class TierSpool:
             self.tier.blobs.publish(name, self._own, self.size)
             self._stamp = self._stamped()
         else:
-            self.tier.blobs.copy(name, SpoolReader(self), again=partial(SpoolReader, self))
+            self.tier.blobs.copy(name, self.reader(), again=self.reader)
+
+    def reader(self) -> SpoolReader:
+        """Read what was written, from its start."""
+        return SpoolReader(self)
 
     def _stamped(self) -> object:
         stamp = getattr(self._own, "stamp", None)  # as isinstance(…, Stamped), which costs microseconds
@@ -117,6 +119,8 @@ class _TemporaryFile:
     """A file without a name in the system's temporary folder."""
 
     def __init__(self) -> None:
+        import tempfile  # with all that it needs: every other tier has a spool of its own
+
         self._file = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115  # close() closes it
 
     def write(self, data: ReadableBuffer, /) -> None:
@@ -125,6 +129,8 @@ class _TemporaryFile:
             while view:
                 view = view[self._file.write(view) :]
         except OSError as error:
+            import tempfile
+
             raise BackendError(
                 f"writing a temporary file in {tempfile.gettempdir()}: {error.strerror}",
                 hint="make room there, or name another folder with TMPDIR",

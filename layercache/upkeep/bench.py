@@ -12,7 +12,7 @@ import statistics
 import tarfile
 import time
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from random import Random
 from typing import TYPE_CHECKING, Self
 
@@ -23,6 +23,7 @@ from layercache.errors import BackendError, ConfigError
 from layercache.streams.readers import CHUNK
 from layercache.tiers.backend.tier import BackendTier
 from layercache.tiers.policy import take_policy
+from layercache.value import replace
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator

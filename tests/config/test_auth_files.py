@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from layercache.config import load
+from layercache.config.opening import load
 
 if TYPE_CHECKING:
     from pathlib import Path

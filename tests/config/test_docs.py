@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from dataclasses import fields
 from pathlib import Path
 
 import pytest
@@ -26,7 +25,7 @@ def section(title: str) -> str:
 @pytest.mark.parametrize(
     ("title", "names"),
     [
-        ("The cache", [*keys_of(CacheTable), *(each.name for each in fields(Policy))]),
+        ("The cache", [*keys_of(CacheTable), *Policy.__struct_fields__]),
         ("`[registry]`", [*keys_of(RegistryTable)]),
         ('`[registries."HOST"]`', [*keys_of(HostTable)]),
     ],

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 import platformdirs
 import pytest
 
-from layercache.config import environment, files, load
+from layercache.config import environment, files
+from layercache.config.opening import load
 from layercache.errors import ConfigError
 
 if TYPE_CHECKING:

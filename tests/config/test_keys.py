@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 import layercache
-from layercache.config import files, load
+from layercache.config import files
+from layercache.config.opening import load
 from layercache.config.schema import check
 from layercache.errors import ConfigError
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 import layercache
-from layercache.config import load
+from layercache.config.opening import load
 from layercache.config.show import settings
 from layercache.errors import ConfigError
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 import layercache
-from layercache.config import load
+from layercache.config.opening import load
 from layercache.config.show import settings, shown_url
 from layercache.errors import ConfigError
 

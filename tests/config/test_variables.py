@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING
 import pytest
 
 import layercache
-from layercache.config import environment, load
+from layercache.config import environment
 from layercache.config.checker import keys_of
 from layercache.config.from_variables import names, variable_of
+from layercache.config.opening import load
 from layercache.config.schema import CacheTable, HostTable, RegistryTable
 from layercache.config.show import settings
 from layercache.errors import ConfigError

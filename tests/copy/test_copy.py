@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -32,6 +31,7 @@ from layercache.oci.reference import Reference
 from layercache.tiers import keys
 from layercache.tiers.backend.tier import BackendTier
 from layercache.tiers.policy import Policy
+from layercache.value import replace
 from layercache_backends.local import LocalBackend
 from layercache_backends.memory import MemoryBackend
 

@@ -18,7 +18,7 @@ import pytest
 from export.kept import damage, keep
 from servers.images import make_image, make_layer, noise
 
-from layercache.config import Configuration
+from layercache.config.configuration import Configuration
 from layercache.errors import ConfigError, DigestMismatchError, SourceError
 from layercache.export.to_daemon import DockerAddress
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gzip
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -16,6 +15,7 @@ from layercache.oci.digest import DiffID, Digest
 from layercache.resolver.healing import TRIES
 from layercache.streams.readers import StatedSizeError
 from layercache.tiers.association import Association
+from layercache.value import replace
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -225,7 +225,7 @@ def rotten_fact(layer: Layer, **changes: object) -> Association:
     true = Association(
         layer.digest, layer.diff_id, len(layer.blob), uncompressed_size=len(layer.tar), computed=True
     )
-    return replace(true, **changes)  # type: ignore[arg-type]
+    return replace(true, **changes)
 
 
 FALSE: dict[str, dict[str, object]] = {

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from typing import TYPE_CHECKING
 
 import pytest
@@ -60,7 +59,7 @@ def test_counters_are_a_snapshot_and_two_of_them_can_be_compared() -> None:
         read(cache.get(LAYER.digest).compressed())
         after = cache.counters
         assert (before.hits, before.stored, after.hits) == (0, 0, 1)
-        with pytest.raises(dataclasses.FrozenInstanceError):
+        with pytest.raises(AttributeError):
             after.hits = 2  # type: ignore[misc]
         read(cache.get(LAYER.digest).compressed())
         read(cache.get(LAYER.digest).compressed())

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -14,6 +13,7 @@ from layercache.errors import FormatError
 from layercache.oci.descriptor import OCI_LAYER_GZIP, OCTETS, Descriptor, decode, encode
 from layercache.oci.digest import DiffID, Digest
 from layercache.tiers.association import DIFF_ID, UNCOMPRESSED_SIZE, Association
+from layercache.value import replace
 
 FACT = Association(
     digest=Digest.of(b"blob"),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -11,6 +10,7 @@ from tiers.contract import TierContract
 from layercache.backend import open_backend
 from layercache.tiers.backend.tier import BackendTier
 from layercache.tiers.policy import Policy
+from layercache.value import replace
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

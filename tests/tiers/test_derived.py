@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -20,6 +19,7 @@ from layercache.tiers.policy import Policy
 from layercache.tiers.stores import BlobStore, DerivedStore, ImageStore
 from layercache.tiers.tolerant import TolerantTier
 from layercache.upkeep import prune, put_aside, verify
+from layercache.value import replace
 from layercache_backends.memory import MemoryBackend
 
 if TYPE_CHECKING:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -18,6 +17,7 @@ from layercache.tiers.layout.index_writer import write_index
 from layercache.tiers.policy import Policy
 from layercache.tiers.record import Record
 from layercache.upkeep import Checked, Sample, verify
+from layercache.value import replace
 
 if TYPE_CHECKING:
     from pathlib import Path

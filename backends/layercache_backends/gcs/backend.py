@@ -7,9 +7,10 @@ and manages connections. It is imported at the first use, not when the URL is op
 from __future__ import annotations
 
 import os
-from dataclasses import replace
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
+
+from msgspec.structs import replace
 
 from layercache.errors import ConfigError
 from layercache_backends.gcs.options import METHODS, Options

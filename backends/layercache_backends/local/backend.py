@@ -11,9 +11,10 @@ from __future__ import annotations
 import errno
 import os
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 from layercache.backend import Entry, check_key, check_prefix, check_range
 from layercache.errors import BackendError, ConfigError, ForbiddenError, InvalidNameError, NotFoundError
@@ -40,8 +41,7 @@ _HINTS = {
 _ABSENT = (FileNotFoundError, NotADirectoryError, IsADirectoryError)
 
 
-@dataclass(frozen=True, slots=True)
-class Options:
+class Options(Struct, frozen=True):
     """``sync``: wait until published bytes are on the disk, so that a power failure cannot lose them.
 
     ``shared``: give what is created to the group of the folder, as if it was a setgid folder.

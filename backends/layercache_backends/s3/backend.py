@@ -6,11 +6,13 @@ and whose aiobotocore client is used directly. It is imported at the first use, 
 
 from __future__ import annotations
 
+import dataclasses
 import time
-from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
+
+from msgspec.structs import replace
 
 from layercache.backend import Leftover, is_key
 from layercache.errors import ConfigError
@@ -39,7 +41,7 @@ def from_url(url: BackendURL) -> S3Backend:
     bucket, prefix = bucket_and_prefix(url)
     options = url.options(Options)
     if options.sse_kms_key_id and options.sse is None:
-        options = replace(options, sse="aws:kms")
+        options = dataclasses.replace(options, sse="aws:kms")
     _check(url, options)
     require("s3fs", "s3", url)
     require_engine(options.engine, "s3", url)

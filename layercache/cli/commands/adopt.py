@@ -23,7 +23,7 @@ def adopt(session: Session, path: str, verify: bool, as_json: bool) -> None:
     Records the images of its index.json, and the diff IDs that their configs claim, so that layers are
     found under both names. Moves and changes no blob.
     """
-    from layercache.config import open
+    from layercache.config.opening import open
     from layercache.upkeep.adopt import adopt as adopt_layout
 
     with (

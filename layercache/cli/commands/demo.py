@@ -63,7 +63,7 @@ def _serve(folder: str, port: int) -> None:
 
 
 def _demonstrate(session: Session, folder: str) -> None:
-    from layercache.config import open
+    from layercache.config.opening import open
     from layercache.demo.image import build_image
     from layercache.demo.registry import LayoutRegistry
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -14,6 +14,7 @@ from layercache.cli.session import Command, Session
 from layercache.cli.short_hashes import full_name, looks_like_hash
 from layercache.cli.terminal import echo
 from layercache.errors import NotFoundError
+from layercache.value import replace
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 import click
@@ -11,6 +11,7 @@ from layercache.cli import output
 from layercache.cli.completing import complete_image
 from layercache.cli.session import Command, Session
 from layercache.cli.table import Column, Lines
+from layercache.value import replace
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

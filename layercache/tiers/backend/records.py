@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 import threading
 import time
 from contextlib import suppress
@@ -77,6 +76,8 @@ class BackendRecords(RecordStore):
             if self._conditional.write_if(keys.record(name), new.encode() if new else b"", version):
                 return
             if attempt > 1:
+                import random  # loads hashes: most changes succeed at once
+
                 time.sleep(random.uniform(0, min(LONGEST_PAUSE, 0.01 * 1.5**attempt)))  # noqa: S311  # no secret
         raise BackendError(
             f"{self._backend.url}: {keys.record(name)}: other writers were faster {ATTEMPTS} times"

@@ -9,7 +9,6 @@ import signal
 import subprocess
 import sys
 import threading
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -31,6 +30,7 @@ from layercache.tiers import keys
 from layercache.tiers.association import Association
 from layercache.tiers.opening import open_tier
 from layercache.tiers.registry.record import image_record, image_tag_of
+from layercache.value import replace
 
 if TYPE_CHECKING:
     from collections.abc import Callable
