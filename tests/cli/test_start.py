@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from servers.images import Layer
 
 
-def loaded_by(*arguments: str) -> set[str]:
+def loaded_by(*arguments: str, **environment: str) -> set[str]:
     """The modules that are loaded when the program ends."""
     code = (
         "import atexit, sys; sys.argv = ['layercache', *sys.argv[1:]]\n"
@@ -31,7 +31,8 @@ def loaded_by(*arguments: str) -> set[str]:
         capture_output=True,
         check=True,
         timeout=60,
-        env={**os.environ, "LAYERCACHE_CONFIG": ""},
+        cwd=os.sep,  # our own pyproject.toml would be parsed as a configuration
+        env={**os.environ, "LAYERCACHE_CONFIG": "", **environment},
     )
     return set(done.stderr.decode().rpartition("\nloaded ")[2].split())
 
@@ -51,15 +52,93 @@ def test_the_version_loads_next_to_nothing() -> None:
     assert loaded.isdisjoint({"typing", "click", "rich", "msgspec", "layercache.cli.program"})
 
 
-def test_reading_a_warm_layer_loads_neither_rich_nor_urllib3(cli: Caller, file: Path, layer: Layer) -> None:
+# What takes long to import, and what only fetching, writing, listing or configuring needs.
+HEAVY = frozenset(
+    [
+        "asyncio",
+        "concurrent.futures",
+        "dataclasses",
+        "email",
+        "hashlib",
+        "http.client",
+        "importlib.metadata",
+        "json",
+        "logging",
+        "platformdirs",
+        "queue",
+        "random",
+        "rich",
+        "shutil",
+        "socket",
+        "ssl",
+        "subprocess",
+        "tempfile",
+        "tomllib",
+        "traceback",
+        "urllib3",
+    ]
+)
+CORE_OF_OTHERS = frozenset(
+    f"layercache.{name}"
+    for name in [
+        "config.registries",
+        "config.schema",
+        "images.opening",
+        "registry.client",
+        "resolver.ingest",
+        "resolver.stage",
+        "resolver.lease_renewal",
+        "sources.registry",
+        "streams.compress",
+        "tiers.eviction",
+        "tiers.layout.tier",
+        "transfer.transfer",
+    ]
+)
+
+OWN_MODULES = 135
+"""Modules of ours that reading a warm layer may load. Each costs a hundredth of the interpreter's start."""
+
+
+def test_reading_a_warm_layer_loads_only_what_it_uses(cli: Caller, file: Path, layer: Layer) -> None:
     cli("put", str(file))
     for name in (layer.digest, layer.diff_id):
-        loaded = loaded_by("--cache", cli.url, "get", name, "-o", "/dev/null")
+        loaded = loaded_by("--cache", cli.url, "get", name, "--output", "/dev/null")
         assert "layercache.cli.commands.get" in loaded
-        assert loaded.isdisjoint(
-            {"rich", "urllib3", "json", "importlib.metadata", "layercache.cli.commands.pull"}
-        )
-        assert loaded.isdisjoint({"platformdirs", "layercache.config.schema"})
+        assert sorted(loaded & (HEAVY | CORE_OF_OTHERS)) == []
+        own = {each for each in loaded if each.startswith("layercache")}
+        assert len(own) <= OWN_MODULES
+
+
+def test_a_warm_layer_that_is_looked_at_only_by_its_size_is_not_hashed(
+    cli: Caller, file: Path, layer: Layer
+) -> None:
+    """OpenSSL is loaded by what hashes: with verify="always" a warm layer still is."""
+    cli("put", str(file))
+    arguments = ("--cache", cli.url, "get", layer.diff_id, "--output", "/dev/null")
+    assert "hashlib" not in loaded_by(*arguments)
+    assert "hashlib" in loaded_by(*arguments, LAYERCACHE_VERIFY="always")
+
+
+@pytest.mark.parametrize("command", [("ls",), ("ls", "--json"), ("stats",), ("images",), ("info", "HASH")])
+def test_looking_at_a_cache_loads_no_more_than_it_needs(
+    cli: Caller, file: Path, layer: Layer, command: tuple[str, ...]
+) -> None:
+    cli("put", str(file))
+    arguments = [each.replace("HASH", layer.digest) for each in command]
+    loaded = loaded_by("--cache", cli.url, *arguments)
+    assert f"layercache.cli.commands.{command[0]}" in loaded
+    needed = {"json"} if "--json" in command else set()
+    assert sorted(loaded & (HEAVY | CORE_OF_OTHERS) - needed - {"dataclasses"}) == []
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["help"], ["get", "--help"]])
+def test_help_does_not_load_the_core(arguments: list[str]) -> None:
+    loaded = loaded_by(*arguments)
+    assert "layercache.cli.program" in loaded
+    heavy = HEAVY - {"dataclasses", "shutil"}  # of other commands' modules; the width of the terminal
+    assert sorted(loaded & heavy) == []
+    assert loaded.isdisjoint({"layercache.cache", "layercache.config.configuration"})
 
 
 def test_a_pull_without_a_terminal_loads_no_rich(cli: Caller, layout: str) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -155,4 +154,8 @@ def _plain(key: str, value: Any) -> str:
             return size_text(round(value))
         if name.endswith(("timeout", "_age", "_seconds", "_limit_wait")):
             return age_text(value)
-    return value if isinstance(value, str) else output.UNKNOWN if value is None else json.dumps(value)
+    if value is None or isinstance(value, str):
+        return output.UNKNOWN if value is None else value
+    import json
+
+    return json.dumps(value)
