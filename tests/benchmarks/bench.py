@@ -133,7 +133,7 @@ class Bench:
 
 
 def bare_interpreter() -> list[str]:
-    return [sys.executable, "-c", "pass"]
+    return [sys.executable, "-I", "-c", "pass"]
 
 
 def program() -> list[str]:
