@@ -79,6 +79,11 @@ class _LayoutImages(BackendImages):
     def time(self, key: str) -> float:
         return super().time(keys.INDEX if key in self._listed.contents.images else key)
 
+    def dated(self, key: str) -> tuple[Descriptor, float]:
+        if key in self._listed.contents.images:
+            return self.get(key), self.time(key)
+        return super().dated(key)
+
     def scan(self) -> Iterator[tuple[str, Descriptor]]:
         yield from super().scan()
         yield from self._listed.contents.images.items()
