@@ -63,7 +63,8 @@ class InFlight:
     @property
     def idle(self) -> bool:
         """Whether nothing is on its way."""
-        return not self._tables.get().running
+        table = self._tables.made()
+        return table is None or not table.running
 
     def last(self, digest: Hash) -> InFlightTransfer | None:
         """Of a layer's transfers the one that ends last: the tar is made of the blob."""
@@ -104,4 +105,5 @@ class InFlight:
                 thread.join(max(0, deadline - time.monotonic()))
 
     def _all(self) -> dict[Key, InFlightTransfer]:
-        return self._tables.get().running.copy()
+        table = self._tables.made()
+        return table.running.copy() if table else {}
