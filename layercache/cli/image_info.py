@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from layercache.cli import output
@@ -10,7 +9,7 @@ from layercache.cli.table import Column, Lines
 from layercache.cli.terminal import echo
 from layercache.errors import NotFoundError
 from layercache.oci.descriptor import Index, decode
-from layercache.value import replace
+from layercache.value import Value, replace
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -31,8 +30,7 @@ COLUMNS = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class ImageLayer:
+class ImageLayer(Value, frozen=True):
     """``cached``: the forms that any tier has. ``created_by``: empty if the config does not say."""
 
     digest: Digest
@@ -43,8 +41,7 @@ class ImageLayer:
     created_by: str
 
 
-@dataclass(frozen=True, slots=True)
-class ImageInfo:
+class ImageInfo(Value, frozen=True):
     """``digest`` is the manifest's, ``root`` that of what the name leads to, which may be an index.
 
     ``platforms``: those that the index lists; empty if the name leads to a manifest. ``config``: its digest.
@@ -150,7 +147,7 @@ def _forms(tiers: Iterable[Tier], layer: Layer) -> list[str]:
 
 def show(info: ImageInfo, *, as_json: bool, whole: bool) -> None:
     if as_json:
-        output.document(asdict(info))
+        output.document(info)
     else:
         _print(info, whole=whole)
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from layercache.cli import output
 from layercache.cli.table import Column, Lines
 from layercache.statistics.places import Place
+from layercache.value import Value
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -32,8 +32,7 @@ COLUMNS = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Done:
+class Done(Value, frozen=True):
     """What the whole command did, uploads included: only its end shows that."""
 
     counters: Counters
@@ -41,8 +40,7 @@ class Done:
     seconds: float
 
 
-@dataclass(frozen=True, slots=True)
-class Pulled:
+class Pulled(Value, frozen=True):
     images: Sequence[Image]
     outcomes: Outcomes
     errors: Sequence[Exception]

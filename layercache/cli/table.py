@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import re
 import sys
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self
 
 from layercache.cli import terminal
 from layercache.cli.output import UNKNOWN, human, is_terminal, short, written
+from layercache.value import Value
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -26,8 +26,7 @@ STYLES = {"failed": terminal.ERROR}
 """Cells with a colour."""
 
 
-@dataclass(frozen=True, slots=True)
-class Column:
+class Column(Value, frozen=True):
     """``name``: on a terminal it comes first, and is never cut. ``right``: numbers.
 
     ``optional``: left out on a terminal that is too narrow, and if no line has a value.
@@ -97,8 +96,7 @@ class Lines:
         terminal.echo_painted("\n".join(text))
 
 
-@dataclass(frozen=True, slots=True)
-class Layout:
+class Layout(Value, frozen=True):
     """Which columns are shown, in which order, and how wide. ``stacked``: names have lines of their own."""
 
     columns: Sequence[Column]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 import time
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from layercache.cli import output
@@ -12,6 +11,7 @@ from layercache.cli.output import SIZE_WIDTH
 from layercache.cli.table import Column, Lines
 from layercache.cli.terminal import echo
 from layercache.statistics.totals import EARLIER, Day, PlaceTotals, by_day, summed
+from layercache.value import Value
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -31,8 +31,7 @@ BAR = 30
 EIGHTHS = " ▏▎▍▌▋▊▉█"
 
 
-@dataclass(frozen=True, slots=True)
-class Totals:
+class Totals(Value, frozen=True):
     """What all processes did: the days that count, and all of them as one. ``since``: the first day."""
 
     days: list[Day]

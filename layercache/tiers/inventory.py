@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from layercache.errors import NotFoundError
 from layercache.oci.forms import COMPRESSED
 from layercache.tiers.backend.tier import BackendTier
+from layercache.value import Value
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -17,8 +17,7 @@ if TYPE_CHECKING:
     from layercache.tiers.tier import Tier
 
 
-@dataclass(frozen=True, slots=True)
-class Held:
+class Held(Value, frozen=True):
     """A pair of names, and which of its forms a tier has.
 
     ``used``: when one of them was last used or published, in seconds since the epoch; 0 if that is unknown.

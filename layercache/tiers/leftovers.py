@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import time
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from layercache.backend import Leftover
 from layercache.backend.capabilities import CountedLeftovers
 from layercache.errors import ForbiddenError
 from layercache.tiers import keys
+from layercache.value import Value
 
 if TYPE_CHECKING:
     from layercache.backend import Backend
@@ -19,8 +19,7 @@ DAY = 86400.0
 _UNITS = (("d", DAY), ("h", 3600.0), ("m", 60.0))
 
 
-@dataclass(frozen=True, slots=True)
-class LeftoverCount:
+class LeftoverCount(Value, frozen=True):
     """``bytes``: None where the store does not state them; ``oldest``: seconds since the first of them was
     begun, None where there are none.
     """

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from contextlib import closing
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -15,6 +14,7 @@ from layercache.cli.output import count, human
 from layercache.cli.session import Command, Session
 from layercache.cli.terminal import echo
 from layercache.errors import NotFoundError
+from layercache.value import Value
 
 if TYPE_CHECKING:
     from layercache.copy import Report, Selection
@@ -102,8 +102,7 @@ def copy(session: Session, /, source: str, target: str, as_json: bool, **options
     _explain(report, session)
 
 
-@dataclass(frozen=True, slots=True)
-class Options:
+class Options(Value, frozen=True):
     """``since``: seconds since the epoch."""
 
     images: tuple[str, ...]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import click
@@ -10,6 +9,7 @@ import click
 from layercache.cli import output
 from layercache.cli.session import Command, Session
 from layercache.cli.table import Column, Lines
+from layercache.value import Value
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -49,8 +49,7 @@ def images(session: Session, all_tiers: bool, as_json: bool, no_trunc: bool) -> 
                     lines.add(*row.cells(lines), *([tier.name] if all_tiers else []))
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
+class Row(Value, frozen=True):
     name: str
     digest: Digest
     media_type: str

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -14,7 +13,7 @@ from layercache.cli.session import Command, Session
 from layercache.cli.short_hashes import full_name, looks_like_hash
 from layercache.cli.terminal import echo
 from layercache.errors import NotFoundError
-from layercache.value import replace
+from layercache.value import Value, replace
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -81,13 +80,12 @@ def _image_named(tiers: Iterable[Tier], digest: Hash) -> str:
 
 def _show(found: Info, *, as_json: bool) -> None:
     if as_json:
-        output.document(asdict(found))
+        output.document(found)
     else:
         _print(found)
 
 
-@dataclass(frozen=True, slots=True)
-class Blob:
+class Blob(Value, frozen=True):
     """The compressed form under one of its digests."""
 
     digest: Digest
@@ -96,8 +94,7 @@ class Blob:
     computed: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
+class Place(Value, frozen=True):
     """The forms of a layer that a tier holds."""
 
     tier: str
@@ -105,8 +102,7 @@ class Place:
     uncompressed: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Info:
+class Info(Value, frozen=True):
     """``diff_id`` is None for a blob that has no association: not a layer, or not inflated yet."""
 
     diff_id: DiffID | None

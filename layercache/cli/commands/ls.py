@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 import click
@@ -11,7 +10,7 @@ from layercache.cli import output
 from layercache.cli.completing import complete_image
 from layercache.cli.session import Command, Session
 from layercache.cli.table import Column, Lines
-from layercache.value import replace
+from layercache.value import Value, replace
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -75,8 +74,7 @@ def ls(session: Session, /, as_json: bool, no_trunc: bool, **options: Any) -> No
                     lines.add(*_cells(held, lines), *([tier.name] if chosen.all_tiers else []))
 
 
-@dataclass(frozen=True, slots=True)
-class Options:
+class Options(Value, frozen=True):
     every: bool
     all_tiers: bool
     image: str | None

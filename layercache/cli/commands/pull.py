@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 import click
@@ -13,6 +12,7 @@ from layercache.cli.completing import complete_image
 from layercache.cli.option_types import Path, ReadableFile
 from layercache.cli.registry_options import registry_options
 from layercache.cli.session import Command, Session
+from layercache.value import Value
 
 if TYPE_CHECKING:
     from layercache.cli.pull_run import PullRun
@@ -108,8 +108,7 @@ def pull(session: Session, /, as_json: bool, no_trunc: bool, **options: Any) -> 
     run.explain()
 
 
-@dataclass(frozen=True, slots=True)
-class Options:
+class Options(Value, frozen=True):
     images: tuple[str, ...]
     lists: tuple[BinaryIO, ...]
     lock: str | None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -13,6 +12,7 @@ from layercache.cli.option_types import AGE
 from layercache.cli.session import Command, Session
 from layercache.cli.terminal import echo
 from layercache.errors import BackendError
+from layercache.value import Value
 
 if TYPE_CHECKING:
     from layercache.cli.activity import Step
@@ -51,8 +51,7 @@ def stats(session: Session, /, as_json: bool, no_trunc: bool, **options: Any) ->
         _show(session, wanted, as_json=as_json, whole=no_trunc)
 
 
-@dataclass(frozen=True, slots=True)
-class Options:
+class Options(Value, frozen=True):
     only_totals: bool
     since: float | None
     prometheus: str | None
