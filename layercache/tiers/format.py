@@ -7,7 +7,6 @@ read strictly, and decides nothing but whether the store is used.
 
 from __future__ import annotations
 
-import shlex
 from typing import TYPE_CHECKING, NamedTuple
 
 from layercache.backend import write_whole
@@ -40,6 +39,8 @@ _WITHOUT_SECRETS = frozenset({"file", "memory", "s3", "gs", "gcs"})
 
 def upgrade_command(url: BackendURL) -> str:
     """Return the command that converts a store, as it is typed into a shell."""
+    import shlex
+
     if url.scheme == "file" and not url.query:
         return f"layercache upgrade {shlex.quote(url.path)}"
     shown = str(url) if url.scheme in _WITHOUT_SECRETS or not url.query else f"{url.place}?…"
