@@ -216,6 +216,7 @@ class Cache:
         ``blobs`` also removes the blobs that no other image there uses. Raises `NotFoundError`,
         `InvalidNameError`.
         """
+        from layercache.images.missing import missing_image
         from layercache.oci.reference import Reference
 
         reference = Reference.parse(name)
@@ -223,8 +224,6 @@ class Cache:
         found = [removal.forget_image(tier, keys.image_key(reference), blobs=blobs) for tier in targets]
         self._refresher.note_change()
         if not any(found):
-            from layercache.images.missing import missing_image
-
             raise missing_image(targets, reference, "layercache images lists what is cached")
 
     def export(
