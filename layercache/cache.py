@@ -11,7 +11,6 @@ from layercache.layer import Layer
 from layercache.oci.descriptor import DOCUMENT_MAX
 from layercache.oci.digest import DiffID, Digest, Hash
 from layercache.registry.on_demand import ClientOnDemand
-from layercache.resolver import lookup
 from layercache.resolver.resolver import Resolver
 from layercache.resolver.uploads import Uploads
 from layercache.sources.function import FunctionSource
@@ -133,9 +132,7 @@ class Cache:
         closed after reading. ``diff_id`` is what the image's config says, ``size`` (bytes) and ``media_type``
         what the manifest says; each is enforced if it is given. Nothing is read until a stream is opened.
         """
-        # What is stated is asked only where it costs no round trip.
-        tiers = self._asked if diff_id is None else tuple(lookup.on_this_machine(self._asked))
-        found = lookup.of_digest(tiers, Digest(digest), self._resolver.keeper.refuted)
+        found = self._resolver.finder.of_digest(Digest(digest), stated=diff_id is not None)
         identity = found.with_statement(None if diff_id is None else DiffID(diff_id), size, media_type)
         source = FunctionSource(Digest(digest), fetch) if fetch and not self.offline else None
         return Layer(self._resolver, identity, source)

@@ -83,9 +83,12 @@ class Entries:
 
     def _opened(self, layer: LayerState, way: Way) -> Reader | None:
         """The blob, if it came with the answer to the look-up."""
-        if (responses := layer.responses) is None or way.tier is None or way.inside is not None:
+        if (responses := layer.responses) is None or way.tier is None:
             return None
-        return responses.take(way.tier, way.name)
+        if way.inside is None:
+            return responses.take(way.tier, way.name)
+        blob = responses.take(way.tier, way.inside.fact.digest)
+        return None if blob is None else way.inside.of(blob)
 
     def is_wrong(self, way: Way) -> bool:
         """Whether this entry was found wrong, and is not ours to remove."""

@@ -13,7 +13,7 @@ from layercache.tiers.concurrently import FanOut
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from layercache.oci.digest import Hash
+    from layercache.oci.digest import Digest, Hash
     from layercache.resolver.identity import LayerIdentity
     from layercache.resolver.lookup import Pairs
     from layercache.resolver.responses import Responses
@@ -51,6 +51,11 @@ class Finder:
         except NotFoundError:
             return False
         return True
+
+    def of_digest(self, digest: Digest, *, stated: bool) -> LayerIdentity:
+        """As `lookup.of_digest`. ``stated``: by who asks, so no tier is asked that takes a round trip."""
+        tiers = tuple(lookup.on_this_machine(self._tiers)) if stated else self._tiers
+        return lookup.of_digest(tiers, digest, self._refuted)
 
     def close(self) -> None:
         self._latest.close()

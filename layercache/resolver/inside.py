@@ -35,7 +35,10 @@ class Inside(Value, frozen=True):
 
     def open(self, tier: Tier, start: int = 0) -> Reader:
         """The tar, from an offset on. Raises `NotFoundError` where the tier does not have the blob."""
-        blob = tier.blobs.open(self.fact.digest)
+        return self.of(tier.blobs.open(self.fact.digest), start)
+
+    def of(self, blob: Reader, start: int = 0) -> Reader:
+        """The same out of the blob, which is closed where that fails."""
         try:
             reader = _InsideReader(blob, self)
             reader.skip(start)

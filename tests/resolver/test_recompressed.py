@@ -189,6 +189,18 @@ def test_what_it_costs_in_requests() -> None:
         assert set(store.did("open", below=keys.RECORDS)) == {keys.record(layer.digest)}
 
 
+def test_what_a_look_up_has_opened_is_what_the_tar_is_read_out_of() -> None:
+    layer, tier = plain(), bucket()
+    with open_cache(near(), tier) as cache:
+        put(cache, layer.blob)
+    digest, store = zstd_in(tier), store_of(tier)
+    for form in ("compressed", "uncompressed"):
+        store.asked.clear()
+        with open_cache(near(), tier) as cache:
+            assert read(getattr(cache.get(layer.digest), form)()) == layer.tar
+        assert store.did("open", "stat", below="blobs/").count(keys.blob(digest)) == 1
+
+
 def test_other_layers_cost_nothing_more() -> None:
     layer = sample(1)
     asked = []
