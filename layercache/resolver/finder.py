@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import weakref
+from collections import deque
 from typing import TYPE_CHECKING
 
 from layercache.errors import NotFoundError
 from layercache.resolver import lookup
 from layercache.resolver.questions import Questions
-from layercache.resolver.responses import LatestResponses
 from layercache.tiers.concurrently import FanOut
 
 if TYPE_CHECKING:
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
     from layercache.resolver.responses import Responses
     from layercache.tiers.tier import Tier
 
+HELD = 16
+"""Look-ups whose responses stay open, the latest ones. Each holds a connection, or a small blob."""
+
 
 class Finder:
     """Looks names up in ``tiers``, without the claims that were ``refuted``. Thread-safe."""
@@ -27,7 +31,7 @@ class Finder:
         self._tiers = tiers
         self._refuted = refuted
         self._at_once = FanOut()
-        self._latest = LatestResponses()
+        self._latest = _LatestResponses()
 
     def find(self, name: Hash) -> tuple[LayerIdentity, Responses | None]:
         """As `lookup.find`, with the blobs that were opened on the way, if any. Raises `NotFoundError`."""
@@ -60,3 +64,28 @@ class Finder:
     def close(self) -> None:
         self._latest.close()
         self._at_once.close()
+
+
+class _LatestResponses:
+    """Closes the responses of look-ups that many others have followed. Thread-safe without a lock: each step
+    on the queue is one of its own methods, and to close responses twice does no harm.
+    """
+
+    def __init__(self) -> None:
+        self._latest: deque[weakref.ref[Responses]] = deque()
+
+    def add(self, responses: Responses) -> None:
+        self._latest.append(weakref.ref(responses))
+        self._close_all_but(HELD)
+
+    def close(self) -> None:
+        self._close_all_but(0)
+
+    def _close_all_but(self, count: int) -> None:
+        while len(self._latest) > count:
+            try:
+                oldest = self._latest.popleft()()
+            except IndexError:  # another thread was faster
+                return
+            if oldest is not None:
+                oldest.close()

@@ -6,12 +6,12 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from layercache.errors import NotFoundError
-from layercache.resolver.responses import Responses
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from layercache.oci.digest import DiffID, Hash
+    from layercache.resolver.responses import Responses
     from layercache.tiers.association import Association
     from layercache.tiers.concurrently import FanOut
     from layercache.tiers.tier import Tier
@@ -105,6 +105,8 @@ class Questions:
         except NotFoundError:
             return False
         if self.responses is None:
+            from layercache.resolver.responses import Responses  # a look-up on this machine needs none
+
             self.responses = Responses()
         self.responses.hold(tier, name, reader)
         return True

@@ -5,17 +5,12 @@ from __future__ import annotations
 import os
 import threading
 import time
-import weakref
-from collections import deque
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from layercache.backend import Reader
     from layercache.oci.digest import Hash
     from layercache.tiers.tier import Tier
-
-HELD = 16
-"""Look-ups whose responses stay open, the latest ones. Each holds a connection, or a small blob."""
 
 HELD_FOR = 10.0
 """Seconds after which a response is not used any more: servers close connections from which nobody reads."""
@@ -61,28 +56,3 @@ class Responses:
 
     def __del__(self) -> None:
         self.close()
-
-
-class LatestResponses:
-    """Closes the responses of look-ups that many others have followed. Thread-safe without a lock: each step
-    on the queue is one of its own methods, and to close responses twice does no harm.
-    """
-
-    def __init__(self) -> None:
-        self._latest: deque[weakref.ref[Responses]] = deque()
-
-    def add(self, responses: Responses) -> None:
-        self._latest.append(weakref.ref(responses))
-        self._close_all_but(HELD)
-
-    def close(self) -> None:
-        self._close_all_but(0)
-
-    def _close_all_but(self, count: int) -> None:
-        while len(self._latest) > count:
-            try:
-                oldest = self._latest.popleft()()
-            except IndexError:  # another thread was faster
-                return
-            if oldest is not None:
-                oldest.close()

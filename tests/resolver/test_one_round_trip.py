@@ -12,7 +12,7 @@ from fixtures.stores import Fetch, Store, fact, far, near, open_cache, write_blo
 
 from layercache import BackendError, DiffID, Digest, NotFoundError
 from layercache.cache import Cache
-from layercache.resolver import responses
+from layercache.resolver import finder, responses
 from layercache.streams.readers import WrappingReader
 from layercache.testing.children import in_forked_child
 from layercache.tiers import keys
@@ -202,7 +202,7 @@ def test_however_many_layers_are_looked_up_a_few_responses_are_open() -> None:
         write_blob(store.inner, each.digest, each.blob)
     with open_cache(near(), far(store)) as cache:
         layers = [cache.get(each.digest) for each in samples]
-        assert len(store.open_blobs) == responses.HELD
+        assert len(store.open_blobs) == finder.HELD
         for layer, each in zip(layers, samples, strict=True):
             assert read(layer.compressed()) == each.blob
         assert store.open_blobs == []
