@@ -36,6 +36,7 @@ class Sizes:
     listed: int = 100_000
     starts: int = 30
     bucket: int = 500 * MB
+    machines: tuple[int, ...] = (10, 100, 1000, 10_000)
 
 
 QUICK = Sizes(
@@ -49,6 +50,7 @@ QUICK = Sizes(
     listed=200,
     starts=5,
     bucket=40 * MB,
+    machines=(10,),
 )
 
 
@@ -56,7 +58,8 @@ QUICK = Sizes(
 class Row:
     """One line of the table. ``beside``: what it is compared with, and its time by the other's.
 
-    ``syncs``: yes, no, or - where nothing is written. A row without ``seconds`` says in ``note`` why.
+    ``syncs``: yes, no, or - where nothing is written. A row without ``seconds`` says in ``note``
+    why. ``figures``: what else was counted.
     """
 
     case: str
@@ -67,6 +70,7 @@ class Row:
     cpu: list[float] = field(default_factory=list)
     peaks: list[int] = field(default_factory=list)
     note: str = ""
+    figures: dict[str, float] = field(default_factory=dict)
 
     @property
     def median(self) -> float | None:

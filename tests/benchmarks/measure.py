@@ -51,7 +51,7 @@ class Contender:
     """Whether its output goes to the null device instead of being kept."""
 
 
-def run(command: Sequence[str], *, quiet: bool = False) -> Run:
+def run(command: Sequence[str], *, quiet: bool = False, timeout: float = _TIMEOUT) -> Run:
     """Run it once. Raises `BenchmarkError` with what it said where it fails."""
     report, write_end = os.pipe()
     with contextlib.ExitStack() as stack, tempfile.TemporaryFile() as errors:
@@ -68,7 +68,7 @@ def run(command: Sequence[str], *, quiet: bool = False) -> Run:
         finally:
             os.close(write_end)
         try:
-            output = (launcher.communicate(timeout=_TIMEOUT)[0] or b"").decode()
+            output = (launcher.communicate(timeout=timeout)[0] or b"").decode()
         except BaseException:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(launcher.pid, signal.SIGKILL)

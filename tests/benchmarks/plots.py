@@ -24,7 +24,8 @@ WIDTH, LEFT, RIGHT, TOP = 720, 250, 60, 56
 BAR, GAP = 22, 10
 PLOT_HEIGHT = 240
 TEXT, FAINT = "#768390", "#768390"
-COLOURS = ("#3b82d6", "#d2852a", "#3fa66a")
+COLOURS = ("#3b82d6", "#d2852a", "#3fa66a", "#b05fc4")
+BEGIN, END = "<!-- figures -->", "<!-- end of figures -->"
 DOCS = Path(__file__).resolve().parents[2] / "docs" / "performance"
 
 
@@ -81,24 +82,33 @@ def bars(title: str, beside: str, ratios: Sequence[tuple[str, float]]) -> str:
     return drawing.svg()
 
 
-def curves(title: str, x_name: str, y_name: str, series: dict[str, list[tuple[float, float]]]) -> str:
-    """A curve a series over a logarithmic x, from zero up."""
+def curves(
+    title: str,
+    x_name: str,
+    y_name: str,
+    series: dict[str, list[tuple[float, float]]],
+    *,
+    powers: bool = False,
+) -> str:
+    """A curve a series over a logarithmic x, from zero up. ``powers``: y is logarithmic, too, from one up."""
     drawing = Drawing(title, TOP + PLOT_HEIGHT + 60)
     left, width, bottom = 56, WIDTH - 56 - 230, TOP + PLOT_HEIGHT
     xs = sorted({x for points in series.values() for x, _ in points})
     most = max(y for points in series.values() for _, y in points)
-    step = _round_step(most / 4)
-    top = step * math.ceil(most / step)
+    step = 1.0 if powers else _round_step(most / 4)
+    top = math.ceil(math.log10(most)) if powers else step * math.ceil(most / step)
     low, high = math.log10(xs[0]), math.log10(xs[-1])
 
     def place(x: float, y: float) -> tuple[float, float]:
         share = (math.log10(x) - low) / (high - low) if high > low else 0.5
-        return left + width * (0.04 + 0.92 * share), bottom - PLOT_HEIGHT * y / top
+        height = math.log10(max(y, 1)) if powers else y
+        return left + width * (0.04 + 0.92 * share), bottom - PLOT_HEIGHT * height / top
 
     for number in range(round(top / step) + 1):
-        height = place(xs[0], number * step)[1]
+        value = 10.0**number if powers else number * step
+        height = place(xs[0], value)[1]
         drawing.line(left, height, left + width, height, "" if number == 0 else "1 5")
-        drawing.text(left - 8, height + 4, f"{number * step:g}", "end", 12)
+        drawing.text(left - 8, height + 4, f"{value:,.0f}" if powers else f"{value:g}", "end", 12)
     for x in xs:
         drawing.text(place(x, 0)[0], bottom + 18, f"{x:,.0f}", "middle", 12)
     drawing.text(left + width / 2, bottom + 40, x_name, "middle", 12)
@@ -158,13 +168,56 @@ def bounds(rows: Rows) -> str | None:
     return bars("Time, by the least that there can be", "the bound", found) if found else None
 
 
-PLOTS: dict[str, Callable[[Rows], str | None]] = {"lookups": lookups, "pulls": pulls, "bounds": bounds}
+def scale(rows: Rows) -> str | None:
+    """Fleets of machines that start one image: when all have it, with and without leases."""
+    series: dict[str, list[tuple[float, float]]] = {}
+    for row in rows:
+        if figures := row.get("figures"):
+            service = row["case"].removeprefix("scale: ").partition(",")[0]
+            name = f"{service}, {'with' if figures['leases'] else 'without'} leases"
+            series.setdefault(name, []).append((figures["machines"], figures["seconds"]))
+    if not series:
+        return None
+    return curves("When all machines have the image", "machines", "seconds", series, powers=True)
+
+
+PLOTS: dict[str, Callable[[Rows], str | None]] = {
+    "lookups": lookups,
+    "pulls": pulls,
+    "bounds": bounds,
+    "scale": scale,
+}
+
+
+def fleets(rows: Rows) -> str:
+    """The figures of `scale` as a table in Markdown; empty if there are none."""
+    columns = ("machines", "service", "leases", "all have it after", "longest wait", "fetched upstream")
+    lines = [f"| {' | '.join((*columns, 'requests', 'refused', 'dollars'))} |", "|---" * 9 + "|"]
+    found = [(row["case"].split()[1].rstrip(","), row["figures"]) for row in rows if row.get("figures")]
+    for service, each in sorted(
+        found, key=lambda item: (item[1]["machines"], item[0] != "S3", -item[1]["leases"])
+    ):
+        cells = [f"{each['machines']:,}", service, "yes" if each["leases"] else "no"]
+        cells += [f"{each[name]:,.1f} s" for name in ("seconds", "longest_wait")]
+        cells += [f"{each['fetches']:,} layers, {each['fetched_bytes'] / 1e9:,.1f} GB"]
+        cells += [f"{each['requests']:,}", f"{each['refused']:,}", f"{each['dollars']:.4f}"]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines) if found else ""
+
+
+def write_table(page: Path, table: str) -> None:
+    """Replace the table on a page, between its two marks."""
+    before, begin, rest = page.read_text(encoding="utf-8").partition(BEGIN)
+    _, end, after = rest.partition(END)
+    page.write_text(f"{before}{begin}\n{table}\n{end}{after}", encoding="utf-8")
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description="Draw the figures that run.py --json has written.")
     parser.add_argument("figures", type=Path, nargs="+", metavar="FIGURES.json")
-    parser.add_argument("--to", type=Path, default=DOCS, metavar="FOLDER", help=f"default {DOCS}")
+    parser.add_argument(
+        "--to", type=Path, default=DOCS, metavar="FOLDER", help=f"default {DOCS}; a table in ../scale.md"
+    )
     options = parser.parse_args()
     rows = {
         (row["case"], row["what"]): row
@@ -180,6 +233,10 @@ def main() -> int:
             (options.to / f"{name}.svg").write_text(svg, encoding="utf-8")
             print(options.to / f"{name}.svg")
             drawn += 1
+    page = options.to.parent / "scale.md"
+    if (table := fleets(list(rows.values()))) and page.exists():
+        write_table(page, table)
+        print(page)
     return 0 if drawn else 1
 
 

@@ -24,6 +24,7 @@ from benchmarks.machine import describe, disturbances
 from benchmarks.measure import BenchmarkError, environment
 from benchmarks.pulls import big, jobs, medium, memory, small
 from benchmarks.request_table import requests
+from benchmarks.scale import scale
 from benchmarks.start import startup
 from benchmarks.unpack import unpack
 from benchmarks.warm import lookup, warm
@@ -52,7 +53,7 @@ CASES: dict[str, Case] = {
         requests,
     )
 } | buckets.cases()
-EXTRA: dict[str, Case] = {"jobs": jobs}
+EXTRA: dict[str, Case] = {"jobs": jobs, "scale": scale}
 GROUPS = {"buckets": list(buckets.cases())}
 INTERRUPTED = 130
 

@@ -53,6 +53,7 @@ def write_json(path: Path, machine: str, settings: dict[str, object], rows: list
                 "cpu_seconds": row.cpu,
                 "peak_bytes": row.peaks,
                 "note": row.note,
+                "figures": row.figures,
             }
             for row in rows
         ],

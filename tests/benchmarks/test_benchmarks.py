@@ -135,6 +135,45 @@ def test_figures_become_plots(tmp_path: Path) -> None:
     assert "1.08" not in plots["bounds"]
 
 
+def test_figures_of_fleets_become_a_plot_and_the_table_of_a_page(tmp_path: Path) -> None:
+    def row(machines: int, *, leases: bool) -> dict[str, object]:
+        counted = {"requests": 1234, "refused": 5, "dollars": 0.5, "fetches": 30, "fetched_bytes": 6e9}
+        figures = counted | {
+            "machines": machines,
+            "leases": leases,
+            "seconds": 12.0 * machines,
+            "longest_wait": 4,
+        }
+        what = f"{machines} machines, {leases}"
+        return {"case": "scale: S3, x", "what": what, "median_seconds": 1.0, "ratios": {}, "figures": figures}
+
+    figures, page = tmp_path / "figures.json", tmp_path / "scale.md"
+    figures.write_text(
+        json.dumps({"rows": [row(1000, leases=False), row(10, leases=True), row(10, leases=False)]})
+    )
+    page.write_text("# Scale\n\n<!-- figures -->\nold\n<!-- end of figures -->\n\nAfter.\n")
+    plots = drawn(tmp_path / "plots", figures)
+    assert {"10", "1,000", "S3, with leases: 120", "S3, without leases: 12000"} <= plots["scale"]
+    lines = page.read_text().splitlines()
+    assert (lines[0], lines[-1]) == ("# Scale", "After.")
+    assert "old" not in lines
+    assert [line.split(" | ")[:4] for line in lines if "S3" in line] == [
+        ["| 10", "S3", "yes", "120.0 s"],
+        ["| 10", "S3", "no", "120.0 s"],
+        ["| 1,000", "S3", "no", "12,000.0 s"],
+    ]
+
+
+@pytest.mark.slow
+def test_fleets_are_simulated_in_front_of_each_service_with_and_without_leases(tmp_path: Path) -> None:
+    pytest.importorskip("greenlet", reason="needs greenlet, which the development dependencies have")
+    figures = tmp_path / "figures.json"
+    harness("--only", "scale", "--json", str(figures), "--dir", str(tmp_path))
+    rows = json.loads(figures.read_text())["rows"]
+    assert [row["what"] for row in rows] == 2 * ["10 machines with leases", "10 machines without leases"]
+    assert all(row["figures"]["requests"] and not row["figures"]["failures"] for row in rows)
+
+
 def test_figures_of_nothing_that_is_drawn_are_an_error(tmp_path: Path) -> None:
     figures = tmp_path / "figures.json"
     figures.write_text('{"rows": []}')
