@@ -13,7 +13,6 @@ import pytest
 from servers.cutting import CuttingProxy
 from servers.gcs_sessions import QUANTUM, SessionServer
 from servers.google import Google
-from servers.strict_store import StrictStore, bearer_is
 
 from layercache.backend import Backend, RewindError, open_backend
 from layercache.backend.capabilities import SizedWrites
@@ -351,17 +350,18 @@ def test_a_forked_child_cannot_write_on(backend: Backend, server: SessionServer)
 def test_an_upload_outlives_its_tokens(server: SessionServer, tmp_path: Path) -> None:
     """Each break is followed by a request with the token of before, which is renewed."""
     account = tmp_path / "account.json"
-    with Google() as google, CuttingProxy(server.port, 2 * MIB, 4 * MIB, 6 * MIB) as proxy:
+    with Google() as google, CuttingProxy(server.port, 5 * MIB // 2, 11 * MIB // 2, 17 * MIB // 2) as proxy:
         account.write_text(json.dumps(google.account()))
-        with StrictStore(f"http://{proxy.host}") as strict:
-            strict.demands = [bearer_is(lambda: google.token)]
-            with opened(strict.url, token=str(account)) as backend, sized(backend) as sink:
-                for number, start in enumerate(range(0, len(DATA), MIB)):
+        server.token = lambda: google.token
+        with opened(f"http://{proxy.host}", token=str(account)) as backend, sized(backend) as sink:
+            for number, start in enumerate(range(0, len(DATA), MIB)):
+                sink.write(DATA[start : start + MIB])
+                wait_until(server, start)
+                if number in (1, 4, 7):  # well before the next break
                     google.token = f"token {number}"
-                    sink.write(DATA[start : start + MIB])
-                sink.commit()
-            assert strict.refused
+            sink.commit()
     assert server.objects == {KEY: DATA}
+    assert server.refused == 3
 
 
 @pytest.mark.usefixtures("small_window")

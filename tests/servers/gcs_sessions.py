@@ -17,8 +17,11 @@ from collections import deque
 from contextlib import suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Self
+from typing import TYPE_CHECKING, Self
 from urllib.parse import parse_qs, urlsplit
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 QUANTUM = 256 << 10
 PIECE = 64 << 10
@@ -51,6 +54,10 @@ class SessionServer:
         """How many bytes each of the next sessions takes before it disappears; 0: it does not."""
         self.gone = 410
         """The status for sessions that have disappeared."""
+        self.token: Callable[[], str] | None = None
+        """The token that requests to sessions must have, if any."""
+        self.refused = 0
+        """Requests to sessions with another token."""
         self.host = ""
         """Where sessions are, if not at the host that was asked for one."""
         self.arrived = 0
@@ -139,7 +146,13 @@ class _Handler(BaseHTTPRequestHandler):
         self._answer(OK, {"Location": f"http://{host}/upload/session?upload_id={number}"})
 
     def do_PUT(self) -> None:
+        token = self.server_of.token
+        known = token is None or self.headers["Authorization"] == f"Bearer {token()}"
         body, broken = self._body()
+        if not known:
+            self.server_of.refused += 1
+            self._answer(401, {}, {"error": {"code": 401, "message": "Invalid Credentials"}})
+            return
         status, session = self.server_of.send(self._number(), self.headers["Content-Range"], body, broken)
         if broken:
             return
