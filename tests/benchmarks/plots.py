@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 WIDTH, LEFT, RIGHT, TOP = 720, 250, 60, 56
 BAR, GAP = 22, 10
 PLOT_HEIGHT = 240
+LINE = 15
 TEXT, FAINT = "#768390", "#768390"
 COLOURS = ("#3b82d6", "#d2852a", "#3fa66a", "#b05fc4")
 BEGIN, END = "<!-- figures -->", "<!-- end of figures -->"
@@ -113,10 +114,14 @@ def curves(
         drawing.text(place(x, 0)[0], bottom + 18, f"{x:,.0f}", "middle", 12)
     drawing.text(left + width / 2, bottom + 40, x_name, "middle", 12)
     drawing.text(12, TOP - 14, y_name, size=12)
+    labels: list[float] = []
     for (name, points), colour in zip(series.items(), COLOURS, strict=False):
         placed = [place(x, y) for x, y in sorted(points)]
         drawing.curve(placed, colour)
         x, y = placed[-1]
+        while any(abs(y - other) < LINE for other in labels):  # curves that end at the same height
+            y -= LINE
+        labels.append(y)
         drawing.text(x + 14, y + 4, f"{name}: {max(points)[1]:.0f}")
     return drawing.svg()
 
