@@ -41,8 +41,11 @@ class Spool(Protocol):
 class Stamped(Protocol):
     """A spool whose object other programs can change in place, and which detects that."""
 
-    def stamp(self) -> object:
-        """Return a value that changes when somebody overwrites or truncates the bytes."""
+    def was_changed(self) -> bool:
+        """Whether somebody may have overwritten or truncated the bytes since they were published.
+
+        It compares with what the spool noted before the object had its name: later, others could reach it.
+        """
 
 
 @runtime_checkable

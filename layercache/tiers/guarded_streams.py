@@ -188,9 +188,9 @@ class GuardedSpool:
 class StampedSpool(GuardedSpool):
     """The same around one that is `Stamped`."""
 
-    def stamp(self) -> object:
+    def was_changed(self) -> bool:
         with self._blame.doing("reading a spool"):
-            return cast("Stamped", self._raw).stamp()
+            return cast("Stamped", self._raw).was_changed()
 
 
 class GuardedLock:

@@ -33,7 +33,7 @@ class TierSpool:
         self._own = tier.blobs.spool()
         self._spool: Spool | _TemporaryFile = self._own or _TemporaryFile()
         self._failure: BackendError | None = None
-        self._stamp: object = None
+        self._is_published = False
         self.size = 0
 
     def write(self, data: ReadableBuffer, /) -> None:
@@ -57,7 +57,9 @@ class TierSpool:
     @property
     def was_changed(self) -> bool:
         """Whether another program may have changed what was published."""
-        return self._stamp is not None and self._stamp != self._stamped()
+        # As isinstance(…, Stamped), which costs microseconds.
+        was_changed = getattr(self._own, "was_changed", None) if self._is_published else None
+        return was_changed is not None and bool(was_changed())
 
     def publish(self, name: Hash) -> None:
         """Make a blob of them. They can still be read. Raises `BackendError`."""
@@ -65,17 +67,13 @@ class TierSpool:
             raise self._failure
         if self._own is not None:
             self.tier.blobs.publish(name, self._own, self.size)
-            self._stamp = self._stamped()
+            self._is_published = True
         else:
             self.tier.blobs.copy(name, self.reader(), again=self.reader)
 
     def reader(self) -> SpoolReader:
         """Read what was written, from its start."""
         return SpoolReader(self)
-
-    def _stamped(self) -> object:
-        stamp = getattr(self._own, "stamp", None)  # as isinstance(…, Stamped), which costs microseconds
-        return stamp() if stamp else None
 
     def close(self) -> None:
         self._spool.close()

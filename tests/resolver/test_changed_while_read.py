@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING, BinaryIO
 
 import pytest
 from fixtures.layers import large, read, sample
-from fixtures.stores import Fetch, assert_sound, far, near, open_cache
+from fixtures.stores import Fetch, assert_sound, blobs, far, near, open_cache
 
 from layercache import LayercacheError
+from layercache.tiers import keys
 from layercache.tiers.backend.tier import BackendTier
 from layercache.tiers.policy import Policy
 from layercache_backends.local import LocalBackend
+from layercache_backends.local.spool import LocalSpool
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -107,6 +109,29 @@ def test_what_is_changed_in_place_under_a_reader_ends_in_an_error_or_in_right_by
         assert_sound(cache.tiers[0])
         again = cache.layer(layer.digest, fetch=Fetch(layer.blob))
         assert read(again.compressed() if form == "compressed" else again.uncompressed()) == whole
+
+
+def test_what_is_changed_as_soon_as_it_has_its_name_is_noticed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before whoever publishes it can look at the file once more."""
+    publish = LocalSpool.publish
+
+    def publish_and_flip(spool: LocalSpool, key: str) -> None:
+        publish(spool, key)
+        if key == keys.blob(LAYERS["large"].diff_id):
+            monkeypatch.setattr(LocalSpool, "publish", publish)
+            flip(str(tmp_path / "near" / key))
+
+    monkeypatch.setattr(LocalSpool, "publish", publish_and_flip)
+    with open_cache(disk(tmp_path)) as cache:
+        layer = LAYERS["large"]
+        asked = cache.layer(layer.digest, fetch=Fetch(layer.blob))
+        slow, quick = asked.uncompressed(), asked.uncompressed()
+        for stream in (quick, slow):
+            with suppress(LayercacheError):
+                assert read(stream) == layer.tar
+        assert LAYERS["large"].diff_id not in blobs(cache.tiers[0]), "it was put aside"
 
 
 @pytest.mark.parametrize("verify_always", [False, True])

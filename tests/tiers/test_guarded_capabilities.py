@@ -161,16 +161,16 @@ class Able(MemoryBackend):
             yield "all is well"
 
 
-@pytest.mark.parametrize("fails", [(), ("stamp",)])
+@pytest.mark.parametrize("fails", [(), ("was_changed",)])
 def test_a_spool_that_is_stamped_stays_so(fails: tuple[str, ...]) -> None:
     class Stamping(Able):
         def spool(self) -> Any:
-            def stamp() -> int:
-                self._check("stamp")
-                return 7
+            def was_changed() -> bool:
+                self._check("was_changed")
+                return True
 
             spool = super().spool()
-            spool.stamp = stamp
+            spool.was_changed = was_changed
             return spool
 
     assert not isinstance(able().spool(), capabilities.Stamped)
@@ -179,10 +179,10 @@ def test_a_spool_that_is_stamped_stays_so(fails: tuple[str, ...]) -> None:
     spool = guarded(backend).spool()  # type: ignore[attr-defined]  # a part of this guard alone
     assert isinstance(spool, capabilities.Stamped)
     if not fails:
-        assert spool.stamp() == 7
+        assert spool.was_changed() is True
         return
-    with pytest.raises(BackendError, match="ThrottledError: stamp"):
-        spool.stamp()
+    with pytest.raises(BackendError, match="ThrottledError: was_changed"):
+        spool.was_changed()
 
 
 def able(*fails: str) -> Any:

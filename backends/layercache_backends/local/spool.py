@@ -31,6 +31,7 @@ class LocalSpool:
 
     _fd = -1
     _name: str | None = None
+    _published: tuple[int, int] | None = None
 
     def __init__(self, backend: Store, *, sync: bool, what: str) -> None:
         self._backend = backend
@@ -71,16 +72,16 @@ class LocalSpool:
     def fileno(self) -> int:
         return self._fd
 
-    def stamp(self) -> tuple[int, int]:
-        """As `Stamped.stamp`."""
-        status = os.fstat(self._fd)
-        return status.st_size, status.st_mtime_ns
+    def was_changed(self) -> bool:
+        """As `Stamped.was_changed`."""
+        return self._published is not None and self._published != _stamp(self._fd)
 
     def publish(self, key: str) -> None:
         path, name = self._ending(key)
         backend = self._backend
         try:
             os.utime(self._fd)  # an object's time is that of its publication, not of the last write
+            self._published = _stamp(self._fd)
             if self._sync:
                 _sync_file(self._fd)
             backend.folders.inside(path, lambda folder: self._give_name(name, folder.fd), sync=self._sync)
@@ -193,6 +194,12 @@ class LocalSink(SinkBase):
 
     def abort(self) -> None:
         self._spool.close()
+
+
+def _stamp(file: int) -> tuple[int, int]:
+    """What shows that a file was overwritten or truncated: its size and its time."""
+    status = os.fstat(file)
+    return status.st_size, status.st_mtime_ns
 
 
 def _sync_file(fd: int) -> None:
