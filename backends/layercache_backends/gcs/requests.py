@@ -80,7 +80,7 @@ class Requests:
         silence: float,
         project: str | None = None,
     ) -> None:
-        self._before: aiohttp.ClientSession | None = None
+        self._before: tuple[GCSFileSystem, aiohttp.ClientSession] | None = None
         """The session before the last renewal: readers may still have its connections."""
         self._use(fs, session)
         self._project = {"userProject": project} if project else {}
@@ -99,8 +99,8 @@ class Requests:
     async def renew(self, fs: GCSFileSystem, session: aiohttp.ClientSession) -> None:
         """Use these credentials and this session from now on."""
         if self._before:
-            await self._before.close()
-        self._before = self._session
+            await self._before[1].close()
+        self._before = self._fs, self._session
         self._use(fs, session)
 
     def object(self, name: str) -> str:
@@ -153,7 +153,7 @@ class Requests:
 
     async def close(self) -> None:
         """Close the connections."""
-        for session in filter(None, (self._before, self._session)):
+        for session in filter(None, (self._before and self._before[1], self._session)):
             await session.close()
 
     @property
