@@ -45,9 +45,9 @@ class Findings:
             self.observers.emit(Event("failed", digest, COMPRESSED, "a claim", note=error.message))
         layer.update(lambda now: now.confirmed_by(outcome))
 
-    def claim(self, layer: LayerState, kept: Iterable[Tier]) -> None:
+    def claim(self, layer: LayerState, kept: Iterable[Tier], fact: Association | None) -> None:
         """Write down what the asker says of the blob, where it is kept, and learn what is known there."""
-        if (fact := layer.identity.fact) and (found := self.keeper.claim(fact, kept)):
+        if fact and (found := self.keeper.claim(fact, kept)):
             layer.update(lambda now: now.with_record(found))
 
     def doubt_fact(self, layer: LayerState, digest: Digest, tier: Tier) -> None:

@@ -246,18 +246,20 @@ class Resolver:
         ``counted``: that it is there already is a hit, and not the second one of a request for both forms.
         """
         while store := self.keeper.store(form):
+            begun = layer.identity
             if not self._verify_always and self._is_in(store, layer, form, counted=counted):
                 if not store.remote:  # there it was written down by who stored the blob
-                    self.passes.findings.claim(layer, [store])
+                    # A tar that nobody has read may have lost its end, so its size is not written down.
+                    stated = layer.identity.sized_as(begun) if form == UNCOMPRESSED else layer.identity
+                    self.passes.findings.claim(layer, [store], stated.fact)
                 return
-            begun = layer.identity
             with suppress(WrongEntryError), self._brought(layer, form) as reader:  # a wrong entry is met once
                 own = self.passes.running.is_begun_for(layer)
                 reader.run() if isinstance(reader, ClaimedReader) else read_through(reader)
                 if store.write_failure is None:
                     self.keeper.check_size(form, layer.identity.size_of(form))
                     if not own:  # who joined another's transfer may know more of the layer than the other did
-                        self.passes.findings.claim(layer, [store])
+                        self.passes.findings.claim(layer, [store], layer.identity.fact)
                     return
             layer.update(partial(LayerIdentity.sized_as, earlier=begun))
         raise self.keeper.kept_nowhere(form)

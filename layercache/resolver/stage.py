@@ -233,7 +233,7 @@ class FetchStage(Stage):
             plain=identity.plain,
         )
         if not self.inflating or (self._transfer and self._transfer.is_unattended):
-            self.findings.claim(self.layer, kept)
+            self.findings.claim(self.layer, kept, self.layer.identity.fact)
 
 
 @dataclass(eq=False, kw_only=True)

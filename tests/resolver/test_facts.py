@@ -251,3 +251,13 @@ def test_a_fact_under_anothers_name_is_no_fact() -> None:
     with open_cache(tier) as cache:
         assert OTHER.diff_id not in cache
         assert read(cache.get(TRUE.digest).uncompressed()) == TRUE.tar
+
+
+def test_the_size_of_a_tar_that_nobody_has_read_is_not_written_down() -> None:
+    """It may have lost its end since it was stored."""
+    with open_cache() as cache:
+        write_blob(cache.tiers[0], TRUE.diff_id, TRUE.tar[:-1])
+        asked = cache.layer(TRUE.digest, diff_id=TRUE.diff_id, size=len(TRUE.blob), fetch=Fetch(TRUE.blob))
+        asked.fill("uncompressed")
+        (claim,) = cache.tiers[0].facts.inflates_to(TRUE.digest)
+        assert (claim.size, claim.uncompressed_size) == (len(TRUE.blob), None)
