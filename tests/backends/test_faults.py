@@ -270,7 +270,7 @@ def test_a_big_write_that_fails_is_aborted_and_leaves_no_part(
 ) -> None:
     store.proxy.on(store.part, Fault(), fault)
     with pytest.raises(BackendError, match=f"writing {KEY}"):
-        put(backend, KEY, BIG)
+        put(backend, KEY, BIG if store.place.startswith("s3:") else 4 * BIG)  # Google's chunks have 32 MiB
     assert_absent(direct, KEY)
     assert store.proxy.asked("DELETE ") == 1
     if isinstance(direct, Leftovers):
