@@ -139,11 +139,11 @@ def test_a_listing_is_not_a_use(filled: Store) -> None:
     assert filled.touches() == 0
 
 
+@pytest.mark.parametrize("proxied", ["s3-fsspec", "s3-obstore"], indirect=True)
 def test_an_object_that_is_larger_than_one_copy_is_copied_in_parts(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    if not store.url.startswith("s3:"):
-        pytest.skip("only S3 limits what is copied at once")
+    """Only S3 limits what is copied at once."""
     monkeypatch.setattr(s3, "COPY_MAX", 5 << 20)
     too_large = b"<Error><Code>InvalidRequest</Code><Message>larger than the maximum</Message></Error>"
     with closing(open_backend(store.url)) as backend:
