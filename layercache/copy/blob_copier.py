@@ -156,13 +156,13 @@ class BlobCopier:
             source = _SourceReader(reader, passed)
             return HashedReader(source, check, algorithm=name.algorithm, size=reader.size)
 
-        def anew() -> Reader:
+        def reopened() -> Reader:
             assert again is not None
             with source_errors():
                 return checked(again(), self._check_stopped)
 
         first = checked(reader, self._passed(name, form, total))
-        self._target.blobs.copy(name, first, again=again and anew)
+        self._target.blobs.copy(name, first, again=again and reopened)
         return size
 
     @staticmethod

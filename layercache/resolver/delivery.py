@@ -130,8 +130,7 @@ class Deliveries:
                     copy(tier, name, stored.form, tar, near, again)
                 return stored
             if not self.has(tier, fact.digest, COMPRESSED, fact.size):
-                anew = spool.reader
-                copy(tier, fact.digest, COMPRESSED, anew(), near, anew)
+                copy(tier, fact.digest, COMPRESSED, spool.reader(), near, spool.reader)
         tier.facts.record(fact)
         return replace(stored, name=fact.digest, size=fact.size)
 
@@ -148,12 +147,12 @@ class Deliveries:
     ) -> None:
         """Into a tier, hashed on the way: other programs can reach what is published."""
 
-        def anew() -> Reader:
+        def reopened() -> Reader:
             reader = again()
             return verified(reader, name, reader.size)
 
         with self._hashed(source, name, form):
-            tier.blobs.copy(name, verified(reader, name, reader.size), again=anew, follow=follow)
+            tier.blobs.copy(name, verified(reader, name, reader.size), again=reopened, follow=follow)
 
     @contextmanager
     def _hashed(self, source: Tier, name: Hash, form: Form) -> Iterator[None]:

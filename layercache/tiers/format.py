@@ -1,4 +1,4 @@
-"""Which format a store has: what ``layercache.json`` says, and how stores without one are told apart.
+"""Which format a store has: what ``layercache.json`` says, and how a new store differs from an old one.
 
 Format 2 has one record a name. The earlier format had no marker: it is recognized by its associations. Blobs,
 images and derived objects are the same in both. Whoever can write to a store can write a marker, so it is

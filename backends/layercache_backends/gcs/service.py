@@ -245,7 +245,7 @@ def _two_parts(boundary: str, name: str, data: Payload) -> Payload:
     resource = start + b"application/json\r\n\r\n" + used_now(name=name) + b"\r\n"
     media = start + b"application/octet-stream\r\n\r\n"
     whole = Payload(resource + media + data.getvalue() + f"\r\n--{boundary}--\r\n".encode())
-    # Each attempt has a body of its own, and a byte that an earlier one sent is no progress.
+    # Each attempt has a body of its own, and a byte that an earlier one has sent does not count as progress.
     whole.furthest = data.furthest
 
     def progress() -> None:

@@ -144,8 +144,8 @@ class BackendBlobs(BlobStore):
                     raise BackendError(
                         f"{self._backend.url}: writing {key}: its bytes were lost again and again"
                     )
-                with again() as anew:
-                    start = self._send(sink, anew, start)
+                with again() as reopened:
+                    start = self._send(sink, reopened, start)
                 rewinds += 1
 
     def _send(self, sink: Sink, reader: Reader, start: int) -> int | None:
