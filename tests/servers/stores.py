@@ -50,7 +50,7 @@ def users():
         return []
 
 try:
-    while any(map(lives, users())):
+    while server.poll() is None and any(map(lives, users())):
         time.sleep(0.2)
 finally:
     server.kill()
@@ -135,6 +135,20 @@ def at_address(url: str, host: str, port: int, timeout: float) -> str:
 
 
 def _start(program: str, shared: Path, state: Path, volumes: int) -> str:
+    patience = time.monotonic() + _PATIENCE
+    while time.monotonic() < patience:
+        data, endpoint = _launch(program, shared, state, volumes)
+        # It ends, and its folder goes, if another process has taken one of its ports meanwhile.
+        while data.exists() and time.monotonic() < patience:
+            with suppress(OSError), urllib.request.urlopen(f"{endpoint}/status", timeout=1):
+                return endpoint
+            time.sleep(0.05)
+    _write(state, {"users": []})
+    pytest.fail(f"SeaweedFS did not start in {_PATIENCE:.0f} s")
+
+
+def _launch(program: str, shared: Path, state: Path, volumes: int) -> tuple[Path, str]:
+    """Start it; return its folder and its endpoint."""
     data = Path(tempfile.mkdtemp(prefix="data-", dir=shared))
     sockets = tempfile.mkdtemp(prefix="weed-")  # a socket's path has at most 107 bytes
     ports = _free_ports(8)
@@ -153,14 +167,7 @@ def _start(program: str, shared: Path, state: Path, volumes: int) -> str:
         stdin=subprocess.DEVNULL,
         env={**os.environ, **CREDENTIALS, "TMPDIR": sockets},
     )
-    endpoint = f"http://127.0.0.1:{ports[0]}"
-    patience = time.monotonic() + _PATIENCE
-    while time.monotonic() < patience:
-        with suppress(OSError), urllib.request.urlopen(f"{endpoint}/status", timeout=1):
-            return endpoint
-        time.sleep(0.05)
-    _write(state, {"users": []})
-    pytest.fail(f"SeaweedFS did not start in {_PATIENCE:.0f} s")
+    return data, f"http://127.0.0.1:{ports[0]}"
 
 
 def _free_ports(count: int) -> list[int]:
