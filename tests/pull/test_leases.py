@@ -65,17 +65,6 @@ def folder(tmp_path: Path) -> str:
     return f"file://{tmp_path}/shared?keep=compressed&lease=true"
 
 
-@pytest.fixture
-def bucket(
-    seaweedfs_endpoint: str, seaweedfs_bucket_name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> str:
-    for variable in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
-        monkeypatch.setenv(variable, "any")
-    monkeypatch.delenv("AWS_PROFILE", raising=False)
-    prefix = f"{tmp_path.parent.name}-{tmp_path.name}"
-    return f"s3://{seaweedfs_bucket_name}/{prefix}?endpoint_url={seaweedfs_endpoint}&timeout=60"
-
-
 def fleet(
     name: str, shared: str, tmp_path: Path, *, count: int = FLEET, hurry: int = 1
 ) -> list[subprocess.Popen[str]]:

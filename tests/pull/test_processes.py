@@ -132,18 +132,6 @@ def test_who_reads_two_layers_crosswise_waits_for_nobody_for_long(
 # A bucket behind the disks
 
 
-@pytest.fixture
-def bucket(
-    seaweedfs_endpoint: str, seaweedfs_bucket_name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> str:
-    """The URL of a prefix of this test's own in a real object store."""
-    for variable in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
-        monkeypatch.setenv(variable, "any")
-    monkeypatch.delenv("AWS_PROFILE", raising=False)
-    prefix = f"{tmp_path.parent.name}-{tmp_path.name}"
-    return f"s3://{seaweedfs_bucket_name}/{prefix}?endpoint_url={seaweedfs_endpoint}&timeout=60"
-
-
 def test_a_second_machine_takes_everything_from_the_bucket(
     registry: Registry, sample: Sample, name: str, bucket: str, tmp_path: Path
 ) -> None:
