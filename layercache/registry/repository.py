@@ -43,7 +43,7 @@ _NEXT = re.compile(r'<([^>]*)>\s*;\s*rel="?next"?')
 def _is_registrys(head: BaseHTTPResponse) -> bool:
     """Whether a registry has sent this itself, by its headers: the version of its API, and JSON as its body.
 
-    The header alone does not show it: nginx adds it to errors of its own, as the registry's manual configures it.
+    The header alone does not show it: nginx, set up as the registry's manual says, adds it to its own errors.
     """
     version, kind = (
         head.headers.get(each, "") for each in ("Docker-Distribution-Api-Version", "Content-Type")
