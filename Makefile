@@ -59,7 +59,7 @@ $(shell $(WORKS) || rm -f .venv/.made .venv/.core .venv/.dev)
 .venv/.dev: pyproject.toml layercache/_version.py | .venv/.made
 	@echo 'installing layercache and what its tests need into .venv'
 	@$(BIN)/python -m pip install -qq --disable-pip-version-check --upgrade 'pip>=25.1'
-	@$(BIN)/python -m pip install -qq --editable '.[s3,gcs,fast]' --group dev
+	@$(BIN)/python -m pip install -qq --editable '.[s3,gcs,fast,serve]' --group dev
 	@touch .venv/.core $@
 
 .venv/.made:

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from layercache.oci.reference import Reference
     from layercache.registry.settings import RegistrySettings
     from layercache.sources import Source
+    from layercache.sources.origin import BlobSource
     from layercache.statistics.counters import Counters
     from layercache.tiers.tier import Tier
 
@@ -125,16 +126,25 @@ class Cache:
         size: int | None = None,
         media_type: str | None = None,
         fetch: Callable[[Digest], BinaryIO] | None = None,
+        repository: str | None = None,
     ) -> Layer:
-        """A layer by its digest, for programs with their own registry client.
+        """A layer by its digest, and where it comes from if no tier has it.
 
-        ``fetch(digest)`` is called if no tier has the blob, and returns a binary stream of it, which is
-        closed after reading. ``diff_id`` is what the image's config says, ``size`` (bytes) and ``media_type``
-        what the manifest says; each is enforced if it is given. Nothing is read until a stream is opened.
+        ``repository``: of a registry, such as ``ghcr.io/team/app``. Or ``fetch(digest)``, for programs with
+        their own registry client, which returns a binary stream that is closed after reading. ``diff_id`` is
+        what the image's config says, ``size`` (bytes) and ``media_type`` what the manifest says; each is
+        enforced if it is given. Nothing is read until a stream is opened. Raises `InvalidNameError`.
         """
         found = self._resolver.finder.of_digest(Digest(digest), stated=diff_id is not None)
         identity = found.with_statement(None if diff_id is None else DiffID(diff_id), size, media_type)
-        source = FunctionSource(Digest(digest), fetch) if fetch and not self.offline else None
+        source: BlobSource | None = None
+        if fetch and not self.offline:
+            source = FunctionSource(Digest(digest), fetch)
+        elif repository is not None and not self.offline:
+            from layercache.images.repositories import repository_of
+            from layercache.sources.registry import RepositoryBlob
+
+            source = RepositoryBlob(self._registry.get(), repository_of(repository), Digest(digest), size)
         return Layer(self._resolver, identity, source)
 
     def image(self, name: str, *, platform: str | None = None) -> Image:

@@ -16,6 +16,7 @@ from layercache.cli.suggestions import Suggesting
 GROUPS = {
     "Images": ("pull", "images", "info", "explain", "export", "tags", "manifest"),
     "Layers": ("ls", "get", "put", "compress", "rm"),
+    "Mirror": ("serve",),
     "Upkeep": ("stats", "verify", "prune", "clean", "copy", "index", "adopt", "upgrade"),
     "Setup": ("config", "doctor", "login", "logout", "completion", "bench", "demo", "help"),
 }

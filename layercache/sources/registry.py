@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING, TypeVar
 
-from layercache.oci.descriptor import Descriptor
+from layercache.oci.descriptor import OCTETS, Descriptor
 from layercache.oci.digest import Digest
 from layercache.oci.documents import DOCUMENTS, check_document, described, refuse_schema_1
 from layercache.registry.client import RegistryClient
@@ -13,6 +13,8 @@ from layercache.registry.download import BlobReader
 from layercache.registry.encoding import is_encoded
 from layercache.registry.http import discard, read_all
 from layercache.registry.ranges import HEAD_REFUSED, RANGE_TRIES, Blob, open_part, open_range
+from layercache.registry.repository import Repository
+from layercache.value import replace
 
 if TYPE_CHECKING:
     import threading
@@ -121,6 +123,35 @@ class RegistrySource:
             response, self._client.settings.max_document_size, f"the manifest {selector} of {place.name}"
         )
         return data, response.headers.get("Content-Type", "")
+
+
+class RepositoryBlob:
+    """A blob of a repository, without an image. ``size`` None: not stated, the registry is asked for it."""
+
+    def __init__(
+        self, client: RegistryClient, repository: Reference, digest: Digest, size: int | None
+    ) -> None:
+        self._client = client
+        self._source = RegistrySource(client, replace(repository, tag=None, digest=digest))
+        self._repository = repository
+        self._digest = digest
+        self._size = size
+
+    @property
+    def name(self) -> str:
+        return self._source.name
+
+    @property
+    def place(self) -> Place:
+        return self._source.place
+
+    def open(self, start: int) -> BlobReader:
+        if self._size is None:
+            where = self._repository
+            self._size = Repository(self._client, where.registry, where.repository).blob_size(self._digest)
+        return self._source.open_blob(
+            Descriptor(media_type=OCTETS, digest=self._digest, size=self._size), start
+        )
 
 
 class _Way:

@@ -1,0 +1,106 @@
+"""The application that the server below calls: from its requests to the mirror's answers, and back."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING
+from urllib.parse import parse_qsl
+
+from layercache.errors import LayercacheError
+from layercache.serve.messages import Answer, AnyAnswer, FileAnswer, RegistryError, Request, StreamAnswer
+from layercache.serve.pipes import CAPACITY, CHUNK, Pipe, Pipes
+
+if TYPE_CHECKING:
+    from granian._granian import RSGIHTTPProtocol as HTTPProtocol
+    from granian.rsgi import Scope
+
+    from layercache.serve.service import Service
+
+log = logging.getLogger("layercache.serve")
+
+
+class Application:
+    """One worker's application, by the RSGI specification.
+
+    The event loop only passes things on. What may block runs in threads: requests in ``_requests``, bodies
+    that are on their way in ``_streams``, so that slow clients do not keep requests from being answered.
+    """
+
+    def __init__(self, service: Service) -> None:
+        self._service = service
+        settings = service.settings
+        self._requests = ThreadPoolExecutor(settings.requests_max, "request")
+        self._streams = ThreadPoolExecutor(settings.streams_max, "stream")
+        self._pipes = Pipes()
+
+    async def __call__(self, scope: Scope, protocol: HTTPProtocol) -> None:
+        request = _request(scope)
+        try:
+            answer = self._service.quick(request)
+            if answer is None:
+                loop = asyncio.get_running_loop()
+                answer = await loop.run_in_executor(self._requests, self._service.answer, request)
+            await self._send(answer, request, protocol)
+        except RegistryError as error:
+            await self._send(error.answer(), request, protocol)
+        except Exception:  # the server below would send a bare 500, and log nothing of the request
+            log.exception("an error in layercache itself: %s %s", request.method, request.path)
+            await self._send(RegistryError(500, "UNKNOWN", "internal error").answer(), request, protocol)
+
+    def __rsgi_del__(self, loop: asyncio.AbstractEventLoop) -> None:  # the server's signature
+        self._requests.shutdown(wait=True)
+        self._streams.shutdown(wait=True)
+        self._pipes.close()
+        self._service.close()
+
+    async def _send(self, answer: AnyAnswer, request: Request, protocol: HTTPProtocol) -> None:
+        match answer:
+            case Answer():
+                if request.method == "HEAD" or not answer.body:
+                    protocol.response_empty(answer.status, answer.headers)
+                else:
+                    protocol.response_bytes(answer.status, answer.headers, answer.body)
+            case FileAnswer():
+                protocol.response_file_range(
+                    answer.status, answer.headers, answer.path, answer.start, answer.end
+                )
+            case StreamAnswer():
+                await self._stream(answer, protocol)
+
+    async def _stream(self, answer: StreamAnswer, protocol: HTTPProtocol) -> None:
+        """Send bytes that are on their way; nothing is sent before the first of them have come."""
+        loop = asyncio.get_running_loop()
+        try:
+            first = await loop.run_in_executor(self._streams, answer.chunks.read, CHUNK)
+        except BaseException:
+            await loop.run_in_executor(self._streams, answer.chunks.close)
+            raise
+        if len(first) < CAPACITY and _length(answer) == len(first):
+            await loop.run_in_executor(self._streams, answer.chunks.close)
+            protocol.response_bytes(answer.status, answer.headers, first)
+            return
+        pipe = self._pipes.open()
+        fed = loop.run_in_executor(self._streams, self._feed, pipe, first, answer)
+        protocol.response_file(answer.status, answer.headers, pipe.path)
+        await fed
+
+    def _feed(self, pipe: Pipe, first: bytes, answer: StreamAnswer) -> None:
+        try:
+            pipe.feed(first, answer.chunks, patience=self._service.settings.stall_timeout)
+        except (
+            LayercacheError,
+            OSError,
+        ) as error:  # the connection is cut, which is all the client can be told
+            log.warning("a body was not sent to its end: %s", error)
+
+
+def _length(answer: StreamAnswer) -> int | None:
+    lengths = [value for name, value in answer.headers if name.lower() == "content-length"]
+    return int(lengths[0]) if lengths else None
+
+
+def _request(scope: Scope) -> Request:
+    query = dict(parse_qsl(scope.query_string, keep_blank_values=True)) if scope.query_string else {}
+    return Request(scope.method, scope.path, query, scope.headers, scope.client, scope.scheme)

@@ -1,0 +1,39 @@
+"""Manifests and indexes, by tag and by digest."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from layercache.errors import NotFoundError
+from layercache.serve.messages import Answer, RegistryError
+
+if TYPE_CHECKING:
+    from layercache.cache import Cache
+    from layercache.serve.messages import Request
+    from layercache.serve.referrals import Referrals
+    from layercache.serve.routes import Route
+    from layercache.serve.upstreams import Upstreams
+
+
+class Manifests:
+    """Answers ``/v2/<name>/manifests/<reference>``."""
+
+    def __init__(self, cache: Cache, upstreams: Upstreams, referrals: Referrals) -> None:
+        self._cache = cache
+        self._upstreams = upstreams
+        self._referrals = referrals
+
+    def answer(self, request: Request, route: Route) -> Answer:
+        reference = self._upstreams.reference(request, route)
+        try:
+            descriptor, data = self._cache.manifest(str(reference))
+        except NotFoundError as error:
+            raise RegistryError(404, "MANIFEST_UNKNOWN", error.message) from error
+        self._referrals.note(reference, data)
+        headers = [
+            ("content-type", descriptor.media_type),
+            ("content-length", str(len(data))),
+            ("docker-content-digest", descriptor.digest),
+            ("etag", f'"{descriptor.digest}"'),
+        ]
+        return Answer(200, headers, data)

@@ -1,0 +1,98 @@
+"""Requests and answers, as the parts of the mirror exchange them. None of them knows the server below."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+import msgspec
+from msgspec import field
+
+from layercache.value import Value
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+Headers = list[tuple[str, str]]
+
+
+class RequestHeaders(Protocol):
+    """The headers of a request, by name in lower case."""
+
+    def get(self, key: str, default: str = "", /) -> str: ...
+
+
+class Request(Value, frozen=True):
+    """A request. ``path`` is decoded; ``query``: the last value of each key.
+
+    ``body``: the parts of its body as they arrive, to be read in a thread that may wait; None where there is
+    none.
+    """
+
+    method: str
+    path: str
+    query: Mapping[str, str]
+    headers: RequestHeaders
+    client: str = ""
+    scheme: str = "http"
+    body: Iterator[bytes] | None = None
+
+
+class Answer(Value, frozen=True):
+    """A short answer. A HEAD's has the headers of the GET, Content-Length among them, and no body."""
+
+    status: int
+    headers: Headers = field(default_factory=list)
+    body: bytes = b""
+
+
+class FileAnswer(Value, frozen=True):
+    """Bytes ``start`` to ``end`` (exclusive) of a file, which the server below sends without Python."""
+
+    status: int
+    headers: Headers
+    path: str
+    start: int
+    end: int
+
+
+class Chunks(Protocol):
+    """Where the bytes of a `StreamAnswer` come from. Read and closed in one thread, which may wait."""
+
+    def read(self, size: int, /) -> bytes: ...
+
+    def close(self) -> None: ...
+
+
+class StreamAnswer(Value, frozen=True):
+    """Bytes that are on their way. The headers have a Content-Length: that is how a client notices that
+    bytes are missing, since an error can only end the connection.
+    """
+
+    status: int
+    headers: Headers
+    chunks: Chunks
+
+
+AnyAnswer = Answer | FileAnswer | StreamAnswer
+
+
+class RegistryError(Exception):
+    """An error as the distribution-spec has it ("Error Codes"): status, code, message, detail."""
+
+    def __init__(
+        self, status: int, code: str, message: str, *, detail: object = None, headers: Headers | None = None
+    ) -> None:
+        super().__init__(message)
+        self.status = status
+        self.code = code
+        self.message = message
+        self.detail = detail
+        self.headers = headers or []
+
+    def answer(self) -> Answer:
+        error: dict[str, object] = {"code": self.code, "message": self.message}
+        if self.detail is not None:
+            error["detail"] = self.detail
+        body = msgspec.json.encode({"errors": [error]})
+        kind = [("content-type", "application/json"), ("content-length", str(len(body)))]
+        return Answer(self.status, [*kind, *self.headers], body)

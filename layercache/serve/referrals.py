@@ -1,0 +1,49 @@
+"""Which blobs the manifests of a repository refer to: what a repository may be asked for."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from typing import TYPE_CHECKING
+
+from layercache.errors import FormatError
+from layercache.oci.descriptor import Descriptor, Manifest, decode
+
+if TYPE_CHECKING:
+    from layercache.oci.digest import Hash
+    from layercache.oci.reference import Reference
+
+REPOSITORIES_MAX = 10_000
+BLOBS_MAX = 50_000
+"""Blobs that are remembered of one repository at most: those that were referred to last."""
+
+
+class Referrals:
+    """Remembers, by repository, the blobs of the manifests that went through here. Thread-safe."""
+
+    def __init__(self) -> None:
+        # Guards the dictionaries, which requests change as they read them (least recently used last).
+        self._lock = threading.Lock()
+        self._blobs: OrderedDict[str, OrderedDict[Hash, Descriptor]] = OrderedDict()
+
+    def note(self, reference: Reference, data: bytes) -> None:
+        """Remember what a manifest of the reference's repository refers to. An index refers to no blob."""
+        try:
+            manifest = decode(data, Manifest, f"the manifest of {reference}")
+        except FormatError:
+            return
+        with self._lock:
+            blobs = self._blobs.setdefault(reference.name, OrderedDict())
+            self._blobs.move_to_end(reference.name)
+            for descriptor in (manifest.config, *manifest.layers):
+                blobs[descriptor.digest] = descriptor
+                blobs.move_to_end(descriptor.digest)
+            while len(blobs) > BLOBS_MAX:
+                blobs.popitem(last=False)
+            while len(self._blobs) > REPOSITORIES_MAX:
+                self._blobs.popitem(last=False)
+
+    def find(self, reference: Reference, name: Hash) -> Descriptor | None:
+        """The descriptor under which the repository refers to a blob; None if none is remembered."""
+        with self._lock:
+            return self._blobs.get(reference.name, OrderedDict()).get(name)

@@ -1,0 +1,75 @@
+"""What one worker serves: finds the handler of a request, and turns errors into the distribution-spec's."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from layercache.errors import InvalidNameError, LayercacheError, NotFoundError, SourceError
+from layercache.serve.blobs import Blobs
+from layercache.serve.manifests import Manifests
+from layercache.serve.messages import Answer, AnyAnswer, RegistryError, Request
+from layercache.serve.referrals import Referrals
+from layercache.serve.routes import Route, route
+from layercache.serve.upstreams import Upstreams
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from layercache.cache import Cache
+    from layercache.serve.settings import ServeSettings
+
+API_VERSION = ("docker-distribution-api-version", "registry/2.0")
+
+
+class Service:
+    """Answers requests from a cache. Thread-safe, as all its parts are."""
+
+    def __init__(self, cache: Cache, settings: ServeSettings) -> None:
+        self.cache = cache
+        self.settings = settings
+        upstreams = Upstreams(cache, settings)
+        referrals = Referrals()
+        self._manifests = Manifests(cache, upstreams, referrals)
+        self._blobs = Blobs(cache, upstreams, referrals)
+        self._handlers: dict[str, Callable[[Request, Route], AnyAnswer]] = {
+            "base": self._base,
+            "manifest": self._manifests.answer,
+            "blob": self._blobs.answer,
+        }
+
+    def quick(self, request: Request) -> AnyAnswer | None:  # noqa: ARG002
+        """The answer, if that is known without waiting for anything; else None: call `answer`."""
+        return None
+
+    def answer(self, request: Request) -> AnyAnswer:
+        """The answer, which may wait for tiers and upstreams."""
+        try:
+            found = route(request.path)
+            if found is None or found.kind not in self._handlers:
+                raise RegistryError(404, "NOT_FOUND", f"no such path: {request.path[:200]}")
+            if request.method not in ("GET", "HEAD"):
+                raise RegistryError(405, "UNSUPPORTED", f"{request.method} is not supported here")
+            return self._handlers[found.kind](request, found)
+        except RegistryError as error:
+            return error.answer()
+        except LayercacheError as error:
+            return _registry_error(error).answer()
+
+    def close(self) -> None:
+        self.cache.close()
+
+    def _base(self, request: Request, route: Route) -> Answer:  # noqa: ARG002
+        body = b"{}"
+        headers = [("content-type", "application/json"), ("content-length", str(len(body))), API_VERSION]
+        return Answer(200, headers, body)
+
+
+def _registry_error(error: LayercacheError) -> RegistryError:
+    """The distribution-spec's error for one of ours. What an upstream did not answer is never a 404."""
+    if isinstance(error, NotFoundError):
+        return RegistryError(404, "NOT_FOUND", error.message)
+    if isinstance(error, InvalidNameError):
+        return RegistryError(400, "NAME_INVALID", error.message)
+    if isinstance(error, SourceError):
+        return RegistryError(502, "UNAVAILABLE", error.message)
+    return RegistryError(500, "UNKNOWN", error.message)
