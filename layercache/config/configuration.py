@@ -6,6 +6,7 @@ Each value carries its origin. ``layercache config show`` prints the same values
 from __future__ import annotations
 
 import os
+from dataclasses import fields
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, TypeVar
 
@@ -111,6 +112,18 @@ class Configuration:
             docker=environment.docker,
             statistics=environment.statistics_file() if how["statistics"] else None,
         )
+
+    def serve(self) -> dict[str, Setting]:
+        """Return what files set in the table ``[serve]``, by key: a key has the value of the first file."""
+        found: dict[str, Setting] = {}
+        for file in reversed(self.files):
+            if file.table.serve:
+                set_keys = (
+                    (each.name, getattr(file.table.serve, each.name)) for each in fields(file.table.serve)
+                )
+                origin = file.origin_in("serve")
+                found |= {key: Setting(value, origin(key)) for key, value in set_keys if value is not None}
+        return found
 
     def open_alone(self, url: str, by: str, *, filled_by_others: bool = False) -> Tier:
         """Open a single tier. One on this machine is trusted, as a nearest tier is; others are not.

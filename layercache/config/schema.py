@@ -58,6 +58,14 @@ class HostTable:
     credentials_helper: str | None = key(values.helper, values.HELPER, projects=USERS)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServeTable:
+    """What the mirror is set up to do: see `layercache.serve.settings`."""
+
+    default_upstream: str | None = key(values.upstream, "a registry: HOST or HOST:PORT")
+    tag_age: float | None = key(values.age, f"0, or {values.SECONDS}")
+
+
 def _caches(checker: Checker, value: object, path: str) -> dict[str, CacheTable]:
     found = {}
     for name, item in checker.items(value, path):
@@ -85,6 +93,10 @@ def _registry(checker: Checker, value: object, path: str) -> RegistryTable:
     return checker.table(RegistryTable, rest, path)
 
 
+def _serve(checker: Checker, value: object, path: str) -> ServeTable:
+    return checker.table(ServeTable, value, path)
+
+
 def _registries(checker: Checker, value: object, path: str) -> dict[str, HostTable]:
     found = {}
     for name, item in checker.items(value, path):
@@ -101,6 +113,7 @@ class FileTable(CacheTable):
     caches: dict[str, CacheTable] | None = key(_caches, "a table of caches")
     registry: RegistryTable | None = key(_registry, "a table")
     registries: dict[str, HostTable] | None = key(_registries, "a table of registries")
+    serve: ServeTable | None = key(_serve, "a table")
 
 
 @dataclass(frozen=True, slots=True)

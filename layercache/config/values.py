@@ -126,6 +126,11 @@ def registry(text: str) -> str:
     return text
 
 
+def upstream(checker: Checker, value: object, _path: str) -> str:
+    """A registry that the mirror fetches from."""
+    return registry(checker.text(value))
+
+
 def _check_reference(host: str, repository: str, text: str) -> None:
     official = "library/" if host == "docker.io" and "/" not in repository else ""
     try:

@@ -16,8 +16,9 @@ def serve(session: Session, /, port: int) -> None:
     from layercache.serve.server import run
     from layercache.serve.settings import ServeSettings
 
-    settings = ServeSettings(port=port)
     configuration = session.configuration()
+    set_up = {key: setting.value for key, setting in configuration.serve().items()}
+    settings = ServeSettings(port=port, **set_up)
     given = session.given() | {
         "tag_age": Setting(settings.tag_age, "serve"),
         "finish": Setting("always", "serve"),
