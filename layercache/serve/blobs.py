@@ -9,28 +9,25 @@ from layercache.serve.messages import AnyAnswer, FileAnswer, RegistryError, Stre
 
 if TYPE_CHECKING:
     from layercache.cache import Cache
-    from layercache.serve.messages import Request
+    from layercache.serve.access import Admitted
     from layercache.serve.referrals import Referrals
-    from layercache.serve.routes import Route
-    from layercache.serve.upstreams import Upstreams
 
 
 class Blobs:
     """Answers ``/v2/<name>/blobs/<digest or diff ID>``."""
 
-    def __init__(self, cache: Cache, upstreams: Upstreams, referrals: Referrals) -> None:
+    def __init__(self, cache: Cache, referrals: Referrals) -> None:
         self._cache = cache
-        self._upstreams = upstreams
         self._referrals = referrals
 
-    def answer(self, request: Request, route: Route) -> AnyAnswer:
-        reference = self._upstreams.reference(request, route)
+    def answer(self, admitted: Admitted) -> AnyAnswer:
+        reference = admitted.reference
         if reference.digest is None:
-            raise RegistryError(400, "DIGEST_INVALID", f"{route.reference} is not a digest")
+            raise RegistryError(400, "DIGEST_INVALID", f"{admitted.route.reference} is not a digest")
         descriptor = self._referrals.find(reference, reference.digest)
         if descriptor is None:
             raise RegistryError(
-                404, "BLOB_UNKNOWN", f"no manifest of {reference.name} refers to {route.reference}"
+                404, "BLOB_UNKNOWN", f"no manifest of {reference.name} refers to {admitted.route.reference}"
             )
         layer = self._cache.layer(descriptor.digest, size=descriptor.size, repository=reference.name)
         headers = [

@@ -9,22 +9,19 @@ from layercache.serve.messages import Answer, RegistryError
 
 if TYPE_CHECKING:
     from layercache.cache import Cache
-    from layercache.serve.messages import Request
+    from layercache.serve.access import Admitted
     from layercache.serve.referrals import Referrals
-    from layercache.serve.routes import Route
-    from layercache.serve.upstreams import Upstreams
 
 
 class Manifests:
     """Answers ``/v2/<name>/manifests/<reference>``."""
 
-    def __init__(self, cache: Cache, upstreams: Upstreams, referrals: Referrals) -> None:
+    def __init__(self, cache: Cache, referrals: Referrals) -> None:
         self._cache = cache
-        self._upstreams = upstreams
         self._referrals = referrals
 
-    def answer(self, request: Request, route: Route) -> Answer:
-        reference = self._upstreams.reference(request, route)
+    def answer(self, admitted: Admitted) -> Answer:
+        reference = admitted.reference
         try:
             descriptor, data = self._cache.manifest(str(reference))
         except NotFoundError as error:

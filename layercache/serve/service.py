@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from layercache.errors import InvalidNameError, LayercacheError, NotFoundError, SourceError
+from layercache.serve.access import Access, Admitted
 from layercache.serve.blobs import Blobs
 from layercache.serve.manifests import Manifests
 from layercache.serve.messages import Answer, AnyAnswer, RegistryError, Request
 from layercache.serve.referrals import Referrals
-from layercache.serve.routes import Route, route
+from layercache.serve.routes import route
 from layercache.serve.upstreams import Upstreams
 
 if TYPE_CHECKING:
@@ -27,11 +28,12 @@ class Service:
     def __init__(self, cache: Cache, settings: ServeSettings) -> None:
         self.cache = cache
         self.settings = settings
-        upstreams = Upstreams(cache, settings)
         referrals = Referrals()
-        self._manifests = Manifests(cache, upstreams, referrals)
-        self._blobs = Blobs(cache, upstreams, referrals)
-        self._handlers: dict[str, Callable[[Request, Route], AnyAnswer]] = {
+        self._access = Access(Upstreams(cache, settings))
+        self._manifests = Manifests(cache, referrals)
+        self._blobs = Blobs(cache, referrals)
+        # Handlers get only what was admitted: whatever they look up for it, the client may read.
+        self._handlers: dict[str, Callable[[Admitted], AnyAnswer]] = {
             "base": self._base,
             "manifest": self._manifests.answer,
             "blob": self._blobs.answer,
@@ -49,7 +51,7 @@ class Service:
                 raise RegistryError(404, "NOT_FOUND", f"no such path: {request.path[:200]}")
             if request.method not in ("GET", "HEAD"):
                 raise RegistryError(405, "UNSUPPORTED", f"{request.method} is not supported here")
-            return self._handlers[found.kind](request, found)
+            return self._handlers[found.kind](self._access.check(request, found))
         except RegistryError as error:
             return error.answer()
         except LayercacheError as error:
@@ -58,7 +60,7 @@ class Service:
     def close(self) -> None:
         self.cache.close()
 
-    def _base(self, request: Request, route: Route) -> Answer:  # noqa: ARG002
+    def _base(self, admitted: Admitted) -> Answer:  # noqa: ARG002
         body = b"{}"
         headers = [("content-type", "application/json"), ("content-length", str(len(body))), API_VERSION]
         return Answer(200, headers, body)
