@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from layercache.config.from_variables import Variables
     from layercache.config.registries import Registries
     from layercache.config.schema import CacheTable, Checked
+    from layercache.config.serve import ServeTable
     from layercache.registry.settings import RegistrySettings
     from layercache.tiers.tier import Tier
 
@@ -114,15 +115,14 @@ class Configuration:
         )
 
     def serve(self) -> dict[str, Setting]:
-        """Return what files set in the table ``[serve]``, by key: a key has the value of the first file."""
+        """Return what variables and files set in the table ``[serve]``, by key."""
         found: dict[str, Setting] = {}
         for file in reversed(self.files):
-            if file.table.serve:
-                set_keys = (
-                    (each.name, getattr(file.table.serve, each.name)) for each in fields(file.table.serve)
-                )
-                origin = file.origin_in("serve")
-                found |= {key: Setting(value, origin(key)) for key, value in set_keys if value is not None}
+            found |= _set_keys(file.table.serve, file.origin_in("serve"))
+        if self.variables:
+            from layercache.config.from_variables import serve_variable_of
+
+            found |= _set_keys(self.variables.serve, serve_variable_of)
         return found
 
     def open_alone(self, url: str, by: str, *, filled_by_others: bool = False) -> Tier:
@@ -227,6 +227,12 @@ def _override(found: dict[str, Setting], table: CacheTable, origin: Callable[[st
     for key in found:
         if (value := getattr(table, key)) is not None:
             found[key] = Setting(value, origin(key))
+
+
+def _set_keys(table: ServeTable | None, origin: Callable[[str], str]) -> dict[str, Setting]:
+    """Return the settings that a table sets."""
+    keys = [each.name for each in fields(table)] if table else []
+    return {key: Setting(value, origin(key)) for key in keys if (value := getattr(table, key)) is not None}
 
 
 def _opened(setting: Setting, by: str, opens: Callable[[str], _T]) -> _T:

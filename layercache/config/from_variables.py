@@ -1,7 +1,8 @@
 """A variable for each key of the configuration: ``LAYERCACHE_`` and the key's name in capitals.
 
-The names come from the tables in `layercache.config.schema`, so every key has one. A key of the cache or of
-every registry has the same values as in a file; a key of single registries has pairs of ``HOST=VALUE``.
+The names come from the tables in `layercache.config.schema`, so every key has one; those of ``[serve]`` begin
+with ``LAYERCACHE_SERVE_``. The values are those of a file; the items of an array are separated by spaces, and
+a key of single registries has pairs of ``HOST=VALUE``.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from layercache.config import environment, values
 from layercache.config.checker import Checker, Key, WrongTypeError, keys_of, wrong_type
 from layercache.config.files import Document, Place
 from layercache.config.schema import CacheTable, HostTable, RegistryTable
+from layercache.config.serve import ServeTable
 from layercache.errors import ConfigError, most_similar
 
 if TYPE_CHECKING:
@@ -37,11 +39,17 @@ class Variables:
     cache: CacheTable
     registry: RegistryTable
     hosts: dict[str, HostTable]
+    serve: ServeTable
     unknown: tuple[str, ...]
 
 
 def variable_of(key: str) -> str:
     return f"{environment.PREFIX}{key.upper()}"
+
+
+def serve_variable_of(key: str) -> str:
+    """Return the variable of a key of ``[serve]``."""
+    return variable_of(f"serve_{key}")
 
 
 def names() -> dict[str, tuple[type[DataclassInstance], str]]:
@@ -51,6 +59,7 @@ def names() -> dict[str, tuple[type[DataclassInstance], str]]:
         for key in keys_of(table):
             if key != "tiers":  # LAYERCACHE_URL
                 found.setdefault(variable_of(key), (table, key))
+    found |= {serve_variable_of(key): (ServeTable, key) for key in keys_of(ServeTable)}
     return {name: place for name, place in found.items() if name not in environment.OWN}
 
 
@@ -58,7 +67,11 @@ def read() -> Variables:
     """Read the variables. Raises `ConfigError` for a value that is not allowed."""
     given = environment.keys()
     known = names()
-    tables: dict[type[DataclassInstance], dict[str, Any]] = {CacheTable: {}, RegistryTable: {}}
+    tables: dict[type[DataclassInstance], dict[str, Any]] = {
+        CacheTable: {},
+        RegistryTable: {},
+        ServeTable: {},
+    }
     hosts: dict[str, dict[str, Any]] = {}
     for name in given.keys() & known.keys():
         table, key = known[name]
@@ -73,6 +86,7 @@ def read() -> Variables:
         CacheTable(**tables[CacheTable]),
         RegistryTable(**tables[RegistryTable]),
         {host: HostTable(**found) for host, found in hosts.items()},
+        ServeTable(**tables[ServeTable]),
         tuple(sorted(given.keys() - known.keys())),
     )
 
@@ -133,10 +147,11 @@ class _Checker(Checker):
 
 
 def _readings(text: str) -> Iterator[object]:
-    """What a text may stand for: a number, true or false, or itself."""
+    """What a text may stand for: a number, true or false, several texts, or itself."""
     text = text.strip()
     if text.isdecimal() and len(text) < DIGITS_MAX:
         yield int(text)
     if (flag := _FLAGS.get(text.lower())) is not None:
         yield flag
+    yield text.replace(",", " ").split()
     yield text

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from layercache.config import values
 from layercache.config.checker import Checker, dotted, key
+from layercache.config.serve import OPERATORS, ServeTable
 from layercache.config.tiers import TIERS, ConfiguredTier, tiers
 from layercache.transfer.finisher import SHARE_EXAMPLES
 
@@ -58,14 +59,6 @@ class HostTable:
     credentials_helper: str | None = key(values.helper, values.HELPER, projects=USERS)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ServeTable:
-    """What the mirror is set up to do: see `layercache.serve.settings`."""
-
-    default_upstream: str | None = key(values.upstream, "a registry: HOST or HOST:PORT")
-    tag_age: float | None = key(values.age, f"0, or {values.SECONDS}")
-
-
 def _caches(checker: Checker, value: object, path: str) -> dict[str, CacheTable]:
     found = {}
     for name, item in checker.items(value, path):
@@ -113,7 +106,7 @@ class FileTable(CacheTable):
     caches: dict[str, CacheTable] | None = key(_caches, "a table of caches")
     registry: RegistryTable | None = key(_registry, "a table")
     registries: dict[str, HostTable] | None = key(_registries, "a table of registries")
-    serve: ServeTable | None = key(_serve, "a table")
+    serve: ServeTable | None = key(_serve, "a table", projects=OPERATORS)
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,7 +29,9 @@ _USER = re.compile(r"//(?:[^/?#@]*:.*|[^/?#]*)@")
 def settings(
     configuration: Configuration, urls: Sequence[str] = (), by: str = "", given: Mapping[str, Setting] = {}
 ) -> Iterator[tuple[str, Setting]]:
-    """Every key with its value and where that is from. ``urls``, ``by`` and ``given`` as for `open`.
+    """Every key with its value and where that is from; of ``[serve]`` those that are set.
+
+    ``urls``, ``by`` and ``given`` are as for `open`.
 
     Raises `ConfigError`.
     """
@@ -42,6 +44,7 @@ def settings(
     yield from _named_caches(configuration)
     yield from _every_registry(configuration)
     yield from _single_registries(configuration)
+    yield from ((f"serve.{key}", setting) for key, setting in configuration.serve().items())
     for scheme, proxy in sorted(environment.proxies().items()):
         shown = re.sub(r"^(\w+://)?.*@", rf"\g<1>{HIDDEN}@", proxy)
         yield f"proxies.{scheme}", Setting(shown, "environment")

@@ -31,8 +31,8 @@ class Application:
     def __init__(self, service: Service) -> None:
         self._service = service
         settings = service.settings
-        self._requests = ThreadPoolExecutor(settings.requests_max, "request")
-        self._streams = ThreadPoolExecutor(settings.streams_max, "stream")
+        self._requests = ThreadPoolExecutor(settings.max_requests, "request")
+        self._streams = ThreadPoolExecutor(settings.max_streams, "stream")
         self._pipes = Pipes()
 
     async def __call__(self, scope: Scope, protocol: HTTPProtocol) -> None:

@@ -2,29 +2,65 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+from layercache.errors import ConfigError
 from layercache.oci.reference import DEFAULT_REGISTRY
 from layercache.value import Value
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from layercache.config.setting import Setting
 
 PORT = 5000
 
 
 class ServeSettings(Value, frozen=True):
-    """How `layercache serve` listens, what it serves and within which limits.
+    """How `layercache serve` listens, what it serves and within which limits. Times are in seconds.
 
-    ``address``: a host's name or address. ``default_upstream``: the registry of repositories whose name does
-    not begin with one. ``tag_age``: seconds for which a tag is not checked with its upstream again.
-    ``upstream_timeout``: seconds for which a client waits for an upstream where a cached answer could be
-    served instead. ``requests_max``: requests of a worker that may block at a time; ``streams_max``: bodies
-    on their way to clients that are not files. ``stall_timeout``: seconds without a byte taken after which a
-    client is given up.
+    - ``address``: an address or a host's name; ``port``: 0 is any free one. ``workers``: processes.
+    - ``tls_certificate``, ``tls_key``: PEM files; None: plain HTTP.
+    - ``default_upstream``: the registry of repositories whose name does not begin with one.
+    - ``tag_age``: how long a tag is not checked with its upstream again. ``missing_age``: how long an
+      upstream that lacks something is not asked for it again.
+    - ``upstream_timeout``: how long a client waits for an upstream where a cached answer could be served
+      instead.
+    - ``redirect``: send clients to the bucket where its store can sign URLs. ``writable``: accept pushes.
+    - ``access_log``: "text", "json" or "off".
+    - ``max_connections``: open connections of a worker. ``max_requests``: requests of a worker that may block
+      at a time; ``max_streams``: bodies on their way to its clients that are not files.
+    - ``max_header_size``: bytes of a request's line and headers; ``header_timeout``: how long they may take.
+    - ``stall_timeout``: a client that takes no byte for so long is given up.
+    - ``stop_timeout``: how long requests may still take when the mirror is stopped.
     """
 
     address: str = "127.0.0.1"
     port: int = PORT
     workers: int = 1
+    tls_certificate: str | None = None
+    tls_key: str | None = None
     default_upstream: str = DEFAULT_REGISTRY
     tag_age: float = 60.0
+    missing_age: float = 10.0
     upstream_timeout: float = 10.0
-    requests_max: int = 64
-    streams_max: int = 256
+    redirect: bool = False
+    writable: bool = False
+    access_log: str = "text"
+    max_connections: int = 1000
+    max_requests: int = 64
+    max_streams: int = 256
+    max_header_size: int = 64 << 10
+    header_timeout: float = 30.0
     stall_timeout: float = 60.0
+    stop_timeout: float = 25.0
+
+
+def settings_of(found: Mapping[str, Setting]) -> ServeSettings:
+    """The settings that options, variables and files set, by key. Raises `ConfigError`."""
+    settings = ServeSettings(**{key: setting.value for key, setting in found.items()})
+    if (settings.tls_certificate is None) != (settings.tls_key is None):
+        given, lacks = ("tls_key", "tls_certificate") if settings.tls_key else ("tls_certificate", "tls_key")
+        message = f"{found[given].origin}: {given} is set, and {lacks} is not"
+        raise ConfigError(message, hint="TLS needs both: a certificate and its private key")
+    return settings

@@ -11,6 +11,7 @@ from layercache.config.checker import keys_of
 from layercache.config.environment import VARIABLES
 from layercache.config.from_variables import names
 from layercache.config.schema import CacheTable, FileTable, HostTable, RegistryTable
+from layercache.config.serve import ServeTable
 from layercache.tiers.policy import Policy
 
 PAGE = (Path(__file__).parents[2] / "docs" / "configuration.md").read_text()
@@ -28,6 +29,7 @@ def section(title: str) -> str:
         ("The cache", [*keys_of(CacheTable), *Policy.__struct_fields__]),
         ("`[registry]`", [*keys_of(RegistryTable)]),
         ('`[registries."HOST"]`', [*keys_of(HostTable)]),
+        ("`[serve]`", [*keys_of(ServeTable)]),
     ],
 )
 def test_every_key_has_a_row_of_its_own(title: str, names: list[str]) -> None:
@@ -49,4 +51,6 @@ def test_the_page_lists_what_a_projects_file_may_not_set() -> None:
 def test_every_variable_is_documented() -> None:
     cells = [line.split("|")[1] for line in section("The environment").splitlines() if line.startswith("| `")]
     documented = {name for cell in cells for name in re.findall(r"`([A-Z_]+)`", cell)}
-    assert documented == {*VARIABLES, *names()}
+    of_serve = {name for name in names() if name.startswith("LAYERCACHE_SERVE_")}
+    assert documented == {*VARIABLES, *names()} - of_serve
+    assert "`LAYERCACHE_SERVE_…`" in section("The environment")

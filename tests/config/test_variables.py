@@ -48,13 +48,17 @@ def test_no_key_lacks_a_variable() -> None:
             ["a.example/hub", "localhost:5000"],
         ),
         ("LAYERCACHE_CREDENTIALS_HELPER", "ghcr.io=pass", 'registries."ghcr.io".credentials_helper', "pass"),
+        ("LAYERCACHE_SERVE_PORT", "5001", "serve.port", 5001),
+        ("LAYERCACHE_SERVE_TAG_AGE", "5m", "serve.tag_age", 300),
+        ("LAYERCACHE_SERVE_REDIRECT", "yes", "serve.redirect", True),
+        ("LAYERCACHE_SERVE_ADDRESS", "::", "serve.address", "::"),
     ],
 )
 def test_a_variable_sets_its_key_and_is_named_as_its_origin(
     name: str, text: str, key: str, value: object, write: Callable[..., str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(name, text)
-    file = write("offline = true\nstrict = false\ntag_age = 1\n[registry]\nretries = 9")
+    file = write("offline = true\nstrict = false\ntag_age = 1\n[registry]\nretries = 9\n[serve]\nport = 1")
     found = dict(settings(load(file)))[key]
     assert (found.value, found.origin) == (value, name)
 
@@ -82,6 +86,8 @@ def test_a_variable_overrides_a_named_cache_and_an_argument_overrides_the_variab
         ("LAYERCACHE_TAG_AGE", "9" * 5000, "LAYERCACHE_TAG_AGE: the unit of"),
         ("LAYERCACHE_MAX_RATIO", "0", "LAYERCACHE_MAX_RATIO: is '0'(.|\n)*at least 1"),
         ("LAYERCACHE_CA_FILE", "/nowhere.pem", "LAYERCACHE_CA_FILE: there is no file /nowhere.pem"),
+        ("LAYERCACHE_SERVE_PORT", "65536", "LAYERCACHE_SERVE_PORT: is '65536'|is 65536"),
+        ("LAYERCACHE_SERVE_WORKERS", "many", "LAYERCACHE_SERVE_WORKERS: is 'many'(.|\n)*at least 1"),
         ("LAYERCACHE_MIRRORS", "docker.io", "LAYERCACHE_MIRRORS: 'docker.io' is not a pair"),
         ("LAYERCACHE_MIRRORS", "docker.io=a b", "'b' is not a pair"),
         ("LAYERCACHE_MIRRORS", "docker.io=://x", "not a registry"),

@@ -8,17 +8,19 @@ from layercache.cli.session import CACHE, Command, Session
 
 
 @click.command(cls=Command)
-@click.option("--port", type=click.IntRange(0, 65535), default=5000, show_default=True, help="Port.")
+@click.option("--port", type=click.IntRange(0, 65535), help="Port.")
 @click.pass_obj
-def serve(session: Session, /, port: int) -> None:
+def serve(session: Session, /, port: int | None) -> None:
     """Serve the cache as a registry that fetches what it lacks."""
     from layercache.config.setting import Setting
     from layercache.serve.server import run
-    from layercache.serve.settings import ServeSettings
+    from layercache.serve.settings import settings_of
 
     configuration = session.configuration()
-    set_up = {key: setting.value for key, setting in configuration.serve().items()}
-    settings = ServeSettings(port=port, **set_up)
+    found = configuration.serve()
+    if port is not None:
+        found["port"] = Setting(port, "--port")
+    settings = settings_of(found)
     given = session.given() | {
         "tag_age": Setting(settings.tag_age, "serve"),
         "finish": Setting("always", "serve"),

@@ -1,0 +1,60 @@
+"""The keys of the table ``[serve]``. `layercache.serve.settings` has their meanings and defaults."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from layercache.config import values
+from layercache.config.checker import key, wrong_type
+
+if TYPE_CHECKING:
+    from layercache.config.checker import Checker
+
+OPERATORS = "set it in your own configuration: it decides what this machine serves, and to whom"
+
+PORTS = 65535
+
+_FLAG = "true or false"
+_COUNT = "an integer, at least 1"
+
+
+def address(checker: Checker, value: object, _path: str) -> str:
+    """An address to listen at."""
+    text = checker.text(value)
+    if not text or "/" in text or any(each.isspace() for each in text):
+        raise ValueError(f"is {text!r}")
+    return text
+
+
+def port(_checker: Checker, value: object, _path: str) -> int:
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise wrong_type(value)
+    if not 0 <= value <= PORTS:
+        raise ValueError(f"is {value}")
+    return value
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServeTable:
+    """What the mirror is set up to do."""
+
+    address: str | None = key(address, "an address of this machine: 127.0.0.1, ::, a host's name")
+    port: int | None = key(port, "an integer from 0 (any free port) to 65535")
+    workers: int | None = key(values.whole(1), _COUNT)
+    tls_certificate: str | None = key(values.file, "a file of PEM certificates, the server's first")
+    tls_key: str | None = key(values.file, "a file with the private key, PEM")
+    default_upstream: str | None = key(values.upstream, "a registry: HOST or HOST:PORT")
+    tag_age: float | None = key(values.age, f"0, or {values.SECONDS}")
+    missing_age: float | None = key(values.age, f"0, or {values.SECONDS}")
+    upstream_timeout: float | None = key(values.seconds, values.SECONDS)
+    redirect: bool | None = key(values.flag, _FLAG)
+    writable: bool | None = key(values.flag, _FLAG)
+    access_log: str | None = key(values.choice("text", "json", "off"), "text, json or off")
+    max_connections: int | None = key(values.whole(1), _COUNT)
+    max_requests: int | None = key(values.whole(1), _COUNT)
+    max_streams: int | None = key(values.whole(1), _COUNT)
+    max_header_size: int | None = key(values.size, values.SIZE)
+    header_timeout: float | None = key(values.seconds, values.SECONDS)
+    stall_timeout: float | None = key(values.seconds, values.SECONDS)
+    stop_timeout: float | None = key(values.seconds, values.SECONDS)
