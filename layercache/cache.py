@@ -5,7 +5,6 @@ from __future__ import annotations
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, BinaryIO, Self
 
-from layercache.errors import ConfigError, NotFoundError
 from layercache.events import Observers
 from layercache.layer import Layer
 from layercache.oci.descriptor import DOCUMENT_MAX
@@ -25,7 +24,6 @@ if TYPE_CHECKING:
     import os
     from collections.abc import Callable, Sequence
     from contextlib import AbstractContextManager
-    from types import TracebackType
 
     from layercache.errors import LayercacheError
     from layercache.events import Event, ObserverFactory
@@ -34,6 +32,7 @@ if TYPE_CHECKING:
     from layercache.export.to_daemon import DockerAddress
     from layercache.images.image import Image
     from layercache.images.opening import Images
+    from layercache.images.registry_images import RegistryImages
     from layercache.oci.descriptor import Descriptor
     from layercache.oci.reference import Reference
     from layercache.registry.settings import RegistrySettings
@@ -141,10 +140,9 @@ class Cache:
         if fetch and not self.offline:
             source = FunctionSource(Digest(digest), fetch)
         elif repository is not None and not self.offline:
-            from layercache.images.repositories import repository_of
-            from layercache.sources.registry import RepositoryBlob
+            from layercache.images.repositories import blob_of
 
-            source = RepositoryBlob(self._registry.get(), repository_of(repository), Digest(digest), size)
+            source = blob_of(self._registry.get(), repository, Digest(digest), size)
         return Layer(self._resolver, identity, source)
 
     def image(self, name: str, *, platform: str | None = None) -> Image:
@@ -180,6 +178,12 @@ class Cache:
         images, reference, source = self._images(name)
         return images.root(source, reference)
 
+    def registry_images(self) -> RegistryImages:
+        """Images of registries, where what is cached and what registries say now are asked for apart."""
+        from layercache.images.registry_images import RegistryImages
+
+        return RegistryImages(self._opener(), self._asked, self._registry.get)
+
     def tags(self, repository: str) -> list[str]:
         """The tags of a repository, sorted; offline, those that were pulled.
 
@@ -194,19 +198,20 @@ class Cache:
 
     def _images(self, name: str) -> tuple[Images, Reference | None, Source | None]:
         """What opens images, the reference if the name is one, and the source unless offline."""
-        from layercache.images.opening import Images
         from layercache.sources.names import registry_reference
         from layercache.sources.opening import open_source
 
-        images = Images(
-            self._asked, self._resolver, self._observers, tag_age=self.tag_age, strict=self.strict
-        )
         reference = registry_reference(name)
         if self.offline and reference is not None:
-            return images, reference, None
+            return self._opener(), reference, None
         source = open_source(name, self._registry.get, max_document_size=self._max_document_size)
         self._sources.append(source)
-        return images, reference, source
+        return self._opener(), reference, source
+
+    def _opener(self) -> Images:
+        from layercache.images.opening import Images
+
+        return Images(self._asked, self._resolver, self._observers, tag_age=self.tag_age, strict=self.strict)
 
     def explain(self, name: str, *, platform: str | None = None) -> Explanation:
         """Where a layer (by digest or diff ID) or an image would come from, and why. Asks only the tiers, and
@@ -268,22 +273,15 @@ class Cache:
         tar and every digest of it. Raises `NotFoundError` if nothing was there, `InUseError` if a cached
         image uses it, unless ``force``.
         """
-        targets = self._writable(all_tiers)
-        gone = sum([removal.delete(tier, Hash(name), force=force) for tier in targets])
+        removal.delete_from(self._writable(all_tiers), Hash(name), force=force, tiers=self.tiers)
         self._refresher.note_change()
-        if not gone:
-            searched_all = all_tiers or sum(not tier.policy.readonly for tier in self.tiers) == 1
-            hint = "" if searched_all else "far tiers were not searched: use all_tiers (--all-tiers)"
-            raise NotFoundError(f"{name} is not cached", looked_in=[t.name for t in targets], hint=hint)
 
     def _writable(self, all_tiers: bool) -> list[Tier]:
-        """The nearest writable tier, or each. Raises `ConfigError` if there is none."""
-        writable = [tier for tier in self.tiers if not tier.policy.readonly]
-        if not writable:
-            raise ConfigError("every tier is read-only", hint="name a cache that can be written to")
+        """The nearest writable tier, or each."""
         if all_tiers:
             self.flush()  # uploads on their way would bring it back
-        return writable if all_tiers else writable[:1]
+        found = removal.writable(self.tiers)
+        return found if all_tiers else found[:1]
 
     @property
     def counters(self) -> Counters:
@@ -333,23 +331,18 @@ class Cache:
             self._refresher.close()
             if self._recorder:
                 self._recorder.record(self.counters)
-            self._close()
-
-    def _close(self) -> None:
-        for source in self._sources:
-            source.close()
-        self._sources.clear()
-        self._registry.close()
-        with ExitStack() as closing:
-            for tier in self._asked:
-                closing.callback(tier.close)
+            for source in self._sources:
+                source.close()
+            self._sources.clear()
+            self._registry.close()
+            with ExitStack() as closing:
+                for tier in self._asked:
+                    closing.callback(tier.close)
 
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         # An interrupt means now: do not wait for uploads.
         self.close(flush=kind is None or issubclass(kind, Exception))
 

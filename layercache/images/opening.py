@@ -10,7 +10,7 @@ from layercache.errors import IntegrityError, LayercacheError, NotFoundError, So
 from layercache.events import Event, Observers
 from layercache.images.documents import ImageDocuments
 from layercache.images.image import Image
-from layercache.images.tags import Tags
+from layercache.images.tags import CachedManifest, Tags
 from layercache.images.writer import ImageWriter
 from layercache.layer import Layer
 from layercache.oci import platforms
@@ -113,6 +113,25 @@ class Images:
         with self._resolve_reference(source, reference) as documents:
             data, kind = documents.manifest(documents.root)
             return _described(documents.root, data, kind), data
+
+    def cached_root(self, reference: Reference) -> CachedManifest:
+        """The document that a reference led to when it was last pulled. Raises `NotFoundError`."""
+        found = self._tags.last(reference)
+        documents = self._documents(reference, found.root, None)
+        data, kind = documents.manifest(found.root)
+        self._tags.bring_nearer(found, documents.root)
+        root = _described(documents.root, data, kind)
+        return CachedManifest(root, data, found.checked or 0.0, found.recorded)
+
+    def root_at(self, source: Source, reference: Reference, *, new: bool) -> tuple[Descriptor, bytes]:
+        """As `root`, but the source is asked whatever tiers say, and nothing stands in for its answer.
+
+        ``new``: no tier has the document.
+        """
+        documents = self._documents(reference, source.root(new=new), source)
+        data, kind = documents.manifest(documents.root)
+        self._writer.tag(keys.image_key(reference), documents.root, refresh=reference.digest is None)
+        return _described(documents.root, data, kind), data
 
     @contextmanager
     def _resolve_reference(

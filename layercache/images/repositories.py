@@ -13,7 +13,9 @@ from layercache.tiers import keys
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from layercache.oci.digest import Digest
     from layercache.registry.client import RegistryClient
+    from layercache.sources.registry import RepositoryBlob
     from layercache.tiers.tier import Tier
 
 
@@ -33,6 +35,13 @@ def repository_of(name: str) -> Reference:
             f"not a repository: {name!r}", hint="leave out the tag and the digest: debian, ghcr.io/team/app"
         )
     return reference
+
+
+def blob_of(client: RegistryClient, repository: str, digest: Digest, size: int | None) -> RepositoryBlob:
+    """A blob of a repository, which is named as for `repository_of`. ``size``: bytes, None: not known."""
+    from layercache.sources.registry import RepositoryBlob
+
+    return RepositoryBlob(client, repository_of(repository), digest, size)
 
 
 def tags_in_registry(client: RegistryClient, reference: Reference) -> list[str]:

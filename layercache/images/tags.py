@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from layercache.errors import NotFoundError
 from layercache.events import Event, Observers
@@ -43,13 +43,29 @@ class Found:
     """What tiers say that a reference names.
 
     ``lacking``: the nearer tiers that do not say so. ``checked``: when a tag was checked with its registry
-    (seconds since the epoch); None for a digest.
+    (seconds since the epoch); None for a digest. ``recorded``: False for a digest whose document is cached,
+    but not under this name.
     """
 
     key: str
     root: Descriptor
     lacking: tuple[Tier, ...] = ()
     checked: float | None = None
+    recorded: bool = True
+
+
+class CachedManifest(NamedTuple):
+    """A manifest or an index as it was last pulled.
+
+    ``checked``: when a tag was checked with its registry (seconds since the epoch), as far as a trusted tier
+    says so, else 0. ``recorded``: False for a digest that was not pulled by itself from this repository, but
+    is cached, perhaps from another one.
+    """
+
+    descriptor: Descriptor
+    data: bytes
+    checked: float = 0.0
+    recorded: bool = True
 
 
 class Tags:
@@ -133,7 +149,8 @@ class Tags:
         """The document of a digest, which was perhaps pulled by a tag, or from another repository."""
         if reference.digest is None or (data := self._writer.find_document(reference.digest)) is None:
             return None
-        return Found(keys.image_key(reference), described(data, "", reference.digest, str(reference)))
+        root = described(data, "", reference.digest, str(reference))
+        return Found(keys.image_key(reference), root, recorded=False)
 
     def _said(self, key: str) -> Iterator[tuple[Tier, Descriptor, float, tuple[Tier, ...]]]:
         """What each tier has for the key, when that was checked, and the tiers before it that have nothing.

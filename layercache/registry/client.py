@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from copy import copy
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
@@ -111,6 +112,14 @@ class RegistryClient:
     def slots(self) -> threading.Semaphore:
         """Ranges that all readers of blobs may ask for ahead, see `Ahead`."""
         return self._session().slots
+
+    def without_retries(self) -> RegistryClient:
+        """A client that reports each failure at once. It shares connections and tokens with this one."""
+        client = copy(self)
+        client.retries = Retries(0, time.sleep)
+        client.mirrors = copy(self.mirrors)
+        client.mirrors.retries = client.retries
+        return client
 
     def ping(self, registry: str) -> None:
         """Check that a registry answers, without logging in (distribution-spec, "end-1").

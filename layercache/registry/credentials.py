@@ -25,6 +25,10 @@ if TYPE_CHECKING:
     from layercache.registry.settings import RegistrySettings
 
 
+class DeniedError(SourceError):
+    """A registry or its token server refuses our credentials, or refuses to answer without any."""
+
+
 @dataclass(frozen=True)
 class Login:
     """The login for a registry; ``credential`` None: anonymous.
@@ -56,11 +60,11 @@ class Login:
             return f"log in: {login_command(registry)}"
         return f"the password or token may be wrong or too old; log in again: {login_command(registry)}"
 
-    def refused(self, message: str, hint: str) -> SourceError:
+    def refused(self, message: str, hint: str) -> DeniedError:
         """The error for a refused login. It names places that could not be read, a possible cause."""
         for problem in self.problems:
             message, hint = f"{message}; {problem.message}", problem.hint or hint
-        return SourceError(message, looked_in=self.looked_in, hint=hint)
+        return DeniedError(message, looked_in=self.looked_in, hint=hint)
 
 
 def find_login(settings: RegistrySettings, registry: str, repository: str = "") -> Login:

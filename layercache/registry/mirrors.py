@@ -43,7 +43,7 @@ class Mirrors:
         recovered: Callable[[str], object] | None = None,
     ) -> None:
         self._settings = settings
-        self._retries = retries
+        self.retries = retries
         self._passed_over = passed_over
         self._recovered = recovered
         # By registry, and by registry and repository. No lock: `setdefault` is one step, and so is all that a
@@ -86,7 +86,7 @@ class Mirrors:
                     self._breaker(mirror.registry).close()
                 raise
 
-        return self._retries.run(everywhere)
+        return self.retries.run(everywhere)
 
     def place(self, reference: Reference, asked: Reference) -> Place:
         """What statistics call the registry, or one of its mirrors, where ``asked`` is the reference."""

@@ -10,15 +10,17 @@ from msgspec import field
 from layercache.value import Value
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
 Headers = list[tuple[str, str]]
 
 
 class RequestHeaders(Protocol):
-    """The headers of a request, by name in lower case."""
+    """The headers of a request, by name in lower case. ``get``: the first of that name."""
 
     def get(self, key: str, default: str = "", /) -> str: ...
+
+    def items(self) -> Iterable[tuple[str, str]]: ...
 
 
 class Request(Value, frozen=True):

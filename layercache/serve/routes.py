@@ -6,8 +6,15 @@ The grammar has no "..", no empty component and no "%": so there is nothing to n
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 
 from layercache.value import Value
+
+PATH_MAX = 1024
+"""Characters of the longest path that has a route, and some more."""
+
+REMEMBERED = 8192
+"""Paths that are not taken apart again: those that were asked for last."""
 
 _NAME = r"(?P<name>[a-z0-9][a-zA-Z0-9._/:-]{0,510})"
 _TAG_OR_DIGEST = r"(?P<reference>[A-Za-z0-9_][A-Za-z0-9_.:+-]{0,200})"
@@ -39,6 +46,11 @@ class Route(Value, frozen=True):
 
 def route(path: str) -> Route | None:
     """The route of a path; None if it has none."""
+    return _route(path) if len(path) <= PATH_MAX else None  # long ones are not kept in memory
+
+
+@lru_cache(REMEMBERED)
+def _route(path: str) -> Route | None:
     for kind, pattern in _ROUTES:
         if found := pattern.fullmatch(path):
             return Route(kind, **found.groupdict())

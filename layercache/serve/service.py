@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from layercache.errors import InvalidNameError, LayercacheError, NotFoundError, SourceError
+from layercache.errors import LayercacheError
 from layercache.serve.access import Access, Admitted
 from layercache.serve.blobs import Blobs
+from layercache.serve.errors import registry_error
 from layercache.serve.manifests import Manifests
 from layercache.serve.messages import Answer, AnyAnswer, RegistryError, Request
 from layercache.serve.referrals import Referrals
@@ -55,7 +56,7 @@ class Service:
         except RegistryError as error:
             return error.answer()
         except LayercacheError as error:
-            return _registry_error(error).answer()
+            return registry_error(error).answer()
 
     def close(self) -> None:
         self.cache.close()
@@ -64,14 +65,3 @@ class Service:
         body = b"{}"
         headers = [("content-type", "application/json"), ("content-length", str(len(body))), API_VERSION]
         return Answer(200, headers, body)
-
-
-def _registry_error(error: LayercacheError) -> RegistryError:
-    """The distribution-spec's error for one of ours. What an upstream did not answer is never a 404."""
-    if isinstance(error, NotFoundError):
-        return RegistryError(404, "NOT_FOUND", error.message)
-    if isinstance(error, InvalidNameError):
-        return RegistryError(400, "NAME_INVALID", error.message)
-    if isinstance(error, SourceError):
-        return RegistryError(502, "UNAVAILABLE", error.message)
-    return RegistryError(500, "UNKNOWN", error.message)

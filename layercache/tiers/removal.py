@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from layercache.errors import InUseError, NotFoundError
+from layercache.errors import ConfigError, InUseError, NotFoundError
 from layercache.oci.digest import DiffID, Digest, Hash
 from layercache.tiers import image_refs, keys
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
 
     from layercache.oci.descriptor import Descriptor
     from layercache.tiers.association import Association
@@ -29,6 +29,21 @@ def delete(tier: Tier, name: Hash, *, force: bool = False) -> int:
         inside = {fact.diff_id for fact in facts if not tier.blobs.has(fact.diff_id)}
         _refuse_if_used(tier, {*names, *inside})
     return _remove(tier, facts, present)
+
+
+def delete_from(targets: Sequence[Tier], name: Hash, *, force: bool, tiers: Sequence[Tier]) -> None:
+    """`delete` from these of a cache's ``tiers``. Raises `NotFoundError` if none of them has it."""
+    if not sum([delete(tier, name, force=force) for tier in targets]):
+        searched_all = len(targets) == len(writable(tiers))
+        hint = "" if searched_all else "far tiers were not searched: use all_tiers (--all-tiers)"
+        raise NotFoundError(f"{name} is not cached", looked_in=[tier.name for tier in targets], hint=hint)
+
+
+def writable(tiers: Iterable[Tier]) -> list[Tier]:
+    """Those that can be written to. Raises `ConfigError` if there is none."""
+    if found := [tier for tier in tiers if not tier.policy.readonly]:
+        return found
+    raise ConfigError("every tier is read-only", hint="name a cache that can be written to")
 
 
 def _belonging(tier: Tier, name: Hash) -> tuple[list[Association], list[Hash], list[Hash]]:
