@@ -182,7 +182,7 @@ class Cache:
         """Images of registries, where what is cached and what registries say now are asked for apart."""
         from layercache.images.registry_images import RegistryImages
 
-        return RegistryImages(self._opener(), self._asked, self._registry.get)
+        return RegistryImages(self._opener(), self._asked, None if self.offline else self._registry.get)
 
     def tags(self, repository: str) -> list[str]:
         """The tags of a repository, sorted; offline, those that were pulled.

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack, contextmanager, suppress
 from typing import TYPE_CHECKING
 
+from layercache.errors import BackendError, SourceError
 from layercache.images import repositories
+from layercache.oci.digest import Digest
 from layercache.sources.registry import RegistrySource
+from layercache.transfer.layer_lock import PATIENCE
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from layercache.images.opening import Images
     from layercache.images.tags import CachedManifest
@@ -22,10 +26,12 @@ class RegistryImages:
     """Manifests, referrers and tags of registries' repositories. Thread-safe.
 
     What is named ``cached`` asks only tiers; everything else asks the registry, once: whoever answers others
-    has to decide himself what to do about failures.
+    has to decide himself what to do about failures. ``client`` is None offline: then that is a `SourceError`.
     """
 
-    def __init__(self, images: Images, tiers: Sequence[Tier], client: Callable[[], RegistryClient]) -> None:
+    def __init__(
+        self, images: Images, tiers: Sequence[Tier], client: Callable[[], RegistryClient] | None
+    ) -> None:
         self._images = images
         self._tiers = tiers
         self._client = client
@@ -54,5 +60,25 @@ class RegistryImages:
         """As `repositories.tags_in_registry`."""
         return repositories.tags_in_registry(self._asking(client), repository)
 
+    @contextmanager
+    def turn(self, reference: Reference) -> Iterator[bool]:
+        """Let one process that shares the nearest tier ask for a reference at a time.
+
+        Yields whether another one may have asked meanwhile. It only saves requests: a process that is stuck
+        is not waited for.
+        """
+        name = Digest.of(f"ask {reference}".encode())
+        nearest = self._tiers[0].blobs
+        with ExitStack() as stack:
+            at_once = None
+            with suppress(BackendError):
+                at_once = stack.enter_context(nearest.lock(name, timeout=0))
+            if at_once is None:
+                with suppress(BackendError):
+                    stack.enter_context(nearest.lock(name, timeout=PATIENCE))
+            yield at_once is None
+
     def _asking(self, client: RegistryClient | None) -> RegistryClient:
+        if self._client is None:
+            raise SourceError("no registry is asked: the cache is offline")
         return (client or self._client()).without_retries()

@@ -2,35 +2,162 @@
 
 from __future__ import annotations
 
+import logging
+import time
+from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING
 
-from layercache.errors import NotFoundError
+from layercache.errors import BackendError, IntegrityError, NotFoundError, SourceError
+from layercache.images.tags import SKEW, CachedManifest
+from layercache.oci.descriptor import INDEXES
+from layercache.registry.credentials import DeniedError
+from layercache.serve.conditions import accepts, is_unchanged
 from layercache.serve.messages import Answer, RegistryError
+from layercache.serve.provenance import HIT, MISS, STALE, STALE_WARNING
+from layercache.serve.questions import REST
+from layercache.serve.remembered import Remembered
+from layercache.value import Value
 
 if TYPE_CHECKING:
     from layercache.cache import Cache
+    from layercache.oci.reference import Reference
     from layercache.serve.access import Admitted
+    from layercache.serve.messages import Request
+    from layercache.serve.questions import Questions
     from layercache.serve.referrals import Referrals
+    from layercache.serve.settings import ServeSettings
+
+log = logging.getLogger("layercache.serve")
+
+DIGEST_AGE = 60.0
+"""Seconds for which a manifest that was asked for by digest is not looked up again. It never changes, but it
+may be removed from the cache, and there a look-up counts as a use."""
+
+MEMORY = 16 << 20
+"""Bytes of manifests that a worker keeps in memory, of which each one counts for itself and `OVERHEAD`."""
+
+OVERHEAD = 2048
+
+MISSING_MAX = 10_000
+"""Names of which a worker remembers that their upstream does not have them."""
+
+
+class Found(Value, frozen=True):
+    """A manifest to be served. ``state``: the header that says where it is from. ``seconds``: how long that
+    holds.
+    """
+
+    manifest: CachedManifest
+    state: tuple[str, str]
+    seconds: float
+
+
+class Ready:
+    """The answers that serve a manifest."""
+
+    def __init__(self, found: Found, state: tuple[str, str]) -> None:
+        descriptor, data = found.manifest.descriptor, found.manifest.data
+        self._descriptor = descriptor
+        self._etag = f'"{descriptor.digest}"'
+        headers = [
+            ("docker-content-digest", descriptor.digest),
+            ("etag", self._etag),
+            state,
+            *([STALE_WARNING] if state == STALE else []),
+        ]
+        kind = [("content-type", descriptor.media_type), ("content-length", str(len(data)))]
+        self._whole = Answer(200, [*kind, *headers], data)
+        self._unchanged = Answer(304, headers)
+
+    def answer(self, request: Request) -> Answer:
+        """Raises `RegistryError` if the client does not take manifests of this type."""
+        if not accepts(request.headers, self._descriptor.media_type):
+            what = "index" if self._descriptor.media_type in INDEXES else "manifest"
+            raise RegistryError(
+                404,
+                "MANIFEST_UNKNOWN",
+                f"the {what} is of type {self._descriptor.media_type}, which the Accept header does not name",
+            )
+        if is_unchanged(request.headers, self._etag):
+            return self._unchanged
+        return self._whole
 
 
 class Manifests:
-    """Answers ``/v2/<name>/manifests/<reference>``."""
+    """Answers ``/v2/<name>/manifests/<reference>``. Thread-safe."""
 
-    def __init__(self, cache: Cache, referrals: Referrals) -> None:
-        self._cache = cache
+    def __init__(
+        self, cache: Cache, referrals: Referrals, questions: Questions, settings: ServeSettings
+    ) -> None:
+        self._images = cache.registry_images()
         self._referrals = referrals
+        self._questions = questions
+        self._settings = settings
+        self._memory: Remembered[Ready] = Remembered(MEMORY)
+        self._missing: Remembered[str] = Remembered(MISSING_MAX)
+
+    def quick(self, admitted: Admitted) -> Answer | None:
+        """The answer, if it is in memory. Raises `RegistryError` as `answer` does."""
+        ready = self._memory.get(admitted.reference)
+        return None if ready is None else ready.answer(admitted.request)
 
     def answer(self, admitted: Admitted) -> Answer:
+        """The answer, which waits for the upstream where nothing cached can be served."""
         reference = admitted.reference
+        found = self._find(reference)
+        self._referrals.note(reference, found.manifest.data)
+        again = Ready(found, STALE if found.state == STALE else HIT)
+        weight = len(found.manifest.data) + OVERHEAD
+        self._memory.put(reference, again, found.seconds, weight=weight)
+        return Ready(found, found.state).answer(admitted.request)
+
+    def _find(self, reference: Reference) -> Found:
+        if (said := self._missing.get(reference)) is not None:
+            raise RegistryError(404, "MANIFEST_UNKNOWN", said)
+        cached = self._cached(reference)
+        known = cached if cached and self._belongs(reference, cached) else None
+        if known and (seconds := self._fresh_for(reference, known)) > 0:
+            return Found(known, HIT, seconds)
         try:
-            descriptor, data = self._cache.manifest(str(reference))
+            now = self._questions.ask(
+                ("manifest", reference),
+                reference.registry,
+                partial(self._ask, reference, new=cached is None),
+                patience=self._settings.upstream_timeout if known else None,
+            )
         except NotFoundError as error:
+            self._missing.put(reference, error.message, self._settings.missing_age)
             raise RegistryError(404, "MANIFEST_UNKNOWN", error.message) from error
-        self._referrals.note(reference, data)
-        headers = [
-            ("content-type", descriptor.media_type),
-            ("content-length", str(len(data))),
-            ("docker-content-digest", descriptor.digest),
-            ("etag", f'"{descriptor.digest}"'),
-        ]
-        return Answer(200, headers, data)
+        except (SourceError, IntegrityError) as error:
+            if known is None or isinstance(error, DeniedError):
+                raise
+            log.warning("%s is served as it was last pulled: %s", reference, error.message)
+            return Found(known, STALE, REST)
+        unchanged = known is not None and known.descriptor.digest == now.descriptor.digest
+        return Found(now, HIT if unchanged else MISS, self._fresh_for(reference, now))
+
+    def _ask(self, reference: Reference, *, new: bool) -> CachedManifest:
+        """Ask the upstream, unless another process that serves the same cache has just done so."""
+        with self._images.turn(reference) as waited:
+            cached = self._cached(reference) if waited else None
+            if cached and self._belongs(reference, cached) and self._fresh_for(reference, cached) > 0:
+                return cached
+            descriptor, data = self._images.manifest(reference, new=new)
+            return CachedManifest(descriptor, data, time.time())
+
+    def _cached(self, reference: Reference) -> CachedManifest | None:
+        with suppress(NotFoundError, IntegrityError, BackendError):
+            return self._images.cached_manifest(reference)
+        return None
+
+    def _belongs(self, reference: Reference, cached: CachedManifest) -> bool:
+        """Whether it is this repository's: what is cached may be from another one, which is private."""
+        return cached.recorded or self._referrals.find(reference, cached.descriptor.digest) is not None
+
+    def _fresh_for(self, reference: Reference, manifest: CachedManifest) -> float:
+        """Seconds for which it need not be checked with the upstream."""
+        if reference.digest:
+            return DIGEST_AGE
+        age = time.time() - manifest.checked
+        return self._settings.tag_age - max(age, 0.0) if age > -SKEW else 0.0

@@ -1,13 +1,15 @@
-"""Which blobs the manifests of a repository refer to: what a repository may be asked for."""
+"""Which manifests and blobs the documents of a repository refer to: what a repository may be asked for."""
 
 from __future__ import annotations
 
 import threading
 from collections import OrderedDict
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from layercache.errors import FormatError
-from layercache.oci.descriptor import Descriptor, Manifest, decode
+from layercache.oci.descriptor import Descriptor, Index, Manifest, decode
+from layercache.oci.digest import Digest
 
 if TYPE_CHECKING:
     from layercache.oci.digest import Hash
@@ -19,7 +21,7 @@ BLOBS_MAX = 50_000
 
 
 class Referrals:
-    """Remembers, by repository, the blobs of the manifests that went through here. Thread-safe."""
+    """Remembers, by repository, the documents that went through here, and their entries. Thread-safe."""
 
     def __init__(self) -> None:
         # Guards the dictionaries, which requests change as they read them (least recently used last).
@@ -27,15 +29,13 @@ class Referrals:
         self._blobs: OrderedDict[str, OrderedDict[Hash, Descriptor]] = OrderedDict()
 
     def note(self, reference: Reference, data: bytes) -> None:
-        """Remember what a manifest of the reference's repository refers to. An index refers to no blob."""
-        try:
-            manifest = decode(data, Manifest, f"the manifest of {reference}")
-        except FormatError:
-            return
+        """Remember what a document of the reference's repository refers to, and the document itself."""
+        document = Descriptor(digest=reference.digest or Digest.of(data), size=len(data))
+        found = [document, *_referred(data)]
         with self._lock:
             blobs = self._blobs.setdefault(reference.name, OrderedDict())
             self._blobs.move_to_end(reference.name)
-            for descriptor in (manifest.config, *manifest.layers):
+            for descriptor in found:
                 blobs[descriptor.digest] = descriptor
                 blobs.move_to_end(descriptor.digest)
             while len(blobs) > BLOBS_MAX:
@@ -47,3 +47,13 @@ class Referrals:
         """The descriptor under which the repository refers to a blob; None if none is remembered."""
         with self._lock:
             return self._blobs.get(reference.name, OrderedDict()).get(name)
+
+
+def _referred(data: bytes) -> list[Descriptor]:
+    """The entries of a manifest or an index; none of what is neither."""
+    with suppress(FormatError):
+        manifest = decode(data, Manifest, "the manifest")
+        return [manifest.config, *manifest.layers]
+    with suppress(FormatError):
+        return decode(data, Index, "the index").manifests
+    return []

@@ -10,6 +10,7 @@ from layercache.serve.blobs import Blobs
 from layercache.serve.errors import registry_error
 from layercache.serve.manifests import Manifests
 from layercache.serve.messages import Answer, AnyAnswer, RegistryError, Request
+from layercache.serve.questions import Questions
 from layercache.serve.referrals import Referrals
 from layercache.serve.routes import route
 from layercache.serve.upstreams import Upstreams
@@ -31,7 +32,8 @@ class Service:
         self.settings = settings
         referrals = Referrals()
         self._access = Access(Upstreams(cache, settings))
-        self._manifests = Manifests(cache, referrals)
+        self._questions = Questions(settings.max_requests)
+        self._manifests = Manifests(cache, referrals, self._questions, settings)
         self._blobs = Blobs(cache, referrals)
         # Handlers get only what was admitted: whatever they look up for it, the client may read.
         self._handlers: dict[str, Callable[[Admitted], AnyAnswer]] = {
@@ -40,9 +42,16 @@ class Service:
             "blob": self._blobs.answer,
         }
 
-    def quick(self, request: Request) -> AnyAnswer | None:  # noqa: ARG002
+    def quick(self, request: Request) -> AnyAnswer | None:
         """The answer, if that is known without waiting for anything; else None: call `answer`."""
-        return None
+        found = route(request.path)
+        if found is None or found.kind != "manifest" or request.method not in ("GET", "HEAD"):
+            return None
+        try:
+            admitted = self._access.remembered(request, found)
+            return None if admitted is None else self._manifests.quick(admitted)
+        except RegistryError as error:
+            return error.answer()
 
     def answer(self, request: Request) -> AnyAnswer:
         """The answer, which may wait for tiers and upstreams."""
@@ -59,6 +68,7 @@ class Service:
             return registry_error(error).answer()
 
     def close(self) -> None:
+        self._questions.close()
         self.cache.close()
 
     def _base(self, admitted: Admitted) -> Answer:  # noqa: ARG002

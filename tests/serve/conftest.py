@@ -7,11 +7,17 @@ from typing import TYPE_CHECKING
 import pytest
 from servers.mirror import Mirror
 
+import layercache
+from layercache.serve.service import Service
+from layercache.serve.settings import ServeSettings
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from servers.asking import Serve
     from servers.images import Sample
+    from servers.lying import LyingRegistry
     from servers.registry import Registry
 
 
@@ -28,3 +34,21 @@ def mirror(tmp_path: Path, upstream: Registry) -> Iterator[Mirror]:
     """A mirror with an empty cache, whose default upstream is ``upstream``."""
     with Mirror(tmp_path / "mirror", config=f'default_upstream = "{upstream.host}"') as running:
         yield running
+
+
+@pytest.fixture
+def serve(tmp_path: Path, lying: LyingRegistry, sample: Sample) -> Iterator[Serve]:
+    """Start mirrors in this process of ``lying``, which has ``app:1`` and ``app:index``, over one cache."""
+    lying.add_image("1", sample.image)
+    lying.add_image("index", sample.index)
+    running = []
+
+    def start(**settings: float) -> Service:
+        opened = layercache.open(f"file://{tmp_path}/cache")
+        set_up = ServeSettings(default_upstream=lying.host, **settings)  # type: ignore[arg-type]
+        running.append(Service(opened, set_up))
+        return running[-1]
+
+    yield start
+    for service in running:
+        service.close()

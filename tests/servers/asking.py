@@ -8,7 +8,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from layercache.serve.messages import Answer, Request
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from layercache.serve.service import Service
+
+    Serve = Callable[..., Service]
+    """Starts a mirror with these settings."""
 
 
 class Fields(dict[str, str]):

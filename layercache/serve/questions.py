@@ -1,0 +1,122 @@
+"""Asks upstreams: one question for all clients that wait for the same answer, and none too many."""
+
+from __future__ import annotations
+
+import threading
+import time
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, cast
+
+from layercache.registry.retry import TransientError
+from layercache.serve.remembered import Remembered
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Hashable
+
+ResultT = TypeVar("ResultT")
+
+PATIENCE = 30.0
+"""Seconds for which a client waits where there is nothing else to serve. The question is asked to its end."""
+
+REST = 5.0
+"""Seconds for which an upstream that failed is not asked about what is cached."""
+
+REST_LIMITED = 30.0
+"""The same for one that limits requests, and does not say for how long."""
+
+REST_MAX = 300.0
+"""Seconds of a Retry-After that are obeyed at most."""
+
+UPSTREAMS_MAX = 1000
+QUESTIONS_MAX = 256
+"""Questions that are under way, or wait for a thread, at most. Clients may retry further ones."""
+
+
+class _Question(NamedTuple):
+    answer: Future[Any]
+    since: float
+
+
+class _Rest(NamedTuple):
+    """Why an upstream is left alone; ``obeyed``: because it has asked for that."""
+
+    error: TransientError
+    obeyed: bool
+
+
+class Questions:
+    """Asks upstreams in threads of its own, so that clients need not wait to the end. Thread-safe."""
+
+    def __init__(self, threads: int) -> None:
+        self._threads = ThreadPoolExecutor(threads, "upstream")
+        # Guards the dictionary: of several clients with the same question one asks it. Nothing is waited for
+        # under it.
+        self._lock = threading.Lock()
+        self._open: dict[Hashable, _Question] = {}
+        self._resting: Remembered[_Rest] = Remembered(UPSTREAMS_MAX)
+
+    def ask(
+        self, key: Hashable, upstream: str, action: Callable[[], ResultT], *, patience: float | None = None
+    ) -> ResultT:
+        """The action's result, or that of one with the same key that is under way.
+
+        ``patience``: seconds for which it is waited for, since there is a cached answer to serve instead;
+        then an upstream that failed lately is not asked at all. One that said when to come back is not asked
+        before by anybody. Raises what the action raises, and `TransientError`.
+        """
+        resting = self._resting.get(upstream)
+        if resting is not None and (resting.obeyed or patience is not None):
+            left = self._resting.left(upstream)
+            error = resting.error
+            raise TransientError(error.message, hint=error.hint, retry_after=left, limited=error.limited)
+        question = self._join(key, upstream, action)
+        waited = time.monotonic() - question.since
+        wait = max(0.0, (PATIENCE if patience is None else patience) - waited)
+        try:
+            return cast("ResultT", question.answer.result(wait))
+        except TimeoutError:
+            error = TransientError(f"{upstream} has not answered within {waited + wait:.0f} s")
+            self._resting.put(upstream, _Rest(error, obeyed=False), REST)
+            raise error from None
+
+    def close(self) -> None:
+        """Wait for what is under way."""
+        self._threads.shutdown(wait=True, cancel_futures=True)
+
+    def _join(self, key: Hashable, upstream: str, action: Callable[[], ResultT]) -> _Question:
+        with self._lock:
+            if (found := self._open.get(key)) is not None:
+                return found
+            if len(self._open) >= QUESTIONS_MAX:
+                raise TransientError(f"too many questions wait for {upstream} and other upstreams")
+            answer = self._threads.submit(self._run, upstream, action)
+            self._open[key] = question = _Question(answer, time.monotonic())
+        answer.add_done_callback(partial(self._close_question, key))
+        return question
+
+    def _close_question(self, key: Hashable, _: Future[Any]) -> None:
+        with self._lock:
+            self._open.pop(key, None)
+
+    def _run(self, upstream: str, action: Callable[[], ResultT]) -> ResultT:
+        try:
+            result = _twice(action)
+        except TransientError as error:
+            obeyed = error.limited or error.retry_after is not None
+            seconds = error.retry_after or (REST_LIMITED if error.limited else REST)
+            self._resting.put(upstream, _Rest(error, obeyed), min(seconds, REST_MAX))
+            raise
+        if (resting := self._resting.get(upstream)) is not None and not resting.obeyed:
+            self._resting.forget(upstream)
+        return result
+
+
+def _twice(action: Callable[[], ResultT]) -> ResultT:
+    """Try again at once where that may help: a kept connection may have been closed."""
+    try:
+        return action()
+    except TransientError as error:
+        if error.limited or error.retry_after is not None:
+            raise
+        return action()
