@@ -15,7 +15,6 @@ from layercache.registry.credentials import DeniedError
 from layercache.serve.conditions import accepts, is_unchanged
 from layercache.serve.messages import Answer, RegistryError
 from layercache.serve.provenance import HIT, MISS, STALE, STALE_WARNING
-from layercache.serve.questions import REST
 from layercache.serve.remembered import Remembered
 from layercache.value import Value
 
@@ -91,6 +90,7 @@ class Manifests:
         self, cache: Cache, referrals: Referrals, questions: Questions, settings: ServeSettings
     ) -> None:
         self._images = cache.registry_images()
+        self._offline = cache.offline
         self._referrals = referrals
         self._questions = questions
         self._settings = settings
@@ -133,7 +133,7 @@ class Manifests:
             if known is None or isinstance(error, DeniedError):
                 raise
             log.warning("%s is served as it was last pulled: %s", reference, error.message)
-            return Found(known, STALE, REST)
+            return Found(known, STALE, self._questions.rest(reference.registry))
         unchanged = known is not None and known.descriptor.digest == now.descriptor.digest
         return Found(now, HIT if unchanged else MISS, self._fresh_for(reference, now))
 
@@ -156,8 +156,8 @@ class Manifests:
         return cached.recorded or self._referrals.find(reference, cached.descriptor.digest) is not None
 
     def _fresh_for(self, reference: Reference, manifest: CachedManifest) -> float:
-        """Seconds for which it need not be checked with the upstream."""
-        if reference.digest:
+        """Seconds for which it is not checked with the upstream, nor looked up again."""
+        if reference.digest or self._offline:
             return DIGEST_AGE
         age = time.time() - manifest.checked
         return self._settings.tag_age - max(age, 0.0) if age > -SKEW else 0.0

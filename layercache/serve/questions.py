@@ -8,6 +8,8 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, cast
 
+from layercache.errors import SourceError
+from layercache.registry.credentials import DeniedError
 from layercache.registry.retry import TransientError
 from layercache.serve.remembered import Remembered
 
@@ -39,10 +41,12 @@ class _Question(NamedTuple):
 
 
 class _Rest(NamedTuple):
-    """Why an upstream is left alone; ``obeyed``: because it has asked for that."""
+    """Why an upstream is left alone. ``limited``: it limits requests. ``obeyed``: it has asked for that."""
 
-    error: TransientError
-    obeyed: bool
+    message: str
+    hint: str = ""
+    limited: bool = False
+    obeyed: bool = False
 
 
 class Questions:
@@ -68,8 +72,9 @@ class Questions:
         resting = self._resting.get(upstream)
         if resting is not None and (resting.obeyed or patience is not None):
             left = self._resting.left(upstream)
-            error = resting.error
-            raise TransientError(error.message, hint=error.hint, retry_after=left, limited=error.limited)
+            raise TransientError(
+                resting.message, hint=resting.hint, retry_after=left, limited=resting.limited
+            )
         question = self._join(key, upstream, action)
         waited = time.monotonic() - question.since
         wait = max(0.0, (PATIENCE if patience is None else patience) - waited)
@@ -77,8 +82,12 @@ class Questions:
             return cast("ResultT", question.answer.result(wait))
         except TimeoutError:
             error = TransientError(f"{upstream} has not answered within {waited + wait:.0f} s")
-            self._resting.put(upstream, _Rest(error, obeyed=False), REST)
+            self._resting.put(upstream, _Rest(error.message), REST)
             raise error from None
+
+    def rest(self, upstream: str) -> float:
+        """Seconds for which an upstream that failed is still left alone; 0 for any other."""
+        return self._resting.left(upstream)
 
     def close(self) -> None:
         """Wait for what is under way."""
@@ -102,10 +111,13 @@ class Questions:
     def _run(self, upstream: str, action: Callable[[], ResultT]) -> ResultT:
         try:
             result = _twice(action)
-        except TransientError as error:
-            obeyed = error.limited or error.retry_after is not None
-            seconds = error.retry_after or (REST_LIMITED if error.limited else REST)
-            self._resting.put(upstream, _Rest(error, obeyed), min(seconds, REST_MAX))
+        except DeniedError:
+            raise
+        except SourceError as error:
+            wait = error.retry_after if isinstance(error, TransientError) else None
+            limited = isinstance(error, TransientError) and error.limited
+            rest = _Rest(error.message, error.hint, limited=limited, obeyed=limited or wait is not None)
+            self._resting.put(upstream, rest, min(wait or (REST_LIMITED if limited else REST), REST_MAX))
             raise
         if (resting := self._resting.get(upstream)) is not None and not resting.obeyed:
             self._resting.forget(upstream)

@@ -43,8 +43,8 @@ def serve(tmp_path: Path, lying: LyingRegistry, sample: Sample) -> Iterator[Serv
     lying.add_image("index", sample.index)
     running = []
 
-    def start(**settings: float) -> Service:
-        opened = layercache.open(f"file://{tmp_path}/cache")
+    def start(*, offline: bool = False, **settings: float) -> Service:
+        opened = layercache.open(f"file://{tmp_path}/cache", offline=offline)
         set_up = ServeSettings(default_upstream=lying.host, **settings)  # type: ignore[arg-type]
         running.append(Service(opened, set_up))
         return running[-1]
