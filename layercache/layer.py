@@ -140,6 +140,17 @@ class Layer:
         """
         return stream(self._resolver.open(self._state, UNCOMPRESSED, start, end))
 
+    def stat(self) -> int:
+        """Bytes of the compressed blob, of the nearest place that has it. The bytes themselves do not travel.
+
+        A registry is asked by HEAD. Raises as `compressed` does.
+        """
+        return self._resolver.stat(self._state)
+
+    def is_on_its_way(self, form: Form) -> bool:
+        """Whether this process is just fetching or making the form, so that a read follows that."""
+        return self._resolver.is_on_its_way(self._state, form)
+
     def path(self, form: Form = UNCOMPRESSED) -> str | None:
         """The file in which the nearest tier has the form, for sendfile(2), mmap and all that wants a name.
 

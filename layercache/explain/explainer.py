@@ -159,7 +159,7 @@ class _Unasked:
     def name(self) -> str:
         return self.place.where
 
-    def open(self, start: int) -> Reader:
+    def open(self, start: int, end: int | None = None) -> Reader:  # noqa: ARG002  # as of any source
         raise NotFoundError(f"{self.name} is not asked, from byte {start} on")
 
 

@@ -312,5 +312,5 @@ class _BlobOrigin:
     def place(self) -> Place:
         return self.source.place
 
-    def open(self, start: int) -> Reader:
-        return self.source.open_blob(self.descriptor, start)
+    def open(self, start: int, end: int | None = None) -> Reader:
+        return self.source.open_blob(self.descriptor, start, end)

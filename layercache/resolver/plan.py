@@ -54,7 +54,7 @@ class Way(NamedTuple):
         return self.tier is None or self.tier.remote
 
     def open(self, start: int = 0, end: int | None = None) -> Reader:
-        """As `Backend.open`. A source is read from ``start``, no further than to ``end``.
+        """As `Backend.open`.
 
         Raises `NotFoundError`, `BackendError`, `SourceError`.
         """
@@ -64,7 +64,7 @@ class Way(NamedTuple):
             reader = self.inside.open(self.tier, start)
         else:
             assert self.source is not None, "a way leads to a tier or to the source"
-            reader = self.source.open(start)
+            reader = self.source.open(start, end)
         return reader if end is None else BoundedReader(reader, end - start)
 
 

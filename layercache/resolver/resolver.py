@@ -279,6 +279,23 @@ class Resolver:
                 return True
         return False
 
+    def stat(self, layer: LayerState) -> int:
+        """Bytes of the blob, of the first place of the plan that has it."""
+        from layercache.sources.origin import Statable
+
+        for way in self.ways(layer, COMPRESSED):
+            source: object = way.source
+            if way.tier is not None:
+                size = self._entries.size(layer, way)
+            else:
+                size = source.stat() if isinstance(source, Statable) else layer.identity.size
+            if size is not None:
+                return size
+        raise no_way(self._tiers, layer, COMPRESSED)
+
+    def is_on_its_way(self, layer: LayerState, form: Form) -> bool:
+        return any(self.passes.running.get(name, form) for name in layer.identity.names(form))
+
     def path(self, layer: LayerState, form: Form) -> str | None:
         """The file in which a trusted tier has the form."""
         for tier in self._tiers:

@@ -9,8 +9,16 @@ from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl
 
 from layercache.errors import LayercacheError
-from layercache.serve.messages import Answer, AnyAnswer, FileAnswer, RegistryError, Request, StreamAnswer
-from layercache.serve.pipes import CAPACITY, CHUNK, Pipe, Pipes
+from layercache.serve.messages import (
+    Answer,
+    AnyAnswer,
+    FileAnswer,
+    Later,
+    RegistryError,
+    Request,
+    StreamAnswer,
+)
+from layercache.serve.pipes import CAPACITY, Pipe, Pipes
 
 if TYPE_CHECKING:
     from granian._granian import RSGIHTTPProtocol as HTTPProtocol
@@ -68,27 +76,30 @@ class Application:
                 )
             case StreamAnswer():
                 await self._stream(answer, protocol)
+            case Later():
+                loop = asyncio.get_running_loop()
+                found = await loop.run_in_executor(self._streams, answer.find)
+                await self._send(found, request, protocol)
 
     async def _stream(self, answer: StreamAnswer, protocol: HTTPProtocol) -> None:
         """Send bytes that are on their way; nothing is sent before the first of them have come."""
         loop = asyncio.get_running_loop()
         try:
-            first = await loop.run_in_executor(self._streams, answer.chunks.read, CHUNK)
+            first = await loop.run_in_executor(self._streams, answer.body.read)
         except BaseException:
-            await loop.run_in_executor(self._streams, answer.chunks.close)
+            await loop.run_in_executor(self._streams, answer.body.close)
             raise
         if len(first) < CAPACITY and _length(answer) == len(first):
-            await loop.run_in_executor(self._streams, answer.chunks.close)
+            await loop.run_in_executor(self._streams, answer.body.close)
             protocol.response_bytes(answer.status, answer.headers, first)
             return
         pipe = self._pipes.open()
-        fed = loop.run_in_executor(self._streams, self._feed, pipe, first, answer)
         protocol.response_file(answer.status, answer.headers, pipe.path)
-        await fed
+        await loop.run_in_executor(self._streams, self._feed, pipe, first, answer)
 
     def _feed(self, pipe: Pipe, first: bytes, answer: StreamAnswer) -> None:
         try:
-            pipe.feed(first, answer.chunks, patience=self._service.settings.stall_timeout)
+            pipe.feed(first, answer.body, patience=self._service.settings.stall_timeout)
         except (
             LayercacheError,
             OSError,

@@ -2,15 +2,54 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, BinaryIO
 
-from layercache.errors import NotFoundError
-from layercache.serve.messages import AnyAnswer, FileAnswer, RegistryError, StreamAnswer
+from layercache.errors import ConfigError, NotALayerError, NotFoundError
+from layercache.oci.forms import COMPRESSED, UNCOMPRESSED
+from layercache.serve.blob_bodies import OCTETS, Body, Multipart, pieces_of, skip
+from layercache.serve.errors import registry_error
+from layercache.serve.messages import Answer, AnyAnswer, FileAnswer, Later, RegistryError, StreamAnswer
+from layercache.serve.provenance import HIT, Provenance
+from layercache.serve.ranges import Span, is_match, requested
+from layercache.serve.shares import Shares
+from layercache.value import Value
 
 if TYPE_CHECKING:
     from layercache.cache import Cache
+    from layercache.layer import Layer
+    from layercache.oci.digest import Hash
+    from layercache.oci.forms import Form
+    from layercache.oci.reference import Reference
     from layercache.serve.access import Admitted
+    from layercache.serve.messages import Headers, Request
     from layercache.serve.referrals import Referrals
+
+YEAR = 365 * 24 * 3600
+
+
+class Content(Value, frozen=True):
+    """What a name stands for: one form of a layer, of ``size`` bytes."""
+
+    name: Hash
+    layer: Layer
+    form: Form
+    size: int
+
+    def open(self, span: Span) -> BinaryIO:
+        """Bytes of it, by the cheapest way."""
+        opened = self.layer.compressed if self.form == COMPRESSED else self.layer.uncompressed
+        return opened() if span == (0, self.size) else opened(*span)
+
+    def follow(self, span: Span) -> BinaryIO:
+        """Bytes of it, of a transfer of all of it, which is begun unless it is on its way."""
+        opened = self.layer.compressed() if self.form == COMPRESSED else self.layer.uncompressed()
+        try:
+            skip(opened, span.start)
+        except BaseException:
+            opened.close()
+            raise
+        return opened
 
 
 class Blobs:
@@ -19,25 +58,115 @@ class Blobs:
     def __init__(self, cache: Cache, referrals: Referrals) -> None:
         self._cache = cache
         self._referrals = referrals
+        self._shares = Shares()
 
     def answer(self, admitted: Admitted) -> AnyAnswer:
-        reference = admitted.reference
-        if reference.digest is None:
+        """The blob, or parts of it. Raises `RegistryError` and what reading the cache raises."""
+        request, reference = admitted.request, admitted.reference
+        name = reference.digest
+        if name is None:
             raise RegistryError(400, "DIGEST_INVALID", f"{admitted.route.reference} is not a digest")
-        descriptor = self._referrals.find(reference, reference.digest)
+        descriptor = self._referrals.find(reference, name)
         if descriptor is None:
-            raise RegistryError(
-                404, "BLOB_UNKNOWN", f"no manifest of {reference.name} refers to {admitted.route.reference}"
-            )
+            raise _unknown(reference, name)
+        if is_match(request.headers.get("if-none-match", ""), _etag(name)):
+            return Answer(304, _headers(name))
         layer = self._cache.layer(descriptor.digest, size=descriptor.size, repository=reference.name)
-        headers = [
-            ("content-type", "application/octet-stream"),
-            ("content-length", str(descriptor.size)),
-            ("docker-content-digest", descriptor.digest),
-        ]
-        if (path := layer.path("compressed")) is not None:
-            return FileAnswer(200, headers, path, 0, descriptor.size)
+        if descriptor.digest == name:
+            return self._blob(request, reference, Content(name, layer, COMPRESSED, descriptor.size))
+        return self._tar(request, reference, name, layer)
+
+    def _blob(self, request: Request, reference: Reference, content: Content) -> AnyAnswer:
         try:
-            return StreamAnswer(200, headers, layer.compressed())
+            if request.method == "HEAD":
+                content.layer.stat()
+            return self._sent(request, content)
         except NotFoundError as error:
-            raise RegistryError(404, "BLOB_UNKNOWN", error.message) from error
+            raise _unknown(reference, content.name) from error
+
+    def _tar(self, request: Request, reference: Reference, name: Hash, layer: Layer) -> AnyAnswer:
+        if layer.computed and layer.names.diff_id == name and layer.uncompressed_size is not None:
+            return self._sent(request, Content(name, layer, UNCOMPRESSED, layer.uncompressed_size))
+        return Later(partial(self._made, request, reference, name, layer))
+
+    def _made(self, request: Request, reference: Reference, name: Hash, layer: Layer) -> AnyAnswer:
+        """A tar by its diff ID, of which only a claim says in which blob it is.
+
+        It is inflated before anything is sent: a claim must not give out the tar of somebody else's image.
+        """
+        try:
+            try:
+                layer.fill("uncompressed")
+            except ConfigError:  # no tier keeps it: it is made once more to be sent
+                with layer.uncompressed() as tar:
+                    while tar.read(1 << 20):
+                        pass
+        except (NotFoundError, NotALayerError) as error:
+            raise _unknown(reference, name) from error
+        if layer.names.diff_id != name or layer.uncompressed_size is None:
+            raise _unknown(reference, name)
+        return self._sent(request, Content(name, layer, UNCOMPRESSED, layer.uncompressed_size))
+
+    def _sent(self, request: Request, content: Content) -> AnyAnswer:
+        headers, size = _headers(content.name), content.size
+        if request.method == "HEAD":
+            return Answer(200, [*headers, ("content-type", OCTETS), ("content-length", str(size))])
+        spans = requested(request.headers, size, _etag(content.name))
+        path = content.layer.path(content.form)
+        if path is None or len(spans or ()) > 1:
+            return Later(partial(self._streamed, content, spans, stored=path is not None))
+        span = spans[0] if spans else Span(0, size)
+        headers = [*headers, ("content-type", OCTETS), *_of(span, size, part=spans is not None)]
+        return FileAnswer(206 if spans else 200, [*headers, HIT], path, *span)
+
+    def _streamed(self, content: Content, spans: list[Span] | None, *, stored: bool) -> StreamAnswer:
+        wanted = spans or [Span(0, content.size)]
+        opened = content.follow if not stored and self._is_followed(content, wanted) else content.open
+        if len(wanted) > 1:
+            parts = Multipart(wanted, content.size, opened)
+            pieces = parts.pieces()
+            more = [("content-type", parts.content_type), ("content-length", str(parts.size))]
+        else:
+            pieces = pieces_of(partial(opened, wanted[0]), wanted[0].size)
+            more = [("content-type", OCTETS), *_of(wanted[0], content.size, part=spans is not None)]
+        with Provenance(self._cache) as provenance:
+            try:
+                body = Body(pieces)
+            except NotFoundError as error:
+                raise registry_error(error, "BLOB_UNKNOWN") from error
+        headers = [*_headers(content.name), *more, provenance.header]
+        return StreamAnswer(206 if spans else 200, headers, body)
+
+    def _is_followed(self, content: Content, spans: list[Span]) -> bool:
+        """Whether parts of a blob come out of a transfer of all of it."""
+        if content.form != COMPRESSED:
+            return False
+        asked = sum(span.size for span in spans)
+        return content.layer.is_on_its_way(COMPRESSED) or self._shares.is_much(
+            content.name, asked, content.size
+        )
+
+
+def _etag(name: Hash) -> str:
+    return f'"{name}"'
+
+
+def _headers(name: Hash) -> Headers:
+    """What holds for every response with this blob or part of it: the bytes of a name never change."""
+    return [
+        ("docker-content-digest", name),
+        ("etag", _etag(name)),
+        ("accept-ranges", "bytes"),
+        ("cache-control", f"max-age={YEAR}"),
+        ("docker-distribution-api-version", "registry/2.0"),
+    ]
+
+
+def _of(span: Span, size: int, *, part: bool) -> Headers:
+    """How many bytes are sent, and of a part which of all."""
+    length = ("content-length", str(span.size))
+    return [length, ("content-range", f"bytes {span.start}-{span.end - 1}/{size}")] if part else [length]
+
+
+def _unknown(reference: Reference, name: Hash) -> RegistryError:
+    return RegistryError(404, "BLOB_UNKNOWN", f"{reference.name} has no blob {name}")

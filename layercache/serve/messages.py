@@ -10,7 +10,7 @@ from msgspec import field
 from layercache.value import Value
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
 Headers = list[tuple[str, str]]
 
@@ -57,10 +57,11 @@ class FileAnswer(Value, frozen=True):
     end: int
 
 
-class Chunks(Protocol):
-    """Where the bytes of a `StreamAnswer` come from. Read and closed in one thread, which may wait."""
+class Pieces(Protocol):
+    """Where the bytes of a `StreamAnswer` come from. Used by one thread at a time, which may wait."""
 
-    def read(self, size: int, /) -> bytes: ...
+    def read(self) -> bytes:
+        """The next bytes, some hundred KiB at most; nothing at the end."""
 
     def close(self) -> None: ...
 
@@ -72,10 +73,19 @@ class StreamAnswer(Value, frozen=True):
 
     status: int
     headers: Headers
-    chunks: Chunks
+    body: Pieces
 
 
-AnyAnswer = Answer | FileAnswer | StreamAnswer
+class Later(Value, frozen=True):
+    """An answer that waits for a blob: another client, process or machine may be fetching it.
+
+    ``find`` is called in one of the threads for streams, of which there are many.
+    """
+
+    find: Callable[[], AnyAnswer]
+
+
+AnyAnswer = Answer | FileAnswer | StreamAnswer | Later
 
 
 class RegistryError(Exception):

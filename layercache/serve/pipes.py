@@ -8,22 +8,30 @@ early ends the answer before its Content-Length is reached, and the server then 
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import select
 import tempfile
-import termios
 import time
 from contextlib import suppress
 from itertools import count
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from layercache.serve.messages import Chunks
+    from layercache.serve.messages import Pieces
 
-CHUNK = 256 << 10
+WANTED = 256 << 10
+"""Bytes that a pipe holds, if the system has no limit below that."""
+
 CAPACITY = 64 << 10
-"""Bytes that a pipe holds where its size cannot be set. What is no bigger is not worth a pipe."""
+"""Bytes that a pipe holds by default. What is no bigger is not worth a pipe."""
+
+OPENED_WITHIN = 10.0
+"""Seconds in which the server opens a pipe, unless the client hung up before."""
+
+PAUSES = (0.0002, 0.01)
+"""Seconds between two looks whether it has, the first and the longest."""
 
 _SET_SIZE = getattr(fcntl, "F_SETPIPE_SZ", None)  # Linux only
 
@@ -43,46 +51,67 @@ class Pipes:
 
 
 class Pipe:
-    """A pipe from the thread that calls `feed` to the server, which opens ``path``.
+    """A pipe from the thread that calls `feed` to the server, which opens ``path`` to read.
 
-    Until the server has opened its end, ours keeps what was written. The name is never used twice, so that
-    the server cannot open another answer's pipe, however late it is.
+    The name is never used twice, so that the server cannot open another answer's pipe, however late it is.
+    Nobody else has an end open: once the server has closed its own, since the client hung up, a write fails.
     """
 
     def __init__(self, path: str) -> None:
         self.path = path
+        self._write_end = -1
         os.mkfifo(path, 0o600)
-        self._read_end = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-        self._write_end = os.open(path, os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-        self._capacity = CAPACITY
-        if _SET_SIZE is not None:
-            with suppress(OSError):  # the user's share of pipe memory is used up: a small one will do
-                self._capacity = fcntl.fcntl(self._write_end, _SET_SIZE, CHUNK)
 
-    def feed(self, first: bytes, chunks: Chunks, *, patience: float) -> int:
-        """Write ``first`` and all chunks, then close them and the pipe; return how many bytes were taken.
+    def feed(self, first: bytes, body: Pieces, *, patience: float) -> int:
+        """Write ``first`` and the rest of the body, then close it and the pipe; return the bytes written.
 
         Ends early where the client has hung up, or takes nothing for ``patience`` seconds. Raises what
-        reading the chunks raises, once everything is closed.
+        reading the body raises, once everything is closed.
         """
-        sent, chunk = 0, first
+        sent, piece = 0, first
         try:
-            while chunk:
-                left = memoryview(chunk)
+            if not self._connect():
+                return sent
+            while piece:
+                left = memoryview(piece)
                 while left:
                     if not (written := self._write(left, patience)):
                         return sent
                     sent += written
                     left = left[written:]
-                    if sent > self._capacity:
-                        self._let_go()
-                chunk = chunks.read(CHUNK)
+                piece = body.read()
             return sent
         finally:
-            self._wait_for_server(sent, patience)
-            self._let_go()
-            os.close(self._write_end)
-            chunks.close()
+            if self._write_end >= 0:
+                os.close(self._write_end)
+            body.close()
+
+    def _connect(self) -> bool:
+        """Open the end to write, as soon as the server has opened the other; whether it has."""
+        deadline, pause = time.monotonic() + OPENED_WITHIN, PAUSES[0]
+        try:
+            while not self._is_opened():
+                if time.monotonic() > deadline:
+                    # Without anybody to write, a server that is opening it just now would wait for ever.
+                    self._write_end = os.open(self.path, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
+                    return False
+                time.sleep(pause)
+                pause = min(2 * pause, PAUSES[1])
+        finally:
+            os.unlink(self.path)
+        if _SET_SIZE is not None:
+            with suppress(OSError):  # the user's share of memory for pipes is used up
+                fcntl.fcntl(self._write_end, _SET_SIZE, WANTED)
+        return True
+
+    def _is_opened(self) -> bool:
+        try:
+            self._write_end = os.open(self.path, os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        except OSError as error:
+            if error.errno != errno.ENXIO:  # nobody has it open to read
+                raise
+            return False
+        return True
 
     def _write(self, data: memoryview, patience: float) -> int:
         """Write some of it; 0 if the reader is gone, or takes nothing."""
@@ -96,26 +125,6 @@ class Pipe:
                     return 0
             except BrokenPipeError:
                 return 0
-
-    def _wait_for_server(self, sent: int, patience: float) -> None:
-        """Wait until the server has taken something, where little was written in all."""
-        deadline = time.monotonic() + patience
-        while self._read_end >= 0 and sent and self._waiting() >= sent and time.monotonic() < deadline:
-            time.sleep(0.002)
-
-    def _waiting(self) -> int:
-        """Bytes in the pipe."""
-        return int.from_bytes(fcntl.ioctl(self._read_end, termios.FIONREAD, bytes(4)), "little")
-
-    def _let_go(self) -> None:
-        """Close our end to read, and remove the name: the server has the pipe open, or never will.
-
-        From then on a client that hangs up shows as a broken pipe.
-        """
-        if self._read_end >= 0:
-            os.close(self._read_end)
-            self._read_end = -1
-            os.unlink(self.path)
 
 
 def _is_writable(end: int, seconds: float) -> bool:

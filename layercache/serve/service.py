@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 from layercache.errors import LayercacheError
@@ -9,7 +10,7 @@ from layercache.serve.access import Access, Admitted
 from layercache.serve.blobs import Blobs
 from layercache.serve.errors import registry_error
 from layercache.serve.manifests import Manifests
-from layercache.serve.messages import Answer, AnyAnswer, RegistryError, Request
+from layercache.serve.messages import Answer, AnyAnswer, Later, RegistryError, Request
 from layercache.serve.questions import Questions
 from layercache.serve.referrals import Referrals
 from layercache.serve.routes import route
@@ -55,17 +56,15 @@ class Service:
 
     def answer(self, request: Request) -> AnyAnswer:
         """The answer, which may wait for tiers and upstreams."""
-        try:
-            found = route(request.path)
-            if found is None or found.kind not in self._handlers:
-                raise RegistryError(404, "NOT_FOUND", f"no such path: {request.path[:200]}")
-            if request.method not in ("GET", "HEAD"):
-                raise RegistryError(405, "UNSUPPORTED", f"{request.method} is not supported here")
-            return self._handlers[found.kind](self._access.check(request, found))
-        except RegistryError as error:
-            return error.answer()
-        except LayercacheError as error:
-            return registry_error(error).answer()
+        return _safely(partial(self._found, request))
+
+    def _found(self, request: Request) -> AnyAnswer:
+        found = route(request.path)
+        if found is None or found.kind not in self._handlers:
+            raise RegistryError(404, "NOT_FOUND", f"no such path: {request.path[:200]}")
+        if request.method not in ("GET", "HEAD"):
+            raise RegistryError(405, "UNSUPPORTED", f"{request.method} is not supported here")
+        return self._handlers[found.kind](self._access.check(request, found))
 
     def close(self) -> None:
         self._questions.close()
@@ -75,3 +74,14 @@ class Service:
         body = b"{}"
         headers = [("content-type", "application/json"), ("content-length", str(len(body))), API_VERSION]
         return Answer(200, headers, body)
+
+
+def _safely(find: Callable[[], AnyAnswer]) -> AnyAnswer:
+    """What is found, or the error that it ends in; also of what is found later."""
+    try:
+        answer = find()
+    except RegistryError as error:
+        return error.answer()
+    except LayercacheError as error:
+        return registry_error(error).answer()
+    return Later(partial(_safely, answer.find)) if isinstance(answer, Later) else answer

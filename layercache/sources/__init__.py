@@ -40,7 +40,10 @@ class Source(Protocol):
     def document(self, descriptor: Descriptor) -> bytes:
         """The bytes of a manifest or index, checked against the descriptor's digest."""
 
-    def open_blob(self, descriptor: Descriptor, start: int = 0) -> Reader:
-        """The bytes of a config or layer from an offset on, as distributed."""
+    def open_blob(self, descriptor: Descriptor, start: int = 0, end: int | None = None) -> Reader:
+        """The bytes of a config or layer, as distributed, from ``start`` to ``end``, or perhaps further.
+
+        Only what reads from a network has a reason to stop there.
+        """
 
     def close(self) -> None: ...

@@ -112,7 +112,7 @@ class ArchiveSource:
             raise NotFoundError(f"{self.name} has no manifest {descriptor.digest}", looked_in=[self._path])
         return found.manifest
 
-    def open_blob(self, descriptor: Descriptor, start: int = 0) -> PartReader:
+    def open_blob(self, descriptor: Descriptor, start: int = 0, end: int | None = None) -> PartReader:
         with self._lock:
             found = self._load_locked()
             if descriptor.digest not in found.blobs:
@@ -120,7 +120,8 @@ class ArchiveSource:
             fd, member = found.blobs[descriptor.digest]
             if not 0 <= start <= member.size:
                 raise ValueError(f"no offset {start} in {member.size} bytes")
-            return PartReader(os.dup(fd), member.start + start, member.start + member.size)
+            stop = member.size if end is None else min(end, member.size)
+            return PartReader(os.dup(fd), member.start + start, member.start + stop)
 
     def close(self) -> None:
         with self._lock:

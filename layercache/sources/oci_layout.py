@@ -142,7 +142,7 @@ class LayoutSource:
         check_document(descriptor.digest, data, self._files.place(path))
         return data
 
-    def open_blob(self, descriptor: Descriptor, start: int = 0) -> PartReader:
+    def open_blob(self, descriptor: Descriptor, start: int = 0, end: int | None = None) -> PartReader:
         if not 0 <= start <= descriptor.size:
             raise ValueError(f"no offset {start} in {descriptor.size} bytes")
         path = _blob(descriptor.digest)
@@ -151,7 +151,7 @@ class LayoutSource:
         if size != descriptor.size:
             os.close(fd)
             raise DigestMismatchError(f"{place} has {size} bytes instead of the {descriptor.size} stated")
-        return PartReader(fd, begin + start, begin + size, place)
+        return PartReader(fd, begin + start, begin + (size if end is None else min(end, size)), place)
 
     def close(self) -> None:
         self._files.close()

@@ -21,8 +21,19 @@ class BlobSource(Protocol):
     def place(self) -> Place:
         """What statistics call it. A reader may come from elsewhere, and know better: see `place_of`."""
 
-    def open(self, start: int) -> Reader:
-        """The compressed blob from an offset on. Raises `SourceError`, `NotFoundError`."""
+    def open(self, start: int, end: int | None = None) -> Reader:
+        """The compressed blob from ``start``, read no further than to ``end`` (None: its end), perhaps more.
+
+        Raises `SourceError`, `NotFoundError`.
+        """
+
+
+@runtime_checkable
+class Statable(Protocol):
+    """A source that can be asked for a blob without its bytes."""
+
+    def stat(self) -> int:
+        """Bytes of the blob. Raises `SourceError`, `NotFoundError`."""
 
 
 @runtime_checkable

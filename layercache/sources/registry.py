@@ -66,10 +66,10 @@ class RegistrySource:
         check_document(descriptor.digest, data, self.name)
         return data
 
-    def open_blob(self, descriptor: Descriptor, start: int = 0) -> BlobReader:
+    def open_blob(self, descriptor: Descriptor, start: int = 0, end: int | None = None) -> BlobReader:
         if not 0 <= start <= descriptor.size:
             raise ValueError(f"no offset {start} in {descriptor.size} bytes")
-        blob = Blob(descriptor.digest, descriptor.size, f"{self.name}@{descriptor.digest}")
+        blob = Blob(descriptor.digest, descriptor.size, f"{self.name}@{descriptor.digest}", end)
         return BlobReader(blob, start, _Way(self._client, self._reference, blob), self._client.retries)
 
     def close(self) -> None:
@@ -145,13 +145,16 @@ class RepositoryBlob:
     def place(self) -> Place:
         return self._source.place
 
-    def open(self, start: int) -> BlobReader:
+    def open(self, start: int, end: int | None = None) -> BlobReader:
         if self._size is None:
-            where = self._repository
-            self._size = Repository(self._client, where.registry, where.repository).blob_size(self._digest)
-        return self._source.open_blob(
-            Descriptor(media_type=OCTETS, digest=self._digest, size=self._size), start
-        )
+            self._size = self.stat()
+        stated = Descriptor(media_type=OCTETS, digest=self._digest, size=self._size)
+        return self._source.open_blob(stated, start, end)
+
+    def stat(self) -> int:
+        """Bytes of the blob as the registry states them, by a HEAD."""
+        where = self._repository
+        return Repository(self._client, where.registry, where.repository).blob_size(self._digest)
 
 
 class _Way:

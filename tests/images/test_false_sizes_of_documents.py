@@ -143,7 +143,7 @@ def test_a_mirror_whose_document_is_right_is_not_blamed_for_a_false_size() -> No
             return Mirrored.refuted < 3
 
     source = manifest_that_lies(1)
-    source.open_blob = lambda descriptor, start=0: Mirrored(MADE.config)  # type: ignore[method-assign]
+    source.open_blob = lambda descriptor, start=0, end=None: Mirrored(MADE.config)  # type: ignore[method-assign]
     with open_cache() as cache:
         with pytest.raises(StatedSizeError):
             pulled(cache, source)

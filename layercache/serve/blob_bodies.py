@@ -1,0 +1,122 @@
+"""Bodies that are read from a cache piece by piece: all of a blob, or parts of it."""
+
+from __future__ import annotations
+
+import secrets
+from typing import TYPE_CHECKING, BinaryIO, cast
+
+from layercache.errors import BackendError
+from layercache.serve.ranges import Span
+
+if TYPE_CHECKING:
+    import io
+    from collections.abc import Callable, Generator, Sequence
+
+CHUNK = 256 << 10
+"""Bytes of a piece at most."""
+
+GAP = 64 << 10
+"""Bytes between two parts that are read and left out, where another request would cost more."""
+
+OCTETS = "application/octet-stream"
+
+
+class Body:
+    """Pieces of a body, the first of which is read already.
+
+    So what fails at the start raises here, while the response can still be an error. Raises what the pieces
+    raise.
+    """
+
+    def __init__(self, pieces: Generator[bytes]) -> None:
+        self._pieces = pieces
+        self._first = next(pieces, b"")
+
+    def read(self) -> bytes:
+        """The next piece, as soon as there is one; nothing at the end."""
+        first, self._first = self._first, b""
+        return first or next(self._pieces, b"")
+
+    def close(self) -> None:
+        self._pieces.close()
+
+
+def pieces_of(opened: Callable[[], BinaryIO], size: int) -> Generator[bytes]:
+    """``size`` bytes of a stream. Raises `BackendError` if it has less."""
+    with opened() as stream:
+        yield from _pieces(stream, size)
+
+
+def _pieces(stream: BinaryIO, size: int) -> Generator[bytes]:
+    reader = cast("io.BufferedReader", stream)
+    while size:
+        piece = reader.read1(min(size, CHUNK))
+        if not piece:
+            raise BackendError(f"a blob ended {size} bytes too early")
+        size -= len(piece)
+        yield piece
+
+
+class Multipart:
+    """Several parts of a body of ``total`` bytes as multipart/byteranges (RFC 9110, 14.6).
+
+    One part for each span, in their order: clients count them. ``opened`` opens one span; neighbours that
+    are not far apart are read as one.
+    """
+
+    def __init__(self, spans: Sequence[Span], total: int, opened: Callable[[Span], BinaryIO]) -> None:
+        self._spans = spans
+        self._total = total
+        self._opened = opened
+        self._boundary = secrets.token_hex(16)
+        self._end = f"\r\n--{self._boundary}--\r\n".encode()
+
+    @property
+    def content_type(self) -> str:
+        return f"multipart/byteranges; boundary={self._boundary}"
+
+    @property
+    def size(self) -> int:
+        """Bytes of the whole body."""
+        return sum(len(self._head(span)) + span.size for span in self._spans) + len(self._end)
+
+    def pieces(self) -> Generator[bytes]:
+        """The body. The first piece has bytes of the first part."""
+        for run, spans in runs(self._spans):
+            with self._opened(run) as stream:
+                at = run.start
+                for span in spans:
+                    skip(stream, span.start - at)
+                    head = self._head(span)
+                    for piece in _pieces(stream, span.size):
+                        yield head + piece
+                        head = b""
+                    at = span.end
+        yield self._end
+
+    def _head(self, span: Span) -> bytes:
+        line = "" if span is self._spans[0] else "\r\n"
+        where = f"{span.start}-{span.end - 1}/{self._total}"
+        head = f"{line}--{self._boundary}\r\nContent-Type: {OCTETS}\r\nContent-Range: bytes {where}\r\n\r\n"
+        return head.encode()
+
+
+def runs(spans: Sequence[Span]) -> list[tuple[Span, list[Span]]]:
+    """The spans, with what is read for them: one run of bytes for those that follow each other closely."""
+    found: list[tuple[Span, list[Span]]] = []
+    for span in spans:
+        run = found[-1][0] if found else span
+        if found and 0 <= span.start - run.end <= GAP:
+            found[-1] = Span(run.start, span.end), [*found[-1][1], span]
+        else:
+            found.append((span, [span]))
+    return found
+
+
+def skip(stream: BinaryIO, size: int) -> None:
+    """Leave out so many bytes."""
+    if size and stream.seekable():
+        stream.seek(size, 1)
+        return
+    for _ in _pieces(stream, size):
+        pass
