@@ -8,12 +8,15 @@ from typing import TYPE_CHECKING
 from layercache.errors import LayercacheError
 from layercache.serve.access import Access, Admitted
 from layercache.serve.blobs import Blobs
+from layercache.serve.catalog import Catalog
 from layercache.serve.errors import registry_error
 from layercache.serve.manifests import Manifests
 from layercache.serve.messages import Answer, AnyAnswer, Later, RegistryError, Request
 from layercache.serve.questions import Questions
 from layercache.serve.referrals import Referrals
+from layercache.serve.referrers import Referrers
 from layercache.serve.routes import route
+from layercache.serve.tags import Tags
 from layercache.serve.upstreams import Upstreams
 
 if TYPE_CHECKING:
@@ -36,11 +39,17 @@ class Service:
         self._questions = Questions(settings.max_requests)
         self._manifests = Manifests(cache, referrals, self._questions, settings)
         self._blobs = Blobs(cache, referrals)
+        self._catalog = Catalog(cache, self._access)
+        self._tags = Tags(cache, self._questions, settings)
+        self._referrers = Referrers(cache, self._questions, settings)
         # Handlers get only what was admitted: whatever they look up for it, the client may read.
         self._handlers: dict[str, Callable[[Admitted], AnyAnswer]] = {
             "base": self._base,
             "manifest": self._manifests.answer,
             "blob": self._blobs.answer,
+            "catalog": self._catalog.answer,
+            "tags": self._tags.answer,
+            "referrers": self._referrers.answer,
         }
 
     def quick(self, request: Request) -> AnyAnswer | None:
