@@ -6,7 +6,6 @@ Each value carries its origin. ``layercache config show`` prints the same values
 from __future__ import annotations
 
 import os
-from dataclasses import fields
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, TypeVar
 
@@ -231,6 +230,8 @@ def _override(found: dict[str, Setting], table: CacheTable, origin: Callable[[st
 
 def _set_keys(table: ServeTable | None, origin: Callable[[str], str]) -> dict[str, Setting]:
     """Return the settings that a table sets."""
+    from dataclasses import fields  # where there is a table, it is loaded already
+
     keys = [each.name for each in fields(table)] if table else []
     return {key: Setting(value, origin(key)) for key in keys if (value := getattr(table, key)) is not None}
 

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 OPERATORS = "set it in your own configuration: it decides what this machine serves, and to whom"
 
 PORTS = 65535
+HEADERS_LEAST = 8 << 10
 
 _FLAG = "true or false"
 _COUNT = "an integer, at least 1"
@@ -35,6 +36,14 @@ def port(_checker: Checker, value: object, _path: str) -> int:
     return value
 
 
+def header_size(checker: Checker, value: object, path: str) -> int:
+    """A size of headers: the server below takes no less."""
+    found = values.size(checker, value, path)
+    if found < HEADERS_LEAST:
+        raise ValueError(f"is {found} bytes")
+    return found
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServeTable:
     """What the mirror is set up to do."""
@@ -54,7 +63,7 @@ class ServeTable:
     max_connections: int | None = key(values.whole(1), _COUNT)
     max_requests: int | None = key(values.whole(1), _COUNT)
     max_streams: int | None = key(values.whole(1), _COUNT)
-    max_header_size: int | None = key(values.size, values.SIZE)
+    max_header_size: int | None = key(header_size, "a size of 8KiB or more")
     header_timeout: float | None = key(values.seconds, values.SECONDS)
     stall_timeout: float | None = key(values.seconds, values.SECONDS)
     stop_timeout: float | None = key(values.seconds, values.SECONDS)
