@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from layercache.images.registry_images import RegistryImages
     from layercache.oci.descriptor import Descriptor
     from layercache.oci.reference import Reference
+    from layercache.registry.client import RegistryClient
     from layercache.registry.settings import RegistrySettings
     from layercache.sources import Source
     from layercache.sources.origin import BlobSource
@@ -126,13 +127,14 @@ class Cache:
         media_type: str | None = None,
         fetch: Callable[[Digest], BinaryIO] | None = None,
         repository: str | None = None,
+        client: RegistryClient | None = None,
     ) -> Layer:
         """A layer by its digest, and where it comes from if no tier has it.
 
-        ``repository``: of a registry, such as ``ghcr.io/team/app``. Or ``fetch(digest)``, for programs with
-        their own registry client, which returns a binary stream that is closed after reading. ``diff_id`` is
-        what the image's config says, ``size`` (bytes) and ``media_type`` what the manifest says; each is
-        enforced if it is given. Nothing is read until a stream is opened. Raises `InvalidNameError`.
+        ``repository``: of a registry, such as ``ghcr.io/team/app``; ``client``: that reaches it, with other
+        credentials. Or ``fetch(digest)``, for programs with their own registry client, which returns a binary
+        stream that is closed after reading. ``diff_id`` (by the image's config), ``size`` (bytes) and
+        ``media_type`` (by its manifest) are enforced. Raises `InvalidNameError`.
         """
         found = self._resolver.finder.of_digest(Digest(digest), stated=diff_id is not None)
         identity = found.with_statement(None if diff_id is None else DiffID(diff_id), size, media_type)
@@ -142,7 +144,7 @@ class Cache:
         elif repository is not None and not self.offline:
             from layercache.images.repositories import blob_of
 
-            source = blob_of(self._registry.get(), repository, Digest(digest), size)
+            source = blob_of(client or self._registry.get(), repository, Digest(digest), size)
         return Layer(self._resolver, identity, source)
 
     def image(self, name: str, *, platform: str | None = None) -> Image:
@@ -157,9 +159,8 @@ class Cache:
         """
         from layercache.oci.platforms import parse_platform
 
-        wanted = parse_platform(platform) if platform else None
         images, reference, source = self._images(name)
-        return images.from_source(source, reference, wanted)
+        return images.from_source(source, reference, parse_platform(platform) if platform else None)
 
     def images(self, name: str, *, missing: Callable[[LayercacheError], object] | None = None) -> list[Image]:
         """Every platform of an image, and the attestations of its index.
@@ -331,9 +332,8 @@ class Cache:
             self._refresher.close()
             if self._recorder:
                 self._recorder.record(self.counters)
-            for source in self._sources:
-                source.close()
-            self._sources.clear()
+            while self._sources:
+                self._sources.pop().close()
             self._registry.close()
             with ExitStack() as closing:
                 for tier in self._asked:

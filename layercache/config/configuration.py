@@ -86,10 +86,12 @@ class Configuration:
         by: str,
         given: Mapping[str, Setting] | None = None,
         registries: RegistrySettings | None = None,
+        inside: tuple[str, ...] | None = None,
     ) -> Cache:
         """Open the cache that `choose` selects with the settings of `behaviour`. Raises `ConfigError`.
 
-        The user's cache folder has a limit unless its URL sets one.
+        The user's cache folder has a limit unless its URL sets one. ``inside``: for images, contact only
+        addresses of the internet and these of the inside, see `RegistrySettings`; None: any.
         """
         chosen = self.choose(urls, by)
         how = {key: setting.value for key, setting in self.behaviour(chosen.name, given).items()}
@@ -101,7 +103,7 @@ class Configuration:
                 _opened(limited(setting), by, partial(opens, nearest=not number))
                 for number, setting in enumerate(chosen.tiers)
             ],
-            registries=reached,
+            registries=partial(_reaching, reached, inside),
             limits=Limits(size=how["max_inflated_size"], ratio=how["max_ratio"]),
             offline=how["offline"],
             verify_always=how["verify"] == "always",
@@ -230,7 +232,7 @@ def _override(found: dict[str, Setting], table: CacheTable, origin: Callable[[st
 
 def _set_keys(table: ServeTable | None, origin: Callable[[str], str]) -> dict[str, Setting]:
     """Return the settings that a table sets."""
-    from dataclasses import fields  # where there is a table, it is loaded already
+    from dataclasses import fields
 
     keys = [each.name for each in fields(table)] if table else []
     return {key: Setting(value, origin(key)) for key in keys if (value := getattr(table, key)) is not None}
@@ -244,6 +246,12 @@ def _opened(setting: Setting, by: str, opens: Callable[[str], _T]) -> _T:
             raise
         message = f"{setting.origin}: {error.message}"
         raise ConfigError(message, looked_in=error.looked_in, hint=error.hint) from error
+
+
+def _reaching(registries: Callable[[], RegistrySettings], inside: tuple[str, ...] | None) -> RegistrySettings:
+    from dataclasses import replace  # most commands reach no registry, and need not load it
+
+    return replace(registries(), inside=inside)
 
 
 def _share(text: str) -> Share:

@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+import ipaddress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from layercache.config import values
 from layercache.config.checker import key, wrong_type
+from layercache.oci.repository_pattern import FORM, RepositoryPattern
 
 if TYPE_CHECKING:
-    from layercache.config.checker import Checker
+    from collections.abc import Callable
+
+    from layercache.config.checker import Checker, Parse
 
 OPERATORS = "set it in your own configuration: it decides what this machine serves, and to whom"
 
 PORTS = 65535
-HEADERS_LEAST = 8 << 10
+
+PATTERN = f"a pattern {FORM}"
+PLACE = "a host, an address or a network: tokens.corp.example, 10.1.2.3, 10.0.0.0/8"
+READERS = "PATTERN=USER[,USER], with * for all users: ghcr.io/team/*=ci,alice"
 
 _FLAG = "true or false"
 _COUNT = "an integer, at least 1"
@@ -36,12 +43,40 @@ def port(_checker: Checker, value: object, _path: str) -> int:
     return value
 
 
-def header_size(checker: Checker, value: object, path: str) -> int:
-    """A size of headers: the server below takes no less."""
-    found = values.size(checker, value, path)
-    if found < HEADERS_LEAST:
-        raise ValueError(f"is {found} bytes")
-    return found
+def texts(check: Callable[[str], object], wanted: str) -> Parse:
+    """An array of strings, each of which ``check`` accepts, or raises `ValueError` for."""
+
+    def parse(checker: Checker, value: object, path: str) -> tuple[str, ...]:
+        if not isinstance(value, list):
+            raise wrong_type(value)
+
+        def item(each: object, _number: int) -> str:
+            text = checker.text(each)
+            check(text)
+            return text
+
+        return checker.each(value, path, item, wanted)
+
+    return parse
+
+
+def place(text: str) -> None:
+    """Check a host, an address or a network of the inside. Raises `ValueError`."""
+    try:
+        ipaddress.ip_network(text, strict=False)
+    except ValueError:
+        if "/" in text:
+            raise ValueError(f"not a network: {text!r}") from None
+        values.registry(text)
+
+
+def split_readers(text: str) -> tuple[RepositoryPattern, frozenset[str]]:
+    """Whose rule it is that may read which repositories; "*" stands for all users. Raises `ValueError`."""
+    pattern, equals, users = text.partition("=")
+    found = frozenset(each.strip() for each in users.split(","))
+    if not equals or "" in found:
+        raise ValueError(f"is {text!r}")
+    return RepositoryPattern.parse(pattern.strip()), found
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,6 +89,14 @@ class ServeTable:
     tls_certificate: str | None = key(values.file, "a file of PEM certificates, the server's first")
     tls_key: str | None = key(values.file, "a file with the private key, PEM")
     default_upstream: str | None = key(values.upstream, "a registry: HOST or HOST:PORT")
+    upstreams: tuple[str, ...] | None = key(
+        texts(RepositoryPattern.parse, PATTERN), f"an array, each {PATTERN}"
+    )
+    inside: tuple[str, ...] | None = key(texts(place, PLACE), f"an array, each {PLACE}")
+    htpasswd: str | None = key(values.file, "a file of lines USER:HASH, as htpasswd -B writes them")
+    tokens: str | None = key(values.file, "a file of lines USER:HASH, each the SHA-256 of a token in hex")
+    readers: tuple[str, ...] | None = key(texts(split_readers, READERS), f"an array, each {READERS}")
+    access_age: float | None = key(values.age, f"0, or {values.SECONDS}")
     tag_age: float | None = key(values.age, f"0, or {values.SECONDS}")
     missing_age: float | None = key(values.age, f"0, or {values.SECONDS}")
     upstream_timeout: float | None = key(values.seconds, values.SECONDS)
@@ -63,7 +106,7 @@ class ServeTable:
     max_connections: int | None = key(values.whole(1), _COUNT)
     max_requests: int | None = key(values.whole(1), _COUNT)
     max_streams: int | None = key(values.whole(1), _COUNT)
-    max_header_size: int | None = key(header_size, "a size of 8KiB or more")
+    max_header_size: int | None = key(values.size, values.SIZE)
     header_timeout: float | None = key(values.seconds, values.SECONDS)
     stall_timeout: float | None = key(values.seconds, values.SECONDS)
     stop_timeout: float | None = key(values.seconds, values.SECONDS)

@@ -18,7 +18,7 @@ from layercache.errors import SourceError
 from layercache.oci.descriptor import NOT_VALID
 from layercache.registry import hints
 from layercache.registry.credential import login_command
-from layercache.registry.credentials import Login, find_login
+from layercache.registry.credentials import Login
 from layercache.registry.http import discard, read_all
 from layercache.registry.retry import TransientError, retry_after
 from layercache.registry.status_errors import quoted, reason_in
@@ -30,12 +30,16 @@ if TYPE_CHECKING:
     from urllib3.response import BaseHTTPResponse
 
     from layercache.registry.credential import UnavailableError
+    from layercache.registry.credentials import FindLogin
     from layercache.registry.http import Http
     from layercache.registry.settings import RegistrySettings
 
 TOKEN_SIZE_MAX = 1 << 20
 LIFETIME_MIN = 60.0
 """Minimum lifetime of a token in seconds, also if the server states none (token spec., "expires_in")."""
+
+GRANTS_MAX = 10_000
+"""Repositories whose tokens are kept. At one more all are forgotten, and asked for again."""
 
 SPENT_EARLY = 0.1
 """The part of a token's life at whose end it is not used any more: the request takes time too."""
@@ -107,15 +111,21 @@ class Authenticator:
     """Answers challenges, and keeps what was granted for each repository. Thread-safe.
 
     Credentials are looked up only when a registry asks for them, and are sent to it and to the token
-    server that it names, and nowhere else. ``warn`` is called once for each place that could not be read.
+    server that it names, and nowhere else. ``find`` looks them up; ``warn`` is called once for each place
+    that could not be read.
     """
 
     def __init__(
-        self, settings: RegistrySettings, http: Http, warn: Callable[[UnavailableError], object]
+        self,
+        settings: RegistrySettings,
+        http: Http,
+        warn: Callable[[UnavailableError], object],
+        find: FindLogin,
     ) -> None:
         self._settings = settings
         self._http = http
         self._warn = warn
+        self._find = find
         self._warned: set[str] = set()
         self._grants: dict[tuple[str, str], _Grant] = {}
 
@@ -152,6 +162,8 @@ class Authenticator:
         challenges = parse_challenges(refusal.headers.getlist("WWW-Authenticate"))
         discard(refusal)
         grant = self._grants.setdefault((registry, repository), _Grant())
+        if len(self._grants) > GRANTS_MAX:  # a mirror may be asked for any repository, for months
+            self._grants.clear()
         with grant.lock:
             if grant.header is None or grant.header == sent:
                 grant.challenge = self._chosen(challenges, base, registry)
@@ -180,7 +192,7 @@ class Authenticator:
     def _renew(self, grant: _Grant, registry: str, repository: str) -> None:
         assert grant.challenge is not None
         grant.header = None
-        login = grant.given or find_login(self._settings, registry, repository)
+        login = grant.given or self._find(registry, repository)
         grant.login = login
         for problem in login.problems:
             if problem.message not in self._warned:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import threading
 import time
 from copy import copy
+from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
@@ -14,6 +16,7 @@ from layercache.backend import PerProcess
 from layercache.errors import SourceError
 from layercache.registry.auth import Authenticator
 from layercache.registry.authorization import Authorization
+from layercache.registry.credentials import find_login
 from layercache.registry.http import Http, discard, read_all
 from layercache.registry.mirrors import Mirrors
 from layercache.registry.read_ahead import SLOTS
@@ -30,19 +33,28 @@ if TYPE_CHECKING:
     from layercache.errors import LayercacheError
     from layercache.oci.reference import Reference
     from layercache.registry.credential import UnavailableError
-    from layercache.registry.credentials import Login
+    from layercache.registry.credentials import FindLogin, Login
 
 COMPLAINT_MAX = 64 << 10
 
 
 class _Session:
-    """Connections, tokens and what was learned about hosts: all that a forked child must not share."""
+    """Connections, tokens and what was learned about hosts: all that a forked child must not share.
 
-    def __init__(self, settings: RegistrySettings, warn: Callable[[UnavailableError], object]) -> None:
-        self.http = Http(settings)
-        self.authenticator = Authenticator(settings, self.http, warn)
-        self.bases: dict[str, str] = {}
-        self.slots = threading.Semaphore(SLOTS)
+    Tokens are its own; of the rest, those of ``other`` are used, if there is one.
+    """
+
+    def __init__(
+        self,
+        settings: RegistrySettings,
+        warn: Callable[[UnavailableError], object],
+        find: FindLogin,
+        other: _Session | None = None,
+    ) -> None:
+        self.http: Http = other.http if other else Http(settings)
+        self.authenticator = Authenticator(settings, self.http, warn, find)
+        self.bases: dict[str, str] = other.bases if other else {}
+        self.slots: threading.Semaphore = other.slots if other else threading.Semaphore(SLOTS)
 
 
 class RegistryClient:
@@ -51,6 +63,8 @@ class RegistryClient:
     Thread-safe; a forked child makes new connections and asks for new tokens. ``sleep`` is how it
     waits between tries. ``passed_over`` and ``recovered`` are called with mirrors that fail and that answer
     again, see `Mirrors`; the former also with files and helpers of credentials that cannot be asked.
+    ``find`` looks up the login for a registry and a repository; by default as the settings say. ``other``
+    returns the session of a client whose connections are used.
     """
 
     def __init__(
@@ -60,12 +74,22 @@ class RegistryClient:
         sleep: Callable[[float], object] = time.sleep,
         passed_over: Callable[[str, LayercacheError], object] | None = None,
         recovered: Callable[[str], object] | None = None,
+        find: FindLogin | None = None,
+        other: Callable[[], _Session] | None = None,
     ) -> None:
         self.settings = settings or RegistrySettings()
         self.retries = Retries(self.settings.retries, sleep, self.settings.read_timeout)
         self.mirrors = Mirrors(self.settings, self.retries, passed_over, recovered)
         self._passed_over = passed_over
-        self._sessions = PerProcess(lambda: _Session(self.settings, self._unavailable))
+        finds = find or partial(find_login, self.settings)
+        self._sessions = PerProcess(
+            lambda: _Session(self.settings, self._unavailable, finds, other() if other else None)
+        )
+
+    def on_behalf(self, find: FindLogin) -> RegistryClient:
+        """A client over the same connections that sends other credentials, and asks no mirror."""
+        settings = replace(self.settings, mirrors={})
+        return RegistryClient(settings, passed_over=self._passed_over, find=find, other=self._session)
 
     def request(
         self,
@@ -154,6 +178,7 @@ class RegistryClient:
             raise login.refused(
                 f"{registry} refuses {login.who or 'to answer'}: {response.status}",
                 login.advice(registry),
+                status=response.status,
             )
         return login
 

@@ -13,6 +13,8 @@ from urllib3.util import make_headers
 from urllib3.util.ssl_ import create_urllib3_context
 
 from layercache.errors import ConfigError
+from layercache.registry.inside import Inside, guarded
+from layercache.registry.settings import API_HOSTS
 
 if TYPE_CHECKING:
     from layercache.registry.settings import RegistrySettings
@@ -44,9 +46,10 @@ class Connections:
         self._settings = settings
         self._managers: dict[tuple[str, str | None, bool, str | None], urllib3.PoolManager] = {}
         self._chosen: dict[tuple[str, str], urllib3.PoolManager] = {}
+        self._inside = _inside(settings)
 
     def to(self, parts: SplitResult) -> urllib3.PoolManager:
-        """The pools that serve a URL."""
+        """The pools that serve a URL. Raises `SourceError` for an address that may not be reached."""
         place = (parts.scheme, parts.netloc)
         if place not in self._chosen:
             self._chosen[place] = self._choose(parts)
@@ -54,6 +57,8 @@ class Connections:
 
     def _choose(self, parts: SplitResult) -> urllib3.PoolManager:
         proxy = self._settings.proxy_for(parts.scheme, parts.netloc)
+        if proxy is not None and self._inside is not None:
+            self._inside.check_proxied(parts.netloc)
         checked = not self._settings.is_insecure(parts.netloc)
         own_ca_file = self._settings.ca_file_for(parts.netloc) if checked else None
         key = (parts.scheme, proxy, checked, own_ca_file)
@@ -71,6 +76,9 @@ class Connections:
         manager = urllib3.PoolManager(**options) if proxy is None else _proxied(scheme, proxy, options)
         if not checked:
             manager.pool_classes_by_scheme = {**manager.pool_classes_by_scheme, "https": _UncheckedPool}
+        if self._inside is not None and proxy is None:
+            pools = manager.pool_classes_by_scheme.items()
+            manager.pool_classes_by_scheme = {kind: guarded(pool, self._inside) for kind, pool in pools}
         return manager
 
     def _ssl_context(self, own_ca_file: str | None) -> ssl.SSLContext:
@@ -85,6 +93,14 @@ class Connections:
         """Close those that are idle."""
         for manager in self._managers.values():
             manager.clear()
+
+
+def _inside(settings: RegistrySettings) -> Inside | None:
+    if settings.inside is None:
+        return None
+    mirrors = (mirror.partition("/")[0] for each in settings.mirrors.values() for mirror in each)
+    named = (*settings.inside, *mirrors)
+    return Inside(API_HOSTS.get(host, host) for host in named)
 
 
 def _unchecked_context() -> ssl.SSLContext:

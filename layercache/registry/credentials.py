@@ -5,6 +5,7 @@ Files are read each time, so that a new login counts at once. Nothing here print
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -20,13 +21,20 @@ from layercache.registry.credential import (
 from layercache.registry.credential_helper import ask, program
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from layercache.registry.settings import RegistrySettings
 
 
 class DeniedError(SourceError):
-    """A registry or its token server refuses our credentials, or refuses to answer without any."""
+    """A registry or its token server refuses our credentials, or refuses to answer without any.
+
+    ``status``: 401, or another one that the registry answered.
+    """
+
+    def __init__(self, message: str, *, status: int, looked_in: Iterable[str] = (), hint: str = "") -> None:
+        super().__init__(message, looked_in=looked_in, hint=hint)
+        self.status = status
 
 
 @dataclass(frozen=True)
@@ -60,11 +68,15 @@ class Login:
             return f"log in: {login_command(registry)}"
         return f"the password or token may be wrong or too old; log in again: {login_command(registry)}"
 
-    def refused(self, message: str, hint: str) -> DeniedError:
+    def refused(self, message: str, hint: str, *, status: int = 401) -> DeniedError:
         """The error for a refused login. It names places that could not be read, a possible cause."""
         for problem in self.problems:
             message, hint = f"{message}; {problem.message}", problem.hint or hint
-        return DeniedError(message, looked_in=self.looked_in, hint=hint)
+        return DeniedError(message, status=status, looked_in=self.looked_in, hint=hint)
+
+
+FindLogin = Callable[[str, str], Login]
+"""Finds the login for a registry and a repository."""
 
 
 def find_login(settings: RegistrySettings, registry: str, repository: str = "") -> Login:

@@ -33,6 +33,8 @@ class RegistrySettings:
     ``docker-credential-NAME`` that is asked for its credentials before ``auth_files``.
     ``proxies``: URLs by scheme (``http``, ``https``) and, as ``no``, hosts that are reached without one,
     separated by commas, in the form of ``no_proxy``. As `urllib.request.getproxies_environment` gives it.
+    ``inside``: the hosts and networks of the inside that may be reached, see `layercache.registry.inside`;
+    None: all. Mirrors may be.
     ``connect_timeout``, ``read_timeout``: seconds, the latter without any byte. ``retries``: how often a
     transient failure is retried. ``max_document_size``: bytes of a manifest or an
     index at most.
@@ -46,6 +48,7 @@ class RegistrySettings:
     mirrors: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     credential_helpers: Mapping[str, str] = field(default_factory=dict)
     proxies: Mapping[str, str] = field(default_factory=dict, repr=False)  # may hold a password
+    inside: tuple[str, ...] | None = None
     connect_timeout: float = 10.0
     read_timeout: float = 60.0
     retries: int = 4

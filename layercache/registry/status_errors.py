@@ -80,7 +80,7 @@ def refusal(
     if response.status in PASSING:
         return _transient(response, reference, f"{what}: the registry answered {said}")
     if response.status in (401, 403) and not elsewhere:
-        return _denied(reference, method, login, said)
+        return _denied(reference, method, login, said, response.status)
     if response.status == 404 and not complaints:
         return SourceError(
             f"{what}: answered 404, but not as a registry does",
@@ -118,12 +118,13 @@ def _transient(response: BaseHTTPResponse, reference: Reference, message: str) -
     )
 
 
-def _denied(reference: Reference, method: str, login: Login, said: str) -> LayercacheError:
+def _denied(reference: Reference, method: str, login: Login, said: str, status: int) -> LayercacheError:
     refused = "give" if method in ("GET", "HEAD") else "change"
     whom = f" as {login.who}" if login.credential else ""
     return login.refused(
         f"{reference.registry} refuses to {refused} {reference.repository}{whom}: {said}",
         f"{login.advice(reference.registry)}; or there is no such repository",
+        status=status,
     )
 
 

@@ -4,16 +4,41 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import msgspec
+
+from layercache.config.serve import split_readers
+from layercache.errors import ConfigError, NotFoundError
+from layercache.oci.repository_pattern import RepositoryPattern, any_matches
+from layercache.registry.credentials import DeniedError
+from layercache.serve.clients import Clients, Identity
+from layercache.serve.messages import Answer, RegistryError
+from layercache.serve.rights import Rights
 from layercache.value import Value, replace
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from layercache.oci.reference import Reference
+    from layercache.registry.client import RegistryClient
     from layercache.serve.messages import Request
+    from layercache.serve.questions import Questions
     from layercache.serve.routes import Route
+    from layercache.serve.settings import ServeSettings
     from layercache.serve.upstreams import Upstreams
 
 WHOLE_REPOSITORY = frozenset({"tags", "upload"})
 """Kinds of routes that name a repository, and no manifest or blob of it."""
+
+OPEN = frozenset({"health", "ready", "token"})
+"""Kinds of routes that are answered before a client is known."""
+
+HOSTED = "localhost"
+"""The registry of repositories that have no upstream."""
+
+EVERY_USER = "*"
+
+TOKEN_LIFETIME = 3600
+"""Seconds after which a client asks for a new token. It is the same again."""
 
 
 class Admitted(Value, frozen=True):
@@ -21,12 +46,14 @@ class Admitted(Value, frozen=True):
 
     ``whole``: what is asked for, as the upstream knows it; a whole repository has the tag "latest"; None if
     the path names no repository. ``user``: the client's name for the access log; "" for anybody.
+    ``registries``: what reaches the upstream with the client's own credentials; None: the mirror's are used.
     """
 
     request: Request
     route: Route
     whole: Reference | None = None
     user: str = ""
+    registries: RegistryClient | None = None
 
     @property
     def reference(self) -> Reference:
@@ -36,18 +63,128 @@ class Admitted(Value, frozen=True):
 
 
 class Access:
-    """Admits requests. Thread-safe."""
+    """Admits requests. Thread-safe.
 
-    def __init__(self, upstreams: Upstreams) -> None:
+    A client must be one of the mirror's users, if it has users. The repository must be listed. Then a rule of
+    the configuration must allow the client to read it, or the upstream: everybody, or this client by its own
+    credentials. ``client`` returns what reaches upstreams. Raises `ConfigError`.
+    """
+
+    def __init__(
+        self,
+        settings: ServeSettings,
+        upstreams: Upstreams,
+        questions: Questions,
+        client: Callable[[], RegistryClient],
+    ) -> None:
         self._upstreams = upstreams
+        self._clients = Clients(settings)
+        self._rights = Rights(client, questions, settings)
+        self._listed = settings.listed
+        self._readers = tuple(split_readers(each) for each in settings.readers)
+        _check_users(settings, self._clients)
 
     def check(self, request: Request, route: Route) -> Admitted:
-        """Admit a request, or raise `RegistryError`: 401, 403 or 404. May wait for the upstream."""
-        if not route.name:
+        """Admit a request, or raise `RegistryError`: 401, 403 or 404. May wait for the upstream.
+
+        Raises `SourceError` where the upstream must be asked, and does not answer.
+        """
+        if route.kind in OPEN:
             return Admitted(request, route)
-        asked = replace(route, reference="latest") if route.kind in WHOLE_REPOSITORY else route
-        return Admitted(request, route, self._upstreams.reference(request, asked))
+        identity = self._clients.identify(request)
+        if not route.name:
+            if route.kind == "base" and self._takes_credentials and not request.headers.get("authorization"):
+                raise self._clients.unauthorized(request, "get a token, which needs no password")
+            return Admitted(request, route, user=identity.user)
+        reference = self._reference(request, route)
+        if (admitted := self._known(request, route, identity, reference)) is not None:
+            return admitted
+        try:
+            registries = self._rights.check(reference, route.kind, identity.credential)
+        except DeniedError as error:
+            raise self._refused(request, identity, reference, error) from error
+        except NotFoundError as error:
+            code = "BLOB_UNKNOWN" if route.kind == "blob" else "MANIFEST_UNKNOWN"
+            raise RegistryError(404, code, error.message) from error
+        return Admitted(request, route, reference, identity.user, registries)
 
     def remembered(self, request: Request, route: Route) -> Admitted | None:
-        """As `check`, from memory; None if that has to wait, or would raise."""
-        return self.check(request, route)
+        """As `check`, if that is known without waiting for anything, and nothing is raised; else None."""
+        if route.kind in OPEN:
+            return Admitted(request, route)
+        identity = self._clients.remembered(request)
+        if identity is None or not route.name:
+            return None
+        reference = self._reference(request, route)
+        admitted = self._known(request, route, identity, reference)
+        if admitted is None and self._rights.is_public(reference):
+            return Admitted(request, route, reference, identity.user)
+        return admitted
+
+    def token(self, admitted: Admitted) -> Answer:
+        """The token that stands for credentials, as the Docker Registry token specification has it.
+
+        It is given to everybody: credentials are checked where they are used.
+        """
+        token = self._clients.token(admitted.request)
+        body = msgspec.json.encode({"token": token, "access_token": token, "expires_in": TOKEN_LIFETIME})
+        headers = [("content-type", "application/json"), ("content-length", str(len(body)))]
+        return Answer(200, [*headers, ("cache-control", "no-store")], body)
+
+    def lists(self, admitted: Admitted, reference: Reference) -> bool:
+        """Whether a repository is shown to a client in lists: if it is known that the client may read it."""
+        try:
+            known = self._known(admitted.request, admitted.route, Identity(admitted.user), reference)
+        except RegistryError:
+            return False
+        return known is not None or self._rights.is_public(reference)
+
+    def _known(
+        self, request: Request, route: Route, identity: Identity, reference: Reference
+    ) -> Admitted | None:
+        """Admit by what the configuration says; None if it is up to the upstream."""
+        if reference.registry == HOSTED or self._is_reader(identity.user, reference):
+            return Admitted(request, route, reference, identity.user)
+        return None
+
+    def _reference(self, request: Request, route: Route) -> Reference:
+        asked = replace(route, reference="latest") if route.kind in WHOLE_REPOSITORY else route
+        reference = self._upstreams.reference(request, asked)
+        if reference.registry != HOSTED and not any_matches(self._listed, reference):
+            raise RegistryError(403, "DENIED", f"{reference.name} is not among the upstreams of this mirror")
+        return reference
+
+    def _is_reader(self, user: str, reference: Reference) -> bool:
+        return any(
+            pattern.matches(reference) and (EVERY_USER in users or user in users)
+            for pattern, users in self._readers
+        )
+
+    @property
+    def _takes_credentials(self) -> bool:
+        """Whether credentials may make a difference: there are repositories that not everybody may read."""
+        everything = RepositoryPattern("*")
+        return not any(pattern == everything and EVERY_USER in users for pattern, users in self._readers)
+
+    def _refused(
+        self, request: Request, identity: Identity, reference: Reference, error: DeniedError
+    ) -> RegistryError:
+        """As the upstream says: to a client without credentials 401, which asks for some."""
+        if identity.user:
+            message = f"{reference.name} is not public, and {identity.user} is not among its readers here"
+            return RegistryError(403, "DENIED", message)
+        if error.status == 401:
+            scope = f"repository:{reference.repository}:pull"
+            return self._clients.unauthorized(request, error.message, scope)
+        return RegistryError(403, "DENIED", error.message)
+
+
+def _check_users(settings: ServeSettings, clients: Clients) -> None:
+    """Refuse rules for users that there are not: nobody could ever be one of them."""
+    for text in settings.readers:
+        _, users = split_readers(text)
+        if unknown := users - clients.users - {EVERY_USER}:
+            raise ConfigError(
+                f"readers: {text}: there is no user {min(unknown)}",
+                hint="users are those of the files htpasswd and tokens; * stands for everybody",
+            )

@@ -71,7 +71,9 @@ class Blobs:
             raise _unknown(reference, name)
         if is_match(request.headers.get("if-none-match", ""), _etag(name)):
             return Answer(304, _headers(name))
-        layer = self._cache.layer(descriptor.digest, size=descriptor.size, repository=reference.name)
+        layer = self._cache.layer(
+            descriptor.digest, size=descriptor.size, repository=reference.name, client=admitted.registries
+        )
         if descriptor.digest == name:
             return self._blob(request, reference, Content(name, layer, COMPRESSED, descriptor.size))
         return self._tar(request, reference, name, layer)

@@ -105,14 +105,15 @@ class Manifests:
     def answer(self, admitted: Admitted) -> Answer:
         """The answer, which waits for the upstream where nothing cached can be served."""
         reference = admitted.reference
-        found = self._find(reference)
+        found = self._find(admitted)
         self._referrals.note(reference, found.manifest.data)
         again = Ready(found, STALE if found.state == STALE else HIT)
         weight = len(found.manifest.data) + OVERHEAD
         self._memory.put(reference, again, found.seconds, weight=weight)
         return Ready(found, found.state).answer(admitted.request)
 
-    def _find(self, reference: Reference) -> Found:
+    def _find(self, admitted: Admitted) -> Found:
+        reference = admitted.reference
         if (said := self._missing.get(reference)) is not None:
             raise RegistryError(404, "MANIFEST_UNKNOWN", said)
         cached = self._cached(reference)
@@ -123,7 +124,7 @@ class Manifests:
             now = self._questions.ask(
                 ("manifest", reference),
                 reference.registry,
-                partial(self._ask, reference, new=cached is None),
+                partial(self._ask, admitted, new=cached is None),
                 patience=self._settings.upstream_timeout if known else None,
             )
         except NotFoundError as error:
@@ -137,13 +138,14 @@ class Manifests:
         unchanged = known is not None and known.descriptor.digest == now.descriptor.digest
         return Found(now, HIT if unchanged else MISS, self._fresh_for(reference, now))
 
-    def _ask(self, reference: Reference, *, new: bool) -> CachedManifest:
+    def _ask(self, admitted: Admitted, *, new: bool) -> CachedManifest:
         """Ask the upstream, unless another process that serves the same cache has just done so."""
+        reference = admitted.reference
         with self._images.turn(reference) as waited:
             cached = self._cached(reference) if waited else None
             if cached and self._belongs(reference, cached) and self._fresh_for(reference, cached) > 0:
                 return cached
-            descriptor, data = self._images.manifest(reference, new=new)
+            descriptor, data = self._images.manifest(reference, new=new, client=admitted.registries)
             return CachedManifest(descriptor, data, time.time())
 
     def _cached(self, reference: Reference) -> CachedManifest | None:

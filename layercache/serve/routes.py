@@ -28,6 +28,7 @@ _ROUTES = tuple(
         ("upload", rf"/v2/{_NAME}/blobs/uploads/(?P<reference>[A-Za-z0-9_.=-]{{0,200}})"),
         ("blob", rf"/v2/{_NAME}/blobs/{_TAG_OR_DIGEST}"),
         ("referrers", rf"/v2/{_NAME}/referrers/{_TAG_OR_DIGEST}"),
+        ("token", r"/token"),
         ("health", r"/healthz"),
         ("ready", r"/readyz"),
         ("metrics", r"/metrics"),

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from layercache.errors import ConfigError
 from layercache.oci.reference import DEFAULT_REGISTRY
+from layercache.oci.repository_pattern import RepositoryPattern
 from layercache.value import Value
 
 if TYPE_CHECKING:
@@ -22,6 +23,11 @@ class ServeSettings(Value, frozen=True):
     - ``address``: an address or a host's name; ``port``: 0 is any free one. ``workers``: processes.
     - ``tls_certificate``, ``tls_key``: PEM files; None: plain HTTP.
     - ``default_upstream``: the registry of repositories whose name does not begin with one.
+    - ``upstreams``: patterns of the repositories that may be asked for; none: the default upstream's.
+      ``inside``: hosts and networks of the inside that may be contacted besides upstreams listed by name.
+    - ``htpasswd``, ``tokens``: files of the users who may use the mirror; without both everybody may.
+      ``readers``: who may read which repositories whatever their upstream says, as ``PATTERN=USER,USER``.
+      ``access_age``: how long an upstream is not asked again whether somebody may read a repository.
     - ``tag_age``: how long a tag is not checked with its upstream again. ``missing_age``: how long an
       upstream that lacks something is not asked for it again.
     - ``upstream_timeout``: how long a client waits for an upstream where a cached answer could be served
@@ -41,6 +47,12 @@ class ServeSettings(Value, frozen=True):
     tls_certificate: str | None = None
     tls_key: str | None = None
     default_upstream: str = DEFAULT_REGISTRY
+    upstreams: tuple[str, ...] = ()
+    inside: tuple[str, ...] = ()
+    htpasswd: str | None = None
+    tokens: str | None = None
+    readers: tuple[str, ...] = ()
+    access_age: float = 300.0
     tag_age: float = 60.0
     missing_age: float = 10.0
     upstream_timeout: float = 10.0
@@ -54,6 +66,17 @@ class ServeSettings(Value, frozen=True):
     header_timeout: float = 30.0
     stall_timeout: float = 60.0
     stop_timeout: float = 25.0
+
+    @property
+    def listed(self) -> tuple[RepositoryPattern, ...]:
+        """The repositories that may be asked for."""
+        return tuple(RepositoryPattern.parse(each) for each in self.upstreams or (self.default_upstream,))
+
+    @property
+    def reachable_inside(self) -> tuple[str, ...]:
+        """The hosts and networks that may be contacted at addresses of the inside."""
+        named = [pattern.registry for pattern in self.listed if pattern.names_registry]
+        return (self.default_upstream, *named, *self.inside)
 
 
 def settings_of(found: Mapping[str, Setting]) -> ServeSettings:

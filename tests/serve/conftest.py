@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from servers.mirror import Mirror
@@ -43,9 +43,11 @@ def serve(tmp_path: Path, lying: LyingRegistry, sample: Sample) -> Iterator[Serv
     lying.add_image("index", sample.index)
     running = []
 
-    def start(*, offline: bool = False, **settings: float) -> Service:
+    def start(*, offline: bool = False, **settings: Any) -> Service:
         opened = layercache.open(f"file://{tmp_path}/cache", offline=offline)
-        set_up = ServeSettings(default_upstream=lying.host, **settings)  # type: ignore[arg-type]
+        # Everybody may read everything: what is counted is what the upstream is asked for besides that.
+        everything = {"default_upstream": lying.host, "readers": ("*=*",)}
+        set_up = ServeSettings(**{**everything, **settings})
         running.append(Service(opened, set_up))
         return running[-1]
 

@@ -28,6 +28,8 @@ def test_the_documented_defaults_are_those_in_effect() -> None:
     for key, value in zip(ServeSettings.__struct_fields__, ServeSettings.__struct_defaults__, strict=True):
         text = shown[key]
         match value:
+            case tuple():
+                assert (text, value) == (None, ()), key
             case bool():
                 assert text == str(value).lower(), key
             case int() if "size" in key:
