@@ -62,7 +62,7 @@ def everything_of(sample: Sample, name: str = "team/app") -> list[str]:
     image = sample.image
     names = [*image.blobs]
     manifests = [f"/v2/{name}/manifests/{each}" for each in ("1", image.descriptor.digest)]
-    return [*manifests, *(f"/v2/{name}/blobs/{each}" for each in names), f"/v2/{name}/tags/list"]
+    return [*manifests, *(f"/v2/{name}/blobs/{each}" for each in names)]
 
 
 def statuses(service: Service, paths: list[str], headers: dict[str, str]) -> set[int]:
