@@ -232,7 +232,7 @@ def _override(found: dict[str, Setting], table: CacheTable, origin: Callable[[st
 
 def _set_keys(table: ServeTable | None, origin: Callable[[str], str]) -> dict[str, Setting]:
     """Return the settings that a table sets."""
-    from dataclasses import fields
+    from dataclasses import fields  # where there is a table, it is loaded already
 
     keys = [each.name for each in fields(table)] if table else []
     return {key: Setting(value, origin(key)) for key in keys if (value := getattr(table, key)) is not None}

@@ -39,6 +39,8 @@ VARIABLES: Mapping[str, str] = {
     "XDG_CACHE_HOME": "the parent of the user's cache folder, by default ~/.cache",
     "XDG_CONFIG_HOME": "the parent of the user's configuration folder, by default ~/.config",
     "XDG_STATE_HOME": "the parent of the folder with the user's statistics, by default ~/.local/state",
+    "LISTEN_FDS": "the number of sockets that systemd passes to layercache serve: one",
+    "LISTEN_PID": "the process that systemd passes them to",
     "HOME": "what ~ stands for",
     "NO_COLOR": "if it is not empty: no colours",
     "FORCE_COLOR": "if it is not empty or 0: colours even if the output is not a terminal",
@@ -50,9 +52,25 @@ configuration file can use others as ``${NAME}``.
 """
 
 
+_FIRST_DESCRIPTOR = 3
+"""SD_LISTEN_FDS_START"""
+
+
 def variable(name: str) -> str | None:
     """Return a variable that a configuration file uses."""
     return os.environ.get(name)
+
+
+def inherited_socket() -> int | None:
+    """Return the descriptor of the socket that systemd passes, by sd_listen_fds(3). Raises `ConfigError`."""
+    if os.environ.get("LISTEN_PID") != str(os.getpid()):
+        return None
+    if (count := os.environ.get("LISTEN_FDS")) != "1":
+        raise ConfigError(
+            f"systemd passes {count} sockets",
+            hint="expected one ListenStream=ADDRESS:PORT in the socket unit",
+        )
+    return _FIRST_DESCRIPTOR
 
 
 def colour_wanted() -> bool | None:

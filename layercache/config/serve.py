@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 OPERATORS = "set it in your own configuration: it decides what this machine serves, and to whom"
 
 PORTS = 65535
+HEADERS_LEAST = 8 << 10
 
 PATTERN = f"a pattern {FORM}"
 PLACE = "a host, an address or a network: tokens.corp.example, 10.1.2.3, 10.0.0.0/8"
@@ -41,6 +42,14 @@ def port(_checker: Checker, value: object, _path: str) -> int:
     if not 0 <= value <= PORTS:
         raise ValueError(f"is {value}")
     return value
+
+
+def header_size(checker: Checker, value: object, path: str) -> int:
+    """A size of headers: the server below takes no less."""
+    found = values.size(checker, value, path)
+    if found < HEADERS_LEAST:
+        raise ValueError(f"is {found} bytes")
+    return found
 
 
 def texts(check: Callable[[str], object], wanted: str) -> Parse:
@@ -106,7 +115,7 @@ class ServeTable:
     max_connections: int | None = key(values.whole(1), _COUNT)
     max_requests: int | None = key(values.whole(1), _COUNT)
     max_streams: int | None = key(values.whole(1), _COUNT)
-    max_header_size: int | None = key(values.size, values.SIZE)
+    max_header_size: int | None = key(header_size, "a size of 8KiB or more")
     header_timeout: float | None = key(values.seconds, values.SECONDS)
     stall_timeout: float | None = key(values.seconds, values.SECONDS)
     stop_timeout: float | None = key(values.seconds, values.SECONDS)

@@ -5,10 +5,13 @@ from __future__ import annotations
 from contextlib import ExitStack, contextmanager, suppress
 from typing import TYPE_CHECKING
 
-from layercache.errors import BackendError, SourceError
+from layercache.errors import BackendError, IntegrityError, NotFoundError, SourceError
 from layercache.images import repositories
 from layercache.oci.digest import Digest
+from layercache.oci.reference import Reference
+from layercache.oci.referrers import referrer
 from layercache.sources.registry import RegistrySource
+from layercache.tiers import keys
 from layercache.transfer.layer_lock import PATIENCE
 
 if TYPE_CHECKING:
@@ -17,7 +20,7 @@ if TYPE_CHECKING:
     from layercache.images.opening import Images
     from layercache.images.tags import CachedManifest
     from layercache.oci.descriptor import Descriptor
-    from layercache.oci.reference import Reference
+    from layercache.oci.referrers import Listed
     from layercache.registry.client import RegistryClient
     from layercache.tiers.tier import Tier
 
@@ -59,6 +62,38 @@ class RegistryImages:
     def tags(self, repository: Reference, client: RegistryClient | None = None) -> list[str]:
         """As `repositories.tags_in_registry`."""
         return repositories.tags_in_registry(self._asking(client), repository)
+
+    def referrers(self, subject: Reference, client: RegistryClient | None = None) -> list[Listed]:
+        """What the registry lists as referring to a digest; nothing if it does not know that.
+
+        Raises `SourceError`, `FormatError`.
+        """
+        from layercache.registry.repository import Repository
+
+        assert subject.digest is not None, "tags have no referrers"
+        repository = Repository(self._asking(client), subject.registry, subject.repository)
+        return repository.referrers(subject.digest)
+
+    def cached_referrers(self, subject: Reference) -> list[Listed]:
+        """What refers to a digest, of the images that were pulled from its repository."""
+        found: dict[Digest, Listed] = {}
+        for key in self._listed(keys.image_folder(subject.registry, subject.repository)):
+            with suppress(NotFoundError, IntegrityError, BackendError):
+                image = self._images.cached_root(Reference.parse(keys.image_name(key)))
+                if (refers := referrer(image.descriptor, image.data)) and refers[0] == subject.digest:
+                    found[image.descriptor.digest] = refers[1]
+        return [found[digest] for digest in sorted(found)]
+
+    def cached_repositories(self) -> list[str]:
+        """The repositories, each with its registry, of which an image was pulled; sorted."""
+        names = {keys.image_name(key) for key in self._listed(keys.IMAGES)}
+        return sorted({name.partition("@")[0] if "@" in name else name.rpartition(":")[0] for name in names})
+
+    def _listed(self, folder: str) -> Iterator[str]:
+        """The keys of images in a folder, of every tier that can be listed."""
+        for tier in self._tiers:
+            with suppress(BackendError):
+                yield from (key for key in tier.images.listed(folder) if keys.is_image(key))
 
     @contextmanager
     def turn(self, reference: Reference) -> Iterator[bool]:

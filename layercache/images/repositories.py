@@ -67,9 +67,7 @@ def cached_tags(tiers: Iterable[Tier], reference: Reference) -> list[str]:
     """Return the tags of a reference's repository that were pulled, sorted. Raises `NotFoundError`."""
     tiers = list(tiers)
     folder = keys.image_tag(reference.registry, reference.repository, "")
-    found = {
-        key.removeprefix(folder) for tier in tiers for key, _ in tier.images.scan() if key.startswith(folder)
-    }
+    found = {key.removeprefix(folder) for tier in tiers for key in tier.images.listed(folder)}
     if not found:
         raise NotFoundError(
             f"no tag of {reference.name} is cached",

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from layercache.errors import NotFoundError, SourceError
-from layercache.oci.descriptor import NOT_VALID
+from layercache.oci.descriptor import NOT_VALID, OCI_INDEX
 from layercache.oci.documents import DOCUMENTS
 from layercache.oci.reference import Reference
+from layercache.oci.referrers import ENTRIES_MAX, entries_of, fallback_tag
 from layercache.registry.encoding import is_encoded
 from layercache.registry.http import abandon, discard, read_all
 from layercache.registry.ranges import HEAD_REFUSED, content_length
@@ -25,7 +26,8 @@ if TYPE_CHECKING:
 
     from urllib3.response import BaseHTTPResponse
 
-    from layercache.oci.digest import Hash
+    from layercache.oci.digest import Digest, Hash
+    from layercache.oci.referrers import Listed
     from layercache.registry.client import RegistryClient
     from layercache.registry.download import BlobReader
     from layercache.registry.upload import Bytes
@@ -35,6 +37,10 @@ PAGES_MAX = 10_000
 """Pages of tags that are asked for at most: each names the next, so that there need not be a last one."""
 TAGS_SIZE_MAX = 64 << 20
 """Maximum bytes of one page of tags: docker-registry returns all of them in one."""
+
+REFERRERS_PAGES_MAX = 100
+NO_REFERRERS = frozenset({400, 404, 405, 501})
+"""Statuses with which registries answer that have no list of referrers."""
 
 _ACCEPT = {"Accept": ", ".join(sorted(DOCUMENTS))}
 _NEXT = re.compile(r'<([^>]*)>\s*;\s*rel="?next"?')
@@ -184,6 +190,34 @@ class Repository:
                 return
             path = following[1]
         raise SourceError(f"the tags of {self.name} come on more than {PAGES_MAX} pages")
+
+    def referrers(self, subject: Digest) -> list[Listed]:
+        """What refers to a manifest, in the registry's order; nothing if the registry does not know that.
+
+        A registry without the API is asked for the tag that stands in for it. Raises `FormatError`.
+        """
+        found: list[Listed] = []
+        what, path = f"the list of what refers to {self.name}@{subject}", f"referrers/{subject}"
+        for _ in range(REFERRERS_PAGES_MAX):
+            response = self._run("GET", path, {"Accept": OCI_INDEX}, also=NO_REFERRERS)
+            if response.status in NO_REFERRERS:
+                discard(response)
+                return self._referrers_by_tag(subject, what)
+            limit = self._client.settings.max_document_size
+            page = entries_of(read_all(response, limit, what), what)
+            found += page
+            following = _NEXT.search(response.headers.get("Link", ""))
+            if not following or len(found) >= ENTRIES_MAX:
+                break
+            path = following[1]
+        return found[:ENTRIES_MAX]
+
+    def _referrers_by_tag(self, subject: Digest, what: str) -> list[Listed]:
+        try:
+            data, _ = self.manifest(fallback_tag(subject))
+        except NotFoundError:
+            return []
+        return entries_of(data, what)
 
     def _run(
         self,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from layercache.errors import InvalidNameError, LayercacheError, NotFoundError, SourceError
+from layercache.errors import IntegrityError, InvalidNameError, LayercacheError, NotFoundError, SourceError
 from layercache.registry.credentials import DeniedError
 from layercache.registry.retry import TransientError
 from layercache.serve.messages import Headers, RegistryError
@@ -29,7 +29,7 @@ def registry_error(error: LayercacheError, absent: str = "NOT_FOUND") -> Registr
         return RegistryError(403, "DENIED", message)
     if isinstance(error, TransientError):
         return RegistryError(503, "UNAVAILABLE", message, headers=retry_later(error.retry_after))
-    if isinstance(error, SourceError):
+    if isinstance(error, SourceError | IntegrityError):
         return RegistryError(502, "UNAVAILABLE", message)
     return RegistryError(500, "UNKNOWN", message)
 

@@ -108,3 +108,10 @@ class RegistryError(Exception):
         body = msgspec.json.encode({"errors": [error]})
         kind = [("content-type", "application/json"), ("content-length", str(len(body)))]
         return Answer(self.status, [*kind, *self.headers], body)
+
+
+def json_answer(document: object, headers: Headers, *, media_type: str = "application/json") -> Answer:
+    """An answer with a JSON document."""
+    body = msgspec.json.encode(document, enc_hook=str)
+    kind = [("content-type", media_type), ("content-length", str(len(body)))]
+    return Answer(200, [*kind, *headers], body)

@@ -8,12 +8,18 @@ from typing import TYPE_CHECKING
 from layercache.errors import LayercacheError
 from layercache.serve.access import Access, Admitted
 from layercache.serve.blobs import Blobs
+from layercache.serve.catalog import Catalog
 from layercache.serve.errors import registry_error
+from layercache.serve.health import ALIVE, Readiness
 from layercache.serve.manifests import Manifests
 from layercache.serve.messages import Answer, AnyAnswer, Later, RegistryError, Request
+from layercache.serve.metrics import Metrics
 from layercache.serve.questions import Questions
 from layercache.serve.referrals import Referrals
+from layercache.serve.referrers import Referrers
 from layercache.serve.routes import route
+from layercache.serve.tags import Tags
+from layercache.serve.tally import Tally
 from layercache.serve.upstreams import Upstreams
 
 if TYPE_CHECKING:
@@ -28,7 +34,7 @@ API_VERSION = ("docker-distribution-api-version", "registry/2.0")
 class Service:
     """Answers requests from a cache. Thread-safe, as all its parts are."""
 
-    def __init__(self, cache: Cache, settings: ServeSettings) -> None:
+    def __init__(self, cache: Cache, settings: ServeSettings, metrics: Metrics | None = None) -> None:
         self.cache = cache
         self.settings = settings
         referrals = Referrals()
@@ -37,16 +43,28 @@ class Service:
         self._access = Access(settings, Upstreams(cache, settings), self._questions, client)
         self._manifests = Manifests(cache, referrals, self._questions, settings)
         self._blobs = Blobs(cache, referrals)
+        self._catalog = Catalog(cache, self._access)
+        self._tags = Tags(cache, self._questions, settings)
+        self._referrers = Referrers(cache, self._questions, settings)
+        self._metrics = metrics or Metrics(Tally(lambda: cache.counters))
+        # Whoever probes has no credentials.
+        self._probes = {"health": lambda: ALIVE, "ready": Readiness(cache.tiers[0]).answer}
         # Handlers get only what was admitted: whatever they look up for it, the client may read.
         self._handlers: dict[str, Callable[[Admitted], AnyAnswer]] = {
             "base": self._base,
             "token": self._access.token,
             "manifest": self._manifests.answer,
             "blob": self._blobs.answer,
+            "catalog": self._catalog.answer,
+            "tags": self._tags.answer,
+            "referrers": self._referrers.answer,
+            "metrics": lambda admitted: self._metrics.answer(admitted.request),
         }
 
     def quick(self, request: Request) -> AnyAnswer | None:
         """The answer, if that is known without waiting for anything; else None: call `answer`."""
+        if request.path == "/healthz":
+            return ALIVE
         found = route(request.path)
         if found is None or found.kind != "manifest" or request.method not in ("GET", "HEAD"):
             return None
@@ -62,6 +80,8 @@ class Service:
 
     def _found(self, request: Request) -> AnyAnswer:
         found = route(request.path)
+        if found is not None and found.kind in self._probes:
+            return self._probes[found.kind]()
         if found is None or found.kind not in self._handlers:
             raise RegistryError(404, "NOT_FOUND", f"no such path: {request.path[:200]}")
         if request.method not in ("GET", "HEAD"):

@@ -1,51 +1,66 @@
-"""Totals in the text format of Prometheus, for the textfile collector of its node exporter.
+"""Totals as metrics of Prometheus, and in its text format, for the textfile collector of its node exporter.
 
 Names follow https://prometheus.io/docs/practices/naming/: base units, ``_total`` for what only grows.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from layercache.statistics.totals import Day, PlaceTotals
+
+PLACE = ("kind", "place")
+
+
+class Family(NamedTuple):
+    """A counter, without its ``_total``, and its samples: values of the labels, and of the counter."""
+
+    name: str
+    description: str
+    labels: tuple[str, ...]
+    samples: Sequence[tuple[tuple[str, ...], float]]
+
+
+def families(total: Day) -> Iterator[Family]:
+    """Every metric of the totals."""
+    tiers = [each for each in total.places if each.kind == "tier"]
+    sources = [each for each in total.places if each.kind != "tier"]
+    yield _by_place("hits", "Layers that a tier had.", tiers, "blobs")
+    yield _by_place("hit_bytes", "Bytes that a tier supplied.", tiers, "bytes")
+    yield _by_place("saved_bytes", "Bytes of blobs that no source had to send.", tiers, "saved_bytes")
+    yield _by_place("saved_tar_bytes", "Bytes of tars that were not inflated.", tiers, "saved_tar_bytes")
+    yield _by_place("fetched", "Blobs that no tier had, by their source.", sources, "blobs")
+    yield _by_place("fetched_bytes", "Bytes that a source sent.", sources, "bytes")
+    yield _single("inflated_bytes", "Bytes of tars that were inflated.", total.inflated_bytes)
+    yield _single("inflating_seconds", "Processor time that inflating took.", total.inflating_seconds)
 
 
 def exposition(total: Day) -> str:
     """Every metric, with its help and type."""
-    tiers = [each for each in total.places if each.kind == "tier"]
-    sources = [each for each in total.places if each.kind != "tier"]
-    lines = [
-        *_family("hits", "Layers that a tier had.", _by_place(tiers, "blobs")),
-        *_family("hit_bytes", "Bytes that a tier supplied.", _by_place(tiers, "bytes")),
-        *_family(
-            "saved_bytes", "Bytes of blobs that no source had to send.", _by_place(tiers, "saved_bytes")
-        ),
-        *_family(
-            "saved_tar_bytes", "Bytes of tars that were not inflated.", _by_place(tiers, "saved_tar_bytes")
-        ),
-        *_family("fetched", "Blobs that no tier had, by their source.", _by_place(sources, "blobs")),
-        *_family("fetched_bytes", "Bytes that a source sent.", _by_place(sources, "bytes")),
-        *_family("inflated_bytes", "Bytes of tars that were inflated.", [("", total.inflated_bytes)]),
-        *_family("inflating_seconds", "Processor time that inflating took.", [("", total.inflating_seconds)]),
-    ]
-    return "".join(f"{line}\n" for line in lines)
+    return "".join(f"{line}\n" for family in families(total) for line in _lines(family))
 
 
-def _family(name: str, description: str, samples: list[tuple[str, float]]) -> Iterator[str]:
+def _by_place(name: str, description: str, places: list[PlaceTotals], field: str) -> Family:
+    samples = [((str(each.kind), each.name), getattr(each, field)) for each in places]
+    return Family(f"layercache_{name}", description, PLACE, samples)
+
+
+def _single(name: str, description: str, value: float) -> Family:
+    return Family(f"layercache_{name}", description, (), [((), value)])
+
+
+def _lines(family: Family) -> Iterator[str]:
+    name, description, labels, samples = family
     if samples:
-        yield f"# HELP layercache_{name}_total {description}"
-        yield f"# TYPE layercache_{name}_total counter"
-        for labels, value in samples:
-            yield f"layercache_{name}_total{labels} {value!r}"
-
-
-def _by_place(places: list[PlaceTotals], field: str) -> list[tuple[str, float]]:
-    return [
-        (f'{{kind="{each.kind}",place="{_escaped(each.name)}"}}', getattr(each, field)) for each in places
-    ]
+        yield f"# HELP {name}_total {description}"
+        yield f"# TYPE {name}_total counter"
+        for values, value in samples:
+            pairs = [f'{label}="{_escaped(text)}"' for label, text in zip(labels, values, strict=True)]
+            shown = f"{{{','.join(pairs)}}}" if pairs else ""
+            yield f"{name}_total{shown} {value!r}"
 
 
 def _escaped(text: str) -> str:

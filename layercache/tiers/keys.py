@@ -66,6 +66,11 @@ def derived_name(key: str) -> tuple[str, Hash] | None:
     return None
 
 
+def image_folder(registry: str, repository: str) -> str:
+    """The folder of the images of a repository, with a "/" at its end."""
+    return _repository(registry, repository)
+
+
 def image_tag(registry: str, repository: str, tag: str) -> str:
     return f"{_repository(registry, repository)}_tags/{tag}"
 

@@ -187,6 +187,14 @@ class ImageStore(ABC):
     def scan(self) -> Iterator[tuple[str, Descriptor]]:
         """Every image's key and descriptor, lazily, in any order."""
 
+    @or_raise
+    def listed(self, within: str) -> Iterator[str]:
+        """The keys that begin so, lazily, in any order. What they name is not read where that saves requests.
+
+        ``within`` ends in "/".
+        """
+        yield from (key for key, _ in self.scan() if key.startswith(within))
+
 
 class DerivedStore:
     """Objects that were computed from a blob, and can be computed again: an index of its files, seek points.

@@ -88,7 +88,8 @@ SECRET = "hunter2"
         ("[serve]\naccess_log = 'xml'", "serve.access_log", "text, json or off"),
         ("[serve]\nwritable = 'yes'", "serve.writable", "true or false"),
         ("[serve]\nstall_timeout = 0", "serve.stall_timeout", "more than 0"),
-        ("[serve]\nmax_header_size = 'big'", "serve.max_header_size", "20GB"),
+        ("[serve]\nmax_header_size = 'big'", "serve.max_header_size", "8KiB or more"),
+        ("[serve]\nmax_header_size = '4KiB'", "serve.max_header_size", "is 4096 bytes"),
         ("[registries.'a.b']\nmirrors = ['c.d/UPPER']", 'registries."a.b".mirrors[0]', "HOST"),
         *(
             (

@@ -69,3 +69,6 @@ class BackendImages(ImageStore):
 
     def scan(self) -> Iterator[tuple[str, Descriptor]]:
         return image_refs.images(self._backend)
+
+    def listed(self, within: str) -> Iterator[str]:
+        return (entry.key for entry in self._backend.scan(within))

@@ -88,6 +88,10 @@ class _LayoutImages(BackendImages):
         yield from super().scan()
         yield from self._listed.contents.images.items()
 
+    def listed(self, within: str) -> Iterator[str]:
+        yield from super().listed(within)
+        yield from (key for key in self._listed.contents.images if key.startswith(within))
+
 
 class _ListedOnce:
     """What the index.json of a tier leads to, read when it is first asked for.

@@ -1,0 +1,169 @@
+"""An application whose requests are counted and logged."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from typing import TYPE_CHECKING, Any, cast
+
+from layercache.serve.access_log import FORMS, AccessLog, Entry
+
+if TYPE_CHECKING:
+    import asyncio
+
+    from granian._granian import RSGIHTTPProtocol as HTTPProtocol
+    from granian.rsgi import Scope
+
+    from layercache.serve.application import Application
+    from layercache.serve.messages import Headers
+    from layercache.serve.tally import Tally
+
+METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+"""Methods that are counted one by one."""
+
+KINDS = {
+    "manifests": "manifest",
+    "uploads": "upload",
+    "blobs": "blob",
+    "tags": "tags",
+    "referrers": "referrers",
+    "_catalog": "catalog",
+}
+
+INTERVAL = 0.5
+"""Seconds between two times that counts are saved and log lines written, while there are any."""
+
+
+class Observed:
+    """Another application, by the RSGI specification: with counts, an access log, and an end.
+
+    It ends with the process that started the worker, however that one ended.
+    """
+
+    def __init__(self, application: Application, tally: Tally, access_log: str) -> None:
+        self._application = application
+        self._tally = tally
+        self._log = AccessLog(FORMS[access_log]) if access_log in FORMS else None
+        if self._log:
+            tally.log_lines_dropped = lambda: self._log.dropped if self._log else 0
+        self._parent = os.getppid()
+
+    async def __call__(self, scope: Scope, protocol: HTTPProtocol) -> None:
+        seen = _Seen(protocol)
+        self._tally.begin()
+        try:
+            await self._application(scope, cast("HTTPProtocol", seen))
+        finally:
+            self._note(scope, seen)
+
+    def __rsgi_init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        # A terminal sends these to each process. Those that the first one wants to end it ends itself.
+        loop.remove_signal_handler(signal.SIGINT)
+        for each in (signal.SIGINT, signal.SIGHUP):
+            signal.signal(each, signal.SIG_IGN)
+        self._tick(loop)
+
+    def __rsgi_del__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._application.__rsgi_del__(loop)
+        self._save()
+
+    def _tick(self, loop: asyncio.AbstractEventLoop) -> None:
+        if os.getppid() != self._parent:
+            os.kill(os.getpid(), signal.SIGTERM)
+        saved = loop.run_in_executor(None, self._save)
+        saved.add_done_callback(lambda _: loop.call_later(INTERVAL, self._tick, loop))
+
+    def _save(self) -> None:
+        self._tally.save()
+        if self._log:
+            self._log.flush()
+
+    def _note(self, scope: Scope, seen: _Seen) -> None:
+        cache = seen.header("x-layercache") or ""
+        length = seen.header("content-length")
+        size = int(length) if length and scope.method != "HEAD" else None
+        key = (kind_of(scope.path), scope.method if scope.method in METHODS else "other", seen.status, cache)
+        self._tally.end(key, size or 0, seen.seconds)
+        if self._log:
+            query = f"?{scope.query_string}" if scope.query_string else ""
+            headers = scope.headers
+            self._log.add(
+                Entry(
+                    seen.began,
+                    seen.seconds,
+                    scope.client.rpartition(":")[0],
+                    headers.get("authorization") or "",
+                    scope.method,
+                    f"{scope.path}{query}",
+                    seen.status,
+                    size,
+                    cache,
+                    headers.get("user-agent") or "",
+                )
+            )
+
+
+class _Seen:
+    """A request's protocol, which notes what is answered, and when.
+
+    ``seconds``: until the answer began. An application that never answers has the server's 500.
+    """
+
+    __slots__ = ("_headers", "_protocol", "_start", "began", "seconds", "status")
+
+    def __init__(self, protocol: HTTPProtocol) -> None:
+        self._protocol = protocol
+        self._headers: Headers = []
+        self.began = time.time()
+        self._start = time.perf_counter()
+        self.seconds = 0.0
+        self.status = 500
+
+    def header(self, name: str) -> str | None:
+        """A header of the answer."""
+        return next((value for each, value in self._headers if each.lower() == name), None)
+
+    def _answered(self, status: int, headers: Headers) -> None:
+        self.seconds = time.perf_counter() - self._start
+        self.status, self._headers = status, headers
+
+    def response_empty(self, status: int, headers: Headers) -> None:
+        self._answered(status, headers)
+        self._protocol.response_empty(status, headers)
+
+    def response_bytes(self, status: int, headers: Headers, body: bytes) -> None:
+        self._answered(status, headers)
+        self._protocol.response_bytes(status, headers, body)
+
+    def response_file(self, status: int, headers: Headers, file: str) -> None:
+        self._answered(status, headers)
+        self._protocol.response_file(status, headers, file)
+
+    def response_file_range(self, status: int, headers: Headers, file: str, start: int, end: int) -> None:
+        self._answered(status, headers)
+        self._protocol.response_file_range(status, headers, file, start, end)
+
+    def response_stream(self, status: int, headers: Headers) -> Any:
+        self._answered(status, headers)
+        return self._protocol.response_stream(status, headers)
+
+    def client_disconnect(self) -> Any:
+        return self._protocol.client_disconnect()
+
+    def __call__(self) -> Any:
+        return self._protocol()
+
+    def __aiter__(self) -> Any:
+        return self._protocol.__aiter__()
+
+
+def kind_of(path: str) -> str:
+    """The kind of a path, as metrics name it: a word of the distribution-spec, "health" or "other"."""
+    if not path.startswith("/v2"):
+        return "health" if path in ("/healthz", "/readyz", "/metrics") else "other"
+    parts = path.rsplit("/", 3)
+    for word in reversed(parts[1:]):
+        if word in KINDS:
+            return KINDS[word]
+    return "base" if path in ("/v2", "/v2/") else "other"

@@ -1,0 +1,52 @@
+"""What a process of the mirror is started with: its settings, and how it opens its cache."""
+
+from __future__ import annotations
+
+import multiprocessing
+from typing import TYPE_CHECKING
+
+from layercache.errors import BackendError, LayercacheError
+from layercache.value import Value
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from multiprocessing.connection import Connection
+
+    from layercache.cache import Cache
+    from layercache.serve.settings import ServeSettings
+
+
+class Setup(Value, frozen=True):
+    """``open_cache``: called in each worker. ``tiers``: the URLs of the cache, without secrets."""
+
+    settings: ServeSettings
+    open_cache: Callable[[], Cache]
+    tiers: tuple[str, ...]
+
+
+def try_opening(open_cache: Callable[[], Cache]) -> None:
+    """Open the cache in a process of its own, and close it: what that starts must not live on in this one.
+
+    Raises what opening raises, if it is a `LayercacheError`.
+    """
+    fork = multiprocessing.get_context("fork")
+    ours, theirs = fork.Pipe(duplex=False)
+    child = fork.Process(target=_open_and_close, args=(open_cache, theirs), daemon=True)
+    child.start()
+    theirs.close()
+    try:
+        error: LayercacheError | None = ours.recv()
+    except EOFError:
+        error = BackendError("the cache cannot be opened: the process that tried has ended")
+    child.join()
+    if error:
+        raise error
+
+
+def _open_and_close(open_cache: Callable[[], Cache], result: Connection) -> None:
+    try:
+        open_cache().close()
+    except LayercacheError as error:
+        result.send(error)
+    else:
+        result.send(None)
