@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 READ_SIZE = 256 << 10
 """Bytes of one read at most: the fastest in measurements, and what a break can lose."""
 
+FIRST_READ = 32 << 10
+"""Bytes of the first read of a blob that has more than `READ_SIZE`, which somebody may be waiting for."""
+
 
 class Way(Protocol):
     """Access to the bytes of one blob."""
@@ -88,7 +91,8 @@ class BlobReader:
             self._end()
             return b""
         data = self._read_ahead(size) if self._ahead is not None else b""
-        data = data or self._read_on(min(size, left, READ_SIZE))
+        is_first = self._offset == self._begun and left > READ_SIZE
+        data = data or self._read_on(min(size, left, FIRST_READ if is_first else READ_SIZE))
         self._offset += len(data)
         return data
 

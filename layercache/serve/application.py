@@ -82,24 +82,19 @@ class Application:
                 await self._send(found, request, protocol)
 
     async def _stream(self, answer: StreamAnswer, protocol: HTTPProtocol) -> None:
-        """Send bytes that are on their way; nothing is sent before the first of them have come."""
+        """Send bytes that are on their way, all at once if all of them have come."""
         loop = asyncio.get_running_loop()
-        try:
-            first = await loop.run_in_executor(self._streams, answer.body.read)
-        except BaseException:
-            await loop.run_in_executor(self._streams, answer.body.close)
-            raise
-        if len(first) < CAPACITY and _length(answer) == len(first):
-            await loop.run_in_executor(self._streams, answer.body.close)
-            protocol.response_bytes(answer.status, answer.headers, first)
+        if len(answer.first) < CAPACITY and _length(answer) == len(answer.first):
+            protocol.response_bytes(answer.status, answer.headers, answer.first)
+            await loop.run_in_executor(self._streams, answer.rest.close)
             return
         pipe = self._pipes.open()
         protocol.response_file(answer.status, answer.headers, pipe.path)
-        await loop.run_in_executor(self._streams, self._feed, pipe, first, answer)
+        await loop.run_in_executor(self._streams, self._feed, pipe, answer)
 
-    def _feed(self, pipe: Pipe, first: bytes, answer: StreamAnswer) -> None:
+    def _feed(self, pipe: Pipe, answer: StreamAnswer) -> None:
         try:
-            pipe.feed(first, answer.body, patience=self._service.settings.stall_timeout)
+            pipe.feed(answer.first, answer.rest, patience=self._service.settings.stall_timeout)
         except (
             LayercacheError,
             OSError,

@@ -22,20 +22,14 @@ OCTETS = "application/octet-stream"
 
 
 class Body:
-    """Pieces of a body, the first of which is read already.
-
-    So what fails at the start raises here, while the response can still be an error. Raises what the pieces
-    raise.
-    """
+    """A body that is read piece by piece."""
 
     def __init__(self, pieces: Generator[bytes]) -> None:
         self._pieces = pieces
-        self._first = next(pieces, b"")
 
     def read(self) -> bytes:
-        """The next piece, as soon as there is one; nothing at the end."""
-        first, self._first = self._first, b""
-        return first or next(self._pieces, b"")
+        """The next piece, as soon as there is one; nothing at the end. Raises what the pieces raise."""
+        return next(self._pieces, b"")
 
     def close(self) -> None:
         self._pieces.close()

@@ -132,12 +132,13 @@ class Blobs:
             pieces = pieces_of(partial(opened, wanted[0]), wanted[0].size)
             more = [("content-type", OCTETS), *_of(wanted[0], content.size, part=spans is not None)]
         with Provenance(self._cache) as provenance:
+            rest = Body(pieces)
             try:
-                body = Body(pieces)
+                first = rest.read()  # what fails until here is an error response, and not a broken body
             except NotFoundError as error:
                 raise registry_error(error, "BLOB_UNKNOWN") from error
         headers = [*_headers(content.name), *more, provenance.header]
-        return StreamAnswer(206 if spans else 200, headers, body)
+        return StreamAnswer(206 if spans else 200, headers, first, rest)
 
     def _is_followed(self, content: Content, spans: list[Span]) -> bool:
         """Whether parts of a blob come out of a transfer of all of it."""

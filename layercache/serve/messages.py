@@ -67,13 +67,16 @@ class Pieces(Protocol):
 
 
 class StreamAnswer(Value, frozen=True):
-    """Bytes that are on their way. The headers have a Content-Length: that is how a client notices that
-    bytes are missing, since an error can only end the connection.
+    """Bytes that are on their way: ``first``, which have come, and ``rest``.
+
+    The headers have a Content-Length: that is how a client notices that bytes are missing, since an error
+    can only end the connection.
     """
 
     status: int
     headers: Headers
-    body: Pieces
+    first: bytes
+    rest: Pieces
 
 
 class Later(Value, frozen=True):

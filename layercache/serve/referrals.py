@@ -44,7 +44,10 @@ class Referrals:
                 self._blobs.popitem(last=False)
 
     def find(self, reference: Reference, name: Hash) -> Descriptor | None:
-        """The descriptor under which the repository refers to a blob; None if none is remembered."""
+        """The descriptor under which the repository refers to a blob; None if none is remembered.
+
+        ``name`` may be a diff ID: then the descriptor is that of the blob in which it is said to be.
+        """
         with self._lock:
             return self._blobs.get(reference.name, OrderedDict()).get(name)
 

@@ -121,7 +121,7 @@ class Producer:
     def _drive(self) -> None:
         try:
             while not self._growing.settled:
-                self._consume(*_pieces(self._raw))
+                self._consume(*_pieces(self._raw, CHUNK))
                 self._pace.keep()
         except BaseException as error:  # the followers raise it
             self.settle(error)
@@ -158,8 +158,10 @@ class Producer:
         self, tokens: SimpleQueue[None], chunks: SimpleQueue[list[bytes] | BaseException]
     ) -> None:
         end: list[bytes] | BaseException = []
+        enough = 1  # whoever waits for the first bytes gets them before there are more
         try:
-            while pieces := _pieces(self._raw):
+            while pieces := _pieces(self._raw, enough):
+                enough = CHUNK
                 chunks.put(pieces)
                 tokens.get()
                 self._pace.keep()
@@ -201,11 +203,11 @@ class Producer:
         self.close_if_unused()
 
 
-def _pieces(raw: Reader) -> list[bytes]:
-    """Some `CHUNK` bytes as they come, nothing only at the end: a frame's blocks need not be joined."""
+def _pieces(raw: Reader, enough: int) -> list[bytes]:
+    """At least ``enough`` bytes as they come, less only at the end: a frame's blocks need not be joined."""
     pieces: list[bytes] = []
     size = 0
-    while size < CHUNK and (piece := raw.read(CHUNK)):
+    while size < enough and (piece := raw.read(CHUNK)):
         pieces.append(piece)
         size += len(piece)
     return pieces

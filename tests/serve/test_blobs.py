@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING
 import pytest
 from servers.images import make_image, make_layer, noise
 from servers.lying import cut_off, error_body, status, wrong_bytes
-from servers.received import begin, open_service, receive
+from servers.received import begin, open_service, receive, rest
 
 from layercache.errors import DigestMismatchError
 from layercache.resolver import leases
+from layercache.resolver.fetch import Fetcher
 from layercache.serve.messages import StreamAnswer
 
 if TYPE_CHECKING:
@@ -64,18 +65,21 @@ def test_a_blob_is_fetched_once_and_then_sent_as_a_file(service: Service, upstre
         assert each.headers["accept-ranges"] == "bytes"
 
 
+@pytest.mark.parametrize("threads", [False, True])
 def test_the_first_bytes_are_sent_while_the_rest_is_still_coming(
-    service: Service, upstream: LyingRegistry
+    service: Service, upstream: LyingRegistry, threads: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(Fetcher, "idle", lambda *_: threads)
+
     def slowly(_: Request, answer: Answer) -> None:
-        answer.pace = 16 << 20
+        answer.pace = 8 << 20
 
     upstream.on("/blobs/", slowly)
     answer = begin(service, PATH)
     assert isinstance(answer, StreamAnswer)
+    assert len(answer.first) <= 128 << 10, "the first bytes wait for few others"
     assert service.cache.layer(LAYER.digest).is_on_its_way("compressed")
-    assert b"".join(iter(answer.body.read, b"")) == LAYER.blob
-    answer.body.close()
+    assert rest(answer) == LAYER.blob
 
 
 def test_a_head_asks_the_upstream_by_head_and_a_cached_blob_nobody(
@@ -103,7 +107,7 @@ def test_a_client_that_has_the_blob_is_not_sent_it_again(service: Service, upstr
 def test_a_client_that_hangs_up_does_not_stop_the_fetch(service: Service, upstream: LyingRegistry) -> None:
     answer = begin(service, PATH)
     assert isinstance(answer, StreamAnswer)
-    answer.body.close()
+    answer.rest.close()
     service.cache.flush()
     again = receive(service, PATH)
     assert (again.kind, again.body) == ("FileAnswer", LAYER.blob)
@@ -169,9 +173,9 @@ def test_wrong_bytes_of_the_upstream_end_in_an_error_before_their_end(
     answer = begin(service, PATH)
     assert isinstance(answer, StreamAnswer)
     pieces: list[bytes] = []
-    with closing(answer.body), pytest.raises(DigestMismatchError):
-        pieces.extend(iter(answer.body.read, b""))
-    assert sum(map(len, pieces)) < SIZE
+    with closing(answer.rest), pytest.raises(DigestMismatchError):
+        pieces.extend(iter(answer.rest.read, b""))
+    assert len(answer.first) + sum(map(len, pieces)) < SIZE
     assert receive(service, PATH).body == LAYER.blob
 
 

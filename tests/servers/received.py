@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from typing import TYPE_CHECKING, NamedTuple
 
 from servers.asking import Fields
@@ -47,6 +48,12 @@ def begin(
     return answer
 
 
+def rest(answer: StreamAnswer) -> bytes:
+    """Read a body to its end. Raises what it breaks off with."""
+    with closing(answer.rest):
+        return b"".join([answer.first, *iter(answer.rest.read, b"")])
+
+
 def receive(
     service: Service, path: str, headers: Mapping[str, str] | None = None, method: str = "GET"
 ) -> Received:
@@ -58,10 +65,7 @@ def receive(
             file.seek(answer.start)
             body = file.read(answer.end - answer.start)
     elif isinstance(answer, StreamAnswer):
-        try:
-            body = b"".join(iter(answer.body.read, b""))
-        finally:
-            answer.body.close()
+        body = rest(answer)
     else:
         body = answer.body
     found = {name.lower(): value for name, value in answer.headers}
