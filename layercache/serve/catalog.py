@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from layercache.serve.messages import RegistryError, json_answer
+from layercache.errors import InvalidNameError
+from layercache.oci.reference import Reference
+from layercache.serve.messages import json_answer
 from layercache.serve.pages import page
 from layercache.serve.remembered import Remembered
-from layercache.serve.routes import Route
 
 if TYPE_CHECKING:
     from layercache.cache import Cache
     from layercache.serve.access import Access, Admitted
-    from layercache.serve.messages import Answer, Request
+    from layercache.serve.messages import Answer
 
 CATALOG_AGE = 10.0
 """Seconds for which the tiers are not listed again."""
@@ -34,12 +35,12 @@ class Catalog:
         if names is None:
             names = self._images.cached_repositories()
             self._memory.put("names", names, CATALOG_AGE)
-        seen = [name for name in names if self._is_seen(admitted.request, name)]
+        seen = [name for name in names if self._is_seen(admitted, name)]
         shown, link = page(admitted.request, seen)
         return json_answer({"repositories": shown}, link)
 
-    def _is_seen(self, request: Request, name: str) -> bool:
+    def _is_seen(self, admitted: Admitted, name: str) -> bool:
         try:
-            return self._access.remembered(request, Route("tags", name)) is not None
-        except RegistryError:
+            return self._access.lists(admitted, Reference.parse(name))
+        except InvalidNameError:
             return False

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import time
-from typing import TYPE_CHECKING, Generic, NamedTuple, TypeVar
+from functools import partial
+from typing import TYPE_CHECKING, Generic, NamedTuple, TypeAlias, TypeVar
 
 from layercache.errors import IntegrityError, NotFoundError, SourceError
 from layercache.registry.credentials import DeniedError
@@ -16,10 +17,14 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from layercache.oci.reference import Reference
+    from layercache.registry.client import RegistryClient
+    from layercache.serve.access import Admitted
     from layercache.serve.questions import Questions
     from layercache.serve.settings import ServeSettings
 
 EntryT = TypeVar("EntryT")
+
+Ask: TypeAlias = "Callable[[Reference, RegistryClient | None], list[EntryT]]"
 
 log = logging.getLogger("layercache.serve")
 
@@ -62,26 +67,35 @@ class Listings(Generic[EntryT]):
         self._missing: Remembered[str] = Remembered(MISSING_MAX)
 
     def find(
-        self, reference: Reference, ask: Callable[[], list[EntryT]], cached: Callable[[], list[EntryT]]
+        self, admitted: Admitted, ask: Ask[EntryT], cached: Callable[[Reference], list[EntryT]]
     ) -> tuple[list[EntryT], Headers]:
         """A list, and headers that say where it is from.
 
         ``ask`` asks the upstream; ``cached`` is what tiers know, for when it does not answer and nothing is
         remembered. Raises `RegistryError` 404, `SourceError`.
         """
-        if (said := self._missing.get(reference)) is not None:
+        reference, whose = admitted.reference, admitted.registries
+        if (said := self._missing.get((reference, whose))) is not None:
             raise RegistryError(404, self._absent, said)
         kept = self._kept.get(reference)
         if kept is not None and time.monotonic() < kept.fresh_until:
             return kept.entries, [HIT]
         patience = None if kept is None else self._settings.upstream_timeout
         try:
-            entries = self._questions.ask((self._kind, reference), reference.registry, ask, patience=patience)
+            entries = self._questions.ask(
+                (self._kind, reference),
+                reference.registry,
+                partial(ask, reference, whose),
+                patience=patience,
+                whose=whose,
+            )
         except NotFoundError as error:
-            self._missing.put(reference, error.message, self._settings.missing_age)
+            self._missing.put((reference, whose), error.message, self._settings.missing_age)
             raise RegistryError(404, self._absent, error.message) from error
         except (SourceError, IntegrityError) as error:
-            entries = [] if isinstance(error, DeniedError) else cached() if kept is None else kept.entries
+            entries = (
+                [] if isinstance(error, DeniedError) else cached(reference) if kept is None else kept.entries
+            )
             if not entries:
                 raise
             log.warning("the %s of %s are those last seen: %s", self._kind, reference.name, error.message)

@@ -113,8 +113,8 @@ class Manifests:
         return Ready(found, found.state).answer(admitted.request)
 
     def _find(self, admitted: Admitted) -> Found:
-        reference = admitted.reference
-        if (said := self._missing.get(reference)) is not None:
+        reference, whose = admitted.reference, admitted.registries
+        if (said := self._missing.get((reference, whose))) is not None:
             raise RegistryError(404, "MANIFEST_UNKNOWN", said)
         cached = self._cached(reference)
         known = cached if cached and self._belongs(reference, cached) else None
@@ -125,16 +125,17 @@ class Manifests:
                 ("manifest", reference),
                 reference.registry,
                 partial(self._ask, admitted, new=cached is None),
+                whose=whose,
                 patience=self._settings.upstream_timeout if known else None,
             )
         except NotFoundError as error:
-            self._missing.put(reference, error.message, self._settings.missing_age)
+            self._missing.put((reference, whose), error.message, self._settings.missing_age)
             raise RegistryError(404, "MANIFEST_UNKNOWN", error.message) from error
         except (SourceError, IntegrityError) as error:
             if known is None or isinstance(error, DeniedError):
                 raise
             log.warning("%s is served as it was last pulled: %s", reference, error.message)
-            return Found(known, STALE, self._questions.rest(reference.registry))
+            return Found(known, STALE, self._questions.rest(reference.registry, whose))
         unchanged = known is not None and known.descriptor.digest == now.descriptor.digest
         return Found(now, HIT if unchanged else MISS, self._fresh_for(reference, now))
 

@@ -58,57 +58,67 @@ class Questions:
         # under it.
         self._lock = threading.Lock()
         self._open: dict[Hashable, _Question] = {}
+        # By upstream and client.
         self._resting: Remembered[_Rest] = Remembered(UPSTREAMS_MAX)
 
     def ask(
-        self, key: Hashable, upstream: str, action: Callable[[], ResultT], *, patience: float | None = None
+        self,
+        key: Hashable,
+        upstream: str,
+        action: Callable[[], ResultT],
+        *,
+        patience: float | None = None,
+        whose: Hashable = None,
     ) -> ResultT:
         """The action's result, or that of one with the same key that is under way.
 
+        ``whose``: the client whose credentials are used, which the upstream counts apart; None: the mirror's.
         ``patience``: seconds for which it is waited for, since there is a cached answer to serve instead;
         then an upstream that failed lately is not asked at all. One that said when to come back is not asked
         before by anybody. Raises what the action raises, and `TransientError`.
         """
-        resting = self._resting.get(upstream)
+        resting = self._resting.get((upstream, whose))
         if resting is not None and (resting.obeyed or patience is not None):
-            left = self._resting.left(upstream)
+            left = self._resting.left((upstream, whose))
             raise TransientError(
                 resting.message, hint=resting.hint, retry_after=left, limited=resting.limited
             )
-        question = self._join(key, upstream, action)
+        question = self._join(key, upstream, action, whose)
         waited = time.monotonic() - question.since
         wait = max(0.0, (PATIENCE if patience is None else patience) - waited)
         try:
             return cast("ResultT", question.answer.result(wait))
         except TimeoutError:
             error = TransientError(f"{upstream} has not answered within {waited + wait:.0f} s")
-            self._resting.put(upstream, _Rest(error.message), REST)
+            self._resting.put((upstream, whose), _Rest(error.message), REST)
             raise error from None
 
-    def rest(self, upstream: str) -> float:
+    def rest(self, upstream: str, whose: Hashable = None) -> float:
         """Seconds for which an upstream that failed is still left alone; 0 for any other."""
-        return self._resting.left(upstream)
+        return self._resting.left((upstream, whose))
 
     def close(self) -> None:
         """Wait for what is under way."""
         self._threads.shutdown(wait=True, cancel_futures=True)
 
-    def _join(self, key: Hashable, upstream: str, action: Callable[[], ResultT]) -> _Question:
+    def _join(
+        self, key: Hashable, upstream: str, action: Callable[[], ResultT], whose: Hashable
+    ) -> _Question:
         with self._lock:
-            if (found := self._open.get(key)) is not None:
+            if (found := self._open.get((key, whose))) is not None:
                 return found
             if len(self._open) >= QUESTIONS_MAX:
                 raise TransientError(f"too many questions wait for {upstream} and other upstreams")
-            answer = self._threads.submit(self._run, upstream, action)
-            self._open[key] = question = _Question(answer, time.monotonic())
-        answer.add_done_callback(partial(self._close_question, key))
+            answer = self._threads.submit(self._run, (upstream, whose), action)
+            self._open[key, whose] = question = _Question(answer, time.monotonic())
+        answer.add_done_callback(partial(self._close_question, (key, whose)))
         return question
 
     def _close_question(self, key: Hashable, _: Future[Any]) -> None:
         with self._lock:
             self._open.pop(key, None)
 
-    def _run(self, upstream: str, action: Callable[[], ResultT]) -> ResultT:
+    def _run(self, upstream: Hashable, action: Callable[[], ResultT]) -> ResultT:
         try:
             result = _twice(action)
         except DeniedError:
@@ -116,7 +126,8 @@ class Questions:
         except SourceError as error:
             wait = error.retry_after if isinstance(error, TransientError) else None
             limited = isinstance(error, TransientError) and error.limited
-            rest = _Rest(error.message, error.hint, limited=limited, obeyed=limited or wait is not None)
+            obeyed = limited or (wait is not None and wait > 0)
+            rest = _Rest(error.message, error.hint, limited=limited, obeyed=obeyed)
             self._resting.put(upstream, rest, min(wait or (REST_LIMITED if limited else REST), REST_MAX))
             raise
         if (resting := self._resting.get(upstream)) is not None and not resting.obeyed:

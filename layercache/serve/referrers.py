@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -40,14 +39,9 @@ class Referrers:
 
     def answer(self, admitted: Admitted) -> Answer:
         """An index; an empty one if nothing refers to the manifest, or there is no such manifest."""
-        subject = admitted.reference
-        if subject.digest is None:
+        if admitted.reference.digest is None:
             raise RegistryError(400, "DIGEST_INVALID", f"{admitted.route.reference} is not a digest")
-        listed, headers = self._lists.find(
-            subject,
-            partial(self._images.referrers, subject),
-            partial(self._images.cached_referrers, subject),
-        )
+        listed, headers = self._lists.find(admitted, self._images.referrers, self._images.cached_referrers)
         if kind := admitted.request.query.get("artifactType"):
             listed = [each for each in listed if each.get("artifactType") == kind]
             headers = [*headers, FILTERED]

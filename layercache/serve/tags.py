@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from functools import partial
 from typing import TYPE_CHECKING
 
 from layercache.errors import BackendError, NotFoundError
@@ -33,10 +32,7 @@ class Tags:
         )
 
     def answer(self, admitted: Admitted) -> Answer:
-        repository = admitted.reference
-        tags, where = self._lists.find(
-            repository, partial(self._images.tags, repository), partial(self._cached, repository)
-        )
+        tags, where = self._lists.find(admitted, self._images.tags, self._cached)
         shown, link = page(admitted.request, tags)
         return json_answer({"name": admitted.route.name, "tags": shown}, [*where, *link])
 
