@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -23,6 +24,10 @@ HEADERS_LEAST = 8 << 10
 PATTERN = f"a pattern {FORM}"
 PLACE = "a host, an address or a network: tokens.corp.example, 10.1.2.3, 10.0.0.0/8"
 READERS = "PATTERN=USER[,USER], with * for all users: ghcr.io/team/*=ci,alice"
+
+HOSTED = "repositories without a registry, with * for any characters: team/*"
+
+_PATTERN = re.compile(r"[a-z0-9*][a-z0-9*._/-]*")
 
 _FLAG = "true or false"
 _COUNT = "an integer, at least 1"
@@ -88,6 +93,19 @@ def split_readers(text: str) -> tuple[RepositoryPattern, frozenset[str]]:
     return RepositoryPattern.parse(pattern.strip()), found
 
 
+def patterns(checker: Checker, value: object, path: str) -> tuple[str, ...]:
+    """Patterns of repositories that have no registry."""
+    if not isinstance(value, list):
+        raise wrong_type(value)
+    return checker.each(value, path, lambda item, _: _pattern(checker.text(item)), HOSTED)
+
+
+def _pattern(text: str) -> str:
+    if not _PATTERN.fullmatch(text):
+        raise ValueError(f"is {text!r}")
+    return text
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServeTable:
     """What the mirror is set up to do."""
@@ -111,6 +129,11 @@ class ServeTable:
     upstream_timeout: float | None = key(values.seconds, values.SECONDS)
     redirect: bool | None = key(values.flag, _FLAG)
     writable: bool | None = key(values.flag, _FLAG)
+    hosted: tuple[str, ...] | None = key(patterns, f"an array: {HOSTED}")
+    uploads: str | None = key(values.folder, "a folder")
+    max_uploads: int | None = key(values.whole(1), _COUNT)
+    max_upload_size: int | None = key(values.size, values.SIZE)
+    upload_age: float | None = key(values.seconds, values.SECONDS)
     access_log: str | None = key(values.choice("text", "json", "off"), "text, json or off")
     max_connections: int | None = key(values.whole(1), _COUNT)
     max_requests: int | None = key(values.whole(1), _COUNT)

@@ -90,6 +90,14 @@ def file(checker: Checker, value: object, _path: str) -> str:
     return path
 
 
+def folder(checker: Checker, value: object, _path: str) -> str:
+    """Return an absolute path, as `file` does. The folder is created when it is needed."""
+    path = os.path.join(checker.folder, os.path.expanduser(checker.text(value)))
+    if os.path.exists(path) and not os.path.isdir(path):
+        raise ValueError(f"{path} is not a folder")
+    return path
+
+
 def helper(checker: Checker, value: object, _path: str) -> str:
     """The name of a credential helper; a path is refused. See `HELPER`."""
     text = checker.text(value)

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from layercache.backend import Reader
+    from layercache.images.hosted import HostedImages
     from layercache.images.tags import Found
     from layercache.oci.digest import DiffID
     from layercache.oci.image_tree import Node
@@ -68,6 +69,12 @@ class Images:
         self._tag_age = tag_age
         self._writer = ImageWriter(tiers, resolver.keeper)
         self._tags = Tags(tiers, self._writer, observers, strict=strict)
+
+    def hosted(self) -> HostedImages:
+        """Images whose registry is this cache."""
+        from layercache.images.hosted import HostedImages
+
+        return HostedImages(self._tiers, self._resolver.keeper, self._writer)
 
     def from_source(
         self, source: Source | None, reference: Reference | None, platform: Platform | None = None

@@ -17,6 +17,7 @@ from layercache.transfer.layer_lock import PATIENCE
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
+    from layercache.images.hosted import HostedImages
     from layercache.images.opening import Images
     from layercache.images.tags import CachedManifest
     from layercache.oci.descriptor import Descriptor
@@ -38,6 +39,10 @@ class RegistryImages:
         self._images = images
         self._tiers = tiers
         self._client = client
+
+    def hosted(self) -> HostedImages:
+        """Images that were pushed to the mirror itself."""
+        return self._images.hosted()
 
     def cached_manifest(self, reference: Reference) -> CachedManifest:
         """What a reference named when it was last pulled. Raises `NotFoundError`, `FormatError`."""

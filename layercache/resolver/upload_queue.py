@@ -94,6 +94,11 @@ class UploadQueue:
         if queue := self._queue.made():
             queue.flush(timeout)
 
+    def wait_for(self, about: Hashable) -> None:
+        """Wait until nothing is left to do about one thing. What it raised is for `flush` to raise."""
+        if queue := self._queue.made():
+            queue.wait_for(about)
+
     def give_up(self) -> list[Upload]:
         """Forget what has not begun, and ask what has begun to stop. Returns what is not sent."""
         queue = self._queue.made()
@@ -155,6 +160,12 @@ class _Queue:
             error, self._error = self._error, None
         if error is not None:
             raise error
+
+    def wait_for(self, about: Hashable) -> None:
+        with self._changed:
+            self._changed.wait_for(
+                lambda: about not in self._busy and all(work.about != about for work in self._waiting)
+            )
 
     def give_up(self) -> list[Upload]:
         with self._changed:

@@ -8,6 +8,7 @@ import msgspec
 
 from layercache.config.serve import split_readers
 from layercache.errors import ConfigError, NotFoundError
+from layercache.images.hosted import HOSTED
 from layercache.oci.repository_pattern import RepositoryPattern, any_matches
 from layercache.registry.credentials import DeniedError
 from layercache.serve.clients import Clients, Identity
@@ -31,9 +32,6 @@ WHOLE_REPOSITORY = frozenset({"tags", "upload"})
 
 OPEN = frozenset({"health", "ready", "token"})
 """Kinds of routes that are answered before a client is known."""
-
-HOSTED = "localhost"
-"""The registry of repositories that have no upstream."""
 
 EVERY_USER = "*"
 

@@ -8,7 +8,10 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl
 
+import msgspec
+
 from layercache.errors import LayercacheError
+from layercache.serve.bodies import body_of
 from layercache.serve.messages import (
     Answer,
     AnyAnswer,
@@ -45,11 +48,15 @@ class Application:
 
     async def __call__(self, scope: Scope, protocol: HTTPProtocol) -> None:
         request = _request(scope)
+        body = body_of(protocol, scope.headers, scope.method, self._service.settings.stall_timeout)
+        if body is not None:
+            request = msgspec.structs.replace(request, body=body)
         try:
             answer = self._service.quick(request)
             if answer is None:
                 loop = asyncio.get_running_loop()
-                answer = await loop.run_in_executor(self._requests, self._service.answer, request)
+                threads = self._requests if body is None else self._streams
+                answer = await loop.run_in_executor(threads, self._service.answer, request)
             await self._send(answer, request, protocol)
         except RegistryError as error:
             await self._send(error.answer(), request, protocol)
@@ -70,6 +77,8 @@ class Application:
                     protocol.response_empty(answer.status, answer.headers)
                 else:
                     protocol.response_bytes(answer.status, answer.headers, answer.body)
+            case FileAnswer() if answer.start == answer.end:  # the server below has no empty ranges
+                protocol.response_empty(answer.status, answer.headers)
             case FileAnswer():
                 protocol.response_file_range(
                     answer.status, answer.headers, answer.path, answer.start, answer.end
@@ -108,5 +117,8 @@ def _length(answer: StreamAnswer) -> int | None:
 
 
 def _request(scope: Scope) -> Request:
-    query = dict(parse_qsl(scope.query_string, keep_blank_values=True)) if scope.query_string else {}
-    return Request(scope.method, scope.path, query, scope.headers, scope.client, scope.scheme)
+    pairs = parse_qsl(scope.query_string, keep_blank_values=True) if scope.query_string else []
+    tags = tuple(value for name, value in pairs if name == "tag")
+    return Request(
+        scope.method, scope.path, dict(pairs), scope.headers, scope.client, scope.scheme, tags=tags
+    )

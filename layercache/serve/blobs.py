@@ -6,6 +6,7 @@ from functools import partial
 from typing import TYPE_CHECKING, BinaryIO
 
 from layercache.errors import ConfigError, NotALayerError, NotFoundError
+from layercache.images.hosted import HOSTED
 from layercache.oci.forms import COMPRESSED, UNCOMPRESSED
 from layercache.serve.blob_bodies import OCTETS, Body, Multipart, pieces_of, skip
 from layercache.serve.errors import registry_error
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from layercache.oci.reference import Reference
     from layercache.serve.access import Admitted
     from layercache.serve.messages import Headers, Request
-    from layercache.serve.referrals import Referrals
+    from layercache.serve.repositories import Repositories
 
 YEAR = 365 * 24 * 3600
 
@@ -55,7 +56,7 @@ class Content(Value, frozen=True):
 class Blobs:
     """Answers ``/v2/<name>/blobs/<digest or diff ID>``."""
 
-    def __init__(self, cache: Cache, referrals: Referrals) -> None:
+    def __init__(self, cache: Cache, referrals: Repositories) -> None:
         self._cache = cache
         self._referrals = referrals
         self._shares = Shares()
@@ -71,8 +72,9 @@ class Blobs:
             raise _unknown(reference, name)
         if is_match(request.headers.get("if-none-match", ""), _etag(name)):
             return Answer(304, _headers(name))
+        upstream = None if reference.registry == HOSTED else reference.name
         layer = self._cache.layer(
-            descriptor.digest, size=descriptor.size, repository=reference.name, client=admitted.registries
+            descriptor.digest, size=descriptor.size, repository=upstream, client=admitted.registries
         )
         if descriptor.digest == name:
             return self._blob(request, reference, Content(name, layer, COMPRESSED, descriptor.size))

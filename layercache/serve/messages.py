@@ -24,7 +24,7 @@ class RequestHeaders(Protocol):
 
 
 class Request(Value, frozen=True):
-    """A request. ``path`` is decoded; ``query``: the last value of each key.
+    """A request. ``path`` is decoded; ``query``: the last value of each key; ``tags``: each value of ``tag``.
 
     ``body``: the parts of its body as they arrive, to be read in a thread that may wait; None where there is
     none.
@@ -37,6 +37,7 @@ class Request(Value, frozen=True):
     client: str = ""
     scheme: str = "http"
     body: Iterator[bytes] | None = None
+    tags: tuple[str, ...] = ()
 
 
 class Answer(Value, frozen=True):
@@ -108,7 +109,7 @@ class RegistryError(Exception):
         error: dict[str, object] = {"code": self.code, "message": self.message}
         if self.detail is not None:
             error["detail"] = self.detail
-        body = msgspec.json.encode({"errors": [error]})
+        body = msgspec.json.encode({"errors": [error]}, enc_hook=str)
         kind = [("content-type", "application/json"), ("content-length", str(len(body)))]
         return Answer(self.status, [*kind, *self.headers], body)
 

@@ -14,6 +14,7 @@ from layercache.serve.health import ALIVE, Readiness
 from layercache.serve.manifests import Manifests
 from layercache.serve.messages import Answer, AnyAnswer, Later, RegistryError, Request
 from layercache.serve.metrics import Metrics
+from layercache.serve.push.hosting import READS, Hosting, hosted_by, is_hosted, require_hosted
 from layercache.serve.questions import Questions
 from layercache.serve.referrals import Referrals
 from layercache.serve.referrers import Referrers
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from layercache.cache import Cache
+    from layercache.serve.routes import Route
     from layercache.serve.settings import ServeSettings
 
 API_VERSION = ("docker-distribution-api-version", "registry/2.0")
@@ -40,7 +42,9 @@ class Service:
         referrals = Referrals()
         self._questions = Questions(settings.max_requests)
         client = cache.registry_images().client
-        self._access = Access(settings, Upstreams(cache, settings), self._questions, client)
+        self._hosting = Hosting(cache, settings, referrals, self._admit) if settings.hosts else None
+        names = self._hosting.names if self._hosting else None
+        self._access = Access(settings, Upstreams(cache, settings, names), self._questions, client)
         self._manifests = Manifests(cache, referrals, self._questions, settings)
         self._blobs = Blobs(cache, referrals)
         self._catalog = Catalog(cache, self._access)
@@ -66,11 +70,13 @@ class Service:
         if request.path == "/healthz":
             return ALIVE
         found = route(request.path)
-        if found is None or found.kind != "manifest" or request.method not in ("GET", "HEAD"):
+        if found is None or found.kind != "manifest" or request.method not in READS:
+            return None
+        if self._hosting is not None and not self._hosting.names.is_settled(request, found.name):
             return None
         try:
             admitted = self._access.remembered(request, found)
-            return None if admitted is None else self._manifests.quick(admitted)
+            return None if admitted is None or is_hosted(admitted) else self._manifests.quick(admitted)
         except RegistryError as error:
             return error.answer()
 
@@ -82,15 +88,23 @@ class Service:
         found = route(request.path)
         if found is not None and found.kind in self._probes:
             return self._probes[found.kind]()
-        if found is None or found.kind not in self._handlers:
+        if found is None:
             raise RegistryError(404, "NOT_FOUND", f"no such path: {request.path[:200]}")
-        if request.method not in ("GET", "HEAD"):
-            raise RegistryError(405, "UNSUPPORTED", f"{request.method} is not supported here")
-        return self._handlers[found.kind](self._access.check(request, found))
+        if request.method not in READS:
+            require_hosted(self._hosting, request, found)
+        admitted = self._access.check(request, found)
+        if is_hosted(admitted):
+            return hosted_by(self._hosting).answer(admitted)
+        if found.kind not in self._handlers:
+            raise RegistryError(404, "NOT_FOUND", f"no such path: {request.path[:200]}")
+        return self._handlers[found.kind](admitted)
 
     def close(self) -> None:
         self._questions.close()
         self.cache.close()
+
+    def _admit(self, request: Request, route: Route) -> Admitted:
+        return self._access.check(request, route)
 
     def _base(self, admitted: Admitted) -> Answer:  # noqa: ARG002
         body = b"{}"

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from layercache.errors import ConfigError
 from layercache.oci.reference import DEFAULT_REGISTRY
 from layercache.oci.repository_pattern import RepositoryPattern
-from layercache.value import Value
+from layercache.value import Value, replace
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -32,7 +32,11 @@ class ServeSettings(Value, frozen=True):
       upstream that lacks something is not asked for it again.
     - ``upstream_timeout``: how long a client waits for an upstream where a cached answer could be served
       instead.
-    - ``redirect``: send clients to the bucket where its store can sign URLs. ``writable``: accept pushes.
+    - ``redirect``: send clients to the bucket where its store can sign URLs.
+    - ``writable``: accept pushes. ``hosted``: patterns of repositories that are the mirror's own; without
+      any, those without a registry's name to which something was pushed. ``uploads``: the folder of uploads
+      on their way; None: one in the nearest tier that is a folder. ``max_uploads``: of that folder at a time;
+      ``max_upload_size``: bytes of a blob, None for any; ``upload_age``: when an abandoned one is removed.
     - ``access_log``: "text", "json" or "off".
     - ``max_connections``: open connections of a worker. ``max_requests``: requests of a worker that may block
       at a time; ``max_streams``: bodies on their way to its clients that are not files.
@@ -58,6 +62,11 @@ class ServeSettings(Value, frozen=True):
     upstream_timeout: float = 10.0
     redirect: bool = False
     writable: bool = False
+    hosted: tuple[str, ...] | None = None
+    uploads: str | None = None
+    max_uploads: int = 1000
+    max_upload_size: int | None = None
+    upload_age: float = 86400.0
     access_log: str = "text"
     max_connections: int = 1000
     max_requests: int = 64
@@ -78,10 +87,21 @@ class ServeSettings(Value, frozen=True):
         named = [pattern.registry for pattern in self.listed if pattern.names_registry]
         return (self.default_upstream, *named, *self.inside)
 
+    @property
+    def hosts(self) -> bool:
+        """Whether there are repositories without an upstream."""
+        return self.writable or bool(self.hosted)
+
 
 def settings_of(found: Mapping[str, Setting]) -> ServeSettings:
-    """The settings that options, variables and files set, by key. Raises `ConfigError`."""
+    """The settings that options, variables and files set, by key. Raises `ConfigError`.
+
+    Where pushes are accepted and no default upstream is set, each name without a registry is hosted:
+    docker.io is not asked for what may be the name of a private image.
+    """
     settings = ServeSettings(**{key: setting.value for key, setting in found.items()})
+    if settings.writable and not {"hosted", "default_upstream"} & found.keys():
+        settings = replace(settings, hosted=("*",))
     if (settings.tls_certificate is None) != (settings.tls_key is None):
         given, lacks = ("tls_key", "tls_certificate") if settings.tls_key else ("tls_certificate", "tls_key")
         message = f"{found[given].origin}: {given} is set, and {lacks} is not"

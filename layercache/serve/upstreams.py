@@ -7,6 +7,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from layercache.errors import InvalidNameError
+from layercache.images.hosted import HOSTED
 from layercache.oci.digest import Digest
 from layercache.oci.reference import Reference
 from layercache.serve.messages import RegistryError
@@ -14,6 +15,7 @@ from layercache.serve.messages import RegistryError
 if TYPE_CHECKING:
     from layercache.cache import Cache
     from layercache.serve.messages import Request
+    from layercache.serve.push.names import HostedNames
     from layercache.serve.routes import Route
     from layercache.serve.settings import ServeSettings
 
@@ -32,17 +34,21 @@ class Upstreams:
     says is a key to look up: whether that registry may be asked is decided elsewhere.
     """
 
-    def __init__(self, cache: Cache, settings: ServeSettings) -> None:
+    def __init__(self, cache: Cache, settings: ServeSettings, hosted: HostedNames | None = None) -> None:
         self._cache = cache
         self._default = settings.default_upstream
+        self._hosted = hosted
         self._parsed = lru_cache(REMEMBERED)(self._parse)
 
     def reference(self, request: Request, route: Route) -> Reference:
         """The upstream's reference of a request for a manifest; for a blob, the digest is the blob's.
 
-        Raises `RegistryError` 400.
+        The registry of a hosted repository is `HOSTED`. Raises `RegistryError` 400.
         """
-        return self._parsed(request.query.get("ns", ""), route.name, route.reference)
+        namespace = request.query.get("ns", "")
+        if self._hosted is not None and self._hosted.is_hosted(request, route.name):
+            namespace = HOSTED
+        return self._parsed(namespace, route.name, route.reference)
 
     def _parse(self, ns: str, name: str, selector: str) -> Reference:
         first, slash, _ = name.partition("/")

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from contextlib import closing
 from typing import TYPE_CHECKING, Any, NamedTuple
+from urllib.parse import parse_qsl
 
-from layercache.serve.messages import Answer, Request
+from layercache.serve.messages import Answer, FileAnswer, Later, Request, StreamAnswer
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from layercache.serve.service import Service
 
@@ -45,12 +47,39 @@ class Answered(NamedTuple):
 
 
 def ask(
-    service: Service, path: str, method: str = "GET", *, headers: dict[str, str] | None = None, **query: str
+    service: Service,
+    path: str,
+    method: str = "GET",
+    *,
+    headers: dict[str, str] | None = None,
+    body: bytes | Iterator[bytes] | None = None,
+    **query: str,
 ) -> Answered:
-    """Ask as the application does: first what is answered from memory, then what may wait."""
-    request = Request(method, path, query, Fields(headers or {}))
+    """Ask as the application does: first what is answered from memory, then what may wait.
+
+    ``path`` may have a query of its own, ``body`` may come in parts.
+    """
+    path, _, more = path.partition("?")
+    pairs = [*parse_qsl(more, keep_blank_values=True), *query.items()]
+    tags = tuple(value for name, value in pairs if name == "tag")
+    parts = iter([body]) if isinstance(body, bytes) else body
+    request = Request(method, path, dict(pairs), Fields(headers or {}), body=parts, tags=tags)
     quick = service.quick(request)
     answer = service.answer(request) if quick is None else quick
-    assert isinstance(answer, Answer)
+    while isinstance(answer, Later):
+        answer = answer.find()
     found = {name.lower(): value for name, value in answer.headers}
-    return Answered(answer.status, found, answer.body, quick is not None)
+    return Answered(answer.status, found, _body(answer), quick is not None)
+
+
+def _body(answer: Answer | FileAnswer | StreamAnswer) -> bytes:
+    match answer:
+        case Answer():
+            return answer.body
+        case FileAnswer():
+            with open(answer.path, "rb") as file:
+                file.seek(answer.start)
+                return file.read(answer.end - answer.start)
+        case StreamAnswer():
+            with closing(answer.rest):
+                return answer.first + b"".join(iter(answer.rest.read, b""))

@@ -1,0 +1,1 @@
+"""Repositories that this mirror hosts: what clients push to it, it serves without an upstream."""

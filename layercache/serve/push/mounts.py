@@ -1,0 +1,41 @@
+"""Blobs that a client wants to have in a second repository without sending them again."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from layercache.serve.messages import RegistryError
+from layercache.serve.routes import Route
+from layercache.value import replace
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from layercache.oci.descriptor import Descriptor
+    from layercache.oci.digest import Digest
+    from layercache.serve.access import Admitted
+    from layercache.serve.messages import Request
+    from layercache.serve.repositories import Repositories
+
+
+class Mounts:
+    """Finds them in the other repository, if the client may read that. Thread-safe: nothing changes."""
+
+    def __init__(self, repositories: Repositories, admit: Callable[[Request, Route], Admitted]) -> None:
+        self._repositories = repositories
+        self._admit = admit
+
+    def find(self, request: Request, digest: Digest) -> Descriptor | None:
+        """The blob in the repository that the query names as ``from``; None: the client has to send it.
+
+        What a client may not read is as if it were not there.
+        """
+        source = request.query.get("from", "")
+        if not source:
+            return None
+        read = replace(request, method="HEAD", body=None)
+        try:
+            admitted = self._admit(read, Route("blob", source, digest))
+        except RegistryError:
+            return None
+        return self._repositories.find(admitted.reference, digest)

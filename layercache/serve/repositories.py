@@ -1,0 +1,17 @@
+"""What handlers ask of repositories, an upstream's or hosted here."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from layercache.oci.descriptor import Descriptor
+    from layercache.oci.digest import Hash
+    from layercache.oci.reference import Reference
+
+
+class Repositories(Protocol):
+    """Knows which blobs a repository has."""
+
+    def find(self, reference: Reference, name: Hash) -> Descriptor | None:
+        """The descriptor of a blob of the reference's repository; None if that has no such blob."""
