@@ -10,17 +10,17 @@ from typing import TYPE_CHECKING
 
 from layercache.errors import BackendError, IntegrityError, NotFoundError, SourceError
 from layercache.images.tags import SKEW, CachedManifest
-from layercache.oci.descriptor import INDEXES
+from layercache.oci.descriptor import DOCKER_LIST, DOCKER_MANIFEST, INDEXES, Index, decode
+from layercache.oci.reference import Reference
 from layercache.registry.credentials import DeniedError
 from layercache.serve.conditions import accepts, is_unchanged
-from layercache.serve.messages import Answer, RegistryError
+from layercache.serve.messages import Answer, Later, RegistryError
 from layercache.serve.provenance import HIT, MISS, STALE, STALE_WARNING
 from layercache.serve.remembered import Remembered
-from layercache.value import Value
+from layercache.value import Value, replace
 
 if TYPE_CHECKING:
     from layercache.cache import Cache
-    from layercache.oci.reference import Reference
     from layercache.serve.access import Admitted
     from layercache.serve.messages import Request
     from layercache.serve.questions import Questions
@@ -37,6 +37,9 @@ MEMORY = 16 << 20
 """Bytes of manifests that a worker keeps in memory, of which each one counts for itself and `OVERHEAD`."""
 
 OVERHEAD = 2048
+
+LEGACY_PLATFORM = "linux/amd64"
+"""What clients get that know nothing of platforms."""
 
 MISSING_MAX = 10_000
 """Names of which a worker remembers that their upstream does not have them."""
@@ -69,18 +72,11 @@ class Ready:
         self._whole = Answer(200, [*kind, *headers], data)
         self._unchanged = Answer(304, headers)
 
-    def answer(self, request: Request) -> Answer:
-        """Raises `RegistryError` if the client does not take manifests of this type."""
+    def answer(self, request: Request) -> Answer | None:
+        """None if the client does not take documents of this type."""
         if not accepts(request.headers, self._descriptor.media_type):
-            what = "index" if self._descriptor.media_type in INDEXES else "manifest"
-            raise RegistryError(
-                404,
-                "MANIFEST_UNKNOWN",
-                f"the {what} is of type {self._descriptor.media_type}, which the Accept header does not name",
-            )
-        if is_unchanged(request.headers, self._etag):
-            return self._unchanged
-        return self._whole
+            return None
+        return self._unchanged if is_unchanged(request.headers, self._etag) else self._whole
 
 
 class Manifests:
@@ -98,33 +94,29 @@ class Manifests:
         self._missing: Remembered[str] = Remembered(MISSING_MAX)
 
     def quick(self, admitted: Admitted) -> Answer | None:
-        """The answer, if it is in memory. Raises `RegistryError` as `answer` does."""
+        """The answer, if it is in memory."""
         ready = self._memory.get(admitted.reference)
         return None if ready is None else ready.answer(admitted.request)
 
-    def answer(self, admitted: Admitted) -> Answer:
-        """The answer, which waits for the upstream where nothing cached can be served."""
+    def answer(self, admitted: Admitted) -> Answer | Later:
+        """The answer; later where the upstream has to be asked."""
         reference = admitted.reference
-        found = self._find(admitted)
-        self._referrals.note(reference, found.manifest.data)
-        again = Ready(found, STALE if found.state == STALE else HIT)
-        weight = len(found.manifest.data) + OVERHEAD
-        self._memory.put(reference, again, found.seconds, weight=weight)
-        return Ready(found, found.state).answer(admitted.request)
-
-    def _find(self, admitted: Admitted) -> Found:
-        reference, whose = admitted.reference, admitted.registries
-        if (said := self._missing.get((reference, whose))) is not None:
+        if (said := self._missing.get((reference, admitted.registries))) is not None:
             raise RegistryError(404, "MANIFEST_UNKNOWN", said)
         cached = self._cached(reference)
         known = cached if cached and self._belongs(reference, cached) else None
         if known and (seconds := self._fresh_for(reference, known)) > 0:
-            return Found(known, HIT, seconds)
+            return self._serve(admitted, Found(known, HIT, seconds))
+        return Later(partial(self._checked, admitted, known, new=cached is None))
+
+    def _checked(self, admitted: Admitted, known: CachedManifest | None, *, new: bool) -> Answer | Later:
+        """The answer after the upstream was asked. ``known``: what can be served instead of its answer."""
+        reference, whose = admitted.reference, admitted.registries
         try:
             now = self._questions.ask(
                 ("manifest", reference),
                 reference.registry,
-                partial(self._ask, admitted, new=cached is None),
+                partial(self._ask, admitted, new=new),
                 whose=whose,
                 patience=self._settings.upstream_timeout if known else None,
             )
@@ -135,9 +127,39 @@ class Manifests:
             if known is None or isinstance(error, DeniedError):
                 raise
             log.warning("%s is served as it was last pulled: %s", reference, error.message)
-            return Found(known, STALE, self._questions.rest(reference.registry, whose))
-        unchanged = known is not None and known.descriptor.digest == now.descriptor.digest
-        return Found(now, HIT if unchanged else MISS, self._fresh_for(reference, now))
+            found = Found(known, STALE, self._questions.rest(reference.registry, whose))
+        else:
+            unchanged = known is not None and known.descriptor.digest == now.descriptor.digest
+            found = Found(now, HIT if unchanged else MISS, self._fresh_for(reference, now))
+        return self._serve(admitted, found)
+
+    def _serve(self, admitted: Admitted, found: Found) -> Answer | Later:
+        reference, data = admitted.reference, found.manifest.data
+        self._referrals.note(reference, data)
+        again = Ready(found, STALE if found.state == STALE else HIT)
+        self._memory.put(reference, again, found.seconds, weight=len(data) + OVERHEAD)
+        if (answer := Ready(found, found.state).answer(admitted.request)) is not None:
+            return answer
+        return self._instead(admitted, found.manifest)
+
+    def _instead(self, admitted: Admitted, manifest: CachedManifest) -> Answer | Later:
+        """What a client gets that does not take documents of this type: as from docker-registry, an error.
+
+        But one that asks for Docker's manifest by the tag of Docker's list gets that for linux/amd64.
+        """
+        kind, reference = manifest.descriptor.media_type, admitted.reference
+        if (
+            kind == DOCKER_LIST
+            and not reference.digest
+            and accepts(admitted.request.headers, DOCKER_MANIFEST)
+        ):
+            for entry in decode(manifest.data, Index, str(reference)).documents:
+                if entry.platform and str(entry.platform) == LEGACY_PLATFORM:
+                    chosen = Reference(reference.registry, reference.repository, digest=entry.digest)
+                    return self.answer(replace(admitted, whole=chosen))
+        what = "index" if kind in INDEXES else "manifest"
+        message = f"the {what} is of type {kind}, which the Accept header does not name"
+        raise RegistryError(404, "MANIFEST_UNKNOWN", message)
 
     def _ask(self, admitted: Admitted, *, new: bool) -> CachedManifest:
         """Ask the upstream, unless another process that serves the same cache has just done so."""

@@ -81,7 +81,7 @@ class StreamAnswer(Value, frozen=True):
 
 
 class Later(Value, frozen=True):
-    """An answer that waits for a blob: another client, process or machine may be fetching it.
+    """An answer that waits: for an upstream, or for a blob that another client or machine may be fetching.
 
     ``find`` is called in one of the threads for streams, of which there are many.
     """

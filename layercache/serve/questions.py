@@ -30,6 +30,12 @@ REST_LIMITED = 30.0
 REST_MAX = 300.0
 """Seconds of a Retry-After that are obeyed at most."""
 
+SLOW = 5.0
+"""Seconds after which a failure is one that clients should not wait for in turn."""
+
+SOON = 1.0
+"""Seconds within which an upstream has to fail to be asked a second time."""
+
 UPSTREAMS_MAX = 1000
 QUESTIONS_MAX = 256
 """Questions that are under way, or wait for a thread, at most. Clients may retry further ones."""
@@ -41,7 +47,9 @@ class _Question(NamedTuple):
 
 
 class _Rest(NamedTuple):
-    """Why an upstream is left alone. ``limited``: it limits requests. ``obeyed``: it has asked for that."""
+    """Why an upstream is left alone. ``limited``: it limits requests. ``obeyed``: by everybody, since it has
+    asked for that, or it would be waited for in vain.
+    """
 
     message: str
     hint: str = ""
@@ -90,7 +98,7 @@ class Questions:
             return cast("ResultT", question.answer.result(wait))
         except TimeoutError:
             error = TransientError(f"{upstream} has not answered within {waited + wait:.0f} s")
-            self._resting.put((upstream, whose), _Rest(error.message), REST)
+            self._resting.put((upstream, whose), _Rest(error.message, obeyed=patience is None), REST)
             raise error from None
 
     def rest(self, upstream: str, whose: Hashable = None) -> float:
@@ -119,27 +127,34 @@ class Questions:
             self._open.pop(key, None)
 
     def _run(self, upstream: Hashable, action: Callable[[], ResultT]) -> ResultT:
+        began = time.monotonic()
         try:
             result = _twice(action)
         except DeniedError:
             raise
         except SourceError as error:
-            wait = error.retry_after if isinstance(error, TransientError) else None
-            limited = isinstance(error, TransientError) and error.limited
-            obeyed = limited or (wait is not None and wait > 0)
-            rest = _Rest(error.message, error.hint, limited=limited, obeyed=obeyed)
-            self._resting.put(upstream, rest, min(wait or (REST_LIMITED if limited else REST), REST_MAX))
+            self._leave_alone(upstream, error, time.monotonic() - began)
             raise
         if (resting := self._resting.get(upstream)) is not None and not resting.obeyed:
             self._resting.forget(upstream)
         return result
 
+    def _leave_alone(self, upstream: Hashable, error: SourceError, took: float) -> None:
+        """Note a failure, which took so many seconds: where that is long, nobody else is to wait for it."""
+        limited, wait = False, None
+        if isinstance(error, TransientError):
+            limited, wait = error.limited, error.retry_after
+        seconds = min(wait or (REST_LIMITED if limited else REST), REST_MAX)
+        obeyed = limited or bool(wait) or took > SLOW
+        self._resting.put(upstream, _Rest(error.message, error.hint, limited, obeyed), seconds)
+
 
 def _twice(action: Callable[[], ResultT]) -> ResultT:
     """Try again at once where that may help: a kept connection may have been closed."""
+    began = time.monotonic()
     try:
         return action()
     except TransientError as error:
-        if error.limited or error.retry_after is not None:
+        if error.limited or error.retry_after or time.monotonic() - began > SOON:
             raise
         return action()

@@ -60,8 +60,8 @@ class Service:
             "manifest": self._manifests.answer,
             "blob": self._blobs.answer,
             "catalog": self._catalog.answer,
-            "tags": self._tags.answer,
-            "referrers": self._referrers.answer,
+            "tags": lambda admitted: Later(partial(self._tags.answer, admitted)),
+            "referrers": lambda admitted: Later(partial(self._referrers.answer, admitted)),
             "metrics": lambda admitted: self._metrics.answer(admitted.request),
         }
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from servers.asking import ask
-from servers.images import make_image, sample_layers
+from servers.images import make_image, make_index, sample_layers
 from servers.lying import error_body, status, wrong_bytes
 
 from layercache.oci.descriptor import DOCKER_MANIFEST, OCI_INDEX, OCI_MANIFEST
@@ -194,3 +194,21 @@ def test_wrong_bytes_are_not_served_and_not_kept(serve: Serve, lying: LyingRegis
 def test_a_digest_that_is_none_is_refused(serve: Serve, path: str) -> None:
     answer = ask(serve(), path)
     assert (answer.status, answer.code) == (400, "DIGEST_INVALID")
+
+
+def test_a_client_that_knows_no_lists_gets_dockers_manifest_for_amd64_by_tag(
+    serve: Serve, lying: LyingRegistry
+) -> None:
+    images = [
+        make_image(sample_layers(docker=True), each, docker=True) for each in ("linux/arm64", "linux/amd64")
+    ]
+    listed = make_index(images, docker=True)
+    lying.add_image("docker", listed)
+    mirror, old = serve(), {"accept": DOCKER_MANIFEST}
+    for _ in range(2):
+        answer = ask(mirror, "/v2/app/manifests/docker", headers=old)
+        assert (answer.status, answer.body) == (200, images[1].manifest)
+        assert answer.headers["docker-content-digest"] == images[1].descriptor.digest
+        assert ask(mirror, "/v2/app/manifests/docker").body == listed.manifest
+    assert ask(mirror, f"/v2/app/manifests/{listed.descriptor.digest}", headers=old).status == 404
+    assert ask(mirror, "/v2/app/manifests/index", headers=old).status == 404

@@ -65,6 +65,19 @@ def test_an_upstream_that_failed_is_left_alone_for_a_while_where_something_is_ca
     assert len(asked(lying)) > before
 
 
+def test_an_upstream_that_is_long_in_failing_is_not_waited_for_by_one_client_after_the_other(
+    serve: Serve, lying: LyingRegistry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(questions, "SLOW", 0)
+    mirror = serve()
+    lying.on("/manifests/", *[hanging_up] * 9)
+    assert ask(mirror, APP).status == 503
+    before = len(asked(lying))
+    answer = ask(mirror, OTHER)
+    assert (answer.status, answer.code, "retry-after" in answer.headers) == (503, "UNAVAILABLE", True)
+    assert len(asked(lying)) == before
+
+
 def test_an_upstream_that_answers_again_is_heard_again(
     serve: Serve, lying: LyingRegistry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
