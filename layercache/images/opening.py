@@ -126,9 +126,10 @@ class Images:
         found = self._tags.last(reference)
         documents = self._documents(reference, found.root, None)
         data, kind = documents.manifest(found.root)
-        self._tags.bring_nearer(found, documents.root)
+        if found.trusted:  # a nearer tier would be taken at its word
+            self._tags.bring_nearer(found, documents.root)
         root = _described(documents.root, data, kind)
-        return CachedManifest(root, data, found.checked or 0.0, found.recorded)
+        return CachedManifest(root, data, found.checked or 0.0, found.recorded, found.trusted)
 
     def root_at(self, source: Source, reference: Reference, *, new: bool) -> tuple[Descriptor, bytes]:
         """As `root`, but the source is asked whatever tiers say, and nothing stands in for its answer.

@@ -12,10 +12,11 @@ from layercache.oci.reference import Reference
 from layercache.oci.referrers import referrer
 from layercache.sources.registry import RegistrySource
 from layercache.tiers import keys
+from layercache.tiers.documents import find_document, read_document
 from layercache.transfer.layer_lock import PATIENCE
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Container, Iterator, Sequence
 
     from layercache.images.hosted import HostedImages
     from layercache.images.opening import Images
@@ -93,6 +94,25 @@ class RegistryImages:
         """The repositories, each with its registry, of which an image was pulled; sorted."""
         names = {keys.image_name(key) for key in self._listed(keys.IMAGES)}
         return sorted({name.partition("@")[0] if "@" in name else name.rpartition(":")[0] for name in names})
+
+    def recorded(self, repository: Reference, read: Container[str]) -> Iterator[tuple[str, bytes]]:
+        """The cached images of a repository, but for those whose keys were ``read``: keys and documents.
+
+        Only trusted tiers are believed that an image is the repository's. Raises `BackendError`.
+        """
+        folder = keys.image_folder(repository.registry, repository.repository)
+        for tier in self._tiers:
+            if tier.policy.trusted:
+                for key in tier.images.listed(folder):
+                    if keys.is_image(key) and key not in read:
+                        with suppress(NotFoundError, IntegrityError):
+                            yield key, read_document(tier, tier.images.get(key).digest)
+
+    def cached_document(self, name: Digest) -> bytes | None:
+        """A manifest, an index or a config from the nearest tier that has it; None if none has."""
+        with suppress(IntegrityError, BackendError):
+            return find_document(self._tiers, name)
+        return None
 
     def _listed(self, folder: str) -> Iterator[str]:
         """The keys of images in a folder, of every tier that can be listed."""

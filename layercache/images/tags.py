@@ -44,7 +44,7 @@ class Found:
 
     ``lacking``: the nearer tiers that do not say so. ``checked``: when a tag was checked with its registry
     (seconds since the epoch); None for a digest. ``recorded``: False for a digest whose document is cached,
-    but not under this name.
+    but not under this name. ``trusted``: whether a trusted tier has it under this name.
     """
 
     key: str
@@ -52,6 +52,7 @@ class Found:
     lacking: tuple[Tier, ...] = ()
     checked: float | None = None
     recorded: bool = True
+    trusted: bool = True
 
 
 class CachedManifest(NamedTuple):
@@ -59,13 +60,14 @@ class CachedManifest(NamedTuple):
 
     ``checked``: when a tag was checked with its registry (seconds since the epoch), as far as a trusted tier
     says so, else 0. ``recorded``: False for a digest that was not pulled by itself from this repository, but
-    is cached, perhaps from another one.
+    is cached, perhaps from another one. ``trusted``: a trusted tier says that this repository has it.
     """
 
     descriptor: Descriptor
     data: bytes
     checked: float = 0.0
     recorded: bool = True
+    trusted: bool = True
 
 
 class Tags:
@@ -103,10 +105,11 @@ class Tags:
         for tier, root, checked, lacking in self._said(key):
             who = doubtful(tier, key, root)
             if not who:
-                return Found(key, root, lacking, None if reference.digest else checked)
+                age = None if reference.digest else checked
+                return Found(key, root, lacking, age, trusted=tier.policy.trusted)
             unsure = unsure or (root, who)
         if unsure is not None:
-            return Found(key, self._report(reference, *unsure))
+            return Found(key, self._report(reference, *unsure), trusted=False)
         if (document := self._document(reference)) is not None:
             return document
         raise missing_image(
@@ -150,7 +153,7 @@ class Tags:
         if reference.digest is None or (data := self._writer.find_document(reference.digest)) is None:
             return None
         root = described(data, "", reference.digest, str(reference))
-        return Found(keys.image_key(reference), root, recorded=False)
+        return Found(keys.image_key(reference), root, recorded=False, trusted=False)
 
     def _said(self, key: str) -> Iterator[tuple[Tier, Descriptor, float, tuple[Tier, ...]]]:
         """What each tier has for the key, when that was checked, and the tiers before it that have nothing.

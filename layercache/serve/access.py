@@ -30,10 +30,10 @@ if TYPE_CHECKING:
 WHOLE_REPOSITORY = frozenset({"tags", "upload"})
 """Kinds of routes that name a repository, and no manifest or blob of it."""
 
-OPEN = frozenset({"health", "ready", "token"})
-"""Kinds of routes that are answered before a client is known."""
-
 EVERY_USER = "*"
+
+UNCHECKED = "token"
+"""The kind of the route that is answered before a client is known."""
 
 TOKEN_LIFETIME = 3600
 """Seconds after which a client asks for a new token. It is the same again."""
@@ -87,7 +87,7 @@ class Access:
 
         Raises `SourceError` where the upstream must be asked, and does not answer.
         """
-        if route.kind in OPEN:
+        if route.kind == UNCHECKED:
             return Admitted(request, route)
         identity = self._clients.identify(request)
         if not route.name:
@@ -108,7 +108,7 @@ class Access:
 
     def remembered(self, request: Request, route: Route) -> Admitted | None:
         """As `check`, if that is known without waiting for anything, and nothing is raised; else None."""
-        if route.kind in OPEN:
+        if route.kind == UNCHECKED:
             return Admitted(request, route)
         identity = self._clients.remembered(request)
         if identity is None or not route.name:
@@ -130,12 +130,11 @@ class Access:
         return Answer(200, [*headers, ("cache-control", "no-store")], body)
 
     def lists(self, admitted: Admitted, reference: Reference) -> bool:
-        """Whether a repository is shown to a client in lists: if it is known that the client may read it."""
-        try:
-            known = self._known(admitted.request, admitted.route, Identity(admitted.user), reference)
-        except RegistryError:
-            return False
-        return known is not None or self._rights.is_public(reference)
+        """Whether lists show a repository to a client: if it is known that it may read that."""
+        known = self._known(admitted.request, admitted.route, Identity(admitted.user), reference)
+        return known is not None or (
+            any_matches(self._listed, reference) and self._rights.is_public(reference)
+        )
 
     def _known(
         self, request: Request, route: Route, identity: Identity, reference: Reference

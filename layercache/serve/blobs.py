@@ -67,7 +67,7 @@ class Blobs:
         name = reference.digest
         if name is None:
             raise RegistryError(400, "DIGEST_INVALID", f"{admitted.route.reference} is not a digest")
-        descriptor = self._referrals.find(reference, name)
+        descriptor = self._referrals.find(reference, name, admitted.registries)
         if descriptor is None:
             raise _unknown(reference, name)
         if is_match(request.headers.get("if-none-match", ""), _etag(name)):

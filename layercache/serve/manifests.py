@@ -104,30 +104,32 @@ class Manifests:
         if (said := self._missing.get((reference, admitted.registries))) is not None:
             raise RegistryError(404, "MANIFEST_UNKNOWN", said)
         cached = self._cached(reference)
-        known = cached if cached and self._belongs(reference, cached) else None
+        known = cached if cached and self._is_known(reference, cached) else None
         if known and (seconds := self._fresh_for(reference, known)) > 0:
             return self._serve(admitted, Found(known, HIT, seconds))
-        return Later(partial(self._checked, admitted, known, new=cached is None))
+        return Later(partial(self._checked, admitted, cached, known))
 
-    def _checked(self, admitted: Admitted, known: CachedManifest | None, *, new: bool) -> Answer | Later:
-        """The answer after the upstream was asked. ``known``: what can be served instead of its answer."""
+    def _checked(
+        self, admitted: Admitted, cached: CachedManifest | None, known: CachedManifest | None
+    ) -> Answer | Later:
+        """The answer after the upstream was asked. ``known``: ``cached``, if it is this repository's."""
         reference, whose = admitted.reference, admitted.registries
         try:
             now = self._questions.ask(
                 ("manifest", reference),
                 reference.registry,
-                partial(self._ask, admitted, new=new),
+                partial(self._ask, admitted, new=cached is None),
                 whose=whose,
-                patience=self._settings.upstream_timeout if known else None,
+                patience=self._settings.upstream_timeout if cached else None,
             )
         except NotFoundError as error:
             self._missing.put((reference, whose), error.message, self._settings.missing_age)
             raise RegistryError(404, "MANIFEST_UNKNOWN", error.message) from error
         except (SourceError, IntegrityError) as error:
-            if known is None or isinstance(error, DeniedError):
+            if cached is None or isinstance(error, DeniedError) or not self._belongs(reference, cached):
                 raise
             log.warning("%s is served as it was last pulled: %s", reference, error.message)
-            found = Found(known, STALE, self._questions.rest(reference.registry, whose))
+            found = Found(cached, STALE, self._questions.rest(reference.registry, whose))
         else:
             unchanged = known is not None and known.descriptor.digest == now.descriptor.digest
             found = Found(now, HIT if unchanged else MISS, self._fresh_for(reference, now))
@@ -166,7 +168,7 @@ class Manifests:
         reference = admitted.reference
         with self._images.turn(reference) as waited:
             cached = self._cached(reference) if waited else None
-            if cached and self._belongs(reference, cached) and self._fresh_for(reference, cached) > 0:
+            if cached and self._is_known(reference, cached) and self._fresh_for(reference, cached) > 0:
                 return cached
             descriptor, data = self._images.manifest(reference, new=new, client=admitted.registries)
             return CachedManifest(descriptor, data, time.time())
@@ -176,9 +178,16 @@ class Manifests:
             return self._images.cached_manifest(reference)
         return None
 
-    def _belongs(self, reference: Reference, cached: CachedManifest) -> bool:
+    def _is_known(self, reference: Reference, cached: CachedManifest) -> bool:
         """Whether it is this repository's: what is cached may be from another one, which is private."""
-        return cached.recorded or self._referrals.find(reference, cached.descriptor.digest) is not None
+        return cached.trusted or self._referrals.known(reference, cached.descriptor.digest) is not None
+
+    def _belongs(self, reference: Reference, cached: CachedManifest) -> bool:
+        """Whether it seems to be this repository's, while its upstream does not say so itself.
+
+        A tier that others write to may be wrong, and an index may list what its own repository does not have.
+        """
+        return cached.recorded or self._referrals.lists(reference, cached.descriptor.digest)
 
     def _fresh_for(self, reference: Reference, manifest: CachedManifest) -> float:
         """Seconds for which it is not checked with the upstream, nor looked up again."""

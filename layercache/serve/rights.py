@@ -113,10 +113,11 @@ class Rights:
             return known
         client = self._acting(credential, reference.registry)
         refusal = self._questions.ask(
-            ("rights", kind, *thing),
+            ("rights", kind, *thing[1:]),
             reference.registry,
             partial(_ask, client, reference, kind),
             patience=self._patience,
+            whose=client,
         )
         if refusal is None:
             self._allowed.put(place, True, self._age)

@@ -39,8 +39,8 @@ class Service:
     def __init__(self, cache: Cache, settings: ServeSettings, metrics: Metrics | None = None) -> None:
         self.cache = cache
         self.settings = settings
-        referrals = Referrals()
         self._questions = Questions(settings.max_requests)
+        referrals = Referrals(cache, self._questions, settings)
         client = cache.registry_images().client
         self._hosting = Hosting(cache, settings, referrals, self._admit) if settings.hosts else None
         names = self._hosting.names if self._hosting else None

@@ -60,9 +60,9 @@ def private(tmp_path: Path, sample: Sample) -> Iterator[Registry]:
 def everything_of(sample: Sample, name: str = "team/app") -> list[str]:
     """The paths of an image: its manifest by tag and by digest, its blobs, and its layers' diff IDs."""
     image = sample.image
-    names = [*image.blobs]
+    names = [*image.blobs, *(layer.diff_id for layer in image.layers)]
     manifests = [f"/v2/{name}/manifests/{each}" for each in ("1", image.descriptor.digest)]
-    return [*manifests, *(f"/v2/{name}/blobs/{each}" for each in names)]
+    return [*manifests, *(f"/v2/{name}/blobs/{each}" for each in names), f"/v2/{name}/tags/list"]
 
 
 def statuses(service: Service, paths: list[str], headers: dict[str, str]) -> set[int]:

@@ -138,10 +138,12 @@ def test_two_mirrors_that_share_a_store_cost_one_fetch(
     assert gets(upstream) == [""]
 
 
-def test_a_blob_that_the_repository_does_not_refer_to_is_unknown(
+def test_a_blob_that_the_repository_does_not_have_is_unknown(
     service: Service, upstream: LyingRegistry
 ) -> None:
     other = upstream.add_blob(noise(1000, 9))
+    missing = status(404, error_body("BLOB_UNKNOWN", "not here"), Content_Type="application/json")
+    upstream.on("/blobs/", *[missing] * 20)
     for name in (f"app/blobs/{other.digest}", f"elsewhere/blobs/{LAYER.digest}"):
         found = receive(service, f"/v2/{name}")
         assert (found.status, json.loads(found.body)["errors"][0]["code"]) == (404, "BLOB_UNKNOWN")

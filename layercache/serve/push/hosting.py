@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from layercache.cache import Cache
     from layercache.oci.digest import Hash
     from layercache.oci.reference import Reference
+    from layercache.registry.client import RegistryClient
     from layercache.serve.access import Admitted
     from layercache.serve.messages import Request
     from layercache.serve.referrals import Referrals
@@ -86,12 +87,14 @@ class Hosting:
                 return self._discovery.referrers(admitted)
         raise RegistryError(404, "NOT_FOUND", f"no such path: {admitted.request.path[:200]}")
 
-    def find(self, reference: Reference, name: Hash) -> Descriptor | None:
+    def find(
+        self, reference: Reference, name: Hash, client: RegistryClient | None = None
+    ) -> Descriptor | None:
         """The descriptor of a blob that a repository has: since it was uploaded to it, or a manifest there
         refers to it. By a diff ID the blob with that tar inside, as far as the cache knows. Else None.
         """
         if reference.registry != HOSTED:
-            return self._referrals.find(reference, name)
+            return self._referrals.find(reference, name, client)
         if (found := self._blob(reference, name)) is not None:
             return found
         try:

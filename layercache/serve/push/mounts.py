@@ -38,4 +38,4 @@ class Mounts:
             admitted = self._admit(read, Route("blob", source, digest))
         except RegistryError:
             return None
-        return self._repositories.find(admitted.reference, digest)
+        return self._repositories.find(admitted.reference, digest, admitted.registries)
