@@ -31,7 +31,7 @@ class RegistryImages:
     """Manifests, referrers and tags of registries' repositories. Thread-safe.
 
     What is named ``cached`` asks only tiers; everything else asks the registry, once: whoever answers others
-    has to decide himself what to do about failures. ``client`` is None offline: then that is a `SourceError`.
+    has to decide what to do about failures. ``client`` is None offline: then that is a `SourceError`.
     """
 
     def __init__(

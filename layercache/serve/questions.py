@@ -47,7 +47,7 @@ class _Question(NamedTuple):
 
 
 class _Rest(NamedTuple):
-    """Why an upstream is left alone. ``limited``: it limits requests. ``obeyed``: by everybody, since it has
+    """Why an upstream is not asked. ``limited``: it limits requests. ``obeyed``: by everybody, since it has
     asked for that, or it would be waited for in vain.
     """
 
@@ -102,7 +102,7 @@ class Questions:
             raise error from None
 
     def rest(self, upstream: str, whose: Hashable = None) -> float:
-        """Seconds for which an upstream that failed is still left alone; 0 for any other."""
+        """Seconds for which an upstream that failed is still not asked; 0 for any other."""
         return self._resting.left((upstream, whose))
 
     def close(self) -> None:
@@ -133,13 +133,13 @@ class Questions:
         except DeniedError:
             raise
         except SourceError as error:
-            self._leave_alone(upstream, error, time.monotonic() - began)
+            self._note_failure(upstream, error, time.monotonic() - began)
             raise
         if (resting := self._resting.get(upstream)) is not None and not resting.obeyed:
             self._resting.forget(upstream)
         return result
 
-    def _leave_alone(self, upstream: Hashable, error: SourceError, took: float) -> None:
+    def _note_failure(self, upstream: Hashable, error: SourceError, took: float) -> None:
         """Note a failure, which took so many seconds: where that is long, nobody else is to wait for it."""
         limited, wait = False, None
         if isinstance(error, TransientError):
