@@ -87,16 +87,10 @@ class Access:
 
         Raises `SourceError` where the upstream must be asked, and does not answer.
         """
-        if route.kind == UNCHECKED:
-            return Admitted(request, route)
-        identity = self._clients.identify(request)
-        if not route.name:
-            if route.kind == "base" and self._takes_credentials and not request.headers.get("authorization"):
-                raise self._clients.unauthorized(request, "get a token, which needs no password")
-            return Admitted(request, route, user=identity.user)
-        reference = self._reference(request, route)
-        if (admitted := self._known(request, route, identity, reference)) is not None:
+        if (admitted := self.at_once(request, route)) is not None:
             return admitted
+        identity = self._clients.identify(request)
+        reference = self._reference(request, route)
         try:
             registries = self._rights.check(reference, route.kind, identity.credential)
         except DeniedError as error:
@@ -106,18 +100,29 @@ class Access:
             raise RegistryError(404, code, error.message) from error
         return Admitted(request, route, reference, identity.user, registries)
 
-    def remembered(self, request: Request, route: Route) -> Admitted | None:
-        """As `check`, if that is known without waiting for anything, and nothing is raised; else None."""
+    def at_once(self, request: Request, route: Route) -> Admitted | None:
+        """As `check`; None if the upstream has to be asked."""
         if route.kind == UNCHECKED:
             return Admitted(request, route)
+        return self._decided(request, route, self._clients.identify(request))
+
+    def remembered(self, request: Request, route: Route) -> Admitted | None:
+        """As `at_once`; None also if a password has to be checked, which takes a moment."""
         identity = self._clients.remembered(request)
-        if identity is None or not route.name:
-            return None
+        return self._decided(request, route, identity) if identity else None
+
+    def _decided(self, request: Request, route: Route, identity: Identity) -> Admitted | None:
+        if not route.name:
+            if route.kind == "base" and self._takes_credentials and not request.headers.get("authorization"):
+                raise self._clients.unauthorized(request, "get a token, which needs no password")
+            return Admitted(request, route, user=identity.user)
         reference = self._reference(request, route)
-        admitted = self._known(request, route, identity, reference)
-        if admitted is None and self._rights.is_public(reference):
+        if self._is_reader(identity.user, reference) or self._rights.is_public(reference):
             return Admitted(request, route, reference, identity.user)
-        return admitted
+        if identity.credential and self._rights.is_allowed(reference, identity.credential):
+            registries = self._rights.acting(identity.credential, reference.registry)
+            return Admitted(request, route, reference, registries=registries)
+        return None
 
     def token(self, admitted: Admitted) -> Answer:
         """The token that stands for credentials, as the Docker Registry token specification has it.
@@ -131,18 +136,8 @@ class Access:
 
     def lists(self, admitted: Admitted, reference: Reference) -> bool:
         """Whether lists show a repository to a client: if it is known that it may read that."""
-        known = self._known(admitted.request, admitted.route, Identity(admitted.user), reference)
-        return known is not None or (
-            any_matches(self._listed, reference) and self._rights.is_public(reference)
-        )
-
-    def _known(
-        self, request: Request, route: Route, identity: Identity, reference: Reference
-    ) -> Admitted | None:
-        """Admit by what the configuration says; None if it is up to the upstream."""
-        if reference.registry == HOSTED or self._is_reader(identity.user, reference):
-            return Admitted(request, route, reference, identity.user)
-        return None
+        is_listed = reference.registry == HOSTED or any_matches(self._listed, reference)
+        return is_listed and (self._is_reader(admitted.user, reference) or self._rights.is_public(reference))
 
     def _reference(self, request: Request, route: Route) -> Reference:
         asked = replace(route, reference="latest") if route.kind in WHOLE_REPOSITORY else route
@@ -152,7 +147,8 @@ class Access:
         return reference
 
     def _is_reader(self, user: str, reference: Reference) -> bool:
-        return any(
+        """Whether a user may read a repository whatever its upstream says, if it has one."""
+        return reference.registry == HOSTED or any(
             pattern.matches(reference) and (EVERY_USER in users or user in users)
             for pattern, users in self._readers
         )

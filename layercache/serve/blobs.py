@@ -19,6 +19,7 @@ from layercache.value import Value
 if TYPE_CHECKING:
     from layercache.cache import Cache
     from layercache.layer import Layer
+    from layercache.oci.descriptor import Descriptor
     from layercache.oci.digest import Hash
     from layercache.oci.forms import Form
     from layercache.oci.reference import Reference
@@ -63,13 +64,24 @@ class Blobs:
 
     def answer(self, admitted: Admitted) -> AnyAnswer:
         """The blob, or parts of it. Raises `RegistryError` and what reading the cache raises."""
-        request, reference = admitted.request, admitted.reference
+        reference = admitted.reference
         name = reference.digest
         if name is None:
             raise RegistryError(400, "DIGEST_INVALID", f"{admitted.route.reference} is not a digest")
-        descriptor = self._referrals.find(reference, name, admitted.registries)
+        descriptor = self._referrals.known(reference, name)
         if descriptor is None:
-            raise _unknown(reference, name)
+            return Later(partial(self._asked, admitted, name))
+        return self._found(admitted, name, descriptor)
+
+    def _asked(self, admitted: Admitted, name: Hash) -> AnyAnswer:
+        """The blob, if the upstream says that the repository has it."""
+        descriptor = self._referrals.find(admitted.reference, name, admitted.registries)
+        if descriptor is None:
+            raise _unknown(admitted.reference, name)
+        return self._found(admitted, name, descriptor)
+
+    def _found(self, admitted: Admitted, name: Hash, descriptor: Descriptor) -> AnyAnswer:
+        request, reference = admitted.request, admitted.reference
         if is_match(request.headers.get("if-none-match", ""), _etag(name)):
             return Answer(304, _headers(name))
         upstream = None if reference.registry == HOSTED else reference.name

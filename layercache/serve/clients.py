@@ -75,12 +75,12 @@ class Clients:
         return Identity(credential=self._credential(request, header))
 
     def remembered(self, request: Request) -> Identity | None:
-        """As `identify`, if nothing has to be computed for it and nobody is refused; else None."""
+        """As `identify`; None if a password has to be checked, which takes a moment."""
         header = request.headers.get("authorization")
         if self.has_users:
             user = self._seen.get(self._key(header))
             return Identity(user) if user else None
-        return None if header else Identity()
+        return self.identify(request)
 
     def unauthorized(self, request: Request, wanted: str, scope: str = "") -> RegistryError:
         """The error that asks for credentials, in the way in which clients can give them."""

@@ -14,6 +14,9 @@ if TYPE_CHECKING:
 class Repositories(Protocol):
     """Knows which blobs a repository has."""
 
+    def known(self, reference: Reference, name: Hash) -> Descriptor | None:
+        """As `find`, as far as that is known without waiting for an upstream; else None."""
+
     def find(
         self, reference: Reference, name: Hash, client: RegistryClient | None = None
     ) -> Descriptor | None:

@@ -68,25 +68,24 @@ class Rights:
         found = self._public.get(reference.name)
         return found is not None and time.monotonic() - found < self._age
 
+    def is_allowed(self, reference: Reference, credential: Credential) -> bool:
+        """Whether the upstream was found to let these credentials read the repository, not long ago."""
+        return bool(self._allowed.get((self._who(credential), reference.name)))
+
     def check(self, reference: Reference, kind: str, credential: Credential | None) -> RegistryClient | None:
-        """Let a client read something of a repository, which ``kind`` of route asks for.
+        """Ask whether a client may read something of a repository, which ``kind`` of route asks for.
 
         Returns what reaches the upstream with the client's credentials; None if it needs none. Raises
         `DeniedError` and `NotFoundError` as the upstream answers; what everybody may read stays so while it
         does not answer, anything else is `SourceError` then.
         """
-        if self.is_public(reference):
-            return None
-        who = self._who(credential)
-        if credential is not None and self._allowed.get((who, reference.name)):
-            return self._acting(credential, reference.registry)
         refusal = self._ask_for_anybody(reference, kind)
         if refusal is None:
             return None
         if credential is not None:
-            refusal = self._ask(who, reference, kind, credential)
+            refusal = self._ask(self._who(credential), reference, kind, credential)
             if refusal is None:
-                return self._acting(credential, reference.registry)
+                return self.acting(credential, reference.registry)
         if refusal.status == 404:
             raise NotFoundError(refusal.message)
         raise DeniedError(refusal.message, status=refusal.status)
@@ -111,7 +110,7 @@ class Rights:
         place, thing = (who, reference.name), (who, reference.name, reference.selector)
         if (known := self._refused.get(place) or self._refused.get(thing)) is not None:
             return known
-        client = self._acting(credential, reference.registry)
+        client = self.acting(credential, reference.registry)
         refusal = self._questions.ask(
             ("rights", kind, *thing[1:]),
             reference.registry,
@@ -125,7 +124,7 @@ class Rights:
             self._refused.put(thing if refusal.status == 404 else place, refusal, self._refusal_age)
         return refusal
 
-    def _acting(self, credential: Credential | None, registry: str) -> RegistryClient:
+    def acting(self, credential: Credential | None, registry: str) -> RegistryClient:
         """What sends these credentials to a registry. It is kept, with the tokens that it was given."""
         key = (self._who(credential), registry)
         client = self._clients.get(key)

@@ -92,7 +92,13 @@ class Service:
             raise RegistryError(404, "NOT_FOUND", f"no such path: {request.path[:200]}")
         if request.method not in READS:
             require_hosted(self._hosting, request, found)
-        admitted = self._access.check(request, found)
+        admitted = self._access.at_once(request, found)
+        if admitted is None:
+            return Later(lambda: self._handled(self._access.check(request, found)))
+        return self._handled(admitted)
+
+    def _handled(self, admitted: Admitted) -> AnyAnswer:
+        request, found = admitted.request, admitted.route
         if is_hosted(admitted):
             return hosted_by(self._hosting).answer(admitted)
         if found.kind not in self._handlers:

@@ -87,6 +87,14 @@ class Hosting:
                 return self._discovery.referrers(admitted)
         raise RegistryError(404, "NOT_FOUND", f"no such path: {admitted.request.path[:200]}")
 
+    def known(self, reference: Reference, name: Hash) -> Descriptor | None:
+        """As `find`, without asking an upstream."""
+        return (
+            self._referrals.known(reference, name)
+            if reference.registry != HOSTED
+            else self.find(reference, name)
+        )
+
     def find(
         self, reference: Reference, name: Hash, client: RegistryClient | None = None
     ) -> Descriptor | None:
