@@ -123,7 +123,9 @@ class Images:
 
     def cached_root(self, reference: Reference) -> CachedManifest:
         """The document that a reference led to when it was last pulled. Raises `NotFoundError`."""
-        found = self._tags.last(reference)
+        found = self._tags.known(reference)
+        if found is None:
+            raise NotFoundError(f"{reference} is not cached")
         documents = self._documents(reference, found.root, None)
         data, kind = documents.manifest(found.root)
         if found.trusted:  # a nearer tier would be taken at its word

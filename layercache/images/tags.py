@@ -96,10 +96,19 @@ class Tags:
         return None
 
     def last(self, reference: Reference) -> Found:
-        """What the reference named when it was last pulled. No source is asked.
+        """What the reference named when it was last pulled, as `known`. Raises `NotFoundError`."""
+        if (found := self.known(reference)) is not None:
+            return found
+        raise missing_image(
+            self._tiers, reference, f"pull it while online (layercache pull {reference.familiar})"
+        )
 
-        A trusted tier comes first. Without one, an untrusted tier's answer is used and reported as an event.
-        A digest is found by any name under which its document was pulled. Raises `NotFoundError`.
+    def known(self, reference: Reference) -> Found | None:
+        """What the reference named when it was last pulled; None if it was not. No source is asked.
+
+        A trusted tier comes first. Without one, an untrusted tier's answer is used and reported as an event;
+        where that is not allowed it raises `NotFoundError`. A digest is found by any name under which its
+        document was pulled.
         """
         key, unsure = keys.image_key(reference), None
         for tier, root, checked, lacking in self._said(key):
@@ -110,11 +119,7 @@ class Tags:
             unsure = unsure or (root, who)
         if unsure is not None:
             return Found(key, self._report(reference, *unsure), trusted=False)
-        if (document := self._document(reference)) is not None:
-            return document
-        raise missing_image(
-            self._tiers, reference, f"pull it while online (layercache pull {reference.familiar})"
-        )
+        return self._document(reference)
 
     def stopgap(self, reference: Reference, age: float, error: LayercacheError) -> Found | None:
         """What to open although the registry failed with this error, or does not have the image.

@@ -12,6 +12,7 @@ from servers.images import make_image, make_index, sample_layers
 from servers.lying import error_body, status, wrong_bytes
 
 from layercache.oci.descriptor import DOCKER_MANIFEST, OCI_INDEX, OCI_MANIFEST
+from layercache.tiers import image_refs
 
 if TYPE_CHECKING:
     from servers.asking import Serve
@@ -212,3 +213,17 @@ def test_a_client_that_knows_no_lists_gets_dockers_manifest_for_amd64_by_tag(
         assert ask(mirror, "/v2/app/manifests/docker").body == listed.manifest
     assert ask(mirror, f"/v2/app/manifests/{listed.descriptor.digest}", headers=old).status == 404
     assert ask(mirror, "/v2/app/manifests/index", headers=old).status == 404
+
+
+def test_a_tag_that_is_not_cached_is_not_looked_for_among_all_that_are(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mirror = serve()
+    ask(mirror, APP)
+
+    def everything(*_: object) -> None:
+        pytest.fail("each cached image was read")
+
+    monkeypatch.setattr(image_refs, "images", everything)
+    assert ask(mirror, "/v2/app/manifests/index").status == 200
+    assert ask(mirror, "/v2/app/manifests/none").status == 404
