@@ -313,6 +313,11 @@ class Cache:
         """A tier was changed other than through this cache: rewrite index.json soon."""
         self._refresher.note_change()
 
+    def record_statistics(self) -> None:
+        """Add what was done since the last time to the file of totals, as `close` does: for a long life."""
+        if self._recorder:
+            self._recorder.record(self.counters)
+
     def flush(self) -> None:
         """Wait for transfers without readers, and for uploads. A strict cache raises what failed."""
         self._resolver.finish()

@@ -15,6 +15,7 @@ from layercache.serve.bodies import body_of
 from layercache.serve.messages import (
     Answer,
     AnyAnswer,
+    EventsAnswer,
     FileAnswer,
     Later,
     RegistryError,
@@ -30,6 +31,9 @@ if TYPE_CHECKING:
     from layercache.serve.service import Service
 
 log = logging.getLogger("layercache.serve")
+
+EVENTS_EVERY = 1.0
+"""Seconds between two looks at whether there is something new for a page that is open."""
 
 
 class Application:
@@ -89,6 +93,23 @@ class Application:
                 loop = asyncio.get_running_loop()
                 found = await loop.run_in_executor(self._streams, answer.find)
                 await self._send(found, request, protocol)
+            case EventsAnswer():
+                await self._follow(answer, protocol)
+
+    async def _follow(self, answer: EventsAnswer, protocol: HTTPProtocol) -> None:
+        """Send events until there are no more, or the client has gone."""
+        loop = asyncio.get_running_loop()
+        stream = protocol.response_stream(answer.status, answer.headers)
+        gone = asyncio.ensure_future(_disconnected(protocol))
+        try:
+            while (text := await loop.run_in_executor(self._requests, answer.following)) is not None:
+                await stream.send_str(text)
+                if (await asyncio.wait({gone}, timeout=EVENTS_EVERY))[0]:
+                    return
+        except ProtocolClosed:
+            return
+        finally:
+            gone.cancel()
 
     async def _stream(self, answer: StreamAnswer, protocol: HTTPProtocol) -> None:
         """Send bytes that are on their way, all at once if all of them have come."""
@@ -109,6 +130,10 @@ class Application:
             OSError,
         ) as error:  # the connection is cut, which is all the client can be told
             log.warning("a body was not sent to its end: %s", error)
+
+
+async def _disconnected(protocol: HTTPProtocol) -> None:
+    await protocol.client_disconnect()
 
 
 def _length(answer: StreamAnswer) -> int | None:

@@ -89,7 +89,15 @@ class Later(Value, frozen=True):
     find: Callable[[], AnyAnswer]
 
 
-AnyAnswer = Answer | FileAnswer | StreamAnswer | Later
+class EventsAnswer(Value, frozen=True):
+    """Server-sent events. ``following`` returns the next text to send, at once; None ends the answer."""
+
+    status: int
+    headers: Headers
+    following: Callable[[], str | None]
+
+
+AnyAnswer = Answer | FileAnswer | StreamAnswer | Later | EventsAnswer
 
 
 class RegistryError(Exception):
