@@ -25,6 +25,7 @@ from benchmarks.measure import BenchmarkError, environment
 from benchmarks.pulls import big, jobs, medium, memory, small
 from benchmarks.request_table import requests
 from benchmarks.scale import scale
+from benchmarks.serving import serve
 from benchmarks.start import startup
 from benchmarks.unpack import unpack
 from benchmarks.warm import lookup, warm
@@ -51,6 +52,7 @@ CASES: dict[str, Case] = {
         startup,
         engines,
         requests,
+        serve,
     )
 } | buckets.cases()
 EXTRA: dict[str, Case] = {"jobs": jobs, "scale": scale}

@@ -65,6 +65,12 @@ class Mirror:
         (self.folder / "config.toml").write_text(f"{more_config}\n[serve]\n{config}\n")
 
     @property
+    def pid(self) -> int:
+        """The first process, whose children are the workers."""
+        assert self.process is not None, "it runs"
+        return self.process.pid
+
+    @property
     def host(self) -> str:
         """Host and port, as references name it."""
         return f"127.0.0.1:{self.port}"

@@ -50,7 +50,10 @@ class Access:
 
 
 class Registry:
-    """``docker-registry serve`` with its storage in a folder. `stop` and `start` keep port and contents."""
+    """``docker-registry serve`` with its storage in a folder. `stop` and `start` keep port and contents.
+
+    ``proxy``: the URL of a registry of which it is a pull-through cache.
+    """
 
     def __init__(
         self,
@@ -60,6 +63,7 @@ class Registry:
         tls: Certificate | None = None,
         token_auth: dict[str, str] | None = None,
         deletes: bool = True,
+        proxy: str = "",
     ) -> None:
         requires("docker-registry")
         self._folder = folder
@@ -67,11 +71,18 @@ class Registry:
         self._basic_auth = basic_auth
         self._token_auth = token_auth
         self._deletes = deletes
+        self._proxy = proxy
         self._process: subprocess.Popen[bytes] | None = None
         self._markers = 0
         self.port = 0
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "htpasswd").write_text(HTPASSWD)
+
+    @property
+    def pid(self) -> int:
+        """The process."""
+        assert self._process is not None, "it runs"
+        return self._process.pid
 
     @property
     def host(self) -> str:
@@ -197,4 +208,6 @@ class Registry:
             config["auth"] = {"htpasswd": {"realm": "test", "path": str(self._folder / "htpasswd")}}
         if self._token_auth is not None:
             config["auth"] = {"token": self._token_auth}
+        if self._proxy:
+            config["proxy"] = {"remoteurl": self._proxy}
         return config
