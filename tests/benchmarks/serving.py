@@ -15,6 +15,8 @@ from benchmarks.measure import Contender, new_folder, run
 from servers.mirror import Mirror
 from servers.registry import Registry
 
+from layercache.oci.descriptor import OCI_MANIFEST
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
@@ -27,6 +29,7 @@ CONNECTIONS = 32
 MEMORY_MAX = 150 << 20
 
 GET = ("curl", "-sSf", "-o", "/dev/null")
+ACCEPT = ("-H", f"Accept: {OCI_MANIFEST}")
 
 _RATE = re.compile(r"Requests/sec:\s+([0-9.]+)")
 
@@ -45,7 +48,7 @@ def serve(bench: Bench) -> Iterator[Row]:
         }
         tags = {each: f"http://{server.host}/v2/{name}/manifests/latest" for each, server in servers.items()}
         for each in servers:  # the mirror serves a blob through a manifest that refers to it
-            run([*GET, tags[each]])
+            run([*GET, *ACCEPT, tags[each]])
             run([*GET, blobs[each]])
         yield from _warm_blobs(bench, servers, blobs, layer.size)
         yield from _manifests(bench, tags)
@@ -101,7 +104,7 @@ def _manifests(bench: Bench, tags: dict[str, str]) -> Iterator[Row]:
         yield Row(case, OURS, note=f"{', '.join(absent)}: not installed here")
         return
     seconds = str(LOAD_SECONDS if bench.warms else 1)
-    load = ["wrk", "-t1", f"-c{CONNECTIONS}", f"-d{seconds}"]
+    load = ["wrk", "-t1", f"-c{CONNECTIONS}", f"-d{seconds}", *ACCEPT]
     contenders = [Contender(name, _loads([*load, url])) for name, url in tags.items()]
     runs = bench.interleaved(*contenders)
     rows = {name: Row(case, name, [1 / _rate(each) for each in runs[name]]) for name in tags}
@@ -130,7 +133,7 @@ def _cold(bench: Bench, name: str, digest: str, size: int) -> Iterator[Row]:
             def command(folder: Path) -> list[str]:
                 stack.enter_context(server := start(folder))
                 url = f"http://{server.host}/v2/{name}"
-                run([*GET, "--retry", "5", "--retry-all-errors", f"{url}/manifests/latest"])
+                run([*GET, *ACCEPT, f"{url}/manifests/latest"])
                 return _timed(f"{url}/blobs/{digest}")
 
             return command
