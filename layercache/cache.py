@@ -46,14 +46,12 @@ if TYPE_CHECKING:
 class Cache:
     """A content-addressed cache of container layers, each known by digest and by diff ID.
 
-    Opened by `layercache.open`. Thread-safe; a context manager. ``tiers`` are ordered nearest first. With
-    ``offline`` no source is contacted. ``verify_always`` also hashes entries of trusted tiers on each read;
-    by default their size is checked. A tier that fails is skipped and reported as an event; with ``strict``
-    it is an error. ``registries`` is called when the first registry is needed, ``docker`` when an image is
-    exported to a Docker daemon. ``tag_age``: seconds for which a tag is not checked with its registry again.
-    ``max_document_size``: bytes of a manifest or an index of a local source, at most. ``finish``: how much
-    must be fetched for a transfer to go on without readers. ``statistics``: the file to which totals are
-    added when the cache is closed.
+    Opened by `layercache.open`. Thread-safe; a context manager. ``tiers``: nearest first. ``offline``: no
+    source is contacted. ``verify_always`` also hashes entries of trusted tiers on each read; by default their
+    size is checked. A tier that fails is skipped and reported as an event; ``strict``: it is an error.
+    ``registries`` is called when the first registry is needed, ``docker`` for the first export to a daemon.
+    ``tag_age``: seconds for which a tag is not checked again. ``max_document_size``: of local manifests.
+    ``finish``: how much a transfer has to have to go on without readers. ``statistics``: the file of totals.
     """
 
     def __init__(
@@ -88,7 +86,7 @@ class Cache:
             changed=self._refresher.note_change,
         )
         self._registry = ClientOnDemand(registries, self._observers)
-        self._recorder = Recorder(statistics) if statistics else None
+        self._recorder = Recorder(statistics)
         self.uploads = Uploads(self._resolver.keeper, self.tiers, self._asked)
         self._docker = docker
         self._sources: list[Source] = []
@@ -292,8 +290,7 @@ class Cache:
     def watch(self, watcher: Callable[[Event], object]) -> AbstractContextManager[None]:
         """Call ``watcher`` with each `Event` inside the ``with`` block, in the thread where it happens.
 
-        For example ``with cache.watch(events.append): ...``. The watcher must be quick and thread-safe, and
-        must not raise.
+        ``with cache.watch(events.append): ...``. It must be quick and thread-safe, and must not raise.
         """
         return self._observers.watch(watcher)
 
@@ -314,9 +311,8 @@ class Cache:
         self._refresher.note_change()
 
     def record_statistics(self) -> None:
-        """Add what was done since the last time to the file of totals, as `close` does: for a long life."""
-        if self._recorder:
-            self._recorder.record(self.counters)
+        """Add what was done since the last time to the file of totals, as `close` does."""
+        self._recorder.record(self.counters)
 
     def flush(self) -> None:
         """Wait for transfers without readers, and for uploads. A strict cache raises what failed."""
@@ -335,8 +331,7 @@ class Cache:
             self._resolver.close(flush=flush)
         finally:
             self._refresher.close()
-            if self._recorder:
-                self._recorder.record(self.counters)
+            self.record_statistics()
             while self._sources:
                 self._sources.pop().close()
             self._registry.close()

@@ -134,6 +134,7 @@ class ServeTable:
     max_uploads: int | None = key(values.whole(1), _COUNT)
     max_upload_size: int | None = key(values.size, values.SIZE)
     upload_age: float | None = key(values.seconds, values.SECONDS)
+    page: bool | None = key(values.flag, _FLAG)
     access_log: str | None = key(values.choice("text", "json", "off"), "text, json or off")
     max_connections: int | None = key(values.whole(1), _COUNT)
     max_requests: int | None = key(values.whole(1), _COUNT)

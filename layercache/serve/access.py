@@ -134,6 +134,13 @@ class Access:
         headers = [("content-type", "application/json"), ("content-length", str(len(body)))]
         return Answer(200, [*headers, ("cache-control", "no-store")], body)
 
+    def repository(self, request: Request, route: Route) -> str:
+        """The upstream's repository that a request is about, for messages; "" for none."""
+        try:
+            return str(self._reference(request, route)) if route.name else ""
+        except RegistryError:
+            return ""
+
     def lists(self, admitted: Admitted, reference: Reference) -> bool:
         """Whether lists show a repository to a client: if it is known that it may read that."""
         is_listed = reference.registry == HOSTED or any_matches(self._listed, reference)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl
 
 import msgspec
+from granian._granian import RSGIProtocolClosed as ProtocolClosed
 
 from layercache.errors import LayercacheError
 from layercache.serve.bodies import body_of

@@ -11,6 +11,7 @@ from layercache.serve.access_log import FORMS, AccessLog, Entry
 
 if TYPE_CHECKING:
     import asyncio
+    from collections.abc import Callable
 
     from granian._granian import RSGIHTTPProtocol as HTTPProtocol
     from granian.rsgi import Scope
@@ -38,12 +39,20 @@ INTERVAL = 0.5
 class Observed:
     """Another application, by the RSGI specification: with counts, an access log, and an end.
 
-    It ends with the process that started the worker, however that one ended.
+    ``save`` is called as often as counts are saved. It ends with the process that started the worker,
+    however that one ended.
     """
 
-    def __init__(self, application: Application, tally: Tally, access_log: str) -> None:
+    def __init__(
+        self,
+        application: Application,
+        tally: Tally,
+        access_log: str,
+        save: Callable[[], object] | None = None,
+    ) -> None:
         self._application = application
         self._tally = tally
+        self._save_more = save
         self._log = AccessLog(FORMS[access_log]) if access_log in FORMS else None
         if self._log:
             tally.log_lines_dropped = lambda: self._log.dropped if self._log else 0
@@ -76,6 +85,8 @@ class Observed:
 
     def _save(self) -> None:
         self._tally.save()
+        if self._save_more:
+            self._save_more()
         if self._log:
             self._log.flush()
 

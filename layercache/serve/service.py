@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING
 
-from layercache.errors import LayercacheError
+from layercache.errors import LayercacheError, NotFoundError
 from layercache.serve.access import Access, Admitted
 from layercache.serve.blobs import Blobs
 from layercache.serve.catalog import Catalog
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from layercache.cache import Cache
+    from layercache.serve.page.page import Page
     from layercache.serve.routes import Route
     from layercache.serve.settings import ServeSettings
 
@@ -36,7 +37,13 @@ API_VERSION = ("docker-distribution-api-version", "registry/2.0")
 class Service:
     """Answers requests from a cache. Thread-safe, as all its parts are."""
 
-    def __init__(self, cache: Cache, settings: ServeSettings, metrics: Metrics | None = None) -> None:
+    def __init__(
+        self,
+        cache: Cache,
+        settings: ServeSettings,
+        metrics: Metrics | None = None,
+        page: Callable[[Access], Page] | None = None,
+    ) -> None:
         self.cache = cache
         self.settings = settings
         self._questions = Questions(settings.max_requests)
@@ -51,6 +58,7 @@ class Service:
         self._tags = Tags(cache, self._questions, settings)
         self._referrers = Referrers(cache, self._questions, settings)
         self._metrics = metrics or Metrics(Tally(lambda: cache.counters))
+        self.page = page(self._access) if page else None
         # Whoever probes has no credentials.
         self._probes = {"health": lambda: ALIVE, "ready": Readiness(cache.tiers[0]).answer}
         # Handlers get only what was admitted: whatever they look up for it, the client may read.
@@ -64,6 +72,8 @@ class Service:
             "referrers": lambda admitted: Later(partial(self._referrers.answer, admitted)),
             "metrics": lambda admitted: self._metrics.answer(admitted.request),
         }
+        if self.page:
+            self._handlers["page"] = self.page.answer
 
     def quick(self, request: Request) -> AnyAnswer | None:
         """The answer, if that is known without waiting for anything; else None: call `answer`."""
@@ -82,7 +92,7 @@ class Service:
 
     def answer(self, request: Request) -> AnyAnswer:
         """The answer, which may wait for tiers and upstreams."""
-        return _safely(partial(self._found, request))
+        return self._safely(partial(self._found, request), request)
 
     def _found(self, request: Request) -> AnyAnswer:
         found = route(request.path)
@@ -106,6 +116,8 @@ class Service:
         return self._handlers[found.kind](admitted)
 
     def close(self) -> None:
+        if self.page:
+            self.page.close()
         self._questions.close()
         self.cache.close()
 
@@ -117,13 +129,21 @@ class Service:
         headers = [("content-type", "application/json"), ("content-length", str(len(body))), API_VERSION]
         return Answer(200, headers, body)
 
+    def _safely(self, find: Callable[[], AnyAnswer], request: Request) -> AnyAnswer:
+        """What is found, or the error that it ends in; also of what is found later."""
+        try:
+            answer = find()
+        except RegistryError as error:
+            return error.answer()
+        except LayercacheError as error:
+            self._note(error, request)
+            return registry_error(error).answer()
+        return Later(partial(self._safely, answer.find, request)) if isinstance(answer, Later) else answer
 
-def _safely(find: Callable[[], AnyAnswer]) -> AnyAnswer:
-    """What is found, or the error that it ends in; also of what is found later."""
-    try:
-        answer = find()
-    except RegistryError as error:
-        return error.answer()
-    except LayercacheError as error:
-        return registry_error(error).answer()
-    return Later(partial(_safely, answer.find)) if isinstance(answer, Later) else answer
+    def _note(self, error: LayercacheError, request: Request) -> None:
+        """Show an error on the page, unless it is that something does not exist."""
+        if self.page and not isinstance(error, NotFoundError):
+            found = route(request.path)
+            self.page.activity.failed(
+                error, repository=self._access.repository(request, found) if found else ""
+            )

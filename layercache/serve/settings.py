@@ -37,7 +37,7 @@ class ServeSettings(Value, frozen=True):
       any, those without a registry's name to which something was pushed. ``uploads``: the folder of uploads
       on their way; None: one in the nearest tier that is a folder. ``max_uploads``: of that folder at a time;
       ``max_upload_size``: bytes of a blob, None for any; ``upload_age``: when an abandoned one is removed.
-    - ``access_log``: "text", "json" or "off".
+    - ``page``: the page at ``/``. ``access_log``: "text", "json" or "off".
     - ``max_connections``: open connections of a worker. ``max_requests``: requests of a worker that may block
       at a time; ``max_streams``: bodies on their way to its clients that are not files.
     - ``max_header_size``: bytes of a request's line and headers; ``header_timeout``: how long they may take.
@@ -67,6 +67,7 @@ class ServeSettings(Value, frozen=True):
     max_uploads: int = 1000
     max_upload_size: int | None = None
     upload_age: float = 86400.0
+    page: bool = True
     access_log: str = "text"
     max_connections: int = 1000
     max_requests: int = 64

@@ -17,11 +17,15 @@ if TYPE_CHECKING:
 
 
 class Setup(Value, frozen=True):
-    """``open_cache``: called in each worker. ``tiers``: the URLs of the cache, without secrets."""
+    """``open_cache``: called in each worker. ``tiers``: the URLs of the cache, without secrets.
+
+    ``totals``: the file to which all caches of this user add what they did; None: it is not kept.
+    """
 
     settings: ServeSettings
     open_cache: Callable[[], Cache]
     tiers: tuple[str, ...]
+    totals: str | None = None
 
 
 def try_opening(open_cache: Callable[[], Cache]) -> None:

@@ -54,12 +54,12 @@ def remove(path: str) -> bool:
 
 
 class Recorder:
-    """Adds what one cache has done to the file at ``path``. Thread-safe.
+    """Adds what one cache has done to the file at ``path``, if there is to be one. Thread-safe.
 
     A forked child records nothing: what its parent has done would be counted twice.
     """
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str | None) -> None:
         self._path = path
         self._process = os.getpid()
         self._recorded = Counters()
@@ -68,7 +68,7 @@ class Recorder:
 
     def record(self, now: Counters) -> None:
         """Append what was done since the last call: one line, and nothing if nothing was done."""
-        if os.getpid() != self._process:
+        if self._path is None or os.getpid() != self._process:
             return
         with self._lock:
             done, self._recorded = now - self._recorded, now

@@ -9,7 +9,7 @@ from servers.asking import Fields
 
 from layercache.cache import Cache
 from layercache.registry.settings import RegistrySettings
-from layercache.serve.messages import FileAnswer, Later, Request, StreamAnswer
+from layercache.serve.messages import EventsAnswer, FileAnswer, Later, Request, StreamAnswer
 from layercache.serve.service import Service
 from layercache.serve.settings import ServeSettings
 from layercache.tiers.opening import open_tier
@@ -59,7 +59,7 @@ def receive(
 ) -> Received:
     """Ask, and read the answer to its end."""
     answer = begin(service, path, headers, method)
-    assert not isinstance(answer, Later)
+    assert not isinstance(answer, Later | EventsAnswer)
     if isinstance(answer, FileAnswer):
         with open(answer.path, "rb") as file:
             file.seek(answer.start)

@@ -71,6 +71,7 @@ def serve(session: Session, /, check: bool, **options: Any) -> None:
 
 def _setup(session: Session, options: dict[str, Any]) -> Setup:
     """Read the configuration, and what options override. Raises `ConfigError`."""
+    from layercache.config import environment
     from layercache.config.setting import Setting
     from layercache.config.show import shown_url
     from layercache.serve.settings import settings_of
@@ -96,4 +97,5 @@ def _setup(session: Session, options: dict[str, Any]) -> Setup:
         settings,
         lambda: configuration.open(session.urls, by=CACHE, given=given, registries=registries, inside=inside),
         tiers,
+        environment.statistics_file() if configuration.behaviour()["statistics"].value else None,
     )

@@ -47,12 +47,13 @@ class Running(msgspec.Struct):
 
 
 class Failure(msgspec.Struct):
-    """Something that went wrong. ``hint``: what to do about it."""
+    """Something that went wrong. ``hint``: what to do about it. ``repository``: with its registry, if any."""
 
     at: float
     what: str
     hint: str = ""
     times: int = 1
+    repository: str = ""
 
 
 class Minute(msgspec.Struct):
@@ -102,7 +103,8 @@ class Activity:
     def watch(self, event: Event) -> None:
         """Follow one event."""
         if event.kind == "failed":
-            self.failed(event.note or "failed", about=event.name or event.where)
+            # A mirror's name is that of a repository in it; nobody is shown more than a tier's.
+            self.failed(event.note or "failed", about=str(event.name or event.where), repository=event.where)
         if event.name is None:
             return
         key = (event.name, event.form)
@@ -117,7 +119,13 @@ class Activity:
                     done = event.size if event.kind == "waiting" else 0
                     where = event.note if event.kind == "waiting" else event.where
                     self._running[key] = Running(
-                        event.name, event.form, event.kind, where[:TEXT_MAX], time.time(), done, event.total
+                        str(event.name),
+                        event.form,
+                        event.kind,
+                        where[:TEXT_MAX],
+                        time.time(),
+                        done,
+                        event.total,
                     )
                 case "fetched" | "inflated" | "failed" | "given_up" | "hit":
                     self._running.pop(key, None)
@@ -125,7 +133,7 @@ class Activity:
                     return
             self._changed = True
 
-    def failed(self, error: LayercacheError | str, *, about: str = "") -> None:
+    def failed(self, error: LayercacheError | str, *, about: str = "", repository: str = "") -> None:
         """Remember an error. The same one again only counts."""
         what, hint = (error.message, error.hint) if isinstance(error, LayercacheError) else (error, "")
         if about and about not in what:
@@ -136,7 +144,7 @@ class Activity:
             if same is not None:
                 self._errors.remove(same)
             times = same.times + 1 if same else 1
-            self._errors.append(Failure(time.time(), what, hint[:TEXT_MAX], times))
+            self._errors.append(Failure(time.time(), what, hint[:TEXT_MAX], times, repository))
             self._changed = True
 
     def save(self) -> None:

@@ -15,6 +15,8 @@ const duration = (seconds) => seconds < 120 ? `${seconds.toFixed(seconds < 10 ? 
   : seconds < 7200 ? `${Math.round(seconds / 60)} min` : `${(seconds / 3600).toFixed(1)} h`;
 const clock = (seconds) => new Date(seconds * 1000).toLocaleTimeString([], { hour: "2-digit", minute: "2-digit" });
 
+const DAYS = 30;
+
 let state = { minutes: [], days: [], running: [], errors: [] };
 let images = [];
 let period = "hour";
@@ -31,10 +33,19 @@ function showTotals() {
     made("dt", { text: name }), made("dd", { text: value }, made("small", { text: note })))));
 }
 
+function lastDays() {
+  const known = new Map(state.days.map((each) => [each.day, each]));
+  const nothing = { hits: 0, fetched: 0, saved_bytes: 0, fetched_bytes: 0 };
+  return Array.from({ length: DAYS }, (_, index) => {
+    const day = new Date(Date.now() - (DAYS - 1 - index) * 86400e3).toISOString().slice(0, 10);
+    return { ...nothing, ...known.get(day), label: day.slice(5) };
+  });
+}
+
 function showCharts() {
   const points = period === "hour"
     ? state.minutes.map((each) => ({ ...each, label: clock(each.at) }))
-    : state.days.map((each) => ({ ...each, label: each.day.slice(5) }));
+    : lastDays();
   rateChart(at("rate-chart"), points);
   bytesChart(at("bytes-chart"), points);
 }
