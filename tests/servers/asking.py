@@ -7,7 +7,7 @@ from contextlib import closing
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import parse_qsl
 
-from layercache.serve.messages import Answer, FileAnswer, Later, Request, StreamAnswer
+from layercache.serve.messages import Answer, EventsAnswer, FileAnswer, Later, Request, StreamAnswer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -68,6 +68,7 @@ def ask(
     answer = service.answer(request) if quick is None else quick
     while isinstance(answer, Later):
         answer = answer.find()
+    assert not isinstance(answer, EventsAnswer)
     found = {name.lower(): value for name, value in answer.headers}
     return Answered(answer.status, found, _body(answer), quick is not None)
 
