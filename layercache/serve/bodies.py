@@ -42,6 +42,7 @@ class Body:
         self._patience = patience
         self._chunks: AsyncIterator[bytes] | None = None
         self._ended = False
+        self._stalled = False
         self._came = 0
 
     def __iter__(self) -> Self:
@@ -54,31 +55,33 @@ class Body:
                     400, "SIZE_INVALID", f"{self._came} bytes came of {self._length} that were announced"
                 )
             raise StopIteration
+        if self._stalled:
+            raise RegistryError(408, "BLOB_UPLOAD_INVALID", f"no byte came in {self._patience:g} seconds")
         part = asyncio.run_coroutine_threadsafe(self._gather(), self._loop)
         try:
             data = part.result(self._patience + GRACE)
         except TimeoutError:
             part.cancel()
-            raise RegistryError(
-                408, "BLOB_UPLOAD_INVALID", f"no byte came in {self._patience:.0f} seconds"
-            ) from None
+            self._stalled = True
+            return next(self)
         self._came += len(data)
         return data or next(self)
 
     async def _gather(self) -> bytes:
-        """The next part: as many of the server's chunks as fit, or what is left."""
+        """The next part: as many of the server's chunks as fit, what is left, or what comes in time."""
         if self._chunks is None:
             self._chunks = aiter(self._protocol)  # once: it takes the body over
-        chunks, size = [], 0
-        while size < PART:
+        chunks: list[bytes] = []
+        size = 0
+        try:
             async with asyncio.timeout(self._patience):
-                try:
-                    chunk = await anext(self._chunks)
-                except StopAsyncIteration:
-                    self._ended = True
-                    break
-            chunks.append(chunk)
-            size += len(chunk)
+                while size < PART:
+                    chunks.append(await anext(self._chunks))
+                    size += len(chunks[-1])
+        except StopAsyncIteration:
+            self._ended = True
+        except TimeoutError:
+            self._stalled = not size
         return b"".join(chunks)
 
 

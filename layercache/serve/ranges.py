@@ -61,7 +61,7 @@ def _span(spec: str, size: int) -> Span | None:
     if not first:
         return Span(max(0, size - int(last)), size)
     if last and int(last) < int(first):
-        return None
+        return Span(size, size)  # refused, as the conformance suite of the distribution-spec has it
     start = min(int(first), size)
     return Span(start, min(int(last) + 1, size) if last else size)
 

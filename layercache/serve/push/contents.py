@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from layercache.serve.push.pushed import Pushed
 
 AGE = 2.0
-"""Seconds for which a list of manifests is used again, unless it was changed here."""
+"""Seconds for which a blob is found without a new list, unless something was removed here."""
 
 REPOSITORIES_MAX = 1000
 
@@ -39,8 +39,8 @@ class _Repository:
 class Contents:
     """The manifests of hosted repositories. Thread-safe.
 
-    A manifest never changes, so each is read once. Which ones there are is listed again after `AGE` seconds:
-    other workers and machines push, too.
+    A manifest never changes, so each is read once. Which ones there are is listed each time, since other
+    workers and machines push, too; only a blob that a list led to is found by it for `AGE` seconds.
     """
 
     def __init__(self, images: HostedImages) -> None:
@@ -52,12 +52,16 @@ class Contents:
         self._changes = 0  # guarded, too: a list that was begun before a change is not used again
 
     def manifests(self, repository: str) -> Iterable[Pushed]:
-        """Every manifest and index of a repository. Raises `BackendError`."""
-        return self._listed(repository).manifests.values()
+        """Every manifest and index that a repository has now. Raises `BackendError`."""
+        return self._list(repository).manifests.values()
 
     def blob(self, repository: str, name: Hash) -> Descriptor | None:
         """The descriptor by which a manifest of the repository refers to a blob. Raises `BackendError`."""
-        return self._listed(repository).blobs.get(name)
+        with self._lock:
+            known = self._known.get(repository)
+        if known and time.monotonic() - known.listed < AGE and name in known.blobs:
+            return known.blobs[name]
+        return self._list(repository).blobs.get(name)
 
     def note_change(self, repository: str) -> None:
         """Something was pushed to a repository, or removed: list it again."""
@@ -66,12 +70,10 @@ class Contents:
             if known := self._known.get(repository):
                 known.listed = -AGE
 
-    def _listed(self, repository: str) -> _Repository:
+    def _list(self, repository: str) -> _Repository:
         now = time.monotonic()
         with self._lock:
             known, changes = self._known.get(repository) or _Repository(), self._changes
-            if now - known.listed < AGE:
-                return known
         fresh = _Repository()
         fresh.listed = now
         folder = keys.image_digest(HOSTED, repository, Digest.of(b"")).rpartition("/")[0]

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import os
-from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from layercache.errors import ConfigError, InUseError, NotFoundError
+from layercache.errors import ConfigError
 from layercache.images.hosted import HOSTED
-from layercache.oci.descriptor import DOCUMENT_MAX, Descriptor
+from layercache.oci.descriptor import DOCUMENT_MAX
 from layercache.oci.digest import Digest
-from layercache.serve.blobs import Blobs
-from layercache.serve.messages import Answer, AnyAnswer, RegistryError
+from layercache.serve.messages import AnyAnswer, RegistryError
+from layercache.serve.push.blobs import HostedBlobs
 from layercache.serve.push.contents import Contents
 from layercache.serve.push.discovery import Discovery
 from layercache.serve.push.intake import BlobIntake
@@ -26,6 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from layercache.cache import Cache
+    from layercache.oci.descriptor import Descriptor
     from layercache.oci.digest import Hash
     from layercache.oci.reference import Reference
     from layercache.registry.client import RegistryClient
@@ -52,84 +52,47 @@ class Hosting:
         referrals: Referrals,
         admit: Callable[[Request, Route], Admitted],
     ) -> None:
-        self._cache = cache
         self.writable = settings.writable
         self._referrals = referrals
         images = cache.registry_images().hosted()
         folder = _folder(cache, settings)
-        self._links = Links(os.path.join(folder, "repositories"), age=settings.upload_age)
+        links = Links(os.path.join(folder, "repositories"), age=settings.upload_age)
         sessions = Sessions(os.path.join(folder, "blobs"), age=settings.upload_age, most=settings.max_uploads)
-        self.names = HostedNames(settings, images, self._links)
-        self._contents = Contents(images)
-        self._blobs = Blobs(cache, self)
-        intake = BlobIntake(cache, images, self._links)
-        self._uploads = Uploads(sessions, intake, Mounts(self, admit), limit=settings.max_upload_size)
-        self._manifests = HostedManifests(cache, images, self._contents, self, limit=DOCUMENT_MAX)
-        self._discovery = Discovery(images, self._contents)
+        self.names = HostedNames(settings, images, links)
+        contents = Contents(images)
+        self._blobs = HostedBlobs(cache, contents, links, writable=settings.writable)
+        intake = BlobIntake(cache, images, links)
+        uploads = Uploads(sessions, intake, Mounts(self.find, admit), limit=settings.max_upload_size)
+        manifests = HostedManifests(cache, images, contents, self._blobs, limit=DOCUMENT_MAX)
+        discovery = Discovery(images, contents)
+        self._pushes: dict[str, Callable[[Admitted], AnyAnswer]] = {
+            "upload": uploads.answer,
+            "manifest": manifests.answer,
+            "blob": self._blobs.answer,
+        }
+        self._lists: dict[str, Callable[[Admitted], AnyAnswer]] = {
+            "tags": discovery.tags,
+            "referrers": discovery.referrers,
+        }
 
     def answer(self, admitted: Admitted) -> AnyAnswer:
         """The answer to a request for a hosted repository, or a push to it."""
         kind, method = admitted.route.kind, admitted.request.method
-        if kind == "upload":
-            return self._uploads.answer(admitted)
-        if kind == "manifest":
-            return self._manifests.answer(admitted)
-        if kind == "blob" and method == "DELETE":
-            return self._delete_blob(admitted.reference)
+        if kind in self._pushes:
+            return self._pushes[kind](admitted)
+        if kind not in self._lists:
+            raise RegistryError(404, "NOT_FOUND", f"no such path: {admitted.request.path[:200]}")
         if method not in READS:
             raise RegistryError(405, "UNSUPPORTED", f"{method} is not supported here")
-        match kind:
-            case "blob":
-                return self._blobs.answer(admitted)
-            case "tags":
-                return self._discovery.tags(admitted)
-            case "referrers":
-                return self._discovery.referrers(admitted)
-        raise RegistryError(404, "NOT_FOUND", f"no such path: {admitted.request.path[:200]}")
-
-    def known(self, reference: Reference, name: Hash) -> Descriptor | None:
-        """As `find`, without asking an upstream."""
-        return (
-            self._referrals.known(reference, name)
-            if reference.registry != HOSTED
-            else self.find(reference, name)
-        )
+        return self._lists[kind](admitted)
 
     def find(
         self, reference: Reference, name: Hash, client: RegistryClient | None = None
     ) -> Descriptor | None:
-        """The descriptor of a blob that a repository has: since it was uploaded to it, or a manifest there
-        refers to it. By a diff ID the blob with that tar inside, as far as the cache knows. Else None.
-        """
-        if reference.registry != HOSTED:
-            return self._referrals.find(reference, name, client)
-        if (found := self._blob(reference, name)) is not None:
-            return found
-        try:
-            digests = self._cache.get(name).digests
-        except NotFoundError:
-            return None
-        return next(filter(None, (self._blob(reference, digest) for digest in digests)), None)
-
-    def _blob(self, reference: Reference, name: Hash) -> Descriptor | None:
-        if (size := self._links.size(reference.repository, name)) is not None:
-            return Descriptor(digest=Digest(name), size=size)
-        return self._contents.blob(reference.repository, name)
-
-    def _delete_blob(self, reference: Reference) -> Answer:
-        """Remove a blob from a repository, and from the cache unless an image or an upload there needs it."""
-        repository, digest = reference.repository, reference.digest
-        if digest is None or self.find(reference, digest) is None:
-            raise RegistryError(404, "BLOB_UNKNOWN", f"{repository} has no such blob")
-        if self._contents.blob(repository, digest) is not None:
-            raise RegistryError(
-                405, "DENIED", f"a manifest of {repository} refers to {digest}: delete that first"
-            )
-        self._links.remove(repository, digest)
-        if not self._links.is_linked(digest):
-            with suppress(InUseError, NotFoundError):
-                self._cache.delete(digest, all_tiers=True)
-        return Answer(202)
+        """The descriptor of a blob of any repository, an upstream's or hosted."""
+        if reference.registry == HOSTED:
+            return self._blobs.known(reference, name)
+        return self._referrals.find(reference, name, client)
 
 
 def is_hosted(admitted: Admitted) -> bool:

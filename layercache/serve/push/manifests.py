@@ -23,9 +23,9 @@ if TYPE_CHECKING:
     from layercache.oci.descriptor import Descriptor
     from layercache.serve.access import Admitted
     from layercache.serve.messages import Request
+    from layercache.serve.push.blobs import HostedBlobs
     from layercache.serve.push.contents import Contents
     from layercache.serve.push.pushed import Pushed
-    from layercache.serve.repositories import Repositories
 
 TAGS_MAX = 100
 """Tags of one request at most."""
@@ -39,14 +39,14 @@ class HostedManifests:
         cache: Cache,
         images: HostedImages,
         contents: Contents,
-        repositories: Repositories,
+        blobs: HostedBlobs,
         *,
         limit: int,
     ) -> None:
         self._cache = cache
         self._images = images
         self._contents = contents
-        self._repositories = repositories
+        self._blobs = blobs
         self._limit = limit
 
     def answer(self, admitted: Admitted) -> Answer:
@@ -138,7 +138,7 @@ class HostedManifests:
             )
 
     def _has_blob(self, reference: Reference, blob: Descriptor) -> bool:
-        found = self._repositories.find(reference, blob.digest)
+        found = self._blobs.known(reference, blob.digest)
         if found is None or blob.digest not in self._cache:
             return False
         if found.size != blob.size:

@@ -12,17 +12,22 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from layercache.oci.descriptor import Descriptor
-    from layercache.oci.digest import Digest
+    from layercache.oci.digest import Digest, Hash
+    from layercache.oci.reference import Reference
+    from layercache.registry.client import RegistryClient
     from layercache.serve.access import Admitted
     from layercache.serve.messages import Request
-    from layercache.serve.repositories import Repositories
 
 
 class Mounts:
     """Finds them in the other repository, if the client may read that. Thread-safe: nothing changes."""
 
-    def __init__(self, repositories: Repositories, admit: Callable[[Request, Route], Admitted]) -> None:
-        self._repositories = repositories
+    def __init__(
+        self,
+        find: Callable[[Reference, Hash, RegistryClient | None], Descriptor | None],
+        admit: Callable[[Request, Route], Admitted],
+    ) -> None:
+        self._find = find
         self._admit = admit
 
     def find(self, request: Request, digest: Digest) -> Descriptor | None:
@@ -38,4 +43,5 @@ class Mounts:
             admitted = self._admit(read, Route("blob", source, digest))
         except RegistryError:
             return None
-        return self._repositories.find(admitted.reference, digest, admitted.registries)
+        found = self._find(admitted.reference, digest, admitted.registries)
+        return found if found and found.digest == digest else None

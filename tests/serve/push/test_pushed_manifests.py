@@ -10,7 +10,14 @@ from servers.asking import ask
 from servers.images import make_image, sample_layers
 
 import layercache
-from layercache.oci.descriptor import DOCKER_MANIFEST, DOCUMENT_MAX, OCI_INDEX, OCI_LAYER_GZIP, OCI_MANIFEST
+from layercache.oci.descriptor import (
+    DOCKER_MANIFEST,
+    DOCUMENT_MAX,
+    OCI_INDEX,
+    OCI_LAYER,
+    OCI_LAYER_GZIP,
+    OCI_MANIFEST,
+)
 from layercache.oci.digest import Digest
 
 if TYPE_CHECKING:
@@ -70,8 +77,22 @@ def test_what_was_pushed_is_an_image_of_the_cache_like_any_other(
 def test_a_layer_that_was_pushed_is_served_by_its_diff_id(pusher: Pusher, sample: Sample) -> None:
     pusher.image(sample.image, "1")
     layer = sample.image.layers[0]
-    assert pusher.get(f"blobs/{layer.diff_id}").status == 200
+    found = pusher.get(f"blobs/{layer.diff_id}")
+    assert (found.status, found.body) == (200, layer.tar)
     assert pusher.get(f"blobs/{layer.diff_id}", repository="team/other").status == 404
+
+
+def test_a_client_that_pushes_is_not_told_that_a_tar_is_there_whose_blob_is(
+    start: Start, sample: Sample
+) -> None:
+    pusher, reader = start(), start(writable=False)
+    pusher.image(sample.image, "1")
+    layer = sample.image.layers[0]
+    assert pusher.get(f"blobs/{layer.diff_id}", "HEAD").status == 404
+    assert reader.get(f"blobs/{layer.diff_id}", "HEAD").headers["content-length"] == str(len(layer.tar))
+    entry = {"mediaType": OCI_LAYER, "digest": layer.diff_id, "size": len(layer.tar)}
+    answered = pusher.manifest(artefact(pusher, layers=[entry]), "2")
+    assert answered.code == "MANIFEST_BLOB_UNKNOWN"
 
 
 @pytest.mark.parametrize("part", ["config", "layer"])
