@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from layercache.errors import LayercacheError
 from layercache.serve.messages import RegistryError
 from layercache.serve.routes import Route
 from layercache.value import replace
@@ -33,7 +34,7 @@ class Mounts:
     def find(self, request: Request, digest: Digest) -> Descriptor | None:
         """The blob in the repository that the query names as ``from``; None: the client has to send it.
 
-        What a client may not read is as if it were not there.
+        What a client may not read, or the upstream is not there to confirm, is as if it were not there.
         """
         source = request.query.get("from", "")
         if not source:
@@ -41,7 +42,7 @@ class Mounts:
         read = replace(request, method="HEAD", body=None)
         try:
             admitted = self._admit(read, Route("blob", source, digest))
-        except RegistryError:
+            found = self._find(admitted.reference, digest, admitted.registries)
+        except (RegistryError, LayercacheError):
             return None
-        found = self._find(admitted.reference, digest, admitted.registries)
         return found if found and found.digest == digest else None
