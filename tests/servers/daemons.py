@@ -20,8 +20,8 @@ SECONDS = 60.0
 
 
 @contextmanager
-def dockerd() -> Iterator[str]:
-    """A Docker daemon without a network; yields its address, for DOCKER_HOST."""
+def dockerd(*options: str) -> Iterator[str]:
+    """A Docker daemon without a network, with more options; yields its address, for DOCKER_HOST."""
     as_root()
     requires("dockerd", "docker")
     with _folder() as folder:
@@ -34,7 +34,7 @@ def dockerd() -> Iterator[str]:
                 host,
                 *(f"--{option}={folder}/{name}" for option, name in folders.items()),
             ),
-            *("--storage-driver=vfs", "--iptables=false", "--ip6tables=false", "--bridge=none"),
+            *("--storage-driver=vfs", "--iptables=false", "--ip6tables=false", "--bridge=none", *options),
         ]
         with _running(folder, command, ["docker", "--host", host, "version"]):
             yield host
