@@ -145,11 +145,23 @@ class Layer:
 
         A registry is asked by HEAD. Raises as `compressed` does.
         """
-        return self._resolver.stat(self._state)
+        from layercache.resolver.whereabouts import size_of_blob
+
+        return size_of_blob(self._resolver, self._state)
 
     def is_on_its_way(self, form: Form) -> bool:
         """Whether this process is just fetching or making the form, so that a read follows that."""
         return self._resolver.is_on_its_way(self._state, form)
+
+    def signed_url(self, form: Form, seconds: int) -> str | None:
+        """A URL by which anybody can read the form for that time, straight from a bucket that has it.
+
+        None if no tier has it, or can sign URLs, or the size of the form is not known. What is read there is
+        checked by nobody here: compare it with the name. Costs a request to each bucket that is asked.
+        """
+        from layercache.resolver.whereabouts import signed_url
+
+        return signed_url(self._resolver, self._state, form, seconds)
 
     def path(self, form: Form = UNCOMPRESSED) -> str | None:
         """The file in which the nearest tier has the form, for sendfile(2), mmap and all that wants a name.

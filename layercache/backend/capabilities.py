@@ -202,6 +202,18 @@ class Conditional(Protocol):
 
 
 @runtime_checkable
+class SignedURL(Protocol):
+    """A backend of a service that sends an object to whoever has a URL signed by its owner."""
+
+    def signed_url(self, key: str, seconds: int) -> str | None:
+        """Return a URL from which the object can be read by GET, whole or by ranges, for that time.
+
+        Whoever has it needs no credentials, and can read this object only. It is not checked whether the
+        object exists. None if these credentials cannot sign. Raises `BackendError`.
+        """
+
+
+@runtime_checkable
 class Leftovers(Protocol):
     """A backend in which killed processes leave unfinished writes that are not visible as objects."""
 

@@ -63,12 +63,12 @@ class Resolver:
         finisher = Finisher(finish)
         self.passes = Fetcher(self.keeper, observers, limits, finisher, verify_always=verify_always)
         self._recompressed = Recompressed(tiers, self.keeper, limits)
-        self._entries = Entries(self.keeper, observers, verify_always=verify_always)
+        self.entries = Entries(self.keeper, observers, verify_always=verify_always)
         self.finder = Finder(tiers, self.keeper.refuted)
         self._claims = Claims(self.finder, self.passes, observers)
-        self._opening = Opening(self.passes, self._entries, self._claims, verify_always=verify_always)
+        self._opening = Opening(self.passes, self.entries, self._claims, verify_always=verify_always)
         self._ranges = Ranges(
-            self._entries,
+            self.entries,
             self.passes,
             self.ways,
             lambda layer, form: self._way(layer, form)(),
@@ -76,7 +76,7 @@ class Resolver:
         )
         self._leads = LayerLocks()
         self.leases = Leases(tiers, self.passes.running, self.keeper.background, observers)
-        self._tiers = tiers
+        self.tiers = tiers
         self._verify_always = verify_always
         # Nearest tiers, whose bytes nobody keeps on their way: the first that can be written to, and those
         # before it, if all of them need no second look.
@@ -151,22 +151,22 @@ class Resolver:
 
     def _computed_here(self, digest: Digest) -> Association | None:
         """What tiers on this machine know. Others cost a round trip, and save an inflation at best."""
-        return lookup.computed(lookup.on_this_machine(self._tiers), digest)
+        return lookup.computed(lookup.on_this_machine(self.tiers), digest)
 
     def ways(self, layer: LayerState, form: Form) -> Iterator[Way]:
         """The ways to a form, in the order in which they are tried. Nothing is opened."""
         identity = layer.identity
-        ways = plan(identity, form, self._tiers, self._near, layer.source)
+        ways = plan(identity, form, self.tiers, self._near, layer.source)
         return self._recompressed.among(ways, identity) if identity.plain else ways
 
     def _warm(self, layer: LayerState, form: Form) -> Reader | None:
         """The form by the near part of the plan: no more than an `open`."""
         # Without those through other blobs, for which a far tier would have to be asked.
-        ways = plan(layer.identity, form, self._tiers, self._near, layer.source)
+        ways = plan(layer.identity, form, self.tiers, self._near, layer.source)
         for way in ways:
             if not way.near:
                 return None
-            if reader := self._entries.open(layer, way):
+            if reader := self.entries.open(layer, way):
                 return self._opening.deliver(layer, way, reader, ways)
         return None
 
@@ -228,15 +228,15 @@ class Resolver:
                 come = partial(self._come_to, layer=layer, form=form)
                 reader = self.leases.turn(way, layer.identity.size, lead, come)
                 return reader or self._opening.follow(layer, form, way, way.open(), ways)
-            if entry := self._entries.open(layer, way):
+            if entry := self.entries.open(layer, way):
                 return self._opening.follow(layer, form, way, entry, ways)
-        raise no_way(self._tiers, layer, form)
+        raise no_way(self.tiers, layer, form)
 
     def _come_to(self, tier: Tier, layer: LayerState, form: Form) -> Reader | None:
         """The form by the ways through one tier, to which another machine may have brought it."""
         ways = self.ways(layer, form)
         for way in ways:
-            if way.tier is tier and (entry := self._entries.open(layer, way)):
+            if way.tier is tier and (entry := self.entries.open(layer, way)):
                 return self._opening.follow(layer, form, way, entry, ways)
         return None
 
@@ -273,37 +273,23 @@ class Resolver:
     def _is_in(self, tier: Tier, layer: LayerState, form: Form, *, counted: bool) -> bool:
         for name in layer.identity.names(form):
             way = Way(name, form, tier)
-            if (size := self._entries.size(layer, way)) is not None:
+            if (size := self.entries.size(layer, way)) is not None:
                 if counted:
-                    self._entries.count_hit(layer, way, size)
+                    self.entries.count_hit(layer, way, size)
                 return True
         return False
-
-    def stat(self, layer: LayerState) -> int:
-        """Bytes of the blob, of the first place of the plan that has it."""
-        from layercache.sources.origin import Statable
-
-        for way in self.ways(layer, COMPRESSED):
-            source: object = way.source
-            if way.tier is not None:
-                size = self._entries.size(layer, way)
-            else:
-                size = source.stat() if isinstance(source, Statable) else layer.identity.size
-            if size is not None:
-                return size
-        raise no_way(self._tiers, layer, COMPRESSED)
 
     def is_on_its_way(self, layer: LayerState, form: Form) -> bool:
         return any(self.passes.running.get(name, form) for name in layer.identity.names(form))
 
     def path(self, layer: LayerState, form: Form) -> str | None:
         """The file in which a trusted tier has the form."""
-        for tier in self._tiers:
+        for tier in self.tiers:
             for name in layer.identity.names(form) if tier.policy.trusted else ():
                 way, path = Way(name, form, tier), tier.blobs.path(name)
-                if path is None or not (reader := self._entries.open(layer, way)):
+                if path is None or not (reader := self.entries.open(layer, way)):
                     continue
-                self._entries.hit(layer, way, reader).close()
+                self.entries.hit(layer, way, reader).close()
                 if not self._verify_always or self.keeper.look_again(tier, name, form) is None:
                     return path
         return None
@@ -311,7 +297,7 @@ class Resolver:
     def doubt(self, layer: LayerState, form: Form) -> bool:
         """A reader found this form wrong: hash what trusted tiers have of it; whether any was quarantined."""
         names = layer.identity.names(form)
-        entries = [(tier, name) for tier in self._tiers if tier.policy.trusted for name in names]
+        entries = [(tier, name) for tier in self.tiers if tier.policy.trusted for name in names]
         there = [(tier, name) for tier, name in entries if (tier, name) not in self.keeper.wrong]
         found = [self.keeper.look_again(*each, form) for each in there if each[0].blobs.has(each[1])]
         return any(found)

@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 
 YEAR = 365 * 24 * 3600
 
+SIGNED_FOR = 20 * 60
+"""Seconds for which a client that is sent to the bucket may begin to read there."""
+
 
 class Content(Value, frozen=True):
     """What a name stands for: one form of a layer, of ``size`` bytes."""
@@ -57,9 +60,10 @@ class Content(Value, frozen=True):
 class Blobs:
     """Answers ``/v2/<name>/blobs/<digest or diff ID>``."""
 
-    def __init__(self, cache: Cache, referrals: Repositories) -> None:
+    def __init__(self, cache: Cache, referrals: Repositories, *, redirect: bool = False) -> None:
         self._cache = cache
         self._referrals = referrals
+        self._redirect = redirect
         self._shares = Shares()
 
     def answer(self, admitted: Admitted) -> AnyAnswer:
@@ -127,6 +131,9 @@ class Blobs:
         headers, size = _headers(content.name), content.size
         if request.method == "HEAD":
             return Answer(200, [*headers, ("content-type", OCTETS), ("content-length", str(size))])
+        if self._redirect and (url := content.layer.signed_url(content.form, SIGNED_FOR)):
+            digest = ("docker-content-digest", str(content.name))
+            return Answer(307, [digest, ("location", url), ("cache-control", "no-store"), HIT])
         spans = requested(request.headers, size, _etag(content.name))
         path = content.layer.path(content.form)
         if path is None or len(spans or ()) > 1:

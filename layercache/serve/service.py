@@ -53,7 +53,7 @@ class Service:
         names = self._hosting.names if self._hosting else None
         self._access = Access(settings, Upstreams(cache, settings, names), self._questions, client)
         self._manifests = Manifests(cache, referrals, self._questions, settings)
-        self._blobs = Blobs(cache, referrals)
+        self._blobs = Blobs(cache, referrals, redirect=settings.redirect)
         self._catalog = Catalog(cache, self._access)
         self._tags = Tags(cache, self._questions, settings)
         self._referrers = Referrers(cache, self._questions, settings)

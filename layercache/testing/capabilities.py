@@ -11,6 +11,7 @@ from contextlib import closing, suppress
 from typing import TYPE_CHECKING
 
 import pytest
+import urllib3
 
 from layercache.backend import SMALL_OBJECT, RewindError
 from layercache.backend.capabilities import (
@@ -19,6 +20,7 @@ from layercache.backend.capabilities import (
     Finding,
     LocalPath,
     Movable,
+    SignedURL,
     SizedWrites,
     SmallObjects,
     Spooler,
@@ -242,6 +244,24 @@ class CapabilityPromises(Hooks):
         backend.touch(KEY)
         assert_absent(backend, KEY)
 
+    def test_a_signed_url_reads_one_object_without_credentials(self, backend: Backend) -> None:
+        if not isinstance(backend, SignedURL):
+            pytest.skip("this backend has no SignedURL")
+        data, odd = pattern(300_000), f"{KEY}+@=:_-.x"
+        put(backend, KEY, data)
+        put(backend, odd, TEXT)
+        url, other = (backend.signed_url(each, 60) for each in (KEY, odd))
+        if url is None or other is None:
+            pytest.skip("these credentials cannot sign")
+        check_bytes(_fetched(url), data, "the object of a signed URL")
+        check_bytes(_fetched(url, "bytes=1000-1999"), data[1000:2000], "a range of a signed URL")
+        check_bytes(_fetched(other), TEXT, "a key with odd characters")
+        put(backend, KEY, TEXT)
+        check_bytes(_fetched(url), TEXT, "a signed URL names the object, not its bytes")
+        backend.delete(KEY)
+        assert urllib3.request("GET", url).status >= 400
+        assert backend.signed_url(KEY, 60), "signed_url() does not look whether the object exists"
+
     def test_a_diagnosis_finds_something_and_writes_nothing(self, backend: Backend) -> None:
         if not isinstance(backend, Diagnosable):
             pytest.skip("this backend is not Diagnosable")
@@ -262,6 +282,14 @@ class CapabilityPromises(Hooks):
         if not isinstance(backend, Spooler):
             pytest.skip("this backend is not a Spooler")
         return backend.spool()
+
+
+def _fetched(url: str, wanted: str = "") -> bytes:
+    """What anybody gets from a URL."""
+    assert url.startswith(("http://", "https://")), f"signed_url() must return a URL, not {url!r}"
+    answer = urllib3.request("GET", url, headers={"Range": wanted} if wanted else {}, timeout=PATIENCE)
+    assert answer.status == (206 if wanted else 200), "a signed URL gives the whole object, or a range"
+    return answer.data
 
 
 def _follow(spool: Spool, size: int) -> bytes:

@@ -28,7 +28,7 @@ CHECKED = ("scan", "read_small", "delete", "move", "honours_conditions")
 WRITES = ("create", "create_expendable", "create_new", "create_sized", "write_if", "spool")
 """What waits, and is done once the store has a marker."""
 
-FREE = ("path", "lock", "touch", "remove_leftovers", "leftovers", "diagnose", "close")
+FREE = ("path", "lock", "touch", "signed_url", "remove_leftovers", "leftovers", "diagnose", "close")
 """What does not depend on the format."""
 
 

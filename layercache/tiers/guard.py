@@ -23,6 +23,7 @@ from layercache.backend.capabilities import (
     LocalPath,
     Lockable,
     Movable,
+    SignedURL,
     SizedWrites,
     SmallObjects,
     Spooler,
@@ -273,6 +274,16 @@ class _Conditions(Guard):
             return bool(self._backend.write_if(key, data, version))
 
 
+class _SignsURLs(Guard):
+    def signed_url(self, key: str, seconds: int) -> str | None:
+        doing = f"signing a URL of {key}"
+        with self._blame.doing(doing):
+            url = self._backend.signed_url(key, seconds)
+        if url is not None and not (isinstance(url, str) and url.startswith(("http://", "https://"))):
+            raise self._blame.broken(doing, "gave no URL")
+        return url
+
+
 class _Clears(Guard):
     def remove_leftovers(self, older_than: float) -> int:
         with self._blame.doing("removing leftovers"):
@@ -311,6 +322,7 @@ _PARTS: dict[type, type[Guard]] = {
     Lockable: _Locks,
     Exclusive: _CreatesNew,
     Conditional: _Conditions,
+    SignedURL: _SignsURLs,
     Leftovers: _Clears,
     CountedLeftovers: _CountsLeftovers,
     Diagnosable: _Diagnoses,

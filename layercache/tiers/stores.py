@@ -64,6 +64,14 @@ class BlobStore(ABC):
         """Where the blob's file would be; None in a tier whose blobs are not files."""
         return None
 
+    @or_answer(lambda: None)
+    def signed_url(self, name: Hash, size: int, seconds: int) -> str | None:  # noqa: ARG002
+        """Return a URL by which anybody can read the blob for that time, in a request to the store.
+
+        None if no blob of this size is there, or the tier cannot sign URLs. This counts as a use of the blob.
+        """
+        return None
+
     @or_raise
     def lock(self, name: Hash, *, timeout: float) -> AbstractContextManager[Lock | None]:  # noqa: ARG002
         """As `Lockable.lock`, for what is done once about a layer; None where nobody can be kept out."""

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 REMOVE, CREATE_NEW, LOCK, TAKE, READ_SMALL, TOUCH = (
     Store.remove_leftovers, Store.create_new, Store.lock, Store.take, Store.read_small, Store.touch,
 )  # fmt: skip
+SIGN = Store.signed_url
 DIAGNOSE, READ_VERSIONED, WRITE_IF = Store.diagnose, Store.read_versioned, Store.write_if
 WRITE_SIZED = SizedStoreSink.write
 FINISH, PUBLISH, LEAVE_NOTE = Handler.finish, StoreSpool.publish, StoreLock.leave_note
@@ -259,6 +260,20 @@ def small_objects_that_cannot_be_read_are_none(self: Store, prefix: str) -> Iter
 def touching_makes_what_is_not_there(self: Store, key: str) -> None:
     if not self.create_new(key, b""):
         TOUCH(self, key)
+
+
+@plant(Store, "signed_url", "test_a_signed_url_reads_one_object_without_credentials")
+def a_signed_url_names_another_object(self: Store, key: str, seconds: int) -> str | None:
+    return SIGN(self, f"{key}+", seconds)
+
+
+@plant(Store, "signed_url", "test_a_signed_url_reads_one_object_without_credentials")
+def a_url_is_signed_if_the_object_exists(self: Store, key: str, seconds: int) -> str | None:
+    try:
+        self.stat(key)
+    except NotFoundError:
+        return None
+    return SIGN(self, key, seconds)
 
 
 @plant(StoreSpool, "publish", "test_a_forked_child_cannot_publish_its_parents_spool")

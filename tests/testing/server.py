@@ -69,7 +69,7 @@ class Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         kind, name, query = self._asked()
         if kind == "o":
-            self._read(name)
+            self._read(name, signed="for" in query)
         elif kind == "s":
             found = {key: data for key, (data, _) in self._below(name)}
             body = json.dumps({key: base64.b64encode(data).decode() for key, data in found.items()})
@@ -137,7 +137,7 @@ class Handler(BaseHTTPRequestHandler):
 
     def log_message(self, format: str, *args: object) -> None: ...
 
-    def _read(self, key: str) -> None:
+    def _read(self, key: str, *, signed: bool) -> None:
         found = self.server.objects.get(key)
         if found is None:
             self._answer(404, b"", {"X-Absent": key})
@@ -145,7 +145,8 @@ class Handler(BaseHTTPRequestHandler):
         data, when = found
         start, _, end = self.headers.get("Range", "bytes=0-").removeprefix("bytes=").partition("-")
         part = memoryview(data)[int(start) : int(end) + 1 if end else None]
-        self._answer(200, part, {"X-Size": str(len(data)), "X-Time": repr(when)})
+        status = 206 if signed and "Range" in self.headers else 200
+        self._answer(status, part, {"X-Size": str(len(data)), "X-Time": repr(when)})
 
     def _take(self, name: str, *, lasting: bool) -> None:
         with self.server.guard:

@@ -84,6 +84,9 @@ class Store:
         with self.doing(f"refreshing {key}"):
             self.whole(self.ask("POST", f"/t/{key}"))
 
+    def signed_url(self, key: str, seconds: int) -> str | None:
+        return f"http://{self.host}:{self.port}/o/{quote(key)}?for={seconds}"
+
     def read_small(self, prefix: str) -> Iterator[tuple[str, bytes]]:
         with self.doing(f"reading {prefix}"):
             found = json.loads(self.whole(self.ask("GET", f"/s/{prefix}")))

@@ -144,6 +144,10 @@ class Able(MemoryBackend):
         self._check("write_if")
         return version == "1"
 
+    def signed_url(self, key: str, seconds: int) -> Any:
+        self._check("signed_url")
+        return b"https://store" if "no url" in self.fails else f"https://store/{key}?for={seconds}"
+
     def remove_leftovers(self, older_than: float) -> int:
         self._check("remove_leftovers")
         return 3
@@ -245,6 +249,8 @@ USES: dict[str, Callable[[Any], object]] = {
     "read_versioned": lambda backend: backend.read_versioned("a/b"),
     "no version": lambda backend: backend.read_versioned("a/b"),
     "write_if": lambda backend: backend.write_if("a/b", b"", None),
+    "signed_url": lambda backend: backend.signed_url("a/b", 60),
+    "no url": lambda backend: backend.signed_url("a/b", 60),
     "remove_leftovers": lambda backend: backend.remove_leftovers(1.0),
     "leftovers": lambda backend: list(backend.leftovers()),
     "no leftover": lambda backend: list(backend.leftovers()),

@@ -83,7 +83,8 @@ class Requests:
         self._before: tuple[GCSFileSystem, aiohttp.ClientSession] | None = None
         """The session before the last renewal: readers may still have its connections."""
         self._use(fs, session)
-        self._project = {"userProject": project} if project else {}
+        self.paid_by = {"userProject": project} if project else {}
+        """The parameter that names who pays, if it is not the bucket's owner."""
         self._asking = aiohttp.ClientTimeout(total=None, sock_connect=silence, sock_read=silence)
         # The service may take its time to store what was sent; the caller's timeout limits that.
         self._sending = aiohttp.ClientTimeout(total=None, sock_connect=silence)
@@ -139,7 +140,7 @@ class Requests:
         answer = await self._session.request(
             method,
             url,
-            params={**self._project, **(params or {})} if own else params,
+            params={**self.paid_by, **(params or {})} if own else params,
             headers={**(await self._credentials() if own else {}), **(headers or {})},
             data=body,
             allow_redirects=False,
@@ -158,7 +159,12 @@ class Requests:
 
     @property
     def anonymous(self) -> bool:
-        return self._fs.credentials.credentials is None
+        return self.credentials is None
+
+    @property
+    def credentials(self) -> Any:
+        """Those of google-auth; None if there are none."""
+        return self._fs.credentials.credentials
 
     def token(self) -> Callable[[], str] | None:
         """A function that returns the current token, and blocks to renew it; None for anonymous requests."""
@@ -174,8 +180,8 @@ class Requests:
 
     async def payer(self) -> dict[str, str]:
         """The header that names who pays, if it is not the bucket's owner."""
-        if self._project:
-            return {_PAYER: self._project["userProject"]}
+        if self.paid_by:
+            return {_PAYER: self.paid_by["userProject"]}
         return {name: value for name, value in (await self._credentials()).items() if name.lower() == _PAYER}
 
     async def _credentials(self) -> dict[str, str]:

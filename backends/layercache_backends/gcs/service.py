@@ -14,6 +14,7 @@ from dataclasses import replace
 from datetime import datetime
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 from gcsfs import GCSFileSystem
 
@@ -183,6 +184,21 @@ class GCSService:
             {"fields": "name"},
             headers={"Content-Type": "application/json"},
             body=used_now(),
+        )
+
+    async def signed_url(self, name: str, seconds: int) -> str | None:
+        if self._requests.anonymous:
+            return f"{self._requests.endpoint}/{self._bucket}/{quote(name, safe='/~')}"
+        from layercache_backends.gcs.signing import sign
+
+        return await asyncio.to_thread(
+            sign,
+            self._requests.credentials,
+            self._requests.endpoint,
+            self._bucket,
+            name,
+            seconds,
+            self._requests.paid_by,
         )
 
     async def direct(self, seconds: float) -> Direct:

@@ -148,6 +148,11 @@ class ObjectBackend:
         except NotFoundError:
             return
 
+    def signed_url(self, key: str, seconds: int) -> str | None:
+        """As `SignedURL.signed_url`. Asks the issuer of the credentials, if anybody."""
+        name = self._name(key)
+        return self.call(f"signing a URL of {key}", lambda service: service.signed_url(name, seconds))
+
     def close(self) -> None:
         if session := self._sessions.take():
             session.close()

@@ -198,6 +198,9 @@ class Service(Protocol):
         A missing object is `Kind.ABSENT`.
         """
 
+    async def signed_url(self, name: str, seconds: int) -> str | None:
+        """A URL of the object that anybody may read for so long; None if these credentials cannot sign."""
+
     async def direct(self, seconds: float) -> Direct:
         """The same bucket through obstore, at the same address and with the same credentials.
 

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlencode, urlsplit
 
 from aiobotocore.awsrequest import AioAWSResponse
-from botocore.auth import UNSIGNED_PAYLOAD, S3SigV4Auth
+from botocore.auth import UNSIGNED_PAYLOAD, S3SigV4Auth, S3SigV4QueryAuth
 from botocore.awsrequest import AWSRequest
 from botocore.exceptions import ClientError
 from botocore.parsers import create_parser
@@ -136,6 +136,16 @@ class Requests:
         if answer.status_code >= 300:
             raise await self._refusal(method, answer)
         return answer
+
+    async def signed_url(self, name: str, seconds: int) -> str:
+        """A URL for a GET, signed; not if nothing is signed here, since then anybody may read."""
+        manner = await self._known()
+        request = AWSRequest("GET", manner.base + _quoted(name))
+        if self.payer:
+            request.params["x-amz-request-payer"] = "requester"
+        if manner.region is not None:
+            S3SigV4QueryAuth(await self.credentials(), "s3", manner.region, expires=seconds).add_auth(request)
+        return str(request.prepare().url)
 
     async def place(self) -> tuple[str, str | None]:
         """The part of an object's URL before its name, and the region to sign for; None: unsigned."""

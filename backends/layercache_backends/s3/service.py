@@ -251,6 +251,9 @@ class S3Service:
             await upload.discard()
             raise
 
+    async def signed_url(self, name: str, seconds: int) -> str:
+        return await self._requests.signed_url(name, seconds)
+
     async def uploads(self, prefix: str, after: tuple[str, str] | None) -> UploadPage:
         """List a page of unfinished uploads."""
         more = {"KeyMarker": after[0], "UploadIdMarker": after[1]} if after else {}

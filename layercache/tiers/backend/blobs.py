@@ -13,6 +13,7 @@ from layercache.backend.capabilities import (
     LocalPath,
     Lockable,
     Movable,
+    SignedURL,
     SizedWrites,
     Spooler,
     Touchable,
@@ -81,6 +82,19 @@ class BackendBlobs(BlobStore):
 
     def path(self, name: Hash) -> str | None:
         return self._backend.path(keys.blob(name)) if isinstance(self._backend, LocalPath) else None
+
+    def signed_url(self, name: Hash, size: int, seconds: int) -> str | None:
+        if not isinstance(self._backend, SignedURL):
+            return None
+        try:
+            entry = self._backend.stat(keys.blob(name))
+        except NotFoundError:
+            return None
+        if entry.size != size:
+            return None
+        if self._use is not None:
+            self._use.note(name, entry.modified)
+        return self._backend.signed_url(keys.blob(name), seconds)
 
     def lock(self, name: Hash, *, timeout: float) -> AbstractContextManager[Lock | None]:
         if self._lockable is None:
