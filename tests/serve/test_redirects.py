@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 import urllib3
 from servers.images import make_image, make_layer, noise
+from servers.lying import error_body, status
 from servers.received import open_service, receive
 
 if TYPE_CHECKING:
@@ -75,6 +76,8 @@ def test_an_entry_of_another_size_and_a_bucket_that_fails_are_not_what_clients_a
 def test_a_blob_is_sent_only_through_a_repository_that_refers_to_it_also_by_the_bucket(
     tmp_path: Path, bucket: str, lying: LyingRegistry
 ) -> None:
+    missing = status(404, error_body("BLOB_UNKNOWN", "not here"), Content_Type="application/json")
+    lying.on("/v2/elsewhere/", *[missing] * 10)
     with closing(mirror(tmp_path, bucket, lying)) as service:
         found = receive(service, f"/v2/elsewhere/blobs/{LAYER.digest}")
         assert (found.status, "location" in found.headers) == (404, False)
