@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 REMEMBERED = 8192
 """References that are not parsed again: those that were asked for last."""
 
+HOST_MAX = 260
+"""Characters of a host's name (RFC 1035: 253) with a port."""
+
 _HOST = re.compile(r"localhost|[^/]*[.:][^/]*")
 
 
@@ -52,7 +55,7 @@ class Upstreams:
 
     def _parse(self, ns: str, name: str, selector: str) -> Reference:
         first, slash, _ = name.partition("/")
-        if ns and not _HOST.fullmatch(ns):
+        if ns and (len(ns) > HOST_MAX or not _HOST.fullmatch(ns)):
             raise RegistryError(400, "NAME_INVALID", f"not a registry: ns={ns[:100]}")
         if ns:
             whole = name if slash and first == ns else f"{ns}/{name}"
