@@ -101,7 +101,7 @@ def test_a_cached_digest_is_not_given_for_another_repository_while_the_upstream_
 
 
 def test_many_clients_cost_one_request(serve: Serve, lying: LyingRegistry) -> None:
-    waiting, mirror, enough = [], serve(), threading.Event()
+    waiting, mirror, enough = [], serve(tag_age=0), threading.Event()
 
     def slow(_: Request, __: Answer) -> None:
         assert enough.wait(30)

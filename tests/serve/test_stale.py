@@ -140,15 +140,17 @@ def test_a_refusal_is_not_an_outage(serve: Serve, lying: LyingRegistry) -> None:
 def test_a_slow_upstream_is_not_waited_for_where_something_is_cached(
     serve: Serve, lying: LyingRegistry
 ) -> None:
-    mirror, answered = serve(tag_age=0, upstream_timeout=0.1), threading.Event()
+    mirror, answered, ended = serve(tag_age=0, upstream_timeout=0.1), threading.Event(), threading.Event()
 
     def slow(_: Request, __: Answer) -> None:
-        assert answered.wait(30)
+        answered.wait(60)
+        ended.set()
 
     ask(mirror, APP)
     lying.on("/manifests/", slow)
     for _ in range(2):
         assert ask(mirror, APP).headers["x-layercache"] == "stale"
+        assert not ended.is_set()
     assert asked(lying) == ["GET", "HEAD"]
     answered.set()
 
