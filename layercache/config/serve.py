@@ -25,6 +25,7 @@ PATTERN = f"a pattern {FORM}"
 PLACE = "a host, an address or a network: tokens.corp.example, 10.1.2.3, 10.0.0.0/8"
 READERS = "PATTERN=USER[,USER], with * for all users: ghcr.io/team/*=ci,alice"
 
+WRITERS = "PATTERN=USER[,USER], with * for all users: team/*=ci"
 HOSTED = "repositories without a registry, with * for any characters: team/*"
 
 _PATTERN = re.compile(r"[a-z0-9*][a-z0-9*._/-]*")
@@ -93,6 +94,13 @@ def split_readers(text: str) -> tuple[RepositoryPattern, frozenset[str]]:
     return RepositoryPattern.parse(pattern.strip()), found
 
 
+def split_writers(text: str) -> tuple[str, frozenset[str]]:
+    """Whose rule it is that may push to which hosted repositories. Raises `ValueError`."""
+    pattern, _, _ = text.partition("=")
+    _, users = split_readers(text)
+    return _pattern(pattern.strip()), users
+
+
 def patterns(checker: Checker, value: object, path: str) -> tuple[str, ...]:
     """Patterns of repositories that have no registry."""
     if not isinstance(value, list):
@@ -130,6 +138,7 @@ class ServeTable:
     redirect: bool | None = key(values.flag, _FLAG)
     writable: bool | None = key(values.flag, _FLAG)
     hosted: tuple[str, ...] | None = key(patterns, f"an array: {HOSTED}")
+    writers: tuple[str, ...] | None = key(texts(split_writers, WRITERS), f"an array, each {WRITERS}")
     uploads: str | None = key(values.folder, "a folder")
     max_uploads: int | None = key(values.whole(1), _COUNT)
     max_upload_size: int | None = key(values.size, values.SIZE)

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
 import msgspec
 
-from layercache.config.serve import split_readers
+from layercache.config.serve import split_readers, split_writers
 from layercache.errors import ConfigError, NotFoundError
 from layercache.images.hosted import HOSTED
 from layercache.oci.repository_pattern import RepositoryPattern, any_matches
 from layercache.registry.credentials import DeniedError
 from layercache.serve.clients import Clients, Identity
-from layercache.serve.messages import Answer, RegistryError
+from layercache.serve.messages import READS, Answer, RegistryError
 from layercache.serve.rights import Rights
 from layercache.value import Value, replace
 
@@ -80,6 +81,7 @@ class Access:
         self._rights = Rights(client, questions, settings)
         self._listed = settings.listed
         self._readers = tuple(split_readers(each) for each in settings.readers)
+        self._writers = tuple(split_writers(each) for each in settings.writers)
         _check_users(settings, self._clients)
 
     def check(self, request: Request, route: Route) -> Admitted:
@@ -117,6 +119,8 @@ class Access:
                 raise self._clients.unauthorized(request, "get a token, which needs no password")
             return Admitted(request, route, user=identity.user)
         reference = self._reference(request, route)
+        if request.method not in READS and not self._is_writer(identity.user, reference):
+            raise RegistryError(403, "DENIED", f"{identity.user} may not push to {reference.repository}")
         if self._is_reader(identity.user, reference) or self._rights.is_public(reference):
             return Admitted(request, route, reference, identity.user)
         if identity.credential and self._rights.is_allowed(reference, identity.credential):
@@ -153,6 +157,13 @@ class Access:
             raise RegistryError(403, "DENIED", f"{reference.name} is not among the upstreams of this mirror")
         return reference
 
+    def _is_writer(self, user: str, reference: Reference) -> bool:
+        """Whether a user may push to a hosted repository, and delete what is there."""
+        return not self._writers or any(
+            fnmatchcase(reference.repository, pattern) and (EVERY_USER in users or user in users)
+            for pattern, users in self._writers
+        )
+
     def _is_reader(self, user: str, reference: Reference) -> bool:
         """Whether a user may read a repository whatever its upstream says, if it has one."""
         return reference.registry == HOSTED or any(
@@ -181,10 +192,13 @@ class Access:
 
 def _check_users(settings: ServeSettings, clients: Clients) -> None:
     """Refuse rules for users that there are not: nobody could ever be one of them."""
-    for text in settings.readers:
-        _, users = split_readers(text)
+    rules = [("readers", text) for text in settings.readers] + [
+        ("writers", text) for text in settings.writers
+    ]
+    for key, text in rules:
+        _, users = (split_readers if key == "readers" else split_writers)(text)
         if unknown := users - clients.users - {EVERY_USER}:
             raise ConfigError(
-                f"readers: {text}: there is no user {min(unknown)}",
+                f"{key}: {text}: there is no user {min(unknown)}",
                 hint="users are those of the files htpasswd and tokens; * stands for everybody",
             )

@@ -14,6 +14,9 @@ if TYPE_CHECKING:
 
 Headers = list[tuple[str, str]]
 
+READS = ("GET", "HEAD")
+"""Methods that change nothing."""
+
 
 class RequestHeaders(Protocol):
     """The headers of a request, by name in lower case. ``get``: the first of that name."""

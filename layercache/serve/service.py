@@ -12,9 +12,9 @@ from layercache.serve.catalog import Catalog
 from layercache.serve.errors import registry_error
 from layercache.serve.health import ALIVE, Readiness
 from layercache.serve.manifests import Manifests
-from layercache.serve.messages import Answer, AnyAnswer, Later, RegistryError, Request
+from layercache.serve.messages import READS, Answer, AnyAnswer, Later, RegistryError, Request
 from layercache.serve.metrics import Metrics
-from layercache.serve.push.hosting import READS, Hosting, hosted_by, is_hosted, require_hosted
+from layercache.serve.push.hosting import Hosting, hosted_by, is_hosted, require_hosted
 from layercache.serve.questions import Questions
 from layercache.serve.referrals import Referrals
 from layercache.serve.referrers import Referrers

@@ -34,7 +34,8 @@ class ServeSettings(Value, frozen=True):
       instead.
     - ``redirect``: send clients to the bucket where its store can sign URLs.
     - ``writable``: accept pushes. ``hosted``: patterns of repositories that are the mirror's own; without
-      any, those without a registry's name to which something was pushed. ``uploads``: the folder of uploads
+      any, those without a registry's name to which something was pushed. ``writers``: who may push to which
+      of them, as ``PATTERN=USER,USER``; without any rule, all clients. ``uploads``: the folder of uploads
       on their way; None: one in the nearest tier that is a folder. ``max_uploads``: of that folder at a time;
       ``max_upload_size``: bytes of a blob, None for any; ``upload_age``: when an abandoned one is removed.
     - ``page``: the page at ``/``. ``access_log``: "text", "json" or "off".
@@ -63,6 +64,7 @@ class ServeSettings(Value, frozen=True):
     redirect: bool = False
     writable: bool = False
     hosted: tuple[str, ...] | None = None
+    writers: tuple[str, ...] = ()
     uploads: str | None = None
     max_uploads: int = 1000
     max_upload_size: int | None = None

@@ -9,7 +9,7 @@ from layercache.errors import ConfigError
 from layercache.images.hosted import HOSTED
 from layercache.oci.descriptor import DOCUMENT_MAX
 from layercache.oci.digest import Digest
-from layercache.serve.messages import AnyAnswer, RegistryError
+from layercache.serve.messages import READS, AnyAnswer, RegistryError
 from layercache.serve.push.blobs import HostedBlobs
 from layercache.serve.push.contents import Contents
 from layercache.serve.push.discovery import Discovery
@@ -34,8 +34,6 @@ if TYPE_CHECKING:
     from layercache.serve.referrals import Referrals
     from layercache.serve.routes import Route
     from layercache.serve.settings import ServeSettings
-
-READS = ("GET", "HEAD")
 
 
 class Hosting:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from layercache.errors import LayercacheError
 from layercache.images.hosted import HOSTED
 from layercache.oci.reference import Reference
+from layercache.serve.messages import READS
 from layercache.tiers import keys
 
 if TYPE_CHECKING:
@@ -57,7 +58,7 @@ class HostedNames:
             return first == HOSTED
         if self._patterns:
             return any(fnmatchcase(name, pattern) for pattern in self._patterns)
-        if request.method not in ("GET", "HEAD") or self._links.knows(name):
+        if request.method not in READS or self._links.knows(name):
             return True
         known = self._absent.get(name)
         return False if known is not None and time.monotonic() < known else None
