@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from layercache.errors import InvalidNameError
+from layercache.images.hosted import HOSTED
 from layercache.oci.reference import Reference
 from layercache.serve.messages import json_answer
 from layercache.serve.pages import page
@@ -20,7 +21,7 @@ CATALOG_AGE = 10.0
 
 
 class Catalog:
-    """Answers ``/v2/_catalog`` with names that begin with a registry. Thread-safe.
+    """Answers ``/v2/_catalog`` with names that begin with a registry, unless they are hosted. Thread-safe.
 
     A client sees those of which is known, without asking an upstream, that it may read them.
     """
@@ -35,7 +36,7 @@ class Catalog:
         if names is None:
             names = self._images.cached_repositories()
             self._memory.put("names", names, CATALOG_AGE)
-        seen = [name for name in names if self._is_seen(admitted, name)]
+        seen = sorted(name.removeprefix(f"{HOSTED}/") for name in names if self._is_seen(admitted, name))
         shown, link = page(admitted.request, seen)
         return json_answer({"repositories": shown}, link)
 

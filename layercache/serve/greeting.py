@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from layercache.serve.listening import place
 
 if TYPE_CHECKING:
+    from layercache.serve.settings import ServeSettings
     from layercache.serve.setup import Setup
 
 _EVERYWHERE = ("0.0.0.0", "::")  # noqa: S104  # compared with, not listened at
@@ -24,8 +25,7 @@ def greeting(setup: Setup, listening: socket.socket) -> str:
         *(f"              then {tier}" for tier in setup.tiers[1:]),
         f"  at {scheme}://{host}, for {upstream} and others{', and pushes' if settings.writable else ''}",
         "",
-        "  Docker      in /etc/docker/daemon.json, for docker.io alone:",
-        f'                {{"registry-mirrors": ["{scheme}://{host}"]}}',
+        *_for_docker(settings, f"{scheme}://{host}"),
         "  containerd  in /etc/containerd/certs.d/_default/hosts.toml, for all registries:",
         f'                [host."{scheme}://{host}"]',
         '                capabilities = ["pull", "resolve"]',
@@ -35,8 +35,25 @@ def greeting(setup: Setup, listening: socket.socket) -> str:
         f'                location = "{host}/{upstream}"',
         *([] if settings.tls_certificate else ["                insecure = true"]),
         f"  others      pull {host}/{upstream}/library/alpine, {host}/ghcr.io/…",
+        *([f"  push        {host}/{_hosted(settings)}"] if settings.writable else []),
     ]
     return "\n".join(lines)
+
+
+def _for_docker(settings: ServeSettings, address: str) -> list[str]:
+    """Docker asks its mirrors for names without a registry: those are of no use if all of them are hosted."""
+    if settings.hosted == ("*",):
+        return []
+    return [
+        "  Docker      in /etc/docker/daemon.json, for docker.io alone:",
+        f'                {{"registry-mirrors": ["{address}"]}}',
+    ]
+
+
+def _hosted(settings: ServeSettings) -> str:
+    """The first name to which clients may push."""
+    first = (settings.hosted or ("*",))[0]
+    return "NAME:TAG" if first == "*" else f"{first}:TAG"
 
 
 def _host(listening: socket.socket) -> str:

@@ -78,11 +78,26 @@ class Row(Value, frozen=True):
 def _rows(tier: Tier) -> Iterator[Row]:
     from layercache.tiers import keys
 
-    for key, descriptor in tier.images.scan():
+    for key, descriptor in _named(tier):
         platforms, size = _held(tier, descriptor)
         yield Row(
             keys.image_name(key), descriptor.digest, descriptor.media_type, platforms, size, _time(tier, key)
         )
+
+
+def _named(tier: Tier) -> Iterator[tuple[str, Descriptor]]:
+    """Yield each key and what it names. Omit the digest of a pushed image that has a tag there."""
+    from layercache.images.hosted import HOSTED
+    from layercache.tiers import keys
+
+    hosted = f"{keys.IMAGES}{HOSTED}/"
+    found = dict(tier.images.scan())
+    tagged = {
+        keys.image_key_by_digest(key, image.digest)
+        for key, image in found.items()
+        if key.startswith(hosted) and not keys.digest_in(key)
+    }
+    return ((key, image) for key, image in found.items() if key not in tagged)
 
 
 def _held(tier: Tier, root: Descriptor) -> tuple[list[str], int]:

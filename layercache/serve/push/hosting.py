@@ -124,7 +124,7 @@ def _folder(cache: Cache, settings: ServeSettings) -> str:
         return settings.uploads
     for tier in cache.tiers:
         if (path := tier.blobs.path(Digest.of(b""))) is not None and not tier.policy.readonly:
-            return os.path.join(os.path.dirname(path), os.pardir, os.pardir, "uploads")
+            return os.path.join(os.path.dirname(path), os.pardir, os.pardir, ".uploads")
     raise ConfigError(
         "uploads need a folder on this machine, and no tier is one",
         hint='set it: uploads = "/var/lib/layercache/uploads" in [serve]',

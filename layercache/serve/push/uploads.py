@@ -34,6 +34,14 @@ class Uploads:
         self._limit = limit
 
     def answer(self, admitted: Admitted) -> Answer:
+        """What became of a request. Raises `RegistryError`, 507 where the disk is full."""
+        try:
+            return self._answer(admitted)
+        except OSError as error:
+            why = f"the upload could not be written: {error.strerror or error}"
+            raise RegistryError(507, "UNAVAILABLE", why) from error
+
+    def _answer(self, admitted: Admitted) -> Answer:
         request, route, repository = admitted.request, admitted.route, admitted.reference.repository
         if request.method == "POST" and not route.reference:
             return self._begin(request, route, repository)

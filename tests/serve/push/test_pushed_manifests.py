@@ -6,6 +6,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from fixtures.stores import assert_sound
 from servers.asking import ask
 from servers.images import make_image, sample_layers
 
@@ -23,6 +24,7 @@ from layercache.oci.digest import Digest
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from fixtures.calling import Caller
     from servers.images import Sample
     from servers.pushing import Pusher, Start
 
@@ -259,3 +261,33 @@ def test_a_push_is_in_every_tier_before_it_is_answered_and_the_far_one_decides(
     assert first.get("manifests/1").body == other
     assert second.get("manifests/1", "DELETE").status == 202
     assert first.get("manifests/1").status == 404
+
+
+def test_a_cache_to_which_was_pushed_is_sound(pusher: Pusher, sample: Sample) -> None:
+    pusher.image(sample.index, "all")
+    pusher.begin()
+    (tier,) = pusher.service.cache.tiers
+    assert_sound(tier)
+
+
+def test_the_command_line_lists_a_pushed_image_by_its_tags(
+    pusher: Pusher, sample: Sample, cli: Caller
+) -> None:
+    pusher.image(sample.image, "1")
+    pusher.image(sample.image, "2")
+    printed = cli("images").stdout
+    assert [line.split()[-1] for line in printed.splitlines()] == [
+        "localhost/team/app:1",
+        "localhost/team/app:2",
+    ]
+    assert pusher.get("manifests/1", "DELETE").status == pusher.get("manifests/2", "DELETE").status == 202
+    printed = cli("images").stdout
+    assert printed.split()[-1] == f"localhost/team/app@{sample.image.descriptor.digest}"
+
+
+def test_the_catalog_lists_hosted_repositories_by_the_names_that_clients_use(
+    pusher: Pusher, sample: Sample
+) -> None:
+    pusher.image(sample.image, "1")
+    pusher.image(sample.image, "1", "other")
+    assert ask(pusher.service, "/v2/_catalog").json == {"repositories": ["other", "team/app"]}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import threading
 from typing import TYPE_CHECKING
 
@@ -25,7 +26,7 @@ DIGEST = Digest.of(DATA)
 
 
 def sessions(tmp_path: Path) -> list[Path]:
-    return list((tmp_path / "cache/uploads/blobs").iterdir())
+    return list((tmp_path / "cache/.uploads/blobs").iterdir())
 
 
 @pytest.mark.parametrize("algorithm", ["sha256", "sha512"])
@@ -223,10 +224,25 @@ def test_limits_hold_for_the_size_of_a_blob_and_for_the_number_of_uploads(
     assert pusher.get("blobs/uploads/", "POST").status == 202
 
 
+def test_a_full_disk_is_an_error_of_this_upload_and_loses_nothing_that_came_before(pusher: Pusher) -> None:
+    location = pusher.begin()
+    assert pusher.send(location, DATA[:1000]).status == 202
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2000, hard))  # no file may get bigger
+    try:
+        answered = pusher.send(location, DATA[1000:])
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert (answered.status, answered.code) == (507, "UNAVAILABLE")
+    assert ask(pusher.service, location).headers["range"] == "0-999"
+    assert pusher.send(location, DATA[1000:], "1000-2999").status == 202
+    assert pusher.finish(location, DIGEST).status == 201
+
+
 def test_what_was_abandoned_is_removed_and_what_is_young_is_not(start: Start, tmp_path: Path) -> None:
     pusher = start(upload_age=100)
     old, young = pusher.begin(), pusher.begin()
-    (path,) = (tmp_path / "cache/uploads/blobs").glob(f"*{old.rpartition('/')[2]}")
+    (path,) = (tmp_path / "cache/.uploads/blobs").glob(f"*{old.rpartition('/')[2]}")
     os.utime(path, (1, 1))
     assert start(upload_age=100).begin()  # the first upload of another worker looks
     assert ask(pusher.service, old).status == 404
