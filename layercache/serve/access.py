@@ -115,7 +115,11 @@ class Access:
 
     def _decided(self, request: Request, route: Route, identity: Identity) -> Admitted | None:
         if not route.name:
-            if route.kind == "base" and self._takes_credentials and not request.headers.get("authorization"):
+            if (
+                route.kind == "base"
+                and self._takes_credentials
+                and not request.headers.get("authorization", "")
+            ):
                 raise self._clients.unauthorized(request, "get a token, which needs no password")
             return Admitted(request, route, user=identity.user)
         reference = self._reference(request, route)

@@ -65,7 +65,7 @@ class Clients:
 
     def identify(self, request: Request) -> Identity:
         """Who sends a request; may take a moment. Raises `RegistryError`: 401, 429."""
-        header = request.headers.get("authorization")
+        header = request.headers.get("authorization", "")
         if self.has_users:
             if (user := self._user(header)) is None:
                 raise self.unauthorized(request, "the mirror's user and password, or a token")
@@ -76,7 +76,7 @@ class Clients:
 
     def remembered(self, request: Request) -> Identity | None:
         """As `identify`; None if a password has to be checked, which takes a moment."""
-        header = request.headers.get("authorization")
+        header = request.headers.get("authorization", "")
         if self.has_users:
             user = self._seen.get(self._key(header))
             return Identity(user) if user else None
@@ -96,15 +96,15 @@ class Clients:
         """
         if self.has_users:
             return [("www-authenticate", f'Basic realm="{REALM}", charset="UTF-8"')]
-        host = _HOST.sub("", request.headers.get("host")) or "localhost"
-        secure = "https" in (request.scheme, request.headers.get("x-forwarded-proto"))
+        host = _HOST.sub("", request.headers.get("host", "")) or "localhost"
+        secure = "https" in (request.scheme, request.headers.get("x-forwarded-proto", ""))
         realm = f"{'https' if secure else 'http'}://{host}/token"
         wish = f',scope="{scope}"' if scope else ""
         return [("www-authenticate", f'Bearer realm="{realm}",service="{REALM}"{wish}')]
 
     def token(self, request: Request) -> str:
         """The bearer token for the credentials of a request: those credentials in another form."""
-        header = request.headers.get("authorization")
+        header = request.headers.get("authorization", "")
         credential = self._credential(request, header) if header else None
         if credential is None:
             return ANONYMOUS

@@ -85,7 +85,7 @@ class Page:
     def answer(self, admitted: Admitted) -> Answer | EventsAnswer:
         request = admitted.request
         if request.path in FILES:
-            return self._file(request.path, request.headers.get("if-none-match"))
+            return self._file(request.path, request.headers.get("if-none-match", ""))
         match request.path:
             case "/ui/state":
                 return _json({**self._live(admitted), **self._history(), **self._about()})
