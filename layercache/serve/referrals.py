@@ -138,10 +138,13 @@ class Referrals:
         digest = Digest(name)
         with suppress(NotFoundError):
             size = Repository(asking, reference.registry, reference.repository).blob_size(digest)
-            found = Descriptor(digest=digest, size=size)
-            self._contents(reference).put(found)
-            return found
+            blob = Descriptor(digest=digest, size=size)
+            self._contents(reference).put(blob)
+            return blob
         contents = self._contents(reference)
+        contents.expire()  # another worker may have served the image, a moment ago
+        if (found := self.known(reference, name)) is not None:
+            return found
         for manifest in contents.undescribed():
             config = manifest.config
             layer = self._cache.layer(
@@ -215,6 +218,10 @@ class _Contents:
             for digest, each in list(self._undescribed.items()):
                 if each is manifest:
                     del self._undescribed[digest]
+
+    def expire(self) -> None:
+        """Let the cached images be listed again, however little time has passed."""
+        self._learned_until = 0.0
 
     def learn(self, name: Hash, read: Callable[[Hash], bool]) -> Descriptor | None:
         """Learn from cached images, unless that was done just now; the name, if it is known then."""
