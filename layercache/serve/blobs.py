@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, BinaryIO
 
-from layercache.errors import ConfigError, NotALayerError, NotFoundError
+from layercache.errors import BackendError, ConfigError, NotALayerError, NotFoundError
 from layercache.images.hosted import HOSTED
 from layercache.oci.forms import COMPRESSED, UNCOMPRESSED
 from layercache.serve.blob_bodies import OCTETS, Body, Multipart, pieces_of, skip
@@ -117,7 +117,7 @@ class Blobs:
         try:
             try:
                 layer.fill("uncompressed")
-            except ConfigError:  # no tier keeps it: it is made once more to be sent
+            except (ConfigError, BackendError):  # no tier keeps it, or can: it is made once more to be sent
                 with layer.uncompressed() as tar:
                     while tar.read(1 << 20):
                         pass

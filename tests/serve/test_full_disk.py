@@ -1,0 +1,62 @@
+"""A full disk costs clients time, and nothing else."""
+
+from __future__ import annotations
+
+import errno
+import os
+from contextlib import closing
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from servers.images import make_image, make_layer, noise
+from servers.received import open_service, receive
+
+from layercache.errors import BackendError
+from layercache_backends.local.spool import LocalSpool
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from servers.lying import LyingRegistry
+
+    from layercache.serve.service import Service
+
+IMAGE = make_image([make_layer({"noise": noise(2 << 20)})])
+(LAYER,) = IMAGE.layers
+
+
+@pytest.fixture
+def service(lying: LyingRegistry, tmp_path: Path) -> Iterator[Service]:
+    """A mirror with an empty cache, which knows the image's manifest."""
+    lying.add_image("1", IMAGE)
+    with closing(open_service(f"file://{tmp_path}/cache", upstream=lying.host)) as running:
+        receive(running, "/v2/app/manifests/1")
+        yield running
+
+
+@pytest.fixture(params=[0, 1 << 20])
+def room(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """So many bytes are left on the disk."""
+    left, write = request.param, LocalSpool.write
+
+    def writing(self: LocalSpool, data: Any, /) -> None:
+        nonlocal left
+        left -= len(memoryview(data).cast("B"))
+        if left < 0:
+            raise BackendError(f"the store is full: {os.strerror(errno.ENOSPC)}")
+        write(self, data)
+
+    monkeypatch.setattr(LocalSpool, "write", writing)
+
+
+@pytest.mark.usefixtures("room")
+@pytest.mark.parametrize("form", ["blob", "tar"])
+def test_clients_get_all_bytes_and_nothing_is_stored(service: Service, tmp_path: Path, form: str) -> None:
+    name, data = (LAYER.digest, LAYER.blob) if form == "blob" else (LAYER.diff_id, LAYER.tar)
+    for _ in range(2):
+        found = receive(service, f"/v2/app/blobs/{name}")
+        assert (found.status, found.body == data) == (200, True)
+    service.cache.flush()
+    for hex in (LAYER.digest.hex, LAYER.diff_id.hex):
+        assert not (tmp_path / "cache" / "blobs" / "sha256" / hex).exists()
