@@ -1,4 +1,4 @@
-"""Real clients pull through the mirror: cold, warm, and while the upstream is stopped."""
+"""Real clients pull through the mirror, set up as docs/mirror.md says: cold, warm, the upstream stopped."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 import pytest
+from fixtures.pages import ROOT, blocks
 from servers.daemons import containerd, dockerd
 from servers.images import make_image, make_layer, noise, write_layout
 from servers.mirror import Mirror
@@ -53,6 +54,13 @@ def mirror(tmp_path: Path, hub: Registry) -> Iterator[Mirror]:
         yield running
 
 
+def settings(heading: str, mirror: Mirror) -> str:
+    """The settings that docs/mirror.md has below a heading, for this mirror."""
+    (found,) = [each.text for each in blocks(ROOT / "docs" / "mirror.md") if each.heading == heading]
+    assert "mirror.example.com:5000" in found
+    return found.replace("mirror.example.com:5000", mirror.host)
+
+
 def pulled_three_times(pull: Callable[[], str], hub: Registry) -> None:
     """Cold, warm, and from a mirror whose upstream is gone: the same image, each blob fetched once."""
     for _ in range(2):
@@ -79,10 +87,7 @@ def test_skopeo_copies_an_image(mirror: Mirror, hub: Registry, tmp_path: Path) -
 def storage(tmp_path: Path, mirror: Mirror, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
     """Settings of podman and buildah, by which they ask the mirror for Docker Hub; options for folders."""
     conf = tmp_path / "registries.conf"
-    conf.write_text(
-        f'unqualified-search-registries = ["docker.io"]\n[[registry]]\nlocation = "docker.io"\n'
-        f'[[registry.mirror]]\nlocation = "{mirror.host}"\ninsecure = true\n'
-    )
+    conf.write_text(settings("podman, buildah, skopeo", mirror))
     monkeypatch.setenv("CONTAINERS_REGISTRIES_CONF", str(conf))
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
     (tmp_path / "config" / "containers").mkdir(parents=True)
@@ -108,8 +113,9 @@ def test_podman_and_buildah_pull_from_docker_hub_by_the_mirror(
     pulled_three_times(pull, hub)
 
 
-def test_docker_pulls_from_docker_hub_by_the_mirror(mirror: Mirror, hub: Registry) -> None:
-    with dockerd(f"--registry-mirror=http://{mirror.host}") as host:
+def test_docker_pulls_from_docker_hub_by_the_mirror(mirror: Mirror, hub: Registry, tmp_path: Path) -> None:
+    (tmp_path / "daemon.json").write_text(settings("Docker", mirror))
+    with dockerd(f"--config-file={tmp_path}/daemon.json") as host:
 
         def docker(*command: str) -> str:
             return run("docker", "--host", host, *command).strip()
@@ -126,9 +132,8 @@ def test_docker_pulls_from_docker_hub_by_the_mirror(mirror: Mirror, hub: Registr
 def test_containerd_names_the_registry_of_each_request(mirror: Mirror, hub: Registry, tmp_path: Path) -> None:
     folder = tmp_path / "certs.d" / hub.host
     folder.mkdir(parents=True)
-    (folder / "hosts.toml").write_text(
-        f'server = "http://{hub.host}"\n[host."http://{mirror.host}"]\ncapabilities = ["pull", "resolve"]\n'
-    )
+    text = settings("containerd", mirror).replace("https://ghcr.io", f"http://{hub.host}")
+    (folder / "hosts.toml").write_text(text)
     name = f"{hub.host}/library/alpine:latest"
     with containerd() as address:
 
