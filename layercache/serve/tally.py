@@ -158,7 +158,8 @@ class Tally:
                 self._written = data
 
     def of_all_workers(self) -> Counts:
-        """What all workers have done, others up to their last second."""
+        """What all workers have done, others up to their last second. Later answers are never less."""
+        self.save()
         others = []
         if self._folder:
             names = [name for name in os.listdir(self._folder) if name.endswith(".json")]

@@ -9,16 +9,19 @@ from __future__ import annotations
 import http.client
 import os
 import socket
+import ssl
 import subprocess
 import sys
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, Self
 
 import pytest
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-    from pathlib import Path
+
+    from servers.certificates import Certificate
 
 
 class Response(NamedTuple):
@@ -48,6 +51,7 @@ class Mirror:
         tiers: Sequence[str] = (),
         options: Sequence[str] = (),
         environment: Mapping[str, str] | None = None,
+        tls: Certificate | None = None,
     ) -> None:
         pytest.importorskip("granian", reason="needs granian, not installed here")
         folder.mkdir(parents=True, exist_ok=True)
@@ -57,6 +61,9 @@ class Mirror:
         self._tiers = tiers or [f"file://{folder}/cache"]
         self._options = options
         self._environment = environment or {}
+        self.context = ssl.create_default_context(cafile=str(tls.authority)) if tls else None
+        if tls:
+            config += f'\ntls_certificate = "{tls.certificate}"\ntls_key = "{tls.key}"'
         self.write_config(config, more_config)
         self.process: subprocess.Popen[bytes] | None = None
 
@@ -99,6 +106,12 @@ class Mirror:
                 pytest.fail(f"layercache serve does not start:\n{self.log}")
             time.sleep(0.02)
 
+    def workers(self) -> list[int]:
+        """The process ids of the workers."""
+        assert self.process is not None
+        found = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text()
+        return [int(each) for each in found.split()]
+
     def stop(self) -> int:
         """End it as a service manager does; return its exit code."""
         if self.process is None:
@@ -116,6 +129,8 @@ class Mirror:
     ) -> Response:
         """One request on a connection of its own. Raises `http.client.IncompleteRead` for a cut body."""
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
+        if self.context:
+            connection = http.client.HTTPSConnection("127.0.0.1", self.port, timeout=60, context=self.context)
         try:
             connection.request(method, path, body, dict(headers or {}))
             response = connection.getresponse()
