@@ -75,7 +75,7 @@ def read() -> Variables:
     hosts: dict[str, dict[str, Any]] = {}
     for name in given.keys() & known.keys():
         table, key = known[name]
-        checker = _Checker(name)
+        checker = ValueChecker(name)
         accepts = keys_of(table)[key]
         if table is HostTable:
             for host, texts in checker.pairs(given[name]).items():
@@ -103,11 +103,11 @@ def warning(unknown: Sequence[str]) -> str:
     return f"unknown variables have no effect: {', '.join(map(suggested, unknown))}"
 
 
-class _Checker(Checker):
-    """Parses the value of a variable as that of a key, without expanding variables in it."""
+class ValueChecker(Checker):
+    """Parses the value of a variable or an option as that of a key, without expanding variables in it."""
 
-    def __init__(self, variable: str) -> None:
-        super().__init__(Document(Place(variable, "environment"), {}))
+    def __init__(self, name: str) -> None:
+        super().__init__(Document(Place(name, "environment"), {}))
 
     def text(self, value: object) -> str:
         if not isinstance(value, str):

@@ -26,15 +26,15 @@ def greeting(setup: Setup, listening: socket.socket) -> str:
         f"  at {scheme}://{host}, for {upstream} and others{', and pushes' if settings.writable else ''}",
         "",
         *_for_docker(settings, f"{scheme}://{host}"),
-        "  containerd  in /etc/containerd/certs.d/_default/hosts.toml, for all registries:",
+        "  containerd  in /etc/containerd/certs.d/_default/hosts.toml, for all:",
         f'                [host."{scheme}://{host}"]',
         '                capabilities = ["pull", "resolve"]',
-        "  podman      in /etc/containers/registries.conf.d/layercache.conf, for each one:",
+        "  podman      in /etc/containers/registries.conf.d/layercache.conf, for each:",
         f'                [[registry]]\n                location = "{upstream}"',
         "                [[registry.mirror]]",
         f'                location = "{host}/{upstream}"',
         *([] if settings.tls_certificate else ["                insecure = true"]),
-        f"  others      pull {host}/{upstream}/library/alpine, {host}/ghcr.io/…",
+        f"  others      pull {host}/{upstream}/library/alpine",
         *([f"  push        {host}/{_hosted(settings)}"] if settings.writable else []),
     ]
     return "\n".join(lines)
@@ -45,7 +45,7 @@ def _for_docker(settings: ServeSettings, address: str) -> list[str]:
     if settings.hosted == ("*",):
         return []
     return [
-        "  Docker      in /etc/docker/daemon.json, for docker.io alone:",
+        "  Docker      in /etc/docker/daemon.json, for docker.io:",
         f'                {{"registry-mirrors": ["{address}"]}}',
     ]
 

@@ -43,23 +43,23 @@ def run(
 
     ``inherited``: the descriptor of a listening socket. Raises `LayercacheError`.
     """
-    multiprocessing.set_start_method("fork", force=True)  # workers share what is open
     settings = setup.settings
-    try_opening(setup.open_cache)
+    check(setup)
     with (
         listen(
             settings.address, settings.port, stall_timeout=settings.stall_timeout, inherited=inherited
         ) as listening,
         tempfile.TemporaryDirectory(prefix="layercache-serve-") as folder,
     ):
+        multiprocessing.set_start_method("fork", force=True)  # workers share what is open
         server = Server(setup, again, listening, folder, verbose=verbose)
         greet(greeting(setup, listening))
-        if short := _raise_file_limit(settings):
+        if short := raise_file_limit(settings):
             greet(short)
         server.run()
 
 
-def _raise_file_limit(settings: ServeSettings) -> str:
+def raise_file_limit(settings: ServeSettings) -> str:
     """Let each worker have a file open for each connection; a warning if the system does not allow it."""
     wanted = 2 * settings.max_connections + 2 * settings.max_streams + RESERVED
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)

@@ -72,6 +72,9 @@ def serve(session: Session, /, check: bool, **options: Any) -> None:
 def _setup(session: Session, options: dict[str, Any]) -> Setup:
     """Read the configuration, and what options override. Raises `ConfigError`."""
     from layercache.config import environment
+    from layercache.config.checker import keys_of
+    from layercache.config.from_variables import ValueChecker
+    from layercache.config.serve import ServeTable
     from layercache.config.setting import Setting
     from layercache.config.show import shown_url
     from layercache.serve.settings import settings_of
@@ -82,9 +85,10 @@ def _setup(session: Session, options: dict[str, Any]) -> Setup:
     keys = {**options, "default_upstream": options["upstream"]}
     registry = {name: keys.pop(name) for name in ("ca_file", "plain_http", "insecure")}
     del keys["upstream"]
-    found |= {
-        key: Setting(value, f"--{key.replace('_', '-')}") for key, value in keys.items() if value is not None
-    }
+    for key, value in keys.items():
+        if value is not None:
+            option = "--upstream" if key == "default_upstream" else f"--{key.replace('_', '-')}"
+            found[key] = Setting(ValueChecker(option).parsed(keys_of(ServeTable)[key], value), option)
     settings = settings_of(found)
     given = session.given() | {
         "tag_age": Setting(settings.tag_age, "serve"),
