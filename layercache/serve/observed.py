@@ -32,6 +32,8 @@ KINDS = {
     "_catalog": "catalog",
 }
 
+PROBES = {"/healthz": "health", "/readyz": "ready", "/metrics": "metrics"}
+
 INTERVAL = 0.5
 """Seconds between two times that counts are saved and log lines written, while there are any."""
 
@@ -170,9 +172,9 @@ class _Seen:
 
 
 def kind_of(path: str) -> str:
-    """The kind of a path, as metrics name it: a word of the distribution-spec, "health" or "other"."""
+    """The kind of a path, as metrics name it: a word of the distribution-spec, a probe or "other"."""
     if not path.startswith("/v2"):
-        return "health" if path in ("/healthz", "/readyz", "/metrics") else "other"
+        return PROBES.get(path, "other")
     parts = path.rsplit("/", 3)
     for word in reversed(parts[1:]):
         if word in KINDS:
