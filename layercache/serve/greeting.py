@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 from typing import TYPE_CHECKING
 
+from layercache.oci.reference import DEFAULT_REGISTRY
 from layercache.serve.listening import place
 
 if TYPE_CHECKING:
@@ -41,8 +42,8 @@ def greeting(setup: Setup, listening: socket.socket) -> str:
 
 
 def _for_docker(settings: ServeSettings, address: str) -> list[str]:
-    """Docker asks its mirrors for names without a registry: those are of no use if all of them are hosted."""
-    if settings.hosted == ("*",):
+    """Docker asks its mirrors for docker.io's names, without a registry: these must stand for that here."""
+    if settings.hosted == ("*",) or settings.default_upstream != DEFAULT_REGISTRY:
         return []
     return [
         "  Docker      in /etc/docker/daemon.json, for docker.io:",
