@@ -19,7 +19,7 @@ from layercache.oci.forms import COMPRESSED
 from layercache.resolver.identity import contradiction
 from layercache.resolver.inside import is_inside
 from layercache.tiers import keys
-from layercache.tiers.tag_origin import COPIED_FROM, imported_from, marked
+from layercache.tiers.tag_origin import COPIED_FROM, as_claimed, imported_from, marked
 from layercache.value import replace
 
 if TYPE_CHECKING:
@@ -248,6 +248,8 @@ class Copy:
         named = self._source.images.get(key)
         if keys.digest_in(key) not in ("", named.digest):
             raise DigestMismatchError(f"the source says that it is {named.digest}")
+        if not self._source.policy.trusted:
+            named = as_claimed(named)
         if who := doubtful(self._source, key, named):
             named = marked(named, COPIED_FROM, who)
         with suppress(NotFoundError):

@@ -32,7 +32,7 @@ from layercache.oci.offers import Offers
 from layercache.resolver.absence import not_found
 from layercache.resolver.identity import LayerIdentity
 from layercache.tiers import keys
-from layercache.tiers.tag_origin import IMPORTED_FROM
+from layercache.tiers.tag_origin import IMPORTED_FROM, PUBLIC, marked
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -133,14 +133,17 @@ class Images:
         root = _described(documents.root, data, kind)
         return CachedManifest(root, data, found.checked or 0.0, found.recorded, found.trusted)
 
-    def root_at(self, source: Source, reference: Reference, *, new: bool) -> tuple[Descriptor, bytes]:
+    def root_at(
+        self, source: Source, reference: Reference, *, new: bool, public: bool
+    ) -> tuple[Descriptor, bytes]:
         """As `root`, but the source is asked whatever tiers say, and nothing stands in for its answer.
 
-        ``new``: no tier has the document.
+        ``new``: no tier has the document. ``public``: record that everybody may read it there.
         """
         documents = self._documents(reference, source.root(new=new), source)
         data, kind = documents.manifest(documents.root)
-        self._writer.tag(keys.image_key(reference), documents.root, refresh=reference.digest is None)
+        named = marked(documents.root, PUBLIC, "true") if public else documents.root
+        self._writer.tag(keys.image_key(reference), named, refresh=reference.digest is None)
         return _described(documents.root, data, kind), data
 
     @contextmanager

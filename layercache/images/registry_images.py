@@ -13,6 +13,7 @@ from layercache.oci.referrers import referrer
 from layercache.sources.registry import RegistrySource
 from layercache.tiers import keys
 from layercache.tiers.documents import find_document, read_document
+from layercache.tiers.tag_origin import is_public
 from layercache.transfer.layer_lock import PATIENCE
 
 if TYPE_CHECKING:
@@ -50,16 +51,21 @@ class RegistryImages:
         return self._images.cached_root(reference)
 
     def manifest(
-        self, reference: Reference, *, new: bool, client: RegistryClient | None = None
+        self,
+        reference: Reference,
+        *,
+        new: bool,
+        public: bool = False,
+        client: RegistryClient | None = None,
     ) -> tuple[Descriptor, bytes]:
         """What a reference names at its registry now, which is recorded.
 
         Only the registry's answer counts, to a HEAD where the document may be cached, or to a GET if it is
-        ``new``. ``client``: with other credentials. Raises `NotFoundError`, `SourceError`, `FormatError`,
-        `DigestMismatchError`.
+        ``new``. ``public``: record that everybody may read it there. ``client``: with other credentials.
+        Raises `NotFoundError`, `SourceError`, `FormatError`, `DigestMismatchError`.
         """
         source = RegistrySource(self._asking(client), reference)
-        return self._images.root_at(source, reference, new=new)
+        return self._images.root_at(source, reference, new=new, public=public)
 
     def cached_tags(self, repository: Reference) -> list[str]:
         """As `repositories.cached_tags`."""
@@ -107,6 +113,21 @@ class RegistryImages:
                     if keys.is_image(key) and key not in read:
                         with suppress(NotFoundError, IntegrityError):
                             yield key, read_document(tier, tier.images.get(key).digest)
+
+    def was_public(self, repository: Reference) -> bool:
+        """Whether everybody could read all that is cached of a repository when it was pulled.
+
+        That of which it is not recorded was perhaps pulled with credentials. Only trusted tiers are believed.
+        """
+        folder, found = keys.image_folder(repository.registry, repository.repository), False
+        for tier in self._tiers:
+            if tier.policy.trusted:
+                with suppress(NotFoundError, BackendError):
+                    for key in tier.images.listed(folder):
+                        if not is_public(tier.images.get(key)):
+                            return False
+                        found = True
+        return found
 
     def cached_document(self, name: Digest) -> bytes | None:
         """A manifest, an index or a config from the nearest tier that has it; None if none has."""

@@ -16,7 +16,7 @@ from layercache.images.missing import missing_image
 from layercache.oci.documents import described
 from layercache.oci.forms import COMPRESSED
 from layercache.tiers import keys
-from layercache.tiers.tag_origin import CHECKED, checked_at, copied_from, imported_from, marked
+from layercache.tiers.tag_origin import CHECKED, as_claimed, checked_at, copied_from, imported_from, marked
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -150,6 +150,7 @@ class Tags:
     def bring_nearer(self, found: Found, root: Descriptor) -> None:
         """Write what was found into the nearer tiers that lack it, with the true size of its ``root``."""
         if found.lacking:
+            root = as_claimed(root)
             tag = root if found.checked is None else marked(root, CHECKED, f"{found.checked:.0f}")
             self._writer.tag_nearer(found.key, tag, found.lacking)
 

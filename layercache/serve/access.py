@@ -18,8 +18,7 @@ from layercache.serve.rights import Rights
 from layercache.value import Value, replace
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
+    from layercache.images.registry_images import RegistryImages
     from layercache.oci.reference import Reference
     from layercache.registry.client import RegistryClient
     from layercache.serve.messages import Request
@@ -46,6 +45,7 @@ class Admitted(Value, frozen=True):
     ``whole``: what is asked for, as the upstream knows it; a whole repository has the tag "latest"; None if
     the path names no repository. ``user``: the client's name for the access log; "" for anybody.
     ``registries``: what reaches the upstream with the client's own credentials; None: the mirror's are used.
+    ``public``: everybody may read the repository, as its upstream said not long ago.
     """
 
     request: Request
@@ -53,6 +53,7 @@ class Admitted(Value, frozen=True):
     whole: Reference | None = None
     user: str = ""
     registries: RegistryClient | None = None
+    public: bool = False
 
     @property
     def reference(self) -> Reference:
@@ -66,7 +67,7 @@ class Access:
 
     A client must be one of the mirror's users, if it has users. The repository must be listed. Then a rule of
     the configuration must allow the client to read it, or the upstream: everybody, or this client by its own
-    credentials. ``client`` returns what reaches upstreams. Raises `ConfigError`.
+    credentials. Raises `ConfigError`.
     """
 
     def __init__(
@@ -74,11 +75,11 @@ class Access:
         settings: ServeSettings,
         upstreams: Upstreams,
         questions: Questions,
-        client: Callable[[], RegistryClient],
+        images: RegistryImages,
     ) -> None:
         self._upstreams = upstreams
         self._clients = Clients(settings)
-        self._rights = Rights(client, questions, settings)
+        self._rights = Rights(images, questions, settings)
         self._listed = settings.listed
         self._readers = tuple(split_readers(each) for each in settings.readers)
         self._writers = tuple(split_writers(each) for each in settings.writers)
@@ -100,7 +101,8 @@ class Access:
         except NotFoundError as error:
             code = "BLOB_UNKNOWN" if route.kind == "blob" else "MANIFEST_UNKNOWN"
             raise RegistryError(404, code, error.message) from error
-        return Admitted(request, route, reference, identity.user, registries)
+        public = registries is None and self._rights.is_public(reference)
+        return Admitted(request, route, reference, identity.user, registries, public=public)
 
     def at_once(self, request: Request, route: Route) -> Admitted | None:
         """As `check`; None if the upstream has to be asked."""
@@ -125,8 +127,9 @@ class Access:
         reference = self._reference(request, route)
         if request.method not in READS and not self._is_writer(identity.user, reference):
             raise RegistryError(403, "DENIED", f"{identity.user} may not push to {reference.repository}")
-        if self._is_reader(identity.user, reference) or self._rights.is_public(reference):
-            return Admitted(request, route, reference, identity.user)
+        public = self._rights.is_public(reference)
+        if public or self._is_reader(identity.user, reference):
+            return Admitted(request, route, reference, identity.user, public=public)
         if identity.credential and self._rights.is_allowed(reference, identity.credential):
             registries = self._rights.acting(identity.credential, reference.registry)
             return Admitted(request, route, reference, registries=registries)

@@ -170,7 +170,9 @@ class Manifests:
             cached = self._cached(reference) if waited else None
             if cached and self._is_known(reference, cached) and self._fresh_for(reference, cached) > 0:
                 return cached
-            descriptor, data = self._images.manifest(reference, new=new, client=admitted.registries)
+            descriptor, data = self._images.manifest(
+                reference, new=new, public=admitted.public, client=admitted.registries
+            )
             return CachedManifest(descriptor, data, time.time())
 
     def _cached(self, reference: Reference) -> CachedManifest | None:

@@ -18,8 +18,7 @@ from layercache.sources.registry import RegistrySource
 from layercache.value import Value
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
+    from layercache.images.registry_images import RegistryImages
     from layercache.oci.reference import Reference
     from layercache.registry.client import RegistryClient
     from layercache.registry.credential import Credential
@@ -47,16 +46,15 @@ class Rights:
     names. What is remembered of them is a hash with a salt.
     """
 
-    def __init__(
-        self, client: Callable[[], RegistryClient], questions: Questions, settings: ServeSettings
-    ) -> None:
-        self._client = client
+    def __init__(self, images: RegistryImages, questions: Questions, settings: ServeSettings) -> None:
+        self._images = images
         self._questions = questions
         self._age = settings.access_age
         self._refusal_age = settings.missing_age
         self._patience = settings.upstream_timeout
         self._salt = secrets.token_bytes(32)
-        # By repository: when everybody was last found to be allowed to read it (monotonic seconds).
+        # By repository: when everybody was last found to be allowed to read it (monotonic seconds;
+        # -inf: before this process began).
         self._public: Remembered[float] = Remembered(REMEMBERED)
         # By client and repository, a refusal of what is absent also by what was asked for.
         self._allowed: Remembered[bool] = Remembered(REMEMBERED)
@@ -95,7 +93,9 @@ class Rights:
             refusal = self._ask("", reference, kind, None)
         except SourceError:
             if self._public.get(reference.name) is None:
-                raise
+                if not self._images.was_public(reference):
+                    raise
+                self._public.put(reference.name, -math.inf, math.inf)
             return None
         if refusal is None:
             self._public.put(reference.name, time.monotonic(), math.inf)
@@ -133,7 +133,7 @@ class Rights:
             def find(asked: str, _repository: str) -> Login:
                 return Login(credential if asked == registry else None)
 
-            client = self._client().on_behalf(find)
+            client = self._images.client().on_behalf(find)
             self._clients.put(key, client, CLIENTS_AGE)
         return client
 

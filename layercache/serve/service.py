@@ -48,10 +48,11 @@ class Service:
         self.settings = settings
         self._questions = Questions(settings.max_requests)
         referrals = Referrals(cache, self._questions, settings)
-        client = cache.registry_images().client
         self._hosting = Hosting(cache, settings, referrals, self._admit) if settings.hosts else None
         names = self._hosting.names if self._hosting else None
-        self._access = Access(settings, Upstreams(cache, settings, names), self._questions, client)
+        self._access = Access(
+            settings, Upstreams(cache, settings, names), self._questions, cache.registry_images()
+        )
         self._manifests = Manifests(cache, referrals, self._questions, settings)
         self._blobs = Blobs(cache, referrals, redirect=settings.redirect)
         self._catalog = Catalog(cache, self._access)

@@ -28,10 +28,24 @@ CHECKED = "dev.layercache.checked"
 """Annotation of a tag that was brought from a farther tier: when that tier's was checked (seconds since the
 epoch). The object's own time would make it look younger."""
 
+PUBLIC = "dev.layercache.public"
+"""Annotation of an image that everybody could read in its registry when that was last asked."""
+
 
 def marked(root: Descriptor, annotation: str, value: str) -> Descriptor:
     """The descriptor with one more annotation."""
     return msgspec.structs.replace(root, annotations={**(root.annotations or {}), annotation: value})
+
+
+def is_public(root: Descriptor) -> bool:
+    """Whether everybody could read an image in its registry, as this cache found out itself."""
+    return PUBLIC in (root.annotations or {}) and not copied_from(root) and not imported_from(root)
+
+
+def as_claimed(root: Descriptor) -> Descriptor:
+    """What another store says that a name stands for, without what only this cache can know."""
+    kept = {name: value for name, value in (root.annotations or {}).items() if name != PUBLIC}
+    return msgspec.structs.replace(root, annotations=kept or None)
 
 
 def copied_from(root: Descriptor) -> str:
