@@ -82,8 +82,10 @@ def test_an_image_that_only_the_mirror_could_read_is_not_taken_for_public(
 def test_a_store_that_others_write_to_makes_nothing_public(
     serve: Serve, lying: LyingRegistry, sample: Sample, tmp_path: Path
 ) -> None:
-    name = f"app@{sample.image.descriptor.digest}"
-    ask(serve(**UPSTREAMS_SAY), f"/v2/{name.replace('@', '/manifests/')}")
+    name, mirror = f"app@{sample.image.descriptor.digest}", serve(**UPSTREAMS_SAY)
+    ask(mirror, f"/v2/{name.replace('@', '/manifests/')}")
+    for digest in sample.image.blobs:
+        ask(mirror, f"/v2/app/blobs/{digest}")
     near, far = f"file://{tmp_path}/near", f"file://{tmp_path}/cache?trusted=false"
     reference = Reference.parse(f"{lying.host}/{name}")
     with layercache.open(f"file://{tmp_path}/cache") as cache:
@@ -94,5 +96,5 @@ def test_a_store_that_others_write_to_makes_nothing_public(
         Copy(cache.tiers[1], cache.tiers[0], Selection()).run()
     for store in (near, f"file://{tmp_path}/copied"):
         with layercache.open(store) as cache:
-            assert cache.registry_images().cached_manifest(reference)
+            assert cache.registry_images().cached_manifest(reference).recorded
             assert not cache.registry_images().was_public(reference)
