@@ -23,14 +23,14 @@ if TYPE_CHECKING:
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 """Methods that are counted one by one."""
 
-KINDS = {
-    "manifests": "manifest",
-    "uploads": "upload",
-    "blobs": "blob",
-    "tags": "tags",
-    "referrers": "referrers",
-    "_catalog": "catalog",
-}
+KINDS = (
+    ("/manifests/", "manifest"),
+    ("/blobs/uploads/", "upload"),
+    ("/blobs/", "blob"),
+    ("/tags/list", "tags"),
+    ("/referrers/", "referrers"),
+    ("/_catalog", "catalog"),
+)
 
 PROBES = {"/healthz": "health", "/readyz": "ready", "/metrics": "metrics"}
 
@@ -93,22 +93,22 @@ class Observed:
             self._log.flush()
 
     def _note(self, scope: Scope, seen: _Seen) -> None:
-        cache = seen.header("x-layercache") or ""
-        length = seen.header("content-length")
-        size = int(length) if length and scope.method != "HEAD" else None
-        key = (kind_of(scope.path), scope.method if scope.method in METHODS else "other", seen.status, cache)
+        # Each attribute of a scope is made when it is looked at.
+        path, method, (cache, size) = scope.path, scope.method, seen.cache_and_size()
+        if method == "HEAD":
+            size = None
+        key = (kind_of(path), method if method in METHODS else "other", seen.status, cache)
         self._tally.end(key, size or 0, seen.seconds)
         if self._log:
-            query = f"?{scope.query_string}" if scope.query_string else ""
-            headers = scope.headers
+            query, headers = scope.query_string, scope.headers
             self._log.add(
                 Entry(
                     seen.began,
                     seen.seconds,
                     scope.client.rpartition(":")[0],
                     headers.get("authorization") or "",
-                    scope.method,
-                    f"{scope.path}{query}",
+                    method,
+                    f"{path}?{query}" if query else path,
                     seen.status,
                     size,
                     cache,
@@ -133,9 +133,15 @@ class _Seen:
         self.seconds = 0.0
         self.status = 500
 
-    def header(self, name: str) -> str | None:
-        """A header of the answer."""
-        return next((value for each, value in self._headers if each.lower() == name), None)
+    def cache_and_size(self) -> tuple[str, int | None]:
+        """What the cache had, and bytes of the body, as the answer's headers say."""
+        cache, size = "", None
+        for name, value in self._headers:  # the mirror's own are in lower case
+            if name == "x-layercache":
+                cache = value
+            elif name == "content-length":
+                size = int(value)
+        return cache, size
 
     def _answered(self, status: int, headers: Headers) -> None:
         self.seconds = time.perf_counter() - self._start
@@ -175,8 +181,7 @@ def kind_of(path: str) -> str:
     """The kind of a path, as metrics name it: a word of the distribution-spec, a probe or "other"."""
     if not path.startswith("/v2"):
         return PROBES.get(path, "other")
-    parts = path.rsplit("/", 3)
-    for word in reversed(parts[1:]):
-        if word in KINDS:
-            return KINDS[word]
+    for part, kind in KINDS:
+        if part in path:
+            return kind
     return "base" if path in ("/v2", "/v2/") else "other"

@@ -92,8 +92,8 @@ class Tally:
     only one. ``number``: of the worker, which no other running one has.
     """
 
-    # The lock guards all that changes: requests are counted in the event loop, and the counts are read and
-    # saved in threads.
+    # The lock guards what requests have done and what was saved: they are counted in the event loop, and the
+    # counts are read and written in threads.
 
     def __init__(
         self, counters: Callable[[], Counters], *, folder: str | None = None, number: int = 0
@@ -112,14 +112,13 @@ class Tally:
         self.log_lines_dropped: Callable[[], int] = lambda: 0
 
     def begin(self) -> None:
-        """A request has arrived."""
-        with self._lock:
-            self._in_flight += 1
+        """A request has arrived. Called in the event loop, as `end` is, so its number needs no lock."""
+        self._in_flight += 1
 
     def end(self, key: Key, size: int, seconds: float) -> None:
         """A request was answered: bytes of the body, and seconds until the answer began."""
+        self._in_flight -= 1
         with self._lock:
-            self._in_flight -= 1
             row = self._requests.get(key) or self._requests.setdefault(key, Requests(*key))
             row.count += 1
             row.size += size
