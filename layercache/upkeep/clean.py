@@ -31,13 +31,13 @@ class Cleaned:
     tier: str
     blobs: int = 0
     bytes: int = 0
-    facts: int = 0
+    records: int = 0
     images: int = 0
     refused: int = 0
 
     @property
     def objects(self) -> int:
-        return self.blobs + self.facts + self.images
+        return self.blobs + self.records + self.images
 
 
 def count_all(tier: BackendTier) -> Cleaned:
@@ -63,7 +63,7 @@ def _count(tier: BackendTier) -> Cleaned:
             found.blobs += folder != keys.DERIVED
     found.images = sum(1 for _ in _ours(tier, keys.IMAGES))
     for folder in (keys.RECORDS, format.EARLIER):
-        found.facts += sum(1 for _ in _ours(tier, folder))
+        found.records += sum(1 for _ in _ours(tier, folder))
     _check_is_cache(tier, found, marked=marker is not None)
     return found
 
@@ -92,7 +92,7 @@ def _clean(tier: BackendTier) -> Cleaned:
     for folder in (keys.BLOBS, keys.QUARANTINE):  # of the blobs, only empty ones are left
         done.blobs += len(_remove(tier, folder, done))
     for folder in (keys.RECORDS, format.EARLIER):
-        done.facts += len(_remove(tier, folder, done))
+        done.records += len(_remove(tier, folder, done))
     remove_folders(tier.backend)
     _remove_marker(tier, done)
     if isinstance(tier.backend, Leftovers):
@@ -141,7 +141,7 @@ def _check_is_cache(tier: BackendTier, found: Cleaned, *, marked: bool) -> None:
             f"{tier.name} lists images that layercache did not add: {foreign + len(others)}",
             hint="layercache adopt makes them the cache's; then they can be removed",
         )
-    if found.blobs and not (found.facts or found.images or marked):
+    if found.blobs and not (found.records or found.images or marked):
         raise ConfigError(
             f"{tier.name} has blobs, but neither records nor images: it may not be a cache",
             hint="remove the folder by hand if it is yours",

@@ -424,7 +424,7 @@ def test_clean_empties_an_earlier_cache_and_what_an_upgrade_has_left(tmp_path: P
         if marked:
             write(backend, format.KEY, format.MARKER)
         caller = Caller(f"file://{folder}")
-        assert caller.json("clean", "--dry-run")["tiers"][0]["facts"] == 6
+        assert caller.json("clean", "--dry-run")["tiers"][0]["records"] == 6
         caller("clean", "--yes")
         left = [path.relative_to(folder) for path in folder.rglob("*") if path.is_file()]
         assert {path.parts[0] for path in left} == {"index.json", "oci-layout", "locks"}

@@ -65,5 +65,5 @@ def _confirmed(found: Iterable[Cleaned]) -> bool:
 
 def _described(found: Cleaned) -> str:
     blobs = f"{output.count(found.blobs, 'blob')} ({output.human(found.bytes)})"
-    rest = f"{output.count(found.facts, 'record')} and {output.count(found.images, 'image')}"
+    rest = f"{output.count(found.records, 'record')} and {output.count(found.images, 'image')}"
     return f"{blobs}, {rest} in {found.tier}"

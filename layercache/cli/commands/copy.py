@@ -95,7 +95,9 @@ def copy(session: Session, /, source: str, target: str, as_json: bool, **options
         output.document(_document(report, dry_run=chosen.dry_run, seconds=seconds))
     else:
         session.note(_summary(report, dry_run=chosen.dry_run, seconds=seconds))
-    if not any((report.copied, report.there, report.facts, report.images, report.wrong, report.unreadable)):
+    if not any(
+        (report.copied, report.present, report.records, report.images, report.wrong, report.unreadable)
+    ):
         if chosen.everything:
             raise NotFoundError(f"{name} is empty: there is nothing to copy", hint="check FROM")
         session.note(f"layercache: nothing to copy: {name} holds none of the requested entries")
@@ -138,7 +140,7 @@ def _copy(session: Session, source: str, target: str, options: Options) -> tuple
 
         def words() -> str:
             done = count(report.copied + report.made, "blob")
-            return f"copying: {done} copied, {report.there} already present"
+            return f"copying: {done} copied, {report.present} already present"
 
         def watch(event: Event) -> None:
             session.activity.watch(event)
@@ -147,7 +149,7 @@ def _copy(session: Session, source: str, target: str, options: Options) -> tuple
 
         with session.activity.step(words) as step, observers.watch(watch):
             copying.run()
-        if not options.dry_run and (report.copied or report.made or report.facts or report.images):
+        if not options.dry_run and (report.copied or report.made or report.records or report.images):
             _refresh_index(destination, session)
         return report, origin.name
 
@@ -193,12 +195,12 @@ def _summary(report: Report, *, dry_run: bool, seconds: float) -> str:
     parts = [f"{count(report.copied, 'blob')} ({human(report.copied_bytes)})"]
     if report.made:
         parts.append(f"{count(report.made, 'tar')} inflated ({human(report.made_bytes)})")
-    parts += [count(report.facts, "association"), count(report.images, "image")]
-    rest = [f"{report.there} already present"]
-    if report.absent:
-        rest.append(f"{report.absent} missing from FROM")
-    if report.kept:
-        rest.append(f"{count(report.kept, 'tag')} of TO not replaced, since FROM is not trusted")
+    parts += [count(report.records, "association"), count(report.images, "image")]
+    rest = [f"{report.present} already present"]
+    if report.missing:
+        rest.append(f"{report.missing} missing from FROM")
+    if report.tags_kept:
+        rest.append(f"{count(report.tags_kept, 'tag')} of TO not replaced, since FROM is not trusted")
     if skipped := report.wrong + report.unreadable:
         rest.append(f"{skipped} skipped")
     verb = "would copy" if dry_run else "copied"
@@ -206,7 +208,17 @@ def _summary(report: Report, *, dry_run: bool, seconds: float) -> str:
 
 
 def _document(report: Report, *, dry_run: bool, seconds: float) -> dict[str, object]:
-    names = ("copied", "copied_bytes", "made", "made_bytes", "facts", "images", "there", "absent", "kept")
+    names = (
+        "copied",
+        "copied_bytes",
+        "made",
+        "made_bytes",
+        "records",
+        "images",
+        "present",
+        "missing",
+        "tags_kept",
+    )
     return {
         "dry_run": dry_run,
         **{name: getattr(report, name) for name in (*names, "wrong", "unreadable")},

@@ -149,8 +149,8 @@ def _summary(report: Pruned, tier: Tier, options: Options) -> str:
     parts = [f"{output.count(report.blobs, 'blob')} ({output.human(report.bytes)})"]
     if not options.dry_run:
         parts.append(_leftovers(report, options.leftovers_age))
-    if report.facts or report.images:
-        associations = output.count(report.facts, "association")
+    if report.records or report.images:
+        associations = output.count(report.records, "association")
         parts.append(f"{associations} and {output.count(report.images, 'image')}")
     verb = "would remove" if options.dry_run else "removed"
     text = f"{verb} {', '.join(parts)}; {output.human(report.left)} left in {report.tier}"

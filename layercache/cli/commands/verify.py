@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from layercache.upkeep import Checked
     from layercache.upkeep.locked import Missing, Needed
 
-KINDS = {"blob": "blob", "fact": "record", "image": "image"}
 DONE = {True: "quarantined", False: "left in place"}
 
 
@@ -122,11 +121,11 @@ def _needed(tier: BackendTier, lock: BinaryIO, platform: str | None) -> tuple[in
 
 
 def _print(checked: Checked) -> None:
-    done = "unreadable" if checked.unreadable else DONE[checked.put_aside]
+    done = "unreadable" if checked.unreadable else DONE[checked.quarantined]
     if output.is_terminal():
         echo(f"{checked.key}\n  {checked.problem}: {done}", mark=(done, ERROR))
     else:
-        echo(f"{KINDS[checked.kind]}\t{done}\t{checked.key}\t{checked.problem}")
+        echo(f"{checked.kind}\t{done}\t{checked.key}\t{checked.problem}")
 
 
 @dataclass
@@ -138,7 +137,7 @@ class Tally:
     tier: str
     blobs: int = 0
     bytes: int = 0
-    facts: int = 0
+    records: int = 0
     images: int = 0
     problems: list[Checked] = field(default_factory=list)
     locked: int | None = None
@@ -149,8 +148,8 @@ class Tally:
             case "blob":
                 self.blobs += 1
                 self.bytes += checked.size
-            case "fact":
-                self.facts += 1
+            case "record":
+                self.records += 1
             case "image":
                 self.images += 1
         if checked.problem:
@@ -168,7 +167,7 @@ class Tally:
         if self.locked is not None:
             result = f"{len(self.problems)} wrong, {len(self.missing)} missing"
             return f"checked {blobs} of {output.count(self.locked, 'image')} in {self.tier}: {result}"
-        rest = f"{output.count(self.facts, 'record')} and {output.count(self.images, 'image')}"
+        rest = f"{output.count(self.records, 'record')} and {output.count(self.images, 'image')}"
         return f"checked {blobs}, {rest} in {self.tier}: {len(self.problems)} wrong"
 
     def document(self) -> dict[str, Any]:
