@@ -10,8 +10,6 @@ import threading
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Protocol
 
-import click
-
 from layercache.config.environment import colour_wanted, is_dumb, many_colours
 from layercache.value import Value
 
@@ -130,13 +128,19 @@ def echo(
     if mark:
         text = text.replace(mark[0], paint(*mark, stream), 1)
     with screen.printing():
-        click.echo(text, err=err, nl=nl, color=coloured(stream))
+        _print(text, stream, err=err, nl=nl)
 
 
 def echo_painted(text: str) -> None:
     """Print on stdout what is laid out and painted already, and of which each part is `harmless`."""
     with screen.printing():
-        click.echo(text, color=coloured(sys.stdout))
+        _print(text, sys.stdout)
+
+
+def _print(text: str, stream: TextIO | None, *, err: bool = False, nl: bool = True) -> None:
+    import click  # takes as long as reading a cached layer, which prints nothing
+
+    click.echo(text, err=err, nl=nl, color=coloured(stream))
 
 
 def harmless(text: str) -> str:
@@ -148,6 +152,8 @@ def paint(text: str, style: Style, stream: TextIO | None) -> str:
     """The text in a style, if the stream shows colours."""
     if not coloured(stream):
         return text
+    import click
+
     return click.style(text, fg=style.many if many_colours() else style.few, bold=style.bold or None)
 
 

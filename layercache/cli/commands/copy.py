@@ -9,14 +9,16 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from layercache.cli import exit_codes, failures, output
+from layercache.cli.command import Command
 from layercache.cli.completing import complete_image
 from layercache.cli.output import count, human
-from layercache.cli.session import Command, Session
+from layercache.cli.output_options import json_option
 from layercache.cli.terminal import echo
 from layercache.errors import NotFoundError
 from layercache.value import Value
 
 if TYPE_CHECKING:
+    from layercache.cli.session import Session
     from layercache.copy import Report, Selection
     from layercache.events import Event
     from layercache.tiers.policy import Keep
@@ -78,7 +80,7 @@ def _point_in_time(_ctx: click.Context, _param: click.Parameter, text: str | Non
     help="Blobs to copy in parallel.",
 )
 @click.option("--dry-run", "-n", is_flag=True, help="Show what would be copied, and write nothing.")
-@output.json_option
+@json_option
 @click.pass_obj
 def copy(session: Session, /, source: str, target: str, as_json: bool, **options: Any) -> None:
     """Copy missing entries from one cache to another.

@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import click
 
 from layercache.cli import exit_codes, output
+from layercache.cli.command import Command
 from layercache.cli.option_types import SAMPLE, ReadableFile
-from layercache.cli.session import Command, Session
+from layercache.cli.output_options import json_option
 from layercache.cli.terminal import ERROR, echo
 
 if TYPE_CHECKING:
+    from layercache.cli.session import Session
     from layercache.tiers.backend.tier import BackendTier
     from layercache.upkeep import Checked
     from layercache.upkeep.locked import Missing, Needed
@@ -44,7 +46,7 @@ DONE = {True: "quarantined", False: "left in place"}
     metavar="OS/ARCH[/VARIANT]|all",
     help="With --lock: the platform. Default: Linux on this machine's architecture.",
 )
-@output.json_option
+@json_option
 @click.pass_obj
 def verify(session: Session, /, as_json: bool, **options: Any) -> None:
     """Re-hash every blob and check every record and image.
