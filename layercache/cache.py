@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, BinaryIO, Self
 
-from layercache.errors import ConfigError, NotFoundError
+from layercache.backend import PerProcess
 from layercache.events import Observers
 from layercache.layer import Layer
 from layercache.oci.descriptor import DOCUMENT_MAX
@@ -13,13 +13,10 @@ from layercache.oci.digest import DiffID, Digest, Hash
 from layercache.registry.on_demand import ClientOnDemand
 from layercache.resolver.resolver import Resolver
 from layercache.resolver.uploads import Uploads
-from layercache.sources.function import FunctionSource
 from layercache.statistics.file import Recorder
-from layercache.streams.inflate import Limits
-from layercache.tiers import keys, removal
-from layercache.tiers.layout.refresher import IndexRefresher
+from layercache.streams.limits import Limits
+from layercache.tiers import keys
 from layercache.tiers.tolerant import tolerant_tiers
-from layercache.transfer.finisher import Share
 
 if TYPE_CHECKING:
     import os
@@ -39,7 +36,9 @@ if TYPE_CHECKING:
     from layercache.registry.settings import RegistrySettings
     from layercache.sources import Source
     from layercache.statistics.counters import Counters
+    from layercache.tiers.layout.refresher import IndexRefresher
     from layercache.tiers.tier import Tier
+    from layercache.transfer.share import Share
 
 
 class Cache:
@@ -77,20 +76,26 @@ class Cache:
         self.strict = strict
         self._observers = Observers()
         self._asked = tolerant_tiers(self.tiers, self._observers, strict=strict)
-        self._refresher = IndexRefresher(self.tiers, self._observers)
+        # What most processes do not need is made, and imported, when it is first used.
+        self._refresher = PerProcess(self._new_refresher)
         self._resolver = Resolver(
             self._asked,
             self._observers,
             limits or Limits(),
             verify_always=verify_always,
-            finish=finish or Share(),
-            changed=self._refresher.note_change,
+            finish=finish,
+            changed=self.note_change,
         )
         self._registry = ClientOnDemand(registries, self._observers)
         self._recorder = Recorder(statistics) if statistics else None
         self.uploads = Uploads(self._resolver.keeper, self.tiers, self._asked)
         self._docker = docker
         self._sources: list[Source] = []
+
+    def _new_refresher(self) -> IndexRefresher:
+        from layercache.tiers.layout.refresher import IndexRefresher
+
+        return IndexRefresher(self.tiers, self._observers)
 
     def get(self, name: str) -> Layer:
         """Return the cached layer with this digest or diff ID.
@@ -134,7 +139,11 @@ class Cache:
         """
         found = self._resolver.finder.of_digest(Digest(digest), stated=diff_id is not None)
         identity = found.with_statement(None if diff_id is None else DiffID(diff_id), size, media_type)
-        source = FunctionSource(Digest(digest), fetch) if fetch and not self.offline else None
+        source = None
+        if fetch and not self.offline:
+            from layercache.sources.function import FunctionSource
+
+            source = FunctionSource(Digest(digest), fetch)
         return Layer(self._resolver, identity, source)
 
     def image(self, name: str, *, platform: str | None = None) -> Image:
@@ -215,11 +224,14 @@ class Cache:
         """
         from layercache.images.missing import missing_image
         from layercache.oci.reference import Reference
+        from layercache.tiers import removal
 
         reference = Reference.parse(name)
-        targets = self._writable(all_tiers)
+        if all_tiers:
+            self.flush()
+        targets = removal.writable(self.tiers, all_tiers=all_tiers)
         found = [removal.forget_image(tier, keys.image_key(reference), blobs=blobs) for tier in targets]
-        self._refresher.note_change()
+        self.note_change()
         if not any(found):
             raise missing_image(targets, reference, "layercache images lists what is cached")
 
@@ -258,22 +270,12 @@ class Cache:
         tar and every digest of it. Raises `NotFoundError` if nothing was there, `InUseError` if a cached
         image uses it, unless ``force``.
         """
-        targets = self._writable(all_tiers)
-        gone = sum([removal.delete(tier, Hash(name), force=force) for tier in targets])
-        self._refresher.note_change()
-        if not gone:
-            searched_all = all_tiers or sum(not tier.policy.readonly for tier in self.tiers) == 1
-            hint = "" if searched_all else "far tiers were not searched: use all_tiers (--all-tiers)"
-            raise NotFoundError(f"{name} is not cached", looked_in=[t.name for t in targets], hint=hint)
+        from layercache.tiers import removal
 
-    def _writable(self, all_tiers: bool) -> list[Tier]:
-        """The nearest writable tier, or each. Raises `ConfigError` if there is none."""
-        writable = [tier for tier in self.tiers if not tier.policy.readonly]
-        if not writable:
-            raise ConfigError("every tier is read-only", hint="name a cache that can be written to")
         if all_tiers:
             self.flush()  # uploads on their way would bring it back
-        return writable if all_tiers else writable[:1]
+        removal.delete_from(self.tiers, Hash(name), force=force, all_tiers=all_tiers)
+        self.note_change()
 
     @property
     def counters(self) -> Counters:
@@ -302,7 +304,7 @@ class Cache:
 
     def note_change(self) -> None:
         """A tier was changed other than through this cache: rewrite index.json soon."""
-        self._refresher.note_change()
+        self._refresher.get().note_change()
 
     def flush(self) -> None:
         """Wait for transfers without readers, and for uploads. A strict cache raises what failed."""
@@ -320,7 +322,8 @@ class Cache:
         try:
             self._resolver.close(flush=flush)
         finally:
-            self._refresher.close()
+            if refresher := self._refresher.made():
+                refresher.close()
             if self._recorder:
                 self._recorder.record(self.counters)
             self._close()

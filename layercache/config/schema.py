@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from layercache.config import values
 from layercache.config.checker import Checker, dotted, key
 from layercache.config.tiers import TIERS, ConfiguredTier, tiers
-from layercache.transfer.finisher import SHARE_EXAMPLES
+from layercache.transfer.share import SHARE_EXAMPLES
 
 if TYPE_CHECKING:
     from collections.abc import Callable

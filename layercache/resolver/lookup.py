@@ -9,7 +9,6 @@ from layercache.errors import BackendError, NotFoundError
 from layercache.oci.descriptor import NO_COMPRESSION
 from layercache.oci.digest import DiffID, Digest
 from layercache.oci.forms import UNCOMPRESSED
-from layercache.resolver.absence import not_found
 from layercache.resolver.identity import LayerIdentity
 from layercache.streams.readers import HEAD, sniff
 from layercache.value import replace
@@ -54,6 +53,8 @@ def find(tiers: Sequence[Tier], name: Hash, asked: Questions, refuted: Pairs = (
     if facts_found and (claimed := _claimed(tiers, name, asked, refuted)):
         return claimed
     if _where(tiers, [name], asked) is None:
+        from layercache.resolver.absence import not_found
+
         raise not_found(tiers, f"{name} is not cached")
     return LayerIdentity(digest=Digest(name))
 

@@ -20,7 +20,7 @@ QUARANTINE = "quarantine/"
 UNSENT = "unsent/"
 LEASES = "leases/"
 
-_KIND = re.compile(r"[a-z][a-z0-9-]{0,63}")
+_KIND = r"[a-z][a-z0-9-]{0,63}"
 
 
 def blob(name: Hash) -> str:
@@ -48,7 +48,7 @@ def derived(kind: str, name: Hash) -> str:
 
     Raises `ValueError` for another kind.
     """
-    if not _KIND.fullmatch(kind):
+    if not re.fullmatch(_KIND, kind):
         raise ValueError(f"not a kind of derived object: {kind!r}")
     return f"{derived_of(name)}{kind}"
 
@@ -61,7 +61,7 @@ def derived_of(name: Hash) -> str:
 def derived_name(key: str) -> tuple[str, Hash] | None:
     """Kind and blob of a derived object's key; None for other keys."""
     match key.split("/"):
-        case ["derived", *blob, kind] if _KIND.fullmatch(kind) and (name := _hash_of(blob)):
+        case ["derived", *blob, kind] if re.fullmatch(_KIND, kind) and (name := _hash_of(blob)):
             return kind, name
     return None
 

@@ -50,7 +50,7 @@ class _Pair(msgspec.Struct, frozen=True, rename="camel"):
 
 
 class _Document(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    name: Hash
+    name: str
     facts: list[Descriptor] = []
     refuted: list[_Pair] = []
 

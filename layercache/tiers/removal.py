@@ -4,16 +4,36 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from layercache.errors import InUseError, NotFoundError
+from layercache.errors import ConfigError, InUseError, NotFoundError
 from layercache.oci.digest import DiffID, Digest, Hash
 from layercache.tiers import image_refs, keys
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
 
     from layercache.oci.descriptor import Descriptor
     from layercache.tiers.association import Association
     from layercache.tiers.tier import Tier
+
+
+def writable(tiers: Iterable[Tier], *, all_tiers: bool) -> list[Tier]:
+    """The nearest tier that can be written to, or all of them. Raises `ConfigError` if there is none."""
+    found = [tier for tier in tiers if not tier.policy.readonly]
+    if not found:
+        raise ConfigError("every tier is read-only", hint="name a cache that can be written to")
+    return found if all_tiers else found[:1]
+
+
+def delete_from(tiers: Sequence[Tier], name: Hash, *, force: bool, all_tiers: bool) -> None:
+    """Remove what a name stands for, as `delete` does, from the tiers that are `writable`.
+
+    Raises `NotFoundError` if nothing was there, `InUseError`, `ConfigError`.
+    """
+    targets = writable(tiers, all_tiers=all_tiers)
+    if not sum([delete(tier, name, force=force) for tier in targets]):
+        searched_all = targets == writable(tiers, all_tiers=True)
+        hint = "" if searched_all else "far tiers were not searched: use all_tiers (--all-tiers)"
+        raise NotFoundError(f"{name} is not cached", looked_in=[tier.name for tier in targets], hint=hint)
 
 
 def delete(tier: Tier, name: Hash, *, force: bool = False) -> int:

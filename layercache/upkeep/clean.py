@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 from layercache.backend.capabilities import Leftovers
@@ -55,7 +56,7 @@ def count_all(tier: BackendTier) -> Cleaned:
 def _count(tier: BackendTier) -> Cleaned:
     marker = format.read_marker(tier.backend)
     if marker is not None and (marker.format or 0) > format.FORMAT:
-        format.is_marked(tier.backend, command_of(tier.backend))  # says what to do
+        format.is_marked(tier.backend, partial(command_of, tier.backend))  # says what to do
     found = Cleaned(tier.name)
     for folder in (keys.BLOBS, keys.DERIVED, keys.QUARANTINE):
         for entry in _ours(tier, folder):

@@ -121,7 +121,7 @@ def test_a_terminal_shows_progress_and_the_summary_remains(cli: Caller, other: C
 # The copy of one blob stops in its midst, as if the disk had stalled, and says so: then it is killed.
 _STALLS = """
 import sys, threading
-from layercache_backends.local import backend as local
+from layercache_backends.local import spool as local
 
 class Stalling(local.LocalSink):
     def write(self, data):

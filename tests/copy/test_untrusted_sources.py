@@ -110,7 +110,7 @@ def test_an_image_by_digest_comes_without_a_mark_and_under_no_other_digest() -> 
 
 
 def on_disk(folder: Path) -> BackendTier:
-    return near(gated(LocalBackend(str(folder)), "layercache upgrade"))
+    return near(gated(LocalBackend(str(folder)), lambda: "layercache upgrade"))
 
 
 @pytest.fixture
