@@ -136,15 +136,16 @@ class Cache:
         ``fetch(digest)`` is called if no tier has the blob, and returns a binary stream of it, which is
         closed after reading. ``diff_id`` is what the image's config says, ``size`` (bytes) and ``media_type``
         what the manifest says; each is enforced if it is given. Nothing is read until a stream is opened.
+        Without a ``diff_id``, a remote tier is asked for it and for the blob at once, as by `get`.
         """
-        found = self._resolver.finder.of_digest(Digest(digest), stated=diff_id is not None)
+        found, responses = self._resolver.of_digest(Digest(digest), stated=diff_id is not None)
         identity = found.with_statement(None if diff_id is None else DiffID(diff_id), size, media_type)
         source = None
         if fetch and not self.offline:
             from layercache.sources.function import FunctionSource
 
             source = FunctionSource(Digest(digest), fetch)
-        return Layer(self._resolver, identity, source)
+        return Layer(self._resolver, identity, source, responses=responses)
 
     def image(self, name: str, *, platform: str | None = None) -> Image:
         """An image of a registry, an ``oci:PATH[:REF]``, ``oci-archive:PATH[:REF]`` or

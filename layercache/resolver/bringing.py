@@ -198,6 +198,7 @@ class Bringing:
 
     def _come_to(self, tier: Tier, layer: LayerState, form: Form) -> Reader | None:
         """The form by the ways through one tier, to which another machine may have brought it."""
+        layer.give_up_responses()  # what was not there when the layer was looked up may be by now
         ways = self.ways(layer, form)
         for way in ways:
             if way.tier is tier and (entry := self._near.entries.open(layer, way)):

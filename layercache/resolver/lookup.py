@@ -77,11 +77,16 @@ def facts(tiers: Sequence[Tier], name: Hash) -> LayerIdentity:
     return LayerIdentity(digest=Digest(name))
 
 
-def of_digest(tiers: Sequence[Tier], digest: Digest, refuted: Pairs = ()) -> LayerIdentity:
-    """What the nearest tier that knows the blob says of it, whether or not it is there."""
+def of_digest(tiers: Sequence[Tier], digest: Digest, asked: Questions, refuted: Pairs = ()) -> LayerIdentity:
+    """What the nearest tier that knows the blob says of it, whether or not it is there.
+
+    Behind a remote tier that has the blob, none is asked.
+    """
     for tier in tiers:
-        for fact in believed(tiers, tier, tier.facts.inflates_to(digest), refuted)[:1]:
+        for fact in believed(tiers, tier, asked.inflates_to(tier, digest), refuted)[:1]:
             return LayerIdentity.from_fact(fact)
+        if asked.was_found(tier, digest):
+            break
     return LayerIdentity(digest=digest)
 
 

@@ -15,11 +15,14 @@ if TYPE_CHECKING:
 
     from layercache.backend import Reader
     from layercache.events import Observers
+    from layercache.oci.digest import Digest
     from layercache.oci.forms import Form
     from layercache.resolver.bringing import Bringing
     from layercache.resolver.fetch import Fetcher
+    from layercache.resolver.identity import LayerIdentity
     from layercache.resolver.layer_state import LayerState
     from layercache.resolver.leases import Leases
+    from layercache.resolver.responses import Responses
     from layercache.streams.limits import Limits
     from layercache.tiers.tier import Tier
     from layercache.transfer.share import Share
@@ -61,6 +64,12 @@ class Resolver:
     @property
     def leases(self) -> Leases:
         return self._bringing.get().leases
+
+    def of_digest(self, digest: Digest, *, stated: bool) -> tuple[LayerIdentity, Responses | None]:
+        """As `Finder.of_digest`. A blob that is on its way is not opened once more."""
+        bringing = self._bringing.made()
+        coming = bringing is not None and bringing.passes.running.last(digest) is not None
+        return self.finder.of_digest(digest, stated=stated, coming=coming)
 
     def open(self, layer: LayerState, form: Form, start: int = 0, end: int | None = None) -> Reader:
         """The form's bytes from ``start`` to ``end`` (exclusive), by the cheapest way.
