@@ -133,10 +133,10 @@ class Cache:
     ) -> Layer:
         """A layer by its digest, for programs with their own registry client.
 
-        ``fetch(digest)`` is called if no tier has the blob, and returns a binary stream of it, which is
-        closed after reading. ``diff_id`` is what the image's config says, ``size`` (bytes) and ``media_type``
-        what the manifest says; each is enforced if it is given. Nothing is read until a stream is opened.
-        Without a ``diff_id``, a remote tier is asked for it and for the blob at once, as by `get`.
+        ``fetch(digest)``, called if no tier has the blob, returns a binary stream, which is closed after
+        reading. ``diff_id`` is what the config says, ``size`` (bytes) and ``media_type`` what the manifest
+        says; each is enforced if given. Nothing is read before a stream is opened; without a ``diff_id``,
+        remote tiers are asked as by `get`.
         """
         found, responses = self._resolver.of_digest(Digest(digest), stated=diff_id is not None)
         identity = found.with_statement(None if diff_id is None else DiffID(diff_id), size, media_type)

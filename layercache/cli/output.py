@@ -79,7 +79,7 @@ def when(seconds: float, *, whole: bool) -> str:
     if whole:
         from datetime import UTC, datetime
 
-        return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        return f"{datetime.fromtimestamp(int(seconds), UTC):%Y-%m-%dT%H:%M:%SZ}"
     return ago(time.time() - seconds)
 
 

@@ -59,6 +59,7 @@ class Screen:
         self.overlay: Overlay | None = None
         self.lent = False
         """Whether what reads our pipe may be drawing on the same terminal."""
+        self._file: TextIO | None = None
 
     @contextmanager
     def printing(self) -> Iterator[None]:
@@ -79,9 +80,13 @@ class Screen:
 
     def lend(self) -> None:
         """Data goes to stdout from now on, which is the terminal, or a pipe whose reader may print there."""
-        if not self.lent and (is_pipe(sys.stdout) or is_terminal(sys.stdout)):
+        if self.lent or (sys.stdout is not None and sys.stdout is self._file):
+            return
+        if is_pipe(sys.stdout) or is_terminal(sys.stdout):
             with self.printing():
                 self.lent = True
+        else:
+            self._file = sys.stdout  # not asked again for each of a million lines
 
 
 screen = Screen()
