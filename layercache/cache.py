@@ -135,8 +135,7 @@ class Cache:
 
         ``fetch(digest)``, called if no tier has the blob, returns a binary stream, which is closed after
         reading. ``diff_id`` is what the config says, ``size`` (bytes) and ``media_type`` what the manifest
-        says; each is enforced if given. Nothing is read before a stream is opened; without a ``diff_id``,
-        remote tiers are asked as by `get`.
+        says; each is enforced if given. Without a ``diff_id``, remote tiers are asked for it as by `get`.
         """
         found, responses = self._resolver.of_digest(Digest(digest), stated=diff_id is not None)
         identity = found.with_statement(None if diff_id is None else DiffID(diff_id), size, media_type)
