@@ -5,6 +5,7 @@ from __future__ import annotations
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, BinaryIO, Self
 
+from layercache.backend import PerProcess
 from layercache.events import Observers
 from layercache.layer import Layer
 from layercache.oci.descriptor import DOCUMENT_MAX
@@ -12,13 +13,10 @@ from layercache.oci.digest import DiffID, Digest, Hash
 from layercache.registry.on_demand import ClientOnDemand
 from layercache.resolver.resolver import Resolver
 from layercache.resolver.uploads import Uploads
-from layercache.sources.function import FunctionSource
 from layercache.statistics.file import Recorder
-from layercache.streams.inflate import Limits
-from layercache.tiers import keys, removal
-from layercache.tiers.layout.refresher import IndexRefresher
+from layercache.streams.limits import Limits
+from layercache.tiers import keys
 from layercache.tiers.tolerant import tolerant_tiers
-from layercache.transfer.finisher import Share
 
 if TYPE_CHECKING:
     import os
@@ -38,9 +36,10 @@ if TYPE_CHECKING:
     from layercache.registry.client import RegistryClient
     from layercache.registry.settings import RegistrySettings
     from layercache.sources import Source
-    from layercache.sources.origin import BlobSource
     from layercache.statistics.counters import Counters
+    from layercache.tiers.layout.refresher import IndexRefresher
     from layercache.tiers.tier import Tier
+    from layercache.transfer.share import Share
 
 
 class Cache:
@@ -76,20 +75,26 @@ class Cache:
         self.strict = strict
         self._observers = Observers()
         self._asked = tolerant_tiers(self.tiers, self._observers, strict=strict)
-        self._refresher = IndexRefresher(self.tiers, self._observers)
+        # What most processes do not need is made, and imported, when it is first used.
+        self._refresher = PerProcess(self._new_refresher)
         self._resolver = Resolver(
             self._asked,
             self._observers,
             limits or Limits(),
             verify_always=verify_always,
-            finish=finish or Share(),
-            changed=self._refresher.note_change,
+            finish=finish,
+            changed=self.note_change,
         )
         self._registry = ClientOnDemand(registries, self._observers)
         self._recorder = Recorder(statistics)
         self.uploads = Uploads(self._resolver.keeper, self.tiers, self._asked)
         self._docker = docker
         self._sources: list[Source] = []
+
+    def _new_refresher(self) -> IndexRefresher:
+        from layercache.tiers.layout.refresher import IndexRefresher
+
+        return IndexRefresher(self.tiers, self._observers)
 
     def get(self, name: str) -> Layer:
         """Return the cached layer with this digest or diff ID.
@@ -107,9 +112,8 @@ class Cache:
     def put(self, source: str | os.PathLike[str] | BinaryIO, *, any_data: bool = False) -> Layer:
         """Add a layer (gzip, zstd or plain tar) from a path or a stream, which is read to its end.
 
-        Both names are computed; tiers store the forms that their policies name. With ``any_data``, anything
-        else is stored as well, as a blob without a diff ID. A stream is not closed. Raises `NotALayerError`,
-        `FormatError`, `LimitError`, `BackendError`, `ConfigError`, and `OSError` for a path.
+        Both names are computed. ``any_data``: other data is stored, without a diff ID. A stream is left
+        open. Raises `NotALayerError`, `FormatError`, `LimitError`, `BackendError`, `ConfigError`, `OSError`.
         """
         from layercache.resolver.ingest import Ingest
 
@@ -129,21 +133,20 @@ class Cache:
     ) -> Layer:
         """A layer by its digest, and where it comes from if no tier has it.
 
-        ``repository``: of a registry, such as ``ghcr.io/team/app``; ``client``: that reaches it, with other
-        credentials. Or ``fetch(digest)``, for programs with their own registry client, which returns a binary
-        stream that is closed after reading. ``diff_id`` (by the image's config), ``size`` (bytes) and
-        ``media_type`` (by its manifest) are enforced. Raises `InvalidNameError`.
+        ``fetch(digest)`` returns a binary stream, which is closed after reading. Or ``repository``: of a
+        registry, such as ``ghcr.io/team/app``; ``client``: that reaches it, with other credentials.
+        ``diff_id``, ``size`` (bytes) and ``media_type``, as config and manifest have them, are enforced if
+        they are given. Without a ``diff_id``, remote tiers are asked for it. Raises `InvalidNameError`.
         """
-        found = self._resolver.finder.of_digest(Digest(digest), stated=diff_id is not None)
+        found, responses = self._resolver.of_digest(Digest(digest), stated=diff_id is not None)
         identity = found.with_statement(None if diff_id is None else DiffID(diff_id), size, media_type)
-        source: BlobSource | None = None
-        if fetch and not self.offline:
-            source = FunctionSource(Digest(digest), fetch)
-        elif repository is not None and not self.offline:
-            from layercache.images.repositories import blob_of
+        source = None
+        if not self.offline and (fetch or repository):
+            from layercache.images.repositories import blob_source
 
-            source = blob_of(client or self._registry.get(), repository, Digest(digest), size)
-        return Layer(self._resolver, identity, source)
+            reaching = (lambda: client) if client else self._registry.get
+            source = blob_source(Digest(digest), size, fetch, repository, reaching)
+        return Layer(self._resolver, identity, source, responses=responses)
 
     def image(self, name: str, *, platform: str | None = None) -> Image:
         """An image of a registry, an ``oci:PATH[:REF]``, ``oci-archive:PATH[:REF]`` or
@@ -213,8 +216,9 @@ class Cache:
         return Images(self._asked, self._resolver, self._observers, tag_age=self.tag_age, strict=self.strict)
 
     def explain(self, name: str, *, platform: str | None = None) -> Explanation:
-        """Where a layer (by digest or diff ID) or an image would come from, and why. Asks only the tiers, and
-        changes nothing. ``platform`` as for `image`. Raises `InvalidNameError`, `ConfigError`.
+        """Where a layer (by digest or diff ID) or an image would come from, and why, as far as tiers know.
+
+        ``platform`` as for `image`. Raises `InvalidNameError`, `ConfigError`.
         """
         from layercache.explain.explainer import Explainer
 
@@ -224,16 +228,18 @@ class Cache:
     def forget_image(self, name: str, *, blobs: bool = False, all_tiers: bool = False) -> None:
         """Remove an image from the nearest writable tier, or with ``all_tiers`` from each.
 
-        ``blobs`` also removes the blobs that no other image there uses. Raises `NotFoundError`,
-        `InvalidNameError`.
+        ``blobs``: and blobs that no other image there uses. Raises `NotFoundError`, `InvalidNameError`.
         """
         from layercache.images.missing import missing_image
         from layercache.oci.reference import Reference
+        from layercache.tiers import removal
 
         reference = Reference.parse(name)
-        targets = self._writable(all_tiers)
+        if all_tiers:
+            self.flush()
+        targets = removal.writable(self.tiers, all_tiers=all_tiers)
         found = [removal.forget_image(tier, keys.image_key(reference), blobs=blobs) for tier in targets]
-        self._refresher.note_change()
+        self.note_change()
         if not any(found):
             raise missing_image(targets, reference, "layercache images lists what is cached")
 
@@ -272,15 +278,12 @@ class Cache:
         tar and every digest of it. Raises `NotFoundError` if nothing was there, `InUseError` if a cached
         image uses it, unless ``force``.
         """
-        removal.delete_from(self._writable(all_tiers), Hash(name), force=force, tiers=self.tiers)
-        self._refresher.note_change()
+        from layercache.tiers import removal
 
-    def _writable(self, all_tiers: bool) -> list[Tier]:
-        """The nearest writable tier, or each."""
         if all_tiers:
             self.flush()  # uploads on their way would bring it back
-        found = removal.writable(self.tiers)
-        return found if all_tiers else found[:1]
+        removal.delete_from(self.tiers, Hash(name), force=force, all_tiers=all_tiers)
+        self.note_change()
 
     @property
     def counters(self) -> Counters:
@@ -288,10 +291,7 @@ class Cache:
         return self._observers.counters
 
     def watch(self, watcher: Callable[[Event], object]) -> AbstractContextManager[None]:
-        """Call ``watcher`` with each `Event` inside the ``with`` block, in the thread where it happens.
-
-        ``with cache.watch(events.append): ...``. It must be quick and thread-safe, and must not raise.
-        """
+        """Call ``watcher``, which is quick and does not raise, with each `Event`, in the thread of that."""
         return self._observers.watch(watcher)
 
     def observe(self, factory: ObserverFactory) -> AbstractContextManager[None]:
@@ -308,7 +308,7 @@ class Cache:
 
     def note_change(self) -> None:
         """A tier was changed other than through this cache: rewrite index.json soon."""
-        self._refresher.note_change()
+        self._refresher.get().note_change()
 
     def record_statistics(self) -> None:
         """Add what was done since the last time to the file of totals, as `close` does."""
@@ -322,15 +322,15 @@ class Cache:
     def close(self, *, flush: bool = True) -> None:
         """End transfers, `flush`, and close connections and files. May be called twice.
 
-        Transfers are finished or given up. Without ``flush`` all are given up, and uploads are broken off;
-        ``uploads.resume`` sends the rest in a later run.
+        Without ``flush`` transfers are given up, and uploads broken off: ``uploads.resume`` sends the rest.
         """
         if not flush:
             self.uploads.give_up()
         try:
             self._resolver.close(flush=flush)
         finally:
-            self._refresher.close()
+            if refresher := self._refresher.made():
+                refresher.close()
             self.record_statistics()
             while self._sources:
                 self._sources.pop().close()

@@ -38,6 +38,11 @@ A name that ends in "+" stands for all schemes with that prefix (``fsspec+sftp``
 """
 
 
+def package_of(backend: Backend) -> str:
+    """Return the package of a backend: if it is in the box, that of its factory in `IN_THE_BOX`."""
+    return ".".join(type(backend).__module__.split(".")[:2])
+
+
 def open_backend(url: str | BackendURL, *, also: Iterable[str] = ()) -> Backend:
     """Open the backend of a URL. ``also``: schemes that the caller handles, for messages.
 

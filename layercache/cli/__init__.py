@@ -16,6 +16,7 @@ from layercache.cli.exit_codes import BROKEN_PIPE, INTERRUPTED, TERMINATED
 
 TYPE_CHECKING = False  # as in layercache/__init__.py
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from types import FrameType
     from typing import NoReturn
 
@@ -29,6 +30,9 @@ def main() -> None:
 
 
 def _run() -> int:
+    import gc
+
+    gc.disable()  # see `loading`, whose own import is a part of the start
     try:
         import signal
 
@@ -37,14 +41,27 @@ def _run() -> int:
         from layercache.cli.loading import loading
 
         with loading():
-            from layercache.cli.program import program
-
-        program(prog_name="layercache")
+            work = _understood(sys.argv[1:]) or _program()
+        return work()
     except SystemExit as end:
         return end.code if isinstance(end.code, int) else 0
     except KeyboardInterrupt:  # before a command could report it, or again while the command was ending
         return INTERRUPTED
-    return 0
+
+
+def _understood(arguments: list[str]) -> Callable[[], int] | None:
+    """What does the command, if that can be understood without importing click."""
+    if "get" not in arguments:
+        return None
+    from layercache.cli.direct import understood
+
+    return understood(arguments)
+
+
+def _program() -> Callable[[], int]:
+    from layercache.cli.program import program
+
+    return lambda: program(prog_name="layercache")
 
 
 def _terminate(_number: int, _frame: FrameType | None) -> NoReturn:

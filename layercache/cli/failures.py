@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import click
-
 from layercache.cli.exit_codes import BUG, FAILED, IN_USE, INTEGRITY, INTERRUPTED, NOT_FOUND, USAGE
 from layercache.cli.terminal import ERROR, echo
 from layercache.errors import (
@@ -44,14 +42,6 @@ def show(error: BaseException, *, about: str = "", trace: bool = False) -> None:
         echo("".join(traceback.format_exception(error)), err=True, nl=False)
     what = f"{about}: " if about and isinstance(error, LayercacheError) else ""
     echo(f"layercache: {what}{_words(error)}", err=True, mark=("layercache:", ERROR))
-
-
-def show_usage(error: click.ClickException) -> None:
-    """Print what is wrong with the command line, as click does, but wrapped."""
-    ctx = error.ctx if isinstance(error, click.UsageError) else None
-    if ctx is not None:
-        echo(f"{ctx.get_usage()}\nTry '{ctx.command_path} --help' for help.\n", err=True)
-    echo(f"Error: {error.format_message()}", err=True, mark=("Error:", ERROR))
 
 
 def _words(error: BaseException) -> str:

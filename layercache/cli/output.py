@@ -7,7 +7,6 @@ import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-import click
 from msgspec.structs import asdict
 
 from layercache.cli import terminal
@@ -18,11 +17,6 @@ if TYPE_CHECKING:
 UNKNOWN = "-"
 SHORT = 12
 """Hex digits of a shortened hash, as in Docker's output."""
-
-json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-no_trunc_option = click.option(
-    "--no-trunc", is_flag=True, help="Do not shorten hashes and sizes; separate fields with tabs."
-)
 
 
 def is_terminal() -> bool:
@@ -85,7 +79,7 @@ def when(seconds: float, *, whole: bool) -> str:
     if whole:
         from datetime import UTC, datetime
 
-        return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        return f"{datetime.fromtimestamp(int(seconds), UTC):%Y-%m-%dT%H:%M:%SZ}"
     return ago(time.time() - seconds)
 
 
@@ -123,5 +117,7 @@ def line(data: Any) -> None:
 
 def _print(text: str) -> None:
     """Print data: never wrapped."""
+    import click
+
     with terminal.screen.printing():
         click.echo(text)

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import importlib
-from typing import Any
+from functools import partial
 
 import click
 
 from layercache._version import __version__
-from layercache.cli import failures
-from layercache.cli.exit_codes import BROKEN_PIPE, TERMINATED
-from layercache.cli.session import Session, global_options
+from layercache.cli.command import global_options
+from layercache.cli.loading import loading
+from layercache.cli.session import Session
 from layercache.cli.suggestions import Suggesting
+from layercache.cli.terminal import ERROR, echo
 
 GROUPS = {
     "Images": ("pull", "images", "info", "explain", "export", "tags", "manifest"),
@@ -50,7 +51,8 @@ class Program(Suggesting):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
         if cmd_name not in COMMANDS:
             return None
-        module = importlib.import_module(f"layercache.cli.commands.{cmd_name}")
+        with loading():
+            module = importlib.import_module(f"layercache.cli.commands.{cmd_name}")
         command: click.Command = getattr(module, cmd_name)
         return command
 
@@ -68,26 +70,19 @@ class Program(Suggesting):
             with formatter.section(title):
                 formatter.write_dl(rows)
 
-    def invoke(self, ctx: click.Context) -> Any:
+    def invoke(self, ctx: click.Context) -> None:
         session = ctx.ensure_object(Session)
-        with session.display():
-            return self._invoke(ctx, session)
+        ctx.exit(session.run(partial(self._invoke, ctx)))
 
-    def _invoke(self, ctx: click.Context, session: Session) -> Any:
+    def _invoke(self, ctx: click.Context) -> int:
         try:
-            return super().invoke(ctx)
-        except click.exceptions.Exit:
-            raise
+            super().invoke(ctx)
+        except click.exceptions.Exit as end:
+            return end.exit_code
         except click.ClickException as error:
-            failures.show_usage(error)
-            ctx.exit(error.exit_code)
-        except BrokenPipeError:
-            ctx.exit(BROKEN_PIPE)
-        except BaseException as error:  # report every error; show no bare traceback
-            if isinstance(error, SystemExit) and error.code == TERMINATED:
-                raise
-            failures.show(error, trace=session.verbose)
-            ctx.exit(failures.exit_code(error))
+            _show_usage(error)
+            return error.exit_code
+        return 0
 
 
 @click.group(
@@ -99,3 +94,11 @@ class Program(Suggesting):
 @click.version_option(__version__, prog_name="layercache", message="%(prog)s %(version)s")
 def program() -> None:
     """A cache of container layers that knows both of their names: digest and diff ID."""
+
+
+def _show_usage(error: click.ClickException) -> None:
+    """Print what is wrong with the command line, as click does, but wrapped."""
+    ctx = error.ctx if isinstance(error, click.UsageError) else None
+    if ctx is not None:
+        echo(f"{ctx.get_usage()}\nTry '{ctx.command_path} --help' for help.\n", err=True)
+    echo(f"Error: {error.format_message()}", err=True, mark=("Error:", ERROR))

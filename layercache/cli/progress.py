@@ -8,8 +8,6 @@ import time
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-import click
-
 from layercache.cli.activity import sending
 from layercache.cli.terminal import is_live, screen
 
@@ -88,6 +86,8 @@ class Display:
         waits = [transfer.words for transfer in self._activity.running if transfer.waits][:1]
         parts = [step.text, str(step) if step.done or step.total else "", *waits, *self._uploads(step.text)]
         line = f"layercache: {', '.join(filter(None, parts))}"
+        import click
+
         with suppress(OSError):  # nobody reads stderr any more
             click.echo(line, err=True, color=False)
 

@@ -1,34 +1,32 @@
-"""The global options, accepted before or after a command's name, and the cache that they open."""
+"""One run of the program: the cache that its global options open, and what it reports."""
 
 from __future__ import annotations
 
 import os
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import click
 from msgspec import Struct, field
 
-from layercache.cli import failures, output
+from layercache.cli import output
 from layercache.cli.activity import Activity, sending
+from layercache.cli.exit_codes import BROKEN_PIPE, TERMINATED
+from layercache.cli.global_options import CACHE
 from layercache.cli.loading import loading
 from layercache.cli.new_cache import announcement, check_there, default_folder
 from layercache.cli.output import count, human
 from layercache.cli.progress import Display
 from layercache.cli.reported import Reported
-from layercache.cli.suggestions import Suggesting
 from layercache.cli.terminal import WARNING, echo, screen
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from layercache.cache import Cache
+    from layercache.cli.global_options import GlobalOption
     from layercache.config.configuration import Configuration
     from layercache.config.setting import Setting
     from layercache.events import Event
-
-
-CACHE = "--cache"
 
 
 class Session(Struct, eq=False):
@@ -43,6 +41,28 @@ class Session(Struct, eq=False):
     warned: bool = False
     activity: Activity = field(default_factory=Activity)
     reported: Reported = field(default_factory=Reported)
+
+    def take(self, option: GlobalOption, value: str | bool) -> None:
+        """Take the value of a global option; True for one that has none."""
+        if option.names[0] == CACHE:
+            self.urls.append(str(value))
+        else:
+            setattr(self, option.attribute, value)
+
+    def run(self, work: Callable[[], int | None]) -> int:
+        """Do the work of a command, and report what it fails with. Returns the exit code."""
+        with self.display():
+            try:
+                return work() or 0
+            except BrokenPipeError:
+                return BROKEN_PIPE
+            except BaseException as error:  # report every error; show no bare traceback
+                if isinstance(error, SystemExit) and error.code == TERMINATED:
+                    raise
+                from layercache.cli import failures
+
+                failures.show(error, trace=self.verbose)
+                return failures.exit_code(error)
 
     @contextmanager
     def display(self) -> Iterator[None]:
@@ -148,6 +168,8 @@ class Session(Struct, eq=False):
 
     def show(self, error: Exception) -> None:
         """Print an error; only its hint if a warning has reported the same failure before."""
+        from layercache.cli import failures
+
         failures.show(error if self.quiet else self.reported.shortened(error), trace=self.verbose)
 
     def _log(self, event: Event) -> None:
@@ -176,65 +198,3 @@ def _progress(event: Event) -> str:
     from layercache.cli.output import human
 
     return f", {human(event.size)} of {human(event.total)}" if event.total else f", {human(event.size)}"
-
-
-class Command(click.Command):
-    """A command that also accepts the global options after its name, except those that it has itself."""
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        own = {option for param in self.params for option in param.opts}
-        self.params += [param for param in global_options(hidden=True) if own.isdisjoint(param.opts)]
-
-
-class Group(Suggesting):
-    """A group whose commands also accept the global options after their names."""
-
-    command_class = Command
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self.params += global_options(hidden=True)
-
-
-def global_options(*, hidden: bool = False) -> list[click.Parameter]:
-    """Return the global options; ``hidden`` ones are accepted, but not listed in the help."""
-    common: dict[str, Any] = {"expose_value": False, "callback": _remember, "hidden": hidden}
-    return [
-        click.Option(
-            [CACHE],
-            multiple=True,
-            metavar="URL",
-            help="Cache URL, folder or @NAME of the configuration; repeat for tiers, nearest first.",
-            **common,
-        ),
-        click.Option(
-            ["--config"],
-            metavar="FILE",
-            help="Configuration file. Default: see layercache config path.",
-            **common,
-        ),
-        click.Option(
-            ["--offline"], is_flag=True, help="Do not contact registries or other sources.", **common
-        ),
-        click.Option(
-            ["--strict"],
-            is_flag=True,
-            help="Fail if a tier fails; by default it is skipped with a warning.",
-            **common,
-        ),
-        click.Option(
-            ["--quiet", "-q"], is_flag=True, help="Print no progress, summary or warnings.", **common
-        ),
-        click.Option(["--verbose", "-v"], is_flag=True, help="Log each step and print tracebacks.", **common),
-    ]
-
-
-def _remember(ctx: click.Context, param: click.Parameter, value: Any) -> None:
-    session = ctx.ensure_object(Session)
-    if param.name == "cache":
-        session.urls += value
-    elif param.name == "config":
-        session.config = value or session.config
-    elif value and param.name:
-        setattr(session, param.name, True)

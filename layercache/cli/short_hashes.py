@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING
 
 from layercache.errors import InvalidNameError, NotFoundError
@@ -17,13 +16,13 @@ if TYPE_CHECKING:
 SHORTEST = 6
 """Fewest hex digits that a prefix may have."""
 
-_TYPED = re.compile(rf"(?:(sha256|sha512):)?([0-9a-f]{{{SHORTEST},}})")
+_DIGITS = frozenset("0123456789abcdef")
 _TOO_SHORT = rf"(?:(?:sha256|sha512):)?[0-9a-f]{{0,{SHORTEST - 1}}}"
 
 
 def looks_like_hash(text: str) -> bool:
     """Whether the text is a hash, complete or shortened, and not the name of an image."""
-    return _TYPED.fullmatch(text) is not None or text.startswith(("sha256:", "sha512:"))
+    return _typed(text) is not None or text.startswith(("sha256:", "sha512:"))
 
 
 def full_name(cache: Cache, text: str) -> Hash:
@@ -31,10 +30,10 @@ def full_name(cache: Cache, text: str) -> Hash:
 
     Raises `InvalidNameError` if the text is not a hash or is a prefix of several, `NotFoundError`.
     """
-    typed = _TYPED.fullmatch(text)
+    typed = _typed(text)
     if typed is None:
         raise _not_a_hash(text)
-    algorithm, digits = typed[1] or "sha256", typed[2]
+    algorithm, digits = typed
     beginning = f"{algorithm}:{digits}"
     if len(digits) >= HEX_LENGTH[algorithm]:
         return Hash(beginning)
@@ -59,9 +58,21 @@ def full_name(cache: Cache, text: str) -> Hash:
     return found.pop()
 
 
+def _typed(text: str) -> tuple[str, str] | None:
+    """The algorithm and the hex digits, or the first of them, of a text; None if it is something else."""
+    algorithm, colon, digits = text.rpartition(":")
+    if not colon:
+        algorithm = "sha256"
+    if algorithm in HEX_LENGTH and len(digits) >= SHORTEST and _DIGITS.issuperset(digits):
+        return algorithm, digits
+    return None
+
+
 def _not_a_hash(text: str) -> InvalidNameError:
     """The error for a text of another form, with the rule that it breaks."""
-    if _TYPED.fullmatch(text.lower()):
+    import re
+
+    if _typed(text.lower()):
         hint = f"hex digits are lower case: {text.lower()}"
     elif re.fullmatch(_TOO_SHORT, text.lower()):
         hint = f"type {SHORTEST} or more of the first digits"

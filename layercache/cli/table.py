@@ -59,7 +59,7 @@ class Lines:
             self._print()
 
     def add(self, *cells: str) -> None:
-        cells = tuple(" ".join(terminal.harmless(cell).splitlines()).replace("\t", " ") for cell in cells)
+        cells = tuple(cell if cell.isprintable() else _on_one_line(cell) for cell in cells)
         if self.whole:
             written("\t".join(cells))
         else:
@@ -94,6 +94,10 @@ class Lines:
                 header = False
             text += layout.lines(row)
         terminal.echo_painted("\n".join(text))
+
+
+def _on_one_line(cell: str) -> str:
+    return " ".join(terminal.harmless(cell).splitlines()).replace("\t", " ")
 
 
 class Layout(Value, frozen=True):

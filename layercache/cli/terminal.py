@@ -10,8 +10,6 @@ import threading
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Protocol
 
-import click
-
 from layercache.config.environment import colour_wanted, is_dumb, many_colours
 from layercache.value import Value
 
@@ -61,6 +59,7 @@ class Screen:
         self.overlay: Overlay | None = None
         self.lent = False
         """Whether what reads our pipe may be drawing on the same terminal."""
+        self._file: TextIO | None = None
 
     @contextmanager
     def printing(self) -> Iterator[None]:
@@ -81,9 +80,13 @@ class Screen:
 
     def lend(self) -> None:
         """Data goes to stdout from now on, which is the terminal, or a pipe whose reader may print there."""
-        if not self.lent and (is_pipe(sys.stdout) or is_terminal(sys.stdout)):
+        if self.lent or (sys.stdout is not None and sys.stdout is self._file):
+            return
+        if is_pipe(sys.stdout) or is_terminal(sys.stdout):
             with self.printing():
                 self.lent = True
+        else:
+            self._file = sys.stdout  # not asked again for each of a million lines
 
 
 screen = Screen()
@@ -130,13 +133,19 @@ def echo(
     if mark:
         text = text.replace(mark[0], paint(*mark, stream), 1)
     with screen.printing():
-        click.echo(text, err=err, nl=nl, color=coloured(stream))
+        _print(text, stream, err=err, nl=nl)
 
 
 def echo_painted(text: str) -> None:
     """Print on stdout what is laid out and painted already, and of which each part is `harmless`."""
     with screen.printing():
-        click.echo(text, color=coloured(sys.stdout))
+        _print(text, sys.stdout)
+
+
+def _print(text: str, stream: TextIO | None, *, err: bool = False, nl: bool = True) -> None:
+    import click  # takes as long as reading a cached layer, which prints nothing
+
+    click.echo(text, err=err, nl=nl, color=coloured(stream))
 
 
 def harmless(text: str) -> str:
@@ -148,6 +157,8 @@ def paint(text: str, style: Style, stream: TextIO | None) -> str:
     """The text in a style, if the stream shows colours."""
     if not coloured(stream):
         return text
+    import click
+
     return click.style(text, fg=style.many if many_colours() else style.few, bold=style.bold or None)
 
 

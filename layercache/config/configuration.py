@@ -16,10 +16,9 @@ from layercache.config.default_cache import default_cache, limited
 from layercache.config.setting import DEFAULT, Setting
 from layercache.errors import ConfigError
 from layercache.oci.descriptor import DOCUMENT_MAX
-from layercache.streams.inflate import MAX_INFLATED_SIZE, MAX_RATIO, Limits
+from layercache.streams.limits import MAX_INFLATED_SIZE, MAX_RATIO, Limits
 from layercache.tiers.opening import open_tier
 from layercache.tiers.policy import ON_THIS_MACHINE
-from layercache.transfer.finisher import SHARE_EXAMPLES, Share
 from layercache.value import Value
 
 if TYPE_CHECKING:
@@ -31,6 +30,7 @@ if TYPE_CHECKING:
     from layercache.config.serve import ServeTable
     from layercache.registry.settings import RegistrySettings
     from layercache.tiers.tier import Tier
+    from layercache.transfer.share import Share
 
 _T = TypeVar("_T")
 
@@ -254,9 +254,13 @@ def _reaching(registries: Callable[[], RegistrySettings], inside: tuple[str, ...
     return replace(registries(), inside=inside)
 
 
-def _share(text: str) -> Share:
-    """The value of ``finish``, which a file's was found to be right. Raises `ConfigError`."""
+def _share(text: str) -> Share | None:
+    """The value of ``finish``; None for the default. Raises `ConfigError`."""
+    if text == DEFAULTS["finish"]:
+        return None
+    from layercache.transfer import share  # imported where another one is wanted
+
     try:
-        return Share.parse(text)
+        return share.Share.parse(text)
     except ValueError:
-        raise ConfigError(f"finish={text!r}", hint=f"expected {SHARE_EXAMPLES}") from None
+        raise ConfigError(f"finish={text!r}", hint=f"expected {share.SHARE_EXAMPLES}") from None

@@ -209,7 +209,7 @@ def _user_folder(variable: str, usual: str, function: str) -> str:
         return found
     base = os.environ.get(variable, "")
     if not os.path.isabs(base):  # not set, or relative, which the specification says to ignore
-        if not home():
+        if not (folder := home()):
             return ""
-        base = os.path.join(home(), usual)
+        base = os.path.join(folder, usual)
     return os.path.join(base, "layercache")

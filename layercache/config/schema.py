@@ -10,7 +10,7 @@ from layercache.config import values
 from layercache.config.checker import Checker, dotted, key
 from layercache.config.serve import OPERATORS, ServeTable
 from layercache.config.tiers import TIERS, ConfiguredTier, tiers
-from layercache.transfer.finisher import SHARE_EXAMPLES
+from layercache.transfer.share import SHARE_EXAMPLES
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -11,7 +11,7 @@ from layercache.config.checker import wrong_type
 from layercache.errors import ConfigError, InvalidNameError
 from layercache.oci.reference import Reference
 from layercache.registry.settings import API_HOSTS
-from layercache.transfer.finisher import Share
+from layercache.transfer.share import Share
 from layercache.units import AGE_EXAMPLES, SIZE_EXAMPLES, parse_age, parse_size
 
 if TYPE_CHECKING:

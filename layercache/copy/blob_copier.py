@@ -13,7 +13,8 @@ from layercache.oci.descriptor import NO_COMPRESSION, layer_type
 from layercache.oci.digest import DiffID, Hash
 from layercache.oci.forms import COMPRESSED, UNCOMPRESSED, Form
 from layercache.resolver.compressing import recompress_into
-from layercache.streams.inflate import InflatedReader, Limits
+from layercache.streams.inflate import InflatedReader
+from layercache.streams.limits import Limits
 from layercache.streams.readers import (
     HashedReader,
     HeadReader,

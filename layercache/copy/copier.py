@@ -115,7 +115,7 @@ class Copy:
             if missing or (inside and self._makes(inside[0]) and not self._contents.has(inside[0])):
                 yield partial(self._attempt, name, partial(self._bring, name, entry.size, missing))
             elif taken:
-                self.report.add(there=1)
+                self.report.add(present=1)
 
     def _blobs(self) -> Iterator[tuple[Hash, Entry]]:
         blobs = self._blobs_of_images() if self._selection.images else self._source.blobs.scan()
@@ -134,7 +134,7 @@ class Copy:
         try:
             needed += [name for name, _ in self._references(key)]
         except NotFoundError:
-            self.report.add(absent=1)
+            self.report.add(missing=1)
 
     def _forms_of(self, name: Hash) -> Iterator[tuple[Hash, Entry]]:
         """The blob, its tar, and, if it is a plain tar that the source has only inside other blobs, those."""
@@ -147,7 +147,7 @@ class Copy:
             with suppress(NotFoundError):
                 yield each, self._source.blobs.stat(each)
                 there += 1
-        self.report.add(absent=not there)
+        self.report.add(missing=not there)
 
     def _bring(self, name: Hash, size: int, missing: bool) -> None:
         """Copy one blob, inflate it if the target wants its tar, and record the fact about both."""
@@ -175,7 +175,7 @@ class Copy:
         compression = self._target.policy.recompress
         if compression is not None and self._roles.is_plain(name):
             if is_inside(self._target, name, size, ()):
-                self.report.add(there=1)
+                self.report.add(present=1)
                 return
             if not self._dry_run and (fact := self._copier.recompress(name, compression)) is not None:
                 self._contents.add_blob(fact.digest, fact.size)
@@ -231,7 +231,7 @@ class Copy:
         if not self._dry_run:
             self._target.facts.record(fact)
         self._contents.add_fact(fact)
-        self.report.add(facts=1)
+        self.report.add(records=1)
 
     # Images
 
@@ -258,7 +258,7 @@ class Copy:
                 return
             unsure = bool(who) or (bool(imported_from(named)) and not imported_from(there))
             if unsure or self._is_newer(key, modified):
-                self.report.add(kept=unsure)
+                self.report.add(tags_kept=unsure)
                 return
         for name, is_document in self._references(key):
             if is_document and not self._contents.has(name):

@@ -30,8 +30,8 @@ class Failure:
 class Report:
     """Counts of entries, and bytes of their blobs. In a dry run: what would be done.
 
-    ``made``: tars that were inflated during the copy. ``there``: blobs that the target already had.
-    ``absent``: blobs of a selected image that the source lacks. ``kept``: tags of the target that an
+    ``made``: tars that were inflated during the copy. ``present``: blobs that the target already had.
+    ``missing``: blobs of a selected image that the source lacks. ``tags_kept``: tags of the target that an
     untrusted source would have changed. ``wrong``: entries of the source that do not match their name;
     ``unreadable``: entries that its store failed to return. Both were skipped.
     """
@@ -40,11 +40,11 @@ class Report:
     copied_bytes: int = 0
     made: int = 0
     made_bytes: int = 0
-    facts: int = 0
+    records: int = 0
     images: int = 0
-    there: int = 0
-    absent: int = 0
-    kept: int = 0
+    present: int = 0
+    missing: int = 0
+    tags_kept: int = 0
     wrong: int = 0
     unreadable: int = 0
     failures: list[Failure] = field(default_factory=list)

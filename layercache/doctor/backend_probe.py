@@ -6,6 +6,7 @@ import os
 import shutil
 import time
 from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING
 
 from layercache.backend.capabilities import (
@@ -99,11 +100,11 @@ class StoreProbe(Probe[BackendTier]):
         return milliseconds(begun)
 
     def _format(self) -> Answer:
-        command = command_of(self._tier.backend)
+        command = partial(command_of, self._tier.backend)
         if not format.check(self._backend, command):
             return Answer("not marked yet: the first write does that")
         if format.has_earlier(self._backend):
-            hint = f"an older version still writes to it, or an upgrade was interrupted: run {command}"
+            hint = f"an older version still writes to it, or an upgrade was interrupted: run {command()}"
             return Answer(f"{format.FORMAT}, with associations of the earlier one", "warning", hint)
         return Answer(str(format.FORMAT))
 

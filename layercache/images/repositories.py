@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 
 from layercache.errors import InvalidNameError, NotFoundError
 from layercache.oci.reference import Reference
@@ -11,11 +11,11 @@ from layercache.sources.names import REGISTRY, registry_reference
 from layercache.tiers import keys
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     from layercache.oci.digest import Digest
     from layercache.registry.client import RegistryClient
-    from layercache.sources.registry import RepositoryBlob
+    from layercache.sources.origin import BlobSource
     from layercache.tiers.tier import Tier
 
 
@@ -37,11 +37,25 @@ def repository_of(name: str) -> Reference:
     return reference
 
 
-def blob_of(client: RegistryClient, repository: str, digest: Digest, size: int | None) -> RepositoryBlob:
-    """A blob of a repository, which is named as for `repository_of`. ``size``: bytes, None: not known."""
+def blob_source(
+    digest: Digest,
+    size: int | None,
+    fetch: Callable[[Digest], BinaryIO] | None,
+    repository: str | None,
+    client: Callable[[], RegistryClient],
+) -> BlobSource:
+    """Where a blob comes from: a program's function, or a registry's repository, which ``client`` reaches.
+
+    Raises `InvalidNameError`, `ConfigError`.
+    """
+    if fetch:
+        from layercache.sources.function import FunctionSource
+
+        return FunctionSource(digest, fetch)
     from layercache.sources.registry import RepositoryBlob
 
-    return RepositoryBlob(client, repository_of(repository), digest, size)
+    assert repository is not None, "one of both is given"
+    return RepositoryBlob(client(), repository_of(repository), digest, size)
 
 
 def tags_in_registry(client: RegistryClient, reference: Reference) -> list[str]:

@@ -6,7 +6,8 @@ nothing that is not named here is lost.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+from functools import cache
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar, cast
 
 import msgspec
 
@@ -185,11 +186,17 @@ def decode(data: bytes, kind: type[DocumentT], what: str) -> DocumentT:
     """
     try:
         try:
-            return msgspec.json.decode(data, type=kind, dec_hook=_decode_hash)
+            return cast("DocumentT", _decoder(kind).decode(data))
         except msgspec.ValidationError:  # null, perhaps, as programs in Go write an empty list
             return msgspec.convert(without_nulls(msgspec.json.decode(data)), kind, dec_hook=_decode_hash)
     except NOT_VALID as error:
         raise FormatError(f"{what} is not a valid {kind.__name__.lower()}: {error}") from error
+
+
+@cache
+def _decoder(kind: type[Any]) -> msgspec.json.Decoder[Any]:
+    """Made once of each kind: that takes a third as long as decoding a record."""
+    return msgspec.json.Decoder(kind, dec_hook=_decode_hash)
 
 
 def without_nulls(value: Any) -> Any:

@@ -6,8 +6,6 @@ from typing import Literal
 
 Form = Literal["compressed", "uncompressed"]
 
-
 COMPRESSED: Form = "compressed"
-
-
 UNCOMPRESSED: Form = "uncompressed"
+FORMS = (COMPRESSED, UNCOMPRESSED)

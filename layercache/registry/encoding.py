@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 from layercache.errors import FormatError, LimitError, SourceError
 from layercache.oci.descriptor import GZIP, ZSTD
-from layercache.streams.inflate import InflatedReader, Limits
+from layercache.streams.inflate import InflatedReader
+from layercache.streams.limits import Limits
 from layercache.streams.readers import HEAD, sniff
 
 if TYPE_CHECKING:

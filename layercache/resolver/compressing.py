@@ -9,7 +9,8 @@ from layercache.errors import DigestMismatchError
 from layercache.oci.descriptor import OCI_LAYER_OF
 from layercache.oci.digest import DiffID, Digest
 from layercache.streams.hashing import chunks, hash_chunks
-from layercache.streams.inflate import InflatedReader, Limits
+from layercache.streams.inflate import InflatedReader
+from layercache.streams.limits import Limits
 from layercache.streams.readers import verified
 from layercache.tiers.association import Association
 

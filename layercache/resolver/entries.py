@@ -10,7 +10,6 @@ from layercache.events import Event, Observers
 from layercache.oci.digest import Digest
 from layercache.oci.forms import COMPRESSED
 from layercache.streams.readers import HashedReader, check_size
-from layercache.transfer.follower import read_through
 
 if TYPE_CHECKING:
     from layercache.backend import Reader
@@ -109,6 +108,8 @@ class Entries:
             if self._verify_always and not isinstance(whole, HashedReader):
                 whole = self.hashed(way, whole)
             if isinstance(whole, HashedReader):
+                from layercache.transfer.follower import read_through
+
                 read_through(whole)
         return self.hit(layer, way, way.open(*part))
 

@@ -15,7 +15,7 @@ from layercache.oci.forms import COMPRESSED, UNCOMPRESSED, Form
 from layercache.resolver.confirmation import RefutingReader
 from layercache.resolver.findings import Findings
 from layercache.resolver.in_flight import InFlight, InFlightTransfer
-from layercache.streams.inflate import InflatedReader, Limits
+from layercache.streams.inflate import InflatedReader
 from layercache.streams.readers import HashedReader, HeadReader
 from layercache.transfer.follower import Follower
 from layercache.transfer.spool import TierSpool
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from layercache.resolver.plan import Way
     from layercache.resolver.stage import Stage
     from layercache.resolver.tier_writer import TierWriter
+    from layercache.streams.limits import Limits
     from layercache.tiers.tier import Tier
     from layercache.transfer.finisher import Finisher
 

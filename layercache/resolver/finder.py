@@ -39,12 +39,9 @@ class Finder:
         try:
             identity = lookup.find(self._tiers, name, asked, self._refuted)
         except BaseException:
-            if asked.responses is not None:
-                asked.responses.close()
+            asked.give_up()
             raise
-        if asked.responses is not None:
-            self._latest.add(asked.responses)
-        return identity, asked.responses
+        return identity, self._held(asked)
 
     def is_cached(self, name: Hash) -> bool:
         """Whether `find` would find anything. Nothing is read for that."""
@@ -56,10 +53,30 @@ class Finder:
             return False
         return True
 
-    def of_digest(self, digest: Digest, *, stated: bool) -> LayerIdentity:
-        """As `lookup.of_digest`. ``stated``: by who asks, so no tier is asked that takes a round trip."""
+    def of_digest(
+        self, digest: Digest, *, stated: bool, coming: bool
+    ) -> tuple[LayerIdentity, Responses | None]:
+        """As `lookup.of_digest`, with what was opened on the way, if anything.
+
+        ``stated``: by who asks, so no tier is asked that takes a round trip. ``coming``: the blob is on its
+        way, and need not be opened.
+        """
         tiers = tuple(lookup.on_this_machine(self._tiers)) if stated else self._tiers
-        return lookup.of_digest(tiers, digest, self._refuted)
+        asked = Questions(self._tiers, self._at_once, reading=True)
+        if coming:
+            asked.leave_out(digest)
+        try:
+            identity = lookup.of_digest(tiers, digest, asked, self._refuted)
+        except BaseException:
+            asked.give_up()
+            raise
+        return identity, self._held(asked)
+
+    def _held(self, asked: Questions) -> Responses | None:
+        """The responses of a look-up, which stay open for a while."""
+        if asked.responses is not None:
+            self._latest.add(asked.responses)
+        return asked.responses
 
     def close(self) -> None:
         self._latest.close()

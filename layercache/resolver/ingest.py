@@ -148,6 +148,8 @@ class Ingest:
         identity = self._layer.identity
         keep = partial(self._keeper.keep, everywhere=True, layer=identity.digest, plain=identity.plain)
         kept, blob = [], self._blob.spool if self._blob else None
+        if identity.fact:
+            self._keeper.expect(identity.fact)
         if blob and identity.digest:
             kept += keep(blob, identity.digest, self._form, identity.size or 0)
         if tar and identity.diff_id:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from layercache.backend import Reader
     from layercache.errors import LayercacheError
     from layercache.oci.digest import Hash
-    from layercache.streams.inflate import Limits
+    from layercache.streams.limits import Limits
     from layercache.tiers.association import Association
     from layercache.tiers.tier import Tier
 

@@ -9,7 +9,6 @@ from layercache.errors import BackendError, NotFoundError
 from layercache.oci.descriptor import NO_COMPRESSION
 from layercache.oci.digest import DiffID, Digest
 from layercache.oci.forms import UNCOMPRESSED
-from layercache.resolver.absence import not_found
 from layercache.resolver.identity import LayerIdentity
 from layercache.streams.readers import HEAD, sniff
 from layercache.value import replace
@@ -54,6 +53,8 @@ def find(tiers: Sequence[Tier], name: Hash, asked: Questions, refuted: Pairs = (
     if facts_found and (claimed := _claimed(tiers, name, asked, refuted)):
         return claimed
     if _where(tiers, [name], asked) is None:
+        from layercache.resolver.absence import not_found
+
         raise not_found(tiers, f"{name} is not cached")
     return LayerIdentity(digest=Digest(name))
 
@@ -76,11 +77,16 @@ def facts(tiers: Sequence[Tier], name: Hash) -> LayerIdentity:
     return LayerIdentity(digest=Digest(name))
 
 
-def of_digest(tiers: Sequence[Tier], digest: Digest, refuted: Pairs = ()) -> LayerIdentity:
-    """What the nearest tier that knows the blob says of it, whether or not it is there."""
+def of_digest(tiers: Sequence[Tier], digest: Digest, asked: Questions, refuted: Pairs = ()) -> LayerIdentity:
+    """What the nearest tier that knows the blob says of it, whether or not it is there.
+
+    Behind a remote tier that has the blob, none is asked.
+    """
     for tier in tiers:
-        for fact in believed(tiers, tier, tier.facts.inflates_to(digest), refuted)[:1]:
+        for fact in believed(tiers, tier, asked.inflates_to(tier, digest), refuted)[:1]:
             return LayerIdentity.from_fact(fact)
+        if asked.was_found(tier, digest):
+            break
     return LayerIdentity(digest=digest)
 
 

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from layercache.oci.forms import COMPRESSED, UNCOMPRESSED
-from layercache.resolver.bounded import BoundedReader
-from layercache.statistics.places import Place
+from layercache.value import Value
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -17,10 +16,11 @@ if TYPE_CHECKING:
     from layercache.resolver.identity import LayerIdentity
     from layercache.resolver.inside import Inside
     from layercache.sources.origin import BlobSource
+    from layercache.statistics.places import Place
     from layercache.tiers.tier import Tier
 
 
-class Way(NamedTuple):
+class Way(Value, frozen=True):
     """One place that may have a blob from which the wanted form can be given or made.
 
     ``form`` is what is stored there: a compressed blob on the way to a tar is inflated. ``tier`` is None
@@ -41,6 +41,8 @@ class Way(NamedTuple):
     def place(self) -> Place:
         """What messages and statistics call it."""
         if self.tier is not None:
+            from layercache.statistics.places import Place
+
             return Place.of_tier(self.tier.name)
         assert self.source is not None, "a way leads to a tier or to the source"
         return self.source.place
@@ -54,7 +56,7 @@ class Way(NamedTuple):
         return self.tier is None or self.tier.remote
 
     def open(self, start: int = 0, end: int | None = None) -> Reader:
-        """As `Backend.open`.
+        """As `Backend.open`. A source is read from ``start``, no further than to ``end``.
 
         Raises `NotFoundError`, `BackendError`, `SourceError`.
         """
@@ -65,7 +67,11 @@ class Way(NamedTuple):
         else:
             assert self.source is not None, "a way leads to a tier or to the source"
             reader = self.source.open(start, end)
-        return reader if end is None else BoundedReader(reader, end - start)
+        if end is None:
+            return reader
+        from layercache.resolver.bounded import BoundedReader
+
+        return BoundedReader(reader, end - start)
 
 
 def plan(

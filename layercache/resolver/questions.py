@@ -10,7 +10,7 @@ from layercache.errors import NotFoundError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from layercache.oci.digest import DiffID, Hash
+    from layercache.oci.digest import DiffID, Digest, Hash
     from layercache.resolver.responses import Responses
     from layercache.tiers.association import Association
     from layercache.tiers.concurrently import FanOut
@@ -37,6 +37,11 @@ class Questions:
         self._reading = reading
         self._facts: dict[tuple[Tier, Hash], Facts] = {}
         self._blobs: dict[tuple[Tier, Hash], bool] = {}
+        self._left_out: Hash | None = None
+
+    def leave_out(self, name: Hash) -> None:
+        """Do not ask for the blob of this name along with its record."""
+        self._left_out = name
 
     def about(self, tier: Tier, name: Hash) -> Facts:
         """As `FactStore.about`. A remote tier is asked for the blob of this name at the same time, unless a
@@ -47,6 +52,10 @@ class Questions:
         if (facts := self._facts.get((tier, name))) is None:
             facts = self._facts[tier, name] = self._ask(tier, name)
         return facts
+
+    def inflates_to(self, tier: Tier, digest: Digest) -> list[Association]:
+        """As `FactStore.inflates_to`, and as `about` asks it."""
+        return self.about(tier, digest)[0] if tier.remote else tier.facts.inflates_to(digest)
 
     def claims(self, tier: Tier, diff_id: DiffID) -> list[Association]:
         """The blobs that inflate to a tar, computed and claimed."""
@@ -84,8 +93,14 @@ class Questions:
                 return name
         return None
 
+    def give_up(self) -> None:
+        """Close what was opened: the look-up has failed."""
+        if self.responses is not None:
+            self.responses.close()
+
     def _ask(self, tier: Tier, name: Hash) -> Facts:
-        if any(self.has(nearer, name) for nearer in self._tiers[: self._tiers.index(tier)]):
+        nearer_tiers = self._tiers[: self._tiers.index(tier)]
+        if name == self._left_out or any(self.has(nearer, name) for nearer in nearer_tiers):
             return tier.facts.about(name)
         facts = self._at_once.start(partial(tier.facts.about, name))
         self.has(tier, name)
@@ -100,13 +115,13 @@ class Questions:
     def _look(self, tier: Tier, name: Hash) -> bool:
         if not self._reading:
             return tier.blobs.has(name)
-        try:
-            reader = tier.blobs.open(name)
-        except NotFoundError:
-            return False
         if self.responses is None:
             from layercache.resolver.responses import Responses  # a look-up on this machine needs none
 
             self.responses = Responses()
-        self.responses.hold(tier, name, reader)
+        try:
+            self.responses.hold(tier, name, tier.blobs.open(name))
+        except NotFoundError:
+            self.responses.note_absent(tier, name)
+            return False
         return True

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from layercache.resolver.identity import LayerIdentity
     from layercache.resolver.tier_writer import TierWriter
-    from layercache.streams.inflate import Limits
+    from layercache.streams.limits import Limits
     from layercache.tiers.tier import Tier
 
 TRIED = 3

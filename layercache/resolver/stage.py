@@ -21,9 +21,9 @@ from layercache.streams.counted import CountedReader
 from layercache.streams.inflate import InflatedReader
 from layercache.streams.observed import ObservedReader
 from layercache.streams.readers import HashedReader, StatedSizeError, check_hash
-from layercache.transfer.finisher import NEVER, Share
 from layercache.transfer.follower import Follower
 from layercache.transfer.growing import GivenUpError
+from layercache.transfer.share import NEVER, Share
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -135,6 +135,12 @@ class TierWriter:
         spool.publish(name)
         return stored
 
+    def expect(self, fact: Association) -> None:
+        """Announce a fact that is recorded once its blob was kept: see `FactStore.expect`."""
+        for tier in self._tiers:
+            if tier.remote:
+                tier.facts.expect(fact)
+
     def record(self, fact: Association, kept: Iterable[Tier] = ()) -> None:
         """Write a fact down where its blob was kept, and in the nearest tier that can be written to."""
         for number, tier in enumerate(dict.fromkeys([*self.writable()[:1], *kept])):

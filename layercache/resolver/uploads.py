@@ -19,9 +19,6 @@ if TYPE_CHECKING:
     from layercache.resolver.upload_queue import UploadProgress
     from layercache.tiers.tier import Tier
 
-LAST_WORDS = 3.0
-"""Seconds in which an upload that is broken off can clean up. Then it is left to the store's own rules."""
-
 
 class Uploads:
     """What is on its way to far tiers, and what an interrupt has left. Thread-safe.

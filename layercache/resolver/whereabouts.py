@@ -20,23 +20,23 @@ def size_of_blob(resolver: Resolver, layer: LayerState) -> int:
     for way in resolver.ways(layer, COMPRESSED):
         source: object = way.source
         if way.tier is not None:
-            size = resolver.entries.size(layer, way)
+            size = resolver.near.entries.size(layer, way)
         else:
             size = source.stat() if isinstance(source, Statable) else layer.identity.size
         if size is not None:
             return size
-    raise no_way(resolver.tiers, layer, COMPRESSED)
+    raise no_way(resolver.near.all, layer, COMPRESSED)
 
 
 def signed_url(resolver: Resolver, layer: LayerState, form: Form, seconds: int) -> str | None:
     """A URL of the first tier that can sign one and has the form in the right size; None if none does."""
     size = layer.identity.size_of(form)
-    for tier in resolver.tiers if size is not None else ():
+    for tier in resolver.near.all if size is not None else ():
         for name in layer.identity.names(form):
             way = Way(name, form, tier)
-            if resolver.entries.is_wrong(way):
+            if resolver.near.entries.is_wrong(way):
                 continue
             if url := tier.blobs.signed_url(name, size or 0, seconds):
-                resolver.entries.count_hit(layer, way, size or 0)
+                resolver.near.entries.count_hit(layer, way, size or 0)
                 return url
     return None

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 from layercache.errors import LimitError, SourceError
 from layercache.oci.descriptor import NO_COMPRESSION
 from layercache.sources.tar_index import Member
-from layercache.streams.inflate import BZIP2, MAX_INFLATED_SIZE, XZ, InflatedReader, Limits
+from layercache.streams.inflate import BZIP2, XZ, InflatedReader
+from layercache.streams.limits import MAX_INFLATED_SIZE, Limits
 from layercache.streams.readers import CHUNK, sniff_layer
 
 if TYPE_CHECKING:

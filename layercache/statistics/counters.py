@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import threading
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 from layercache.value import Value, replace
 
-if TYPE_CHECKING:
-    from layercache.statistics.places import PlaceKind
-
+PlaceKind = Literal["tier", "mirror", "registry", "layout", "archive", "function"]
 
 Saved = tuple[int, int]
 """What a hit saved, as far as sizes are known: bytes of the compressed blob that no source had to send, and

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Literal, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-PlaceKind = Literal["tier", "mirror", "registry", "layout", "archive", "function"]
+if TYPE_CHECKING:
+    from layercache.statistics.counters import PlaceKind
 
 
 class Place(NamedTuple):

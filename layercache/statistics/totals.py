@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import msgspec
 
-from layercache.statistics.places import PlaceKind
+from layercache.statistics.counters import PlaceKind
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any, Protocol
 from layercache.errors import FormatError, LimitError
 from layercache.oci.descriptor import GZIP, ZSTD
 from layercache.streams.readers import CHUNK, GZIP_MAGIC, JudgingReader
-from layercache.value import Value
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from layercache.backend import Reader
+    from layercache.streams.limits import Limits
 
 INFLATE_INPUT = 128 << 10
 FIRST_INPUT = 4 << 10
@@ -36,21 +36,6 @@ BZIP2 = "bzip2"
 
 XZ_MEMORY_MAX = 160 << 20
 """Bytes that an xz stream may ask for: a dictionary as big as the largest window of zstd, and tables."""
-
-MAX_INFLATED_SIZE = 64 << 30
-MAX_RATIO = 250
-
-
-class Limits(Value, frozen=True):
-    """When inflating is stopped as a decompression bomb.
-
-    ``size``: bytes of one layer's tar. ``ratio``: inflated to compressed, looked at once a tar has
-    grown beyond ``ratio_from`` bytes, so that a small layer of zeros does not count as a bomb.
-    """
-
-    size: int = MAX_INFLATED_SIZE
-    ratio: int = MAX_RATIO
-    ratio_from: int = 1 << 30
 
 
 class _Decompressor(Protocol):

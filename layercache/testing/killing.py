@@ -54,7 +54,7 @@ class KillPromises(Hooks):
         if not self.leaves_leftovers:
             pytest.skip("a killed write leaves nothing here")
         killer = Killer(backend)
-        for number in range(max(3, self.kills // 2)):
+        for number in range(max(12, self.kills)):  # most need one or two
             kill_in_write(backend, f"{KEY}-{number}", pattern(self.big))
             killer.kill_in_commit(f"{KEY}-{number}", pattern(self.big), number)
             assert leftovers.remove_leftovers(3600) == 0, (

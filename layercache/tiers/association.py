@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-
 from layercache.errors import FormatError, InvalidNameError
 from layercache.oci.descriptor import OCTETS, Descriptor, is_layer
 from layercache.oci.digest import DiffID, Digest
@@ -17,8 +15,6 @@ UNCOMPRESSED_SIZE = "dev.layercache.uncompressed-size"
 
 FACTS_MAX = 32
 """Facts about one name, of a kind, that are looked at in one place: no layer has nearly so many."""
-
-_SIZE = re.compile(r"[0-9]{1,18}")
 
 
 class NotOfALayerError(FormatError):
@@ -59,7 +55,7 @@ class Association(Value, frozen=True):
         except InvalidNameError as error:
             raise FormatError(f"an association names no diff ID: {error.message}") from error
         size = annotations.get(UNCOMPRESSED_SIZE)
-        if size is not None and not _SIZE.fullmatch(size):
+        if size is not None and not _is_size(size):
             raise FormatError(f"an association's uncompressed size is {size[:40]!r}")
         if not is_layer(descriptor.media_type):
             raise NotOfALayerError(f"an association is of {descriptor.media_type}")
@@ -71,3 +67,8 @@ class Association(Value, frozen=True):
             uncompressed_size=None if size is None else int(size),
             computed=computed,
         )
+
+
+def _is_size(text: str) -> bool:
+    """Whether the text is a decimal number of at most 18 digits."""
+    return len(text) <= 18 and text.isascii() and text.isdecimal()

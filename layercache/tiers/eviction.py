@@ -96,7 +96,7 @@ def _derived(backend: Backend) -> dict[Hash, list[Entry]]:
 
 
 def _tars_to_be_made_again(backend: Backend, there: Container[Hash]) -> Iterator[Hash]:
-    for record in BackendRecords(backend, remote=not isinstance(backend, Spooler)).all():
+    for record in BackendRecords(backend, remote=not isinstance(backend, Spooler)).of_digests():
         for fact in record.as_digest:
             if fact.computed and str(fact.digest) != fact.diff_id and fact.digest in there:
                 yield fact.diff_id

@@ -30,12 +30,19 @@ class RecordStore(ABC):
         Nothing is written if it stays as it was.
         """
 
+    def add(self, name: Hash, fact: Association) -> None:
+        """Write a fact about a name into its record."""
+        self.change(name, lambda record: record.with_fact(fact))
+
+    def expect(self, fact: Association) -> None:  # noqa: B027  # most stores have no use for it
+        """A fact about a blob that comes soon will be recorded: it may be written together with the blob."""
+
     @abstractmethod
     def written(self) -> Iterator[tuple[Record, float]]:
         """Every record, and when it was written (seconds since the epoch; 0: not stated); in any order."""
 
-    def all(self) -> Iterator[Record]:
-        """Every record, in any order."""
+    def of_digests(self) -> Iterator[Record]:
+        """Every record with a fact about its name as a digest, and perhaps others, in any order."""
         return (record for record, _ in self.written())
 
     @abstractmethod
@@ -100,7 +107,16 @@ class FactStore:
         """
         if not self._policy.readonly:
             for name in _names_of(fact):
-                self.records.change(name, lambda record: record.with_fact(fact))
+                self.records.add(name, fact)
+
+    @or_drop
+    def expect(self, fact: Association) -> None:
+        """Announce a fact that will be recorded as soon as its blob is there. This costs no request.
+
+        A store that writes something of its own for each blob writes the fact along.
+        """
+        if not self._policy.readonly:
+            self.records.expect(fact)
 
     @or_drop
     def forget(self, fact: Association) -> None:
@@ -120,7 +136,7 @@ class FactStore:
 
         Those that are recorded under the digest, which is done last.
         """
-        return (fact for record in self.records.all() for fact in record.as_digest)
+        return (fact for record in self.records.of_digests() for fact in record.as_digest)
 
     @or_raise
     def written(self) -> Iterator[tuple[Association, float]]:

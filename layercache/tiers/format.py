@@ -7,14 +7,17 @@ read strictly, and decides nothing but whether the store is used.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from layercache.backend import write_whole
 from layercache.backend.capabilities import Exclusive
 from layercache.errors import FormatError, NotFoundError, StoreFormatError
 from layercache.streams.readers import read_bounded
+from layercache.value import Value
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from layercache.backend import Backend, BackendURL
 
 FORMAT = 2
@@ -47,7 +50,7 @@ def upgrade_command(url: BackendURL) -> str:
     return f"layercache upgrade {shlex.quote(shown)}"
 
 
-class Marker(NamedTuple):
+class Marker(Value, frozen=True):
     """What a marker says: the number of the format, None if it is not understood. ``shown``: for messages."""
 
     format: int | None
@@ -68,15 +71,15 @@ def read_marker(backend: Backend) -> Marker | None:
     return Marker(_format_of(data), _shown(data)) if data else None
 
 
-def is_marked(backend: Backend, command: str) -> bool:
+def is_marked(backend: Backend, command: Callable[[], str]) -> bool:
     """Whether the store has a marker of this format; false if it has none.
 
-    ``command`` converts or repairs the store, for messages. Raises `StoreFormatError` for another format and
-    for a marker that is not understood, `BackendError`.
+    ``command`` returns what converts or repairs the store, for messages. Raises `StoreFormatError` for
+    another format and for a marker that is not understood, `BackendError`.
     """
     marker = read_marker(backend)
     if marker is not None and marker.format != FORMAT:
-        raise _refusal(backend.url, marker, command)
+        raise _refusal(backend.url, marker, command())
     return marker is not None
 
 
@@ -85,7 +88,7 @@ def has_earlier(backend: Backend) -> bool:
     return next(iter(backend.scan(EARLIER)), None) is not None
 
 
-def check(backend: Backend, command: str) -> bool:
+def check(backend: Backend, command: Callable[[], str]) -> bool:
     """Whether the store has a marker of this format; false for a new store, and for another tool's layout.
 
     Raises `StoreFormatError` for a store that this version cannot use, `BackendError`.
@@ -94,13 +97,13 @@ def check(backend: Backend, command: str) -> bool:
         return True
     if has_earlier(backend):
         raise StoreFormatError(
-            f"{backend.url}: an earlier version has written this cache, in another format: run {command}",
+            f"{backend.url}: an earlier version has written this cache, in another format: run {command()}",
             hint="it converts the cache in place: blobs, images and tags stay as they are",
         )
     return False
 
 
-def write_marker(backend: Backend, command: str) -> None:
+def write_marker(backend: Backend, command: Callable[[], str]) -> None:
     """Write the marker unless there is one. Raises `StoreFormatError` if there is another one by now."""
     if isinstance(backend, Exclusive) and backend.create_new(KEY, MARKER):
         return

@@ -32,8 +32,8 @@ FREE = ("path", "lock", "touch", "signed_url", "remove_leftovers", "leftovers", 
 """What does not depend on the format."""
 
 
-def gated(backend: Backend, command: str) -> Backend:
-    """The backend behind a gate. ``command`` converts or repairs the store, for messages."""
+def gated(backend: Backend, command: Callable[[], str]) -> Backend:
+    """The backend behind a gate. ``command`` returns what converts or repairs the store, for messages."""
     return cast("Backend", Gate(backend, command))
 
 
@@ -49,7 +49,7 @@ def opened(backend: Backend) -> AbstractContextManager[None]:
 
 def command_of(backend: Backend) -> str:
     """The command that converts or repairs a store, as messages name it."""
-    return backend.command if isinstance(backend, Gate) else f"layercache upgrade {backend.url}"
+    return backend.command() if isinstance(backend, Gate) else f"layercache upgrade {backend.url}"
 
 
 class Gate:
@@ -62,7 +62,7 @@ class Gate:
     The first write to a store without a marker writes it.
     """
 
-    def __init__(self, backend: Backend, command: str) -> None:
+    def __init__(self, backend: Backend, command: Callable[[], str]) -> None:
         self.backend = backend
         self.url = backend.url
         self.command = command

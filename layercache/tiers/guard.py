@@ -30,10 +30,10 @@ from layercache.backend.capabilities import (
     Stamped,
     Touchable,
 )
+from layercache.backend.opening import package_of
 from layercache.errors import BackendError, ConfigError, FormatError, NotFoundError
 from layercache.tiers import keys
 from layercache.tiers.blame import Blame
-from layercache.tiers.gate import Gate
 from layercache.tiers.guarded_streams import (
     GuardedLock,
     GuardedReader,
@@ -53,21 +53,6 @@ _OURS = frozenset(
     ["layercache_backends.objects", *(target.partition(":")[0] for target in IN_THE_BOX.values())]
 )
 
-_PLAIN = frozenset(IN_THE_BOX[scheme].partition(":")[0] for scheme in ("file", "memory"))
-"""Modules of backends without an SDK under them, whose own readers count: they need no guard."""
-
-
-def _package_of(backend: Backend) -> str:
-    """Where the factory of a backend in the box is: its class may be one module deeper."""
-    return ".".join(type(backend).__module__.split(".")[:2])
-
-
-def guarded(backend: Backend) -> Backend:
-    """The backend with a guard around it, which has those of its capabilities that the backend has."""
-    if isinstance(backend, Guard | Gate) or _package_of(backend) in _PLAIN:
-        return backend
-    return _kind(tuple(part for protocol, part in _PARTS.items() if isinstance(backend, protocol)))(backend)
-
 
 class Guard:
     """A backend around another."""
@@ -76,7 +61,7 @@ class Guard:
         self._backend: Any = backend
         self.url = backend.url
         self._blame = Blame(self.url, backend)
-        self._looks = _package_of(backend) not in _OURS
+        self._looks = package_of(backend) not in _OURS
 
     def __repr__(self) -> str:
         return f"Guard({self._backend!r})"
@@ -334,3 +319,10 @@ _PARTS: dict[type, type[Guard]] = {
 def _kind(parts: tuple[type[Guard], ...]) -> type[Guard]:
     """A guard with these parts and no others: the core asks with `isinstance` what a backend can do."""
     return cast("type[Guard]", type("Guard", parts or (Guard,), {}))
+
+
+def with_guard(backend: Backend) -> Backend:
+    """The backend with a guard around it, which has those of its capabilities that the backend has."""
+    if isinstance(backend, Guard):
+        return backend
+    return _kind(tuple(part for protocol, part in _PARTS.items() if isinstance(backend, protocol)))(backend)

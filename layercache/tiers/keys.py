@@ -20,7 +20,7 @@ QUARANTINE = "quarantine/"
 UNSENT = "unsent/"
 LEASES = "leases/"
 
-_KIND = re.compile(r"[a-z][a-z0-9-]{0,63}")
+_KIND = r"[a-z][a-z0-9-]{0,63}"
 
 
 def blob(name: Hash) -> str:
@@ -30,7 +30,7 @@ def blob(name: Hash) -> str:
 
 def blob_name(key: str) -> Hash | None:
     """The hash that a blob's key stands for; None for any other key."""
-    return _hash_of(key.removeprefix(BLOBS).split("/")) if key.startswith(BLOBS) else None
+    return _hash_of(key[len(BLOBS) :]) if key.startswith(BLOBS) else None
 
 
 def record(name: Hash) -> str:
@@ -40,7 +40,7 @@ def record(name: Hash) -> str:
 
 def record_name(key: str) -> Hash | None:
     """The name that a record's key stands for; None for any other key."""
-    return _hash_of(key.removeprefix(RECORDS).split("/")) if key.startswith(RECORDS) else None
+    return _hash_of(key[len(RECORDS) :]) if key.startswith(RECORDS) else None
 
 
 def derived(kind: str, name: Hash) -> str:
@@ -48,7 +48,7 @@ def derived(kind: str, name: Hash) -> str:
 
     Raises `ValueError` for another kind.
     """
-    if not _KIND.fullmatch(kind):
+    if not re.fullmatch(_KIND, kind):
         raise ValueError(f"not a kind of derived object: {kind!r}")
     return f"{derived_of(name)}{kind}"
 
@@ -61,7 +61,7 @@ def derived_of(name: Hash) -> str:
 def derived_name(key: str) -> tuple[str, Hash] | None:
     """Kind and blob of a derived object's key; None for other keys."""
     match key.split("/"):
-        case ["derived", *blob, kind] if _KIND.fullmatch(kind) and (name := _hash_of(blob)):
+        case ["derived", *blob, kind] if re.fullmatch(_KIND, kind) and (name := _hash_of("/".join(blob))):
             return kind, name
     return None
 
@@ -153,8 +153,9 @@ def _joined(name: Hash) -> str:
     return name.replace(":", "-")
 
 
-def _hash_of(parts: list[str]) -> Hash | None:
+def _hash_of(path: str) -> Hash | None:
+    algorithm, _, encoded = path.partition("/")
     try:
-        return Hash(":".join(parts)) if len(parts) == 2 else None
+        return Hash(f"{algorithm}:{encoded}")
     except ValueError:
         return None

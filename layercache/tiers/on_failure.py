@@ -76,16 +76,22 @@ def or_drop(method: _MethodT) -> _MethodT:
 
 def tolerant(store: _StoreT, failures: Failures) -> _StoreT:
     """The store, with the declared methods alone, each of which bears the tier's failures as it declares."""
-    wrapper = _Tolerant(store)
-    for name, wrap in _declarations(type(store).__mro__).items():
-        # Looked up once: a call of the wrapper costs a function call more than one of the store.
-        setattr(wrapper, name, wrap(getattr(store, name), failures))
-    return cast("_StoreT", wrapper)
+    return cast("_StoreT", _Tolerant(store, failures))
 
 
 class _Tolerant:
-    def __init__(self, store: object) -> None:
+    def __init__(self, store: object, failures: Failures) -> None:
         self._store = store
+        self._failures = failures
+
+    def __getattr__(self, name: str) -> Call:
+        """A method, wrapped when it is first used; after that it is an attribute, so nothing is looked up."""
+        wrap = None if name.startswith("_") else _declarations(type(self._store).__mro__).get(name)
+        if wrap is None:
+            raise AttributeError(f"{self!r} has no {name}")
+        call = wrap(getattr(self._store, name), self._failures)
+        setattr(self, name, call)
+        return call
 
     def __repr__(self) -> str:
         return f"tolerant({self._store!r})"

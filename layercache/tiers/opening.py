@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 from layercache.backend import BackendURL, open_backend
@@ -11,7 +12,7 @@ from layercache.tiers.backend.tier import BackendTier
 from layercache.tiers.folder import refuse_other
 from layercache.tiers.format import upgrade_command
 from layercache.tiers.gate import gated
-from layercache.tiers.guard import guarded
+from layercache.tiers.guarded import guarded
 from layercache.tiers.policy import REGISTRY, take_policy
 
 if TYPE_CHECKING:
@@ -44,7 +45,7 @@ def open_tier(
         return open_registry_tier(rest, policy, registries)
     backend = open_backend(rest, also=(REGISTRY,))
     refuse_other(backend)
-    return tier_on(gated(guarded(backend), upgrade_command(rest)), policy)
+    return tier_on(gated(guarded(backend), partial(upgrade_command, rest)), policy)
 
 
 def tier_on(backend: Backend, policy: Policy) -> BackendTier:

@@ -50,9 +50,36 @@ class _Pair(msgspec.Struct, frozen=True, rename="camel"):
 
 
 class _Document(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    name: Hash
+    name: str
     facts: list[Descriptor] = []
     refuted: list[_Pair] = []
+
+
+class _Blob(msgspec.Struct):
+    digest: str
+
+
+class _Outline(msgspec.Struct):
+    facts: list[_Blob] = []
+
+
+_HEX = 64
+"""Characters in which two hashes of one record differ, if they are not the same."""
+
+
+def is_about_digest(data: bytes, key: str) -> bool:
+    """Whether a record under this key may have a fact about its name as a digest.
+
+    Takes a tenth of the time of decoding it: a listing reads the records of diff IDs in vain. True for what
+    is not decoded so easily.
+    """
+    try:
+        for blob in msgspec.json.decode(data, type=_Outline).facts:
+            if key.endswith(blob.digest[-_HEX:]):
+                return True
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return True
+    return False
 
 
 class Record(Value, frozen=True):

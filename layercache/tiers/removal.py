@@ -16,6 +16,26 @@ if TYPE_CHECKING:
     from layercache.tiers.tier import Tier
 
 
+def writable(tiers: Iterable[Tier], *, all_tiers: bool) -> list[Tier]:
+    """The nearest tier that can be written to, or all of them. Raises `ConfigError` if there is none."""
+    found = [tier for tier in tiers if not tier.policy.readonly]
+    if not found:
+        raise ConfigError("every tier is read-only", hint="name a cache that can be written to")
+    return found if all_tiers else found[:1]
+
+
+def delete_from(tiers: Sequence[Tier], name: Hash, *, force: bool, all_tiers: bool) -> None:
+    """Remove what a name stands for, as `delete` does, from the tiers that are `writable`.
+
+    Raises `NotFoundError` if nothing was there, `InUseError`, `ConfigError`.
+    """
+    targets = writable(tiers, all_tiers=all_tiers)
+    if not sum([delete(tier, name, force=force) for tier in targets]):
+        searched_all = targets == writable(tiers, all_tiers=True)
+        hint = "" if searched_all else "far tiers were not searched: use all_tiers (--all-tiers)"
+        raise NotFoundError(f"{name} is not cached", looked_in=[tier.name for tier in targets], hint=hint)
+
+
 def delete(tier: Tier, name: Hash, *, force: bool = False) -> int:
     """Remove what a name stands for from one tier; how many blobs went.
 
@@ -29,21 +49,6 @@ def delete(tier: Tier, name: Hash, *, force: bool = False) -> int:
         inside = {fact.diff_id for fact in facts if not tier.blobs.has(fact.diff_id)}
         _refuse_if_used(tier, {*names, *inside})
     return _remove(tier, facts, present)
-
-
-def delete_from(targets: Sequence[Tier], name: Hash, *, force: bool, tiers: Sequence[Tier]) -> None:
-    """`delete` from these of a cache's ``tiers``. Raises `NotFoundError` if none of them has it."""
-    if not sum([delete(tier, name, force=force) for tier in targets]):
-        searched_all = len(targets) == len(writable(tiers))
-        hint = "" if searched_all else "far tiers were not searched: use all_tiers (--all-tiers)"
-        raise NotFoundError(f"{name} is not cached", looked_in=[tier.name for tier in targets], hint=hint)
-
-
-def writable(tiers: Iterable[Tier]) -> list[Tier]:
-    """Those that can be written to. Raises `ConfigError` if there is none."""
-    if found := [tier for tier in tiers if not tier.policy.readonly]:
-        return found
-    raise ConfigError("every tier is read-only", hint="name a cache that can be written to")
 
 
 def _belonging(tier: Tier, name: Hash) -> tuple[list[Association], list[Hash], list[Hash]]:

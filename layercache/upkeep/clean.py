@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 from layercache.backend.capabilities import Leftovers
@@ -31,13 +32,13 @@ class Cleaned:
     tier: str
     blobs: int = 0
     bytes: int = 0
-    facts: int = 0
+    records: int = 0
     images: int = 0
     refused: int = 0
 
     @property
     def objects(self) -> int:
-        return self.blobs + self.facts + self.images
+        return self.blobs + self.records + self.images
 
 
 def count_all(tier: BackendTier) -> Cleaned:
@@ -55,7 +56,7 @@ def count_all(tier: BackendTier) -> Cleaned:
 def _count(tier: BackendTier) -> Cleaned:
     marker = format.read_marker(tier.backend)
     if marker is not None and (marker.format or 0) > format.FORMAT:
-        format.is_marked(tier.backend, command_of(tier.backend))  # says what to do
+        format.is_marked(tier.backend, partial(command_of, tier.backend))  # says what to do
     found = Cleaned(tier.name)
     for folder in (keys.BLOBS, keys.DERIVED, keys.QUARANTINE):
         for entry in _ours(tier, folder):
@@ -63,7 +64,7 @@ def _count(tier: BackendTier) -> Cleaned:
             found.blobs += folder != keys.DERIVED
     found.images = sum(1 for _ in _ours(tier, keys.IMAGES))
     for folder in (keys.RECORDS, format.EARLIER):
-        found.facts += sum(1 for _ in _ours(tier, folder))
+        found.records += sum(1 for _ in _ours(tier, folder))
     _check_is_cache(tier, found, marked=marker is not None)
     return found
 
@@ -92,7 +93,7 @@ def _clean(tier: BackendTier) -> Cleaned:
     for folder in (keys.BLOBS, keys.QUARANTINE):  # of the blobs, only empty ones are left
         done.blobs += len(_remove(tier, folder, done))
     for folder in (keys.RECORDS, format.EARLIER):
-        done.facts += len(_remove(tier, folder, done))
+        done.records += len(_remove(tier, folder, done))
     remove_folders(tier.backend)
     _remove_marker(tier, done)
     if isinstance(tier.backend, Leftovers):
@@ -141,7 +142,7 @@ def _check_is_cache(tier: BackendTier, found: Cleaned, *, marked: bool) -> None:
             f"{tier.name} lists images that layercache did not add: {foreign + len(others)}",
             hint="layercache adopt makes them the cache's; then they can be removed",
         )
-    if found.blobs and not (found.facts or found.images or marked):
+    if found.blobs and not (found.records or found.images or marked):
         raise ConfigError(
             f"{tier.name} has blobs, but neither records nor images: it may not be a cache",
             hint="remove the folder by hand if it is yours",

@@ -37,9 +37,9 @@ class Pruned:
     """What was removed from a tier, or would be.
 
     ``blobs``, ``bytes``: blobs, and their size with everything derived from them (also of blobs that were
-    gone already). ``leftovers``: of killed writers, their leases included. ``facts``, ``images``: those
+    gone already). ``leftovers``: of killed writers, their leases included. ``records``, ``images``: those
     without any blob. ``left``: bytes of the remaining blobs. ``leftovers_left``: leftovers that are too
-    young, if the store can count them. ``refused``: blobs, facts and images that only another user may
+    young, if the store can count them. ``refused``: blobs, records and images that only another user may
     remove.
     """
 
@@ -49,7 +49,7 @@ class Pruned:
     left: int = 0
     leftovers: int = 0
     leftovers_left: int = 0
-    facts: int = 0
+    records: int = 0
     images: int = 0
     refused: int = 0
 
@@ -135,7 +135,7 @@ def _forget(tier: BackendTier, report: Pruned, *, dry_run: bool) -> None:
     for fact in tier.facts.scan():
         plain = str(fact.digest) == fact.diff_id
         if not holds(tier, fact.digest, plain=plain) and not tier.blobs.has(fact.diff_id):
-            report.facts += removed(partial(tier.facts.forget, fact))
+            report.records += removed(partial(tier.facts.forget, fact))
     for entry in tier.backend.scan(keys.RECORDS):
         if not entry.size and entry.modified < time.time() - DAY:  # all that it said was forgotten
             removed(partial(tier.backend.delete, entry.key))

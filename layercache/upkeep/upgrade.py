@@ -11,6 +11,7 @@ from __future__ import annotations
 import threading
 from concurrent.futures import ALL_COMPLETED, FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING
 
 from layercache.backend import SMALL_OBJECT
@@ -68,7 +69,7 @@ class Upgrade:
             raise ConfigError(f"{tier.name} is read-only", hint="upgrade it where it may be written to")
         self.report = Upgraded(tier.name)
         self._backend = ungated(tier.backend)
-        self._command = command_of(tier.backend)
+        self._command = partial(command_of, tier.backend)
         self._facts = BackendTier(self._backend, tier.policy).facts
         self._jobs = jobs or (THREADS_FAR if tier.remote else THREADS_NEAR)
         self._dry_run = dry_run

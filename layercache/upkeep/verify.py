@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from layercache.oci.digest import Hash
     from layercache.tiers.backend.tier import BackendTier
 
-Kind = Literal["blob", "fact", "image"]
+Kind = Literal["blob", "record", "image"]
 Problems = dict[str, Problem]
 """Key to what is wrong with the object."""
 
@@ -44,7 +44,7 @@ PENDING_PER_THREAD = 4
 class Checked:
     """An object that was checked; ``size`` in bytes.
 
-    ``problem``: what is wrong with it; empty if it is right. ``put_aside``: it was moved to the quarantine.
+    ``problem``: what is wrong with it; empty if it is right. ``quarantined``: it was moved to the quarantine.
     ``unreadable``: the store failed, or returned only a part, so it is not known whether the object is right.
     """
 
@@ -53,7 +53,7 @@ class Checked:
     key: str
     size: int
     problem: str = ""
-    put_aside: bool = False
+    quarantined: bool = False
     unreadable: bool = False
 
 
@@ -85,7 +85,7 @@ def verify(
     ]
     if only is None:
         stages += [
-            ("fact", sample.of(scan(keys.RECORDS)), partial(_wrong_facts, tier, deep)),
+            ("record", sample.of(scan(keys.RECORDS)), partial(_wrong_facts, tier, deep)),
             ("image", scan(keys.IMAGES), partial(_wrong_image, tier)),
         ]
     try:
@@ -133,7 +133,7 @@ def _check(tier: BackendTier, kind: Kind, look: Callable[[Entry], Problems], ent
             continue  # moved already: different threads check the two records of one fact
         except BackendError as error:
             note = f"; not quarantined: {error.message}"
-        found.append(Checked(tier.name, kind, key, entry.size, problem.text + note, put_aside=moved))
+        found.append(Checked(tier.name, kind, key, entry.size, problem.text + note, quarantined=moved))
     return found
 
 

@@ -15,7 +15,8 @@ from layercache.errors import (
 from layercache.oci.descriptor import NO_COMPRESSION
 from layercache.oci.digest import Hash
 from layercache.streams.hashing import chunks, hash_chunks, hash_of
-from layercache.streams.inflate import InflatedReader, Limits
+from layercache.streams.inflate import InflatedReader
+from layercache.streams.limits import Limits
 from layercache.streams.readers import HEAD, HeadReader, layer_compression, read_bounded, sniff_layer
 from layercache.tiers import keys
 from layercache.tiers.record import Record

@@ -11,7 +11,8 @@ from statistics import median
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
-from benchmarks.measure import Contender, Run, interleaved, probe, run
+from benchmarks.installed import install
+from benchmarks.measure import Contender, Run, interleaved, new_folder, probe, run
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -129,6 +130,11 @@ class Bench:
         if not sample.exists():
             run(probe("populate", root, layers, sample))
         return root, sample
+
+    @cached_property
+    def installed(self) -> str:
+        """The program as a wheel installs it, alone with what it needs: for what counts milliseconds."""
+        return str(install(new_folder(self.scratch) / "environment"))
 
     @cached_property
     def bare_peak(self) -> int:

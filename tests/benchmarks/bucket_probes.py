@@ -144,7 +144,8 @@ def keep(url: str, path: str) -> dict[str, float]:
 
 def inflate_stream() -> dict[str, float]:
     """Inflate a gzip that comes by a pipe, by the library and the steps that we use; keep nothing."""
-    from layercache.streams.inflate import InflatedReader, Limits
+    from layercache.streams.inflate import InflatedReader
+    from layercache.streams.limits import Limits
 
     buffer = bytearray(READ)
     source: Any = open(0, "rb", buffering=0)  # noqa: SIM115  # closed by what inflates it

@@ -162,6 +162,11 @@ def operations(layers: int) -> list[Operation]:
             lambda cache, there: _read(_stated(cache, there.small).uncompressed(), there.small.tar),
         ),
         Operation(
+            "layer(digest).compressed()",
+            Budget(2, 1),
+            lambda cache, there: _read(cache.layer(there.small.digest).compressed(), there.small.blob),
+        ),
+        Operation(
             "digest in cache", Budget(2, 1), lambda cache, there: _is_cached(cache, there.small.digest)
         ),
         Operation(
@@ -174,7 +179,7 @@ def operations(layers: int) -> list[Operation]:
             lambda cache, there: _stated(cache, there.small).fill("compressed"),
             alone=True,
         ),
-        Operation("put of a new small layer", Budget(4, at_registry=9), _put_new, again=True),
+        Operation("put of a new small layer", Budget(4, at_registry=6), _put_new, again=True),
         Operation(
             f"pull of {layers} layers, compressed",
             Budget(layers + 3),

@@ -205,7 +205,7 @@ def populate(root: str, count: str, sample: str) -> dict[str, float]:
 
 def look_over(root: str) -> dict[str, float]:
     """What the system's calls alone take that tell of each layer its names, its sizes and its forms: reading
-    its fact and asking for two files; and listing all blobs with their sizes."""
+    both of its records and asking for two files; and listing all blobs with their sizes."""
     import json
 
     facts = os.path.join(root, "records", "sha256", "")

@@ -115,7 +115,8 @@ def _plain_environment(folder: Path) -> dict[str, str | None]:
     """No settings and no credentials of whoever runs this."""
     ours: dict[str, str | None] = {name: None for name in os.environ if name.startswith("LAYERCACHE_")}
     proxies = {name: None for name in os.environ if name.lower().endswith("_proxy")}
-    python = {"PYTHONPATH": None, "PYTHONDONTWRITEBYTECODE": None}
+    names = ("PYTHONPATH", "PYTHONDONTWRITEBYTECODE", "PYTHONUNBUFFERED")  # a line a call, if it is set
+    python = dict.fromkeys(names)
     others = {"DOCKER_CONFIG": None, "REGISTRY_AUTH_FILE": None, "XDG_RUNTIME_DIR": None}
     return ours | proxies | python | others | {"HOME": str(folder)}
 

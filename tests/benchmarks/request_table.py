@@ -9,6 +9,7 @@ from benchmarks.bench import QUICK, Bench, Row
 from benchmarks.far_requests import Content, operations
 from benchmarks.images import missing
 from servers.counting import GET_PRICE, PUT_PRICE, CountingProxy
+from servers.google_proxy import GoogleProxy
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -52,10 +53,9 @@ def requests(bench: Bench) -> Iterator[Row]:
         if lacking := store.absent():
             yield Row(case, "ours", note=f"{', '.join(lacking)}: not installed here")
             continue
-        # fake-gcs-server has no objects for obstore under another address than its own, which is the proxy's.
-        engine = "&engine=fsspec" if name == "gcs" else ""
-        with CountingProxy(urlsplit(store.endpoint).port or 0, 0.0) as proxy:
-            yield from _measured(bench, case, store.url("requests", proxy.url) + engine, proxy)
+        kind = GoogleProxy if name == "gcs" else CountingProxy
+        with kind(urlsplit(store.endpoint).port or 0, 0.0) as proxy:
+            yield from _measured(bench, case, store.url("requests", proxy.url), proxy)
     case = f"requests: registry, {LATENCY * 1e3:.0f} ms a response"
     if lacking := missing("docker-registry"):
         yield Row(case, "ours", note=f"{', '.join(lacking)}: not installed here")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import sys
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,16 +17,23 @@ if TYPE_CHECKING:
 
 SIMULATE = str(Path(__file__).resolve().parents[1] / "simulation" / "run.py")
 TIMEOUT = 4 * 3600.0
+AT_ONCE = 2
 CASE = "scale: "
 
 
 def scale(bench: Bench) -> Iterator[Row]:
-    """Fleets of machines in front of each service, with and without leases. Each is simulated once."""
-    for service in ("s3", "gcs"):
-        for machines in bench.sizes.machines:
-            for options in (["--leases"], []):
-                command = [sys.executable, SIMULATE, "--machines", str(machines), "--service", service]
-                yield row_of(run([*command, *options], timeout=TIMEOUT))
+    """Fleets of machines in front of each service, with and without leases. Each is simulated once.
+
+    Two at a time: a run is one thread, and what it finds does not depend on how long it takes.
+    """
+    commands = [
+        [sys.executable, SIMULATE, "--machines", str(machines), "--service", service, *options]
+        for service in ("s3", "gcs")
+        for machines in bench.sizes.machines
+        for options in (["--leases"], [])
+    ]
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        yield from map(row_of, pool.map(partial(run, timeout=TIMEOUT), commands))
 
 
 def row_of(done: Run) -> Row:

@@ -10,6 +10,7 @@ import pytest
 from benchmarks.far_requests import Content, operations
 from benchmarks.request_table import note
 from servers.counting import Cost, CountingProxy, Exchange
+from servers.google_proxy import GoogleProxy
 from servers.images import make_layer, noise
 from servers.registry import Registry
 
@@ -31,7 +32,9 @@ TRIES = 3
 Far = tuple[str, CountingProxy, Content]
 
 
-@pytest.fixture(scope="module", params=["s3", "gs", "oci"])
+@pytest.fixture(
+    scope="module", params=["s3", "gs", pytest.param("gs by gcsfs", marks=pytest.mark.slow), "oci"]
+)
 def far(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Far]:
     """The URL of a far tier behind a proxy, the proxy, and what the tier has."""
     folder = tmp_path_factory.mktemp("far")
@@ -44,17 +47,20 @@ def far(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
             endpoint: str = request.getfixturevalue("seaweedfs_endpoint")
             bucket: str = request.getfixturevalue("seaweedfs_bucket_name")
             url = f"s3://{bucket}/{folder.name}?region=us-east-1&endpoint_url=http://{{}}"
-        elif request.param == "gs":
+        elif request.param.startswith("gs"):
             server: FakeGCS = request.getfixturevalue("fake_gcs")
-            endpoint = server.url
-            # It has no objects for obstore under another address than its own, which is the proxy's.
-            url = f"gs://{server.bucket()}/far?token=anon&engine=fsspec&endpoint_url=http://{{}}"
+            endpoint, engine = server.url, "obstore" if request.param == "gs" else "fsspec"
+            url = f"gs://{server.bucket()}/far?token=anon&engine={engine}&endpoint_url=http://{{}}"
         else:
             endpoint, url = stack.enter_context(Registry(folder / "registry")).host, "oci://{}/team/cache"
-        proxy = stack.enter_context(CountingProxy(int(endpoint.rpartition(":")[2]), 0.0))
+        kind = GoogleProxy if url.startswith("gs:") else CountingProxy
+        proxy = stack.enter_context(kind(int(endpoint.rpartition(":")[2]), 0.0))
         address = url.format(f"127.0.0.1:{proxy.port}")
         content = Content.fill(url.format(endpoint.rpartition("//")[2]), folder, LAYERS)
         yield address, proxy, content
+        if url.startswith("gs:"):  # obstore uses the XML API, whose paths begin with the bucket
+            by_obstore = any(asked.startswith("GET /bucket") for asked in proxy.requests)
+            assert by_obstore == (request.param == "gs")
 
 
 @pytest.mark.parametrize("operation", operations(LAYERS), ids=lambda operation: operation.name)

@@ -6,7 +6,7 @@ import os
 import shlex
 from typing import TYPE_CHECKING
 
-from benchmarks.bench import MB, Bench, Row, cache_url, program
+from benchmarks.bench import MB, Bench, Row, cache_url
 from benchmarks.measure import Contender, new_folder, probe, run
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ def warm(bench: Bench) -> Iterator[Row]:
     url = cache_url(folder, sync=False)
     run(probe("put", url, layer.path))
     stored = folder / "blobs" / layer.diff_id.algorithm / layer.diff_id.hex
-    get = [*program(), "--cache", url, "get", layer.diff_id]
+    get = [bench.installed, "--cache", url, "get", layer.diff_id]
     runs = bench.interleaved(
         Contender("ours", lambda _: probe("warm", url, layer.diff_id)),
         Contender("file", lambda _: probe("plain", stored)),

@@ -44,11 +44,11 @@ def test_json_has_all_counts(cli: Caller, other: Caller, file: Path, layer: Laye
         "copied_bytes": len(layer.blob),
         "made": 0,
         "made_bytes": 0,
-        "facts": 1,
+        "records": 1,
         "images": 0,
-        "there": 0,
-        "absent": 0,
-        "kept": 0,
+        "present": 0,
+        "missing": 0,
+        "tags_kept": 0,
         "wrong": 0,
         "unreadable": 0,
         "failures": [],
@@ -121,7 +121,7 @@ def test_a_terminal_shows_progress_and_the_summary_remains(cli: Caller, other: C
 # The copy of one blob stops in its midst, as if the disk had stalled, and says so: then it is killed.
 _STALLS = """
 import sys, threading
-from layercache_backends.local import backend as local
+from layercache_backends.local import spool as local
 
 class Stalling(local.LocalSink):
     def write(self, data):
@@ -157,7 +157,7 @@ def test_a_copy_that_is_killed_leaves_whole_entries_and_the_next_brings_the_rest
     assert len(os.listdir(tmp_path / "other" / "blobs" / "sha256")) == 3
     assert os.listdir(tmp_path / "other" / "tmp") == []
     told = json.loads(cli("copy", cli.url, other.url, "--json").stdout)
-    assert (told["copied"], told["copied_bytes"], told["there"]) == (1, 2_000_000, 3)
+    assert (told["copied"], told["copied_bytes"], told["present"]) == (1, 2_000_000, 3)
 
 
 def test_other_tools_see_what_was_copied_into_a_folder(

@@ -85,7 +85,7 @@ def test_no_traceback_is_shown_unless_asked_for(cli: Caller, tmp_path: Path) -> 
 
 def test_a_bug_is_called_one(cli: Caller, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "cache").mkdir()
-    monkeypatch.setattr("layercache.cli.short_hashes.full_name", lambda *_: 1 / 0)
+    monkeypatch.setattr("layercache.cli.layer_output.full_name", lambda *_: 1 / 0)
     said = cli("get", "nonsense", code=70).stderr
     assert "layercache: internal error: ZeroDivisionError: division by zero\n" in said
 

@@ -12,7 +12,7 @@ import pytest
 from fixtures.calling import PROGRAM, Caller
 from servers.images import make_layer, noise
 
-from layercache.cli.commands.get import copy
+from layercache.cli.layer_output import copy
 from layercache.oci.digest import Digest
 from layercache.streams.named_file import writing
 

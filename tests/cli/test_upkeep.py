@@ -134,7 +134,7 @@ def test_prune_holds_the_limits_of_the_url(cli: Caller, blobs: Path) -> None:
 def test_prune_in_json(cli: Caller, layer: Layer, blobs: Path) -> None:
     told = cli.json("prune", "--max-size", "1kB", "--forget")
     [tier] = told["tiers"]
-    assert (told["dry_run"], tier["tier"], tier["blobs"], tier["left"], tier["facts"]) == (
+    assert (told["dry_run"], tier["tier"], tier["blobs"], tier["left"], tier["records"]) == (
         False,
         cli.url,
         2,
@@ -197,9 +197,9 @@ def test_verify_leaves_a_read_only_cache_as_it_is(cli: Caller, layer: Layer, blo
 def test_verify_in_json(cli: Caller, layer: Layer, blobs: Path) -> None:
     (blobs / layer.digest.hex).write_bytes(b"other bytes")
     [tier] = cli.json("verify", code=3)["tiers"]
-    assert (tier["tier"], tier["blobs"], tier["facts"], tier["images"]) == (cli.url, 2, 2, 0)
+    assert (tier["tier"], tier["blobs"], tier["records"], tier["images"]) == (cli.url, 2, 2, 0)
     [problem] = tier["problems"]
-    assert (problem["kind"], problem["put_aside"], problem["unreadable"]) == ("blob", True, False)
+    assert (problem["kind"], problem["quarantined"], problem["unreadable"]) == ("blob", True, False)
 
 
 def test_verify_of_a_sample(cli: Caller, blobs: Path) -> None:

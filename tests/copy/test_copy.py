@@ -78,7 +78,7 @@ def test_a_copy_of_everything_has_every_object() -> None:
     put(open_cache(source), b"an opaque blob")
     report = copy(source, target)
     assert content(target) == content(source)
-    assert (report.copied, report.facts, report.there) == (len(blobs(source)), 3, 0)
+    assert (report.copied, report.records, report.present) == (len(blobs(source)), 3, 0)
     assert report.copied_bytes == sum(entry.size for _, entry in source.blobs.scan())
 
 
@@ -87,7 +87,7 @@ def test_a_second_copy_brings_only_what_is_new() -> None:
     copy(source, target)
     put(open_cache(source), ZSTD.blob)
     report = copy(source, target)
-    assert (report.copied, report.there, report.facts) == (2, 2, 1)
+    assert (report.copied, report.present, report.records) == (2, 2, 1)
     assert content(target) == content(source)
 
 
@@ -114,7 +114,7 @@ def test_half_a_fact_is_made_whole() -> None:
     source, target = filled(GZIP), empty()
     copy(source, target)
     target.backend.delete(keys.record(GZIP.digest))
-    assert copy(source, target).facts == 1
+    assert copy(source, target).records == 1
     assert content(target) == content(source)
 
 
@@ -188,7 +188,7 @@ def test_what_a_far_source_computed_is_a_claim() -> None:
     source, target = far(filled(GZIP).backend), empty()
     copy(source, target)
     assert [each.computed for each in target.facts.scan()] == [False]
-    assert copy(source, target).facts == 0
+    assert copy(source, target).records == 0
 
 
 def test_a_far_source_that_is_trusted_is_believed() -> None:
@@ -241,7 +241,7 @@ def test_a_claim_does_not_stand_beside_what_the_target_computed() -> None:
     source, target = filled(), filled(GZIP)
     target.name = "other"
     source.facts.record(fact(GZIP.digest, ZSTD.diff_id, 5, computed=False))
-    assert copy(source, target).facts == 0
+    assert copy(source, target).records == 0
 
 
 def test_several_blobs_of_one_tar_keep_their_facts() -> None:
@@ -255,7 +255,7 @@ def test_facts_are_copied_where_the_blob_was_evicted() -> None:
     source, target = filled(GZIP), empty()
     evict(source, GZIP.digest)
     evict(source, GZIP.diff_id)
-    assert copy(source, target).facts == 1
+    assert copy(source, target).records == 1
     assert [each.digest for each in target.facts.made_from(GZIP.diff_id)] == [GZIP.digest]
 
 
@@ -264,7 +264,7 @@ def test_a_dry_run_tells_the_same_and_writes_nothing() -> None:
     told = copy(source, target, dry_run=True)
     assert content(target) == {}
     done = copy(source, target)
-    assert (told.copied, told.copied_bytes, told.facts) == (done.copied, done.copied_bytes, done.facts)
+    assert (told.copied, told.copied_bytes, told.records) == (done.copied, done.copied_bytes, done.records)
 
 
 def test_a_store_is_not_copied_into_itself() -> None:
@@ -384,7 +384,7 @@ def test_an_image_brings_what_it_needs_and_nothing_else(pulled: BackendTier, sam
     report = copy(pulled, target, Selection(images=(ONE,)))
     needed = {sample.image.descriptor.digest, *sample.image.blobs}
     assert blobs(target) == needed
-    assert (report.images, report.facts, report.absent) == (1, 3, 0)
+    assert (report.images, report.records, report.missing) == (1, 3, 0)
     with open_cache(target, offline=True) as cache:
         image = cache.image(str(ONE))
         assert [read(layer.compressed()) for layer in image.layers] == [
@@ -394,7 +394,7 @@ def test_an_image_brings_what_it_needs_and_nothing_else(pulled: BackendTier, sam
 
 def test_what_an_image_needs_and_the_source_has_not_is_counted(pulled: BackendTier, sample: Sample) -> None:
     evict(pulled, sample.image.layers[0].digest)
-    assert copy(pulled, empty(), Selection(images=(ONE,))).absent == 1
+    assert copy(pulled, empty(), Selection(images=(ONE,))).missing == 1
 
 
 def test_an_image_that_is_not_there_is_told_before_anything_is_copied(pulled: BackendTier) -> None:
@@ -447,7 +447,7 @@ def test_a_torn_fact_is_no_fact() -> None:
         sink.write(b"{")
         sink.commit()
     report = copy(source, target)
-    assert (report.copied, report.facts, report.wrong) == (2, 1, 0), "it stands under the digest, too"
+    assert (report.copied, report.records, report.wrong) == (2, 1, 0), "it stands under the digest, too"
 
 
 def test_names_of_sha512_are_copied_too() -> None:

@@ -72,7 +72,7 @@ def test_a_copy_to_a_bucket_recompresses(wanted: Selection) -> None:
     assert (report.wrong, report.copied) == (0, 4)
     before = content(target)
     again = copied(source, target, wanted)
-    assert (again.copied, again.facts, again.images) == (0, 0, 0)
+    assert (again.copied, again.records, again.images) == (0, 0, 0)
     assert content(target) == before
 
 
@@ -93,7 +93,7 @@ def test_a_copy_back_to_a_folder_has_the_tar_again(wanted: Selection) -> None:
     middle, target = bucket(), folder()
     copied(source, middle)
     report = copied(middle, target, wanted)
-    assert (report.wrong, report.unreadable, report.absent) == (0, 0, 0)
+    assert (report.wrong, report.unreadable, report.missing) == (0, 0, 0)
     needed = {PLAIN.digest, GZIP.digest, image.descriptor.digest, image.config_digest}
     assert needed <= blobs(target)
     assert content(target)[keys.blob(PLAIN.digest)] == PLAIN.blob

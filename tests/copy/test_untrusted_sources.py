@@ -62,7 +62,7 @@ def test_a_tag_of_an_untrusted_source_replaces_none_however_new_it_is(chosen: tu
     source.images.time = lambda key: time.time() + 60  # type: ignore[method-assign]
     report = copy(source, target, *chosen)
     assert target.images.get(KEY) == GOOD.descriptor
-    assert (report.images, report.kept, report.wrong) == (0, 1, 0)
+    assert (report.images, report.tags_kept, report.wrong) == (0, 1, 0)
 
 
 def test_a_tag_that_a_trusted_source_has_learnt_later_replaces_an_older_one() -> None:
@@ -74,7 +74,7 @@ def test_a_tag_that_a_trusted_source_has_learnt_later_replaces_an_older_one() ->
     source.images.time = lambda key: time.time() + 60  # type: ignore[method-assign]
     report = copy(source, target)
     assert target.images.get(KEY) == GOOD.descriptor
-    assert (report.images, report.kept) == (1, 0)
+    assert (report.images, report.tags_kept) == (1, 0)
 
 
 def test_a_tag_that_is_new_to_the_target_is_marked_as_the_sources_word_and_copied_once() -> None:
@@ -84,7 +84,7 @@ def test_a_tag_that_is_new_to_the_target_is_marked_as_the_sources_word_and_copie
     named = target.images.get(KEY)
     assert (named.digest, named.annotations) == (GOOD.descriptor.digest, {COPIED_FROM: "memory://stranger"})
     again = copy(source, target)
-    assert (again.images, again.kept) == (0, 0)
+    assert (again.images, again.tags_kept) == (0, 0)
 
 
 def test_the_mark_goes_along_when_the_copy_is_copied() -> None:
@@ -110,7 +110,7 @@ def test_an_image_by_digest_comes_without_a_mark_and_under_no_other_digest() -> 
 
 
 def on_disk(folder: Path) -> BackendTier:
-    return near(gated(LocalBackend(str(folder)), "layercache upgrade"))
+    return near(gated(LocalBackend(str(folder)), lambda: "layercache upgrade"))
 
 
 @pytest.fixture

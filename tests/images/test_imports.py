@@ -295,7 +295,7 @@ def test_a_copied_import_replaces_no_registrys_tag(there: str) -> None:
     report = Copy(source, target, Selection()).run()
     expected = OURS if there == "a registry's" else THEIRS
     assert target.images.get(KEY).digest == expected.descriptor.digest
-    assert report.kept == (there == "a registry's")
+    assert report.tags_kept == (there == "a registry's")
 
 
 def test_an_entry_that_another_tool_adds_under_a_registrys_name_replaces_no_tag(

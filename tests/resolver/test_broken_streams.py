@@ -34,7 +34,7 @@ from layercache import (
 from layercache.cache import Cache
 from layercache.oci.digest import Digest
 from layercache.resolver import fetch
-from layercache.streams.inflate import Limits
+from layercache.streams.limits import Limits
 
 if TYPE_CHECKING:
     from typing import BinaryIO

@@ -13,7 +13,7 @@ from layercache.cache import Cache
 from layercache.errors import BackendError, ConfigError, DigestMismatchError, LimitError, NotALayerError
 from layercache.oci.digest import DiffID, Digest
 from layercache.streams.compress import Compression
-from layercache.streams.inflate import Limits
+from layercache.streams.limits import Limits
 from layercache_backends.memory import MemoryBackend, MemoryReader
 
 if TYPE_CHECKING:

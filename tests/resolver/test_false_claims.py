@@ -28,7 +28,7 @@ from layercache.errors import IntegrityError
 from layercache.events import Event
 from layercache.oci.digest import Digest
 from layercache.resolver import claims
-from layercache.streams.inflate import Limits
+from layercache.streams.limits import Limits
 from layercache.tiers import keys
 from layercache.transfer import growing
 from layercache_backends.local import LocalBackend

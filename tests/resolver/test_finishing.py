@@ -30,7 +30,7 @@ import layercache
 from layercache import BackendError
 from layercache.cache import Cache
 from layercache.transfer import finisher
-from layercache.transfer.finisher import Share
+from layercache.transfer.share import Share
 from layercache_backends.memory import MemoryBackend
 
 if TYPE_CHECKING:

@@ -75,8 +75,16 @@ def is_question(key: str) -> bool:
     return not key.startswith(keys.BLOBS)
 
 
-@pytest.mark.parametrize("ask", ["get", "in"])
-@pytest.mark.parametrize("name", [LAYER.digest, LAYER.diff_id])
+@pytest.mark.parametrize(
+    ("ask", "name"),
+    [
+        ("get", LAYER.digest),
+        ("get", LAYER.diff_id),
+        ("in", LAYER.digest),
+        ("in", LAYER.diff_id),
+        ("layer", LAYER.digest),
+    ],
+)
 def test_record_and_blob_of_a_name_are_asked_for_at_once(ask: str, name: str) -> None:
     begun = {True: threading.Event(), False: threading.Event()}
     alone: list[str] = []
@@ -92,7 +100,7 @@ def test_record_and_blob_of_a_name_are_asked_for_at_once(ask: str, name: str) ->
     tier = filled(store)
     store.fails = fails
     with open_cache(near(), tier) as cache:
-        assert (name in cache) if ask == "in" else cache.get(name)
+        assert (name in cache) if ask == "in" else getattr(cache, ask)(name)
     assert alone == []
 
 
@@ -110,6 +118,44 @@ def test_the_response_that_showed_that_the_blob_is_there_is_what_is_read(layer: 
         assert read(cache.get(layer.digest).uncompressed()) == layer.tar
     assert store.did("open", "stat", below=keys.BLOBS) == [keys.blob(layer.digest)]
     assert store.open_blobs == []
+
+
+@pytest.mark.parametrize("form", ["compressed", "uncompressed"])
+def test_of_a_layer_by_its_digest_alone_record_and_blob_are_asked_for_once(form: str) -> None:
+    store = Closing()
+    with open_cache(near(), filled(store)) as cache:
+        layer = cache.layer(LAYER.digest)
+        assert layer.diff_id == LAYER.diff_id
+        with getattr(layer, form)() as stream:
+            assert stream.read() == (LAYER.blob if form == "compressed" else LAYER.tar)
+    assert sorted(store.did("open", "stat")) == [BLOB, keys.record(LAYER.digest)]
+    assert store.open_blobs == []
+
+
+def test_what_was_just_found_to_be_missing_is_asked_for_once_and_then_fetched() -> None:
+    store, fetch = Closing(), Fetch(LAYER.blob)
+    tier = far(store)
+    with open_cache(near(), tier) as cache:
+        layer = cache.layer(LAYER.digest, fetch=fetch)
+        with layer.compressed() as stream:
+            assert stream.read() == LAYER.blob
+    assert fetch.asked == [LAYER.digest]
+    assert store.did("open", below=keys.BLOBS) == [BLOB]
+
+
+def test_what_came_since_it_was_looked_up_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    store = Closing()
+    tier = far(store)
+    with open_cache(near(), tier) as cache:
+        layer = cache.layer(LAYER.digest)
+        write_blob(tier, LAYER.digest, LAYER.blob)
+        with pytest.raises(NotFoundError):
+            read(layer.compressed())
+        assert read(layer.compressed()) == LAYER.blob, "a second try asks anew"
+        monkeypatch.setattr(responses, "ABSENT_FOR", 0.0)
+        layer = cache.layer((other := sample(2)).digest)
+        write_blob(tier, other.digest, other.blob)
+        assert read(layer.compressed()) == other.blob
 
 
 def test_a_tar_that_is_there_is_given_up_unread_where_its_blob_is_what_is_read() -> None:

@@ -26,8 +26,8 @@ from fixtures.stores import (
 from layercache.errors import DigestMismatchError, NotFoundError
 from layercache.oci.descriptor import OCI_LAYER, OCI_LAYER_ZSTD
 from layercache.oci.digest import Digest
-from layercache.streams import inflate
 from layercache.streams.compress import Compression
+from layercache.streams.limits import Limits
 from layercache.tiers import keys
 from layercache.tiers.backend.tier import BackendTier
 from layercache.tiers.policy import Policy
@@ -418,7 +418,7 @@ def test_an_image_that_calls_a_gzip_a_plain_tar_has_it_stored_as_it_is() -> None
 
 
 def test_a_tar_that_would_count_as_a_bomb_is_stored_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("layercache.resolver.compressing.Limits", lambda: inflate.Limits(size=1000))
+    monkeypatch.setattr("layercache.resolver.compressing.Limits", lambda: Limits(size=1000))
     layer, tier = plain(), bucket()
     with open_cache(near(), tier) as cache:
         put(cache, layer.blob)
@@ -432,7 +432,7 @@ def test_a_nearest_tier_that_recompresses_keeps_such_a_tar_as_it_is(
     layer = make_layer({"random": random.Random(1).randbytes(30_000)}, "none")
     limit = None
     if too_much == "a bomb":
-        monkeypatch.setattr("layercache.resolver.compressing.Limits", lambda: inflate.Limits(size=1000))
+        monkeypatch.setattr("layercache.resolver.compressing.Limits", lambda: Limits(size=1000))
     else:
         limit = len(layer.blob)
         monkeypatch.setattr("layercache.streams.compress.GZIP_BLOCK", 16)  # so what comes out is bigger

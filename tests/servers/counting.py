@@ -52,19 +52,8 @@ class Cost:
 
     @property
     def exchanges(self) -> list[Exchange]:
-        """In order, without those that look again for an object of Google's whose bytes are not there.
-
-        fake-gcs-server words that as no service of Google's does, so it is not believed at once.
-        """
-        of_bytes = [each.request.partition("?")[0] for each in self.asked if "?alt=media" in each.request]
-        return sorted(
-            (
-                each
-                for each in self.asked
-                if "?fields=" not in each.request or each.request.partition("?")[0] not in of_bytes
-            ),
-            key=lambda each: each.began,
-        )
+        """In the order in which they came."""
+        return sorted(self.asked, key=lambda each: each.began)
 
     @property
     def requests(self) -> list[str]:

@@ -13,7 +13,7 @@ from layercache.serve.messages import EventsAnswer, FileAnswer, Later, Request, 
 from layercache.serve.service import Service
 from layercache.serve.settings import ServeSettings
 from layercache.tiers.opening import open_tier
-from layercache.transfer.finisher import Share
+from layercache.transfer.share import Share
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

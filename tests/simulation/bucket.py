@@ -86,9 +86,9 @@ class Network:
     stream: float
     links: tuple[Link, ...]
 
-    def travel(self) -> None:
-        """A request or a response travels: half the latency, give or take a fifth."""
-        time.sleep(self.latency / 2 * random.uniform(0.8, 1.2))
+    def travel(self, pause: float = 0.0) -> None:
+        """A request or a response travels: half the latency, give or take a fifth. Then there is a pause."""
+        time.sleep(self.latency / 2 * random.uniform(0.8, 1.2) + pause)
 
     def carry(self, size: float) -> None:
         """Bytes travel."""
@@ -181,15 +181,16 @@ class Bucket:
 
     def _admit(self, kind: str, key: str) -> None:
         """Count a request, unless there were too many in this second."""
-        reads = kind in ("GET", "HEAD", "LIST")
-        where = folder(key) if self.rules.by_folder else "", "read" if reads else "write"
+        what = "read" if kind in ("GET", "HEAD", "LIST") else "write"
+        where = (folder(key) if self.rules.by_folder else ""), what
         second, counts = self._window
         if second != (now := int(self.clock())):
             counts = Counter()
             self._window = now, counts
-        counts[where] += 1
-        self.busiest[where[1]] = max(self.busiest[where[1]], counts[where])
-        if counts[where] > (self.rules.reads if reads else self.rules.writes):
+        count = counts[where] = counts[where] + 1
+        if count > self.busiest[what]:
+            self.busiest[what] = count
+        if count > (self.rules.reads if what == "read" else self.rules.writes):
             self._refuse(kind, key)
         self.asked[kind, folder(key)] += 1
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from contextlib import suppress
 from typing import TYPE_CHECKING, TypeVar
 
 from simulation.bucket import ANY, Bucket, Network, RefusedError
@@ -20,6 +22,8 @@ if TYPE_CHECKING:
     from _typeshed import ReadableBuffer, WriteableBuffer
 
 _T = TypeVar("_T")
+
+_BUSY = Failure(Kind.BUSY, "slow down")
 
 PIECE = 25 << 20
 """Bytes that arrive at a time: small enough that streams share a link fairly, big enough to be quick."""
@@ -132,27 +136,40 @@ class SimulatedStore:
 
     def _ask(self, doing: str, act: Callable[[], _T]) -> _T:
         """One request, and others while the service refuses it and there is time. Raises `BackendError`."""
-        deadline = Deadline(self._timeout)
+        began, deadline = time.monotonic(), None
         while True:
             self._network.travel()
             try:
-                return act()
+                answer = act()
             except RefusedError as error:
-                refused: RefusedError = error
-            finally:
+                spent = (
+                    time.monotonic() - began + self._network.latency / 2
+                )  # the response has to arrive, too
+                deadline = deadline or Deadline(self._timeout, spent)
+                if not self._may_retry(deadline):
+                    raise BackendError(f"{self.url}: {doing}: {error}") from error
+            except BaseException:
                 self._network.travel()
-            if not _may_retry(deadline, Failure(Kind.BUSY, str(refused))):
-                raise BackendError(f"{self.url}: {doing}: {refused}") from refused
+                raise
+            else:
+                self._network.travel()
+                return answer
 
+    def _may_retry(self, deadline: Deadline) -> bool:
+        """Wait for the response that refuses the request, and as long as the backends pause then.
 
-def _may_retry(deadline: Deadline, failure: Failure) -> bool:
-    """Drive what the backends await: it pauses in virtual time, and then returns."""
-    again = deadline.again(failure)
-    try:
-        again.send(None)
-    except StopIteration as returned:
-        return bool(returned.value)
-    raise AssertionError("there is no event loop to wait for")
+        That is one sleep: a fleet in front of a busy service does little else.
+        """
+        again = deadline.again(_BUSY)
+        try:
+            pause = again.send(None)
+        except StopIteration:
+            self._network.travel()
+            return False
+        self._network.travel(pause)
+        with suppress(StopIteration):
+            again.send(None)
+        return True
 
 
 class _Sink(SinkBase):

@@ -19,7 +19,8 @@ from layercache import FormatError, LimitError, SourceError
 from layercache.oci.digest import Digest
 from layercache.sources import inflated
 from layercache.sources.docker_archive import ArchiveSource
-from layercache.streams.inflate import BZIP2, XZ, InflatedReader, Limits
+from layercache.streams.inflate import BZIP2, XZ, InflatedReader
+from layercache.streams.limits import Limits
 from layercache_backends.memory import MemoryReader
 
 if TYPE_CHECKING:

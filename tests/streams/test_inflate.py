@@ -32,7 +32,8 @@ from servers.images import noise
 
 from layercache.errors import BackendError, FormatError, LimitError
 from layercache.oci.descriptor import GZIP, ZSTD
-from layercache.streams.inflate import GZIP_HEADER_MAX, INFLATE_INPUT, Limits
+from layercache.streams.inflate import GZIP_HEADER_MAX, INFLATE_INPUT
+from layercache.streams.limits import Limits
 from layercache.streams.readers import CHUNK, WrappingReader, stream
 from layercache_backends.memory import MemoryReader
 

@@ -218,10 +218,10 @@ def test_a_tier_that_keeps_none_has_none() -> None:
     [("blobs", BlobStore), ("facts", FactStore), ("images", ImageStore), ("derived", DerivedStore)],
 )
 def test_every_method_of_a_store_declares_what_a_failure_makes_of_it(attribute: str, store: type) -> None:
-    tier = TolerantTier(in_memory(), Observers())
-    offered = vars(getattr(tier, attribute)).keys()
+    tier = in_memory()
+    own, offered = getattr(tier, attribute), getattr(TolerantTier(tier, Observers()), attribute)
     methods = {name for name in vars(store) if not name.startswith("_")}
-    assert methods == {name for name in offered if not name.startswith("_")}
+    assert methods == {name for name in dir(own) if not name.startswith("_") and hasattr(offered, name)}
 
 
 def test_what_cannot_be_derived_in_a_failing_tier_fails_nothing(tmp_path: Path) -> None:

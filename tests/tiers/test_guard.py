@@ -14,7 +14,7 @@ from servers.misbehaving import RAISED, SIZES, BadBackend, Options, RawReader, i
 from layercache.backend import Backend, Entry
 from layercache.errors import BackendError, ConfigError, NotFoundError
 from layercache.streams.readers import stream
-from layercache.tiers.guard import guarded
+from layercache.tiers.guarded import guarded
 from layercache_backends.local import LocalBackend
 from layercache_backends.memory import MemoryBackend
 

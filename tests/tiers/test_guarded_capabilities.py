@@ -13,7 +13,7 @@ from servers.misbehaving import BadBackend, Options, ThrottledError, install
 from layercache.backend import Leftover, RewindError, SinkBase, capabilities
 from layercache.backend.capabilities import Finding
 from layercache.errors import BackendError, NotFoundError
-from layercache.tiers.guard import guarded
+from layercache.tiers.guarded import guarded
 from layercache_backends.local import LocalBackend
 from layercache_backends.memory import MemoryBackend
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 PROTOCOLS = [
     each
     for each in vars(capabilities).values()
-    if getattr(each, "_is_runtime_protocol", False)
+    if "_methods" in getattr(each, "__dict__", {})
     and each.__module__ == capabilities.__name__
     and each not in (capabilities.Stamped, capabilities.Counting)  # what a spool and a sink can do
 ]

@@ -40,7 +40,7 @@ def test_a_cache_is_copied_to_a_registry_and_from_there_to_another_machine(
     assert (there["copied"], there["images"], there["wrong"]) == (len(layers) + 2, 1, 0)
     before = uploads(registry)
     again = json.loads(Caller(filled)("copy", filled, shared, "--json").stdout)
-    assert (again["copied"], again["facts"]) == (0, 0)
+    assert (again["copied"], again["records"]) == (0, 0)
     assert uploads(registry) == before, "pushing the same cache again uploads no blob"
     other = f"file://{tmp_path}/two"
     back = json.loads(Caller(other)("copy", shared, other, "--json").stdout)

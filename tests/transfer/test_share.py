@@ -6,7 +6,8 @@ import pytest
 
 import layercache
 from layercache import ConfigError
-from layercache.transfer.finisher import Share
+from layercache.config.configuration import DEFAULTS
+from layercache.transfer.share import Share
 
 MIB = 1 << 20
 
@@ -38,7 +39,7 @@ def test_never_is_never_and_a_share_of_an_unknown_size_is_not_known(text: str, s
 
 
 def test_the_default_is_a_quarter_or_64_mib() -> None:
-    assert Share.parse("25%,64MiB") == Share()
+    assert Share.parse(str(DEFAULTS["finish"])) == Share() == Share.parse("25%,64MiB")
 
 
 @pytest.mark.parametrize("text", ["", "soon", "-1%", "101%", "nan%", "%", "25%,25%", "1,2,3", "1MB,2MB"])

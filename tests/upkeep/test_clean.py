@@ -49,7 +49,7 @@ def test_a_cleaned_cache_is_empty_and_works(cli: Caller, tmp_path: Path, filled:
     sizes = sum(path.stat().st_size for path in (tmp_path / "cache" / "blobs").rglob("*") if path.is_file())
     assert counted["bytes"] == sizes
     assert counted["blobs"] == len(list((tmp_path / "cache" / "blobs" / "sha256").iterdir()))
-    assert (counted["facts"], counted["images"]) == (5, 1)
+    assert (counted["records"], counted["images"]) == (5, 1)
     assert cli.json("clean", "--yes")["tiers"][0] == counted, "what is removed is what was announced"
     assert files(tmp_path / "cache") == []
     assert b'"manifests":[]' in (tmp_path / "cache" / "index.json").read_bytes()

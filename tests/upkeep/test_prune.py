@@ -107,11 +107,11 @@ def test_facts_and_images_stay_unless_they_are_to_be_forgotten(
     sample_image()
     evict(tier, gone.digest)
     evict(tier, gone.diff_id)
-    assert prune(tier).facts == 0
+    assert prune(tier).records == 0
     assert len(list(tier.facts.scan())) == 2
     dry = prune(tier, forget=True, dry_run=True)
     report = prune(tier, forget=True)
-    assert (dry.facts, dry.images) == (report.facts, report.images) == (1, 1)
+    assert (dry.records, dry.images) == (report.records, report.images) == (1, 1)
     assert [each.digest for each in tier.facts.scan()] == [kept.digest]
     assert [key for key, _ in tier.images.scan()] == ["images/host/whole/_tags/latest"]
 

@@ -64,7 +64,7 @@ def test_a_blob_that_is_read_in_part_is_unreadable_and_stays(most: int, data: by
     write_blob(inner, LAYER.digest, data)
     (checked,) = verify(unguarded(Short(inner, lambda _key: most)))
     assert checked.unreadable
-    assert not checked.put_aside
+    assert not checked.quarantined
     assert f"after {most} of {len(data)}" in checked.problem
     assert content(inner) == {KEY: data}
 

@@ -25,7 +25,7 @@ from layercache.testing.children import ForkedChild
 from layercache.tiers import format, keys
 from layercache.tiers.backend.tier import BackendTier
 from layercache.tiers.gate import gated, ungated
-from layercache.tiers.guard import guarded
+from layercache.tiers.guarded import guarded
 from layercache.tiers.opening import open_tier, tier_on
 from layercache.tiers.policy import Policy
 from layercache.upkeep.upgrade import Upgrade
@@ -46,7 +46,7 @@ as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can act as ano
 
 
 def tier(backend: Backend) -> BackendTier:
-    return tier_on(gated(guarded(backend), "layercache upgrade"), Policy(trusted=True))
+    return tier_on(gated(guarded(backend), lambda: "layercache upgrade"), Policy(trusted=True))
 
 
 def upgrade(backend: Backend, *, jobs: int | None = 1, dry_run: bool = False) -> Upgraded:
@@ -424,7 +424,7 @@ def test_clean_empties_an_earlier_cache_and_what_an_upgrade_has_left(tmp_path: P
         if marked:
             write(backend, format.KEY, format.MARKER)
         caller = Caller(f"file://{folder}")
-        assert caller.json("clean", "--dry-run")["tiers"][0]["facts"] == 6
+        assert caller.json("clean", "--dry-run")["tiers"][0]["records"] == 6
         caller("clean", "--yes")
         left = [path.relative_to(folder) for path in folder.rglob("*") if path.is_file()]
         assert {path.parts[0] for path in left} == {"index.json", "oci-layout", "locks"}

@@ -53,7 +53,7 @@ def wrong(tier: BackendTier, *, deep: bool = False) -> dict[str, str]:
     before = content(tier)
     found = [each for each in verify(tier, deep=deep) if each.problem]
     problems = {each.key: each.problem for each in found}
-    assert all(each.put_aside for each in found)
+    assert all(each.quarantined for each in found)
     after = {key: data for key, data in content(tier).items() if key not in problems}
     assert after == {keys.quarantine(key) if key in problems else key: data for key, data in before.items()}
     return problems
@@ -197,7 +197,7 @@ def test_a_fact_about_a_damaged_blob_is_right(tier: BackendTier) -> None:
     before = content(tier)
     readonly = BackendTier(tier.backend, Policy(readonly=True))
     found = [each for each in verify(readonly, deep=True) if each.problem]
-    assert [(each.key, each.put_aside) for each in found] == [(keys.blob(GZIP.digest), False)]
+    assert [(each.key, each.quarantined) for each in found] == [(keys.blob(GZIP.digest), False)]
     assert content(tier) == before, "a read-only tier is left as it is"
 
 
@@ -246,7 +246,7 @@ def test_a_store_that_fails_is_told_and_the_others_are_looked_at() -> None:
     store.fails = lambda action, key: action == "read" and key == keys.blob(names[1])
     found = list(verify(tier))
     assert len(found) == 4
-    assert [(each.key, each.unreadable, each.put_aside) for each in found if each.problem] == [
+    assert [(each.key, each.unreadable, each.quarantined) for each in found if each.problem] == [
         (keys.blob(names[1]), True, False)
     ]
 
@@ -256,7 +256,7 @@ def test_what_cannot_be_put_aside_is_told() -> None:
     write_blob(store.inner, Hash.of(b"a"), b"b")
     store.fails = lambda action, _: action == "create"
     [found] = verify(BackendTier(store, Policy()))
-    assert not found.put_aside
+    assert not found.quarantined
     assert "not quarantined" in found.problem
     assert list(content(store.inner)) == [keys.blob(Hash.of(b"a"))]
 

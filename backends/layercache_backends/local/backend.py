@@ -18,10 +18,9 @@ from msgspec import Struct
 
 from layercache.backend import Entry, check_key, check_prefix, check_range
 from layercache.errors import BackendError, ConfigError, ForbiddenError, InvalidNameError, NotFoundError
-from layercache_backends.local.folders import RESERVED, Folders, LinkError, look
+from layercache_backends.local.folders import ABSENT, RESERVED, Folders, LinkError, look
 from layercache_backends.local.listing import content, walk
-from layercache_backends.local.reader import FileRange, WholeFile
-from layercache_backends.local.spool import LocalSink, LocalSpool
+from layercache_backends.local.reader import FileRange, WholeFile, read_versioned
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -29,6 +28,7 @@ if TYPE_CHECKING:
     from layercache.backend import BackendURL, Leftover, Reader
     from layercache_backends.local.lock import FileLock
     from layercache_backends.local.momentary import MomentaryLock
+    from layercache_backends.local.spool import LocalSink, LocalSpool
 
 _RESERVED_FOLDERS = tuple(f"{name}/" for name in RESERVED)
 
@@ -38,7 +38,6 @@ _HINTS = {
     errno.EROFS: "the disk is mounted read-only: move the cache, or set readonly=true for this tier",
     errno.EMFILE: "too many files are open in this process: raise the limit (ulimit -n)",
 }
-_ABSENT = (FileNotFoundError, NotADirectoryError, IsADirectoryError)
 
 
 class Options(Struct, frozen=True):
@@ -95,7 +94,7 @@ class LocalBackend:
         self.check_object(key)
         try:
             file = WholeFile(self, key)
-        except _ABSENT:
+        except ABSENT:
             raise self.not_found(key) from None
         except OSError as error:
             raise self.failure(f"reading {key}", error) from error
@@ -103,20 +102,27 @@ class LocalBackend:
 
     def create(self, key: str) -> LocalSink:
         self.check_object(key)
-        return LocalSink(LocalSpool(self, sync=self.sync, what=f"writing {key}"), key)
+        return self._sink(key, sync=self.sync)
 
     def create_expendable(self, key: str) -> LocalSink:
         self.check_object(key)
-        return LocalSink(LocalSpool(self, sync=False, what=f"writing {key}"), key)
+        return self._sink(key, sync=False)
+
+    def _sink(self, key: str, *, sync: bool) -> LocalSink:
+        from layercache_backends.local.spool import LocalSink, LocalSpool
+
+        return LocalSink(LocalSpool(self, sync=sync, what=f"writing {key}"), key)
 
     def spool(self) -> LocalSpool:
+        from layercache_backends.local.spool import LocalSpool
+
         return LocalSpool(self, sync=self.sync, what="spooling")
 
     def stat(self, key: str) -> Entry:
         self.check_object(key)
         try:
             status = self.folders.at(key, look)
-        except _ABSENT:
+        except ABSENT:
             raise self.not_found(key) from None
         except OSError as error:
             raise self.failure(f"stat of {key}", error) from error
@@ -135,7 +141,7 @@ class LocalBackend:
         self.check_object(key)
         try:
             self.folders.at(key, _remove)
-        except _ABSENT:
+        except ABSENT:
             return
         except OSError as error:
             if os.path.isdir(self.path(key)):  # macOS says EPERM where Linux says EISDIR
@@ -157,7 +163,7 @@ class LocalBackend:
 
         try:
             self.folders.at(key, rename)
-        except _ABSENT:
+        except ABSENT:
             raise self.not_found(key) from None
         except OSError as error:
             raise self.failure(f"moving {key} to {to}", error) from error
@@ -166,7 +172,7 @@ class LocalBackend:
         self.check_object(key)
         try:
             self.folders.at(key, _touch)
-        except _ABSENT:
+        except ABSENT:
             return
         except OSError as error:
             raise self.failure(f"refreshing the time of {key}", error) from error
@@ -207,8 +213,6 @@ class LocalBackend:
         return self._conditions
 
     def read_versioned(self, key: str) -> tuple[bytes, str]:
-        from layercache_backends.local.conditions import read_versioned
-
         return read_versioned(self, key)
 
     def write_if(self, key: str, data: bytes, version: str | None) -> bool:

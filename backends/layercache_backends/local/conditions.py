@@ -13,9 +13,9 @@ import time
 from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING, Protocol
 
-from layercache.backend import not_small, version_of, write_whole
+from layercache.backend import version_of, write_whole
 from layercache.errors import BackendError, NotFoundError
-from layercache_backends.local.folders import Store, open_plain
+from layercache_backends.local.folders import ABSENT, Store, open_plain
 from layercache_backends.local.listing import content_of
 from layercache_backends.local.lock import FIRST_PAUSE, LONGEST_PAUSE, has_locks, is_named, try_lock, unlock
 from layercache_backends.local.spool import LocalSpool
@@ -29,15 +29,12 @@ if TYPE_CHECKING:
 PATIENCE = 5.0
 """Seconds to wait for the lock of an object. Its holder needs less than a millisecond."""
 
-_ABSENT = (FileNotFoundError, NotADirectoryError, IsADirectoryError)
 _NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK)
 """How file systems without hard links refuse one."""
 
 
 class Files(Store, Protocol):
     """The part of the backend that is used here."""
-
-    def not_found(self, key: str) -> NotFoundError: ...
 
     def path(self, key: str) -> str: ...
 
@@ -65,20 +62,6 @@ def create_new(backend: Files, key: str, data: bytes) -> bool:
     return False
 
 
-def read_versioned(backend: Files, key: str) -> tuple[bytes, str]:
-    """As `Conditional.read_versioned`."""
-    backend.check_object(key)
-    try:
-        data = backend.folders.at(key, _content)
-    except _ABSENT:
-        raise backend.not_found(key) from None
-    except OSError as error:
-        raise backend.failure(f"reading {key}", error) from error
-    if data is None:
-        raise not_small(f"{backend.url}: reading {key}")
-    return data, version_of(data)
-
-
 def write_if(backend: Files, key: str, data: bytes, version: str | None) -> bool:
     """As `Conditional.write_if`."""
     if version is None:
@@ -99,7 +82,7 @@ def write_if(backend: Files, key: str, data: bytes, version: str | None) -> bool
 
     try:
         return backend.folders.at(key, change)
-    except _ABSENT:
+    except ABSENT:
         return False
     except TimeoutError as error:
         raise BackendError(
@@ -127,14 +110,6 @@ def _written(backend: Files, key: str, data: bytes) -> LocalSpool:
         spool.close()
         raise
     return spool
-
-
-def _content(name: str, folder: int) -> bytes | None:
-    file, _ = open_plain(name, folder)
-    try:
-        return content_of(file)
-    finally:
-        os.close(file)
 
 
 @contextmanager

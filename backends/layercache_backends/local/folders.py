@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Protocol, TypeVar
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from layercache.errors import BackendError
+    from layercache.errors import BackendError, NotFoundError
 
 _T = TypeVar("_T")
 
@@ -38,6 +38,9 @@ RESERVED = frozenset({"tmp", "locks"})
 
 _ENTER = getattr(os, "O_PATH", os.O_RDONLY) | os.O_DIRECTORY
 _GONE = (errno.ENOENT, errno.ESTALE)
+ABSENT = (FileNotFoundError, NotADirectoryError, IsADirectoryError)
+"""What is raised where no object has a name."""
+
 NO_FILE = (errno.ELOOP, errno.EMLINK, errno.ENXIO, errno.ENODEV)
 """Errors of opening a link, a socket, or a device without a driver."""
 
@@ -290,3 +293,5 @@ class Store(Protocol):
     def failure(self, doing: str, error: OSError) -> BackendError: ...
 
     def check_object(self, key: str) -> None: ...
+
+    def not_found(self, key: str) -> NotFoundError: ...

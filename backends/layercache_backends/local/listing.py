@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
@@ -33,17 +32,22 @@ def walk(store: Store, prefix: str, read: Callable[[str, int], _T | None]) -> It
         while stack:
             level = stack[-1]
             prefix, folder = level.prefix, level.folder
-            item = next(level.items, None)
-            if item is None:
-                stack.pop().close()
-            elif not is_key(key := prefix + item.name) or key in RESERVED:
-                continue
-            elif item.is_dir(follow_symlinks=False):
-                _descend(stack, f"{key}/", partial(open_folder, item.name, folder))
-            elif item.is_file(follow_symlinks=False):
-                with suppress(FileNotFoundError):  # it vanished since the folder was read
-                    if (found := read(item.name, folder)) is not None:
+            for item in level.items:
+                name = item.name
+                if not is_key(key := prefix + name) or key in RESERVED:
+                    continue
+                if item.is_dir(follow_symlinks=False):
+                    _descend(stack, f"{key}/", partial(open_folder, name, folder))
+                    break
+                if item.is_file(follow_symlinks=False):
+                    try:
+                        found = read(name, folder)
+                    except FileNotFoundError:  # it vanished since the folder was read
+                        continue
+                    if found is not None:
                         yield key, found
+            else:
+                stack.pop().close()
     except OSError as error:
         raise store.failure(f"listing {prefix or 'everything'}", error) from error
     finally:

@@ -6,8 +6,10 @@ import io
 import os
 from typing import TYPE_CHECKING
 
+from layercache.backend import not_small, version_of
 from layercache.errors import BackendError
-from layercache_backends.local.folders import open_plain
+from layercache_backends.local.folders import ABSENT, open_plain
+from layercache_backends.local.listing import content_of
 
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
@@ -86,3 +88,25 @@ class FileRange(io.RawIOBase):
     def close(self) -> None:
         self._file.close()
         super().close()
+
+
+def read_versioned(backend: Store, key: str) -> tuple[bytes, str]:
+    """As `Conditional.read_versioned`."""
+    backend.check_object(key)
+    try:
+        data = backend.folders.at(key, _content)
+    except ABSENT:
+        raise backend.not_found(key) from None
+    except OSError as error:
+        raise backend.failure(f"reading {key}", error) from error
+    if data is None:
+        raise not_small(f"{backend.url}: reading {key}")
+    return data, version_of(data)
+
+
+def _content(name: str, folder: int) -> bytes | None:
+    file, _ = open_plain(name, folder)
+    try:
+        return content_of(file)
+    finally:
+        os.close(file)

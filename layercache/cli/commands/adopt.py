@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from typing import TYPE_CHECKING
 
 import click
 
 from layercache.cli import exit_codes, failures, output
+from layercache.cli.command import Command
 from layercache.cli.option_types import Path
-from layercache.cli.session import Command, Session
+from layercache.cli.output_options import json_option
 from layercache.cli.terminal import echo
+
+if TYPE_CHECKING:
+    from layercache.cli.session import Session
 
 
 @click.command(cls=Command)
 @click.argument("path", type=Path(exists=True, file_okay=False))
 @click.option("--verify", is_flag=True, help="Inflate each layer to confirm its diff ID.")
-@output.json_option
+@json_option
 @click.pass_obj
 def adopt(session: Session, path: str, verify: bool, as_json: bool) -> None:
     """Turn another tool's OCI image layout into a cache, in place.

@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING
 import click
 
 from layercache.cli import output
-from layercache.cli.session import Command, Session
+from layercache.cli.command import Command
+from layercache.cli.output_options import json_option
 from layercache.cli.terminal import echo
 
 if TYPE_CHECKING:
+    from layercache.cli.session import Session
     from layercache.upkeep.bench import Row
 
 
@@ -52,7 +54,7 @@ def _size(_ctx: click.Context, _param: click.Parameter, text: str) -> int:
     show_default=True,
     help="Number of runs; medians are reported.",
 )
-@output.json_option
+@json_option
 @click.pass_obj
 def bench(session: Session, url: str | None, size: int, count: int, runs: int, as_json: bool) -> None:
     """Compare the speed of a cache with that of its plain store.

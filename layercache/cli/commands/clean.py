@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING
 import click
 
 from layercache.cli import output
-from layercache.cli.session import Command, Session
+from layercache.cli.command import Command
+from layercache.cli.output_options import json_option
 from layercache.cli.terminal import echo, screen
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from layercache.cli.session import Session
     from layercache.upkeep import Cleaned
 
 
@@ -22,7 +24,7 @@ if TYPE_CHECKING:
 @click.option("--yes", "-y", is_flag=True, help="Do not ask for confirmation.")
 @click.option("--dry-run", "-n", is_flag=True, help="Remove nothing; print what would be removed.")
 @click.option("--all-tiers", is_flag=True, help="Empty every writable tier, not just the nearest.")
-@output.json_option
+@json_option
 @click.pass_obj
 def clean(session: Session, yes: bool, dry_run: bool, all_tiers: bool, as_json: bool) -> None:
     """Empty a cache, after confirmation.
@@ -65,5 +67,5 @@ def _confirmed(found: Iterable[Cleaned]) -> bool:
 
 def _described(found: Cleaned) -> str:
     blobs = f"{output.count(found.blobs, 'blob')} ({output.human(found.bytes)})"
-    rest = f"{output.count(found.facts, 'record')} and {output.count(found.images, 'image')}"
+    rest = f"{output.count(found.records, 'record')} and {output.count(found.images, 'image')}"
     return f"{blobs}, {rest} in {found.tier}"

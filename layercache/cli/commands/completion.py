@@ -6,7 +6,7 @@ from typing import Literal, get_args
 
 import click
 
-from layercache.cli.session import Command
+from layercache.cli.command import Command
 
 VARIABLE = "_LAYERCACHE_COMPLETE"
 

@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING
 import click
 
 from layercache.cli import failures, output
+from layercache.cli.command import Command
 from layercache.cli.option_types import COMPRESSION
-from layercache.cli.session import Command, Session
+from layercache.cli.output_options import json_option
 from layercache.cli.terminal import echo
 from layercache.errors import LayercacheError
 
 if TYPE_CHECKING:
+    from layercache.cli.session import Session
     from layercache.layer import Layer
     from layercache.streams.compress import Compression
 
@@ -27,7 +29,7 @@ if TYPE_CHECKING:
     metavar="zstd|gzip[:LEVEL]",
     help="Levels: zstd 1 to 22 (default 3), gzip 1 to 9 (default 6).",
 )
-@output.json_option
+@json_option
 @click.pass_obj
 def compress(session: Session, hashes: tuple[str, ...], compression: Compression, as_json: bool) -> None:
     """Compress the tar of cached layers into new blobs.

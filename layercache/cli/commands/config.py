@@ -7,12 +7,15 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from layercache.cli import exit_codes, failures, output
-from layercache.cli.session import CACHE, Group, Session
+from layercache.cli.command import Group
+from layercache.cli.global_options import CACHE
+from layercache.cli.output_options import json_option
 from layercache.cli.table import Column, Lines
 from layercache.cli.terminal import echo
 from layercache.units import age_text, size_text
 
 if TYPE_CHECKING:
+    from layercache.cli.session import Session
     from layercache.config.checker import Problem
     from layercache.config.files import Document, Place
 
@@ -30,7 +33,7 @@ def config() -> None:
 
 
 @config.command()
-@output.json_option
+@json_option
 @click.pass_obj
 def show(session: Session, as_json: bool) -> None:
     """Show each setting and where its value comes from.
@@ -55,7 +58,7 @@ def show(session: Session, as_json: bool) -> None:
 @click.option(
     "--all", "-a", "every", is_flag=True, help="List every place that is searched, and what is there."
 )
-@output.json_option
+@json_option
 @click.pass_obj
 def path(session: Session, every: bool, as_json: bool) -> None:
     """Print the paths of the files in use, nearest first.
@@ -90,7 +93,7 @@ def path(session: Session, every: bool, as_json: bool) -> None:
 
 @config.command()
 @click.argument("file", required=False)
-@output.json_option
+@json_option
 @click.pass_obj
 def check(session: Session, file: str | None, as_json: bool) -> None:
     """Check configuration files and report every problem.
@@ -134,7 +137,7 @@ def _problems(document: Document) -> list[Problem]:
     from layercache.backend import BackendURL, open_backend
     from layercache.config.schema import check
     from layercache.config.tiers import TIER
-    from layercache.tiers.guard import guarded
+    from layercache.tiers.guarded import guarded
     from layercache.tiers.policy import take_policy
 
     checked, checker = check(document)

@@ -9,14 +9,16 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from layercache.cli import exit_codes, failures, output
+from layercache.cli.command import Command
 from layercache.cli.completing import complete_image
 from layercache.cli.output import count, human
-from layercache.cli.session import Command, Session
+from layercache.cli.output_options import json_option
 from layercache.cli.terminal import echo
 from layercache.errors import NotFoundError
 from layercache.value import Value
 
 if TYPE_CHECKING:
+    from layercache.cli.session import Session
     from layercache.copy import Report, Selection
     from layercache.events import Event
     from layercache.tiers.policy import Keep
@@ -78,7 +80,7 @@ def _point_in_time(_ctx: click.Context, _param: click.Parameter, text: str | Non
     help="Blobs to copy in parallel.",
 )
 @click.option("--dry-run", "-n", is_flag=True, help="Show what would be copied, and write nothing.")
-@output.json_option
+@json_option
 @click.pass_obj
 def copy(session: Session, /, source: str, target: str, as_json: bool, **options: Any) -> None:
     """Copy missing entries from one cache to another.
@@ -95,7 +97,9 @@ def copy(session: Session, /, source: str, target: str, as_json: bool, **options
         output.document(_document(report, dry_run=chosen.dry_run, seconds=seconds))
     else:
         session.note(_summary(report, dry_run=chosen.dry_run, seconds=seconds))
-    if not any((report.copied, report.there, report.facts, report.images, report.wrong, report.unreadable)):
+    if not any(
+        (report.copied, report.present, report.records, report.images, report.wrong, report.unreadable)
+    ):
         if chosen.everything:
             raise NotFoundError(f"{name} is empty: there is nothing to copy", hint="check FROM")
         session.note(f"layercache: nothing to copy: {name} holds none of the requested entries")
@@ -138,7 +142,7 @@ def _copy(session: Session, source: str, target: str, options: Options) -> tuple
 
         def words() -> str:
             done = count(report.copied + report.made, "blob")
-            return f"copying: {done} copied, {report.there} already present"
+            return f"copying: {done} copied, {report.present} already present"
 
         def watch(event: Event) -> None:
             session.activity.watch(event)
@@ -147,7 +151,7 @@ def _copy(session: Session, source: str, target: str, options: Options) -> tuple
 
         with session.activity.step(words) as step, observers.watch(watch):
             copying.run()
-        if not options.dry_run and (report.copied or report.made or report.facts or report.images):
+        if not options.dry_run and (report.copied or report.made or report.records or report.images):
             _refresh_index(destination, session)
         return report, origin.name
 
@@ -193,12 +197,12 @@ def _summary(report: Report, *, dry_run: bool, seconds: float) -> str:
     parts = [f"{count(report.copied, 'blob')} ({human(report.copied_bytes)})"]
     if report.made:
         parts.append(f"{count(report.made, 'tar')} inflated ({human(report.made_bytes)})")
-    parts += [count(report.facts, "association"), count(report.images, "image")]
-    rest = [f"{report.there} already present"]
-    if report.absent:
-        rest.append(f"{report.absent} missing from FROM")
-    if report.kept:
-        rest.append(f"{count(report.kept, 'tag')} of TO not replaced, since FROM is not trusted")
+    parts += [count(report.records, "association"), count(report.images, "image")]
+    rest = [f"{report.present} already present"]
+    if report.missing:
+        rest.append(f"{report.missing} missing from FROM")
+    if report.tags_kept:
+        rest.append(f"{count(report.tags_kept, 'tag')} of TO not replaced, since FROM is not trusted")
     if skipped := report.wrong + report.unreadable:
         rest.append(f"{skipped} skipped")
     verb = "would copy" if dry_run else "copied"
@@ -206,7 +210,17 @@ def _summary(report: Report, *, dry_run: bool, seconds: float) -> str:
 
 
 def _document(report: Report, *, dry_run: bool, seconds: float) -> dict[str, object]:
-    names = ("copied", "copied_bytes", "made", "made_bytes", "facts", "images", "there", "absent", "kept")
+    names = (
+        "copied",
+        "copied_bytes",
+        "made",
+        "made_bytes",
+        "records",
+        "images",
+        "present",
+        "missing",
+        "tags_kept",
+    )
     return {
         "dry_run": dry_run,
         **{name: getattr(report, name) for name in (*names, "wrong", "unreadable")},

@@ -8,14 +8,15 @@ from typing import TYPE_CHECKING
 
 import click
 
+from layercache.cli.command import Command
 from layercache.cli.output import count, human
-from layercache.cli.session import Command, Session
 from layercache.cli.terminal import echo
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from layercache.cache import Cache
+    from layercache.cli.session import Session
     from layercache.demo.image import BuiltImage
     from layercache.demo.registry import LayoutRegistry
 

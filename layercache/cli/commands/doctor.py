@@ -8,13 +8,15 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from layercache.cli import exit_codes, output
+from layercache.cli.command import Command
+from layercache.cli.output_options import json_option
 from layercache.cli.registry_options import registry_options
-from layercache.cli.session import Command, Session
 from layercache.cli.terminal import ERROR, OK, TITLE, WARNING, Style, echo
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
+    from layercache.cli.session import Session
     from layercache.doctor import Subject
 
 WORDS = {
@@ -36,7 +38,7 @@ WORDS = {
     help="Timeout of each check; speed checks get a minute.",
 )
 @registry_options
-@output.json_option
+@json_option
 @click.pass_obj
 def doctor(
     session: Session, /, names: tuple[str, ...], timeout: float, as_json: bool, **registries: Any

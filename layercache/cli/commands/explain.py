@@ -9,13 +9,15 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from layercache.cli import output
-from layercache.cli.session import Command, Session
+from layercache.cli.command import Command
+from layercache.cli.output_options import json_option, no_trunc_option
 from layercache.cli.table import Column, Lines
 from layercache.cli.terminal import echo
 from layercache.errors import NotFoundError
 
 if TYPE_CHECKING:
     from layercache.cache import Cache
+    from layercache.cli.session import Session
     from layercache.explain.explanation import Explanation, LayerExplanation, Route, TierState
 
 FORMS = ("compressed", "uncompressed")
@@ -36,8 +38,8 @@ COLUMNS = (
     metavar="OS/ARCH[/VARIANT]",
     help="Platform of the image. Default: Linux on this machine's architecture.",
 )
-@output.json_option
-@output.no_trunc_option
+@json_option
+@no_trunc_option
 @click.pass_obj
 def explain(session: Session, name: str, platform: str | None, as_json: bool, no_trunc: bool) -> None:
     """Show where a layer or an image would come from, and why.

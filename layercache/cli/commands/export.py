@@ -7,14 +7,16 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from layercache.cli import output
+from layercache.cli.command import Command
 from layercache.cli.completing import complete_image
+from layercache.cli.output_options import json_option
 from layercache.cli.registry_options import registry_options
-from layercache.cli.session import Command, Session
 from layercache.cli.terminal import echo, screen
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from layercache.cli.session import Session
     from layercache.export.exporter import Exported
 
 
@@ -32,7 +34,7 @@ if TYPE_CHECKING:
     help="Compress layers as this; with a level, all of them. Digests change, diff IDs do not.",
 )
 @registry_options
-@output.json_option
+@json_option
 @click.pass_obj
 def export(
     session: Session,

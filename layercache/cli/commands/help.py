@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from layercache.cli.session import Command
+from layercache.cli.command import Command
 from layercache.cli.suggestions import no_such_command
 
 

@@ -7,13 +7,15 @@ from typing import TYPE_CHECKING
 import click
 
 from layercache.cli import output
-from layercache.cli.session import Command, Session
+from layercache.cli.command import Command
+from layercache.cli.output_options import json_option, no_trunc_option
 from layercache.cli.table import Column, Lines
 from layercache.value import Value
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from layercache.cli.session import Session
     from layercache.oci.descriptor import Descriptor
     from layercache.oci.digest import Digest
     from layercache.tiers.tier import Tier
@@ -30,8 +32,8 @@ TIER = Column("TIER")
 
 @click.command(cls=Command)
 @click.option("--all-tiers", is_flag=True, help="List every tier, not just the nearest.")
-@output.json_option
-@output.no_trunc_option
+@json_option
+@no_trunc_option
 @click.pass_obj
 def images(session: Session, all_tiers: bool, as_json: bool, no_trunc: bool) -> None:
     """List images: digest, size, time, platforms and reference.

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from layercache.cli import output
+from layercache.cli.command import Command
 from layercache.cli.completing import complete_name
+from layercache.cli.output_options import json_option, no_trunc_option
 from layercache.cli.registry_options import registry_options
-from layercache.cli.session import Command, Session
 from layercache.cli.short_hashes import full_name, looks_like_hash
 from layercache.cli.terminal import echo
 from layercache.errors import NotFoundError
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from layercache.cache import Cache
+    from layercache.cli.session import Session
     from layercache.oci.digest import DiffID, Digest, Hash
     from layercache.tiers.association import Association
     from layercache.tiers.tier import Tier
@@ -32,8 +34,8 @@ if TYPE_CHECKING:
     help="Platform of the image. Default: Linux on this machine's architecture.",
 )
 @registry_options
-@output.json_option
-@output.no_trunc_option
+@json_option
+@no_trunc_option
 @click.pass_obj
 def info(
     session: Session, /, name: str, platform: str | None, as_json: bool, no_trunc: bool, **registries: Any

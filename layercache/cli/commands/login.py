@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from layercache.cli.command import Command
 from layercache.cli.registry_options import registry_options
-from layercache.cli.session import Command, Session
+
+if TYPE_CHECKING:
+    from layercache.cli.session import Session
 
 NOT_TEXT = "the user or the password is not UTF-8 text"
 

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import click
 
-from layercache.cli.session import Command, Session
+from layercache.cli.command import Command
+
+if TYPE_CHECKING:
+    from layercache.cli.session import Session
 
 
 @click.command(cls=Command)

@@ -7,14 +7,16 @@ from typing import TYPE_CHECKING, Any, Literal
 import click
 
 from layercache.cli import output
+from layercache.cli.command import Command
 from layercache.cli.completing import complete_image
-from layercache.cli.session import Command, Session
+from layercache.cli.output_options import json_option, no_trunc_option
 from layercache.cli.table import Column, Lines
 from layercache.value import Value, replace
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
+    from layercache.cli.session import Session
     from layercache.oci.digest import Digest
     from layercache.tiers.inventory import Held
     from layercache.tiers.tier import Tier
@@ -51,8 +53,8 @@ Order = Literal["used", "age", "size", "name", "none"]
     "none prints each layer as it is found.",
 )
 @click.option("--reverse", "-r", is_flag=True, help="Reverse the order of --sort.")
-@output.json_option
-@output.no_trunc_option
+@json_option
+@no_trunc_option
 @click.pass_obj
 def ls(session: Session, /, as_json: bool, no_trunc: bool, **options: Any) -> None:
     """List layers: digest, diff ID, sizes, last use and forms.

@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from layercache.cli.command import Command
 from layercache.cli.completing import complete_image
 from layercache.cli.registry_options import registry_options
-from layercache.cli.session import Command, Session
 from layercache.errors import NotFoundError
 
 if TYPE_CHECKING:
     from layercache.cache import Cache
+    from layercache.cli.session import Session
 
 
 @click.command(cls=Command)

@@ -8,14 +8,16 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from layercache.cli import output
+from layercache.cli.command import Command
 from layercache.cli.option_types import AGE, SIZE
-from layercache.cli.session import Command, Session
+from layercache.cli.output_options import json_option, no_trunc_option
 from layercache.cli.table import Column, Lines
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from layercache.cli.activity import Step
+    from layercache.cli.session import Session
     from layercache.tiers.backend.tier import BackendTier
     from layercache.tiers.tier import Tier
     from layercache.upkeep import Pruned, Removed
@@ -47,8 +49,8 @@ TIER = Column("TIER")
 )
 @click.option("--dry-run", "-n", is_flag=True, help="Remove nothing; print what would be removed.")
 @click.option("--all-tiers", is_flag=True, help="Prune every writable tier, not just the nearest.")
-@output.json_option
-@output.no_trunc_option
+@json_option
+@no_trunc_option
 @click.pass_obj
 def prune(session: Session, /, all_tiers: bool, as_json: bool, no_trunc: bool, **options: Any) -> None:
     """Evict least recently used blobs, and clean up leftovers.
@@ -149,8 +151,8 @@ def _summary(report: Pruned, tier: Tier, options: Options) -> str:
     parts = [f"{output.count(report.blobs, 'blob')} ({output.human(report.bytes)})"]
     if not options.dry_run:
         parts.append(_leftovers(report, options.leftovers_age))
-    if report.facts or report.images:
-        associations = output.count(report.facts, "association")
+    if report.records or report.images:
+        associations = output.count(report.records, "association")
         parts.append(f"{associations} and {output.count(report.images, 'image')}")
     verb = "would remove" if options.dry_run else "removed"
     text = f"{verb} {', '.join(parts)}; {output.human(report.left)} left in {report.tier}"

@@ -8,14 +8,16 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import click
 
 from layercache.cli import output
+from layercache.cli.command import Command
 from layercache.cli.completing import complete_image
 from layercache.cli.option_types import Path, ReadableFile
+from layercache.cli.output_options import json_option, no_trunc_option
 from layercache.cli.registry_options import registry_options
-from layercache.cli.session import Command, Session
 from layercache.value import Value
 
 if TYPE_CHECKING:
     from layercache.cli.pull_run import PullRun
+    from layercache.cli.session import Session
     from layercache.layer import Forms
 
 
@@ -60,8 +62,8 @@ if TYPE_CHECKING:
     help="Layers to pull in parallel.",
 )
 @registry_options
-@output.json_option
-@output.no_trunc_option
+@json_option
+@no_trunc_option
 @click.pass_obj
 def pull(session: Session, /, as_json: bool, no_trunc: bool, **options: Any) -> None:
     """Pull images and show where each layer came from.

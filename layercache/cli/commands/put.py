@@ -9,13 +9,15 @@ from typing import TYPE_CHECKING
 import click
 
 from layercache.cli import exit_codes, failures, output
+from layercache.cli.command import Command
 from layercache.cli.option_types import Path
-from layercache.cli.session import Command, Session
+from layercache.cli.output_options import json_option
 from layercache.cli.terminal import echo
 from layercache.errors import LayercacheError
 
 if TYPE_CHECKING:
     from layercache.cache import Cache
+    from layercache.cli.session import Session
     from layercache.events import Event
     from layercache.layer import Layer
     from layercache.oci.forms import Form
@@ -26,7 +28,7 @@ STDIN = "-"
 @click.command(cls=Command)
 @click.argument("files", metavar="FILE...", nargs=-1, required=True, type=Path())
 @click.option("--any", "any_data", is_flag=True, help="Also store files that are not layers, as blobs.")
-@output.json_option
+@json_option
 @click.pass_obj
 def put(session: Session, files: tuple[str, ...], any_data: bool, as_json: bool) -> None:
     """Add layers (gzip, zstd or plain tar) to the cache.

@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING
 import click
 
 from layercache.cli import failures
+from layercache.cli.command import Command
 from layercache.cli.completing import complete_hash, complete_image
-from layercache.cli.session import Command, Session
 from layercache.errors import LayercacheError
 
 if TYPE_CHECKING:
     from layercache.cache import Cache
+    from layercache.cli.session import Session
 
 
 @click.command(cls=Command)

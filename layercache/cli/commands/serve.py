@@ -7,13 +7,15 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from layercache.backend import install_hint
+from layercache.cli.command import Command
+from layercache.cli.global_options import CACHE
 from layercache.cli.option_types import Path
 from layercache.cli.registry_options import registry_options
-from layercache.cli.session import CACHE, Command, Session
 from layercache.cli.terminal import echo
 from layercache.errors import ConfigError
 
 if TYPE_CHECKING:
+    from layercache.cli.session import Session
     from layercache.serve.setup import Setup
 
 _FILE = Path(exists=True, dir_okay=False, resolve_path=True)

@@ -8,14 +8,16 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from layercache.cli import output
+from layercache.cli.command import Command
 from layercache.cli.option_types import AGE
-from layercache.cli.session import Command, Session
+from layercache.cli.output_options import json_option, no_trunc_option
 from layercache.cli.terminal import echo
 from layercache.errors import BackendError
 from layercache.value import Value
 
 if TYPE_CHECKING:
     from layercache.cli.activity import Step
+    from layercache.cli.session import Session
     from layercache.statistics.totals import Day
     from layercache.tiers.leftovers import LeftoverCount
     from layercache.tiers.tier import Tier
@@ -32,8 +34,8 @@ if TYPE_CHECKING:
     help="Write all totals to a file for Prometheus' textfile collector (- is stdout). Reads no tier.",
 )
 @click.option("--reset", is_flag=True, help="Delete the totals.")
-@output.json_option
-@output.no_trunc_option
+@json_option
+@no_trunc_option
 @click.pass_obj
 def stats(session: Session, /, as_json: bool, no_trunc: bool, **options: Any) -> None:
     """Count what each tier holds, and what was saved.

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from layercache.cli import output
+from layercache.cli.command import Command
 from layercache.cli.completing import complete_repository
+from layercache.cli.output_options import json_option
 from layercache.cli.registry_options import registry_options
-from layercache.cli.session import Command, Session
+
+if TYPE_CHECKING:
+    from layercache.cli.session import Session
 
 
 @click.command(cls=Command)
 @click.argument("repository", metavar="REPOSITORY[:PATTERN]", shell_complete=complete_repository)
 @registry_options
-@output.json_option
+@json_option
 @click.pass_obj
 def tags(session: Session, /, repository: str, as_json: bool, **registries: Any) -> None:
     """List the tags of a repository, one a line.

@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from layercache.cli import output
+from layercache.cli.command import Command
 from layercache.cli.output import count
-from layercache.cli.session import Command, Session
+from layercache.cli.output_options import json_option
 from layercache.cli.terminal import echo
 from layercache.errors import ConfigError, NotFoundError
 
 if TYPE_CHECKING:
+    from layercache.cli.session import Session
     from layercache.tiers.backend.tier import BackendTier
     from layercache.upkeep.upgrade import Upgraded
 
@@ -28,7 +30,7 @@ if TYPE_CHECKING:
     help="Objects to convert in parallel. Default: 32, and 1 in a folder.",
 )
 @click.option("--dry-run", "-n", is_flag=True, help="Read everything, and write nothing.")
-@output.json_option
+@json_option
 @click.pass_obj
 def upgrade(session: Session, url: str | None, jobs: int | None, dry_run: bool, as_json: bool) -> None:
     """Convert a cache that an earlier version has written, in place.

@@ -8,16 +8,17 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import click
 
 from layercache.cli import exit_codes, output
+from layercache.cli.command import Command
 from layercache.cli.option_types import SAMPLE, ReadableFile
-from layercache.cli.session import Command, Session
+from layercache.cli.output_options import json_option
 from layercache.cli.terminal import ERROR, echo
 
 if TYPE_CHECKING:
+    from layercache.cli.session import Session
     from layercache.tiers.backend.tier import BackendTier
     from layercache.upkeep import Checked
     from layercache.upkeep.locked import Missing, Needed
 
-KINDS = {"blob": "blob", "fact": "record", "image": "image"}
 DONE = {True: "quarantined", False: "left in place"}
 
 
@@ -45,7 +46,7 @@ DONE = {True: "quarantined", False: "left in place"}
     metavar="OS/ARCH[/VARIANT]|all",
     help="With --lock: the platform. Default: Linux on this machine's architecture.",
 )
-@output.json_option
+@json_option
 @click.pass_obj
 def verify(session: Session, /, as_json: bool, **options: Any) -> None:
     """Re-hash every blob and check every record and image.
@@ -122,11 +123,11 @@ def _needed(tier: BackendTier, lock: BinaryIO, platform: str | None) -> tuple[in
 
 
 def _print(checked: Checked) -> None:
-    done = "unreadable" if checked.unreadable else DONE[checked.put_aside]
+    done = "unreadable" if checked.unreadable else DONE[checked.quarantined]
     if output.is_terminal():
         echo(f"{checked.key}\n  {checked.problem}: {done}", mark=(done, ERROR))
     else:
-        echo(f"{KINDS[checked.kind]}\t{done}\t{checked.key}\t{checked.problem}")
+        echo(f"{checked.kind}\t{done}\t{checked.key}\t{checked.problem}")
 
 
 @dataclass
@@ -138,7 +139,7 @@ class Tally:
     tier: str
     blobs: int = 0
     bytes: int = 0
-    facts: int = 0
+    records: int = 0
     images: int = 0
     problems: list[Checked] = field(default_factory=list)
     locked: int | None = None
@@ -149,8 +150,8 @@ class Tally:
             case "blob":
                 self.blobs += 1
                 self.bytes += checked.size
-            case "fact":
-                self.facts += 1
+            case "record":
+                self.records += 1
             case "image":
                 self.images += 1
         if checked.problem:
@@ -168,7 +169,7 @@ class Tally:
         if self.locked is not None:
             result = f"{len(self.problems)} wrong, {len(self.missing)} missing"
             return f"checked {blobs} of {output.count(self.locked, 'image')} in {self.tier}: {result}"
-        rest = f"{output.count(self.facts, 'record')} and {output.count(self.images, 'image')}"
+        rest = f"{output.count(self.records, 'record')} and {output.count(self.images, 'image')}"
         return f"checked {blobs}, {rest} in {self.tier}: {len(self.problems)} wrong"
 
     def document(self) -> dict[str, Any]:

@@ -17,12 +17,11 @@ if TYPE_CHECKING:
 
 
 class BackendLeases(LeaseStore):
-    """By default a ``remote`` store has leases: one on this machine has locks."""
+    """For tiers that want leases: by default remote ones, since one on this machine has locks."""
 
-    def __init__(self, backend: Backend, policy: Policy, *, remote: bool) -> None:
+    def __init__(self, backend: Backend, policy: Policy) -> None:
         self._backend = backend
-        wanted = remote if policy.lease is None else policy.lease
-        usable = wanted and not policy.readonly and isinstance(backend, Conditional)
+        usable = not policy.readonly and isinstance(backend, Conditional)
         self._store = backend if usable and isinstance(backend, Conditional) else None
         self.offered = self._store is not None
 

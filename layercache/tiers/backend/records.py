@@ -16,7 +16,7 @@ from layercache.streams.readers import read_bounded
 from layercache.tiers import keys
 from layercache.tiers.concurrently import FanOut
 from layercache.tiers.facts import RecordStore
-from layercache.tiers.record import Record
+from layercache.tiers.record import Record, is_about_digest
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -83,9 +83,9 @@ class BackendRecords(RecordStore):
             f"{self._backend.url}: {keys.record(name)}: other writers were faster {ATTEMPTS} times"
         )
 
-    def all(self) -> Iterator[Record]:
+    def of_digests(self) -> Iterator[Record]:
         if self._small is None:
-            yield from super().all()
+            yield from super().of_digests()
             return
         for key, data in self._small.read_small(keys.RECORDS):
             if record := _decoded(key, data):
@@ -139,11 +139,12 @@ class BackendRecords(RecordStore):
 
 
 def _decoded(key: str, data: bytes) -> Record | None:
-    """None for what is torn, or is under another name than its own: it would answer for another layer."""
-    if (name := keys.record_name(key)) is None:
-        return None
-    with suppress(FormatError):
-        return Record.decode(data, name)
+    """None for a record of a diff ID alone, for what is torn, and for one under another name than its own,
+    which would answer for another layer.
+    """
+    if is_about_digest(data, key) and (name := keys.record_name(key)) is not None:
+        with suppress(FormatError):
+            return Record.decode(data, name)
     return None
 
 

@@ -8,11 +8,9 @@ from layercache.backend.capabilities import Spooler
 from layercache.tiers.backend.blobs import BackendBlobs
 from layercache.tiers.backend.derived import BackendDerived
 from layercache.tiers.backend.images import BackendImages
-from layercache.tiers.backend.leases import BackendLeases
 from layercache.tiers.backend.records import BackendRecords
-from layercache.tiers.backend.use import Use
 from layercache.tiers.facts import FactStore
-from layercache.tiers.guard import guarded
+from layercache.tiers.guarded import guarded
 from layercache.tiers.quota import Quota
 from layercache.tiers.tier import Tier
 
@@ -21,6 +19,7 @@ if TYPE_CHECKING:
 
     from layercache.backend import Backend
     from layercache.oci.digest import Hash
+    from layercache.tiers.backend.use import Use
     from layercache.tiers.policy import Policy
 
 
@@ -37,7 +36,7 @@ class BackendTier(Tier):
         self.backend = backend = guarded(backend)
         self.room = Quota(backend, policy)
         remote = not isinstance(backend, Spooler)
-        self.use = use = Use(backend, policy) if remote else None
+        self.use = use = _use(backend, policy) if remote else None
         super().__init__(
             backend.url,
             policy,
@@ -47,7 +46,10 @@ class BackendTier(Tier):
             images=BackendImages(backend),
             derived=BackendDerived(backend, policy, self.room),
         )
-        self.leases = BackendLeases(backend, policy, remote=remote)
+        if remote if policy.lease is None else policy.lease:
+            from layercache.tiers.backend.leases import BackendLeases
+
+            self.leases = BackendLeases(backend, policy)
 
     def report_refreshed(self, report: Callable[[Hash], object]) -> None:
         if self.use is not None:
@@ -58,3 +60,9 @@ class BackendTier(Tier):
             self.use.close()
         self.facts.records.close()
         self.backend.close()
+
+
+def _use(backend: Backend, policy: Policy) -> Use:
+    from layercache.tiers.backend.use import Use  # imported for remote stores alone
+
+    return Use(backend, policy)

@@ -55,8 +55,8 @@ class _LayoutRecords(BackendRecords):
             modified = self._backend.stat(keys.INDEX).modified
             yield from ((record, modified) for record in listed.values())
 
-    def all(self) -> Iterator[Record]:
-        yield from super().all()
+    def of_digests(self) -> Iterator[Record]:
+        yield from super().of_digests()
         yield from self._listed.contents.records.values()
 
     def names(self) -> Iterator[Hash]:

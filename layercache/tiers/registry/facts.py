@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from layercache.oci.digest import Hash
+    from layercache.tiers.association import Association
     from layercache.tiers.record import Record
     from layercache.tiers.registry.connection import Connection
 
@@ -28,6 +29,13 @@ class RegistryRecords(RecordStore):
     def change(self, name: Hash, change: Callable[[Record], Record]) -> None:
         with self._at.failing_as_backend():
             self._at.records.change(name, lambda old: replace(old, record=change(old.record)))
+
+    def add(self, name: Hash, fact: Association) -> None:
+        with self._at.failing_as_backend():
+            self._at.records.add(name, fact)
+
+    def expect(self, fact: Association) -> None:
+        self._at.records.expect(fact)
 
     def written(self) -> Iterator[tuple[Record, float]]:
         for found in self._at.each(self._at.records.all_names()):

@@ -102,6 +102,11 @@ class NameRecord:
     def name(self) -> Hash:
         return self.record.name
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether it says nothing, as where there is none."""
+        return self.size is None and not self.record
+
     @classmethod
     def decode(cls, data: bytes, tag: str) -> NameRecord:
         """What a tag's manifest says of its name. Raises `FormatError` for what is not a record of it.

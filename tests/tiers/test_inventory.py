@@ -1,0 +1,92 @@
+"""What a listing of a folder costs, a layer: few calls of the system, and few of Python's functions."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+from fixtures.system_calls import system_calls
+
+from layercache.cli.commands.ls import COLUMNS, _cells
+from layercache.cli.table import Lines
+from layercache.oci.digest import DiffID, Digest
+from layercache.tiers import inventory, keys
+from layercache.tiers.association import Association
+from layercache.tiers.opening import open_tier
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from layercache.tiers.tier import Tier
+
+LAYERS = 40
+
+
+@pytest.fixture
+def tier(tmp_path: Path) -> Iterator[Tier]:
+    """A folder with both forms of some layers."""
+    tier = open_tier(f"file://{tmp_path}/cache?sync=false", nearest=True)
+    for number in range(LAYERS):
+        blob, tar = b"blob %d" % number, b"tar %d" % number
+        fact = Association(Digest.of(blob), DiffID.of(tar), len(blob), uncompressed_size=6, computed=True)
+        tier.blobs.put(fact.digest, blob)
+        tier.blobs.put(fact.diff_id, tar)
+        tier.facts.record(fact)
+    yield tier
+    tier.close()
+
+
+def calls(work: Callable[[], object]) -> int:
+    """Calls of functions that are written in Python, resumed generators among them."""
+    count = 0
+
+    def watch(_frame: object, event: str, _called: object) -> None:
+        nonlocal count
+        count += event == "call"
+
+    sys.setprofile(watch)
+    try:
+        work()
+    finally:
+        sys.setprofile(None)
+    return count
+
+
+def listed(tier: Tier) -> list[inventory.Held]:
+    return list(inventory.layers(tier))
+
+
+def test_each_layer_is_listed_once_and_two_records_are_read_and_two_blobs_looked_at(tier: Tier) -> None:
+    found = listed(tier)
+    assert len({held.fact.digest for held in found}) == len(found) == LAYERS
+    assert {held.forms for held in found} == {"both"}
+    counted = system_calls(lambda: listed(tier))
+    for name in ("open", "read", "close", "stat"):
+        assert 2 * LAYERS <= counted[name] <= 2 * LAYERS + 5, counted
+
+
+def test_a_layer_is_listed_in_66_calls_and_printed_in_21(
+    tier: Tier, capsys: pytest.CaptureFixture[str]
+) -> None:
+    found = listed(tier)
+
+    def print_all() -> None:
+        with Lines(COLUMNS, whole=True) as lines:
+            for held in found:
+                lines.add(*_cells(held, lines))
+
+    print_all()
+    assert calls(lambda: listed(tier)) <= 66 * LAYERS
+    assert calls(print_all) <= 21 * LAYERS
+    assert len(capsys.readouterr().out.splitlines()) == 2 * LAYERS
+
+
+def test_a_record_that_somebody_wrote_with_spaces_is_listed_too(tier: Tier, tmp_path: Path) -> None:
+    held = listed(tier)[0]
+    path = tmp_path / "cache" / keys.record(held.fact.digest)
+    path.write_bytes(path.read_bytes().replace(b'":', b'" : ').replace(b',"', b' , "'))
+    path = tmp_path / "cache" / keys.record(listed(tier)[1].fact.digest)
+    path.write_bytes(path.read_bytes().replace(b'"facts"', b'"other":null,"facts"'))
+    assert len(listed(tier)) == LAYERS
