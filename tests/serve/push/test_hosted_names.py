@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from servers.images import Sample
     from servers.lying import LyingRegistry
-    from servers.pushing import Start
+    from servers.pushing import Pusher, Start
 
 
 @pytest.fixture
@@ -59,6 +59,23 @@ def test_nothing_is_pushed_to_a_name_that_is_an_upstreams(start: Start, name: st
     assert pusher.get("blobs/uploads/", "POST", "library/alpine", ns="docker.io").status == 405
 
 
+def test_a_blob_of_an_upstreams_repository_is_mounted_if_it_is_cached(
+    start: Start, upstream: LyingRegistry, sample: Sample
+) -> None:
+    pusher = start(default_upstream=upstream.host, hosted=("team/*",))
+    layer = sample.image.layers[0]
+    pusher.get("manifests/1", repository="app")
+    assert mount(pusher, layer.digest) == 202
+    assert pusher.get(f"blobs/{layer.digest}", repository="app").body == layer.blob
+    assert mount(pusher, layer.digest) == 201
+    assert mount(pusher, layer.diff_id) == 202
+    assert pusher.get(f"blobs/{layer.digest}").body == layer.blob
+
+
+def mount(pusher: Pusher, name: str) -> int:
+    return pusher.get("blobs/uploads/", "POST", "team/app", **{"mount": name, "from": "app"}).status
+
+
 def test_a_repository_is_hosted_once_something_was_pushed_to_it(
     start: Start, upstream: LyingRegistry, sample: Sample, tmp_path: Path
 ) -> None:
@@ -80,6 +97,8 @@ def test_a_hosted_repository_has_the_name_that_images_are_listed_by(start: Start
     pusher = start()
     pusher.image(sample.image, "1")
     assert pusher.get("manifests/1", repository="localhost/team/app").body == sample.image.manifest
+    assert pusher.get("manifests/1", ns="localhost").body == sample.image.manifest
+    assert pusher.get("blobs/uploads/", "POST", ns="localhost").status == 202
 
 
 def test_containerd_may_name_the_mirror_itself_as_the_namespace(start: Start, sample: Sample) -> None:

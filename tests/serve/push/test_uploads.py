@@ -130,9 +130,12 @@ def test_a_digest_that_is_none_is_refused_and_the_upload_goes_on(pusher: Pusher,
     assert pusher.finish(location, DIGEST).status == 201
 
 
-def test_who_only_knows_a_digest_does_not_get_the_blob_of_another_repository(pusher: Pusher) -> None:
+@pytest.mark.parametrize("guess", [b"not those bytes", bytes(len(DATA))], ids=["other-size", "same-size"])
+def test_who_only_knows_a_digest_does_not_get_the_blob_of_another_repository(
+    pusher: Pusher, guess: bytes
+) -> None:
     pusher.blob(DATA, "secret/one")
-    answered = pusher.finish(pusher.begin("thief/two"), DIGEST, b"not those bytes")
+    answered = pusher.finish(pusher.begin("thief/two"), DIGEST, guess)
     assert (answered.status, answered.code) == (400, "DIGEST_INVALID")
     for repository in ("thief/two", "secret", "secret/one/two"):
         assert pusher.get(f"blobs/{DIGEST}", repository=repository).status == 404
