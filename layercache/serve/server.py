@@ -22,7 +22,7 @@ from granian.server.mp import MPServer
 from layercache.errors import LayercacheError
 from layercache.serve import logs, tls
 from layercache.serve.listening import BACKLOG
-from layercache.serve.setup import try_opening
+from layercache.serve.setup import try_starting
 from layercache.serve.worker import application
 
 if TYPE_CHECKING:
@@ -144,7 +144,7 @@ class Server(MPServer):
         self.main_loop_interrupt.clear()
         try:
             setup = self._again()
-            try_opening(setup.open_cache)
+            try_starting(setup)
             self._use(setup)
         except LayercacheError as error:
             log.warning("the configuration is not used, the former one stays: %s", error)

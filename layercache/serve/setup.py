@@ -28,28 +28,31 @@ class Setup(Value, frozen=True):
     totals: str | None = None
 
 
-def try_opening(open_cache: Callable[[], Cache]) -> None:
-    """Open the cache in a process of its own, and close it: what that starts must not live on in this one.
+def try_starting(setup: Setup) -> None:
+    """Start what a worker serves in a process of its own, and close it: that must not live on in this one.
 
-    Raises what opening raises, if it is a `LayercacheError`.
+    Raises what starting it raises, if that is a `LayercacheError`.
     """
     fork = multiprocessing.get_context("fork")
     ours, theirs = fork.Pipe(duplex=False)
-    child = fork.Process(target=_open_and_close, args=(open_cache, theirs), daemon=True)
+    child = fork.Process(target=_start_and_close, args=(setup, theirs), daemon=True)
     child.start()
     theirs.close()
     try:
         error: LayercacheError | None = ours.recv()
     except EOFError:
-        error = BackendError("the cache cannot be opened: the process that tried has ended")
+        error = BackendError("the mirror cannot be started: the process that tried has ended")
     child.join()
     if error:
         raise error
 
 
-def _open_and_close(open_cache: Callable[[], Cache], result: Connection) -> None:
+def _start_and_close(setup: Setup, result: Connection) -> None:
+    from layercache.serve.service import Service
+
     try:
-        open_cache().close()
+        with setup.open_cache() as cache:
+            Service(cache, setup.settings).close()
     except LayercacheError as error:
         result.send(error)
     else:

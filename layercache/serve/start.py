@@ -11,7 +11,7 @@ from layercache.serve import tls
 from layercache.serve.greeting import greeting
 from layercache.serve.listening import listen
 from layercache.serve.server import Server
-from layercache.serve.setup import try_opening
+from layercache.serve.setup import try_starting
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -28,7 +28,7 @@ def check(setup: Setup) -> None:
     settings = setup.settings
     if settings.tls_certificate and settings.tls_key:
         tls.load(settings.tls_certificate, settings.tls_key).close()
-    try_opening(setup.open_cache)
+    try_starting(setup)
 
 
 def run(

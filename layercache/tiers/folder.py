@@ -27,10 +27,10 @@ _SIGNS = (
     format.EARLIER.rstrip("/"),
 )
 
-# What does not make a folder belong to something else: folders of a writer that was killed early or of a
-# doctor, what file systems and Finder create, and what marks a folder as a cache for backup programs.
+# What does not make a folder belong to something else: folders of a writer that was killed early, of a mirror
+# or of a doctor, what file systems and Finder create, and what marks a folder as a cache for backup programs.
 _NOT_COUNTED = frozenset(
-    {"blobs", "tmp", "locks", "probes", "quarantine", "lost+found", ".DS_Store", "CACHEDIR.TAG"}
+    {"blobs", "tmp", "locks", "probes", "quarantine", keys.UPLOADS, "lost+found", ".DS_Store", "CACHEDIR.TAG"}
     | {".gitignore", ".gitkeep"}
 )
 

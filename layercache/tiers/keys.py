@@ -19,6 +19,8 @@ DERIVED = "derived/"
 QUARANTINE = "quarantine/"
 UNSENT = "unsent/"
 LEASES = "leases/"
+UPLOADS = ".uploads"
+"""The folder, in a cache on disk, of what is being pushed to a mirror. Nothing in it has a key."""
 
 _KIND = r"[a-z][a-z0-9-]{0,63}"
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from layercache.errors import ConfigError
@@ -20,6 +21,7 @@ from layercache.serve.push.mounts import Mounts
 from layercache.serve.push.names import HostedNames
 from layercache.serve.push.sessions import Sessions
 from layercache.serve.push.uploads import Uploads
+from layercache.tiers import keys
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -118,14 +120,20 @@ def require_hosted(hosting: Hosting | None, request: Request, route: Route) -> N
 def _folder(cache: Cache, settings: ServeSettings) -> str:
     """The folder of uploads: the one that is set, else one in the nearest tier that is a folder.
 
-    Raises `ConfigError` where there is neither.
+    Raises `ConfigError` where there is neither, or it cannot be created.
     """
-    if settings.uploads is not None:
-        return settings.uploads
+    found = settings.uploads
     for tier in cache.tiers:
-        if (path := tier.blobs.path(Digest.of(b""))) is not None and not tier.policy.readonly:
-            return os.path.join(os.path.dirname(path), os.pardir, os.pardir, ".uploads")
-    raise ConfigError(
-        "uploads need a folder on this machine, and no tier is one",
-        hint='set it: uploads = "/var/lib/layercache/uploads" in [serve]',
-    )
+        if found is None and not tier.policy.readonly and (path := tier.blobs.path(Digest.of(b""))):
+            found = str(Path(path).parents[2] / keys.UPLOADS)
+    if found is None:
+        raise ConfigError(
+            "pushes need a folder on this machine, and no tier is one",
+            hint='set it in [serve]: uploads = "/var/lib/layercache/uploads"',
+        )
+    if settings.writable:
+        try:
+            os.makedirs(found, 0o700, exist_ok=True)
+        except OSError as error:
+            raise ConfigError(f"uploads: {found} cannot be created: {error.strerror}") from error
+    return found

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from servers.images import Sample
 
-PATIENCE = 1
+PATIENCE = 3
 """Seconds after which the mirror gives up a client that sends nothing."""
 
 

@@ -283,8 +283,11 @@ def test_a_mirror_that_is_not_writable_refuses_every_change(start: Start) -> Non
 
 
 def test_uploads_need_a_folder(start: Start, tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="uploads need a folder on this machine"):
+    with pytest.raises(ConfigError, match="pushes need a folder on this machine"):
         start("memory://")
+    (tmp_path / "file").touch()
+    with pytest.raises(ConfigError, match="file/uploads cannot be created"):
+        start(uploads=f"{tmp_path}/file/uploads")
     pusher = start("memory://", uploads=f"{tmp_path}/elsewhere")
     assert pusher.blob(DATA) == DIGEST
     assert pusher.get(f"blobs/{DIGEST}").body == DATA
