@@ -10,7 +10,15 @@ from layercache.images.hosted import HOSTED
 from layercache.oci.forms import COMPRESSED, UNCOMPRESSED
 from layercache.serve.blob_bodies import OCTETS, Body, Multipart, pieces_of, skip
 from layercache.serve.errors import registry_error
-from layercache.serve.messages import Answer, AnyAnswer, FileAnswer, Later, RegistryError, StreamAnswer
+from layercache.serve.messages import (
+    API_VERSION,
+    Answer,
+    AnyAnswer,
+    FileAnswer,
+    Later,
+    RegistryError,
+    StreamAnswer,
+)
 from layercache.serve.provenance import HIT, Provenance
 from layercache.serve.ranges import Span, is_match, requested
 from layercache.serve.shares import Shares
@@ -182,7 +190,7 @@ def _headers(name: Hash) -> Headers:
         ("etag", _etag(name)),
         ("accept-ranges", "bytes"),
         ("cache-control", f"max-age={YEAR}"),
-        ("docker-distribution-api-version", "registry/2.0"),
+        API_VERSION,
     ]
 
 

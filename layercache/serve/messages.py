@@ -14,6 +14,9 @@ if TYPE_CHECKING:
 
 Headers = list[tuple[str, str]]
 
+API_VERSION = ("docker-distribution-api-version", "registry/2.0")
+"""The header by which clients know a registry's own answer from that of a proxy in front of it."""
+
 READS = ("GET", "HEAD")
 """Methods that change nothing."""
 
@@ -122,7 +125,7 @@ class RegistryError(Exception):
             error["detail"] = self.detail
         body = msgspec.json.encode({"errors": [error]}, enc_hook=str)
         kind = [("content-type", "application/json"), ("content-length", str(len(body)))]
-        return Answer(self.status, [*kind, *self.headers], body)
+        return Answer(self.status, [*kind, API_VERSION, *self.headers], body)
 
 
 def json_answer(document: object, headers: Headers, *, media_type: str = "application/json") -> Answer:

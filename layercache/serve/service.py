@@ -12,7 +12,7 @@ from layercache.serve.catalog import Catalog
 from layercache.serve.errors import registry_error
 from layercache.serve.health import ALIVE, Readiness
 from layercache.serve.manifests import Manifests
-from layercache.serve.messages import READS, Answer, AnyAnswer, Later, RegistryError, Request
+from layercache.serve.messages import API_VERSION, READS, Answer, AnyAnswer, Later, RegistryError, Request
 from layercache.serve.metrics import Metrics
 from layercache.serve.push.hosting import Hosting, hosted_by, is_hosted, require_hosted
 from layercache.serve.questions import Questions
@@ -30,8 +30,6 @@ if TYPE_CHECKING:
     from layercache.serve.page.page import Page
     from layercache.serve.routes import Route
     from layercache.serve.settings import ServeSettings
-
-API_VERSION = ("docker-distribution-api-version", "registry/2.0")
 
 
 class Service:

@@ -296,6 +296,12 @@ def test_a_repository_to_which_nothing_was_pushed_is_empty(pusher: Pusher) -> No
     assert pusher.get(f"blobs/{Digest.of(b'x')}").code == "BLOB_UNKNOWN"
 
 
+def test_a_missing_blob_is_reported_so_that_a_client_need_not_ask_again(pusher: Pusher) -> None:
+    """layercache itself asks by GET after the 404 of something that may be no registry."""
+    missing = pusher.get(f"blobs/{Digest.of(b'x')}", "HEAD")
+    assert missing.headers["docker-distribution-api-version"] == "registry/2.0"
+
+
 @pytest.mark.parametrize("path", ["referrers/sha256:bad", "referrers/latest", "blobs/sha256:bad"])
 def test_what_should_be_a_digest_and_is_none_is_a_bad_request(pusher: Pusher, path: str) -> None:
     assert pusher.get(path).status == 400
