@@ -155,7 +155,7 @@ class Access:
     def lists(self, admitted: Admitted, reference: Reference) -> bool:
         """Whether lists show a repository to a client: if it is known that it may read that."""
         is_listed = reference.registry == HOSTED or any_matches(self._listed, reference)
-        return is_listed and (self._is_reader(admitted.user, reference) or self._rights.is_public(reference))
+        return is_listed and (self._is_reader(admitted.user, reference) or self._rights.was_public(reference))
 
     def _reference(self, request: Request, route: Route) -> Reference:
         asked = replace(route, reference="latest") if route.kind in WHOLE_REPOSITORY else route

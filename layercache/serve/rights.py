@@ -56,6 +56,8 @@ class Rights:
         # By repository: when everybody was last found to be allowed to read it (monotonic seconds;
         # -inf: before this process began).
         self._public: Remembered[float] = Remembered(REMEMBERED)
+        # By repository: nothing says that it is public.
+        self._unrecorded: Remembered[bool] = Remembered(REMEMBERED)
         # By client and repository, a refusal of what is absent also by what was asked for.
         self._allowed: Remembered[bool] = Remembered(REMEMBERED)
         self._refused: Remembered[Refusal] = Remembered(REMEMBERED)
@@ -65,6 +67,22 @@ class Rights:
         """Whether everybody was found to be allowed to read the repository, not long ago."""
         found = self._public.get(reference.name)
         return found is not None and time.monotonic() - found < self._age
+
+    def was_public(self, reference: Reference) -> bool:
+        """Whether everybody was ever found to be allowed to read the repository, and not refused since.
+
+        What was found before this process began is recorded in trusted tiers.
+        """
+        if self._public.get(reference.name) is not None:
+            return True
+        if self._unrecorded.get(reference.name) or self._refused.get(("", reference.name)):
+            return False
+        recorded = self._images.was_public(reference)
+        if recorded:
+            self._public.put(reference.name, -math.inf, math.inf)
+        else:
+            self._unrecorded.put(reference.name, True, self._refusal_age)
+        return recorded
 
     def is_allowed(self, reference: Reference, credential: Credential) -> bool:
         """Whether the upstream was found to let these credentials read the repository, not long ago."""
@@ -92,10 +110,8 @@ class Rights:
         try:
             refusal = self._ask("", reference, kind, None)
         except SourceError:
-            if self._public.get(reference.name) is None:
-                if not self._images.was_public(reference):
-                    raise
-                self._public.put(reference.name, -math.inf, math.inf)
+            if not self.was_public(reference):
+                raise
             return None
         if refusal is None:
             self._public.put(reference.name, time.monotonic(), math.inf)

@@ -98,3 +98,14 @@ def test_a_store_that_others_write_to_makes_nothing_public(
         with layercache.open(store) as cache:
             assert cache.registry_images().cached_manifest(reference).recorded
             assert not cache.registry_images().was_public(reference)
+
+
+def test_the_catalogue_of_a_mirror_that_was_restarted_lists_what_everybody_could_read(
+    serve: Serve, lying: LyingRegistry, tmp_path: Path
+) -> None:
+    ask(serve(**UPSTREAMS_SAY), APP)
+    with layercache.open(f"file://{tmp_path}/cache") as cache:
+        cache.manifest(f"{lying.host}/private:1")  # perhaps with the credentials of who pulled it
+    mirror, before = serve(**UPSTREAMS_SAY), len(lying.requests)
+    assert ask(mirror, "/v2/_catalog").json == {"repositories": [f"{lying.host}/app"]}
+    assert len(lying.requests) == before
