@@ -23,7 +23,7 @@ def greeting(setup: Setup, listening: socket.socket) -> str:
     upstream = settings.default_upstream
     lines = [
         f"layercache: serving {setup.tiers[0]}",
-        *(f"              then {tier}" for tier in setup.tiers[1:]),
+        *(f"  then {tier}" for tier in setup.tiers[1:]),
         f"  at {scheme}://{host}, for {upstream} and others{', and pushes' if settings.writable else ''}",
         "",
         *_for_docker(settings, f"{scheme}://{host}"),

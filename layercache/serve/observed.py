@@ -105,7 +105,7 @@ class Observed:
                 Entry(
                     seen.began,
                     seen.seconds,
-                    scope.client.rpartition(":")[0],
+                    _address(scope.client),
                     headers.get("authorization") or "",
                     method,
                     f"{path}?{query}" if query else path,
@@ -175,6 +175,11 @@ class _Seen:
 
     def __aiter__(self) -> Any:
         return self._protocol.__aiter__()
+
+
+def _address(client: str) -> str:
+    """The address of ``ADDRESS:PORT`` or ``[ADDRESS]:PORT``; IPv4 as itself, also on an IPv6 socket."""
+    return client.rpartition(":")[0].strip("[]").removeprefix("::ffff:")
 
 
 def kind_of(path: str) -> str:

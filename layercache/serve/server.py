@@ -80,9 +80,15 @@ class Server(MPServer):
         self._use(setup)
 
     def run(self) -> None:
-        """Serve until SIGINT or SIGTERM. Ends the process with 1 if the workers end again and again."""
+        """Serve until SIGINT or SIGTERM. Raises `LayercacheError` if workers end again and again."""
         threading.Thread(target=self._watch_files, name="files", daemon=True).start()
-        self.serve(target_loader=self._application, wrap_loader=False)
+        try:
+            self.serve(target_loader=self._application, wrap_loader=False)
+        except SystemExit as error:
+            raise LayercacheError(
+                "the mirror has ended, because its workers end unexpectedly",
+                hint="the lines before may say why; the kernel's log does if they needed too much memory",
+            ) from error
 
     def _application(self) -> Any:
         raise AssertionError("each worker is given a loader with its number")

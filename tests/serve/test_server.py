@@ -148,21 +148,20 @@ def test_health_and_readiness_are_answered(shared: Mirror) -> None:
     assert shared.head("/healthz").status == 200
 
 
-@pytest.mark.parametrize(
-    "sent",
-    [
-        b"",
-        b"GET /v2/ HT",
-        b"GET /v2/ HTTP/1.1\r\nHost: x\r\nA: ",
-        b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n",
-    ],
-    ids=["nothing", "a part of the line", "a part of a header", "no second request"],
-)
-def test_a_client_that_sends_no_more_is_disconnected(shared: Mirror, sent: bytes) -> None:
-    with connect(shared) as client:
-        client.sendall(sent)
-        while client.recv(10_000):
-            pass
+def test_clients_that_send_no_more_are_disconnected(shared: Mirror) -> None:
+    sent = {
+        "nothing": b"",
+        "a part of the line": b"GET /v2/ HT",
+        "a part of a header": b"GET /v2/ HTTP/1.1\r\nHost: x\r\nA: ",
+        "no second request": b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n",
+    }
+    with ExitStack() as clients:
+        waiting = [clients.enter_context(connect(shared)) for _ in sent]
+        for client, data in zip(waiting, sent.values(), strict=True):
+            client.sendall(data)
+        for client in waiting:
+            while client.recv(10_000):
+                pass
 
 
 @pytest.mark.parametrize("headers", [{"A": "a" * 10_000}, {f"A{n}": "" for n in range(200)}])
@@ -220,6 +219,25 @@ def test_what_has_begun_is_sent_to_its_end(upstream: LyingRegistry, tmp_path: Pa
         for each in begun:
             assert each.read() == LAYER.blob[1000:]
         assert mirror.process.wait(20) == 0
+
+
+def test_a_client_that_does_not_end_cannot_keep_the_mirror_from_ending_nor_can_a_crash_loop(
+    upstream: LyingRegistry, tmp_path: Path
+) -> None:
+    config = f'default_upstream = "{upstream.host}"\nstop_timeout = 1'
+    with Mirror(tmp_path, config=config) as mirror, downloading(mirror) as response:
+        assert mirror.process
+        mirror.process.terminate()
+        assert mirror.process.wait(20) == 0
+        with pytest.raises((ConnectionResetError, http.client.IncompleteRead)):
+            response.read()
+        mirror.start()
+        (first,) = mirror.workers()
+        os.kill(first, signal.SIGKILL)
+        until(lambda: mirror.workers() not in ([], [first]))
+        os.kill(mirror.workers()[0], signal.SIGKILL)
+        assert mirror.process.wait(20) == 4
+        assert "because its workers end unexpectedly" in mirror.log
 
 
 def test_ctrl_c_ends_it_without_an_error_and_connections_beyond_the_limit_wait(tmp_path: Path) -> None:
