@@ -216,6 +216,21 @@ def test_a_public_image_stays_available_while_its_upstream_is_down(
     assert statuses(mirror, paths, OWNER) == [200] * len(paths)
 
 
+def test_a_public_image_is_available_after_a_restart_while_its_upstream_is_down(
+    start: Start, public: Registry, private: Registry, sample: Sample
+) -> None:
+    both = (public.host, private.host)
+    mirror, paths = start(public.host, upstreams=both), everything_of(sample)
+    secret = f"/v2/{private.host}/team/app/manifests/1"
+    assert statuses(mirror, [*paths, secret], OWNER) == [200] * (len(paths) + 1)
+    public.stop()
+    private.stop()
+    restarted = start(public.host, upstreams=both, tag_age=0)
+    assert statuses(restarted, paths, NOBODY) == [200] * len(paths)
+    for headers in (NOBODY, OWNER):
+        assert receive(restarted, secret, headers).status == 503
+
+
 def test_an_image_that_became_private_is_refused(start: Start, tmp_path: Path, sample: Sample) -> None:
     folder = tmp_path / "changing"
     with Registry(folder) as registry:
@@ -230,6 +245,7 @@ def test_an_image_that_became_private_is_refused(start: Start, tmp_path: Path, s
             assert receive(mirror, MANIFEST, OWNER).status == 200
             closed.stop()
             assert receive(mirror, MANIFEST).status == 401
+            assert receive(start(registry.host), MANIFEST).status == 503  # not even after a restart
 
 
 def test_what_a_public_repository_does_not_have_is_absent(start: Start, public: Registry) -> None:
