@@ -5,6 +5,8 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +19,7 @@ from servers.tokens import TokenServer
 import layercache
 from layercache.oci.digest import Digest
 from layercache.registry.settings import RegistrySettings
+from layercache.serve.clients import CHECKS_AT_ONCE
 from layercache.serve.service import Service
 from layercache.serve.settings import ServeSettings
 
@@ -386,6 +389,29 @@ def test_a_password_is_checked_once_and_remembered(guarded: Service, monkeypatch
         assert receive(guarded, "/v2/", basic("alice", "wrong")).status == 401
         assert receive(guarded, "/v2/", basic("mallory", "wrong")).status == 401
     assert len(checked) == 3
+
+
+def test_passwords_that_strangers_guess_do_not_use_up_the_processors(
+    guarded: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import bcrypt
+
+    running, most, lock = [0], [0], threading.Lock()
+
+    def slow(_password: bytes, _hash: bytes) -> bool:
+        with lock:
+            running[0] += 1
+            most[0] = max(most[0], running[0])
+        time.sleep(0.01)
+        with lock:
+            running[0] -= 1
+        return False
+
+    monkeypatch.setattr(bcrypt, "checkpw", slow)
+    with ThreadPoolExecutor(16) as pool:
+        guesses = pool.map(lambda each: receive(guarded, "/v2/", basic("alice", f"{each}")).status, range(32))
+        assert set(guesses) == {401}
+    assert most == [CHECKS_AT_ONCE]
 
 
 def test_a_password_of_any_length_is_compared_as_htpasswd_wrote_it(
