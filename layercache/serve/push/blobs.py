@@ -35,7 +35,7 @@ class HostedBlobs:
         self._contents = contents
         self._links = links
         self._writable = writable
-        self._by_digest = Blobs(cache, _Names(self.known))
+        self._by_digest = Blobs(cache, _Names(self._recently_known))
         self._by_either_name = Blobs(cache, _Names(self._by_diff_id))
 
     def answer(self, admitted: Admitted) -> AnyAnswer:
@@ -51,9 +51,16 @@ class HostedBlobs:
 
     def known(self, reference: Reference, name: Hash) -> Descriptor | None:
         """The descriptor of a blob that was uploaded to a repository, or that a manifest there refers to."""
-        if (size := self._links.size(reference.repository, name)) is not None:
-            return Descriptor(digest=Digest(name), size=size)
-        return self._contents.blob(reference.repository, name)
+        return self._linked(reference, name) or self._contents.blob(reference.repository, name)
+
+    def _recently_known(self, reference: Reference, name: Hash) -> Descriptor | None:
+        """As `known`, for clients that ask for each blob before they push it: not each needs a new list."""
+        linked = self._linked(reference, name)
+        return linked or self._contents.blob(reference.repository, name, recent=True)
+
+    def _linked(self, reference: Reference, name: Hash) -> Descriptor | None:
+        size = self._links.size(reference.repository, name)
+        return None if size is None else Descriptor(digest=Digest(name), size=size)
 
     def _by_diff_id(self, reference: Reference, name: Hash) -> Descriptor | None:
         """As `known`; by a diff ID the blob with that tar inside, as far as the cache knows."""

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from layercache.serve.push.pushed import Pushed
 
 AGE = 2.0
-"""Seconds for which a blob is found without a new list, unless something was removed here."""
+"""Seconds for which a list is recent, unless something was changed here."""
 
 REPOSITORIES_MAX = 1000
 
@@ -40,7 +40,7 @@ class Contents:
     """The manifests of hosted repositories. Thread-safe.
 
     A manifest never changes, so each is read once. Which ones there are is listed each time, since other
-    workers and machines push, too; only a blob that a list led to is found by it for `AGE` seconds.
+    workers and machines push, too; only what a recent list led to is found by that.
     """
 
     def __init__(self, images: HostedImages) -> None:
@@ -55,12 +55,15 @@ class Contents:
         """Every manifest and index that a repository has now. Raises `BackendError`."""
         return self._list(repository).manifests.values()
 
-    def blob(self, repository: str, name: Hash) -> Descriptor | None:
-        """The descriptor by which a manifest of the repository refers to a blob. Raises `BackendError`."""
+    def blob(self, repository: str, name: Hash, *, recent: bool = False) -> Descriptor | None:
+        """The descriptor by which a manifest of the repository refers to a blob. Raises `BackendError`.
+
+        ``recent``: that none did in a recent list will do, too.
+        """
         with self._lock:
             known = self._known.get(repository)
-        if known and time.monotonic() - known.listed < AGE and name in known.blobs:
-            return known.blobs[name]
+        if known and time.monotonic() - known.listed < AGE and (recent or name in known.blobs):
+            return known.blobs.get(name)
         return self._list(repository).blobs.get(name)
 
     def note_change(self, repository: str) -> None:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from fixtures.stores import Store, assert_sound, content, far, near, open_cache, store_of
+from servers.images import make_image, make_layer
 from servers.pushing import Pusher
 
 from layercache.oci.digest import Digest
@@ -109,3 +110,29 @@ def test_a_manifest_that_no_tier_takes_is_not_accepted(tmp_path: Path, sample: S
     store_of(tier).fails = lambda action, _key: action == "create"
     assert pusher.manifest(sample.image.manifest, "1").status >= 500
     pusher.service.close()
+
+
+def test_a_push_lists_a_repository_once_and_sends_a_far_tier_nothing_twice(
+    begin: Callable[[Backend], Pusher],
+) -> None:
+    pusher = begin(MemoryBackend())
+    store = store_of(pusher.service.cache.tiers[1])
+    image = make_image([make_layer({"file": bytes([number])}) for number in range(10)])
+
+    def push() -> None:
+        for digest, blob in image.blobs.items():
+            if pusher.get(f"blobs/{digest}", "HEAD").status == 404:
+                pusher.blob(blob)
+        assert pusher.manifest(image.manifest, "1").status == 201
+
+    push()
+    assert len(store.did("scan")) <= 2  # not one for each layer; a slow machine may need a second
+    sent = store.did("commit", below=keys.BLOBS)
+    assert len(sent) == len(set(sent)) == len(image.blobs) + 1
+    store.asked.clear()
+    push()
+    assert store.did("commit", below=keys.BLOBS) == []
+    store.asked.clear()
+    for digest in image.blobs:
+        assert pusher.get(f"blobs/{digest}").status == 200
+    assert store.did("open", "scan", below=keys.BLOBS) == store.did("scan") == []
