@@ -161,7 +161,11 @@ class Access:
         asked = replace(route, reference="latest") if route.kind in WHOLE_REPOSITORY else route
         reference = self._upstreams.reference(request, asked)
         if reference.registry != HOSTED and not any_matches(self._listed, reference):
-            raise RegistryError(403, "DENIED", f"{reference.name} is not among the upstreams of this mirror")
+            raise RegistryError(
+                403,
+                "DENIED",
+                f"{reference.name} is not among the upstreams of this mirror (upstreams in [serve])",
+            )
         return reference
 
     def _is_writer(self, user: str, reference: Reference) -> bool:

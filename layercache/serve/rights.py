@@ -108,7 +108,8 @@ class Rights:
 
     def _ask_for_anybody(self, reference: Reference, kind: str) -> Refusal | None:
         try:
-            refusal = self._ask("", reference, kind, None)
+            known = self._public.get(reference.name) is not None
+            refusal = self._ask("", reference, kind, None, patience=self._patience if known else None)
         except SourceError:
             if not self.was_public(reference):
                 raise
@@ -120,9 +121,18 @@ class Rights:
         return refusal
 
     def _ask(
-        self, who: str, reference: Reference, kind: str, credential: Credential | None
+        self,
+        who: str,
+        reference: Reference,
+        kind: str,
+        credential: Credential | None,
+        *,
+        patience: float | None = None,
     ) -> Refusal | None:
-        """What the upstream says, or said a moment ago; None: it allows it."""
+        """What the upstream says, or said a moment ago; None: it allows it.
+
+        ``patience``: seconds for which it is waited for, since what it said before may stand.
+        """
         place, thing = (who, reference.name), (who, reference.name, reference.selector)
         if (known := self._refused.get(place) or self._refused.get(thing)) is not None:
             return known
@@ -131,7 +141,7 @@ class Rights:
             ("rights", kind, *thing[1:]),
             reference.registry,
             partial(_ask, client, reference, kind),
-            patience=self._patience,
+            patience=patience,
             whose=client,
         )
         if refusal is None:

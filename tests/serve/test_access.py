@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from servers.images import noise
+from servers.mirror import Mirror
 from servers.received import receive
 from servers.registry import PASSWORD, USER, Registry
 from servers.tokens import TokenServer
@@ -24,7 +25,7 @@ from layercache.serve.service import Service
 from layercache.serve.settings import ServeSettings
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
     from servers.images import Sample
@@ -49,11 +50,12 @@ NOBODY: dict[str, str] = {}
 
 @pytest.fixture
 def start(tmp_path: Path) -> Iterator[Start]:
-    """Start mirrors in this process, all over one cache unless another ``cache`` is named."""
+    """Start mirrors in this process, all over one cache unless other ``caches`` are named."""
     running = []
 
-    def start(upstream: str, *, cache: str = "cache", **settings: Any) -> Service:
-        opened = layercache.open(f"file://{tmp_path}/{cache}", registries=RegistrySettings(retries=0))
+    def start(upstream: str, *, caches: Sequence[str] = ("cache",), **settings: Any) -> Service:
+        urls = [f"file://{tmp_path}/{cache}" for cache in caches]
+        opened = layercache.open(urls, registries=RegistrySettings(retries=0))
         running.append(Service(opened, ServeSettings(default_upstream=upstream, **settings)))
         return running[-1]
 
@@ -112,6 +114,19 @@ def test_the_second_user_is_refused_whatever_the_first_one_has_brought_here(
         for headers in (NOBODY, STRANGER, basic("", ""), basic("other", PASSWORD)):
             assert statuses(service, paths, headers) == [401] * len(paths)
         assert statuses(service, paths, OWNER) == [200] * len(paths)
+
+
+def test_another_mirror_over_the_same_shared_store_refuses_the_second_user_as_well(
+    start: Start, private: Registry, sample: Sample
+) -> None:
+    one, paths = start(private.host, caches=("near", "shared")), everything_of(sample)
+    assert statuses(one, paths, OWNER) == [200] * len(paths)
+    one.cache.flush()
+    other = start(private.host, caches=("elsewhere", "shared"))
+    for headers in (NOBODY, STRANGER):
+        assert statuses(other, paths, headers) == [401] * len(paths)
+    assert statuses(other, paths, OWNER) == [200] * len(paths)
+    assert [private.fetches(digest) for digest in sample.image.blobs] == [1] * len(sample.image.blobs)
 
 
 def test_a_private_image_of_a_registry_with_tokens_is_served_to_its_owner_alone(
@@ -494,3 +509,24 @@ def test_where_everybody_may_read_everything_nobody_is_asked_for_a_token(
     before = requests(public)
     assert receive(mirror, MANIFEST).status == 200
     assert [each.method for each in public.accesses()[before:]] == ["GET", "GET"]  # is it TLS? the manifest
+
+
+# Addresses of the inside
+
+
+def test_a_mirror_asks_a_token_server_of_the_inside_only_if_that_is_listed(
+    tmp_path: Path, sample: Sample
+) -> None:
+    with (
+        TokenServer(tmp_path / "tokens") as tokens,
+        Registry(tmp_path / "registry", token_auth=tokens.registry_options) as registry,
+    ):
+        registry.push(f"oci:{sample.layout}:image", "team/app:1")
+        asked = len(tokens.requests)
+        config = f'default_upstream = "{registry.host}"\n'
+        with Mirror(tmp_path / "mirror", config=config) as mirror:
+            found = mirror.get(MANIFEST)
+            assert (found.status, json.loads(found.body)["errors"][0]["code"]) == (502, "UNAVAILABLE")
+            assert len(tokens.requests) == asked
+        with Mirror(tmp_path / "mirror", config=config + 'inside = ["127.0.0.0/8"]') as mirror:
+            assert mirror.get(MANIFEST).body == sample.image.manifest
