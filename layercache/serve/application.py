@@ -50,6 +50,7 @@ class Application:
         self._requests = ThreadPoolExecutor(settings.max_requests, "request")
         self._streams = ThreadPoolExecutor(settings.max_streams, "stream")
         self._pipes = Pipes()
+        self._ending = asyncio.Event()
 
     async def __call__(self, scope: Scope, protocol: HTTPProtocol) -> None:
         request = _request(scope)
@@ -68,6 +69,10 @@ class Application:
         except Exception:  # the server below would send a bare 500, and log nothing of the request
             log.exception("an error in layercache itself: %s %s", request.method, request.path)
             await self._send(RegistryError(500, "UNKNOWN", "internal error").answer(), request, protocol)
+
+    def end_events(self) -> None:
+        """End what has no end of its own: the events for pages that are open. Called in the event loop."""
+        self._ending.set()
 
     def __rsgi_del__(self, loop: asyncio.AbstractEventLoop) -> None:  # the server's signature
         self._requests.shutdown(wait=True)
@@ -102,15 +107,20 @@ class Application:
         loop = asyncio.get_running_loop()
         stream = protocol.response_stream(answer.status, answer.headers)
         gone = asyncio.ensure_future(_disconnected(protocol))
+        ending = asyncio.ensure_future(self._ending.wait())
         try:
             while (text := await loop.run_in_executor(self._requests, answer.following)) is not None:
                 await stream.send_str(text)
-                if (await asyncio.wait({gone}, timeout=EVENTS_EVERY))[0]:
+                done, _ = await asyncio.wait(
+                    {gone, ending}, timeout=EVENTS_EVERY, return_when=asyncio.FIRST_COMPLETED
+                )
+                if done:
                     return
         except ProtocolClosed:
             return
         finally:
             gone.cancel()
+            ending.cancel()
 
     async def _stream(self, answer: StreamAnswer, protocol: HTTPProtocol) -> None:
         """Send bytes that are on their way, all at once if all of them have come."""

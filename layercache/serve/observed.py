@@ -32,6 +32,9 @@ KINDS = (
     ("/_catalog", "catalog"),
 )
 
+END_EVENTS = signal.SIGUSR1
+"""Sent to a worker before SIGTERM, at which the server below waits for all answers to end."""
+
 PROBES = {"/healthz": "health", "/readyz": "ready", "/metrics": "metrics"}
 
 INTERVAL = 0.5
@@ -73,6 +76,7 @@ class Observed:
         loop.remove_signal_handler(signal.SIGINT)
         for each in (signal.SIGINT, signal.SIGHUP):
             signal.signal(each, signal.SIG_IGN)
+        loop.add_signal_handler(END_EVENTS, self._application.end_events)
         self._tick(loop)
 
     def __rsgi_del__(self, loop: asyncio.AbstractEventLoop) -> None:

@@ -7,9 +7,11 @@ starts the workers, starts others if they end, and replaces them when the config
 from __future__ import annotations
 
 import logging
+import os
 import sys
 import threading
 import time
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +24,7 @@ from granian.server.mp import MPServer
 from layercache.errors import LayercacheError
 from layercache.serve import logs, tls
 from layercache.serve.listening import BACKLOG
+from layercache.serve.observed import END_EVENTS
 from layercache.serve.setup import try_starting
 from layercache.serve.worker import application
 
@@ -158,6 +161,7 @@ class Server(MPServer):
         old, self.wrks = self.wrks, []
         self._leaving += old
         self._spawn_workers(spawn_target, target_loader)
+        _end_events(old)
         for worker in old:
             worker.terminate()
         log.info("the configuration was read again")
@@ -179,6 +183,7 @@ class Server(MPServer):
 
     def _stop_workers(self) -> None:
         self.wrks += _alive(self._leaving)
+        _end_events(self.wrks)
         super()._stop_workers()
 
     def _watch_files(self) -> None:
@@ -192,6 +197,12 @@ class Server(MPServer):
             if now != before and watched is settings:
                 self.signal_handler_reload()
             before = now
+
+
+def _end_events(workers: list[WorkerProcess]) -> None:
+    for worker in _alive(workers):
+        with suppress(ProcessLookupError):
+            os.kill(worker.inner.pid, END_EVENTS)
 
 
 def _alive(workers: list[WorkerProcess]) -> list[WorkerProcess]:

@@ -17,6 +17,8 @@ from servers.images import make_image, make_layer, noise
 from servers.lying import LyingRegistry
 from servers.mirror import Mirror
 
+from layercache.serve.page.page import EVENTS_FOR
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
@@ -238,6 +240,18 @@ def test_a_client_that_does_not_end_cannot_keep_the_mirror_from_ending_nor_can_a
         os.kill(mirror.workers()[0], signal.SIGKILL)
         assert mirror.process.wait(20) == 4
         assert "because its workers end unexpectedly" in mirror.log
+
+
+def test_a_page_that_is_open_does_not_keep_the_mirror_from_ending(tmp_path: Path) -> None:
+    mirror = Mirror(tmp_path)
+    mirror.start()
+    with closing(http.client.HTTPConnection("127.0.0.1", mirror.port, timeout=20)) as connection:
+        connection.request("GET", "/ui/events")
+        response = connection.getresponse()
+        assert response.readline()
+        assert mirror.process
+        mirror.process.terminate()
+        assert mirror.process.wait(EVENTS_FOR - 5) == 0
 
 
 def test_ctrl_c_ends_it_without_an_error_and_connections_beyond_the_limit_wait(tmp_path: Path) -> None:
