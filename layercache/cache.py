@@ -135,10 +135,10 @@ class Cache:
 
         ``fetch(digest)`` returns a binary stream, which is closed after reading. Or ``repository``: of a
         registry, such as ``ghcr.io/team/app``; ``client``: that reaches it, with other credentials.
-        ``diff_id``, ``size`` (bytes) and ``media_type``, as config and manifest have them, are enforced if
-        they are given. Without a ``diff_id``, remote tiers are asked for it. Raises `InvalidNameError`.
+        ``diff_id``, ``size`` (bytes) and ``media_type``, as config and manifest have them, are enforced.
+        With neither ``diff_id`` nor ``repository``, remote tiers are asked for it. Raises `InvalidNameError`.
         """
-        found, responses = self._resolver.of_digest(Digest(digest), stated=diff_id is not None)
+        found, responses = self._resolver.of_digest(Digest(digest), stated=bool(diff_id or repository))
         identity = found.with_statement(None if diff_id is None else DiffID(diff_id), size, media_type)
         source = None
         if not self.offline and (fetch or repository):

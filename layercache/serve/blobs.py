@@ -101,18 +101,7 @@ class Blobs:
             descriptor.digest, size=descriptor.size, repository=upstream, client=admitted.registries
         )
         if descriptor.digest == name:
-            return self._blob(request, reference, Content(name, layer, COMPRESSED, descriptor.size))
-        return self._tar(request, reference, name, layer)
-
-    def _blob(self, request: Request, reference: Reference, content: Content) -> AnyAnswer:
-        try:
-            if request.method == "HEAD":
-                content.layer.stat()
-            return self._sent(request, content)
-        except NotFoundError as error:
-            raise _unknown(reference, content.name) from error
-
-    def _tar(self, request: Request, reference: Reference, name: Hash, layer: Layer) -> AnyAnswer:
+            return self._sent(request, Content(name, layer, COMPRESSED, descriptor.size))
         if layer.computed and layer.names.diff_id == name and layer.uncompressed_size is not None:
             return self._sent(request, Content(name, layer, UNCOMPRESSED, layer.uncompressed_size))
         return Later(partial(self._made, request, reference, name, layer))
@@ -136,19 +125,25 @@ class Blobs:
         return self._sent(request, Content(name, layer, UNCOMPRESSED, layer.uncompressed_size))
 
     def _sent(self, request: Request, content: Content) -> AnyAnswer:
-        headers, size = _headers(content.name), content.size
+        """What is sent of a blob that may be asked for: at once, if it is at hand."""
+        path = content.layer.path(content.form)
         if request.method == "HEAD":
-            return Answer(200, [*headers, ("content-type", OCTETS), ("content-length", str(size))])
+            size = ("content-length", str(content.size))
+            head = Answer(200, [*_headers(content.name), ("content-type", OCTETS), size])
+            return head if path is not None else Later(partial(_existing, content, head))
+        spans = requested(request.headers, content.size, _etag(content.name))
+        if path is None or self._redirect or len(spans or ()) > 1:
+            return Later(partial(self._waited_for, content, spans, path))
+        return _file(content, spans, path)
+
+    def _waited_for(self, content: Content, spans: list[Span] | None, path: str | None) -> AnyAnswer:
+        """What is sent once a bucket, a far tier or the upstream has answered."""
         if self._redirect and (url := content.layer.signed_url(content.form, SIGNED_FOR)):
             digest = ("docker-content-digest", str(content.name))
             return Answer(307, [digest, ("location", url), ("cache-control", "no-store"), HIT])
-        spans = requested(request.headers, size, _etag(content.name))
-        path = content.layer.path(content.form)
-        if path is None or len(spans or ()) > 1:
-            return Later(partial(self._streamed, content, spans, stored=path is not None))
-        span = spans[0] if spans else Span(0, size)
-        headers = [*headers, ("content-type", OCTETS), *_of(span, size, part=spans is not None)]
-        return FileAnswer(206 if spans else 200, [*headers, HIT], path, *span)
+        if path is not None and len(spans or ()) <= 1:
+            return _file(content, spans, path)
+        return self._streamed(content, spans, stored=path is not None)
 
     def _streamed(self, content: Content, spans: list[Span] | None, *, stored: bool) -> StreamAnswer:
         wanted = spans or [Span(0, content.size)]
@@ -177,6 +172,22 @@ class Blobs:
         return content.layer.is_on_its_way(COMPRESSED) or self._shares.is_much(
             content.name, asked, content.size
         )
+
+
+def _existing(content: Content, head: Answer) -> Answer:
+    """The answer to a HEAD, if any tier or the upstream has the blob."""
+    try:
+        if content.form == COMPRESSED:
+            content.layer.stat()
+    except NotFoundError as error:
+        raise registry_error(error, "BLOB_UNKNOWN") from error
+    return head
+
+
+def _file(content: Content, spans: list[Span] | None, path: str) -> FileAnswer:
+    span = spans[0] if spans else Span(0, content.size)
+    more = [("content-type", OCTETS), *_of(span, content.size, part=spans is not None), HIT]
+    return FileAnswer(206 if spans else 200, [*_headers(content.name), *more], path, *span)
 
 
 def _etag(name: Hash) -> str:
