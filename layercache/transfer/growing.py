@@ -190,10 +190,15 @@ class GrowingSpool:
             self._driver = None
         self.wake_all()
 
-    def show(self, *, now: bool) -> None:
-        """Let followers see all but the last `HELD_BACK` bytes that were written. ``now``: wake all."""
+    def show(self, size: int | None, *, now: bool) -> None:
+        """Let followers see what was written, but for the last `HELD_BACK` bytes of ``size`` in all.
+
+        If that is None, any of the bytes so far may be among the last. ``now``: wake all.
+        """
+        written = self.spool.size
         with self._lock:
-            self.visible = max(0, self.spool.size - HELD_BACK)
+            self.visible = max(0, (written if size is None else size) - HELD_BACK)
+            self.visible = min(self.visible, written)
             time_now = time.monotonic()
             if now or self._followers <= FEW or time_now >= self._woken + PAUSE:
                 self._woken = time_now

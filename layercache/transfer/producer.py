@@ -158,7 +158,8 @@ class Producer:
         self, tokens: SimpleQueue[None], chunks: SimpleQueue[list[bytes] | BaseException]
     ) -> None:
         end: list[bytes] | BaseException = []
-        enough = 1  # whoever waits for the first bytes gets them before there are more
+        # Whoever waits for the first bytes gets them before there are more, if none of them is held back.
+        enough = CHUNK if self._size is None else 1
         try:
             while pieces := _pieces(self._raw, enough):
                 enough = CHUNK
@@ -186,7 +187,7 @@ class Producer:
                 self._lock.beat()
         if come and (self._size is None or spool.size <= self._size):
             # The follower that sets the pace must not sleep while it is waited for.
-            growing.show(now=self._pace.is_set)
+            growing.show(self._size, now=self._pace.is_set)
         else:  # at the end, or beyond the size that was stated, which is as wrong as it can get
             self._complete()
 
