@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+from itertools import pairwise
 from typing import TYPE_CHECKING, BinaryIO, cast
 
 from layercache.errors import BackendError
@@ -17,6 +18,9 @@ CHUNK = 256 << 10
 
 GAP = 64 << 10
 """Bytes between two parts that are read and left out, where another request would cost more."""
+
+RUNS_MAX = 16
+"""Requests to an upstream for one of a client: a limit of the upstream on requests is for all clients."""
 
 OCTETS = "application/octet-stream"
 
@@ -96,11 +100,16 @@ class Multipart:
 
 
 def runs(spans: Sequence[Span]) -> list[tuple[Span, list[Span]]]:
-    """The spans, with what is read for them: one run of bytes for those that follow each other closely."""
+    """The spans, with what is read for them: one run of bytes for those that follow each other closely.
+
+    Spans in ascending order take `RUNS_MAX` runs at most, whatever is between them.
+    """
+    gaps = sorted((after.start - before.end for before, after in pairwise(spans)), reverse=True)
+    gap = max(GAP, gaps[RUNS_MAX - 1]) if len(gaps) >= RUNS_MAX else GAP
     found: list[tuple[Span, list[Span]]] = []
     for span in spans:
         run = found[-1][0] if found else span
-        if found and 0 <= span.start - run.end <= GAP:
+        if found and 0 <= span.start - run.end <= gap:
             found[-1] = Span(run.start, span.end), [*found[-1][1], span]
         else:
             found.append((span, [span]))

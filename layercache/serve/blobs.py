@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, BinaryIO
 from layercache.errors import BackendError, ConfigError, NotALayerError, NotFoundError
 from layercache.images.hosted import HOSTED
 from layercache.oci.forms import COMPRESSED, UNCOMPRESSED
-from layercache.serve.blob_bodies import OCTETS, Body, Multipart, pieces_of, skip
+from layercache.serve.blob_bodies import OCTETS, RUNS_MAX, Body, Multipart, pieces_of, runs, skip
 from layercache.serve.errors import registry_error
 from layercache.serve.messages import (
     API_VERSION,
@@ -168,10 +168,10 @@ class Blobs:
         """Whether parts of a blob come out of a transfer of all of it."""
         if content.form != COMPRESSED:
             return False
-        asked = sum(span.size for span in spans)
-        return content.layer.is_on_its_way(COMPRESSED) or self._shares.is_much(
-            content.name, asked, content.size
-        )
+        read = [run for run, _ in runs(spans)]
+        if len(read) > RUNS_MAX or content.layer.is_on_its_way(COMPRESSED):
+            return True
+        return self._shares.is_much(content.name, sum(run.size for run in read), content.size)
 
 
 def _existing(content: Content, head: Answer) -> Answer:

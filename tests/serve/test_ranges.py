@@ -10,7 +10,8 @@ import pytest
 from servers.images import make_image, make_layer, noise
 from servers.received import begin, open_service, receive, rest
 
-from layercache.serve.blob_bodies import GAP
+from layercache.serve import blob_bodies
+from layercache.serve.blob_bodies import GAP, RUNS_MAX
 from layercache.serve.messages import StreamAnswer
 from layercache.serve.ranges import RANGES_MAX
 
@@ -149,6 +150,18 @@ def test_parts_of_a_cold_blob_that_are_near_each_other_take_one_request(
     found = receive(service, PATH, {"range": f"bytes={text}"})
     assert [body for _, body in parts(found)] == [BLOB[a:b] for a, b in wanted]
     assert asked(lying) == [f"bytes=0-{GAP + 9}", f"bytes={GAP + 10 + far}-{GAP + 19 + far}"]
+
+
+@pytest.mark.parametrize("ascending", [True, False])
+def test_a_client_cannot_have_the_upstream_asked_for_each_of_many_parts(
+    service: Service, lying: LyingRegistry, monkeypatch: pytest.MonkeyPatch, ascending: bool
+) -> None:
+    monkeypatch.setattr(blob_bodies, "GAP", 100)
+    wanted = [(at, at + 10) for at in range(0, SIZE // 5, SIZE // 500)]
+    wanted = wanted if ascending else wanted[::-1]
+    found = receive(service, PATH, {"range": "bytes=" + ",".join(f"{a}-{b - 1}" for a, b in wanted)})
+    assert [body for _, body in parts(found)] == [BLOB[a:b] for a, b in wanted]
+    assert len(asked(lying)) <= RUNS_MAX
 
 
 def test_a_cold_blob_that_is_read_in_parts_is_fetched_as_a_whole_soon_and_kept(
