@@ -117,16 +117,20 @@ class RegistryImages:
     def was_public(self, repository: Reference) -> bool:
         """Whether everybody could read all that is cached of a repository when it was pulled.
 
-        That of which it is not recorded was perhaps pulled with credentials. Only trusted tiers are believed.
+        That of which it is not recorded was perhaps pulled with credentials, by whoever writes to the tier.
+        Only trusted tiers are believed, and if one of them fails nothing is.
         """
         folder, found = keys.image_folder(repository.registry, repository.repository), False
         for tier in self._tiers:
-            if tier.policy.trusted:
-                with suppress(NotFoundError, BackendError):
-                    for key in tier.images.listed(folder):
-                        if not is_public(tier.images.get(key)):
-                            return False
-                        found = True
+            try:
+                roots = [tier.images.get(key) for key in tier.images.listed(folder) if keys.is_image(key)]
+            except (NotFoundError, BackendError):  # one was removed just now, or the tier cannot be read
+                if tier.policy.trusted:
+                    return False
+                continue
+            if not all(map(is_public, roots)):
+                return False
+            found |= tier.policy.trusted and bool(roots)
         return found
 
     def cached_document(self, name: Digest) -> bytes | None:

@@ -79,6 +79,20 @@ def test_an_image_that_only_the_mirror_could_read_is_not_taken_for_public(
     assert ask(serve(**UPSTREAMS_SAY), APP).status == 503
 
 
+def test_what_another_machine_pulled_otherwise_is_not_taken_for_public(
+    serve: Serve, lying: LyingRegistry, tmp_path: Path
+) -> None:
+    ask(serve(**UPSTREAMS_SAY), APP)
+    near, far = f"file://{tmp_path}/cache", f"file://{tmp_path}/far?trusted=false"
+    reference = Reference.parse(f"{lying.host}/app:1")
+    with layercache.open([near, far]) as cache:
+        assert cache.registry_images().was_public(reference)
+    with layercache.open(f"file://{tmp_path}/far") as cache:
+        cache.manifest(f"{lying.host}/app:index")
+    with layercache.open([near, far]) as cache:
+        assert not cache.registry_images().was_public(reference)
+
+
 def test_a_store_that_others_write_to_makes_nothing_public(
     serve: Serve, lying: LyingRegistry, sample: Sample, tmp_path: Path
 ) -> None:
