@@ -51,7 +51,8 @@ def _new(address: str, port: int) -> socket.socket:
             f"there is no address {address!r} to listen at",
             hint="expected an address of this machine: 127.0.0.1, ::, a host's name",
         ) from error
-    family, _, _, _, place = found[0]
+    # A name may have addresses of both kinds (localhost): clients try IPv4, all of them.
+    family, _, _, _, place = min(found, key=lambda each: each[0] != socket.AF_INET)
     both = family == socket.AF_INET6 and place[0] == "::" and socket.has_dualstack_ipv6()
     try:
         return socket.create_server(place[:2], family=family, backlog=BACKLOG, dualstack_ipv6=both)

@@ -63,6 +63,24 @@ def test_an_address_of_another_machine_is_an_error(cli: Caller) -> None:
     assert "no address 'no.such.invalid'" in cli("serve", "--address", "no.such.invalid", code=2).stderr
 
 
+def test_localhost_is_where_every_client_looks_for_it() -> None:
+    with listen("localhost", 0, stall_timeout=60) as listening:
+        assert listening.getsockname()[0] == "127.0.0.1"
+
+
+def test_a_connection_has_the_time_limit_of_the_socket_that_accepted_it() -> None:
+    with (
+        listen("127.0.0.1", 0, stall_timeout=1.5) as listening,
+        socket.create_connection(listening.getsockname()),
+    ):
+        listening.setblocking(True)
+        accepted, _ = listening.accept()
+        with accepted:
+            assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == 1500
+            assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+            assert accepted.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
+
+
 @pytest.mark.parametrize("address", ["127.0.0.1", "0.0.0.0", "::1"])
 def test_the_first_lines_fit_a_terminal_and_have_the_port(address: str) -> None:
     with listen(address, 0, stall_timeout=60) as listening:
