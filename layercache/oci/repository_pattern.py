@@ -57,9 +57,11 @@ def _matches(pattern: str, text: str) -> bool:
 
     In linear time: what comes first is the best place for a part.
     """
+    if pattern in ("*", text):  # the most frequent ones, on every request of a mirror
+        return True
     first, *others = pattern.split("*")
     if not others:
-        return text == pattern
+        return False
     *middle, last = others
     if not text.startswith(first) or not text.endswith(last) or len(text) < len(first) + len(last):
         return False
