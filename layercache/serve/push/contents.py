@@ -21,8 +21,11 @@ if TYPE_CHECKING:
     from layercache.oci.digest import Hash
     from layercache.serve.push.pushed import Pushed
 
-AGE = 2.0
-"""Seconds for which a list is recent, unless something was changed here."""
+FOUND_AGE = 60.0
+"""Seconds for which what a list led to is found without a new one, unless something was changed here."""
+
+RECENT = 2.0
+"""Seconds for which a list is recent."""
 
 REPOSITORIES_MAX = 1000
 
@@ -33,7 +36,7 @@ class _Repository:
     def __init__(self) -> None:
         self.manifests: dict[Digest, Pushed] = {}
         self.blobs: dict[Hash, Descriptor] = {}
-        self.listed = -AGE
+        self.listed = -FOUND_AGE
 
 
 class Contents:
@@ -62,7 +65,8 @@ class Contents:
         """
         with self._lock:
             known = self._known.get(repository)
-        if known and time.monotonic() - known.listed < AGE and (recent or name in known.blobs):
+        age = time.monotonic() - known.listed if known else FOUND_AGE
+        if known and ((age < FOUND_AGE and name in known.blobs) or (age < RECENT and recent)):
             return known.blobs.get(name)
         return self._list(repository).blobs.get(name)
 
@@ -71,7 +75,7 @@ class Contents:
         with self._lock:
             self._changes += 1
             if known := self._known.get(repository):
-                known.listed = -AGE
+                known.listed = -FOUND_AGE
 
     def _list(self, repository: str) -> _Repository:
         now = time.monotonic()
@@ -86,7 +90,7 @@ class Contents:
                 fresh.blobs.update((blob.digest, blob) for blob in manifest.blobs)
         with self._lock:
             if changes != self._changes:
-                fresh.listed = -AGE
+                fresh.listed = -FOUND_AGE
             self._known[repository] = fresh
             self._known.move_to_end(repository)
             while len(self._known) > REPOSITORIES_MAX:

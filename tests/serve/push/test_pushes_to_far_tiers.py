@@ -136,3 +136,16 @@ def test_a_push_lists_a_repository_once_and_sends_a_far_tier_nothing_twice(
     for digest in image.blobs:
         assert pusher.get(f"blobs/{digest}").status == 200
     assert store.did("open", "scan", below=keys.BLOBS) == store.did("scan") == []
+
+
+def test_a_pull_of_what_another_machine_pushed_lists_the_repository_once(
+    begin: Callable[[Backend], Pusher], sample: Sample
+) -> None:
+    shared = MemoryBackend()
+    one, two = begin(shared), begin(shared)
+    one.image(sample.image, "1")
+    store = store_of(two.service.cache.tiers[1])
+    assert two.get("manifests/1").status == 200
+    for digest in sample.image.blobs:
+        assert two.get(f"blobs/{digest}").status == 200
+    assert len(store.did("scan")) == 1
