@@ -155,7 +155,7 @@ class Server(MPServer):
             setup = self._again()
             try_starting(setup)
             self._use(setup)
-        except LayercacheError as error:
+        except (LayercacheError, OSError) as error:
             log.warning("the configuration is not used, the former one stays: %s", error)
             return
         old, self.wrks = self.wrks, []
