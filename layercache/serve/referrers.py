@@ -11,6 +11,8 @@ from layercache.serve.listings import Listings
 from layercache.serve.messages import RegistryError, json_answer
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from layercache.cache import Cache
     from layercache.oci.referrers import Listed
     from layercache.serve.access import Admitted
@@ -45,5 +47,10 @@ class Referrers:
         if kind := admitted.request.query.get("artifactType"):
             listed = [each for each in listed if each.get("artifactType") == kind]
             headers = [*headers, FILTERED]
-        index = {"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": listed}
-        return json_answer(index, headers, media_type=OCI_INDEX)
+        return listed_referrers(listed, headers)
+
+
+def listed_referrers(listed: Sequence[Listed], headers: Sequence[tuple[str, str]] = ()) -> Answer:
+    """The index that lists these."""
+    index = {"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": listed}
+    return json_answer(index, [*headers], media_type=OCI_INDEX)

@@ -17,7 +17,7 @@ from layercache.serve.metrics import Metrics
 from layercache.serve.push.hosting import Hosting, hosted_by, is_hosted, require_hosted
 from layercache.serve.questions import Questions
 from layercache.serve.referrals import Referrals
-from layercache.serve.referrers import Referrers
+from layercache.serve.referrers import Referrers, listed_referrers
 from layercache.serve.routes import route
 from layercache.serve.tags import Tags
 from layercache.serve.tally import Tally
@@ -103,7 +103,16 @@ class Service:
             require_hosted(self._hosting, request, found)
         admitted = self._access.at_once(request, found)
         if admitted is None:
-            return Later(lambda: self._handled(self._access.check(request, found)))
+            return Later(partial(self._checked, request, found))
+        return self._handled(admitted)
+
+    def _checked(self, request: Request, found: Route) -> AnyAnswer:
+        try:
+            admitted = self._access.check(request, found)
+        except RegistryError as error:
+            if error.status == 404 and found.kind == "referrers":
+                return listed_referrers([])  # clients take a 404 for a registry without this list
+            raise
         return self._handled(admitted)
 
     def _handled(self, admitted: Admitted) -> AnyAnswer:

@@ -7,10 +7,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from layercache.images.hosted import HOSTED
-from layercache.oci.descriptor import OCI_INDEX
 from layercache.serve.messages import RegistryError, json_answer
 from layercache.serve.pages import page
-from layercache.serve.referrers import FILTERED
+from layercache.serve.referrers import FILTERED, listed_referrers
 from layercache.tiers import keys
 
 if TYPE_CHECKING:
@@ -46,5 +45,4 @@ class Discovery:
             found = [each for each in found if each.get("artifactType") == kind]
             headers.append(FILTERED)
         found.sort(key=lambda each: str(each["digest"]))
-        index = {"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": found}
-        return json_answer(index, headers, media_type=OCI_INDEX)
+        return listed_referrers(found, headers)

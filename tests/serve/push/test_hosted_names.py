@@ -8,6 +8,7 @@ import pytest
 from servers.asking import ask
 
 from layercache.config.setting import Setting
+from layercache.oci.digest import Digest
 from layercache.serve.settings import settings_of
 
 if TYPE_CHECKING:
@@ -40,6 +41,16 @@ def test_no_upstream_is_asked_for_a_hosted_repository(
     pusher = start(default_upstream=upstream.host, hosted=("team/*",))
     pusher.get(path, repository="team/secret")
     assert upstream.requests == []
+
+
+def test_nothing_refers_to_a_manifest_of_a_repository_that_nobody_has(
+    start: Start, upstream: LyingRegistry
+) -> None:
+    """A 404 would stand for a registry without that list (distribution-spec, "Listing Referrers")."""
+    pusher = start(default_upstream=upstream.host, hosted=("team/*",))
+    found = pusher.get(f"referrers/{Digest.of(b'x')}", repository="unknown")
+    assert (found.status, found.json["manifests"]) == (200, [])
+    assert pusher.get("tags/list", repository="unknown").status == 404
 
 
 def test_what_matches_no_pattern_is_the_upstreams_and_is_not_pushed_to(
