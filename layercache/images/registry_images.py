@@ -121,7 +121,9 @@ class RegistryImages:
         Only trusted tiers are believed, and if one of them fails nothing is.
         """
         folder, found = keys.image_folder(repository.registry, repository.repository), False
-        for tier in self._tiers:
+        for tier in sorted(self._tiers, key=lambda tier: not tier.policy.trusted):
+            if not (found or tier.policy.trusted):
+                return False  # others are not even listed
             try:
                 roots = [tier.images.get(key) for key in tier.images.listed(folder) if keys.is_image(key)]
             except (NotFoundError, BackendError):  # one was removed just now, or the tier cannot be read

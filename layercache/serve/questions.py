@@ -66,7 +66,7 @@ class Questions:
         # under it.
         self._lock = threading.Lock()
         self._open: dict[Hashable, _Question] = {}
-        # By upstream and client.
+        # By upstream, if it fails; by upstream and client, if it has asked that client to wait.
         self._resting: Remembered[_Rest] = Remembered(UPSTREAMS_MAX)
 
     def ask(
@@ -85,12 +85,11 @@ class Questions:
         then an upstream that failed lately is not asked at all. One that said when to come back is not asked
         before by anybody. Raises what the action raises, and `TransientError`.
         """
-        resting = self._resting.get((upstream, whose))
-        if resting is not None and (resting.obeyed or patience is not None):
-            left = self._resting.left((upstream, whose))
-            raise TransientError(
-                resting.message, hint=resting.hint, retry_after=left, limited=resting.limited
-            )
+        for who in (upstream, (upstream, whose)):
+            rest = self._resting.get(who)
+            if rest is not None and (rest.obeyed or patience is not None):
+                left = self._resting.left(who)
+                raise TransientError(rest.message, hint=rest.hint, retry_after=left, limited=rest.limited)
         question = self._join(key, upstream, action, whose)
         waited = time.monotonic() - question.since
         wait = max(0.0, (PATIENCE if patience is None else patience) - waited)
@@ -98,12 +97,12 @@ class Questions:
             return cast("ResultT", question.answer.result(wait))
         except TimeoutError:
             error = TransientError(f"{upstream} has not answered within {waited + wait:.0f} s")
-            self._resting.put((upstream, whose), _Rest(error.message, obeyed=patience is None), REST)
+            self._resting.put(upstream, _Rest(error.message, obeyed=patience is None), REST)
             raise error from None
 
     def rest(self, upstream: str, whose: Hashable = None) -> float:
         """Seconds for which an upstream that failed is still not asked; 0 for any other."""
-        return self._resting.left((upstream, whose))
+        return max(self._resting.left(upstream), self._resting.left((upstream, whose)))
 
     def close(self) -> None:
         """Wait for what is under way."""
@@ -117,7 +116,7 @@ class Questions:
                 return found
             if len(self._open) >= QUESTIONS_MAX:
                 raise TransientError(f"too many questions wait for {upstream} and other upstreams")
-            answer = self._threads.submit(self._run, (upstream, whose), action)
+            answer = self._threads.submit(self._run, upstream, whose, action)
             self._open[key, whose] = question = _Question(answer, time.monotonic())
         answer.add_done_callback(partial(self._close_question, (key, whose)))
         return question
@@ -126,27 +125,27 @@ class Questions:
         with self._lock:
             self._open.pop(key, None)
 
-    def _run(self, upstream: Hashable, action: Callable[[], ResultT]) -> ResultT:
+    def _run(self, upstream: str, whose: Hashable, action: Callable[[], ResultT]) -> ResultT:
         began = time.monotonic()
         try:
             result = _twice(action)
         except DeniedError:
             raise
         except SourceError as error:
-            self._note_failure(upstream, error, time.monotonic() - began)
+            self._note_failure(upstream, whose, error, time.monotonic() - began)
             raise
-        if (resting := self._resting.get(upstream)) is not None and not resting.obeyed:
-            self._resting.forget(upstream)
+        self._resting.forget(upstream)
         return result
 
-    def _note_failure(self, upstream: Hashable, error: SourceError, took: float) -> None:
+    def _note_failure(self, upstream: str, whose: Hashable, error: SourceError, took: float) -> None:
         """Note a failure, which took so many seconds: where that is long, nobody else is to wait for it."""
         limited, wait = False, None
         if isinstance(error, TransientError):
             limited, wait = error.limited, error.retry_after
         seconds = min(wait or (REST_LIMITED if limited else REST), REST_MAX)
         obeyed = limited or bool(wait) or took > SLOW
-        self._resting.put(upstream, _Rest(error.message, error.hint, limited, obeyed), seconds)
+        rest = _Rest(error.message, error.hint, limited, obeyed)
+        self._resting.put((upstream, whose) if limited or wait else upstream, rest, seconds)
 
 
 def _twice(action: Callable[[], ResultT]) -> ResultT:

@@ -108,7 +108,7 @@ class Rights:
 
     def _ask_for_anybody(self, reference: Reference, kind: str) -> Refusal | None:
         try:
-            known = self._public.get(reference.name) is not None
+            known = self.was_public(reference)
             refusal = self._ask("", reference, kind, None, patience=self._patience if known else None)
         except SourceError:
             if not self.was_public(reference):

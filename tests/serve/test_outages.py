@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from base64 import b64encode
 from typing import TYPE_CHECKING
 
@@ -77,6 +78,38 @@ def test_an_image_that_only_the_mirror_could_read_is_not_taken_for_public(
     assert ask(serve(**UPSTREAMS_SAY), APP).status == 401
     down = True
     assert ask(serve(**UPSTREAMS_SAY), APP).status == 503
+
+
+def test_a_slow_upstream_is_waited_for_once_not_for_the_right_and_again_for_the_tag(
+    serve: Serve, lying: LyingRegistry
+) -> None:
+    ask(serve(**UPSTREAMS_SAY), APP)
+    before, answered = len(lying.requests), threading.Event()
+
+    def slow(_: Request, __: Answer) -> None:
+        answered.wait(5)
+
+    lying.on("/v2/app/", *[slow] * 9)
+    mirror = serve(tag_age=0, upstream_timeout=0.1, **UPSTREAMS_SAY)
+    for _ in range(2):
+        assert ask(mirror, APP).headers["x-layercache"] == "stale"
+    assert [each.method for each in lying.requests[before:] if "/manifests/" in each.path] == ["HEAD"]
+    answered.set()
+
+
+def test_a_public_image_is_served_while_its_upstream_limits_requests_and_others_wait(
+    serve: Serve, lying: LyingRegistry
+) -> None:
+    ask(serve(**UPSTREAMS_SAY), APP)
+    limited = error_body("TOOMANYREQUESTS", "slow down")
+    lying.on("/v2/app/", *[status(429, limited, Retry_After="40")] * 9)
+    mirror = serve(tag_age=0, **UPSTREAMS_SAY)
+    assert ask(mirror, APP).headers["x-layercache"] == "stale"
+    before = len(lying.requests)
+    answer = ask(mirror, "/v2/other/manifests/1")
+    assert (answer.status, answer.code) == (429, "TOOMANYREQUESTS")
+    assert 30 <= int(answer.headers["retry-after"]) <= 40
+    assert len(lying.requests) == before
 
 
 def test_what_another_machine_pulled_otherwise_is_not_taken_for_public(
