@@ -19,8 +19,10 @@ WARM = "warm-up"
 
 
 def ours(url: str, path: str) -> dict[str, float]:
-    """Write a file as one object through our backend, and read it."""
-    buffer = bytearray(READ)
+    """Write a file as one object through our backend, in the steps of a tier, and read it."""
+    from layercache.tiers.backend.blobs import COPIED
+
+    buffer = bytearray(COPIED)
     with _backend(url) as backend:
 
         def write() -> None:
