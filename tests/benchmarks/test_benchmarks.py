@@ -9,6 +9,7 @@ from pathlib import Path
 from xml.etree import ElementTree as ET
 
 import pytest
+from benchmarks.bound import cores
 from benchmarks.buckets import STORES, cases
 from benchmarks.engines import OWN
 from benchmarks.images import missing
@@ -74,7 +75,7 @@ def test_pulls_are_measured_beside_skopeo_and_umoci_and_a_warm_layer_beside_cat_
         pytest.skip(f"needs {', '.join(lacking)}, not installed here")
     figures, folder = tmp_path / "figures.json", tmp_path / "folder"
     folder.mkdir()
-    cases = ("small", "unpack", "warm", "bound", "compress")
+    cases = ("small", "medium", "unpack", "warm", "bound", "compress")
     only = [option for name in cases for option in ("--only", name)]
     harness(*only, "--json", str(figures), "--dir", str(folder))
     rows = json.loads(figures.read_text())["rows"]
@@ -83,6 +84,7 @@ def test_pulls_are_measured_beside_skopeo_and_umoci_and_a_warm_layer_beside_cat_
     assert beside >= {
         ("small", SKOPEO),
         ("small", SKOPEO_DIR),
+        ("medium", f"bound of both forms: all CPU work / {cores()} cores"),
         ("unpack", UMOCI),
         ("warm", "cat to /dev/null"),
         ("warm", "cp to a new file"),

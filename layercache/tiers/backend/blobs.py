@@ -18,6 +18,7 @@ from layercache.backend.capabilities import (
     Touchable,
 )
 from layercache.errors import BackendError, NotFoundError
+from layercache.streams.readers import CHUNK
 from layercache.tiers import keys
 from layercache.tiers.backend.derived import delete_derived
 from layercache.tiers.stores import BlobStore
@@ -39,8 +40,6 @@ SMALL = 1 << 20
 TOUCHED_FOR = 60.0
 """Seconds in which a blob's time is not refreshed again, however often it is used."""
 
-COPIED = 128 << 10
-"""Bytes that are read and sent at a time: what a core's own cache holds is not fetched from memory again."""
 
 REWINDS = 100
 """How often a store may ask for bytes of one blob again."""
@@ -154,7 +153,7 @@ class BackendBlobs(BlobStore):
 
         Returns where the store has asked to go back to, else None.
         """
-        buffer, size = memoryview(bytearray(COPIED)), 0
+        buffer, size = memoryview(bytearray(CHUNK)), 0
         try:
             while count := reader.readinto(buffer):
                 size += count
