@@ -57,10 +57,12 @@ def test_what_a_reader_brings_is_not_read_back(spool: CountedSpool) -> None:
     assert spool.reads <= 2
 
 
+@pytest.mark.timeout(20)
 def test_a_reader_that_pauses_holds_nobody_up_and_keeps_little_in_memory(spool: CountedSpool) -> None:
     blob = Transfer(CountedSource(DATA), spool, NotedStage())
     with opened(blob) as pausing, opened(blob) as other:
         pausing.set_pace(holds=False)
+        assert blob.start(threads=1)
         assert other.read() == DATA
         assert blob.recent_at(len(DATA) - AHEAD - 3 * CHUNK) is None
         assert pausing.read() == DATA
