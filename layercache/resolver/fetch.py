@@ -261,8 +261,11 @@ class Fetcher:
         follower = transfer.follow()
         assert follower is not None, "a transfer that has not begun has not ended"
         self.running.add([(name, stage.form) for name in stage.names], InFlightTransfer(transfer, stage))
-        if stage.threads and transfer.start(threads=stage.threads) and isinstance(stage.source, Follower):
-            stage.source.set_pace()
+        source = stage.source if isinstance(stage.source, Follower) else None
+        driven = bool(stage.threads) and transfer.start(threads=stage.threads)
+        if source is not None:
+            # Without threads, readers inflate, and they may pause.
+            source.set_pace(holds=driven)
         return follower
 
     def spool(self, store: Tier | None, form: Form) -> TierSpool | None:

@@ -42,7 +42,7 @@ def folder_of(backend: Backend) -> str | None:
 
 def state_of(folder: str) -> State:
     """Return what is in a folder. One that cannot be listed counts as a cache: opening it reports why."""
-    if any(os.path.lexists(os.path.join(folder, sign)) for sign in _SIGNS):
+    if _has_signs(folder):
         return "cache"
     try:
         names = set(os.listdir(folder))
@@ -51,8 +51,12 @@ def state_of(folder: str) -> State:
     except OSError:
         return "cache"
     if names - _NOT_COUNTED:
-        return "other"
+        return "cache" if _has_signs(folder) else "other"  # another process may have begun it in between
     return "cache" if names else "empty"
+
+
+def _has_signs(folder: str) -> bool:
+    return any(os.path.lexists(os.path.join(folder, sign)) for sign in _SIGNS)
 
 
 def refuse_other(backend: Backend) -> None:

@@ -40,7 +40,7 @@ class Followed(Protocol):
 
     def follow(self, verified: Callable[[], None] | None = None) -> Follower | None: ...
 
-    def set_pace(self, follower: Follower) -> None: ...
+    def set_pace(self, follower: Follower, *, holds: bool) -> None: ...
 
     def set_free(self, follower: Follower) -> None: ...
 
@@ -166,9 +166,12 @@ class Follower(io.RawIOBase):
         """Bytes of the form that were received so far, by any reader."""
         return self._transfer.received
 
-    def set_pace(self) -> None:
-        """From now on the transfer does not run far ahead of this follower, which reads without a pause."""
-        self._transfer.set_pace(self)
+    def set_pace(self, *, holds: bool = True) -> None:
+        """From now on what this follower reads next stays in memory, as far as that is little.
+
+        ``holds``: it reads without a pause, and the transfer does not run far ahead of it.
+        """
+        self._transfer.set_pace(self, holds=holds)
 
     def beside(self) -> Follower:
         """Another reader of the same transfer, from the first byte. Raises what the transfer failed with."""

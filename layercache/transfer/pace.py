@@ -23,7 +23,10 @@ class Follows(Protocol):
 
 
 class Pace:
-    """The follower that a transfer does not run far ahead of: the inflater; and the bytes between the two."""
+    """The follower that a transfer does not run far ahead of: the inflater; and the bytes between the two.
+
+    Where the inflater is driven by a reader, who may pause, it is not waited for: only the bytes are kept.
+    """
 
     # Two threads meet here: the one that reads the source sleeps in `keep` until the one that inflates has
     # caught up. The lock guards all attributes; `keep` sleeps with it, and the inflater needs the lock of the
@@ -44,17 +47,19 @@ class Pace:
         self._lock = threading.RLock()
         self._caught_up = threading.Condition(self._lock)
         self._setter: Follows | None = None
+        self._holds = False
         self._recent: deque[tuple[int, bytes]] = deque()
         self._stopped = False
 
     @property
     def is_set(self) -> bool:
-        return self._setter is not None
+        """Whether the transfer waits for a follower."""
+        return self._setter is not None and self._holds
 
-    def set(self, follower: Follows) -> None:
-        """Do not run far ahead of this follower, which reads on without a pause."""
+    def set(self, follower: Follows, *, holds: bool = True) -> None:
+        """Keep in memory what this follower reads next; ``holds``: and do not run far ahead of it."""
         with self._lock:
-            self._setter = follower
+            self._setter, self._holds = follower, holds
 
     def free(self, follower: Follows) -> None:
         """Go on at full speed if this follower has set the pace: it leaves, or waits for the end."""
@@ -68,6 +73,8 @@ class Pace:
         """A follower has read on."""
         if follower is self._setter:
             with self._lock:
+                while self._recent and self._end_of_oldest() <= follower.position:
+                    self._recent.popleft()
                 self._caught_up.notify_all()
 
     def stop(self) -> None:
@@ -78,7 +85,7 @@ class Pace:
 
     def keep(self) -> None:
         """Wait while the transfer is too far ahead, until half of that is made up for."""
-        if self._setter is None:
+        if not self.is_set:
             return
         with self._lock:
             if self._ahead() > AHEAD:
@@ -97,6 +104,10 @@ class Pace:
                 self._recent.append((offset, piece))
                 while self._recent[0][0] < offset - AHEAD:
                     self._recent.popleft()
+
+    def _end_of_oldest(self) -> int:
+        start, piece = self._recent[0]
+        return start + len(piece)
 
     def recent_at(self, offset: int) -> bytes | None:
         """What a piece has from there on, if it still is in memory."""

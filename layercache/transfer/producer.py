@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import threading
 from contextlib import suppress
+from functools import cache
 from queue import SimpleQueue
 from typing import TYPE_CHECKING
 
@@ -70,6 +71,7 @@ class Producer:
         Waits for the driving thread; drives where there is none. Raises what the transfer failed with.
         """
         growing, driver = self._growing, object()
+        _keep_memory()
         while True:
             try:
                 visible = growing.wait(beyond, driver)
@@ -214,6 +216,7 @@ def _pieces(raw: Reader, enough: int) -> list[bytes]:
     return pieces
 
 
+@cache
 def _keep_memory() -> None:
     """Have the C library keep freed memory for the next chunks, which saves a page fault for every page.
 

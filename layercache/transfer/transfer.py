@@ -176,9 +176,9 @@ class Transfer:
         """For one follower, ``in_order`` if it begins with the first byte."""
         return Recheck(self._growing, always=self._rehash, in_order=in_order)
 
-    def set_pace(self, follower: Follower) -> None:
-        """Do not run far ahead of this follower, which reads on without a pause."""
-        self._pace.set(follower)
+    def set_pace(self, follower: Follower, *, holds: bool) -> None:
+        """As `Pace.set`."""
+        self._pace.set(follower, holds=holds)
         self._growing.wake_all()  # as one of many it may be asleep, and from now on is woken for each chunk
 
     def set_free(self, follower: Follower) -> None:

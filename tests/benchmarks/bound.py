@@ -46,8 +46,7 @@ def _beside_bound(bench: Bench, case: str, layer: MadeLayer) -> Iterator[Row]:
         plain = []
     runs = bench.interleaved(ours, *parts, *plain)
     work = {part.name: median(each.said("cpu") for each in runs[part.name]) for part in parts}
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    evenly = Row(case, f"bound: all CPU work / {cores} cores", [sum(work.values()) / cores])
+    evenly = Row(case, f"bound: all CPU work / {cores()} cores", [sum(work.values()) / cores()])
     longest = max(work, key=lambda name: work[name])
     evenly.note = ", ".join(f"{name} {seconds:.3f}" for name, seconds in work.items())
     serially = Row(case, f"bound: the longest part, {longest}", [work[longest]])
@@ -62,12 +61,23 @@ def _beside_bound(bench: Bench, case: str, layer: MadeLayer) -> Iterator[Row]:
         yield bench.row(case, each.name, runs[each.name], inside="cpu")
 
 
+def cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def _parts(layer: MadeLayer) -> list[Contender]:
     """The work that nobody can leave out, each part of it alone."""
     return [
         Contender("read", lambda _: probe("read_part", layer.path)),
         Contender("sha256 of the blob", lambda _: probe("hash_part", layer.size)),
         Contender("write the blob", lambda folder: probe("write_part", folder, layer.size)),
+        *tar_parts(layer),
+    ]
+
+
+def tar_parts(layer: MadeLayer) -> list[Contender]:
+    """The part of it that the tar takes beside its blob."""
+    return [
         Contender(INFLATE, lambda _: probe("inflate_part", layer.path, layer.media_type)),
         Contender("sha256 of the tar", lambda _: probe("hash_part", layer.tar_size)),
         Contender("write the tar", lambda folder: probe("write_part", folder, layer.tar_size)),

@@ -6,6 +6,7 @@ The imports of the SDKs, and the first request of each connection, are not count
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -19,8 +20,10 @@ WARM = "warm-up"
 
 
 def ours(url: str, path: str) -> dict[str, float]:
-    """Write a file as one object through our backend, and read it."""
-    buffer = bytearray(READ)
+    """Write a file as one object through our backend, in the steps of a tier, and read it."""
+    from layercache.streams.readers import CHUNK
+
+    buffer = bytearray(CHUNK)
     with _backend(url) as backend:
 
         def write() -> None:
@@ -55,6 +58,35 @@ def raw_big(client: str, endpoint: str, bucket: str, path: str) -> dict[str, flo
         **_measured("write", lambda: files.put_file(path, f"{bucket}/{client}/object")),
         **raw_read(client, endpoint, bucket, f"{client}/object"),
     }
+
+
+def curl_parts(
+    endpoint: str, bucket: str, path: str, folder: str, part: str, at_once: str
+) -> dict[str, float]:
+    """The same file by curl in parts of so many bytes, so many at once. Its process alone is measured."""
+    import botocore.session
+
+    client = botocore.session.get_session().create_client("s3", endpoint_url=endpoint)
+    which = {"Bucket": bucket, "Key": "curl/parts"}
+    which["UploadId"] = client.create_multipart_upload(**which)["UploadId"]
+    lines = []
+    with open(path, "rb") as file:
+        for number, data in enumerate(iter(lambda: file.read(int(part)), b""), 1):
+            piece = os.path.join(folder, str(number))
+            with open(piece, "wb") as target:
+                target.write(data)
+            url = client.generate_presigned_url("upload_part", Params={**which, "PartNumber": number})
+            lines += [f'url = "{url}"', f'upload-file = "{piece}"', f'output = "{os.devnull}"']
+    with open(os.path.join(folder, "transfers"), "w") as transfers:
+        transfers.write("\n".join(lines))
+    parallel = ["--parallel", "--parallel-max", at_once, "--config", transfers.name]
+    command = ["curl", "-sS", "--no-progress-meter", "--fail", *parallel]
+    figures = _measured("write", lambda: subprocess.run(command, check=True, stderr=subprocess.DEVNULL))
+    used = os.times()
+    sent = client.list_parts(**which)["Parts"]
+    parts = [{"PartNumber": each["PartNumber"], "ETag": each["ETag"]} for each in sent]
+    client.complete_multipart_upload(**which, MultipartUpload={"Parts": parts})
+    return {**figures, "write cpu": used.children_user + used.children_system}
 
 
 def raw_read(client: str, endpoint: str, bucket: str, key: str) -> dict[str, float]:

@@ -30,6 +30,8 @@ SLOW = 60 * MB
 """Bytes a second of one slow connection."""
 
 OURS, CURL = "ours", "curl"
+PART, IN_FLIGHT = 8 << 20, 2
+BY_PARTS = "curl, in parts as ours, 2 at once"
 COLD = "get of the diff ID, read"
 PIPE = "curl | inflating"
 
@@ -83,12 +85,22 @@ def _big(place: Place) -> Iterator[Row]:
     path = store.file(size)
     put, get = store.address("curl/object", upload=True), store.address("curl/object")
     to_nothing = (*_CURL, "-o", os.devnull)
-    runs = bench.interleaved(
+    contenders = [
         Contender(OURS, lambda _: _probe("ours", store.url("ours"), path)),
         Contender("raw", lambda _: place.raw("raw_big", path)),
         Contender("write", lambda _: [*to_nothing, *store.uploading, "-T", str(path), put]),
         Contender("read", lambda _: [*to_nothing, get]),
-    )
+    ]
+    if store.client == "s3fs":
+        contenders.append(
+            Contender(
+                BY_PARTS,
+                lambda folder: _probe(
+                    "curl_parts", store.endpoint, store.bucket, path, folder, PART, IN_FLIGHT
+                ),
+            )
+        )
+    runs = bench.interleaved(*contenders)
     for way, theirs in (("write", f"{store.client}: put_file"), ("read", place.stream)):
         case = f"{place.case}: {size / MB:.0f} MB, {way}"
         ours = _inside(bench, case, OURS, runs[OURS], way, size)
@@ -96,9 +108,15 @@ def _big(place: Place) -> Iterator[Row]:
         peer = bench.row(case, CURL, runs[way])
         peer.peaks.clear()
         peer.note = _rate(peer, size)
-        yield ours.compared(peer, raw)
+        parts = (
+            [_inside(bench, case, BY_PARTS, runs[BY_PARTS], way, size)]
+            if way == "write" and BY_PARTS in runs
+            else []
+        )
+        yield ours.compared(peer, raw, *parts)
         yield raw
         yield peer
+        yield from parts
 
 
 def _small(place: Place) -> Iterator[Row]:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from statistics import median
 from typing import TYPE_CHECKING
 
 from benchmarks.bench import MB, Bench, Row, cache_url, program
+from benchmarks.bound import cores, tar_parts
 from benchmarks.images import missing
 from benchmarks.measure import Contender
 
@@ -24,8 +26,12 @@ def big(bench: Bench) -> Iterator[Row]:
 
 
 def medium(bench: Bench) -> Iterator[Row]:
-    """A usual image: some layers of some size."""
-    return _beside_skopeo(bench, "medium", *bench.sizes.medium)
+    """A usual image: some layers of some size; and the least time that the cores need for both forms."""
+    rows = list(_beside_skopeo(bench, "medium", *bench.sizes.medium))
+    yield from rows
+    pulled = {row.what: row for row in rows}
+    if "pull --form both" in pulled:
+        yield from _bound(bench, pulled["pull --form both"], pulled["pull --form compressed"])
 
 
 def small(bench: Bench) -> Iterator[Row]:
@@ -81,6 +87,22 @@ def _beside_skopeo(bench: Bench, case: str, count: int, size: int) -> Iterator[R
         row.beside = [("the same, synced", ratio) for _, ratio in row.beside]
         yield row
     yield from beside or [Row(case, SKOPEO, note=_not_installed(["skopeo"]))]
+
+
+def _bound(bench: Bench, both: Row, compressed: Row) -> Iterator[Row]:
+    """The CPU time of pulling one form, and of the tars' parts alone; the registry's is not counted."""
+    count, size = bench.sizes.medium
+    parts = tar_parts(bench.images.layer(size))
+    runs = bench.interleaved(*parts)
+    work = {"pull --form compressed": median(compressed.cpu)}
+    work |= {part.name: count * median(each.said("cpu") for each in runs[part.name]) for part in parts}
+    row = Row(
+        both.case, f"bound of both forms: all CPU work / {cores()} cores", [sum(work.values()) / cores()]
+    )
+    row.note = ", ".join(f"{name} {seconds:.3f}" for name, seconds in work.items())
+    used = Row(both.case, f"CPU of pull --form both / {cores()} cores", [median(both.cpu) / cores()])
+    yield used.compared(row)
+    yield row
 
 
 def _pull(image: str, form: str, *, sync: bool, jobs: int = 0) -> Contender:

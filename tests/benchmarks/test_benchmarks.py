@@ -9,6 +9,7 @@ from pathlib import Path
 from xml.etree import ElementTree as ET
 
 import pytest
+from benchmarks.bound import cores
 from benchmarks.buckets import STORES, cases
 from benchmarks.engines import OWN
 from benchmarks.images import missing
@@ -67,6 +68,19 @@ def test_a_bucket_is_measured_beside_its_peers(tmp_path: Path, service: str) -> 
 
 
 @pytest.mark.slow
+def test_a_usual_image_is_measured_beside_what_the_cores_need_for_it(tmp_path: Path) -> None:
+    if lacking := missing("docker-registry", "skopeo"):
+        pytest.skip(f"needs {', '.join(lacking)}, not installed here")
+    figures = tmp_path / "figures.json"
+    harness("--only", "medium", "--json", str(figures))
+    rows = json.loads(figures.read_text())["rows"]
+    assert all(row["seconds"] for row in rows)
+    ratios = {row["what"]: list(row["ratios"]) for row in rows}
+    bound = f"bound of both forms: all CPU work / {cores()} cores"
+    assert ratios[f"CPU of pull --form both / {cores()} cores"] == [bound]
+
+
+@pytest.mark.slow
 def test_pulls_are_measured_beside_skopeo_and_umoci_and_a_warm_layer_beside_cat_and_cp(
     tmp_path: Path,
 ) -> None:
@@ -103,12 +117,13 @@ def test_askers_of_one_layer_are_one_fetch_and_one_inflation(tmp_path: Path) -> 
     assert rows["10 plain readers of the file"]["note"] == "by the registry's log 4 fetches in 4 pulls"
 
 
-def test_listing_is_measured_beside_the_systems_calls_and_drawn_with_the_look_ups(tmp_path: Path) -> None:
+def test_listing_is_measured_beside_find_and_the_systems_calls_and_look_ups_are_drawn(tmp_path: Path) -> None:
     figures, plots = tmp_path / "figures.json", tmp_path / "plots"
     harness("--only", "listing", "--only", "lookup", "--json", str(figures), "--dir", str(tmp_path))
     rows = json.loads(figures.read_text())["rows"]
     listed = [row for row in rows if row["case"] == "listing: 200 layers, 800 entries"]
-    assert [row["what"] for row in listed if row["ratios"]] == ["ls", "ls --json", "stats"]
+    compared = [row["what"] for row in listed if "find -printf" in row["ratios"]]
+    assert compared == ["ls", "ls --sort none", "ls --json", "stats"]
     assert list(drawn(plots, figures)) == ["lookups"]
 
 

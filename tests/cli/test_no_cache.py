@@ -92,6 +92,19 @@ def test_what_a_killed_writer_or_another_tool_left_is_a_cache(tmp_path: Path, sa
     assert state_of(str(sample.layout)) == "cache"
 
 
+def test_a_cache_that_another_process_begins_meanwhile_is_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    listed = os.listdir
+
+    def begun_before(folder: str) -> list[str]:
+        (tmp_path / "records").mkdir()
+        return listed(folder)
+
+    monkeypatch.setattr(os, "listdir", begun_before)
+    assert state_of(str(tmp_path)) == "cache"
+
+
 def test_a_layout_of_another_tool_is_read(sample: Sample) -> None:
     assert len(Caller(f"file://{sample.layout}?readonly=true").lines("images")) == 2
 
