@@ -112,7 +112,7 @@ def test_killed_workers_are_replaced_and_what_all_have_counted_is_kept(shared: M
 def test_metrics_have_the_bytes_of_each_tier_and_upstream(shared: Mirror, upstream: LyingRegistry) -> None:
     until(lambda: metric(shared, "layercache_fetched_bytes_total", place=upstream.host) >= len(LAYER.blob))
     assert metric(shared, "layercache_fetched_total", kind="registry", place=upstream.host) >= 1
-    assert metric(shared, "layercache_http_request_duration_seconds_count", route="blob", cache="miss") == 1
+    assert metric(shared, "layercache_http_request_duration_seconds_count", route="blob", cache="miss") >= 1
     assert metric(shared, "layercache_http_requests_in_flight") >= 1
     shown = shared.get("/metrics", {"Accept": "application/openmetrics-text; version=1.0.0"})
     assert shown.headers["content-type"].startswith("application/openmetrics-text")
