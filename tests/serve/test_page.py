@@ -16,6 +16,7 @@ from servers.mirror import Mirror
 
 import layercache
 from layercache.errors import SourceError
+from layercache.events import Event
 from layercache.serve.page.activity import Activity, all_workers, by_minute
 from layercache.serve.page.page import FILES, Page
 from layercache.serve.service import Service
@@ -246,3 +247,21 @@ def test_totals_are_recorded_every_minute_since_a_mirror_runs_for_months(
         now = 1_800_000_000.0 + seconds
         activity.save()
     assert [each - 1_800_000_000 for each in recorded] == [0, 61, 200]
+
+
+def test_a_transfer_that_gets_no_bytes_is_forgotten_since_its_error_is_no_event(
+    cache: Cache, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = 1_800_000_000.0
+    monkeypatch.setattr("layercache.serve.page.activity.time.time", lambda: now)
+    activity = Activity(str(tmp_path), 0, lambda: cache.counters, lambda: None)
+    activity.watch(Event("fetching", BIG.digest, "compressed", "docker.io", total=10))
+    shown = []
+    for seconds in (0, 80, 160, 260):
+        now = 1_800_000_000.0 + seconds
+        if seconds == 80:
+            activity.watch(Event("bytes", BIG.digest, "compressed", "docker.io", size=5))
+        activity.save()
+        (state,) = all_workers(str(tmp_path))
+        shown.append([each.done for each in state.running])
+    assert shown == [[0], [5], [5], []]

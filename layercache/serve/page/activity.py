@@ -30,12 +30,18 @@ MINUTES = 60
 TEXT_MAX = 500
 """Characters of a text that came from elsewhere."""
 
+SILENT = 90.0
+"""Seconds without a byte after which a transfer counts as ended: a read of a registry waits for 60."""
+
 STALE = 10.0
 """Seconds after which the file of a worker counts as that of one that was killed."""
 
 
 class Running(msgspec.Struct):
-    """A blob on its way, or a tar that is being inflated. ``where``: from; ``began``: seconds since 1970."""
+    """A blob on its way, or a tar that is being inflated. ``where``: from.
+
+    ``began``, ``last``: when it began, and when its last bytes came (seconds since 1970).
+    """
 
     name: str
     form: str
@@ -44,6 +50,7 @@ class Running(msgspec.Struct):
     began: float
     done: int = 0
     total: int | None = None
+    last: float = 0.0
 
 
 class Failure(msgspec.Struct):
@@ -111,6 +118,7 @@ class Activity:
         if event.kind == "bytes":
             if running := self._running.get(key):
                 running.done += event.size
+                running.last = time.time()
                 self._changed = True
             return
         with self._lock:
@@ -123,9 +131,10 @@ class Activity:
                         event.form,
                         event.kind,
                         where[:TEXT_MAX],
-                        time.time(),
+                        now := time.time(),
                         done,
                         event.total,
+                        now,
                     )
                 case "fetched" | "inflated" | "failed" | "given_up" | "hit":
                     self._running.pop(key, None)
@@ -150,6 +159,7 @@ class Activity:
     def save(self) -> None:
         """Write the file, if anything has changed or it would soon count as a killed worker's."""
         self._count()
+        self._forget_silent()
         if self._changed or time.time() - self._written > STALE / 3:
             self._changed = False
             with suppress(OSError):  # a full disk costs the page, nothing else
@@ -158,6 +168,14 @@ class Activity:
     def close(self) -> None:
         with suppress(OSError):
             os.unlink(self._file)
+
+    def _forget_silent(self) -> None:
+        """Forget what gets no bytes: the error of a transfer goes to its readers, and is no event."""
+        with self._lock:
+            silent = [key for key, each in self._running.items() if time.time() - each.last > SILENT]
+            for key in silent:
+                del self._running[key]
+        self._changed |= bool(silent)
 
     def _count(self) -> None:
         """Add what has happened since the last time to the present minute."""
