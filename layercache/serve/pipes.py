@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from layercache.serve.messages import Pieces
 
-WANTED = 256 << 10
+WANTED = 512 << 10
 """Bytes that a pipe holds, if the system has no limit below that."""
 
 CAPACITY = 64 << 10
