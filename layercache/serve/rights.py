@@ -5,8 +5,8 @@ from __future__ import annotations
 import hashlib
 import math
 import secrets
+import threading
 import time
-from functools import partial
 from typing import TYPE_CHECKING
 
 from layercache.errors import NotFoundError, SourceError
@@ -61,6 +61,8 @@ class Rights:
         # By client and repository, a refusal of what is absent also by what was asked for.
         self._allowed: Remembered[bool] = Remembered(REMEMBERED)
         self._refused: Remembered[Refusal] = Remembered(REMEMBERED)
+        # Held while a client is made: who asks is told apart by it, so each credential has one.
+        self._making = threading.Lock()
         self._clients: Remembered[RegistryClient] = Remembered(REMEMBERED)
 
     def is_public(self, reference: Reference) -> bool:
@@ -136,31 +138,35 @@ class Rights:
         place, thing = (who, reference.name), (who, reference.name, reference.selector)
         if (known := self._refused.get(place) or self._refused.get(thing)) is not None:
             return known
+        if self._allowed.get(place):  # since this one was waiting for another answer
+            return None
         client = self.acting(credential, reference.registry)
-        refusal = self._questions.ask(
-            ("rights", kind, *thing[1:]),
-            reference.registry,
-            partial(_ask, client, reference, kind),
-            patience=patience,
-            whose=client,
+
+        def asked() -> Refusal | None:
+            # Remembered before the question is closed, so that none who comes then asks again.
+            refusal = _ask(client, reference, kind)
+            if refusal is None:
+                self._allowed.put(place, True, self._age)
+            else:
+                self._refused.put(thing if refusal.status == 404 else place, refusal, self._refusal_age)
+            return refusal
+
+        return self._questions.ask(
+            ("rights", kind, *thing[1:]), reference.registry, asked, patience=patience, whose=client
         )
-        if refusal is None:
-            self._allowed.put(place, True, self._age)
-        else:
-            self._refused.put(thing if refusal.status == 404 else place, refusal, self._refusal_age)
-        return refusal
 
     def acting(self, credential: Credential | None, registry: str) -> RegistryClient:
         """What sends these credentials to a registry. It is kept, with the tokens that it was given."""
         key = (self._who(credential), registry)
-        client = self._clients.get(key)
-        if client is None:  # of two threads that make one at the same time, the later one's is kept
 
-            def find(asked: str, _repository: str) -> Login:
-                return Login(credential if asked == registry else None)
+        def find(asked: str, _repository: str) -> Login:
+            return Login(credential if asked == registry else None)
 
-            client = self._images.client().on_behalf(find)
-            self._clients.put(key, client, CLIENTS_AGE)
+        with self._making:
+            client = self._clients.get(key)
+            if client is None:
+                client = self._images.client().on_behalf(find)
+                self._clients.put(key, client, CLIENTS_AGE)
         return client
 
     def _who(self, credential: Credential | None) -> str:
