@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
     from servers.fake_gcs import FakeGCS
 
+pytestmark = pytest.mark.slow
+
 WAYS = ["s3 fsspec", "s3 obstore", "gcs fsspec"]
 
 

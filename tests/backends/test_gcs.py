@@ -30,6 +30,7 @@ def url_of(server: FakeGCS, bucket: str, prefix: str = "a/prefix") -> str:
     return f"gs://{bucket}/{prefix}?endpoint_url={server.url}&token=anon&engine=fsspec"
 
 
+@pytest.mark.slow
 class TestGCS(BackendContract):
     shared_between_processes = True
     timeout = 0.5

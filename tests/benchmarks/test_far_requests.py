@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from benchmarks.far_requests import Operation
     from servers.fake_gcs import FakeGCS
 
+pytestmark = pytest.mark.slow
+
 LATENCY = 0.2
 LAYERS = 4
 """Of the image that is pulled."""

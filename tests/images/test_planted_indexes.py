@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 
     Plant = Callable[[Tree], Descriptor]
 
+pytestmark = pytest.mark.slow
+
 GOOD = keys.image_tag("registry.example", "good", "1")
 PLANTED = keys.image_tag("registry.example", "planted", "1")
 NAME = "registry.example/planted:1"

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
     from layercache.tiers.association import Association
 
+pytestmark = pytest.mark.slow
+
 PLAIN = make_layer({"text": b"a line of text\n" * 20_000, "noise": noise(3000)}, "none")
 GZIP = make_layer({"other": b"another line\n" * 900})
 IMAGE = make_image([PLAIN, GZIP])

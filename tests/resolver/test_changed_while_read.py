@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import os
 import shutil
+import threading
 from contextlib import suppress
 from typing import TYPE_CHECKING, BinaryIO
 
@@ -66,6 +68,21 @@ def replace_by_the_same(path: str) -> None:
     os.replace(f"{path}.copy", path)
 
 
+class HalfUntil(io.BytesIO):
+    """A blob whose second half comes once this has happened."""
+
+    def __init__(self, event: threading.Event, blob: bytes) -> None:
+        super().__init__(blob)
+        self._event = event
+        self._half = len(blob) // 2
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        if self.tell() >= self._half:
+            self._event.wait(10)
+            return super().read(size)
+        return super().read(self._half)
+
+
 def behind(cache: Cache, form: str, name: str, start: int) -> tuple[bytes, BinaryIO, bytes]:
     """What a slow reader has read, the reader, and all that there is, which a quick one has read."""
     layer = LAYERS[name]
@@ -125,9 +142,10 @@ def test_what_is_changed_as_soon_as_it_has_its_name_is_noticed(
 
     monkeypatch.setattr(LocalSpool, "publish", publish_and_flip)
     with open_cache(disk(tmp_path)) as cache:
-        layer = LAYERS["large"]
-        asked = cache.layer(layer.digest, fetch=Fetch(layer.blob))
+        layer, opened = LAYERS["large"], threading.Event()
+        asked = cache.layer(layer.digest, fetch=lambda _: HalfUntil(opened, layer.blob))
         slow, quick = asked.uncompressed(), asked.uncompressed()
+        opened.set()  # a reader who comes later would have the file, which is trusted by its size
         for stream in (quick, slow):
             with suppress(LayercacheError):
                 assert read(stream) == layer.tar

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from servers.images import Image, Sample
     from servers.registry import Registry
 
+pytestmark = pytest.mark.slow
+
 NAME = "registry.example:5000/team/app:1.0"
 
 
