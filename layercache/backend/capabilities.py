@@ -225,7 +225,7 @@ class Conditional(Protocol):
 
 @runtime_checkable
 class SignedURL(Protocol):
-    """A backend of a service that sends an object to whoever has a URL signed by its owner."""
+    """A backend of a service that sends an object to anybody with a URL that its owner has signed."""
 
     def signed_url(self, key: str, seconds: int) -> str | None:
         """Return a URL from which the object can be read by GET, whole or by ranges, for that time.

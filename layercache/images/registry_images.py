@@ -31,8 +31,8 @@ if TYPE_CHECKING:
 class RegistryImages:
     """Manifests, referrers and tags of registries' repositories. Thread-safe.
 
-    What is named ``cached`` asks only tiers; everything else asks the registry, once: whoever answers others
-    has to decide what to do about failures. ``client`` is None offline: then that is a `SourceError`.
+    What is named ``cached`` asks only tiers; everything else asks the registry, once: the caller
+    decides what to do about failures. ``client`` is None offline: then that is a `SourceError`.
     """
 
     def __init__(
@@ -117,7 +117,7 @@ class RegistryImages:
     def was_public(self, repository: Reference) -> bool:
         """Whether everybody could read all that is cached of a repository when it was pulled.
 
-        That of which it is not recorded was perhaps pulled with credentials, by whoever writes to the tier.
+        Others were perhaps pulled with credentials, by any program that writes to the tier.
         Only trusted tiers are believed, and if one of them fails nothing is.
         """
         folder, found = keys.image_folder(repository.registry, repository.repository), False
@@ -151,7 +151,7 @@ class RegistryImages:
     def turn(self, reference: Reference) -> Iterator[bool]:
         """Let one process that shares the nearest tier ask for a reference at a time.
 
-        Yields whether another one may have asked meanwhile. It only saves requests: a process that is stuck
+        Yields whether another one may have asked in between. It only saves requests: a process that is stuck
         is not waited for.
         """
         name = Digest.of(f"ask {reference}".encode())

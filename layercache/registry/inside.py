@@ -32,7 +32,7 @@ HINT = "if it belongs to the inside, list it: inside in [serve] of the mirror's 
 
 
 class Inside:
-    """The places of the inside that may be reached all the same.
+    """The places of the inside that may be contacted anyway.
 
     ``listed``: hosts (``HOST`` or ``HOST:PORT``), addresses and networks (``10.1.0.0/16``).
     """

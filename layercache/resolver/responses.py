@@ -1,4 +1,4 @@
-"""What remote tiers answered a look-up about blobs: whoever reads the layer first goes on with that."""
+"""What remote tiers answered a look-up about blobs: the first reader of the layer goes on with that."""
 
 from __future__ import annotations
 

@@ -71,7 +71,7 @@ class Application:
             await self._send(RegistryError(500, "UNKNOWN", "internal error").answer(), request, protocol)
 
     def end_events(self) -> None:
-        """End what has no end of its own: the events for pages that are open. Called in the event loop."""
+        """End what would not end by itself: the events for open pages. Called in the event loop."""
         self._ending.set()
 
     def __rsgi_del__(self, loop: asyncio.AbstractEventLoop) -> None:  # the server's signature

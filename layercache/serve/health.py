@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from layercache.tiers.tier import Tier
 
 REMEMBERED = 1.0
-"""Seconds for which an answer counts, so that probes cost nothing, whoever sends them."""
+"""Seconds for which an answer counts, so that probes cost nothing, however many come."""
 
 _NOTHING = Digest(f"sha256:{'0' * 64}")
 

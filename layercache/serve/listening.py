@@ -20,8 +20,8 @@ BACKLOG = 1024
 def listen(address: str, port: int, *, stall_timeout: float, inherited: int | None = None) -> socket.socket:
     """Return a listening socket: ``inherited``, a file descriptor from systemd, or a new one.
 
-    Where the system can do it, a connection whose client takes no byte for ``stall_timeout`` seconds is ended
-    by the system, whoever is sending. Raises `ConfigError` for what cannot be listened at, `BackendError` if
+    Where the system can do it, it ends a connection whose client takes no byte for ``stall_timeout`` seconds,
+    of a file as of a stream. Raises `ConfigError` for what cannot be listened at, `BackendError` if
     the port is in use or not allowed.
     """
     listening = _new(address, port) if inherited is None else _taken_over(inherited)

@@ -28,7 +28,7 @@ def config(access_log: str, *, verbose: bool) -> dict[str, Any]:
 
 
 class TextFormatter(logging.Formatter):
-    """``2026-11-27T18:00:00.123Z warning message``; a traceback follows on lines of its own."""
+    """``2026-11-27T18:00:00.123Z warning message``; a traceback follows on separate lines."""
 
     def __init__(self) -> None:
         super().__init__("%(asctime)s %(level)s %(message)s")

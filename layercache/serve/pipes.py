@@ -2,7 +2,7 @@
 
 The server below has no backpressure for streams: what is handed to it waits in memory until the client has
 read it. A file it reads only as fast as the client does. So bytes that are still on their way are written
-into a named pipe, in a thread of their own, and the server is asked to send that file. A pipe that is closed
+into a named pipe, in a separate thread, and the server is asked to send that file. A pipe that is closed
 early ends the answer before its Content-Length is reached, and the server then cuts the connection.
 """
 
@@ -92,7 +92,7 @@ class Pipe:
         try:
             while not self._is_opened():
                 if time.monotonic() > deadline:
-                    # Without anybody to write, a server that is opening it just now would wait for ever.
+                    # Without a writer, a server that is opening it at this moment would wait without limit.
                     self._write_end = os.open(self.path, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
                     return False
                 time.sleep(pause)

@@ -58,7 +58,7 @@ class _Rest(NamedTuple):
 
 
 class Questions:
-    """Asks upstreams in threads of its own, so that clients need not wait to the end. Thread-safe."""
+    """Asks upstreams in separate threads, so that clients need not wait to the end. Thread-safe."""
 
     def __init__(self, threads: int) -> None:
         self._threads = ThreadPoolExecutor(threads, "upstream")

@@ -206,7 +206,7 @@ class _Contents:
             return list(self._undescribed.values())
 
     def describe(self, manifest: Manifest, config: bytes) -> None:
-        """Add the diff IDs that a config states. They are claims: whoever serves a tar checks them."""
+        """Add the diff IDs that a config states: claims, which are checked before a tar is served."""
         with suppress(IntegrityError):
             described = image_config(manifest.media_type, manifest.config, config)
             diff_ids = claimed_diff_ids(manifest, described)

@@ -1,4 +1,4 @@
-"""Runs the mirror: granian's processes, which share a socket, each with a cache of its own.
+"""Runs the mirror: granian's processes, which share a socket, each with a separate cache object.
 
 The first process opens no cache: threads and connections of a store's library do not survive a fork. It
 starts the workers, starts others if they end, and replaces them when the configuration is read again.
@@ -65,7 +65,7 @@ class Server(MPServer):
             "layercache",
             interface=Interfaces.RSGI,
             websockets=False,
-            # HTTP/2 has limits of its own, and a client that takes nothing of one stream is not noticed.
+            # HTTP/2 has other limits, and a client that takes nothing of one stream is not noticed.
             http=HTTPModes.http1,
             backlog=BACKLOG,
             respawn_failed_workers=True,

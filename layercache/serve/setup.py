@@ -29,7 +29,7 @@ class Setup(Value, frozen=True):
 
 
 def try_starting(setup: Setup) -> None:
-    """Start what a worker serves in a process of its own, and close it: that must not live on in this one.
+    """Start what a worker serves in a separate process, and close it: nothing of it may stay in this one.
 
     Raises what starting it raises, if that is a `LayercacheError`.
     """

@@ -1,7 +1,7 @@
 """Counts what one worker does, and adds up what all of them did.
 
-Each worker writes its counts into a file of a folder that they share, about once a second, and whoever is
-asked for metrics adds up the files. So a count costs no system call, and nothing is lost with a worker but
+Each worker writes its counts into a file of a folder that they share, about once a second, and the one that
+is asked for metrics adds up the files. So a count costs no system call, and nothing is lost with a worker but
 its last second. A file has the number of a worker; a worker that follows another one continues its counts.
 """
 

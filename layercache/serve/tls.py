@@ -19,7 +19,7 @@ class Certificate(Value, frozen=True):
     """A certificate and its key that belong together, as files that do not change.
 
     A worker reads them when it starts, also one that follows a crashed one, weeks later: that must not depend
-    on what has been written into the configured files meanwhile. ``descriptors``: to close when no worker can
+    on what has been written into the configured files since. ``descriptors``: to close when no worker can
     need them any more.
     """
 

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import errno
 import os
-from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from servers.images import make_image, make_layer, noise
-from servers.received import open_service, receive
+from servers.received import mirror_of, receive
 
 from layercache.errors import BackendError
 from layercache_backends.local.spool import LocalSpool
@@ -29,9 +28,7 @@ IMAGE = make_image([make_layer({"noise": noise(2 << 20)})])
 @pytest.fixture
 def service(lying: LyingRegistry, tmp_path: Path) -> Iterator[Service]:
     """A mirror with an empty cache, which knows the image's manifest."""
-    lying.add_image("1", IMAGE)
-    with closing(open_service(f"file://{tmp_path}/cache", upstream=lying.host)) as running:
-        receive(running, "/v2/app/manifests/1")
+    with mirror_of(lying, IMAGE, tmp_path / "cache") as running:
         yield running
 
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from contextlib import closing
 from email import message_from_bytes
 from typing import TYPE_CHECKING
 
 import pytest
 from servers.images import make_image, make_layer, noise
-from servers.received import begin, open_service, receive, rest
+from servers.received import begin, mirror_of, receive, rest
 
 from layercache.serve import blob_bodies
 from layercache.serve.blob_bodies import GAP, RUNS_MAX
@@ -33,9 +32,7 @@ PATH = f"/v2/app/blobs/{LAYER.digest}"
 @pytest.fixture
 def service(lying: LyingRegistry, tmp_path: Path) -> Iterator[Service]:
     """A mirror with an empty cache, which knows the image's manifest."""
-    lying.add_image("1", IMAGE)
-    with closing(open_service(f"file://{tmp_path}/cache", upstream=lying.host)) as running:
-        receive(running, "/v2/app/manifests/1")
+    with mirror_of(lying, IMAGE, tmp_path / "cache") as running:
         yield running
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import closing
+from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING, NamedTuple
 
 from servers.asking import Fields
@@ -16,7 +16,11 @@ from layercache.tiers.opening import open_tier
 from layercache.transfer.share import Share
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
+    from pathlib import Path
+
+    from servers.images import Image
+    from servers.lying import LyingRegistry
 
     from layercache.serve.messages import AnyAnswer
 
@@ -36,6 +40,15 @@ def open_service(*urls: str, upstream: str, redirect: bool = False) -> Service:
     settings = ServeSettings(default_upstream=upstream, redirect=redirect)
     registries = RegistrySettings(retries=1)
     return Service(Cache(tiers, registries=lambda: registries, finish=Share.parse("always")), settings)
+
+
+@contextmanager
+def mirror_of(upstream: LyingRegistry, image: Image, cache: Path) -> Iterator[Service]:
+    """A mirror with an empty cache, which has asked for the manifest of the image ``app:1``."""
+    upstream.add_image("1", image)
+    with closing(open_service(f"file://{cache}", upstream=upstream.host)) as running:
+        receive(running, "/v2/app/manifests/1")
+        yield running
 
 
 def begin(

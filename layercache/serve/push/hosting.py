@@ -1,4 +1,4 @@
-"""The mirror as the registry of its own repositories: which those are, and who answers for them."""
+"""The mirror as a registry of hosted repositories: which those are, and what answers for them."""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ _ID = re.compile(r"[0-9a-f]{32}")
 
 
 class Session:
-    """One upload, of which nobody else writes meanwhile."""
+    """One upload, locked: no other thread or process writes to it."""
 
     def __init__(self, path: str, file: int) -> None:
         self.path = path
