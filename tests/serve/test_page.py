@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from fixtures.stores import far
 from servers.asking import ask
 from servers.images import make_image, make_layer, noise
 from servers.lying import LyingRegistry
@@ -18,9 +19,11 @@ import layercache
 from layercache.errors import SourceError
 from layercache.events import Event
 from layercache.serve.page.activity import Activity, all_workers, by_minute
+from layercache.serve.page.inventory import Inventory
 from layercache.serve.page.page import FILES, Page
 from layercache.serve.service import Service
 from layercache.serve.settings import ServeSettings
+from layercache_backends.memory import MemoryBackend
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -29,6 +32,7 @@ if TYPE_CHECKING:
     from playwright.sync_api import Page as Tab
     from servers.lying import Answer, Request
 
+    from layercache.backend import Entry
     from layercache.cache import Cache
     from layercache.serve.access import Access
 
@@ -265,3 +269,24 @@ def test_a_transfer_that_gets_no_bytes_is_forgotten_since_its_error_is_no_event(
         (state,) = all_workers(str(tmp_path))
         shown.append([each.done for each in state.running])
     assert shown == [[0], [5], [5], []]
+
+
+def test_a_bucket_is_listed_when_it_is_asked_for_and_not_again_for_minutes_whoever_asks() -> None:
+    class Listed(MemoryBackend):
+        listings = 0
+
+        def scan(self, prefix: str = "") -> Iterator[Entry]:
+            self.listings += prefix.startswith("blobs")
+            return super().scan(prefix)
+
+    store = Listed()
+    tier = far(store)
+    tier.remote = True
+    inventory = Inventory([tier])
+    assert [inventory.latest()[0]["counted"] for _ in range(3)] == [None] * 3
+    assert store.listings == 0, "nobody asked for it"
+    while not inventory.latest(wanted=tier.name)[0]["counted"]:
+        threading.Event().wait(0.01)
+    for _ in range(20):
+        assert not inventory.latest(wanted=tier.name)[0]["counting"]
+    assert store.listings == 1

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from layercache.tiers.tier import Tier
 
 SECONDS_BETWEEN = 15.0
+REMOTE_SECONDS_BETWEEN = 600.0
+"""For a remote tier, however often it is asked for: each count costs a listing, which is paid for."""
+
 TIMES_AS_LONG = 20
 """Counting rests for this multiple of the time that it took, so that it never costs more than 5 %."""
 
@@ -43,13 +46,14 @@ class Inventory:
     def latest(self, *, wanted: str = "") -> list[dict[str, Any]]:
         """The tiers as they were last counted, nearest first. Begins to count what is due or ``wanted``."""
         for tier in self._tiers:
-            due = tier.name == wanted or (
-                not tier.remote and time.monotonic() >= self._due.get(tier.name, 0.0)
-            )
-            if due and self._claim(tier.name):
+            asked = tier.name == wanted or not tier.remote
+            if asked and self._is_due(tier) and self._claim(tier.name):
                 threading.Thread(target=self._count, args=(tier,), name="inventory", daemon=True).start()
         with self._lock:
             return [self._described(tier) for tier in self._tiers]
+
+    def _is_due(self, tier: Tier) -> bool:
+        return time.monotonic() >= self._due.get(tier.name, 0.0)
 
     def _claim(self, name: str) -> bool:
         with self._lock:
@@ -67,6 +71,7 @@ class Inventory:
             "max_size": tier.policy.max_size,
             "max_age": tier.policy.max_age,
             "counting": tier.name in self._busy,
+            "countable": self._is_due(tier),
             **counted,
         }
 
@@ -79,7 +84,8 @@ class Inventory:
         took = time.monotonic() - began
         with self._lock:
             self._counted[tier.name] = found
-            self._due[tier.name] = time.monotonic() + max(SECONDS_BETWEEN, TIMES_AS_LONG * took)
+            least = REMOTE_SECONDS_BETWEEN if tier.remote else SECONDS_BETWEEN
+            self._due[tier.name] = time.monotonic() + max(least, TIMES_AS_LONG * took)
             self._busy.discard(tier.name)
 
 

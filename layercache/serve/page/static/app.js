@@ -88,7 +88,7 @@ function tierCard(tier) {
   } else card.append(made("p", { class: "quiet", text: tier.counting ? "counting…" : "not counted" }));
   const notes = [tier.readonly && "read-only", tier.max_age && `blobs unused for ${duration(tier.max_age)} go`].filter(Boolean);
   if (notes.length) card.append(made("p", { class: "quiet", text: notes.join(", ") }));
-  if (tier.remote) {
+  if (tier.remote && tier.countable && !tier.counting) {
     const button = made("button", { type: "button", text: tier.counted ? "Count again" : "Count (lists the store)" });
     button.addEventListener("click", () => loadTiers(tier.name));
     card.append(button);
