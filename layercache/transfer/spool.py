@@ -33,7 +33,7 @@ class TierSpool:
         self._own = tier.blobs.spool()
         self._spool: Spool | _TemporaryFile = self._own or _TemporaryFile()
         self._failure: BackendError | None = None
-        self._is_published = False
+        self._may_be_public = False
         self.size = 0
 
     def write(self, data: ReadableBuffer, /) -> None:
@@ -58,7 +58,7 @@ class TierSpool:
     def was_changed(self) -> bool:
         """Whether another program may have changed what was published."""
         # As isinstance(…, Stamped), which costs microseconds.
-        was_changed = getattr(self._own, "was_changed", None) if self._is_published else None
+        was_changed = getattr(self._own, "was_changed", None) if self._may_be_public else None
         return was_changed is not None and bool(was_changed())
 
     def publish(self, name: Hash) -> None:
@@ -66,8 +66,8 @@ class TierSpool:
         if self._failure is not None:
             raise self._failure
         if self._own is not None:
+            self._may_be_public = True  # before it is: others may read and change it before this returns
             self.tier.blobs.publish(name, self._own, self.size)
-            self._is_published = True
         else:
             self.tier.blobs.copy(name, self.reader(), again=self.reader)
 

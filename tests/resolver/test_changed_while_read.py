@@ -6,7 +6,7 @@ import io
 import os
 import shutil
 import threading
-from contextlib import suppress
+from contextlib import closing, suppress
 from typing import TYPE_CHECKING, BinaryIO
 
 import pytest
@@ -17,6 +17,7 @@ from layercache import LayercacheError
 from layercache.tiers import keys
 from layercache.tiers.backend.tier import BackendTier
 from layercache.tiers.policy import Policy
+from layercache.transfer.spool import TierSpool
 from layercache_backends.local import LocalBackend
 from layercache_backends.local.spool import LocalSpool
 
@@ -149,6 +150,23 @@ def test_what_is_changed_as_soon_as_it_has_its_name_is_noticed(
         for stream in (quick, slow):
             with suppress(LayercacheError):
                 assert read(stream) == layer.tar
+
+
+def test_a_change_is_seen_before_the_writer_knows_that_its_file_has_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spool, publish, seen = TierSpool(disk(tmp_path)), LocalSpool.publish, []
+
+    def publish_and_flip(file: LocalSpool, key: str) -> None:
+        publish(file, key)
+        flip(str(tmp_path / "near" / key))
+        seen.append(spool.was_changed)
+
+    monkeypatch.setattr(LocalSpool, "publish", publish_and_flip)
+    with closing(spool):
+        spool.write(LAYERS["small"].tar)
+        spool.publish(LAYERS["small"].diff_id)
+    assert seen == [True]
 
 
 @pytest.mark.parametrize("verify_always", [False, True])
