@@ -10,7 +10,7 @@ WORKERS ?= $(shell echo $$((3 * $$(getconf _NPROCESSORS_ONLN))))
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo test test-slow check bench chaos newcomer clean
+.PHONY: help demo test test-slow check docs drawings bench chaos newcomer clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -32,6 +32,13 @@ check: .venv/.dev ## formatting, lint, types and the rules about who may import 
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache --no-logo
 
+docs: .venv/.docs ## build the site of the documentation in build/site; warnings are errors
+	@$(BIN)/python -m sphinx --fail-on-warning --keep-going --quiet -j auto -c docs/site -d build/doctrees . build/site
+	@echo 'open build/site/index.html'
+
+drawings: .venv/.dev ## draw the Mermaid blocks of the pages again, after a change of one
+	@$(BIN)/python docs/site/draw.py
+
 bench: .venv/.dev ## measure against other tools
 	$(BIN)/python tests/benchmarks/run.py $(ARGS)
 
@@ -45,10 +52,10 @@ clean: ## remove the environment and everything that was made
 	rm -rf .venv build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache bench-results
 	find layercache backends tests -name __pycache__ -prune -exec rm -rf {} +
 
-# Stamps in .venv say what it holds: an environment, the core alone, the core and the dev group. A .venv that works
+# Stamps in .venv say what it holds: an environment, the core alone, the dev group, the docs group. A .venv that works
 # is kept, whoever made it; where its Python is gone or too old, or pip is missing, the stamps are void.
 WORKS := $(BIN)/python -c 'import sys, pip; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1
-$(shell $(WORKS) || rm -f .venv/.made .venv/.core .venv/.dev)
+$(shell $(WORKS) || rm -f .venv/.made .venv/.core .venv/.dev .venv/.docs)
 
 .venv/.core: pyproject.toml layercache/_version.py | .venv/.made
 	@echo 'installing layercache into .venv'
@@ -61,6 +68,12 @@ $(shell $(WORKS) || rm -f .venv/.made .venv/.core .venv/.dev)
 	@$(BIN)/python -m pip install -qq --disable-pip-version-check --upgrade 'pip>=25.1'
 	@$(BIN)/python -m pip install -qq --editable '.[s3,gcs,fast,serve]' --group dev
 	@touch .venv/.core $@
+
+.venv/.docs: pyproject.toml | .venv/.core
+	@echo 'installing what the site needs into .venv'
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check --upgrade 'pip>=25.1'
+	@$(BIN)/python -m pip install -qq --group docs
+	@touch $@
 
 .venv/.made:
 	@$(ENVIRONMENT)

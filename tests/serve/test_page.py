@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 import threading
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 from fixtures.stores import far
 from servers.asking import ask
+from servers.browser import chromium, picture
 from servers.images import make_image, make_layer, noise
 from servers.lying import LyingRegistry
 from servers.mirror import Mirror
@@ -27,6 +25,7 @@ from layercache_backends.memory import MemoryBackend
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from playwright.sync_api import Browser
     from playwright.sync_api import Page as Tab
@@ -39,15 +38,6 @@ if TYPE_CHECKING:
 PACE = 2_000_000
 BIG = make_layer({"big": noise(6_000_000)}, "gzip")
 SMALL = make_layer({"small": noise(3000, 1)}, "gzip")
-QUIET = (
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-)
 
 
 @pytest.fixture(scope="module")
@@ -74,13 +64,8 @@ def mirror(tmp_path_factory: pytest.TempPathFactory, upstream: LyingRegistry) ->
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    playwright = pytest.importorskip("playwright.sync_api", reason="needs playwright, not installed here")
-    if (chromium := shutil.which("chromium")) is None:
-        pytest.skip("needs chromium, not installed here")
-    with playwright.sync_playwright() as driver:
-        running = driver.chromium.launch(executable_path=chromium, args=list(QUIET))
+    with chromium() as running:
         yield running
-        running.close()
 
 
 @pytest.fixture(params=["light", "dark"])
@@ -96,12 +81,6 @@ def tab(request: pytest.FixtureRequest, browser: Browser, mirror: Mirror) -> Ite
     yield opened
     context.close()
     assert not [each for each in problems if not each.startswith("data:")]
-
-
-def picture(tab: Tab, name: str) -> None:
-    """Keep a screenshot in the folder that this variable names, as the gate does."""
-    if folder := os.environ.get("SCREENSHOTS"):
-        tab.screenshot(path=str(Path(folder) / f"{name}.png"), full_page=True)
 
 
 def pull(mirror: Mirror, tag: str) -> None:

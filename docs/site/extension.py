@@ -1,0 +1,99 @@
+"""What Sphinx does not do by itself: the navigation, the drawings, the reference of the API."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from docutils import nodes
+from drawings import drawing
+from pygments.lexers.special import TextLexer
+from sphinx.util import logging
+
+import layercache
+from layercache import events
+from layercache.oci.digest import Hash
+from layercache.oci.forms import Form
+from layercache.statistics.counters import Saved
+from layercache.statistics.places import Place
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from sphinx.application import Sphinx
+
+ROW = re.compile(r"^\| ([^|]+) \| (.*\]\([^|]*) \|$", re.MULTILINE)
+PAGE = re.compile(r"\]\(([\w/.-]+)\.md\)")
+
+API = "docs/api-reference"
+MADE_BY_LAYERCACHE = {"layercache.Cache", "layercache.Image", "layercache.Layer"}
+
+logger = logging.getLogger(__name__)
+
+
+def navigation(readme: str) -> Iterator[str]:
+    """A hidden table of contents for each row of the table "Documentation": its label, and its pages."""
+    for label, pages in ROW.findall(readme.partition("\n## Documentation\n")[2]):
+        yield "\n```{toctree}\n:hidden:\n:caption: " + label[0].upper() + label[1:] + "\n\n"
+        yield from (f"{page}\n" for page in PAGE.findall(pages))
+        yield "```\n"
+
+
+def reference() -> Iterator[str]:
+    """Each public name, as its docstring describes it: functions, classes, errors."""
+    public = {name: getattr(layercache, name) for name in layercache.__all__}
+    classes = {name for name, value in public.items() if isinstance(value, type)}
+    errors = {name for name in classes if issubclass(public[name], Exception)}
+    functions = {name for name in public.keys() - classes if callable(public[name])}
+    yield "\n```{eval-rst}\n.. module:: layercache\n```\n"
+    yield from section("Functions", "autofunction", functions)
+    yield from section("Classes", "autoclass", classes - errors)
+    yield from section("Errors", "autoexception", errors)
+
+
+def section(heading: str, directive: str, names: set[str]) -> Iterator[str]:
+    yield f"\n## {heading}\n\n```{{eval-rst}}\n"
+    for name in sorted(names):
+        yield f".. {directive}:: layercache.{name}\n"
+        if directive != "autofunction":
+            yield "   :members:\n"
+        if directive == "autoexception":
+            yield "   :show-inheritance:\n"
+    yield "```\n"
+
+
+def add(app: Sphinx, page: str, source: list[str]) -> None:
+    """What the site has on a page that the page on the host of the repository does not have."""
+    if page == app.config.root_doc:
+        source[0] += "".join(navigation(source[0]))
+    elif page == API:
+        source[0] += "".join(reference())
+
+
+def draw(app: Sphinx, document: nodes.document) -> None:
+    """Put drawings in the place of Mermaid's blocks."""
+    for block in list(document.findall(nodes.literal_block)):
+        if block.get("language") == "mermaid":
+            path = drawing(block.astext())
+            if path.is_file():
+                svg = f'<div class="drawing">{path.read_text()}</div>'
+                block.replace_self(nodes.raw("", svg, format="html"))
+            else:
+                logger.warning("the drawing is missing or has changed: make drawings", location=block)
+
+
+# msgspec evaluates annotations, and these names are imported for type checkers alone.
+vars(events).update(Hash=Hash, Form=Form, Place=Place, Saved=Saved)
+
+
+def shorten(app: Sphinx, kind: str, name: str, *_: object) -> tuple[str, str] | None:
+    """No arguments of a class that layercache alone instantiates: they are not a promise."""
+    return ("", "") if name in MADE_BY_LAYERCACHE else None
+
+
+def setup(app: Sphinx) -> dict[str, bool]:
+    app.add_lexer("terminal", TextLexer)
+    app.connect("source-read", add)
+    app.connect("doctree-read", draw)
+    app.connect("autodoc-process-signature", shorten)
+    return {"parallel_read_safe": True, "parallel_write_safe": True}
