@@ -1,0 +1,87 @@
+"""A table of contents keeps the entries of a tar, is stored small, and is refused when it is damaged."""
+
+from __future__ import annotations
+
+import tarfile
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from index.tars import make, member, scan
+
+from layercache.errors import FormatError
+from layercache.index.entry import FileEntry
+from layercache.index.table import FileTable, TableBuilder
+
+
+def table(data: bytes) -> FileTable:
+    builder = TableBuilder()
+    builder.data(data)
+    return builder.finish()
+
+
+SAMPLE = make(
+    [
+        (member("usr/bin/", tarfile.DIRTYPE, mode=0o755, uname="root"), b""),
+        (member("usr/bin/sh", tarfile.SYMTYPE, linkname="bash"), b""),
+        (member("usr/bin/bash", mode=0o4755, pax_headers={"SCHILY.xattr.user.é": "\udcfe"}), b"bash"),
+        (member("usr/bin/bash-x"), b""),
+        (member("usr/bin/rbash", tarfile.LNKTYPE, linkname="usr/bin/bash"), b""),
+        (member("usr/lib/x/\udcffé", mtime=1.25), b"twice"),
+        (member("usr/lib/x/\udcffé", mtime=-2.5), b"again"),
+        (member("dev/null", tarfile.CHRTYPE, devmajor=1, devminor=3), b""),
+    ]
+)
+
+
+def test_a_stored_table_has_the_same_entries() -> None:
+    made = table(SAMPLE)
+    kept = FileTable.decode(made.encode())
+    assert list(kept) == list(made) == scan(SAMPLE)
+    assert kept.tar_size == made.tar_size == len(SAMPLE)
+    assert kept.encode() == made.encode()
+    assert kept[-1] == scan(SAMPLE)[-1]
+    assert kept[1:3] == scan(SAMPLE)[1:3]
+
+
+def test_the_last_entry_of_a_path_is_the_one_that_counts() -> None:
+    found = table(SAMPLE).get("usr/lib/x/\udcffé")
+    assert found is not None
+    assert found.mtime == -2_500_000_000
+    assert table(SAMPLE).get("usr/bin/zsh") is None
+
+
+def test_folders_without_an_entry_are_there_as_they_are_unpacked() -> None:
+    made = table(SAMPLE)
+    assert made.get("usr") == FileEntry("usr", "directory", mode=0o755)
+    assert made.get("us") is None
+    assert [each.path for each in made.children("")] == ["dev", "usr"]
+    assert [each.path for each in made.children("usr")] == ["usr/bin", "usr/lib"]
+    assert [each.name for each in made.children("usr/bin")] == ["bash", "bash-x", "rbash", "sh"]
+    assert made.children("usr/bin/bash") == []
+
+
+def test_an_empty_layer_has_an_empty_table() -> None:
+    made = FileTable.decode(table(b"").encode())
+    assert (len(made), made.tar_size, made.children("")) == (0, 0, [])
+
+
+@given(st.data())
+@settings(deadline=None, max_examples=60)
+def test_a_damaged_table_is_refused(data: st.DataObject) -> None:
+    good = table(SAMPLE).encode()
+    at = data.draw(st.integers(0, len(good) - 1))
+    bad = bytearray(good)
+    bad[at] ^= data.draw(st.integers(1, 255))
+    cut = good[: data.draw(st.integers(0, len(good) - 1))]
+    for each in (bytes(bad), cut, good + b"x"):
+        with pytest.raises(FormatError):
+            FileTable.decode(each)
+
+
+def test_a_builder_keeps_its_error_for_the_end() -> None:
+    builder = TableBuilder()
+    builder.data(b"x" * 512)
+    builder.data(SAMPLE)
+    with pytest.raises(FormatError, match="broken at byte 0"):
+        builder.finish()
