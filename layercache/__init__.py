@@ -31,12 +31,14 @@ if TYPE_CHECKING:
         InvalidNameError,
         LayercacheError,
         LimitError,
+        NotAFileError,
         NotALayerError,
         NotFoundError,
         SourceError,
     )
     from layercache.events import Event, PassObserver
     from layercache.images.image import Image
+    from layercache.index.entry import FileEntry
     from layercache.layer import Layer
     from layercache.oci.digest import DiffID, Digest
     from layercache.registry.settings import RegistrySettings
@@ -56,12 +58,14 @@ _HOME = {
     "InvalidNameError": "errors",
     "LayercacheError": "errors",
     "LimitError": "errors",
+    "NotAFileError": "errors",
     "NotALayerError": "errors",
     "NotFoundError": "errors",
     "SourceError": "errors",
     "Event": "events",
     "PassObserver": "events",
     "Image": "images.image",
+    "FileEntry": "index.entry",
     "Layer": "layer",
     "RegistrySettings": "registry.settings",
     "Counters": "statistics.counters",
@@ -76,6 +80,7 @@ __all__ = [
     "Digest",
     "DigestMismatchError",
     "Event",
+    "FileEntry",
     "FormatError",
     "Image",
     "InUseError",
@@ -84,6 +89,7 @@ __all__ = [
     "Layer",
     "LayercacheError",
     "LimitError",
+    "NotAFileError",
     "NotALayerError",
     "NotFoundError",
     "PassObserver",

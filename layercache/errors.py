@@ -63,6 +63,10 @@ class NotALayerError(LayercacheError):
     """The blob has no tar because it is not a layer: an attestation, a Helm chart, a config."""
 
 
+class NotAFileError(LayercacheError):
+    """A path leads to a folder, a device or a pipe, and should lead to a file; or not to a folder."""
+
+
 class InUseError(LayercacheError):
     """A delete was refused because a cached image uses the blob."""
 

@@ -11,8 +11,12 @@ from layercache.resolver.layer_state import LayerState
 from layercache.streams.readers import stream
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    import io
+    import os
+    from collections.abc import Callable, Sequence
 
+    from layercache.files.extract import Extracted
+    from layercache.files.layer_files import LayerFiles
     from layercache.oci.digest import DiffID, Digest
     from layercache.oci.forms import Form
     from layercache.resolver.identity import LayerIdentity
@@ -49,6 +53,7 @@ class Layer:
     ) -> None:
         self._resolver = resolver
         self._state = LayerState(identity, source, image, responses)
+        self._files: LayerFiles | None = None
 
     @property
     def names(self) -> Names:
@@ -139,6 +144,56 @@ class Layer:
         stream, `LimitError` for a decompression bomb.
         """
         return stream(self._resolver.open(self._state, UNCOMPRESSED, start, end))
+
+    def files(self) -> LayerFiles:
+        """The entries of the tar: iterate over them, in its order, whiteouts too.
+
+        Nothing is inflated if a tier has the layer's table of contents; else the table is made, in one pass
+        over the layer, at the first iteration. Iterating raises as `uncompressed` does.
+        """
+        if self._files is None:
+            from layercache.files.layer_files import LayerFiles
+
+            self._files = LayerFiles(self._resolver, self._state)
+        return self._files
+
+    def open(self, path: str) -> io.BufferedReader:
+        """A regular file of this layer, as a buffered, seekable stream of its bytes.
+
+        Links are followed inside the layer. Raises `NotFoundError`, `NotAFileError` for a folder or a device,
+        and as `uncompressed`, also while it is read: `DigestMismatchError` before the last bytes if the file,
+        read in order from its start, has another sha256 than the layer's table says.
+        """
+        return self.files().open(path)
+
+    def extract(
+        self,
+        destination: str | os.PathLike[str],
+        paths: Sequence[str] | None = None,
+        *,
+        owners: bool = False,
+        devices: bool = False,
+        set_id: bool = False,
+        progress: Callable[[int], object] = lambda _size: None,
+    ) -> Extracted:
+        """Write files of this layer into a folder: those that ``paths`` lead to, folders whole, or all.
+
+        The folder is made if it is missing. In one that has files, those of the same place are replaced, and
+        folders are merged. Nothing is written outside of it, whatever the layers say. Modes (without set-id
+        bits), times, links and the attributes ``user.*`` are restored, and holes stay holes; ``set_id``: also
+        set-id bits; ``owners``: also numeric owners and other attributes, which only root may; ``devices``:
+        also device nodes and pipes, which are else listed in `Extracted.skipped`. Each tar is read once, and
+        only as far as necessary. ``progress`` is called by several threads, with numbers of bytes written.
+
+        An interrupted extraction leaves no part of a file under its name. Raises `NotFoundError` for a path
+        that is not there, `SourceError` where the folder cannot be written, `DigestMismatchError` for a file
+        that is not what its layer's table says, and as `uncompressed`.
+        """
+        from layercache.files.extract import extract
+        from layercache.files.restore import Restore
+
+        restore = Restore(owners=owners, devices=devices, set_id=set_id)
+        return extract(self.files().view, destination, paths, restore, progress)
 
     def stat(self) -> int:
         """Bytes of the compressed blob, of the nearest place that has it. The bytes themselves do not travel.

@@ -9,6 +9,7 @@ from layercache.errors import (
     IntegrityError,
     InUseError,
     LayercacheError,
+    NotAFileError,
     NotALayerError,
     NotFoundError,
 )
@@ -22,7 +23,7 @@ def exit_code(error: BaseException) -> int:
             return INTERRUPTED
         case NotFoundError():
             return NOT_FOUND
-        case ConfigError() | NotALayerError():
+        case ConfigError() | NotALayerError() | NotAFileError():
             return USAGE
         case InUseError():
             return IN_USE

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from layercache.oci.descriptor import Descriptor, Platform
 
 if TYPE_CHECKING:
+    import io
+    import os
+    from collections.abc import Callable, Sequence
+
+    from layercache.files.extract import Extracted
+    from layercache.files.merged import ImageFile, ImageFiles
     from layercache.layer import Layer
     from layercache.oci.digest import Digest
 
@@ -34,6 +40,8 @@ class Image:
     """The layers, lowest first, without foreign ones."""
     foreign: list[Descriptor]
     """Non-distributable layers, which are never fetched."""
+    _files: list[ImageFiles] = field(default_factory=list, init=False, repr=False, compare=False)
+    # Empty until somebody asks for files.
 
     @property
     def digest(self) -> Digest:
@@ -45,3 +53,52 @@ class Image:
         """The platform in the config."""
         fields = [self.config.get(field) or "" for field in ("architecture", "os", "variant")]
         return Platform(architecture=fields[0], os=fields[1], variant=fields[2])
+
+    def files(self) -> ImageFiles:
+        """The files of the image as they would be on a disk: iterate over them, or look them up.
+
+        Whiteouts and opaque folders are applied. Nothing is read before a file is asked for; then the layers'
+        tables are, as far as necessary. Foreign layers are left out.
+        """
+        if not self._files:
+            from layercache.files.merged import ImageFiles
+
+            self._files.append(ImageFiles([layer.files().tar for layer in self.layers]))
+        return self._files[0]
+
+    def open(self, path: str | ImageFile) -> io.BufferedReader:
+        """A regular file of the image, as a buffered, seekable stream of its bytes.
+
+        Links are followed inside the image and never out of it. Raises `NotFoundError`, with similar paths as
+        a hint, `NotAFileError` for a folder or a device, and as `Layer.open`.
+        """
+        return self.files().open(path)
+
+    def extract(
+        self,
+        destination: str | os.PathLike[str],
+        paths: Sequence[str] | None = None,
+        *,
+        owners: bool = False,
+        devices: bool = False,
+        set_id: bool = False,
+        progress: Callable[[int], object] = lambda _size: None,
+    ) -> Extracted:
+        """Write files of the image into a folder: those that ``paths`` lead to, folders whole, or all.
+
+        The folder is made if it is missing. In one that has files, those of the same place are replaced, and
+        folders are merged. Nothing is written outside of it, whatever the layers say. Modes (without set-id
+        bits), times, links and the attributes ``user.*`` are restored, and holes stay holes; ``set_id``: also
+        set-id bits; ``owners``: also numeric owners and other attributes, which only root may; ``devices``:
+        also device nodes and pipes, which are else listed in `Extracted.skipped`. Each tar is read once, and
+        only as far as necessary. ``progress`` is called by several threads, with numbers of bytes written.
+
+        An interrupted extraction leaves no part of a file under its name. Raises `NotFoundError` for a path
+        that is not there, `SourceError` where the folder cannot be written, `DigestMismatchError` for a file
+        that is not what its layer's table says, and as `Layer.uncompressed`.
+        """
+        from layercache.files.extract import extract
+        from layercache.files.restore import Restore
+
+        restore = Restore(owners=owners, devices=devices, set_id=set_id)
+        return extract(self.files(), destination, paths, restore, progress)

@@ -1,0 +1,192 @@
+"""A folder into which files are extracted, by descriptors of folders alone: no link leads out of it.
+
+Each part of a path is opened relative to the folder before it, and never through a symbolic link, so another
+process that plants links cannot lead a file elsewhere. What is new at the top of the destination is made in a
+private folder in it, and renamed once all of it is complete. Inside a folder that was there before, each file
+is made in the private folder, and renamed when it is complete. So an interruption leaves no part of a file
+under its name.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import secrets
+import shutil
+import stat
+from collections import OrderedDict
+from contextlib import ExitStack, contextmanager, suppress
+from typing import TYPE_CHECKING, Self
+
+from layercache.errors import SourceError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from types import TracebackType
+
+FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+
+OPEN_FOLDERS = 64
+"""Descriptors of folders that one thread keeps open."""
+
+
+class Destination:
+    """The folder, and a private one in it (mode 700) for what is not complete.
+
+    It is made, its folders are made and it is published by one thread. In between, any number of threads make
+    files, each with its own `OpenFolders`: nothing that they read here changes then, and the next number for
+    a name is taken in one step of the interpreter.
+    """
+
+    def __init__(self, path: str) -> None:
+        """Open the folder, and make it if it is missing, with the folders above it."""
+        self.path = path
+        self._merged: dict[str, bool] = {}
+        self._numbers = itertools.count()
+        with self.errors(""), ExitStack() as opened:
+            self.created = not os.path.isdir(path)
+            os.makedirs(path, exist_ok=True)
+            # The user may name a link; below it none is followed.
+            self.root = _opened(opened, path, None, FOLDER & ~os.O_NOFOLLOW)
+            stage = f".layercache-{secrets.token_hex(4)}"
+            os.mkdir(stage, 0o700, dir_fd=self.root)
+            opened.callback(_remove, stage, self.root)
+            inside = _opened(opened, stage, self.root)
+            os.mkdir("new", 0o700, dir_fd=inside)
+            os.mkdir("parts", 0o700, dir_fd=inside)
+            self.new = _opened(opened, "new", inside)
+            """What will be new at the top of the destination."""
+            self.parts = _opened(opened, "parts", inside)
+            """Files that get their place when they are complete."""
+            self._opened = opened.pop_all()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._opened.close()
+
+    @contextmanager
+    def errors(self, place: str) -> Iterator[None]:
+        """Errors of the system become `SourceError`, with the path of what cannot be written."""
+        try:
+            yield
+        except OSError as error:
+            path = os.fsencode(os.path.join(self.path, place)).decode(errors="replace")
+            raise SourceError(f"cannot write {path}: {error.strerror or error}") from error
+
+    def is_merged(self, place: str) -> bool:
+        """Whether the first part of this place is a folder in the destination, so that files go into it."""
+        top = place.partition("/")[0]
+        known = self._merged.get(top)
+        if known is None:
+            known = self._merged[top] = not top or _is_folder(top, self.root)
+        return known
+
+    def new_name(self) -> str:
+        """A name in `parts` that nothing else has."""
+        return str(next(self._numbers))
+
+    def publish(self) -> None:
+        """Give what is new at the top its name."""
+        for name in os.listdir(self.new):
+            with self.errors(name):
+                move(self.new, name, self.root, name)
+        self._merged = dict.fromkeys(self._merged, True)
+
+
+class OpenFolders:
+    """Folders of a destination that one thread has open, the last used ones."""
+
+    def __init__(self, destination: Destination) -> None:
+        self._destination = destination
+        self._open: OrderedDict[str, int] = OrderedDict()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close all of them; they are opened again when they are needed."""
+        while self._open:
+            os.close(self._open.popitem()[1])
+
+    def above(self, place: str) -> int:
+        """The folder in which this place is: a descriptor that stays open until the next call.
+
+        Raises `OSError` if it is missing, or if a link has taken its place.
+        """
+        folder = place.rpartition("/")[0]
+        return self.folder(folder) if folder else self._top(place)
+
+    def folder(self, place: str) -> int:
+        """The folder at this place, as `above`."""
+        found = self._open.get(place)
+        if found is not None:
+            self._open.move_to_end(place)
+            return found
+        here, missing = place, []
+        while here and here not in self._open:
+            here, _, name = here.rpartition("/")
+            missing.append(name)
+        found = self._open[here] if here else self._top(place)
+        while missing:
+            name = missing.pop()
+            found = os.open(name, FOLDER, dir_fd=found)
+            here = f"{here}/{name}" if here else name
+            self._open[here] = found
+            if len(self._open) > OPEN_FOLDERS:
+                os.close(self._open.popitem(last=False)[1])
+        return found
+
+    def make(self, place: str) -> bool:
+        """Make a folder, in place of what is no folder; return False if there is one already."""
+        above, name = self.above(place), place.rpartition("/")[2]
+        try:
+            os.mkdir(name, 0o700, dir_fd=above)
+        except FileExistsError:
+            if _is_folder(name, above):
+                return False
+            os.unlink(name, dir_fd=above)
+            os.mkdir(name, 0o700, dir_fd=above)
+        return True
+
+    def _top(self, place: str) -> int:
+        merged = self._destination.is_merged(place)
+        return self._destination.root if merged else self._destination.new
+
+
+def move(source: int, name: str, target: int, new: str) -> None:
+    """Rename, in place of anything but a folder that is not empty. ``source``, ``target``: folders."""
+    try:
+        os.rename(name, new, src_dir_fd=source, dst_dir_fd=target)
+    except IsADirectoryError:
+        os.rmdir(new, dir_fd=target)
+        os.rename(name, new, src_dir_fd=source, dst_dir_fd=target)
+    except NotADirectoryError:
+        os.unlink(new, dir_fd=target)
+        os.rename(name, new, src_dir_fd=source, dst_dir_fd=target)
+
+
+def _is_folder(name: str, above: int) -> bool:
+    try:
+        return stat.S_ISDIR(os.stat(name, dir_fd=above, follow_symlinks=False).st_mode)
+    except FileNotFoundError:
+        return False
+
+
+def _opened(stack: ExitStack, name: str, above: int | None, flags: int = FOLDER) -> int:
+    folder = os.open(name, flags, dir_fd=above)
+    stack.callback(os.close, folder)
+    return folder
+
+
+def _remove(name: str, above: int) -> None:
+    with suppress(OSError):
+        shutil.rmtree(name, dir_fd=above)

@@ -1,0 +1,209 @@
+"""Writes files of an image, or of a layer, into a folder."""
+
+from __future__ import annotations
+
+import os
+import threading
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from hashlib import sha256
+from typing import TYPE_CHECKING
+
+from layercache.errors import DigestMismatchError
+from layercache.files.destination import Destination, OpenFolders, move
+from layercache.files.tar_cursor import TarCursor
+from layercache.files.wanted import Wanted, WantedFile
+from layercache.value import Value
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from hashlib import _Hash as Hasher
+
+    from layercache.files.merged import ImageFile, ImageFiles
+    from layercache.files.restore import Restore
+    from layercache.index.entry import FileEntry
+
+NEW_FILE = os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC
+
+ZEROS = bytes(1 << 20)
+
+
+class Extracted(Value, frozen=True):
+    """What was written. ``files``: how many files, one of several names once; ``size``: their bytes;
+    ``skipped``: paths of devices and pipes, which are made only if that is asked for.
+    """
+
+    files: int
+    size: int
+    skipped: tuple[str, ...] = ()
+
+
+def extract(
+    view: ImageFiles,
+    destination: str | os.PathLike[str],
+    paths: Sequence[str] | None,
+    restore: Restore,
+    progress: Callable[[int], object],
+) -> Extracted:
+    """Write what ``paths`` lead to, folders with all that is in them, or everything.
+
+    Each tar is read at most once, in order, and only up to the last byte that is wanted.
+    """
+    wanted = Wanted(view, paths)
+    with Destination(os.fspath(destination)) as folder:
+        run = _Run(view, folder, restore, progress)
+        made = run.make_folders(wanted.folders)
+        run.write(wanted)
+        folder.publish()
+        run.restore_folders([each for each in wanted.folders if each.path in made | wanted.chosen])
+    skipped = () if restore.devices else tuple(each.path for each in wanted.nodes)
+    return Extracted(len(wanted.files), sum(each.entry.size for each in wanted.files), skipped)
+
+
+class _Run:
+    """One extraction, after it is known what is wanted.
+
+    Folders are made by the caller's thread, then files by several; folders get their modes and times once
+    nothing is written into them any more. The first error stops all threads, each after the file it is at.
+    """
+
+    def __init__(
+        self, view: ImageFiles, folder: Destination, restore: Restore, progress: Callable[[int], object]
+    ) -> None:
+        self._layers = view.layers
+        self._folder = folder
+        self._restore = restore
+        self._progress = progress
+        self._stop = threading.Event()
+
+    def make_folders(self, folders: Sequence[ImageFile]) -> set[str]:
+        """Make what is missing; return the paths of what was."""
+        made = {""} if self._folder.created else set()
+        with OpenFolders(self._folder) as opened:
+            for each in folders:
+                with self._folder.errors(each.path):
+                    if each.path and opened.make(each.path):
+                        made.add(each.path)
+        return made
+
+    def restore_folders(self, folders: Sequence[ImageFile]) -> None:
+        """Give folders their modes and times, those within before those above."""
+        with OpenFolders(self._folder) as opened:
+            for each in reversed(folders):
+                with self._folder.errors(each.path):
+                    if not each.implied:
+                        self._restore.apply(opened.folder(each.path), each.entry)
+                    else:
+                        os.fchmod(opened.folder(each.path), each.entry.mode)
+
+    def write(self, wanted: Wanted) -> None:
+        """Write all that is not a folder, in as many threads as there are cores."""
+        for file in wanted.files:
+            for place in (file.entry.path, *file.others):
+                self._folder.is_merged(place)  # threads find it known
+        runs = list(wanted.runs())
+        with ThreadPoolExecutor(min(len(runs) + 1, _threads())) as pool:
+            running = [pool.submit(self._write_run, layer, files) for layer, files in runs]
+            running.append(pool.submit(self._write_others, wanted))
+            try:
+                wait(running, return_when=FIRST_EXCEPTION)
+            finally:
+                self._stop.set()
+        for each in running:
+            each.result()
+
+    def _write_run(self, layer: int, files: Sequence[WantedFile]) -> None:
+        end = max(map(_end_of, files))
+        with OpenFolders(self._folder) as opened, TarCursor(self._layers[layer], end) as tar:
+            for file in files:
+                if self._stop.is_set():
+                    return
+                with self._folder.errors(file.entry.path):
+                    self._write(file, opened, tar)
+
+    def _write(self, file: WantedFile, opened: OpenFolders, tar: TarCursor) -> None:
+        """Write a file under its name if that is not visible yet; else in private, until it is complete."""
+        place = file.entry.path
+        if not file.others and not self._folder.is_merged(place):
+            self._fill(opened.above(place), _name(place), file.entry, tar)
+            return
+        part = self._folder.new_name()
+        self._fill(self._folder.parts, part, file.entry, tar)
+        for other in file.others:
+            link = self._folder.new_name()
+            os.link(part, link, src_dir_fd=self._folder.parts, dst_dir_fd=self._folder.parts)
+            move(self._folder.parts, link, opened.above(other), _name(other))
+        move(self._folder.parts, part, opened.above(place), _name(place))
+
+    def _fill(self, folder: int, name: str, entry: FileEntry, tar: TarCursor) -> None:
+        """Make a file with its bytes, mode and times."""
+        file = os.open(name, NEW_FILE, 0o600, dir_fd=folder)
+        try:
+            self._copy(entry, tar, file)
+            self._restore.apply(file, entry)
+        finally:
+            os.close(file)
+
+    def _copy(self, entry: FileEntry, tar: TarCursor, file: int) -> None:
+        """Write the bytes of an entry, leave its holes, and compare its sha256 where that is known."""
+        hashed, position, at = sha256(), 0, entry.offset
+        for start, length in ((0, entry.size),) if entry.sparse is None else entry.sparse:
+            if entry.sha256:
+                _hash_zeros(hashed, start - position)
+            position = start
+            for piece in tar.pieces(at, length):
+                hashed.update(piece)
+                _write_all(file, piece, position)
+                position += len(piece)
+                self._progress(len(piece))
+            at += length
+        if entry.sparse is not None:
+            os.ftruncate(file, entry.size)
+        if not entry.sha256:
+            return
+        _hash_zeros(hashed, entry.size - position)
+        if (found := hashed.hexdigest()) != entry.sha256:
+            raise DigestMismatchError(
+                f"{entry.path} has the sha256 {found} instead of {entry.sha256}",
+                hint="layercache verify finds what is corrupt",
+            )
+
+    def _write_others(self, wanted: Wanted) -> None:
+        """Write symbolic links, and devices if they are wanted."""
+        nodes = wanted.nodes if self._restore.devices else []
+        with OpenFolders(self._folder) as opened:
+            for each in (*wanted.links, *nodes):
+                if self._stop.is_set():
+                    return
+                make = self._restore.make_symlink if each.entry.type == "symlink" else self._restore.make_node
+                with self._folder.errors(each.path):
+                    name = self._folder.new_name()
+                    make(each.entry, name, self._folder.parts)
+                    move(self._folder.parts, name, opened.above(each.path), _name(each.path))
+
+
+def _write_all(file: int, data: memoryview, position: int) -> None:
+    while data:
+        count = os.pwrite(file, data, position)
+        data, position = data[count:], position + count
+
+
+def _hash_zeros(hashed: Hasher, count: int) -> None:
+    while count > 0:
+        hashed.update(ZEROS[:count])
+        count -= len(ZEROS)
+
+
+def _end_of(file: WantedFile) -> int:
+    """Where the file's bytes end in the tar."""
+    entry = file.entry
+    length = entry.size if entry.sparse is None else sum(length for _, length in entry.sparse)
+    return entry.offset + length
+
+
+def _name(place: str) -> str:
+    return place.rpartition("/")[2]
+
+
+def _threads() -> int:
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(2, min(cores, 8))

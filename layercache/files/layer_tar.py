@@ -1,0 +1,55 @@
+"""One layer's tar as the files in it need it: its table of contents, and ranges of its bytes."""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING
+
+from layercache.oci.forms import UNCOMPRESSED
+
+if TYPE_CHECKING:
+    from layercache.backend import Reader
+    from layercache.index.table import FileTable
+    from layercache.resolver.layer_state import LayerState
+    from layercache.resolver.resolver import Resolver
+
+
+class LayerTar:
+    """A layer's table of contents, which is read or made at the first question, and its tar.
+
+    The lock lets one thread read or make the table, and others wait for that: making it may take a pass over
+    the whole layer.
+    """
+
+    def __init__(self, resolver: Resolver, state: LayerState) -> None:
+        self._resolver = resolver
+        self._state = state
+        self._lock = threading.Lock()
+        self._table: FileTable | None = None
+
+    @property
+    def name(self) -> str:
+        """The layer's diff ID, or its digest while the diff ID is not known."""
+        identity = self._state.identity
+        return str(identity.diff_id or identity.digest)
+
+    @property
+    def table(self) -> FileTable:
+        """Every entry of the tar, in its order. Raises as `layercache.files.tables.table_of` does."""
+        with self._lock:
+            if self._table is None:
+                from layercache.files.tables import table_of
+
+                self._table = table_of(self._resolver, self._state)
+            return self._table
+
+    @property
+    def is_at_hand(self) -> bool:
+        """Whether any part of the tar is read from a file, so that several parts cost no more than one."""
+        return self._resolver.path(self._state, UNCOMPRESSED) is not None
+
+    def read(self, start: int, end: int) -> Reader:
+        """The bytes ``start`` to ``end`` (exclusive) of the tar, verified."""
+        from layercache.files.tar_reader import open_tar
+
+        return open_tar(self._resolver, self._state, start, end)

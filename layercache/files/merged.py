@@ -1,0 +1,255 @@
+"""The files of an image: its layers' tables merged, as they would be on a disk."""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING
+
+from layercache.errors import NotAFileError, NotFoundError, did_you_mean
+from layercache.files.content import open_file
+from layercache.files.placed import MAX_LINKS, Placed
+from layercache.index.entry import FileEntry
+from layercache.value import Value, replace
+
+if TYPE_CHECKING:
+    import io
+    from collections.abc import Iterator, Sequence
+
+    from layercache.files.layer_tar import LayerTar
+
+AT_ONCE = 8
+"""Tables that are read or made at the same time."""
+
+
+class ImageFile(Value, frozen=True):
+    """One file, folder, link or device of an image.
+
+    ``entry``: what it is; its ``path`` is the place in the image. A hard link is the file that it is another
+    name of, under its own path; only one whose target is missing is still a ``hardlink``. ``layer``: the
+    number of the layer that it is from, 0 for the lowest. ``stored_in``: the number of the layer whose tar
+    has its bytes, another one only for a hard link to a file of a layer below. ``implied``: a folder that no
+    layer has an entry of, but files in it.
+    """
+
+    entry: FileEntry
+    layer: int
+    stored_in: int
+    implied: bool = False
+
+    @property
+    def path(self) -> str:
+        """Its place in the image, without "/" at the start."""
+        return self.entry.path
+
+
+IMPLIED_ROOT = ImageFile(FileEntry("", "directory", mode=0o755), 0, 0, implied=True)
+"""Of an image without an entry for its root."""
+
+
+class ImageFiles:
+    """The files of an image, or of one layer as if that were an image.
+
+    Whiteouts and opaque folders are applied, and not shown. Symbolic links are followed inside the image: an
+    absolute one begins at its root, and ".." ends there. A look-up reads the tables of the layers from the
+    top one down, only until it has the answer; what lists files reads all of them.
+
+    The lock guards what is made of the tables once: `_placed` and `_merged`. It is reentrant, because placing
+    a layer may look into those below.
+    """
+
+    def __init__(self, layers: Sequence[LayerTar]) -> None:
+        self.layers = layers
+        """The tars, lowest first."""
+        self._lock = threading.RLock()
+        self._placed: dict[int, Placed] = {}
+        self._merged: dict[str, ImageFile] | None = None
+        self._children: dict[str, list[ImageFile]] | None = None
+
+    def __iter__(self) -> Iterator[ImageFile]:
+        """Everything in the image but its root, sorted so that a folder stands before what is in it."""
+        merged = self._all()
+        for path in sorted(merged, key=lambda path: path.replace("/", "\0")):
+            if path:
+                yield merged[path]
+
+    def lookup(self, path: str, *, follow: bool = True) -> ImageFile:
+        """What a path leads to; "" or "/" is the root. ``follow``: also a symbolic link at its end.
+
+        Raises `NotFoundError`, with similar names as a hint, where nothing is there or links lead in a
+        circle; to find that out and the hint, all tables are read.
+        """
+        found = self._walk(path, follow=follow)
+        if isinstance(found, ImageFile):
+            return found
+        raise self._missing(path, found)
+
+    def get(self, path: str, *, follow: bool = True) -> ImageFile | None:
+        """As `lookup`; None where that raises `NotFoundError`."""
+        found = self._walk(path, follow=follow)
+        return found if isinstance(found, ImageFile) else None
+
+    def children(self, path: str) -> list[ImageFile]:
+        """What is in a folder, sorted by name. Raises `NotFoundError` and `NotAFileError` as `lookup`."""
+        folder = self.lookup(path)
+        if folder.entry.type != "directory":
+            raise NotAFileError(f"{path} is not a folder")
+        with self._lock:
+            if self._children is None:
+                self._children = {}
+                for file in self:
+                    self._children.setdefault(file.entry.parent, []).append(file)
+            return self._children.get(folder.path, [])
+
+    def open(self, path: str | ImageFile) -> io.BufferedReader:
+        """The bytes of a regular file, which a path leads to or which was looked up.
+
+        The stream is seekable; its holes are zeros. Whoever reads it in order from its start gets the last
+        bytes only if the file's sha256 is right. Raises `NotFoundError`, `NotAFileError` for a folder or a
+        device, and as `Layer.uncompressed`, also while it is read.
+        """
+        file = self.lookup(path) if isinstance(path, str) else path
+        entry = file.entry
+        if entry.type == "hardlink":
+            raise NotFoundError(
+                f"{entry.path} is a hard link to {entry.link}, which is not there",
+                hint="a layer may link to a file of a layer below: open it through its image",
+            )
+        if entry.type != "file":
+            raise NotAFileError(f"{entry.path or '/'} is not a file: it is a {entry.type}")
+        return open_file(self.layers[file.stored_in], entry)
+
+    def way(self, path: str) -> list[ImageFile]:
+        """The symbolic links through which a path leads, in order, and at last what is there, maybe a link.
+
+        Raises as `lookup`.
+        """
+        way: list[ImageFile] = []
+        found = self._walk(path, follow=False, way=way)
+        if isinstance(found, ImageFile):
+            return [*way, found]
+        raise self._missing(path, found)
+
+    def _walk(self, path: str, *, follow: bool, way: list[ImageFile] | None = None) -> ImageFile | str:
+        """What a path leads to, or why it leads nowhere. ``way`` gets the links on the way."""
+        here, links, parts = "", 0, path.split("/")[::-1]
+        while parts:
+            part = parts.pop()
+            if part in ("", ".", ".."):
+                here = here.rpartition("/")[0] if part == ".." else here
+                continue
+            place = f"{here}/{part}" if here else part
+            found = self._at(place)
+            if found is None:
+                return f"there is no {place}"
+            if not any(parts) and not (follow and found.entry.type == "symlink"):
+                return found
+            if found.entry.type == "symlink":
+                links += 1
+                if way is not None:
+                    way.append(found)
+                if links > MAX_LINKS:
+                    return f"it leads through more than {MAX_LINKS} symbolic links"
+                here = "" if found.entry.link.startswith("/") else here
+                parts += found.entry.link.split("/")[::-1]
+            elif found.entry.type == "directory":
+                here = place
+            else:
+                return f"{place} is not a folder"
+        return self._at(here) or IMPLIED_ROOT
+
+    def _at(self, place: str) -> ImageFile | None:
+        if self._merged is not None:
+            return self._merged.get(place)
+        return self._find(place, len(self.layers))
+
+    def _find(self, place: str, top: int) -> ImageFile | None:
+        """What the layers below number ``top`` have at a place, once all of them are applied."""
+        for number in reversed(range(top)):
+            placed = self._layer(number)
+            if place in placed.entries:
+                return self._file(place, number)
+            if placed.hides(place):
+                return None
+        return None
+
+    def _layer(self, number: int) -> Placed:
+        table = self.layers[number].table  # outside the lock: it may take a pass over the layer
+        with self._lock:
+            if number not in self._placed:
+                self._placed[number] = Placed(table, lambda place: self._entry_below(place, number))
+            return self._placed[number]
+
+    def _entry_below(self, place: str, number: int) -> FileEntry | None:
+        found = self._find(place, number)
+        return None if found is None else found.entry
+
+    def _file(self, place: str, number: int) -> ImageFile:
+        """The entry of a place of a layer; of a hard link, the file that it is another name of."""
+        placed = self._placed[number]
+        entry = placed.entries[place]
+        if entry.type != "hardlink":
+            return ImageFile(entry, number, number, place in placed.implied)
+        target = placed.linked[place]
+        if isinstance(target, FileEntry):
+            found = ImageFile(target, number, number)
+        else:
+            found = self._find(target, number) or ImageFile(entry, number, number)
+        if found.entry.type == "directory":
+            return ImageFile(entry, number, number)
+        return ImageFile(replace(found.entry, path=place), number, found.stored_in)
+
+    def _all(self) -> dict[str, ImageFile]:
+        if self._merged is None:
+            self._read_tables()
+            with self._lock:
+                self._merged = self._merge()
+        return self._merged
+
+    def _read_tables(self) -> None:
+        from concurrent.futures import ThreadPoolExecutor
+
+        with ThreadPoolExecutor(AT_ONCE) as pool:
+            list(pool.map(lambda layer: layer.table, self.layers))
+
+    def _merge(self) -> dict[str, ImageFile]:
+        """The layers from the top one down; what those above have or hide is left out."""
+        merged: dict[str, ImageFile] = {}
+        hidden: set[str] = set()  # with all that is below
+        opaque: set[str] = set()  # only what is below
+        for number in reversed(range(len(self.layers))):
+            placed = self._layer(number)
+            shown = {"": "" not in opaque}  # by folder: whether this layer's files in it are in the image
+            for place in placed.entries:
+                if place not in merged and place not in hidden:
+                    folder = place.rpartition("/")[0]
+                    if _is_shown(folder, shown, hidden, opaque) or not place:
+                        merged[place] = self._file(place, number)
+            hidden |= placed.whiteouts
+            hidden.update(place for place, entry in placed.entries.items() if entry.type != "directory")
+            opaque |= placed.opaque
+        return merged
+
+    def _missing(self, path: str, why: str) -> NotFoundError:
+        return NotFoundError(f"{path} is not in the image: {why}", hint=self._similar(path))
+
+    def _similar(self, path: str) -> str:
+        """A hint for a path that is not there: files of that name elsewhere, or similar names beside it."""
+        folder, _, name = path.strip("/").rpartition("/")
+        merged = self._all()
+        if same := sorted(place for place in merged if place.rpartition("/")[2] == name)[:3]:
+            return f"there is {', '.join(same)}"
+        beside = self.get(folder)
+        siblings = self.children(folder) if beside and beside.entry.type == "directory" else []
+        return did_you_mean(name, [file.entry.name for file in siblings]).strip()
+
+
+def _is_shown(folder: str, shown: dict[str, bool], hidden: set[str], opaque: set[str]) -> bool:
+    """Whether the layers above show what a lower one has in a folder. Remembers it for each folder."""
+    way = []
+    while folder not in shown:
+        way.append(folder)
+        folder = folder.rpartition("/")[0]
+    for each in reversed(way):
+        shown[each] = shown[folder] and each not in hidden and each not in opaque
+        folder = each
+    return shown[folder]

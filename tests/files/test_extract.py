@@ -1,0 +1,209 @@
+"""Extraction: what is written, and that nothing is written anywhere else."""
+
+from __future__ import annotations
+
+import os
+import stat
+import tarfile
+from typing import TYPE_CHECKING
+
+import pytest
+from files.made import MTIME, hardlink, image_of, info, make_tar, on_disk, symlink
+from servers.images import noise
+
+from layercache.errors import DigestMismatchError, NotFoundError, SourceError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    import layercache
+
+BASE = make_tar(
+    info("etc/", mode=0o750),
+    ("etc/a", b"one"),
+    ("etc/b", b"two"),
+    "usr/",
+    "usr/bin/",
+    (info("usr/bin/tool", mode=0o4755), noise(100_000)),
+    symlink("bin", "usr/bin"),
+    symlink("out", "../../../../etc"),
+)
+TOP = make_tar("etc/", "etc/.wh.b", hardlink("etc/again", "etc/a"), ("bin/new", b"new"))
+
+
+@pytest.mark.parametrize("compression", ["gzip", "none"])
+def test_an_image_is_written_as_its_layers_say(
+    cache: layercache.Cache, tmp_path: Path, compression: str
+) -> None:
+    image = image_of(cache, tmp_path / "image", BASE, TOP, compression=compression)
+    counted: list[int] = []
+    done = image.extract(tmp_path / "out", progress=counted.append)
+    out = tmp_path / "out"
+    assert sorted(on_disk(out)) == [
+        "bin", "etc", "etc/a", "etc/again", "out", "usr", "usr/bin", "usr/bin/new", "usr/bin/tool",
+    ]  # fmt: skip
+    assert (out / "etc").stat().st_mode & 0o7777 == 0o755
+    assert (out / "etc/a").stat().st_ino == (out / "etc/again").stat().st_ino
+    assert (out / "etc/a").read_bytes() == b"one"
+    assert (out / "usr/bin/tool").read_bytes() == noise(100_000)
+    assert (out / "usr/bin/tool").stat().st_mode & 0o7777 == 0o755  # without its set-id bit
+    assert os.readlink(out / "bin") == "usr/bin"
+    assert {os.lstat(each).st_mtime for each in (out / "etc", out / "etc/a", out / "bin")} == {MTIME}
+    assert (done.files, done.size) == (3, sum(counted)) == (3, 100_006)
+
+
+def test_chosen_paths_come_with_the_folders_above_and_the_links_on_the_way(
+    cache: layercache.Cache, tmp_path: Path
+) -> None:
+    image = image_of(cache, tmp_path / "image", BASE, TOP)
+    image.extract(tmp_path / "one", ["/bin/new"])
+    assert sorted(on_disk(tmp_path / "one")) == ["bin", "usr", "usr/bin", "usr/bin/new"]
+    image.extract(tmp_path / "two", ["etc", "bin"])
+    assert sorted(on_disk(tmp_path / "two")) == ["bin", "etc", "etc/a", "etc/again"]
+    with pytest.raises(NotFoundError):
+        image.extract(tmp_path / "three", ["etc", "nowhere"])
+    assert not (tmp_path / "three").exists()
+
+
+def test_a_hard_link_without_its_target_is_written_as_the_file_itself(
+    cache: layercache.Cache, tmp_path: Path
+) -> None:
+    image_of(cache, tmp_path / "image", BASE, TOP).extract(tmp_path / "out", ["etc/again"])
+    assert sorted(on_disk(tmp_path / "out")) == ["etc", "etc/again"]
+    assert (tmp_path / "out/etc/again").read_bytes() == b"one"
+
+
+def test_a_folder_with_files_is_merged_and_files_of_the_same_place_are_replaced(
+    cache: layercache.Cache, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    (out / "etc").mkdir(parents=True)
+    (out / "etc/mine").write_text("mine")
+    (out / "etc/a").write_text("old")
+    (out / "etc/again").mkdir()
+    (out / "usr").write_text("a file")
+    image_of(cache, tmp_path / "image", BASE, TOP).extract(out)
+    assert (out / "etc/mine").read_text() == "mine"
+    assert (out / "etc/a").read_text() == (out / "etc/again").read_text() == "one"
+    assert (out / "usr/bin/new").read_text() == "new"
+    assert not [name for name in os.listdir(out) if name.startswith(".layercache")]
+    image_of(cache, tmp_path / "image2", BASE, TOP).extract(out)  # again, over itself
+
+
+def test_a_folder_in_the_way_that_is_not_empty_is_an_error_that_names_it(
+    cache: layercache.Cache, tmp_path: Path
+) -> None:
+    (tmp_path / "out/etc/a/b").mkdir(parents=True)
+    with pytest.raises(SourceError, match=r"cannot write .*out/etc/a: .*not empty"):
+        image_of(cache, tmp_path / "image", BASE, TOP).extract(tmp_path / "out")
+
+
+HOSTILE: dict[str, Callable[[str], list[bytes]]] = {
+    "paths": lambda _: [
+        make_tar(("../../escaped", b"x"), ("/escaped2", b"x"), ("a/../../../escaped3", b"x"))
+    ],
+    "a link and a file through it": lambda outside: [make_tar(symlink("d", outside), ("d/escaped", b"x"))],
+    "the same in two layers": lambda outside: [
+        make_tar(symlink("d", outside)),
+        make_tar(("d/escaped", b"x")),
+    ],
+    "a relative link": lambda outside: [make_tar(symlink("d", "../" * 20 + outside), ("d/escaped", b"x"))],
+    "a hard link": lambda outside: [make_tar(symlink("d", outside), hardlink("e", "d/secret"))],
+    "a hard link by its path": lambda outside: [make_tar(hardlink("e", f"../../..{outside}/secret"))],
+    "links of links": lambda _: [make_tar("d/", symlink("d/e", ".."), symlink("f", "d/e/.."), ("f/x", b"x"))],
+    "a folder through links": lambda outside: [make_tar(symlink("a", "b"), symlink("b", outside), "a/x/")],
+    "a link as a folder": lambda outside: [make_tar("d/", symlink("d", outside), ("d/escaped", b"x"))],
+}
+
+
+@pytest.mark.parametrize("case", HOSTILE)
+def test_no_path_and_no_link_leads_out_of_the_destination(
+    cache: layercache.Cache, tmp_path: Path, case: str
+) -> None:
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (outside / "secret").write_text("secret")
+    before = on_disk(outside)
+    image = image_of(cache, tmp_path / "image", *HOSTILE[case](str(outside)))
+    if "hard" in case:
+        with pytest.raises(NotFoundError, match="e is a hard link to"):
+            image.extract(tmp_path / "in/out")
+    else:
+        image.extract(tmp_path / "in/out")
+        assert os.listdir(tmp_path / "in") == ["out"]
+    assert on_disk(outside) == before
+    assert set(os.listdir(tmp_path)) <= {"image", "in", "outside"}
+
+
+def test_links_in_the_destination_are_replaced_and_not_followed(
+    cache: layercache.Cache, tmp_path: Path
+) -> None:
+    outside, out = tmp_path / "outside", tmp_path / "out"
+    (out / "usr").mkdir(parents=True)
+    outside.mkdir()
+    (outside / "a").write_text("kept")
+    os.symlink(outside, out / "etc")
+    os.symlink(outside, out / "usr/bin")
+    image_of(cache, tmp_path / "image", BASE, TOP).extract(out)
+    assert os.listdir(outside) == ["a"]
+    assert (outside / "a").read_text() == "kept"
+    assert (out / "etc/a").read_text() == "one"
+    assert not (out / "etc").is_symlink()
+
+
+def test_devices_and_set_id_bits_are_restored_only_if_that_is_asked_for(
+    cache: layercache.Cache, tmp_path: Path
+) -> None:
+    tar = make_tar(
+        info("null", tarfile.CHRTYPE, devmajor=1, devminor=3, mode=0o666),
+        info("pipe", tarfile.FIFOTYPE, mode=0o622),
+        (info("su", mode=0o4755, uid=7, gid=8), b"x"),
+        info("tmp/", mode=0o1777),
+        info("gid/", mode=0o2755),
+    )
+    image = image_of(cache, tmp_path / "image", tar)
+    done = image.extract(tmp_path / "plain")
+    assert done.skipped == ("null", "pipe")
+    modes = {
+        name: oct(os.lstat(tmp_path / "plain" / name).st_mode) for name in os.listdir(tmp_path / "plain")
+    }
+    assert modes == {"su": "0o100755", "tmp": "0o41777", "gid": "0o40755"}
+    if os.geteuid():
+        pytest.skip("only root makes devices and gives files away")
+    done = image.extract(tmp_path / "all", owners=True, devices=True, set_id=True)
+    assert not done.skipped
+    status = os.lstat(tmp_path / "all/null")
+    assert stat.S_ISCHR(status.st_mode)
+    assert (stat.S_IMODE(status.st_mode), status.st_rdev) == (0o666, os.makedev(1, 3))
+    assert stat.filemode(os.lstat(tmp_path / "all/pipe").st_mode) == "prw--w--w-"
+    status = os.lstat(tmp_path / "all/su")
+    assert (status.st_uid, status.st_gid, status.st_mode) == (7, 8, 0o104755)
+    assert os.lstat(tmp_path / "all/gid").st_mode == 0o42755
+
+
+def test_an_interrupted_extraction_leaves_no_file_and_nothing_of_its_own(
+    cache: layercache.Cache, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    (out / "usr").mkdir(parents=True)
+
+    def interrupt(_size: int) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        image_of(cache, tmp_path / "image", BASE, TOP).extract(out, progress=interrupt)
+    assert [each for each in on_disk(out) if each not in ("usr", "usr/bin")] == []
+
+
+def test_a_file_that_is_not_what_its_table_says_is_not_written(
+    cache: layercache.Cache, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from layercache.files.layer_tar import LayerTar
+
+    image = image_of(cache, tmp_path / "image", BASE)
+    read = LayerTar.read
+    monkeypatch.setattr(LayerTar, "read", lambda self, start, end: read(self, start + 1, end + 1))
+    with pytest.raises(DigestMismatchError, match="etc/a has the sha256"):
+        image.extract(tmp_path / "out", ["etc/a"])
+    assert not os.listdir(tmp_path / "out")

@@ -1,0 +1,166 @@
+"""The merged view: layers applied one over the other, without unpacking any."""
+
+from __future__ import annotations
+
+import pytest
+from files.stacks import Listed, file, folder, hard, link, mark, shown, stack
+
+from layercache.errors import FormatError, NotAFileError, NotFoundError
+from layercache.files.merged import ImageFiles
+
+ETC = [folder("etc"), file("etc/passwd"), file("etc/group")]
+
+
+def test_a_file_of_a_higher_layer_replaces_the_one_below() -> None:
+    view = stack(ETC, [folder("etc", 0o700), file("etc/passwd", size=7)])
+    assert shown(view) == ["etc/", "etc/group", "etc/passwd"]
+    assert (view.lookup("etc/passwd").layer, view.lookup("/etc/passwd").entry.size) == (1, 7)
+    assert view.lookup("etc").entry.mode == 0o700
+    assert view.lookup("etc/group").layer == 0
+
+
+def test_a_whiteout_hides_a_file_and_a_folder_with_all_that_is_in_it() -> None:
+    assert shown(stack(ETC, [folder("etc"), mark("etc/.wh.passwd")])) == ["etc/", "etc/group"]
+    assert shown(stack(ETC, [mark(".wh.etc")])) == []
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_a_whiteout_does_not_hide_what_its_own_layer_has(first: bool) -> None:
+    whiteout, own = [mark(".wh.etc")], [folder("etc"), file("etc/new")]
+    assert shown(stack(ETC, whiteout + own if first else own + whiteout)) == ["etc/", "etc/new"]
+
+
+def test_an_opaque_folder_hides_what_is_below_and_stays_itself() -> None:
+    assert shown(stack(ETC, [mark("etc/.wh..wh..opq"), file("etc/new")])) == ["etc/", "etc/new"]
+    assert shown(stack(ETC, [mark(".wh..wh..opq"), file("new")])) == ["new"]
+
+
+def test_a_folder_becomes_a_file_and_a_folder_again_without_what_was_in_it() -> None:
+    layers = [ETC, [file("etc")], [folder("etc"), file("etc/new")]]
+    assert shown(stack(*layers)) == ["etc/", "etc/new"]
+    assert stack(*layers).get("etc/passwd") is None
+    assert shown(stack(*layers[:2])) == ["etc"]
+
+
+def test_a_file_under_a_symbolic_link_of_a_layer_below_is_where_the_link_leads() -> None:
+    view = stack([folder("usr"), folder("usr/bin"), link("bin", "usr/bin")], [file("bin/sh")])
+    assert shown(view) == ["bin -> usr/bin", "usr/", "usr/bin/", "usr/bin/sh"]
+    assert view.lookup("/bin/sh").path == "usr/bin/sh"
+
+
+def test_a_link_in_the_way_never_leads_out_of_the_image() -> None:
+    assert shown(stack([link("a", "../../../x")], [file("a/b")])) == ["a -> ../../../x", "x/", "x/b"]
+    assert shown(stack([link("a", "/x/../..")], [file("a/b")])) == ["a -> /x/../..", "b", "x/"]
+
+
+def test_an_entry_of_a_folder_replaces_a_symbolic_link_of_that_name() -> None:
+    view = stack([folder("usr"), link("bin", "usr")], [folder("bin"), file("bin/sh")])
+    assert shown(view) == ["bin/", "bin/sh", "usr/"]
+
+
+def test_folders_without_an_entry_are_implied() -> None:
+    view = stack([file("a/b/c")])
+    assert shown(view) == ["a/", "a/b/", "a/b/c"]
+    assert view.lookup("a/b").implied
+    assert not stack([folder("a"), file("a/b")]).lookup("a").implied
+    assert shown(stack([file("a")], [file("a/b")])) == ["a/", "a/b"]
+
+
+def test_the_last_entry_of_a_path_in_one_layer_wins() -> None:
+    assert stack([file("a", 1), file("a", 2)]).lookup("a").entry.size == 2
+    assert shown(stack([folder("a"), file("a/b"), file("a/c/d"), file("a"), file("e")])) == ["a", "e"]
+    assert shown(stack([folder("x"), link("a", "x"), file("a/b"), folder("a"), file("a/c")])) == [
+        "a/",
+        "a/c",
+        "x/",
+        "x/b",
+    ]
+
+
+def test_a_hard_link_is_the_file_that_it_is_another_name_of() -> None:
+    view = stack([file("a", 5, 1024), hard("b", "a"), hard("c", "b")], [folder("d"), hard("d/e", "c")])
+    assert shown(view) == ["a", "b", "c", "d/", "d/e"]
+    linked = view.lookup("d/e")
+    assert (linked.entry.size, linked.entry.offset) == (5, 1024)
+    assert (linked.layer, linked.stored_in) == (1, 0)
+
+
+def test_a_hard_link_stays_the_file_that_was_there_when_it_came() -> None:
+    view = stack([file("a", 5)], [hard("b", "a"), file("a", 6)], [mark(".wh.a")])
+    assert shown(view) == ["b"]
+    assert view.lookup("b").entry.size == 5
+    assert stack([file("a", 5)], [file("a", 6), hard("b", "a")]).lookup("b").entry.size == 6
+
+
+def test_a_hard_link_follows_links_of_folders_but_not_of_its_last_part() -> None:
+    layer = [folder("usr"), file("usr/x", 9), link("bin", "usr"), hard("a", "bin/x"), hard("l", "bin")]
+    view = stack(layer)
+    assert view.lookup("a").entry.size == 9
+    assert view.lookup("l", follow=False).entry.type == "symlink"
+
+
+def test_a_hard_link_to_nothing_is_shown_and_cannot_be_opened() -> None:
+    view = stack([hard("a", "gone"), hard("b", "b")])
+    assert shown(view) == ["a => gone", "b => b"]
+    with pytest.raises(NotFoundError, match="hard link to gone, which is not there"):
+        view.open("a")
+
+
+def test_symbolic_links_are_followed_inside_the_image() -> None:
+    view = stack([folder("a"), folder("a/b"), file("a/b/c"), link("abs", "/a/b"), link("a/up", "../../abs")])
+    for path in ("abs/c", "/a/up/c", "a/up/../b/c", "../../a/./b//c"):
+        assert view.lookup(path).path == "a/b/c"
+    assert view.lookup("abs", follow=False).entry.type == "symlink"
+    assert view.lookup("a/up").path == "a/b"
+
+
+def test_links_in_a_circle_are_an_error_that_says_so() -> None:
+    view = stack([link("a", "b"), link("b", "a")])
+    with pytest.raises(NotFoundError, match="more than 40 symbolic links"):
+        view.lookup("a")
+    assert view.get("a/x") is None
+    with pytest.raises(FormatError, match="more than 40 symbolic links"):
+        list(stack([link("a", "b"), link("b", "a")], [file("a/c")]))
+
+
+def test_what_is_not_there_is_an_error_with_similar_paths() -> None:
+    view = stack([*ETC, folder("usr"), file("usr/os-release")])
+    with pytest.raises(NotFoundError) as caught:
+        view.lookup("/etc/paswd")
+    assert caught.value.hint == "did you mean passwd?"
+    with pytest.raises(NotFoundError) as caught:
+        view.lookup("/etc/os-release")
+    assert caught.value.hint == "there is usr/os-release"
+    with pytest.raises(NotFoundError, match="etc/passwd is not a folder"):
+        view.lookup("/etc/passwd/x")
+
+
+def test_only_a_file_can_be_opened_and_only_a_folder_has_children() -> None:
+    view = stack(ETC)
+    with pytest.raises(NotAFileError, match="etc is not a file: it is a directory"):
+        view.open("etc")
+    with pytest.raises(NotAFileError, match="is not a folder"):
+        view.children("etc/passwd")
+    assert [each.path for each in view.children("/etc")] == ["etc/group", "etc/passwd"]
+    assert [each.path for each in view.children("")] == ["etc"]
+
+
+def test_a_look_up_reads_tables_only_as_far_down_as_necessary() -> None:
+    layers = [Listed(ETC), Listed([folder("usr"), file("usr/x")]), Listed([folder("etc"), file("etc/new")])]
+    view = ImageFiles(layers)
+    assert view.get("etc/new")
+    assert [layer.asked for layer in layers][:2] == [0, 0]
+    assert view.get("usr/x")
+    assert layers[0].asked == 0
+    assert view.get("etc/group")
+    assert layers[0].asked
+
+
+def test_what_aufs_left_behind_is_no_part_of_an_image() -> None:
+    view = stack([folder(".wh..wh.plnk"), file(".wh..wh.plnk/1.2"), mark(".wh..wh.aufs"), file("a")])
+    assert shown(view) == ["a"]
+
+
+def test_a_root_that_is_no_folder_is_refused() -> None:
+    with pytest.raises(FormatError, match="symlink as its root"):
+        list(stack([link("", "/etc")]))
