@@ -66,7 +66,7 @@ class BackendRecords(RecordStore):
                 self._overwrite(name, change)
             return
         for attempt in range(ATTEMPTS):
-            blindly = self._remote and not attempt
+            blindly = not attempt  # most records that change are new
             old, version = (Record(name), None) if blindly else self._versioned(self._conditional, name)
             new = change(old)
             if new == old:
