@@ -9,6 +9,7 @@ from layercache.oci.forms import UNCOMPRESSED
 
 if TYPE_CHECKING:
     from layercache.backend import Reader
+    from layercache.files.placed import Placed
     from layercache.index.table import FileTable
     from layercache.resolver.layer_state import LayerState
     from layercache.resolver.resolver import Resolver
@@ -26,12 +27,20 @@ class LayerTar:
         self._state = state
         self._lock = threading.Lock()
         self._table: FileTable | None = None
+        self.placed: Placed | None = None
+        """Where the entries belong, if that is the same whatever lies below, and once it is known."""
 
     @property
     def name(self) -> str:
         """The layer's diff ID, or its digest while the diff ID is not known."""
         identity = self._state.identity
         return str(identity.diff_id or identity.digest)
+
+    @property
+    def blob(self) -> str:
+        """The digest, or the diff ID if no digest is known: what no image can claim of another layer."""
+        identity = self._state.identity
+        return str(identity.digest or identity.diff_id)
 
     @property
     def table(self) -> FileTable:
@@ -42,6 +51,10 @@ class LayerTar:
 
                 self._table = table_of(self._resolver, self._state)
             return self._table
+
+    def forget(self) -> None:
+        """Free the memory of the table, which is read again when it is needed."""
+        self._table = self.placed = None
 
     @property
     def is_at_hand(self) -> bool:

@@ -13,7 +13,7 @@ from layercache.value import Value, replace
 
 if TYPE_CHECKING:
     import io
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from layercache.files.layer_tar import LayerTar
 
@@ -138,7 +138,7 @@ class ImageFiles:
                 here = here.rpartition("/")[0] if part == ".." else here
                 continue
             place = f"{here}/{part}" if here else part
-            found = self._at(place)
+            found = self.get_place(place)
             if found is None:
                 return f"there is no {place}"
             if not any(parts) and not (follow and found.entry.type == "symlink"):
@@ -155,12 +155,17 @@ class ImageFiles:
                 here = place
             else:
                 return f"{place} is not a folder"
-        return self._at(here) or IMPLIED_ROOT
+        return self.get_place(here) or IMPLIED_ROOT
 
-    def _at(self, place: str) -> ImageFile | None:
+    def get_place(self, place: str) -> ImageFile | None:
+        """What is at a place, which is a path that leads through no links; None for nothing."""
         if self._merged is not None:
             return self._merged.get(place)
         return self._find(place, len(self.layers))
+
+    def places(self, number: int) -> Iterable[str]:
+        """The places in the image of a layer's entries, those that are hidden too."""
+        return self._layer(number).entries
 
     def _find(self, place: str, top: int) -> ImageFile | None:
         """What the layers below number ``top`` have at a place, once all of them are applied."""
@@ -173,10 +178,17 @@ class ImageFiles:
         return None
 
     def _layer(self, number: int) -> Placed:
-        table = self.layers[number].table  # outside the lock: it may take a pass over the layer
+        known = self._placed.get(number)
+        if known is not None:
+            return known
+        tar = self.layers[number]
+        table = tar.table  # outside the lock: it may take a pass over the layer
         with self._lock:
             if number not in self._placed:
-                self._placed[number] = Placed(table, lambda place: self._entry_below(place, number))
+                placed = tar.placed or Placed(table, lambda place: self._entry_below(place, number))
+                if not placed.depends:
+                    tar.placed = placed
+                self._placed[number] = placed
             return self._placed[number]
 
     def _entry_below(self, place: str, number: int) -> FileEntry | None:
@@ -200,12 +212,13 @@ class ImageFiles:
 
     def _all(self) -> dict[str, ImageFile]:
         if self._merged is None:
-            self._read_tables()
+            self.read_tables()
             with self._lock:
                 self._merged = self._merge()
         return self._merged
 
-    def _read_tables(self) -> None:
+    def read_tables(self) -> None:
+        """Read or make the tables of all layers, several at a time. Raises as `LayerTar.table`."""
         from concurrent.futures import ThreadPoolExecutor
 
         with ThreadPoolExecutor(AT_ONCE) as pool:

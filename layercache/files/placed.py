@@ -46,6 +46,8 @@ class Placed:
         for entry in table:
             applied.add(entry)
         applied.keep_borrowed()
+        self.depends = applied.looked_below
+        """Whether another layer below could make any of this different."""
 
     def hides(self, place: str) -> bool:
         """Whether what the layers below have at this place is not in the image, as long as this layer has
@@ -74,6 +76,7 @@ class _Applied:
         self._followed: set[str] = set()  # the symbolic links on their way
         self._borrowed: dict[str, FileEntry] = {}  # folders of the layers below in which this one has files
         self._children: dict[str, set[str]] | None = None  # by folder, from the first time it is needed
+        self.looked_below = False
 
     def add(self, entry: FileEntry) -> None:
         path = entry.path
@@ -199,6 +202,7 @@ class _Applied:
         """What is at a place once the entries so far are applied."""
         entry = self._entries.get(place) or self._borrowed.get(place)
         if entry is None and not self._placed.hides(place):
+            self.looked_below = True
             entry = self._below(place)
         return entry
 

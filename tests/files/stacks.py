@@ -17,7 +17,10 @@ if TYPE_CHECKING:
 class Listed(LayerTar):
     """A layer whose entries are given; counts how often its table was read."""
 
-    def __init__(self, entries: list[FileEntry], tar: bytes = b"") -> None:
+    def __init__(self, entries: list[FileEntry], tar: bytes = b"", called: str = "sha256:listed") -> None:
+        self.called = called
+        self.placed = None
+        self.forgotten = 0
         self._entries = entries
         self._bytes = tar
         self.asked = 0
@@ -25,7 +28,15 @@ class Listed(LayerTar):
 
     @property
     def name(self) -> str:
-        return "sha256:listed"
+        return self.called
+
+    @property
+    def blob(self) -> str:
+        return self.called
+
+    def forget(self) -> None:
+        self.forgotten += 1
+        self.placed = None
 
     @property
     def table(self) -> FileTable:
