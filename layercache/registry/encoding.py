@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import zlib
 from typing import TYPE_CHECKING
 
@@ -10,7 +9,7 @@ from layercache.errors import FormatError, LimitError, SourceError
 from layercache.oci.descriptor import GZIP, ZSTD
 from layercache.streams.inflate import InflatedReader
 from layercache.streams.limits import Limits
-from layercache.streams.readers import HEAD, sniff
+from layercache.streams.readers import HEAD, BytesReader, sniff
 
 if TYPE_CHECKING:
     from urllib3.response import BaseHTTPResponse
@@ -27,14 +26,6 @@ CODINGS_MAX = 2
 
 class TooBigError(SourceError):
     """A body has more bytes than any valid one."""
-
-
-class BytesReader(io.BytesIO):
-    """Bytes in memory as a reader."""
-
-    @property
-    def size(self) -> int:
-        return len(self.getbuffer())
 
 
 def codings(header: str) -> list[str]:

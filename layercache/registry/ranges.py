@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from layercache.errors import DigestMismatchError
 from layercache.oci.descriptor import DOCUMENT_MAX
-from layercache.registry.encoding import BytesReader, decoded, is_encoded
+from layercache.registry.encoding import decoded, is_encoded
 from layercache.registry.http import abandon, read_raw
 from layercache.registry.retry import TransientError
+from layercache.streams.readers import BytesReader
 
 if TYPE_CHECKING:
     from urllib3.response import BaseHTTPResponse

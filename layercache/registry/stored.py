@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from layercache.errors import DigestMismatchError, SourceError
 from layercache.oci.descriptor import DOCUMENT_MAX
 from layercache.registry.download import BlobReader
-from layercache.registry.encoding import BytesReader, is_encoded
+from layercache.registry.encoding import is_encoded
 from layercache.registry.http import abandon
 from layercache.registry.ranges import (
     REFUSED,
@@ -22,6 +22,7 @@ from layercache.registry.ranges import (
 )
 from layercache.registry.retry import TransientError
 from layercache.statistics.places import Place
+from layercache.streams.readers import BytesReader
 
 if TYPE_CHECKING:
     import threading

@@ -15,6 +15,7 @@ from layercache.resolver import lookup
 from layercache.resolver.absence import no_way
 from layercache.resolver.claims import Claims
 from layercache.resolver.confirmation import ClaimedReader
+from layercache.resolver.derived import Derived
 from layercache.resolver.fetch import Fetcher
 from layercache.resolver.healing import healing
 from layercache.resolver.identity import LayerIdentity
@@ -67,6 +68,7 @@ class Bringing:
         )
         self._leads = LayerLocks()
         self.leases = Leases(near.all, self.passes.running, keeper.background, near.observers)
+        self.derived = Derived(near.all, keeper, near.observers)
 
     def open(
         self, layer: LayerState, form: Form, begun: LayerIdentity, first: Reader | None = None

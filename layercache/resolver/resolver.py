@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from layercache.oci.digest import Digest
     from layercache.oci.forms import Form
     from layercache.resolver.bringing import Bringing
+    from layercache.resolver.derived import Derived
     from layercache.resolver.fetch import Fetcher
     from layercache.resolver.identity import LayerIdentity
     from layercache.resolver.layer_state import LayerState
@@ -64,6 +65,11 @@ class Resolver:
     @property
     def leases(self) -> Leases:
         return self._bringing.get().leases
+
+    @property
+    def derived(self) -> Derived:
+        """What finds and keeps what was computed from layers."""
+        return self._bringing.get().derived
 
     @property
     def near(self) -> Near:

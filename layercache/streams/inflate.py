@@ -38,7 +38,9 @@ XZ_MEMORY_MAX = 160 << 20
 """Bytes that an xz stream may ask for: a dictionary as big as the largest window of zstd, and tables."""
 
 
-class _Decompressor(Protocol):
+class Decompressor(Protocol):
+    """Inflates one member of a gzip, or one frame of a zstd."""
+
     @property
     def eof(self) -> bool: ...
     @property
@@ -48,11 +50,14 @@ class _Decompressor(Protocol):
     def decompress(self, data: Any, max_length: int) -> bytes: ...
 
 
-class _ZlibMember:
-    """A gzip member inflated by zlib, where isal has no wheel, with the interface of the others."""
+class ZlibMember:
+    """A gzip member inflated by zlib, where isal has no wheel, with the interface of the others.
 
-    def __init__(self) -> None:
-        self._inner = zlib.decompressobj(wbits=31)
+    ``inner`` inflates something else than a member from its beginning on.
+    """
+
+    def __init__(self, inner: Any = None) -> None:
+        self._inner = inner or zlib.decompressobj(wbits=31)
 
     @property
     def eof(self) -> bool:
@@ -88,16 +93,16 @@ def _gzip_header_length(data: bytes) -> int:
     return end if end <= len(data) else 0
 
 
-def _gzip_members() -> tuple[Callable[[], _Decompressor], type[Exception]]:
+def _gzip_members() -> tuple[Callable[[], Decompressor], type[Exception]]:
     try:
         from isal import igzip_lib
     except ImportError:
-        return _ZlibMember, zlib.error
+        return ZlibMember, zlib.error
     broken: Any = igzip_lib.IsalError  # typed as an instance in isal's stub
     return lambda: igzip_lib.IgzipDecompressor(flag=igzip_lib.DECOMP_GZIP), broken
 
 
-def _zstd_frames() -> tuple[Callable[[], _Decompressor], type[Exception]]:
+def zstd_frames() -> tuple[Callable[[], Decompressor], type[Exception]]:
     import sys
 
     if sys.version_info >= (3, 14):
@@ -108,19 +113,19 @@ def _zstd_frames() -> tuple[Callable[[], _Decompressor], type[Exception]]:
     return lambda: zstd.ZstdDecompressor(options=options), zstd.ZstdError
 
 
-def _xz_streams() -> tuple[Callable[[], _Decompressor], type[Exception]]:
+def _xz_streams() -> tuple[Callable[[], Decompressor], type[Exception]]:
     import lzma
 
     return lambda: lzma.LZMADecompressor(lzma.FORMAT_XZ, memlimit=XZ_MEMORY_MAX), lzma.LZMAError
 
 
-def _bzip2_streams() -> tuple[Callable[[], _Decompressor], type[Exception]]:
+def _bzip2_streams() -> tuple[Callable[[], Decompressor], type[Exception]]:
     import bz2
 
     return bz2.BZ2Decompressor, OSError
 
 
-_DECOMPRESSORS = {GZIP: _gzip_members, ZSTD: _zstd_frames, XZ: _xz_streams, BZIP2: _bzip2_streams}
+_DECOMPRESSORS = {GZIP: _gzip_members, ZSTD: zstd_frames, XZ: _xz_streams, BZIP2: _bzip2_streams}
 
 
 class InflatedReader(JudgingReader):
@@ -154,7 +159,7 @@ class InflatedReader(JudgingReader):
         self._what = what
         self._compression = compression
         self._member, self._broken = _DECOMPRESSORS[compression]()
-        self._now: _Decompressor | None = None
+        self._now: Decompressor | None = None
         self._begun = False
         self._piece = memoryview(b"")
         self._at = 0
@@ -162,6 +167,10 @@ class InflatedReader(JudgingReader):
         self._in = 0
         self._out = 0
         self.seconds = 0.0
+
+    def begin_inside(self, member: Decompressor) -> None:
+        """Begin in the middle of a member, whose rest ``member`` inflates. Call it before the first read."""
+        self._now, self._begun = member, True
 
     def _read(self, size: int) -> bytes:
         try:

@@ -151,6 +151,14 @@ def read_bounded(reader: Reader, limit: int, what: str) -> bytes:
     raise FormatError(f"{what} has more than {limit} bytes")
 
 
+class BytesReader(io.BytesIO):
+    """Bytes in memory as a reader."""
+
+    @property
+    def size(self) -> int:
+        return len(self.getbuffer())
+
+
 class HeadReader(WrappingReader):
     """A reader whose first bytes were looked at, and are given again."""
 

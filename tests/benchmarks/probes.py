@@ -115,9 +115,9 @@ def _decompressor(media_type: str) -> tuple[Any, int, int]:
     try:
         from isal import igzip_lib
     except ImportError:
-        from layercache.streams.inflate import _ZlibMember
+        from layercache.streams.inflate import ZlibMember
 
-        return _ZlibMember(), 128 << 10, 512 << 10
+        return ZlibMember(), 128 << 10, 512 << 10
     return igzip_lib.IgzipDecompressor(flag=igzip_lib.DECOMP_GZIP), 128 << 10, 512 << 10
 
 

@@ -27,7 +27,7 @@ from layercache.oci.descriptor import (
     decode,
     media_type_of,
 )
-from layercache.registry.encoding import BytesReader
+from layercache.streams.readers import BytesReader
 
 if TYPE_CHECKING:
     from collections.abc import Callable

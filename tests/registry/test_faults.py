@@ -25,9 +25,9 @@ from layercache.errors import DigestMismatchError, FormatError, IntegrityError, 
 from layercache.oci.descriptor import OCI_INDEX, OCI_MANIFEST, Descriptor
 from layercache.oci.digest import Digest
 from layercache.oci.reference import Reference
-from layercache.registry.encoding import BytesReader
 from layercache.registry.retry import FIRST_WAIT, LONGEST_OBEYED
 from layercache.sources.registry import RegistryClient, RegistrySource
+from layercache.streams.readers import BytesReader
 
 if TYPE_CHECKING:
     from servers.images import Sample

@@ -16,7 +16,7 @@ from servers.pulling import pulled
 from layercache.errors import NotFoundError, SourceError
 from layercache.oci.descriptor import OCI_MANIFEST
 from layercache.oci.digest import Digest
-from layercache.registry.encoding import BytesReader
+from layercache.streams.readers import BytesReader
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
