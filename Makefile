@@ -10,7 +10,7 @@ WORKERS ?= $(shell echo $$((3 * $$(getconf _NPROCESSORS_ONLN))))
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo test test-slow check docs drawings bench chaos newcomer clean
+.PHONY: help demo test test-slow check docs drawings release bench chaos newcomer clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -38,6 +38,9 @@ docs: .venv/.docs ## build the site of the documentation in build/site; warnings
 
 drawings: .venv/.dev ## draw the Mermaid blocks of the pages again, after a change of one
 	@$(BIN)/python docs/site/draw.py
+
+release: .venv/.dev ## build sdist, wheel and release notes into dist/, and try the wheel on each Python that is here
+	@$(BIN)/python tests/release/run.py
 
 bench: .venv/.dev ## measure against other tools
 	$(BIN)/python tests/benchmarks/run.py $(ARGS)
