@@ -14,7 +14,9 @@ class NotesError(Exception):
 def notes(changelog: str, version: str) -> str:
     """What the changelog says about a version, or for a ``.dev`` version what is unreleased.
 
-X    """
+    Relative links lead to the files of the release, since its page is outside the repository. Lines that
+    go on are joined, because such a page keeps line breaks. Raises `NotesError`.
+    """
     heading = "[Unreleased]" if ".dev" in version else f"[{version}]"
     found = re.search(
         rf"^## {re.escape(heading)}(?: - \d{{4}}-\d\d-\d\d)?\n(.*?)(?=^## |^\[[^]]+\]: |\Z)",

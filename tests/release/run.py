@@ -73,12 +73,15 @@ def check(wheel: Path) -> None:
 def python(version: str) -> str | None:
     """The path of an interpreter of this version that works; None if there is none here."""
     here = sys.version_info[:2] == tuple(map(int, version.split(".")))
-    for program in ([sys.executable] if here else []) + [f"python{version}"]:
-        if path := shutil.which(program):
-            asked = [path, "-c", "import sys, venv, ensurepip; print(sys.executable)"]
-            done = subprocess.run(asked, capture_output=True, text=True, check=False)
-            if not done.returncode:
-                return done.stdout.strip()
+    programs = [sys.executable] if here else [f"python{version}"]
+    if not here and shutil.which("uv"):  # which knows its own ones, and those of pyenv
+        find = ["uv", "python", "find", "--no-python-downloads", "--system", version]
+        programs.append(subprocess.run(find, capture_output=True, text=True, check=False).stdout.strip())
+    for path in filter(None, map(shutil.which, programs)):
+        asked = [path, "-c", "import sys, venv, ensurepip; print(sys.executable)"]
+        done = subprocess.run(asked, capture_output=True, text=True, check=False)
+        if not done.returncode:
+            return done.stdout.strip()
     return None
 
 
