@@ -1,0 +1,21 @@
+"""What all tests of the file systems need."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from layercache.filesystem.filesystems import ImageFileSystem, LayerFileSystem
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+@pytest.fixture(autouse=True)
+def offline(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """There is no registry; and no test gets a file system that another one has opened."""
+    monkeypatch.setenv("LAYERCACHE_OFFLINE", "1")
+    yield
+    ImageFileSystem.clear_instance_cache()
+    LayerFileSystem.clear_instance_cache()
