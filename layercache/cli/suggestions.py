@@ -5,25 +5,30 @@ from __future__ import annotations
 import click
 
 MEANT = {
-    "cat": "get",
+    "cp": "extract",
     "delete": "rm",
     "digest": "manifest",
     "du": "stats",
     "gc": "prune",
+    "grep": "find",
     "history": "info",
     "image": "images",
     "inspect": "info",
     "list": "ls",
     "list-tags": "tags",
+    "ls-files": "files",
     "load": "pull",
     "purge": "clean",
     "push": "export",
     "remove": "rm",
     "rmi": "rm",
     "save": "export",
+    "search": "find",
     "show": "info",
     "size": "stats",
     "sync": "copy",
+    "tree": "files",
+    "unpack": "extract",
     "version": "--version",
 }
 """What other tools call a command, and what it is called here."""

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from layercache.cli import output
+from layercache.cli.cached_images import image_named, images_using, listed
 from layercache.cli.command import Command
 from layercache.cli.completing import complete_name
 from layercache.cli.output_options import json_option, no_trunc_option
@@ -55,7 +56,7 @@ def info(
     if looks_like_hash(name):
         with session.cache(**registries) as cache:
             hash = full_name(cache, name)
-            image = _image_named(_listed(cache), hash)
+            image = image_named(listed(cache), hash)
             found = None if image else _gather(cache, hash)
         if found is not None:
             _show(found, as_json=as_json)
@@ -65,19 +66,6 @@ def info(
     image_info.show(
         image_info.find_image(session, name, platform, registries), as_json=as_json, whole=no_trunc
     )
-
-
-def _image_named(tiers: Iterable[Tier], digest: Hash) -> str:
-    """The name of a cached image whose manifest or index has this digest; empty if there is none."""
-    from layercache.tiers import keys
-
-    named = (
-        keys.image_name(key)
-        for tier in tiers
-        for key, root in tier.images.scan()
-        if root.digest == str(digest)
-    )
-    return next(named, "")
 
 
 def _show(found: Info, *, as_json: bool) -> None:
@@ -125,12 +113,7 @@ def _gather(cache: Cache, name: Hash) -> Info:
     sizes = (fact.uncompressed_size for fact in facts if fact.uncompressed_size is not None)
     digests = [blob.digest for blob in blobs]
     tiers = [_place(tier, digests, diff_id) for tier in cache.tiers]
-    return Info(diff_id, next(sizes, None), blobs, tiers, _images(_listed(cache), digests))
-
-
-def _listed(cache: Cache) -> list[Tier]:
-    """The tiers whose images are listed: behind the nearest, those that are on this machine."""
-    return [*cache.tiers[:1], *(tier for tier in cache.tiers[1:] if not tier.remote)]
+    return Info(diff_id, next(sizes, None), blobs, tiers, images_using(listed(cache), digests))
 
 
 def _facts(tiers: Sequence[Tier], name: Hash) -> list[Association]:
@@ -165,20 +148,6 @@ def _unknown(tiers: Sequence[Tier], name: Hash) -> Blob:
 def _place(tier: Tier, digests: Iterable[Digest], diff_id: DiffID | None) -> Place:
     compressed = [digest for digest in digests if tier.blobs.has(digest)]
     return Place(tier.name, compressed, diff_id is not None and tier.blobs.has(diff_id))
-
-
-def _images(tiers: Iterable[Tier], digests: Iterable[Digest]) -> list[str]:
-    """Return the names of the images that use one of the blobs."""
-    from layercache.tiers import keys
-    from layercache.tiers.removal import referred_to
-
-    names = set(digests)
-    found: dict[str, None] = {}
-    for tier in tiers:
-        for key, descriptor in tier.images.scan():
-            if not names.isdisjoint(referred_to(tier, descriptor)):
-                found[keys.image_name(key)] = None
-    return list(found)
 
 
 def _print(info: Info) -> None:

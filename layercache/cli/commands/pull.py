@@ -10,6 +10,7 @@ import click
 from layercache.cli import output
 from layercache.cli.command import Command
 from layercache.cli.completing import complete_image
+from layercache.cli.image_lists import file_name, names_in
 from layercache.cli.option_types import Path, ReadableFile
 from layercache.cli.output_options import json_option, no_trunc_option
 from layercache.cli.registry_options import registry_options
@@ -136,17 +137,15 @@ class Options(Value, frozen=True):
             raise click.UsageError("--dry-run writes nothing: leave out --lock")
         if self.locked and (self.images or self.lists or self.lock):
             raise click.UsageError("--locked names the images: leave out IMAGE, --from and --lock")
-        names = [*self.images]
-        if self.lists or self.locked:
+        names = [*self.images, *(names_in(self.lists) if self.lists else ())]
+        if self.locked:
             from layercache.pull import lists
 
-            names += [name for file in self.lists for name in lists.read_list(file, _name(file))]
-            if self.locked:
-                names = [str(each) for each in lists.read_lock(self.locked, _name(self.locked))]
+            names = [str(each) for each in lists.read_lock(self.locked, file_name(self.locked))]
         if self.lock:
             self._check_lockable(names)
         if not names:
-            files = [_name(file) for file in (*self.lists, self.locked) if file]
+            files = [file_name(file) for file in (*self.lists, self.locked) if file]
             missing = f"no image is listed in {', '.join(files)}" if files else "Missing argument 'IMAGE...'."
             raise click.UsageError(missing)
         return names
@@ -158,11 +157,6 @@ class Options(Value, frozen=True):
         for name in names:
             if split_pattern(name) is None and registry_reference(name) is None:
                 raise click.UsageError(f"{name} cannot be locked: it is not in a registry")
-
-
-def _name(file: BinaryIO) -> str:
-    """A file's name for messages; stdin may have none."""
-    return str(getattr(file, "name", "-"))
 
 
 def _write_lock(session: Session, path: str, run: PullRun) -> None:
