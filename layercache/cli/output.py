@@ -97,8 +97,8 @@ def ago(seconds: float) -> str:
     return "now" if seconds < 10 else f"{seconds:.0f} seconds ago"
 
 
-def count(number: int, noun: str) -> str:
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+def count(number: int, noun: str, plural: str = "") -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {plural or noun + 's'}"
 
 
 def document(data: Any) -> None:

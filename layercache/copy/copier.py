@@ -1,4 +1,4 @@
-"""The whole copy: blobs with their facts, then the remaining facts, then images."""
+"""The whole copy: blobs with their facts, then the remaining facts, then indexes, then images."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from layercache.copy.blob_copier import BlobCopier, SourceFailedError, StoppedError, source_errors
+from layercache.copy.index_copier import IndexCopier
 from layercache.copy.name_sets import SourceRoles, TargetContents, raw
 from layercache.copy.report import Report
 from layercache.copy.selection import image_blobs, image_entries
@@ -73,6 +74,7 @@ class Copy:
         self._dry_run = dry_run
         self._observers = observers or Observers()
         self._copier = BlobCopier(source, target, self._observers.emit)
+        self._indexes = IndexCopier(source, target)
         self._chosen: set[bytes] = set()
 
     def run(self) -> Report:
@@ -90,7 +92,7 @@ class Copy:
         pool = ThreadPoolExecutor(self._jobs, thread_name_prefix="copy")
         pending: set[Future[None]] = set()
         try:
-            for jobs in (self._blob_jobs(), self._fact_jobs(), self._image_jobs()):
+            for jobs in (self._blob_jobs(), self._fact_jobs(), self._index_jobs(), self._image_jobs()):
                 for job in jobs:
                     pending.add(pool.submit(job))
                     if len(pending) >= self._jobs * PENDING_PER_THREAD:
@@ -232,6 +234,25 @@ class Copy:
             self._target.facts.record(fact)
         self._contents.add_fact(fact)
         self.report.add(records=1)
+
+    # Indexes
+
+    def _index_jobs(self) -> Iterator[Job]:
+        for name, copy in self._indexes.missing(self._wants_index):
+            yield partial(self._attempt, name, partial(self._bring_index, copy))
+
+    def _wants_index(self, name: Hash, entry: Entry) -> bool:
+        """Of a blob that the target has, or, in a dry run, would have."""
+        if not self._dry_run and not self._contents.has(name):
+            return False
+        if self._selection.images:
+            return raw(name) in self._chosen
+        return entry.modified >= self._selection.since
+
+    def _bring_index(self, copy: Job) -> None:
+        if not self._dry_run:
+            copy()
+        self.report.add(indexes=1)
 
     # Images
 

@@ -30,10 +30,11 @@ class Failure:
 class Report:
     """Counts of entries, and bytes of their blobs. In a dry run: what would be done.
 
-    ``made``: tars that were inflated during the copy. ``present``: blobs that the target already had.
-    ``missing``: blobs of a selected image that the source lacks. ``tags_kept``: tags of the target that an
-    untrusted source would have changed. ``wrong``: entries of the source that do not match their name;
-    ``unreadable``: entries that its store failed to return. Both were skipped.
+    ``made``: tars that were inflated during the copy. ``indexes``: tables of files, and seek indexes.
+    ``present``: blobs that the target already had. ``missing``: blobs of a selected image that the source
+    lacks. ``tags_kept``: tags of the target that an untrusted source would have changed. ``wrong``: entries
+    of the source that do not match their name; ``unreadable``: entries that its store failed to return.
+    Both were skipped.
     """
 
     copied: int = 0
@@ -41,6 +42,7 @@ class Report:
     made: int = 0
     made_bytes: int = 0
     records: int = 0
+    indexes: int = 0
     images: int = 0
     present: int = 0
     missing: int = 0

@@ -1,4 +1,4 @@
-"""A layer's seek index: found where it is believed, or made out of the blob on this machine."""
+"""A layer's seek index: found in a trusted tier, or made out of the blob on this machine."""
 
 from __future__ import annotations
 

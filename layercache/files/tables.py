@@ -1,11 +1,11 @@
-"""A layer's table of contents: found where it is believed, or made in one pass over the layer."""
+"""A layer's table of contents: found in a trusted tier, or made in one pass over the layer."""
 
 from __future__ import annotations
 
 from functools import partial
 from typing import TYPE_CHECKING
 
-from layercache.errors import DigestMismatchError, FormatError
+from layercache.errors import DigestMismatchError, FormatError, InvalidNameError
 from layercache.files import seek_points
 from layercache.files.seek_points import is_about
 from layercache.index.table import FileTable, TableBuilder
@@ -51,13 +51,17 @@ def _found(resolver: Resolver, state: LayerState) -> FileTable | None:
 
 
 def _decoded(identity: LayerIdentity, data: bytes) -> FileTable | None:
-    """The table of a stored object, which begins with the diff ID of its tar."""
-    diff_id, _, table = data.partition(b"\n")
+    diff_id, table = decoded(data)
+    return table if is_about(identity, diff_id) else None
+
+
+def decoded(data: bytes) -> tuple[DiffID, FileTable]:
+    """The tar that a stored table is of, which it begins with, and the table. Raises `FormatError`."""
+    name, _, table = data.partition(b"\n")
     try:
-        name = DiffID(diff_id.decode("ascii", "replace"))
-    except ValueError as error:
+        return DiffID(name.decode("ascii", "replace")), FileTable.decode(table)
+    except InvalidNameError as error:
         raise FormatError("a table of files does not say which tar it is of") from error
-    return FileTable.decode(table) if is_about(identity, name) else None
 
 
 def _made(resolver: Resolver, state: LayerState, lead: LayerLock | None) -> FileTable:

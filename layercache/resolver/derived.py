@@ -1,4 +1,4 @@
-"""What was computed from blobs: found in the tiers that are believed, made once, and kept.
+"""What was computed from blobs: found in trusted tiers, made once, and kept.
 
 Anybody who can write to a tier could put another index there, and an index decides which bytes are
 returned. So only what a trusted tier has counts; from any other it is neither read nor copied.
@@ -84,7 +84,7 @@ class Derived:
                     self._send(tier, kind, name, data, about=identity.digest or name)
 
     def drop(self, kind: str, identity: LayerIdentity, why: FormatError) -> None:
-        """Remove objects that turned out to be wrong, in the tiers that are believed."""
+        """Remove objects that turned out to be wrong, in trusted tiers."""
         for tier in self._tiers:
             if tier.policy.trusted:
                 for name in _names(tier, identity):

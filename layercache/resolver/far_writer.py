@@ -119,6 +119,8 @@ class FarWriter:
                 self._resume_blob(tier, name, sent)
             elif (digest := keys.record_name(key)) is not None:
                 self._resume_facts(tier, key, Digest(digest), sent)
+            elif (index := keys.derived_name(key)) is not None:
+                self._resume_derived(tier, key, *index, sent)
             else:
                 image, modified = self._nearest.images.get(key), self._nearest.images.time(key)
                 from layercache.tiers.tag_origin import send_tag
@@ -144,6 +146,13 @@ class FarWriter:
                 tier.facts.record(fact)
 
         self.soon(tier, key, record, digest, sent=sent)
+
+    def _resume_derived(
+        self, tier: Tier, key: str, kind: str, name: Hash, sent: Callable[[], object]
+    ) -> None:
+        with self._nearest.derived.open(kind, name) as reader:
+            data = reader.read()
+        self.soon(tier, key, partial(tier.derived.put, kind, name, [data]), name, size=len(data), sent=sent)
 
 
 def _ending(near: Tier, name: Hash, upload: Upload) -> Reader:

@@ -12,9 +12,10 @@ from itertools import takewhile
 from threading import Event
 from typing import TYPE_CHECKING, Literal, TypeVar
 
-from layercache.errors import BackendError, NotFoundError
+from layercache.errors import BackendError, FormatError, NotFoundError
+from layercache.resolver.derived import STORED_MAX
 from layercache.streams.hashing import chunks, hash_chunks
-from layercache.streams.readers import check_whole
+from layercache.streams.readers import check_whole, read_bounded
 from layercache.tiers import keys
 from layercache.upkeep.quarantine import Problem, put_aside
 from layercache.upkeep.sample import Sample
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from layercache.oci.digest import Hash
     from layercache.tiers.backend.tier import BackendTier
 
-Kind = Literal["blob", "record", "image"]
+Kind = Literal["blob", "record", "index", "image"]
 Problems = dict[str, Problem]
 """Key to what is wrong with the object."""
 
@@ -65,15 +66,15 @@ def verify(
     jobs: int | None = None,
     only: Iterable[Hash] | None = None,
 ) -> Iterator[Checked]:
-    """Check every blob, then every fact, then every image of a tier; yield each once it is checked.
+    """Check every blob, fact, index and image of a tier, in this order; yield each once it is checked.
 
     Blobs are hashed, ``jobs`` at a time (by default as many as there are cores). Facts must be complete, be
     under their own names, and not contradict each other or the blobs that are here; ``deep`` inflates each
-    blob of which something was computed. Images must lead to documents that can be read. What is wrong is
-    moved to the quarantine, where the tier may be written to. ``sample`` picks blobs and facts at random.
-    ``only``: check these blobs, as far as they are there, and nothing else.
-    In memory are some objects for each thread, however many there are. Raises `BackendError` where the
-    store cannot list.
+    blob of which something was computed. Indexes must be whole. Images must lead to documents that can be
+    read. What is wrong is moved to the quarantine, where the tier may be written to. ``sample`` picks blobs
+    and facts at random. ``only``: check these blobs, as far as they are there, and nothing else. In memory
+    are some objects for each thread, however many there are. Raises `BackendError` where the store cannot
+    list.
     """
     sample = sample or Sample()
     scan, stop = tier.backend.scan, Event()
@@ -86,6 +87,7 @@ def verify(
     if only is None:
         stages += [
             ("record", sample.of(scan(keys.RECORDS)), partial(_wrong_facts, tier, deep)),
+            ("index", sample.of(scan(keys.DERIVED)), partial(_wrong_index, tier)),
             ("image", scan(keys.IMAGES), partial(_wrong_image, tier)),
         ]
     try:
@@ -152,6 +154,19 @@ def _wrong_blob(tier: BackendTier, stop: Event, entry: Entry) -> Problems:
 
 def _wrong_facts(tier: BackendTier, deep: bool, entry: Entry) -> Problems:
     return wrong_facts(tier, entry.key, deep=deep)
+
+
+def _wrong_index(tier: BackendTier, entry: Entry) -> Problems:
+    from layercache.files import stored
+
+    if (found := keys.derived_name(entry.key)) is None:
+        return {}
+    try:
+        with tier.backend.open(entry.key) as reader:
+            stored.check(*found, read_bounded(reader, STORED_MAX, entry.key))
+    except FormatError as error:
+        return {entry.key: Problem(error.message)}
+    return {}
 
 
 def _wrong_image(tier: BackendTier, entry: Entry) -> Problems:

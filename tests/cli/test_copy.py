@@ -45,6 +45,7 @@ def test_json_has_all_counts(cli: Caller, other: Caller, file: Path, layer: Laye
         "made": 0,
         "made_bytes": 0,
         "records": 1,
+        "indexes": 0,
         "images": 0,
         "present": 0,
         "missing": 0,

@@ -197,7 +197,10 @@ def _summary(report: Report, *, dry_run: bool, seconds: float) -> str:
     parts = [f"{count(report.copied, 'blob')} ({human(report.copied_bytes)})"]
     if report.made:
         parts.append(f"{count(report.made, 'tar')} inflated ({human(report.made_bytes)})")
-    parts += [count(report.records, "association"), count(report.images, "image")]
+    parts.append(count(report.records, "association"))
+    if report.indexes:
+        parts.append(count(report.indexes, "index", "indexes"))
+    parts.append(count(report.images, "image"))
     rest = [f"{report.present} already present"]
     if report.missing:
         rest.append(f"{report.missing} missing from FROM")
@@ -216,6 +219,7 @@ def _document(report: Report, *, dry_run: bool, seconds: float) -> dict[str, obj
         "made",
         "made_bytes",
         "records",
+        "indexes",
         "images",
         "present",
         "missing",

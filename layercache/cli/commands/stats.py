@@ -124,6 +124,10 @@ def _count(tier: Tier, step: Step) -> dict[str, object]:
         blobs += 1
         size += entry.size
         step.advance(entry.size, objects=1)
+    indexes = index_bytes = 0
+    for _, _, entry in tier.derived.scan():
+        indexes += 1
+        index_bytes += entry.size
     forms = Counter(held.forms for held in inventory.layers(tier))
     return {
         "tier": tier.name,
@@ -136,6 +140,8 @@ def _count(tier: Tier, step: Step) -> dict[str, object]:
         "compressed_only": forms["compressed"],
         "uncompressed_only": forms["uncompressed"],
         "no_form": forms["none"],
+        "indexes": indexes,
+        "index_bytes": index_bytes,
         "images": sum(1 for _ in tier.images.scan()),
     }
 
@@ -168,9 +174,13 @@ def _print(counted: dict[str, object], left: LeftoverCount | None) -> None:
     )
     echo(f"{counted['tier']}")
     echo(f"  blobs   {counted['blobs']}, {output.exact(size)}")
-    if limits := _limits(counted, size):
+    index_bytes = counted["index_bytes"]
+    assert isinstance(index_bytes, int)
+    if limits := _limits(counted, size + index_bytes):
         echo(f"  limits  {limits}")
     echo(f"  layers  {counted['layers']}: {forms}")
+    if index_bytes:
+        echo(f"  indexes  {counted['indexes']}, {output.exact(index_bytes)}")
     echo(f"  images  {counted['images']}")
     if left and left.count:
         echo(f"  leftovers  {left}")

@@ -1,4 +1,4 @@
-"""``layercache verify``: checks cached blobs, records and images."""
+"""``layercache verify``: checks cached blobs, records, indexes and images."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ DONE = {True: "quarantined", False: "left in place"}
 @json_option
 @click.pass_obj
 def verify(session: Session, /, as_json: bool, **options: Any) -> None:
-    """Re-hash every blob and check every record and image.
+    """Re-hash every blob and check every record, index and image.
 
     Moves what is wrong into the folder quarantine/ of its tier (leaves it in place if the tier is read-only)
     and prints kind, action, object and problem. Exits with status 3 if anything is wrong. With --lock, checks
@@ -140,6 +140,7 @@ class Tally:
     blobs: int = 0
     bytes: int = 0
     records: int = 0
+    indexes: int = 0
     images: int = 0
     problems: list[Checked] = field(default_factory=list)
     locked: int | None = None
@@ -152,6 +153,8 @@ class Tally:
                 self.bytes += checked.size
             case "record":
                 self.records += 1
+            case "index":
+                self.indexes += 1
             case "image":
                 self.images += 1
         if checked.problem:
@@ -169,8 +172,11 @@ class Tally:
         if self.locked is not None:
             result = f"{len(self.problems)} wrong, {len(self.missing)} missing"
             return f"checked {blobs} of {output.count(self.locked, 'image')} in {self.tier}: {result}"
-        rest = f"{output.count(self.records, 'record')} and {output.count(self.images, 'image')}"
-        return f"checked {blobs}, {rest} in {self.tier}: {len(self.problems)} wrong"
+        rest = output.count(self.records, "record")
+        if self.indexes:
+            rest += f", {output.count(self.indexes, 'index', 'indexes')}"
+        images = output.count(self.images, "image")
+        return f"checked {blobs}, {rest} and {images} in {self.tier}: {len(self.problems)} wrong"
 
     def document(self) -> dict[str, Any]:
         document = asdict(self)
