@@ -12,7 +12,7 @@ from msgspec import Meta, Struct
 from layercache.errors import FormatError, LimitError
 from layercache.index.entry import FileEntry, FileType
 from layercache.index.sparse import check_pieces
-from layercache.index.tar_header import BLOCK
+from layercache.index.tar_header import BLOCK, decode
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -24,7 +24,8 @@ _ENTRY = 72
 """Bytes of an entry beside its strings, its attributes and its holes."""
 
 TYPES: tuple[FileType, ...] = ("file", "directory", "symlink", "hardlink", "character", "block", "fifo")
-_FILE, _DIRECTORY = 0, 1
+_CODES = {type_: code for code, type_ in enumerate(TYPES)}
+_FILE = 0
 _LINKS = (2, 3)
 _DEVICES = (4, 5)
 
@@ -91,7 +92,7 @@ class Columns:
             self._all_owners.append(owner)
             self._bytes += len(entry.user) + len(entry.group) + _ENTRY
         self.paths.append(entry.path)
-        self._types.append(TYPES.index(entry.type))
+        self._types.append(_CODES[entry.type])
         self._modes.append(entry.mode)
         self._owners.append(known)
         self._sizes.append(entry.size)
@@ -127,7 +128,7 @@ class Columns:
             group,
             self._mtimes[at],
             self._links.get(at, ""),
-            {_text(name): value for name, value in rare.xattrs} if rare else {},
+            {decode(name): value for name, value in rare.xattrs} if rare else {},
             rare.device if rare else None,
             self._offsets[at],
             rare.sparse if rare else None,
@@ -190,10 +191,10 @@ class Columns:
         self._mtimes = _unpacked("q", stored.mtimes, count)
         self._offsets = _unpacked("q", stored.gaps, count)
         self._all_owners = [
-            (uid, gid, _text(user), _text(group)) for uid, gid, user, group in stored.all_owners
+            (uid, gid, decode(user), decode(group)) for uid, gid, user, group in stored.all_owners
         ]
         self._known = {owner: at for at, owner in enumerate(self._all_owners)}
-        self._links = {at: _text(link) for at, link in stored.links}
+        self._links = {at: decode(link) for at, link in stored.links}
         self._rare = dict(stored.rare)
         if len(self._hashes) != 32 * count:
             raise ValueError(f"it has {count} entries and {len(self._hashes)} bytes of hashes")
@@ -241,7 +242,7 @@ def _paths(blob: bytes, count: int) -> list[str]:
     odd = (b"//", b"\0/", b"/\0", b"/./", b"/../", b"\0./", b"\0../", b"/.\0", b"/..\0", b"\0.\0", b"\0..\0")
     if blob.count(0) != count or not framed.endswith(b"\0") or any(each in framed for each in odd):
         raise ValueError("its paths are not those of its entries")
-    return _text(blob).split("\0")[:-1]
+    return decode(blob).split("\0")[:-1]
 
 
 def _packed(column: array[int]) -> bytes:
@@ -267,7 +268,3 @@ def _padded(size: int) -> int:
 
 def _raw(text: str) -> bytes:
     return text.encode("utf-8", "surrogateescape")
-
-
-def _text(raw: bytes) -> str:
-    return raw.decode("utf-8", "surrogateescape")

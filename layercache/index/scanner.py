@@ -14,22 +14,21 @@ Memory is bounded, whatever the tar: one extended header at a time, and the map 
 
 from __future__ import annotations
 
-import re
+from hashlib import sha256
 from typing import TYPE_CHECKING
 
 from layercache.errors import FormatError, LimitError
 from layercache.index import pax
 from layercache.index.entry import FileEntry, FileType
 from layercache.index.sparse import read_pieces
-from layercache.index.tar_header import BLOCK, INT64_MAX, ZERO_BLOCK, Header, parse_header
-from layercache.oci.digest import hasher
-from layercache.value import replace
+from layercache.index.tar_header import BLOCK, INT64_MAX, ZERO_BLOCK, Header, decode, parse_header
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
     from hashlib import _Hash as Hasher
 
     _Steps = Generator[int, bytes, None]
+    _Bytes = tuple[int, tuple[tuple[int, int], ...] | None, str]
 
 META_MAX = 1 << 20
 """Bytes of an extended header or of a long name at most, as in Go."""
@@ -55,13 +54,13 @@ _TYPES: dict[bytes, FileType] = {
     b"6": "fifo",
 }
 
-_no_part = re.compile(r"(?:^|/)\.{0,2}(?:/|$)").search
+_NO_BYTES: _Bytes = (0, None, "")
 
 
 def clean_path(name: str) -> str:
     """A name in a tar as a path of `FileEntry`: lexically, as if the root of the tar were "/"."""
     path = name.removesuffix("/")
-    if not _no_part(path):
+    if "//" not in path and "/." not in path and not path.startswith(("/", ".")):
         return path
     parts: list[str] = []
     for part in path.split("/"):
@@ -79,6 +78,9 @@ class _Pending:
         self.records: dict[bytes, bytes] = {}
         self.name = b""
         self.link = b""
+
+
+_NOTHING = _Pending()
 
 
 class TarScanner:
@@ -116,15 +118,17 @@ class TarScanner:
 
     def _feed(self, view: memoryview) -> None:
         start, size, at = self.position, len(view), 0
-        wanted, send = self._wanted, self._steps.send
+        wanted, send, held = self._wanted, self._steps.send, self._held
         while at < size and wanted:
             if wanted > 0:
-                piece = view[at : at + wanted - len(self._held)]
-                at += len(piece)
-                self._held += piece
-                if len(self._held) < wanted:
+                block = bytes(view[at : at + wanted - len(held)])
+                at += len(block)
+                if held:
+                    block = held + block
+                if len(block) < wanted:
+                    held = block
                     break
-                block, self._held = self._held, b""
+                held = b""
             else:
                 piece, block = view[at : at - wanted], b""
                 at += len(piece)
@@ -135,7 +139,7 @@ class TarScanner:
                     break
             self.position = start + at
             wanted = send(block)
-        self._wanted = wanted
+        self._wanted, self._held = wanted, held
         self.position = start + size
 
     def close(self) -> None:
@@ -144,16 +148,16 @@ class TarScanner:
             raise FormatError(f"{self._what} is cut off at byte {self.position}")
 
     def _parse(self) -> _Steps:
-        pending = _Pending()
+        pending: _Pending | None = None
         while (block := (yield BLOCK)) != ZERO_BLOCK:
             self._at = self.position - BLOCK
             self._may_end = False
             header = parse_header(block)
             if header.type in b"xgLK":
-                pending = yield from self._meta(header, pending)
+                pending = yield from self._meta(header, pending or _Pending())
             else:
-                yield from self._entry(header, block, pending)
-                pending = _Pending()
+                yield from self._entry(header, block, pending or _NOTHING)
+                pending = None
             self._may_end = True
             if padding := -self.position % BLOCK:
                 yield -padding
@@ -163,7 +167,7 @@ class TarScanner:
         while True:
             yield 0
 
-    def _meta(self, header: Header, pending: _Pending) -> Generator[int, bytes, _Pending]:
+    def _meta(self, header: Header, pending: _Pending) -> Generator[int, bytes, _Pending | None]:
         if header.size > META_MAX:
             raise LimitError(
                 f"{self._what} has an extended header of {header.size} bytes at byte {self._at} "
@@ -179,7 +183,7 @@ class TarScanner:
         else:
             pending.records = pax.parse_records(data)
             if header.type == b"g":
-                return _Pending()
+                return None
         return pending
 
     def _entry(self, header: Header, block: bytes, pending: _Pending) -> _Steps:
@@ -199,23 +203,24 @@ class TarScanner:
             if type_ != "file":
                 raise ValueError(f"an entry of type {header.type!r} has a map of holes")
             pieces = yield from read_pieces(header, block, records)
-        offset, sha256 = self.position, ""
+        offset, digest = self.position, ""
         if pieces is not None:
-            sha256 = yield from self._sparse(header.size, pieces)
+            digest = yield from self._sparse(header.size, pieces)
         elif type_ == "file":
-            sha256 = yield from self._plain(stored)
+            digest = yield from self._plain(stored)
         elif stored:
             yield -stored
-        if type_ and (entry := _made(header, type_, records)):
-            self._sink(
-                replace(entry, offset=offset, sparse=pieces, sha256=sha256) if type_ == "file" else entry
-            )
+        if type_ is None:
+            return
+        entry = _entry(header, type_, records, (offset, pieces, digest) if type_ == "file" else _NO_BYTES)
+        if entry.path or type_ == "directory":
+            self._sink(entry)
 
     def _plain(self, size: int) -> Generator[int, bytes, str]:
         """The bytes of a file, and then their hash."""
         if not size:
             return _EMPTY
-        running = self._hasher = hasher("sha256")
+        running = self._hasher = sha256()
         yield -size
         self._hasher = None
         return running.hexdigest()
@@ -229,7 +234,7 @@ class TarScanner:
             if stored:
                 yield -stored
             return ""
-        running, at = hasher("sha256"), 0
+        running, at = sha256(), 0
         for offset, length in pieces:
             _hash_zeros(running, offset - at)
             self._hasher = running
@@ -250,8 +255,10 @@ def _apply(records: dict[bytes, bytes], header: Header) -> None:
     given = {key: value for key, value in records.items() if value}
     header.name = given.get(b"path", header.name)
     header.link = given.get(b"linkpath", header.link)
-    header.user = given.get(b"uname", header.user)
-    header.group = given.get(b"gname", header.group)
+    if user := given.get(b"uname"):
+        header.user = decode(user)
+    if group := given.get(b"gname"):
+        header.group = decode(group)
     if size := given.get(b"size"):
         header.size = pax.integer(size)
     if uid := given.get(b"uid"):
@@ -262,31 +269,27 @@ def _apply(records: dict[bytes, bytes], header: Header) -> None:
         header.mtime = pax.nanoseconds(mtime)
 
 
-def _made(header: Header, type_: FileType, records: dict[bytes, bytes]) -> FileEntry | None:
-    """The entry, but for where its bytes are; None for what runtimes leave out."""
-    path = clean_path(_text(header.name))
-    if not path and type_ != "directory":
-        return None
+def _entry(header: Header, type_: FileType, records: dict[bytes, bytes], where: _Bytes) -> FileEntry:
+    offset, pieces, digest = where
     link = ""
     if type_ == "symlink":
-        link = _text(header.link)
+        link = decode(header.link)
     elif type_ == "hardlink":
-        link = clean_path(_text(header.link))
+        link = clean_path(decode(header.link))
     return FileEntry(
-        path,
+        clean_path(decode(header.name)),
         type_,
         header.size if type_ == "file" else 0,
         header.mode & 0o7777,
         header.uid & 0xFFFFFFFF,
         header.gid & 0xFFFFFFFF,
-        _text(header.user),
-        _text(header.group),
+        header.user,
+        header.group,
         max(-INT64_MAX, min(header.mtime, INT64_MAX)),
         link,
         pax.xattrs(records) if records else {},
         header.device if type_ in ("character", "block") else None,
+        offset,
+        pieces,
+        digest,
     )
-
-
-def _text(raw: bytes) -> str:
-    return raw.decode("utf-8", "surrogateescape")

@@ -6,7 +6,8 @@ refuse is refused, and what those take is taken with the same meaning. Faults ar
 
 from __future__ import annotations
 
-import zlib
+from functools import lru_cache
+from zlib import adler32
 
 from msgspec import Struct
 
@@ -15,9 +16,6 @@ BLOCK = 512
 ZERO_BLOCK = bytes(BLOCK)
 
 INT64_MAX = (1 << 63) - 1
-
-_BLANKS = b"        "
-"""What a header's own checksum counts as while it is made."""
 
 _OLD_SPARSE_IN_HEADER = 4
 _OLD_SPARSE_IN_BLOCK = 21
@@ -34,8 +32,8 @@ class Header(Struct):
     gid: int
     size: int
     mtime: int
-    user: bytes
-    group: bytes
+    user: str
+    group: str
     device: tuple[int, int] | None
     gnu: bool
 
@@ -44,37 +42,43 @@ def parse_header(block: bytes) -> Header:
     """Decode a header block, after its checksum. Raises `ValueError`."""
     check_sum(block)
     magic, type_ = block[257:263], block[156:157]
-    name, user, group, gnu = _text(block[:100]), b"", b"", False
-    device = None
+    name, user, group, gnu = text(block[:100]), "", "", False
+    device = (0, 0) if type_ in b"34" else None
     if magic == b"ustar\0" or (gnu := magic == b"ustar " and block[263:265] == b" \0"):
-        user, group = _text(block[265:297]), _text(block[297:329])
-        if type_ in b"34":
+        user, group = _names(block[265:329])
+        if device:
             device = (number(block[329:337]) & 0xFFFFFFFF, number(block[337:345]) & 0xFFFFFFFF)
-        if prefix := _prefix(block, gnu):
+        if (block[345] or block[357]) and (prefix := _prefix(block, gnu)):
             name = prefix + b"/" + name
-    return Header(
-        type_,
-        name,
-        _text(block[157:257]),
-        number(block[100:108]),
-        number(block[108:116]),
-        number(block[116:124]),
-        number(block[124:136]),
-        number(block[136:148]) * 1_000_000_000,
-        user,
-        group,
-        device,
-        gnu,
-    )
+    link = text(block[157:257]) if block[157] else b""
+    mode, uid, gid = _numbers(block[100:124])
+    size, seconds = number(block[124:136]), _cached_number(block[136:148])
+    return Header(type_, name, link, mode, uid, gid, size, seconds * 1_000_000_000, user, group, device, gnu)
+
+
+@lru_cache(maxsize=256)
+def _names(fields: bytes) -> tuple[str, str]:
+    """User and group, which are the same in most headers."""
+    return decode(text(fields[:32])), decode(text(fields[32:]))
+
+
+@lru_cache(maxsize=256)
+def _numbers(fields: bytes) -> tuple[int, int, int]:
+    """Mode, user's and group's number: as with their names."""
+    return number(fields[:8]), number(fields[8:16]), number(fields[16:])
+
+
+@lru_cache(maxsize=4096)
+def _checksum(field: bytes) -> tuple[int, int]:
+    """What it states, and what to add to the sum of a block: the field itself counts as eight blanks."""
+    return octal(field), 8 * 0x20 - sum(field)
 
 
 def _prefix(block: bytes, gnu: bool) -> bytes:
     """What stands before the name, without the slash between them."""
-    if not block[345] and not block[357]:
-        return b""
     if not gnu:
         # star has times behind a shorter prefix.
-        return _text(block[345:476] if block[508:512] == b"tar\0" else block[345:500])
+        return text(block[345:476] if block[508:512] == b"tar\0" else block[345:500])
     try:
         for start in (345, 357):
             if block[start]:
@@ -82,23 +86,28 @@ def _prefix(block: bytes, gnu: bool) -> bytes:
     except ValueError:
         # GNU's format has times here, and no prefix. Go before 1.8 wrote one (golang.org/issues/12594), and
         # so did the docker of those years, whose layers are still around.
-        prefix = _text(block[345:500])
+        prefix = text(block[345:500])
         return prefix if prefix.isascii() else b""
     return b""
 
 
 def check_sum(block: bytes) -> None:
     """Raise `ValueError` if a header's checksum is wrong. Signed sums are right too, as Sun wrote them."""
-    stated = octal(block[148:156])
-    rest = block[:148] + _BLANKS + block[156:]
     # Adler-32 has the sum of all bytes plus one in its lower half, modulo 65521. That of half a block is
     # less, so it is exact, and much faster than sum().
-    found = (zlib.adler32(rest[:256]) & 0xFFFF) + (zlib.adler32(rest[256:]) & 0xFFFF) - 2
-    if stated != found and stated != found - 256 * sum(byte > 0x7F for byte in rest):
+    stated, own = _checksum(block[148:156])
+    found = (adler32(block[:256]) & 0xFFFF) + (adler32(block[256:]) & 0xFFFF) - 2 + own
+    if stated != found and stated != found - 256 * sum(byte > 0x7F for byte in block[:148] + block[156:]):
         raise ValueError(f"a header's checksum is wrong: it states {stated}, its bytes sum up to {found}")
 
 
-def _text(field: bytes) -> bytes:
+def decode(raw: bytes) -> str:
+    """Bytes of a name as a string; those that are not UTF-8 as surrogates."""
+    return raw.decode("utf-8", "surrogateescape")
+
+
+def text(field: bytes) -> bytes:
+    """What stands before the first NUL."""
     end = field.find(0)
     return field if end < 0 else field[:end]
 
@@ -109,10 +118,12 @@ def octal(field: bytes) -> int:
     if not digits:
         return 0
     if not digits.isdigit():
-        digits = _text(digits)
-    if not digits.isdigit() or b"8" in digits or b"9" in digits:
-        raise ValueError(f"a header has {field!r} where a number should be")
-    return int(digits, 8)
+        digits = text(digits)
+    try:
+        # int() alone takes signs, underscores and blanks.
+        return int(digits if digits.isdigit() else b"9", 8)
+    except ValueError:
+        raise ValueError(f"a header has {field!r} where a number should be") from None
 
 
 def number(field: bytes) -> int:
@@ -129,6 +140,10 @@ def number(field: bytes) -> int:
     if not -INT64_MAX - 1 <= value <= INT64_MAX:
         raise ValueError(f"a header has a number that is too large: {value}")
     return value
+
+
+_cached_number = lru_cache(maxsize=1024)(number)
+"""For times: those of whole trees are the same."""
 
 
 def old_sparse(block: bytes) -> tuple[list[tuple[int, int]], int, bool]:
