@@ -39,7 +39,7 @@ a tar of one block can state a file of 8 EiB.
 """
 
 _ZEROS = bytes(1 << 20)
-_EMPTY = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
+EMPTY = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
 
 _TYPES: dict[bytes, FileType] = {
     b"0": "file",
@@ -219,7 +219,7 @@ class TarScanner:
     def _plain(self, size: int) -> Generator[int, bytes, str]:
         """The bytes of a file, and then their hash."""
         if not size:
-            return _EMPTY
+            return EMPTY
         running = self._hasher = sha256()
         yield -size
         self._hasher = None
