@@ -21,10 +21,13 @@ TYPE_CHECKING = (
 if TYPE_CHECKING:
     from layercache.cache import Cache
     from layercache.config.opening import open
+    from layercache.copy import Copied
     from layercache.errors import (
         BackendError,
+        ClosedError,
         ConfigError,
         DigestMismatchError,
+        ForbiddenError,
         FormatError,
         IntegrityError,
         InUseError,
@@ -35,26 +38,40 @@ if TYPE_CHECKING:
         NotALayerError,
         NotFoundError,
         SourceError,
+        StoreFormatError,
     )
     from layercache.events import Event, PassObserver
+    from layercache.explain.explanation import Explanation
+    from layercache.export.exporter import Exported
+    from layercache.images.cached import CachedImage
     from layercache.images.image import Image
     from layercache.index.entry import FileEntry
-    from layercache.layer import Layer
+    from layercache.layer import Forms, Layer, Names
+    from layercache.oci.descriptor import Descriptor, Platform
     from layercache.oci.digest import DiffID, Digest
+    from layercache.oci.forms import Form
+    from layercache.pull import Outcome, Plan, Pulled
     from layercache.registry.settings import RegistrySettings
-    from layercache.statistics.counters import Counters
+    from layercache.resolver.upload_queue import UploadProgress
+    from layercache.statistics.counters import Counters, PlaceCounters
+    from layercache.statistics.places import Place
+    from layercache.tiers.inventory import CachedLayer, TierStats
+    from layercache.upkeep import Checked, Cleaned, Pruned, Removed, Sample
+    from layercache.upkeep.adopt import Adopted
+    from layercache.upkeep.upgrade import Upgraded
 
 _HOME = {
     "Cache": "cache",
     "open": "config.opening",
-    "DiffID": "oci.digest",
-    "Digest": "oci.digest",
+    "Copied": "copy",
     "BackendError": "errors",
+    "ClosedError": "errors",
     "ConfigError": "errors",
     "DigestMismatchError": "errors",
+    "ForbiddenError": "errors",
     "FormatError": "errors",
-    "IntegrityError": "errors",
     "InUseError": "errors",
+    "IntegrityError": "errors",
     "InvalidNameError": "errors",
     "LayercacheError": "errors",
     "LimitError": "errors",
@@ -62,26 +79,65 @@ _HOME = {
     "NotALayerError": "errors",
     "NotFoundError": "errors",
     "SourceError": "errors",
+    "StoreFormatError": "errors",
     "Event": "events",
     "PassObserver": "events",
+    "Explanation": "explain.explanation",
+    "Exported": "export.exporter",
+    "CachedImage": "images.cached",
     "Image": "images.image",
     "FileEntry": "index.entry",
+    "Forms": "layer",
     "Layer": "layer",
+    "Names": "layer",
+    "Descriptor": "oci.descriptor",
+    "Platform": "oci.descriptor",
+    "DiffID": "oci.digest",
+    "Digest": "oci.digest",
+    "Form": "oci.forms",
+    "Outcome": "pull",
+    "Plan": "pull",
+    "Pulled": "pull",
     "RegistrySettings": "registry.settings",
+    "UploadProgress": "resolver.upload_queue",
     "Counters": "statistics.counters",
+    "PlaceCounters": "statistics.counters",
+    "Place": "statistics.places",
+    "CachedLayer": "tiers.inventory",
+    "TierStats": "tiers.inventory",
+    "Checked": "upkeep",
+    "Cleaned": "upkeep",
+    "Pruned": "upkeep",
+    "Removed": "upkeep",
+    "Sample": "upkeep",
+    "Adopted": "upkeep.adopt",
+    "Upgraded": "upkeep.upgrade",
 }
 
 __all__ = [
+    "Adopted",
     "BackendError",
     "Cache",
+    "CachedImage",
+    "CachedLayer",
+    "Checked",
+    "Cleaned",
+    "ClosedError",
     "ConfigError",
+    "Copied",
     "Counters",
+    "Descriptor",
     "DiffID",
     "Digest",
     "DigestMismatchError",
     "Event",
+    "Explanation",
+    "Exported",
     "FileEntry",
+    "ForbiddenError",
+    "Form",
     "FormatError",
+    "Forms",
     "Image",
     "InUseError",
     "IntegrityError",
@@ -89,15 +145,33 @@ __all__ = [
     "Layer",
     "LayercacheError",
     "LimitError",
+    "Names",
     "NotAFileError",
     "NotALayerError",
     "NotFoundError",
+    "Outcome",
     "PassObserver",
+    "Place",
+    "PlaceCounters",
+    "Plan",
+    "Platform",
+    "Pruned",
+    "Pulled",
     "RegistrySettings",
+    "Removed",
+    "Sample",
     "SourceError",
+    "StoreFormatError",
+    "TierStats",
+    "Upgraded",
+    "UploadProgress",
     "__version__",
     "open",
 ]
+
+
+def __dir__() -> list[str]:
+    return __all__
 
 
 def __getattr__(name: str) -> object:

@@ -83,6 +83,10 @@ class SourceError(LayercacheError):
     """A registry, OCI layout or archive failed: unreachable, forbidden, broken."""
 
 
+class ClosedError(LayercacheError, ValueError):
+    """The cache was closed, and can be used no more: a fault of the program, as reading a closed file is."""
+
+
 class ConfigError(LayercacheError):
     """A URL, an option or a configuration file is invalid. The hint says what is allowed."""
 
@@ -95,6 +99,11 @@ class StoreFormatError(BackendError, ConfigError):
 
 class InvalidNameError(ConfigError, ValueError):
     """A digest, diff ID, reference, platform or object name is malformed."""
+
+
+def wrong_type(expected: str, found: object) -> TypeError:
+    """The error for an argument of another type than the method takes."""
+    return TypeError(f"expected {expected}, found {type(found).__name__}: {found!r:.80}")
 
 
 def most_similar(name: str, known: Iterable[str]) -> str:

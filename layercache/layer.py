@@ -270,5 +270,13 @@ class Layer:
         """
         return self._resolver.doubt(self._state, form)
 
+    def __reduce__(self) -> tuple[Callable[..., object], tuple[object, ...]]:
+        """Pickle the cache as the arguments of `layercache.open`, and what is known of it, no bytes."""
+        if (reopening := self._resolver.reopening) is None:
+            raise TypeError("only layers of a cache that layercache.open has opened can be pickled")
+        identity = self._state.identity
+        media_type = None if identity.media_type == OCTETS else identity.media_type
+        return reopening.layer, (*self.names, identity.size, media_type, self._state.image)
+
     def __repr__(self) -> str:
         return f"<Layer digest={self.names.digest} diff_id={self.names.diff_id}>"

@@ -18,7 +18,7 @@ LINES = 40
 PARAMETERS = 7
 """Of a function, ``self`` not counted. Options that users pass by keyword have no limit: see `OPTIONS`."""
 
-OPTIONS = {"layercache.config.opening.open", "layercache.cache.Cache.__init__"}
+OPTIONS = {"layercache.config.opening.open", "layercache.cache.core.CacheCore.__init__"}
 """Functions of the public API that take each option as a keyword argument, as the configuration has it."""
 
 FILE = 350

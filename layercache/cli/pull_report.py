@@ -40,7 +40,7 @@ class Done(Value, frozen=True):
     seconds: float
 
 
-class Pulled(Value, frozen=True):
+class PullReport(Value, frozen=True):
     images: Sequence[Image]
     outcomes: Outcomes
     errors: Sequence[Exception]

@@ -99,7 +99,7 @@ class Session(Struct, eq=False):
         )
         with self.activity.step("opening the cache"), loading():  # a backend, and what it needs
             cache = configuration.open(self.urls, by=CACHE, given=self.given(), registries=registries)
-        self.activity.uploads = cache.uploads.progress
+        self.activity.uploads = lambda: cache.uploads.progress()  # imported when it is first shown
         names = ", ".join(tier.name for tier in cache.tiers)
         try:
             with (

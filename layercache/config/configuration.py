@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, TypeVar
 from layercache.backend import BackendURL
 from layercache.cache import Cache
 from layercache.config import environment
-from layercache.config.default_cache import default_cache, limited
+from layercache.config.default_cache import as_url, default_cache, limited
 from layercache.config.setting import DEFAULT, Setting
 from layercache.errors import ConfigError
 from layercache.oci.descriptor import DOCUMENT_MAX
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     from layercache.config.from_variables import Variables
     from layercache.config.registries import Registries
+    from layercache.config.reopening import Reopening
     from layercache.config.schema import CacheTable, Checked
     from layercache.config.serve import ServeTable
     from layercache.registry.settings import RegistrySettings
@@ -87,11 +88,13 @@ class Configuration:
         given: Mapping[str, Setting] | None = None,
         registries: RegistrySettings | None = None,
         inside: tuple[str, ...] | None = None,
+        reopening: Reopening | None = None,
     ) -> Cache:
         """Open the cache that `choose` selects with the settings of `behaviour`. Raises `ConfigError`.
 
         The user's cache folder has a limit unless its URL sets one. ``inside``: for images, contact only
         addresses of the internet and these of the inside, see `RegistrySettings`; None: any.
+        ``reopening``: how a pickle names the cache.
         """
         chosen = self.choose(urls, by)
         how = {key: setting.value for key, setting in self.behaviour(chosen.name, given).items()}
@@ -113,6 +116,8 @@ class Configuration:
             max_document_size=biggest,
             docker=environment.docker,
             statistics=environment.statistics_file() if how["statistics"] else None,
+            reopening=reopening,
+            single=lambda place: self.open_alone(as_url(place), "target"),
         )
 
     def serve(self) -> dict[str, Setting]:

@@ -7,7 +7,7 @@ import os
 from layercache.backend import BackendURL
 from layercache.config import environment
 from layercache.config.setting import Setting
-from layercache.errors import ConfigError
+from layercache.errors import ConfigError, wrong_type
 
 LIMIT = 20 * 10**9
 """Bytes that the default folder may have, if that is not more than `SHARE` of its disk."""
@@ -25,6 +25,18 @@ def file_url(path: str) -> str:
     from urllib.parse import quote
 
     return f"file://{quote(os.path.abspath(os.path.expanduser(path)))}"
+
+
+def as_url(place: str | os.PathLike[str]) -> str:
+    """Return the URL of a cache that a program names by its URL or its folder. Raises `TypeError`."""
+    if isinstance(place, str):
+        return place
+    if not isinstance(place, os.PathLike):
+        raise wrong_type("the URL or the folder of a cache, a str or a path", place)
+    path = os.fspath(place)
+    if not isinstance(path, str):
+        raise wrong_type("a path of str", path)
+    return file_url(path)
 
 
 def is_default(folder: str) -> bool:

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Literal
 
 from layercache.config import environment, files
 from layercache.config.configuration import Configuration
-from layercache.config.default_cache import file_url
+from layercache.config.default_cache import as_url
 from layercache.config.setting import ARGUMENT, Setting
-from layercache.errors import ConfigError
+from layercache.errors import ConfigError, wrong_type
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -63,16 +63,10 @@ def open(
 
     Raises `ConfigError`.
     """
+    from layercache.config.reopening import Reopening
+
     named = _urls(urls)
-    if not isinstance(config, Configuration):
-        wanted = config is not None or urls is None or any(url.startswith("@") for url in named)
-        config = load(config) if wanted else Configuration(variables=_variables())
-        if config.variables and config.variables.unknown:
-            import warnings
-
-            from layercache.config.from_variables import warning
-
-            warnings.warn(warning(config.variables.unknown), stacklevel=2)
+    configuration = config if isinstance(config, Configuration) else _configuration(config, urls, named)
     arguments = {
         "offline": offline,
         "verify": verify,
@@ -85,7 +79,28 @@ def open(
         "statistics": statistics,
     }
     given = {key: Setting(value, ARGUMENT) for key, value in arguments.items() if value is not None}
-    return config.open(named, by=ARGUMENT, given=given, registries=registries)
+    options = {**arguments, "config": config, "registries": registries}
+    reopening = Reopening.of(None if urls is None else named, options, open)
+    cache = configuration.open(named, by=ARGUMENT, given=given, registries=registries, reopening=reopening)
+    reopening.remember(cache)
+    return cache
+
+
+def _configuration(
+    file: str | os.PathLike[str] | None,
+    urls: str | os.PathLike[str] | Iterable[str | os.PathLike[str]] | None,
+    named: Iterable[str],
+) -> Configuration:
+    """What a program's arguments ask for: files are read only where they are needed."""
+    wanted = file is not None or urls is None or any(url.startswith("@") for url in named)
+    configuration = load(file) if wanted else Configuration(variables=_variables())
+    if configuration.variables and configuration.variables.unknown:
+        import warnings
+
+        from layercache.config.from_variables import warning
+
+        warnings.warn(warning(configuration.variables.unknown), stacklevel=3)
+    return configuration
 
 
 def load(file: str | os.PathLike[str] | None = None) -> Configuration:
@@ -111,7 +126,12 @@ def _variables() -> Variables | None:
 def _urls(urls: str | os.PathLike[str] | Iterable[str | os.PathLike[str]] | None) -> list[str]:
     if urls is None:
         return []
-    several = [urls] if isinstance(urls, str | os.PathLike) else list(urls)
+    if isinstance(urls, str | os.PathLike):
+        return [as_url(urls)]
+    try:
+        several = list(urls)
+    except TypeError:
+        raise wrong_type("a URL or a folder, or several of them", urls) from None
     if not several:
         raise ConfigError("no cache was given", hint="pass at least one URL")
-    return [url if isinstance(url, str) else file_url(os.fspath(url)) for url in several]
+    return [as_url(url) for url in several]

@@ -9,7 +9,8 @@ for each name.
 from __future__ import annotations
 
 from layercache.copy.copier import Copy
-from layercache.copy.report import Failure, Report
+from layercache.copy.report import Copied, Failure
 from layercache.copy.selection import Selection
+from layercache.copy.whole import copy_to, refresh_index
 
-__all__ = ["Copy", "Failure", "Report", "Selection"]
+__all__ = ["Copied", "Copy", "Failure", "Selection", "copy_to", "refresh_index"]

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from layercache.copy.blob_copier import BlobCopier, SourceFailedError, StoppedError, source_errors
 from layercache.copy.index_copier import IndexCopier
 from layercache.copy.name_sets import SourceRoles, TargetContents, raw
-from layercache.copy.report import Report
+from layercache.copy.report import Copied
 from layercache.copy.selection import image_blobs, image_entries
 from layercache.errors import ConfigError, DigestMismatchError, IntegrityError, NotALayerError, NotFoundError
 from layercache.events import Event, Observers
@@ -66,7 +66,7 @@ class Copy:
             raise ConfigError(f"{source.name} is to be copied into itself", hint="name two caches")
         if target.policy.readonly:
             raise ConfigError(f"{target.name} is read-only", hint="name a cache that can be written to")
-        self.report = Report()
+        self.report = Copied()
         self._source = source
         self._target = target
         self._selection = selection
@@ -77,7 +77,7 @@ class Copy:
         self._indexes = IndexCopier(source, target)
         self._chosen: set[bytes] = set()
 
-    def run(self) -> Report:
+    def run(self) -> Copied:
         """Copy everything that is missing. Call it once.
 
         Raises `NotFoundError` if the source does not have a selected image, `BackendError` if the target or

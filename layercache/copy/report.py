@@ -27,7 +27,7 @@ class Failure:
 
 
 @dataclass(slots=True)
-class Report:
+class Copied:
     """Counts of entries, and bytes of their blobs. In a dry run: what would be done.
 
     ``made``: tars that were inflated during the copy. ``indexes``: tables of files, and seek indexes.
@@ -52,6 +52,11 @@ class Report:
     failures: list[Failure] = field(default_factory=list)
     _in_a_row: int = 0
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
+
+    @property
+    def is_any(self) -> bool:
+        """Whether anything was written to the target."""
+        return bool(self.copied or self.made or self.records or self.images)
 
     def add(self, **counts: int) -> None:
         with self._lock:

@@ -5,15 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from layercache.errors import NotFoundError
+from layercache.errors import ConfigError, NotFoundError
 from layercache.oci.descriptor import Manifest
 from layercache.oci.forms import COMPRESSED, UNCOMPRESSED
 from layercache.oci.image_tree import walk
+from layercache.sources.names import registry_reference
 from layercache.tiers import keys
 from layercache.tiers.documents import read_document
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from layercache.copy.name_sets import SourceRoles
     from layercache.errors import IntegrityError
@@ -36,6 +37,19 @@ class Selection:
     form: Keep | None = None
     images: tuple[Reference, ...] = ()
     since: float = 0.0
+
+    @classmethod
+    def of(cls, form: Keep | None, images: Iterable[str], since: float) -> Selection:
+        """What the names of images select. Raises `ConfigError` for one that is not a registry's."""
+        references = []
+        for name in dict.fromkeys(images):
+            if (reference := registry_reference(name)) is None:
+                raise ConfigError(
+                    f"{name} does not name a cached image",
+                    hint="name an image of a registry, as it was pulled",
+                )
+            references.append(reference)
+        return cls(form, tuple(references), since)
 
     def takes(self, name: Hash, roles: SourceRoles, keep: Keep) -> bool:
         match self.form or keep:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any
 
 from layercache.oci.descriptor import Descriptor, Platform
@@ -51,8 +51,12 @@ class Image:
     @property
     def platform(self) -> Platform:
         """The platform in the config."""
-        fields = [self.config.get(field) or "" for field in ("architecture", "os", "variant")]
-        return Platform(architecture=fields[0], os=fields[1], variant=fields[2])
+        found = [self.config.get(each) or "" for each in ("architecture", "os", "variant")]
+        return Platform(architecture=found[0], os=found[1], variant=found[2])
+
+    def __reduce__(self) -> tuple[type[Image], tuple[object, ...]]:
+        """Pickle the documents, and the layers without their bytes."""
+        return Image, tuple(getattr(self, each.name) for each in fields(self) if each.init)
 
     def files(self) -> ImageFiles:
         """The files of the image as they would be on a disk: iterate over them, or look them up.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Self
 
-from layercache.errors import InvalidNameError
+from layercache.errors import InvalidNameError, wrong_type
 
 if TYPE_CHECKING:
     from hashlib import _Hash as Hasher
@@ -38,8 +38,11 @@ class Hash(str):
     def __new__(cls, text: str) -> Self:
         if isinstance(text, Hash):  # was checked when it was made
             return text if type(text) is cls else str.__new__(cls, text)
-        if _is_hash(text):
-            return str.__new__(cls, text)
+        try:
+            if _is_hash(text):
+                return str.__new__(cls, text)
+        except TypeError:
+            raise wrong_type("a digest or a diff ID, a str (sha256:…)", text) from None
         if _is_hash(text.lower()):
             raise InvalidNameError(
                 f"not a digest or diff ID: {text!r}", hint=f"hex digits are lower case: {text.lower()}"

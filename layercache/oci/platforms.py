@@ -10,7 +10,7 @@ import os
 import re
 from typing import TYPE_CHECKING
 
-from layercache.errors import InvalidNameError, NotFoundError
+from layercache.errors import InvalidNameError, NotFoundError, wrong_type
 from layercache.oci.descriptor import INDEXES, MANIFESTS, Descriptor, Platform
 
 if TYPE_CHECKING:
@@ -20,6 +20,9 @@ ATTESTATION_TYPE = "vnd.docker.reference.type"
 """The annotation by which BuildKit marks entries of an index that are not images."""
 
 UNKNOWN = "unknown"
+
+ALL = "all"
+"""In place of a platform: everything that an index lists."""
 
 _COMPONENT = re.compile(r"[A-Za-z0-9_.-]+")
 _SYSTEMS = "android darwin dragonfly freebsd illumos linux netbsd openbsd plan9 solaris wasip1 windows"
@@ -51,6 +54,8 @@ def parse_platform(text: str) -> Platform:
     An architecture alone is Linux's; an operating system alone has this machine's architecture. Raises
     `InvalidNameError`.
     """
+    if not isinstance(text, str):
+        raise wrong_type("a platform, a str (linux/amd64)", text)
     parts = text.split("/")
     if len(parts) > 3 or not all(_COMPONENT.fullmatch(part) for part in parts):
         raise _not_a_platform(text)

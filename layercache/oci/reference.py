@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Self
 
-from layercache.errors import InvalidNameError
+from layercache.errors import InvalidNameError, wrong_type
 from layercache.oci.digest import Digest
 from layercache.value import Value
 
@@ -75,6 +75,8 @@ class Reference(Value, frozen=True):
         component is a registry when it has a "." or ":" or a capital, or is ``localhost``. Raises
         `InvalidNameError`.
         """
+        if not isinstance(text, str):
+            raise wrong_type("the name of an image, a str (alpine:3.20)", text)
         if _IDENTIFIER.fullmatch(text):
             raise InvalidNameError(
                 f"not an image: {text!r}", hint=f"a digest is written with its algorithm: sha256:{text}"

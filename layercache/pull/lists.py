@@ -22,25 +22,26 @@ LIST_MAX = 4 << 20
 _COMMENT = re.compile(r"(?:^|\s)#.*")
 
 
-def read_list(file: BinaryIO, where: str) -> list[str]:
-    """Return the names of images in a list, each once. ``where`` is the file's name in messages.
+def read_list(source: str | os.PathLike[str] | BinaryIO, where: str = "") -> list[str]:
+    """Return the names of images in a list, each once. ``where`` is the name of a stream in messages.
 
-    Raises `ConfigError` for a line that is not the name of an image, or a pattern of tags.
+    Raises `ConfigError` for a line that is not the name of an image, or a pattern of tags, `OSError`.
     """
-    return list(dict.fromkeys(_checked(file, where, _check_name)))
+    return list(dict.fromkeys(_checked(source, where, _check_name)))
 
 
-def read_lock(file: BinaryIO, where: str) -> list[Reference]:
-    """Return the images of a lock file. Raises `ConfigError` for a line that is not NAME@DIGEST."""
-    return [Reference.parse(line) for line in dict.fromkeys(_checked(file, where, _check_locked))]
+def read_lock(source: str | os.PathLike[str] | BinaryIO, where: str = "") -> list[Reference]:
+    """Return the images of a lock file. Raises `ConfigError` for a line without a digest, `OSError`."""
+    return [Reference.parse(line) for line in dict.fromkeys(_checked(source, where, _check_locked))]
 
 
-def write_lock(path: str, references: Iterable[Reference]) -> bool:
+def write_lock(path: str | os.PathLike[str], references: Iterable[Reference]) -> bool:
     """Write a lock file, completely or not at all; return whether it changed. ``-`` is stdout.
 
     One ``NAME:TAG@DIGEST`` a line, sorted, so that the same images always give the same bytes. Raises as
     `writing`.
     """
+    path = os.fspath(path)
     data = "".join(f"{line}\n" for line in sorted({str(each) for each in references})).encode()
     if os.path.isfile(path):  # what is not a file cannot be read back: a pipe, a device
         with suppress(OSError), open(path, "rb") as old:
@@ -52,9 +53,15 @@ def write_lock(path: str, references: Iterable[Reference]) -> bool:
     return True
 
 
-def _checked(file: BinaryIO, where: str, check: Callable[[str], object]) -> Iterator[str]:
+def _checked(
+    source: str | os.PathLike[str] | BinaryIO, where: str, check: Callable[[str], object]
+) -> Iterator[str]:
+    if isinstance(source, str | os.PathLike):
+        with open(source, "rb") as file:
+            yield from _checked(file, os.fspath(source), check)
+        return
     problems = []
-    for number, line in _lines(file, where):
+    for number, line in _lines(source, where):
         try:
             check(line)
         except ConfigError as error:

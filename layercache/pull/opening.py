@@ -8,17 +8,15 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from layercache.errors import LayercacheError
+from layercache.oci.platforms import ALL
 from layercache.oci.reference import canonical
 from layercache.pull.patterns import expand
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from layercache.cache import Cache
     from layercache.images.image import Image
-
-ALL = "all"
-"""As a platform: everything that an index lists."""
+    from layercache.pull.filled import FilledCache
 
 
 @dataclass(slots=True)
@@ -32,7 +30,7 @@ class Opened:
     errors: list[LayercacheError] = field(default_factory=list)
 
 
-def open_images(cache: Cache, names: Iterable[str], platform: str | None, jobs: int) -> list[Opened]:
+def open_images(cache: FilledCache, names: Iterable[str], platform: str | None, jobs: int) -> list[Opened]:
     """Open images, several in parallel, and return them in the order of their names, each image once.
 
     A name can be a pattern of tags. An error is recorded, and the other images are opened.
@@ -48,18 +46,18 @@ def open_images(cache: Cache, names: Iterable[str], platform: str | None, jobs: 
         pool.shutdown(wait=False, cancel_futures=True)
 
 
-def _expand(cache: Cache, name: str) -> list[Opened]:
+def _expand(cache: FilledCache, name: str) -> list[Opened]:
     try:
         return [Opened(each) for each in expand(cache, name)]
     except LayercacheError as error:
         return [Opened(name, errors=[error])]
 
 
-def _open(cache: Cache, platform: str | None, opened: Opened) -> Opened:
+def _open(cache: FilledCache, platform: str | None, opened: Opened) -> Opened:
     if not opened.errors:
         try:
             if platform == ALL:
-                opened.images += cache.images(opened.name, missing=opened.errors.append)
+                opened.images += cache.platforms(opened.name, missing=opened.errors.append)
             else:
                 opened.images.append(cache.image(opened.name, platform=platform))
         except LayercacheError as error:

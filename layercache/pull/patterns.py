@@ -6,11 +6,11 @@ import fnmatch
 import re
 from typing import TYPE_CHECKING
 
-from layercache.errors import ConfigError, InvalidNameError, NotFoundError
-from layercache.sources.names import ARCHIVE, LAYOUT, OCI_ARCHIVE
+from layercache.errors import ConfigError, InvalidNameError, NotFoundError, wrong_type
+from layercache.sources.names import ARCHIVE, IMAGE_NAME, LAYOUT, OCI_ARCHIVE
 
 if TYPE_CHECKING:
-    from layercache.cache import Cache
+    from layercache.pull.filled import FilledCache
 
 MATCHES_MAX = 500
 """Tags that a pattern may stand for: each costs at least one request, and registries count those."""
@@ -23,6 +23,8 @@ def split_pattern(name: str) -> tuple[str, str] | None:
 
     ``*``, ``?`` and ``[...]`` match as in a shell. Raises `InvalidNameError` if they are not in the tag.
     """
+    if not isinstance(name, str):
+        raise wrong_type(IMAGE_NAME, name)
     if name.startswith((LAYOUT, OCI_ARCHIVE, ARCHIVE)):
         return None
     above, slash, last = name.rpartition("/")
@@ -32,7 +34,7 @@ def split_pattern(name: str) -> tuple[str, str] | None:
     return (f"{above}{slash}{repository}", tag) if colon and _WILD.search(tag) else None
 
 
-def matching_tags(cache: Cache, repository: str, pattern: str) -> list[str]:
+def matching_tags(cache: FilledCache, repository: str, pattern: str) -> list[str]:
     """Return the tags of a repository that match, sorted. Raises as `Cache.tags`."""
     matches = re.compile(fnmatch.translate(pattern)).match
     tags = [tag for tag in cache.tags(repository) if matches(tag)]
@@ -44,7 +46,7 @@ def matching_tags(cache: Cache, repository: str, pattern: str) -> list[str]:
     return tags
 
 
-def expand(cache: Cache, name: str) -> list[str]:
+def expand(cache: FilledCache, name: str) -> list[str]:
     """Return the images that a name or a pattern stands for.
 
     Raises as `Cache.tags`, and `ConfigError` for a pattern that matches more than `MATCHES_MAX` tags.

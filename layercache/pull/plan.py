@@ -20,10 +20,10 @@ from layercache.tiers.plain_tars import holds
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
-    from layercache.cache import Cache
     from layercache.images.image import Image
     from layercache.layer import Forms, Layer
     from layercache.oci.digest import Hash
+    from layercache.pull.filled import FilledCache
     from layercache.tiers.tier import Tier
 
 ASKED_AT_ONCE = 16
@@ -110,7 +110,7 @@ class Plan:
         return limit is not None and self.distinct.bytes > limit
 
 
-def make_plan(cache: Cache, images: Sequence[Image], form: Forms, *, ask_far: bool = False) -> Plan:
+def make_plan(cache: FilledCache, images: Sequence[Image], form: Forms, *, ask_far: bool = False) -> Plan:
     """Look up the layers of images, without fetching any.
 
     Tiers on this machine are asked; with ``ask_far`` the others too, which costs a round trip for each layer
@@ -131,7 +131,7 @@ def make_plan(cache: Cache, images: Sequence[Image], form: Forms, *, ask_far: bo
     )
 
 
-def cached_here(cache: Cache, image: Image, form: Forms) -> Amount:
+def cached_here(cache: FilledCache, image: Image, form: Forms) -> Amount:
     """The layers of an image that tiers on this machine have in this form."""
     near = [tier for tier in cache.tiers if not tier.remote]
     return Amount.of(each for each in image.layers if any(_holds(tier, each, form) for tier in near))

@@ -14,11 +14,11 @@ from layercache.statistics.places import Place
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from layercache.cache import Cache
     from layercache.events import Event
     from layercache.images.image import Image
     from layercache.layer import Forms, Layer
     from layercache.oci.digest import Digest, Hash
+    from layercache.pull.filled import FilledCache
 
 LAST_WORDS = 3.0
 """Seconds that running transfers get to clean up after an interrupt."""
@@ -40,7 +40,7 @@ class Outcome:
     error: Exception | None = None
 
 
-def default_form(cache: Cache) -> Forms:
+def default_form(cache: FilledCache) -> Forms:
     """Return the form to pull by default: the cheapest one that a tier stores."""
     kept = [form for form in (COMPRESSED, UNCOMPRESSED) if any(t.policy.stores(form) for t in cache.tiers)]
     return kept[0] if kept else COMPRESSED
@@ -61,7 +61,7 @@ def distinct(images: Iterable[Image]) -> list[Layer]:
 class Puller:
     """Fills a cache with layers, and records from its events where each came from."""
 
-    def __init__(self, cache: Cache, form: Forms, jobs: int) -> None:
+    def __init__(self, cache: FilledCache, form: Forms, jobs: int) -> None:
         self._cache = cache
         self._form = form
         self._jobs = jobs

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import ssl
 from typing import TYPE_CHECKING, Any
 from urllib.parse import SplitResult, unquote, urlsplit
@@ -86,7 +87,7 @@ class Connections:
         context.load_default_certs()
         for path in (self._settings.ca_file, own_ca_file):
             if path is not None:
-                _load(context, path)
+                _load(context, os.fspath(path))
         return context
 
     def close(self) -> None:

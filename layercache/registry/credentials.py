@@ -111,7 +111,7 @@ def _ask_each(
 
     if helper := settings.helper_for(registry):
         yield ask_helper(helper, f"the configuration of {registry}")
-    for path in settings.auth_files:
+    for path in settings.auth_paths:
         looked_in.append(path)
         try:
             file = AuthFile.read(path)

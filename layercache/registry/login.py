@@ -93,7 +93,7 @@ def forget(settings: RegistrySettings, registry: str) -> list[str]:
 
 def _files(settings: RegistrySettings) -> Iterator[tuple[str, AuthFile]]:
     """The files that are there and can be read, in the order in which they are used."""
-    for path in settings.auth_files:
+    for path in settings.auth_paths:
         with suppress(UnavailableError):
             if (file := AuthFile.read(path)) is not None:
                 yield path, file

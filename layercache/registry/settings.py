@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import os
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeVar
 
@@ -11,6 +12,8 @@ from layercache.oci.descriptor import DOCUMENT_MAX
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
+
+    FileName = str | os.PathLike[str]
 
 ValueT = TypeVar("ValueT")
 
@@ -40,11 +43,11 @@ class RegistrySettings:
     index at most.
     """
 
-    auth_files: tuple[str, ...] = ()
-    ca_file: str | None = None
+    auth_files: tuple[FileName, ...] = ()
+    ca_file: FileName | None = None
     plain_http: tuple[str, ...] = ()
     insecure: tuple[str, ...] = ()
-    ca_files: Mapping[str, str] = field(default_factory=dict)
+    ca_files: Mapping[str, FileName] = field(default_factory=dict)
     mirrors: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     credential_helpers: Mapping[str, str] = field(default_factory=dict)
     proxies: Mapping[str, str] = field(default_factory=dict, repr=False)  # may hold a password
@@ -63,9 +66,15 @@ class RegistrySettings:
         """Whether the registry's certificate is not to be checked."""
         return _is_listed(registry, self.insecure)
 
+    @property
+    def auth_paths(self) -> list[str]:
+        """The names of ``auth_files``."""
+        return [os.fspath(each) for each in self.auth_files]
+
     def ca_file_for(self, registry: str) -> str | None:
         """The registry's own certificates, which are trusted in addition to those of ``ca_file``."""
-        return _value_for(registry, self.ca_files)
+        found = _value_for(registry, self.ca_files)
+        return None if found is None else os.fspath(found)
 
     def mirrors_of(self, registry: str) -> tuple[str, ...]:
         """What is asked before the registry, in order."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, BinaryIO
 
-from layercache.errors import NotALayerError
+from layercache.errors import NotALayerError, wrong_type
 from layercache.events import Event, Observers
 from layercache.oci.descriptor import NO_COMPRESSION, OCI_LAYER_OF
 from layercache.oci.digest import DiffID, Digest
@@ -53,6 +53,8 @@ class Ingest:
         if isinstance(source, str | os.PathLike):
             with open(source, "rb", buffering=0) as file:
                 return self.take(BorrowedReader(file), os.fstat(file.fileno()).st_size)
+        if not hasattr(source, "read"):
+            raise wrong_type("a path, or a binary stream", source)
         return self.take(BorrowedReader(source), None)
 
     def take(self, raw: Reader, size: int | None) -> LayerIdentity:

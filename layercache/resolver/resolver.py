@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from layercache.backend import PerProcess, check_range
+from layercache.errors import ClosedError
 from layercache.resolver.near import Near
 from layercache.resolver.plan import Way
 from layercache.resolver.tier_writer import TierWriter
@@ -28,6 +29,15 @@ if TYPE_CHECKING:
     from layercache.tiers.tier import Tier
     from layercache.transfer.share import Share
 
+
+class Reopens(Protocol):
+    """Opens the cache of a layer again, in the process that unpickles it."""
+
+    def layer(
+        self, digest: str | None, diff_id: str | None, size: int | None, media_type: str | None, image: str
+    ) -> object: ...
+
+
 LAST_WORDS = 3.0
 """Seconds in which an upload that is broken off can clean up. Then it is left to the store's own rules."""
 
@@ -47,16 +57,27 @@ class Resolver:
         finish: Share | None,
         verify_always: bool = False,
         changed: Callable[[], object] = lambda: None,
+        reopening: Reopens | None = None,
     ) -> None:
         self.keeper = TierWriter(tiers, observers, changed)
         self._near = Near(tiers, self.keeper, observers, verify_always=verify_always)
         self.finder = self._near.finder
         self._bringing = PerProcess(partial(self._begin, limits, finish))
+        self.reopening = reopening
+        self.closed = False
+        """Set once, by `close`, and read without a lock: what began before it ends as it may."""
 
     def _begin(self, limits: Limits, finish: Share | None) -> Bringing:
         from layercache.resolver.bringing import Bringing
 
         return Bringing(self._near, limits, finish)
+
+    def check_open(self) -> None:
+        """Raise `ClosedError` if the cache was closed."""
+        if self.closed:
+            raise ClosedError(
+                "the cache is closed", hint="use it, its layers and images inside the with block"
+            )
 
     @property
     def passes(self) -> Fetcher:
@@ -85,6 +106,7 @@ class Resolver:
     def of_digest(self, digest: Digest, *, stated: bool) -> tuple[LayerIdentity, Responses | None]:
         """As `Finder.of_digest`. A blob that is on its way is not opened once more."""
         bringing = self._bringing.made()
+        self.check_open()
         coming = bringing is not None and bringing.passes.running.last(digest) is not None
         return self.finder.of_digest(digest, stated=stated, coming=coming)
 
@@ -96,6 +118,7 @@ class Resolver:
         not a layer, `FormatError` where bytes and media type contradict each other, `BackendError`,
         `SourceError`. Reading raises `DigestMismatchError`, `FormatError` or `LimitError` before the end.
         """
+        self.check_open()
         try:
             if start or end is not None:
                 check_range(start, end)
@@ -115,14 +138,17 @@ class Resolver:
 
     def ways(self, layer: LayerState, form: Form) -> Iterator[Way]:
         """The ways to a form, in the order in which they are tried. Nothing is opened."""
+        self.check_open()
         return self._bringing.get().ways(layer, form)
 
     def fill(self, layer: LayerState, form: Form, *, counted: bool = True) -> None:
         """As `Bringing.fill`."""
+        self.check_open()
         self._bringing.get().fill(layer, form, counted=counted)
 
     def path(self, layer: LayerState, form: Form) -> str | None:
         """The file in which a trusted tier has the form."""
+        self.check_open()
         for tier in self._near.all:
             for name in layer.identity.names(form) if tier.policy.trusted else ():
                 way, path = Way(name, form, tier), tier.blobs.path(name)
@@ -151,6 +177,7 @@ class Resolver:
 
         ``flush``: see to its end what is worth it, unless interrupted; else transfers are given up.
         """
+        self.closed = True
         bringing = self._bringing.made()
         try:
             if bringing:

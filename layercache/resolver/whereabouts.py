@@ -31,6 +31,7 @@ def size_of_blob(resolver: Resolver, layer: LayerState) -> int:
 def signed_url(resolver: Resolver, layer: LayerState, form: Form, seconds: int) -> str | None:
     """A URL of the first tier that can sign one and has the form in the right size; None if none does."""
     size = layer.identity.size_of(form)
+    resolver.check_open()
     for tier in resolver.near.all if size is not None else ():
         for name in layer.identity.names(form):
             way = Way(name, form, tier)

@@ -6,7 +6,7 @@ import os
 import re
 from typing import TYPE_CHECKING
 
-from layercache.errors import ConfigError, InvalidNameError
+from layercache.errors import ConfigError, InvalidNameError, wrong_type
 from layercache.oci.digest import Digest
 from layercache.oci.reference import DEFAULT_REGISTRY, Reference, without_user
 
@@ -18,6 +18,7 @@ LAYOUT = "oci:"
 OCI_ARCHIVE = "oci-archive:"
 ARCHIVE = "docker-archive:"
 REGISTRY = "docker://"
+IMAGE_NAME = "the name of an image, a str (alpine:3.20, oci:PATH)"
 KNOWN = (
     "[docker://]REGISTRY/REPOSITORY[:TAG][@DIGEST]",
     "oci:PATH[:REF][@DIGEST]",
@@ -40,6 +41,8 @@ def registry_reference(name: str) -> Reference | None:
     Raises `ConfigError` for an unknown transport and for the path of a file or folder, `InvalidNameError` for
     what is not a reference.
     """
+    if not isinstance(name, str):
+        raise wrong_type(IMAGE_NAME, name)
     if name.startswith((LAYOUT, OCI_ARCHIVE, ARCHIVE)):
         return None
     text = name.removeprefix(REGISTRY)

@@ -8,6 +8,7 @@ from layercache.upkeep.quarantine import put_aside
 from layercache.upkeep.sample import Sample
 from layercache.upkeep.selection import stores_of
 from layercache.upkeep.verify import Checked, verify
+from layercache.upkeep.verify_stores import verify_stores
 
 __all__ = [
     "Checked",
@@ -21,4 +22,5 @@ __all__ = [
     "put_aside",
     "stores_of",
     "verify",
+    "verify_stores",
 ]

@@ -15,8 +15,11 @@ from layercache.tiers.layout import index_json
 from layercache.tiers.layout.index_writer import write_index
 
 if TYPE_CHECKING:
-    from layercache.cache import Cache
+    from collections.abc import Callable, Sequence
+
+    from layercache.layer import Layer
     from layercache.oci.digest import DiffID, Digest
+    from layercache.tiers.tier import Tier
 
 
 @dataclass
@@ -32,14 +35,14 @@ class Adopted:
     wrong: list[IntegrityError] = field(default_factory=list)
 
 
-def adopt(cache: Cache, *, verify: bool = False) -> Adopted:
+def adopt(tiers: Sequence[Tier], layer: Callable[[Digest], Layer], *, verify: bool = False) -> Adopted:
     """Import the images of the nearest tier's index.json, and the claims of their configs.
 
-    ``verify``: inflate each layer without a computed fact, which computes one or refutes the claim; a blob
-    with a wrong hash is removed. Raises `ConfigError` where there is no layout,
-    `BackendError`.
+    ``layer`` returns a layer of these tiers. ``verify``: inflate each layer without a computed fact, which
+    computes one or refutes the claim; a blob with a wrong hash is removed. Raises `ConfigError` where there
+    is no layout, `BackendError`.
     """
-    tier = cache.tiers[0]
+    tier = tiers[0]
     if not isinstance(tier, BackendTier) or not index_json.read(tier, keys.INDEX):
         raise ConfigError(
             f"{tier.name} is not an OCI image layout", hint="name a folder with oci-layout and index.json"
@@ -53,14 +56,15 @@ def adopt(cache: Cache, *, verify: bool = False) -> Adopted:
         claims = {fact.digest: fact.diff_id for fact in tier.facts.scan() if not fact.computed}
         for digest, claimed in sorted(claims.items()):
             if tier.blobs.has(digest) and not tier.facts.has_computed(digest):
-                _verify(cache, digest, claimed, adopted)
+                _verify(tiers, layer(digest), claimed, adopted)
     write_index(tier)
     return adopted
 
 
-def _verify(cache: Cache, digest: Digest, claimed: DiffID, adopted: Adopted) -> None:
+def _verify(tiers: Sequence[Tier], layer: Layer, claimed: DiffID, adopted: Adopted) -> None:
+    digest = layer.digest
     try:
-        with cache.layer(digest).uncompressed() as tar:
+        with layer.uncompressed() as tar:
             while tar.read(CHUNK):
                 pass
     except (NotALayerError, NotFoundError):
@@ -68,7 +72,7 @@ def _verify(cache: Cache, digest: Digest, claimed: DiffID, adopted: Adopted) -> 
     except IntegrityError as error:
         adopted.wrong.append(error)
     else:
-        found = lookup.computed(cache.tiers, digest)
+        found = lookup.computed(tiers, digest)
         if found and found.diff_id.algorithm == claimed.algorithm and found.diff_id != claimed:
             adopted.wrong.append(contradiction(digest, found.diff_id, claimed))
         else:

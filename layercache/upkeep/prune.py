@@ -61,21 +61,24 @@ def prune(
     max_age: float | None = None,
     forget: bool = False,
     dry_run: bool = False,
-    leftovers_older_than: float = DAY,
+    leftovers_older_than: float | None = None,
     watcher: Callable[[Removed], object] = lambda _: None,
 ) -> Pruned:
     """Remove what goes beyond the limits, least recently used first, and dead leftovers.
 
     ``max_size`` (bytes of all blobs) and ``max_age`` (seconds since a blob's last use) are by default those
     of the tier's policy; where neither says anything only leftovers go: what writes have left that began
-    more than ``leftovers_older_than`` seconds ago, and leases that were last renewed then. ``forget``: also
-    facts and images of which no blob is there. ``watcher`` is called with each blob that went. ``dry_run``
-    removes nothing, reports what would go, and counts no leftovers. Raises `ConfigError` for a tier that is
-    read-only or another tool's layout, `BackendError`.
+    more than ``leftovers_older_than`` seconds ago (by default a day, or ``max_age`` if that is less), and
+    leases that were last renewed then. ``forget``: also facts and images of which no blob is there.
+    ``watcher`` is called with each blob that went. ``dry_run`` removes nothing, reports what would go, and
+    counts no leftovers. Raises `ConfigError` for a tier that is read-only or another tool's layout,
+    `BackendError`.
     """
     if tier.policy.readonly and not dry_run:
         raise ConfigError(f"{tier.name} is read-only", hint="prune it where it may be written to")
     _check_is_cache(tier)
+    if leftovers_older_than is None:
+        leftovers_older_than = DAY if max_age is None else min(max_age, DAY)
     max_size = tier.policy.max_size if max_size is None else max_size
     max_age = tier.policy.max_age if max_age is None else max_age
     report = Pruned(tier.name)

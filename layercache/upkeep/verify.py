@@ -47,6 +47,7 @@ class Checked:
 
     ``problem``: what is wrong with it; empty if it is right. ``quarantined``: it was moved to the quarantine.
     ``unreadable``: the store failed, or returned only a part, so it is not known whether the object is right.
+    ``missing``: what the image ``key`` needs is not there; ``problem`` says what.
     """
 
     tier: str
@@ -56,6 +57,7 @@ class Checked:
     problem: str = ""
     quarantined: bool = False
     unreadable: bool = False
+    missing: bool = False
 
 
 def verify(

@@ -8,7 +8,7 @@ import pytest
 from fixtures.calling import Caller
 from fixtures.stores import content
 
-from layercache.upkeep.bench import Benchmark
+from layercache.bench.benchmark import Benchmark
 from layercache_backends.local import LocalBackend
 
 if TYPE_CHECKING:

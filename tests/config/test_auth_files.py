@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def files() -> list[str]:
-    return list(load().registries().auth_files)
+    return load().registries().auth_paths
 
 
 @pytest.fixture(autouse=True)

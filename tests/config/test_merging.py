@@ -84,7 +84,7 @@ def test_a_registry_is_reached_as_all_files_together_say(both: tuple[str, str]) 
     assert found.mirrors_of("docker.io") == ("projects.example",)
     assert found.helper_for("docker.io") == "pass"
     assert found.is_plain_http("plain.example")
-    assert (found.ca_file or "").endswith("/users.pem")
+    assert str(found.ca_file).endswith("/users.pem")
     assert found.retries == 2
 
 

@@ -23,7 +23,7 @@ from fixtures.stores import (
 )
 from servers.images import Image
 
-from layercache.copy import Copy, Report, Selection
+from layercache.copy import Copied, Copy, Selection
 from layercache.copy.report import FAILURES_IN_A_ROW
 from layercache.errors import BackendError, ConfigError, LayercacheError, NotFoundError
 from layercache.oci.digest import DiffID, Digest
@@ -46,7 +46,7 @@ EVERYTHING = Selection()
 
 def copy(
     source: BackendTier, target: BackendTier, wanted: Selection = EVERYTHING, *, dry_run: bool = False
-) -> Report:
+) -> Copied:
     return Copy(source, target, wanted, jobs=4, dry_run=dry_run).run()
 
 

@@ -7,7 +7,7 @@ from fixtures.layers import flipped, make_layer, put, read
 from fixtures.stores import Fetch, Store, blobs, content, evict, near, open_cache, write_blob
 from servers.images import Image, make_image
 
-from layercache.copy import Copy, Report, Selection
+from layercache.copy import Copied, Copy, Selection
 from layercache.errors import InUseError
 from layercache.oci.digest import Digest
 from layercache.oci.reference import Reference
@@ -50,7 +50,7 @@ def filled() -> tuple[BackendTier, Image]:
 
 def copied(
     source: BackendTier, target: BackendTier, wanted: Selection = EVERYTHING, **options: bool
-) -> Report:
+) -> Copied:
     return Copy(source, target, wanted, jobs=2, **options).run()  # type: ignore[arg-type]
 
 

@@ -12,7 +12,7 @@ from fixtures.layers import read, sample
 from fixtures.stores import fact, far, near, open_cache, write, write_blob
 from servers.images import make_image, sample_layers
 
-from layercache.copy import Copy, Report, Selection
+from layercache.copy import Copied, Copy, Selection
 from layercache.errors import LayercacheError, NotFoundError
 from layercache.oci.descriptor import encode
 from layercache.oci.digest import Digest
@@ -50,7 +50,7 @@ def stranger() -> BackendTier:
     return far(backend)
 
 
-def copy(source: Tier, target: Tier, *references: Reference) -> Report:
+def copy(source: Tier, target: Tier, *references: Reference) -> Copied:
     return Copy(source, target, Selection(images=references), jobs=2).run()
 
 

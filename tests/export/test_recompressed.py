@@ -59,7 +59,7 @@ def exported(
     """What is written where an image is pulled and exported, by default to the layout ``out``."""
     layout = write_layout(folder / "in", {"image": image})
     with layercache.open(f"file://{folder}/cache") as cache:
-        for each in cache.images(f"oci:{layout}:image"):
+        for each in cache.platforms(f"oci:{layout}:image"):
             for layer in each.layers:
                 layer.fill("compressed")
     with layercache.open(f"file://{folder}/cache", offline=True) as cache:

@@ -60,7 +60,7 @@ def test_what_is_not_a_target_is_refused_with_what_was_probably_meant(
     with pytest.raises(ConfigError) as caught:
         cache.export(name, target, platform="linux/amd64")
     assert meant in caught.value.hint
-    assert cache._registry._client is None, "no registry was contacted"
+    assert cache._registry.made() is None, "no registry was contacted"
     assert sorted(os.listdir(tmp_path)) == ["cache", "there"]
 
 

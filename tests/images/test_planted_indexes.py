@@ -126,7 +126,7 @@ def test_a_planted_index_is_a_format_error_for_the_one_who_asks_for_it(make: Pla
     plant(tier, make)
     with open_cache(tier, offline=True) as cache:
         with pytest.raises(FormatError):
-            cache.images(NAME)
+            cache.platforms(NAME)
         with pytest.raises(FormatError):
             cache.export(NAME, f"oci:{tmp_path}/exported", platform="all")
         if make is nested:  # elsewhere a platform is chosen, or none is found, without a look at all the rest
@@ -134,7 +134,7 @@ def test_a_planted_index_is_a_format_error_for_the_one_who_asks_for_it(make: Pla
                 cache.image(NAME, platform="linux/amd64")
             with pytest.raises(FormatError):
                 cache.export(NAME, f"oci:{tmp_path}/exported", platform="linux/amd64")
-        assert len(cache.images("registry.example/good:1")) == 1
+        assert len(cache.platforms("registry.example/good:1")) == 1
         cache.export("registry.example/good:1", f"oci:{tmp_path}/exported", platform="all")
     report = Copy(tier, near(Store(MemoryBackend())), Selection()).run()
     assert report.images == 1
@@ -147,8 +147,8 @@ def test_an_index_that_is_not_what_its_digest_says_is_refused() -> None:
     plant(tier, lists_itself)
     with open_cache(tier, offline=True) as cache:
         with pytest.raises(LayercacheError):
-            cache.images(NAME)
-        assert len(cache.images("registry.example/good:1")) == 1
+            cache.platforms(NAME)
+        assert len(cache.platforms("registry.example/good:1")) == 1
 
 
 def asked(tier: BackendTier, work: Callable[[], object]) -> list[str]:
@@ -187,7 +187,7 @@ def test_a_manifest_that_several_indexes_list_is_copied_and_exported_once(tmp_pa
     with open_cache(tier, offline=True) as cache:
         exported = cache.export(NAME, f"oci:{tmp_path}/exported", platform="all")
         assert exported.blobs == len(tree.documents) - 2 + 1  # without the sound image, with the one config
-        assert len(cache.images(NAME)) == MAX_DEPTH
+        assert len(cache.platforms(NAME)) == MAX_DEPTH
 
 
 def test_forgetting_a_planted_image_frees_what_can_be_reached_and_nothing_of_another() -> None:
@@ -197,6 +197,6 @@ def test_forgetting_a_planted_image_frees_what_can_be_reached_and_nothing_of_ano
         layer = put(cache, SAMPLE.blob)
         cache.forget_image(NAME, blobs=True)
         assert read(layer.compressed()) == SAMPLE.blob
-        assert len(cache.images("registry.example/good:1")) == 1
+        assert len(cache.platforms("registry.example/good:1")) == 1
         prune(tier, max_size=10**9)
     assert [key for key, _ in tier.images.scan()] == [GOOD]

@@ -139,7 +139,7 @@ def test_offline_an_untrusted_tag_serves_where_no_other_is_known_and_is_reported
     keep(shared, GOOD)
     with open_cache(near(), shared, offline=True) as cache, cache.watch(warnings):
         if all_platforms:
-            (image,) = cache.images(str(REFERENCE))
+            (image,) = cache.platforms(str(REFERENCE))
         else:
             image = cache.image(str(REFERENCE), platform="linux/amd64")
         assert image.digest == GOOD.descriptor.digest

@@ -59,7 +59,7 @@ def test_a_platform_chooses_among_entries_of_one_name(
     with open_cache() as cache:
         for image, platform in ((AMD64, "linux/amd64"), (ARM64, "linux/arm64")):
             assert cache.image(wanted, platform=platform).digest == image.descriptor.digest
-        assert [image.digest for image in cache.images(wanted)] == [
+        assert [image.digest for image in cache.platforms(wanted)] == [
             AMD64.descriptor.digest,
             ARM64.descriptor.digest,
         ]
@@ -75,7 +75,7 @@ def test_attestations_of_the_same_name_are_in_nobodys_way(tmp_path: Path) -> Non
     path = layout(tmp_path, entry(AMD64, platform="linux/amd64", **{REF: "v1"}), *attestations)
     with open_cache() as cache:
         assert cache.image(f"oci:{path}:v1", platform="linux/amd64").digest == AMD64.descriptor.digest
-        assert len(cache.images(f"oci:{path}:v1")) == 3
+        assert len(cache.platforms(f"oci:{path}:v1")) == 3
 
 
 @pytest.mark.parametrize("nested", [False, True])

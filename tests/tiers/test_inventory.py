@@ -54,13 +54,13 @@ def calls(work: Callable[[], object]) -> int:
     return count
 
 
-def listed(tier: Tier) -> list[inventory.Held]:
+def listed(tier: Tier) -> list[inventory.CachedLayer]:
     return list(inventory.layers(tier))
 
 
 def test_each_layer_is_listed_once_and_two_records_are_read_and_two_blobs_looked_at(tier: Tier) -> None:
     found = listed(tier)
-    assert len({held.fact.digest for held in found}) == len(found) == LAYERS
+    assert len({held.digest for held in found}) == len(found) == LAYERS
     assert {held.forms for held in found} == {"both"}
     counted = system_calls(lambda: listed(tier))
     for name in ("open", "read", "close", "stat"):
@@ -85,8 +85,8 @@ def test_a_layer_is_listed_in_66_calls_and_printed_in_21(
 
 def test_a_record_that_somebody_wrote_with_spaces_is_listed_too(tier: Tier, tmp_path: Path) -> None:
     held = listed(tier)[0]
-    path = tmp_path / "cache" / keys.record(held.fact.digest)
+    path = tmp_path / "cache" / keys.record(held.digest)
     path.write_bytes(path.read_bytes().replace(b'":', b'" : ').replace(b',"', b' , "'))
-    path = tmp_path / "cache" / keys.record(listed(tier)[1].fact.digest)
+    path = tmp_path / "cache" / keys.record(listed(tier)[1].digest)
     path.write_bytes(path.read_bytes().replace(b'"facts"', b'"other":null,"facts"'))
     assert len(listed(tier)) == LAYERS

@@ -29,13 +29,12 @@ def adopt(session: Session, path: str, verify: bool, as_json: bool) -> None:
     found under both names. Moves and changes no blob.
     """
     from layercache.config.opening import open
-    from layercache.upkeep.adopt import adopt as adopt_layout
 
     with (
         session.activity.step(f"adopting {path}"),
         open(f"file://{_quoted(path)}?keep=compressed", offline=True) as cache,
     ):
-        adopted = adopt_layout(cache, verify=verify)
+        adopted = cache.adopt(verify=verify)
     if as_json:
         output.document({**asdict(adopted), "wrong": [str(error) for error in adopted.wrong]})
     else:

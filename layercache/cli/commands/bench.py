@@ -13,8 +13,8 @@ from layercache.cli.output_options import json_option
 from layercache.cli.terminal import echo
 
 if TYPE_CHECKING:
+    from layercache.bench.benchmark import Row
     from layercache.cli.session import Session
-    from layercache.upkeep.bench import Row
 
 
 LEAST = 100_000
@@ -63,7 +63,7 @@ def bench(session: Session, url: str | None, size: int, count: int, runs: int, a
     in turns, and for a local cache also to a plain file. Everything is written below a unique name
     (layercache-bench-…) and removed at the end.
     """
-    from layercache.upkeep.bench import Benchmark
+    from layercache.bench.benchmark import Benchmark
 
     nearest = session.tiers([url] if url else None)[0]
     with (

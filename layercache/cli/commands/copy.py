@@ -19,7 +19,7 @@ from layercache.value import Value
 
 if TYPE_CHECKING:
     from layercache.cli.session import Session
-    from layercache.copy import Report, Selection
+    from layercache.copy import Copied
     from layercache.events import Event
     from layercache.tiers.policy import Keep
     from layercache.tiers.tier import Tier
@@ -121,13 +121,13 @@ class Options(Value, frozen=True):
         return not (self.images or self.since or self.form)
 
 
-def _copy(session: Session, source: str, target: str, options: Options) -> tuple[Report, str]:
+def _copy(session: Session, source: str, target: str, options: Options) -> tuple[Copied, str]:
     """Copy, and return the report and the name of the source."""
-    from layercache.copy import Copy
+    from layercache.copy import Copy, Selection, refresh_index
     from layercache.events import Observers
 
     observers = Observers()
-    selection = _selection(options)
+    selection = Selection.of(options.form, options.images, options.since)
     configuration = session.configuration()
     with (
         session.activity.step(f"copying {source} to {target}"),
@@ -151,8 +151,8 @@ def _copy(session: Session, source: str, target: str, options: Options) -> tuple
 
         with session.activity.step(words) as step, observers.watch(watch):
             copying.run()
-        if not options.dry_run and (report.copied or report.made or report.records or report.images):
-            _refresh_index(destination, session)
+        if not options.dry_run and report.is_any and (problem := refresh_index(destination)):
+            session.note(f"layercache: warning: {problem}")
         return report, origin.name
 
 
@@ -164,36 +164,7 @@ def _check_there(origin: Tier) -> None:
         raise NotFoundError(f"there is no cache at {found[0]}", hint="check FROM")
 
 
-def _refresh_index(tier: Tier, session: Session) -> None:
-    """Update index.json of a local target, so that other tools see what was copied."""
-    from layercache.backend.capabilities import LocalPath
-    from layercache.errors import BackendError
-    from layercache.tiers.backend.tier import BackendTier
-    from layercache.tiers.layout.index_writer import write_index
-
-    if isinstance(tier, BackendTier) and isinstance(tier.backend, LocalPath):
-        try:
-            write_index(tier)
-        except BackendError as error:  # index.json is derived data: the copy itself succeeded
-            session.note(f"layercache: warning: index.json was not written: {error.message}")
-
-
-def _selection(options: Options) -> Selection:
-    from layercache.copy import Selection
-    from layercache.errors import ConfigError
-    from layercache.sources.names import registry_reference
-
-    references = []
-    for name in dict.fromkeys(options.images):
-        if (reference := registry_reference(name)) is None:
-            raise ConfigError(
-                f"{name} does not name a cached image", hint="name an image of a registry, as it was pulled"
-            )
-        references.append(reference)
-    return Selection(options.form, tuple(references), options.since)
-
-
-def _summary(report: Report, *, dry_run: bool, seconds: float) -> str:
+def _summary(report: Copied, *, dry_run: bool, seconds: float) -> str:
     parts = [f"{count(report.copied, 'blob')} ({human(report.copied_bytes)})"]
     if report.made:
         parts.append(f"{count(report.made, 'tar')} inflated ({human(report.made_bytes)})")
@@ -212,7 +183,7 @@ def _summary(report: Report, *, dry_run: bool, seconds: float) -> str:
     return f"{verb} {', '.join(parts)}; {', '.join(rest)}; {seconds:.1f} s"
 
 
-def _document(report: Report, *, dry_run: bool, seconds: float) -> dict[str, object]:
+def _document(report: Copied, *, dry_run: bool, seconds: float) -> dict[str, object]:
     names = (
         "copied",
         "copied_bytes",
@@ -233,7 +204,7 @@ def _document(report: Report, *, dry_run: bool, seconds: float) -> dict[str, obj
     }
 
 
-def _explain(report: Report, session: Session) -> None:
+def _explain(report: Copied, session: Session) -> None:
     """Print what was skipped; exit with 3 if anything was corrupt, 4 if it only could not be read."""
     skipped = report.wrong + report.unreadable
     if not skipped:

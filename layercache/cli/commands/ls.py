@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from layercache.cli.session import Session
     from layercache.oci.digest import Digest
-    from layercache.tiers.inventory import Held
+    from layercache.tiers.inventory import CachedLayer
     from layercache.tiers.tier import Tier
 
 COLUMNS = (
@@ -83,7 +83,7 @@ class Options(Value, frozen=True):
     order: Order | None
     reverse: bool
 
-    def listed(self, tier: Tier, digests: Iterable[Digest] | None) -> Iterable[Held]:
+    def listed(self, tier: Tier, digests: Iterable[Digest] | None) -> Iterable[CachedLayer]:
         """The layers of a tier to print, in the order in which they are printed."""
         from layercache.tiers import inventory
 
@@ -93,7 +93,7 @@ class Options(Value, frozen=True):
         in_order = self.order == "none" or (self.order is None and digests is not None)
         return found if in_order else self._sorted(tier, found)
 
-    def _sorted(self, tier: Tier, found: Iterator[Held]) -> list[Held]:
+    def _sorted(self, tier: Tier, found: Iterator[CachedLayer]) -> list[CachedLayer]:
         from layercache.tiers import inventory
 
         match self.order:
@@ -103,42 +103,40 @@ class Options(Value, frozen=True):
                 added = inventory.added(tier)
                 return sorted(
                     found,
-                    key=lambda held: added.get((held.fact.digest, held.fact.diff_id), 0.0),
+                    key=lambda held: added.get((held.digest, held.diff_id), 0.0),
                     reverse=not self.reverse,
                 )
             case "name":
-                return sorted(found, key=lambda held: held.fact.digest, reverse=self.reverse)
+                return sorted(found, key=lambda held: held.digest, reverse=self.reverse)
             case _:
                 return sorted(found, key=lambda held: held.used, reverse=not self.reverse)
 
 
-def _size(held: Held) -> int:
-    return held.fact.size if held.compressed else held.fact.uncompressed_size or held.fact.size
+def _size(held: CachedLayer) -> int:
+    return held.size if held.compressed else held.uncompressed_size or held.size
 
 
 def _digests(session: Session, image: str) -> list[Digest]:
     """The layers of an image as it was last pulled, of every cached platform. Raises `NotFoundError`."""
     with replace(session, offline=True).cache() as cache:
-        images = cache.images(image)
+        images = cache.platforms(image)
         return list(dict.fromkeys(layer.digest for each in images for layer in each.layers))
 
 
-def _cells(held: Held, lines: Lines) -> tuple[str, ...]:
-    fact = held.fact
-    names = (lines.hash(fact.digest), lines.hash(fact.diff_id))
-    sizes = (lines.size(fact.size), lines.size(fact.uncompressed_size))
+def _cells(held: CachedLayer, lines: Lines) -> tuple[str, ...]:
+    names = (lines.hash(held.digest), lines.hash(held.diff_id))
+    sizes = (lines.size(held.size), lines.size(held.uncompressed_size))
     return (*names, *sizes, output.when(held.used, whole=lines.whole), held.forms)
 
 
-def _document(held: Held, tier: Tier) -> dict[str, object]:
-    fact = held.fact
+def _document(held: CachedLayer, tier: Tier) -> dict[str, object]:
     return {
-        "digest": fact.digest,
-        "diff_id": fact.diff_id,
-        "size": fact.size,
-        "uncompressed_size": fact.uncompressed_size,
-        "media_type": fact.media_type,
-        "computed": fact.computed,
+        "digest": held.digest,
+        "diff_id": held.diff_id,
+        "size": held.size,
+        "uncompressed_size": held.uncompressed_size,
+        "media_type": held.media_type,
+        "computed": held.computed,
         "forms": held.forms,
         "last_used": held.used or None,
         "tier": tier.name,

@@ -83,7 +83,7 @@ def pull(session: Session, /, as_json: bool, no_trunc: bool, **options: Any) -> 
     """  # noqa: D301  # click does not rewrap a paragraph that begins so
     from layercache.cli.pull_report import Done
     from layercache.cli.pull_run import PullRun
-    from layercache.pull import default_form
+    from layercache.pull import Pulled, default_form
     from layercache.pull.opening import open_images
 
     begun, chosen = time.monotonic(), Options(**options)
@@ -92,7 +92,7 @@ def pull(session: Session, /, as_json: bool, no_trunc: bool, **options: Any) -> 
         form = chosen.form or default_form(cache)
         with session.activity.step(f"looking up {names[0] if len(names) == 1 else f'{len(names)} images'}"):
             opened = open_images(cache, names, chosen.platform, chosen.jobs)
-        run = PullRun(session, cache, opened, form)
+        run = PullRun(session, cache, Pulled(form, opened))
         if chosen.dry_run:
             document = run.show_plan(as_json=as_json, whole=no_trunc)
         else:
@@ -163,9 +163,9 @@ def _write_lock(session: Session, path: str, run: PullRun) -> None:
     """Write the lock file, unless an image failed: a lock without it would be taken for complete."""
     from layercache.pull.lists import write_lock
 
-    if run.errors:
+    if run.pulled.errors:
         session.note(f"layercache: {path} was not written, because not everything was pulled")
         return
-    references = run.references()
+    references = run.pulled.references
     verb = "wrote" if write_lock(path, references) else "unchanged:"
     session.note(f"{verb} {path}, {output.count(len(references), 'image')}")

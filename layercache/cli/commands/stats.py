@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -12,15 +11,12 @@ from layercache.cli.command import Command
 from layercache.cli.option_types import AGE
 from layercache.cli.output_options import json_option, no_trunc_option
 from layercache.cli.terminal import echo
-from layercache.errors import BackendError
 from layercache.value import Value
 
 if TYPE_CHECKING:
-    from layercache.cli.activity import Step
     from layercache.cli.session import Session
     from layercache.statistics.totals import Day
-    from layercache.tiers.leftovers import LeftoverCount
-    from layercache.tiers.tier import Tier
+    from layercache.tiers.inventory import TierStats
 
 
 @click.command(cls=Command)
@@ -76,15 +72,20 @@ def _show(session: Session, wanted: Options, *, as_json: bool, whole: bool) -> N
 
 
 def _tiers(session: Session, *, as_json: bool) -> list[dict[str, object]]:
+    from functools import partial
+
+    from msgspec.structs import asdict
+
+    from layercache.tiers.inventory import count
+
     found = []
     with session.cache() as cache:
         for tier in cache.tiers:
             with session.activity.step(f"counting {tier.name}", noun="blob") as step:
-                counted = _count(tier, step)
-            left = _leftovers(tier)
-            found.append({**counted, **_document(left)})
+                counted = count(tier, partial(step.advance, objects=1))
+            found.append({**asdict(counted), "layers": counted.layers})
             if not as_json:
-                _print(counted, left)
+                _print(counted)
     return found
 
 
@@ -116,80 +117,30 @@ def _reset(session: Session) -> None:
     session.note(f"removed the totals in {path}" if removed else "there are no totals")
 
 
-def _count(tier: Tier, step: Step) -> dict[str, object]:
-    from layercache.tiers import inventory
+def _print(counted: TierStats) -> None:
+    from layercache.tiers.leftovers import LeftoverCount
 
-    blobs = size = 0
-    for _, entry in tier.blobs.scan():
-        blobs += 1
-        size += entry.size
-        step.advance(entry.size, objects=1)
-    indexes = index_bytes = 0
-    for _, _, entry in tier.derived.scan():
-        indexes += 1
-        index_bytes += entry.size
-    forms = Counter(held.forms for held in inventory.layers(tier))
-    return {
-        "tier": tier.name,
-        "blobs": blobs,
-        "bytes": size,
-        "max_size": tier.policy.max_size,
-        "max_age": tier.policy.max_age,
-        "layers": forms.total(),
-        "both_forms": forms["both"],
-        "compressed_only": forms["compressed"],
-        "uncompressed_only": forms["uncompressed"],
-        "no_form": forms["none"],
-        "indexes": indexes,
-        "index_bytes": index_bytes,
-        "images": sum(1 for _ in tier.images.scan()),
-    }
-
-
-def _leftovers(tier: Tier) -> LeftoverCount | None:
-    """Count unfinished writes; None if the store cannot list them or forbids it."""
-    from layercache.tiers.backend.tier import BackendTier
-    from layercache.tiers.leftovers import count_leftovers
-
-    try:
-        return count_leftovers(tier.backend) if isinstance(tier, BackendTier) else None
-    except BackendError:
-        return None
-
-
-def _document(left: LeftoverCount | None) -> dict[str, object]:
-    return {
-        "leftovers": left and left.count,
-        "leftover_bytes": left and left.bytes,
-        "leftover_age": left and left.oldest,
-    }
-
-
-def _print(counted: dict[str, object], left: LeftoverCount | None) -> None:
-    size = counted["bytes"]
-    assert isinstance(size, int)
     forms = (
-        f"{counted['both_forms']} in both forms, {counted['compressed_only']} compressed only, "
-        f"{counted['uncompressed_only']} uncompressed only, {counted['no_form']} not cached"
+        f"{counted.both_forms} in both forms, {counted.compressed_only} compressed only, "
+        f"{counted.uncompressed_only} uncompressed only, {counted.no_form} not cached"
     )
-    echo(f"{counted['tier']}")
-    echo(f"  blobs   {counted['blobs']}, {output.exact(size)}")
-    index_bytes = counted["index_bytes"]
-    assert isinstance(index_bytes, int)
-    if limits := _limits(counted, size + index_bytes):
+    echo(f"{counted.tier}")
+    echo(f"  blobs   {counted.blobs}, {output.exact(counted.bytes)}")
+    if limits := _limits(counted):
         echo(f"  limits  {limits}")
-    echo(f"  layers  {counted['layers']}: {forms}")
-    if index_bytes:
-        echo(f"  indexes  {counted['indexes']}, {output.exact(index_bytes)}")
-    echo(f"  images  {counted['images']}")
-    if left and left.count:
+    echo(f"  layers  {counted.layers}: {forms}")
+    if counted.index_bytes:
+        echo(f"  indexes  {counted.indexes}, {output.exact(counted.index_bytes)}")
+    echo(f"  images  {counted.images}")
+    if counted.leftovers:
+        left = LeftoverCount(counted.leftovers, counted.leftover_bytes, counted.leftover_age)
         echo(f"  leftovers  {left}")
 
 
-def _limits(counted: dict[str, object], size: int) -> str:
-    words = []
-    if isinstance(limit := counted["max_size"], int):
+def _limits(counted: TierStats) -> str:
+    words, limit, size = [], counted.max_size, counted.bytes + counted.index_bytes
+    if limit is not None:
         words.append(f"{output.human(limit)}, {size / limit:.0%} full" if limit else "0 B")
-    if isinstance(age := counted["max_age"], float):
-        words.append(f"{output.age(age)} unused")
+    if counted.max_age is not None:
+        words.append(f"{output.age(counted.max_age)} unused")
     return "; ".join(words)

@@ -112,9 +112,8 @@ def _verify(session: Session, tier: BackendTier, chosen: Options) -> Tally:
 
 def _needed(tier: BackendTier, lock: BinaryIO, platform: str | None) -> tuple[int, Needed]:
     """How many images a lock file has, and what they need."""
-    from layercache.oci.platforms import default_platform, parse_platform
+    from layercache.oci.platforms import ALL, default_platform, parse_platform
     from layercache.pull.lists import read_lock
-    from layercache.pull.opening import ALL
     from layercache.upkeep.locked import find_needed
 
     references = read_lock(lock, str(getattr(lock, "name", "-")))
@@ -180,6 +179,8 @@ class Tally:
 
     def document(self) -> dict[str, Any]:
         document = asdict(self)
+        for each in document["problems"]:
+            del each["missing"]  # a list of its own has what is missing
         if self.locked is None:
             del document["locked"], document["missing"]
         return document

@@ -10,7 +10,6 @@ from servers.images import Image, ImageIndex, write_layout
 import layercache
 from layercache.tiers.backend.tier import BackendTier
 from layercache.tiers.layout.index_writer import write_index
-from layercache.upkeep.adopt import adopt
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -57,7 +56,7 @@ def adopted(folder: Path, images: Mapping[str, Image | ImageIndex]) -> Path:
     """A cache that holds these images under full references, in compressed form."""
     write_layout(folder, images)
     with layercache.open(folder) as cache:
-        adopt(cache)
+        cache.adopt()
     return folder
 
 

@@ -14,7 +14,6 @@ from tiers.layout.caches import DIFF_ID, REF_NAME, add_entry, index_of, named
 import layercache
 from layercache.tiers.backend.tier import BackendTier
 from layercache.upkeep import verify
-from layercache.upkeep.adopt import adopt
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -103,7 +102,7 @@ def test_what_we_listed_ourselves_is_read_in_a_copy_without_our_folders(tmp_path
     layer = make_layer({"name": b"copied"})
     image = make_image([layer])
     with layercache.open(write_layout(tmp_path, {"registry.example/app:1": image})) as cache:
-        adopt(cache)
+        cache.adopt()
     for folder in ("records", "images"):
         (tmp_path / folder).rename(tmp_path.parent / f"{tmp_path.name}-{folder}")
     with layercache.open(f"file://{tmp_path}?readonly=true", offline=True) as cache:
@@ -171,7 +170,7 @@ def test_an_adopted_claim_stays_a_claim(tmp_path: Path) -> None:
     lying = {"type": "layers", "diff_ids": [wanted.diff_id]}
     folder = write_layout(tmp_path / "layout", {"app": make_image([evil], rootfs=lying)})
     with layercache.open(folder, offline=True) as cache:
-        adopt(cache)
+        cache.adopt()
         with pytest.raises(layercache.DigestMismatchError):
             cache.get(wanted.diff_id).compressed().read()
         with pytest.raises(layercache.NotFoundError):
@@ -186,7 +185,7 @@ def test_what_containerd_exports_is_known_by_its_full_names(tmp_path: Path) -> N
         entry["annotations"] = {REF_NAME: "1", "io.containerd.image.name": name}
     (folder / "index.json").write_text(json.dumps(document))
     with layercache.open(folder, offline=True) as cache:
-        assert adopt(cache).images == 2
+        assert cache.adopt().images == 2
         for image, name in zip(made, ("team/a:1", "team/b:1"), strict=True):
             assert cache.image(name, platform="linux/amd64").digest == image.descriptor.digest
     listed = [entry["annotations"].get(REF_NAME) for entry in index_of(folder)]
@@ -205,11 +204,11 @@ def test_entries_of_one_name_and_several_platforms_become_an_index(tmp_path: Pat
         entry["annotations"] = {REF_NAME: "registry.example/app:1"}
     (folder / "index.json").write_text(json.dumps(document))
     with layercache.open(folder, offline=True) as cache:
-        assert adopt(cache).images == 1
+        assert cache.adopt().images == 1
         for name, image in made.items():
             found = cache.image("registry.example/app:1", platform=f"linux/{name}")
             assert found.digest == image.descriptor.digest
-        assert len(cache.images("registry.example/app:1")) == 2
+        assert len(cache.platforms("registry.example/app:1")) == 2
         tier = cache.tiers[0]
         assert isinstance(tier, BackendTier)
         assert [each for each in verify(tier) if each.problem] == []

@@ -122,13 +122,13 @@ def test_from_a_registry_through_the_cache_and_skopeo_to_a_registry_all_digests_
     made = sample.image if which == "image" else sample.index
     name = registry.push(f"oci:{sample.layout}:{which}", "team/app:1")
     with layercache.open(tmp_path / "cache") as cache:
-        for image in cache.images(name):
+        for image in cache.platforms(name):
             for layer in image.layers:
                 layer.fill("both")
     assert named(tmp_path / "cache") == {name: made.descriptor.digest}
     back = registry.push(f"oci:{tmp_path}/cache:{name}", "team/back:1")
     with layercache.open(tmp_path / "second") as cache:
-        images = cache.images(back)
+        images = cache.platforms(back)
         wanted = [sample.image] if which == "image" else sample.index.images
         assert [image.digest for image in images] == [each.descriptor.digest for each in wanted]
         for image, each in zip(images, wanted, strict=True):

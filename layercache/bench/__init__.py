@@ -1,0 +1,1 @@
+"""Measures a cache against its plain store."""
