@@ -94,7 +94,7 @@ def _layer_of_an_image(cache: Cache, name: Hash) -> Layer | None:
     from layercache.cli.cached_images import images_using, listed
 
     for image in images_using(listed(cache), [name]):
-        for each in cache.images(image, missing=lambda _error: None):
+        for each in cache.platforms(image, missing=lambda _error: None):
             for layer in each.layers:
                 if name in layer.names:
                     return layer

@@ -49,9 +49,10 @@ class CachedLayer(Value, frozen=True):
 class TierStats(Value, frozen=True):
     """What a tier holds. Layers are counted by the forms of them that are there.
 
-    ``indexes``: of the files of layers, and what else is derived from blobs. ``max_size`` (bytes) and ``max_age`` (seconds): its limits; None without one. ``leftovers``: unfinished
-    writes; None if the store cannot list them, as is ``leftover_bytes`` if it does not state sizes.
-    ``leftover_age``: seconds since the oldest was begun; None if there are none.
+    ``indexes``: of the files of layers, and what else is derived from blobs. ``max_size`` (bytes) and
+    ``max_age`` (seconds): its limits; None without one. ``leftovers``: unfinished writes; None if the store
+    cannot list them, as is ``leftover_bytes`` if it does not state sizes. ``leftover_age``: seconds since the
+    oldest was begun; None if there are none.
     """
 
     tier: str
