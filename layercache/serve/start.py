@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from layercache.serve import tls
 from layercache.serve.greeting import greeting
 from layercache.serve.listening import listen
+from layercache.serve.preload import preload
 from layercache.serve.server import Server
 from layercache.serve.setup import try_starting
 
@@ -45,6 +46,7 @@ def run(
     """
     settings = setup.settings
     check(setup)
+    preload()
     with (
         listen(
             settings.address, settings.port, stall_timeout=settings.stall_timeout, inherited=inherited
