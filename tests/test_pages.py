@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 ALPINE = "docker.io/library/alpine:3.20"
 COMMAND = re.compile(r"^(?:\$ |sudo |layercache |pip |uv |docker |podman )", re.MULTILINE)
-NOT_RUN = {"BuildKit"}
+NOT_RUN = {"BuildKit", "With docker buildx", "With buildctl"}
 """Headings of commands for programs that no test has; the page says so."""
 
 PYTHON = ("api.md", "upkeep.md")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 import shutil
-import sys
 from typing import TYPE_CHECKING
 
 import pytest
@@ -32,29 +31,16 @@ def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registry]:
         yield running
 
 
-def new_job(folder: Path) -> Job:
+def new_job(folder: Path, *, installed: bool = True) -> Job:
     """A job on a new machine."""
-    folder.mkdir()
     names = [name for name in os.environ if re.match("PATH$|PIP_|SSL_|.*_proxy$|LANG$", name)]
     environment = {name: os.environ[name] for name in names}
-    return Job(folder, {**environment, "HOME": str(folder)})
+    return Job(folder, {**environment, "HOME": str(folder)}, installed)
 
 
 @pytest.fixture
 def job(tmp_path: Path) -> Job:
-    """A job whose machine has layercache already, where the action would install it."""
-    made = new_job(tmp_path / "job")
-    installed(made)
-    return made
-
-
-def installed(job: Job) -> None:
-    programs = job.folder / "temp" / "layercache-environment" / "bin"
-    programs.mkdir(parents=True)
-    (programs.parent / "installed").touch()
-    (programs / "python").symlink_to(sys.executable)
-    (programs / "layercache").write_text(f'#!/bin/sh\nexec {sys.executable} -m layercache "$@"\n')
-    (programs / "layercache").chmod(0o755)
+    return new_job(tmp_path / "job")
 
 
 def test_a_second_job_gets_the_layers_from_the_shared_tier(
@@ -66,7 +52,6 @@ def test_a_second_job_gets_the_layers_from_the_shared_tier(
     assert job.outputs == {"hits": "0", "fetched": "2", "fetched-bytes": job.outputs["fetched-bytes"]}
     assert int(job.outputs["fetched-bytes"]) == sum(len(layer.blob) for layer in IMAGE.layers)
     other = new_job(tmp_path / "other")
-    installed(other)
     assert other.uses(images=name, cache=tiers.replace("/disk", "/other-disk")), other.log
     assert (other.outputs["hits"], other.outputs["fetched"]) == ("2", "0")
     assert "hit rate    100%: 2 hits, 0 fetched" in other.log
@@ -148,7 +133,7 @@ def test_the_action_installs_its_own_checkout_and_loads_the_images(
     tmp_path: Path, registry: Registry
 ) -> None:
     requires("podman")
-    job = new_job(tmp_path / "job")
+    job = new_job(tmp_path / "job", installed=False)
     folder = tmp_path / "bin"
     folder.mkdir()
     podman = f"{shutil.which('podman')} --storage-driver vfs --root $HOME/podman --runroot run-podman"

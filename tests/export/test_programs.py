@@ -6,7 +6,6 @@ The programs are the real ones, each with folders of the test's own.
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from typing import TYPE_CHECKING
 
@@ -51,15 +50,7 @@ def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registry]:
 @pytest.fixture
 def workplace(tmp_path: Path, hub: Registry) -> Workplace:
     """A reader who has pulled alpine, and whose programs are the real ones."""
-    programs = tmp_path / "bin"
-    shutil.copytree(LAUNCHERS, programs)
-    (programs / "docker").unlink()  # which is for machines without a daemon
-    made = Workplace(tmp_path, hub.host, {}, {"PATH": f"{programs}:{os.environ['PATH']}"})
-    storage = made.home / "storage.conf"
-    storage.write_text(
-        f'[storage]\ndriver = "vfs"\ngraphroot = "{made.home}/podman"\nrunroot = "{tmp_path}/run"\n'
-    )
-    made.environment["CONTAINERS_STORAGE_CONF"] = str(storage)
+    made = Workplace.with_programs(tmp_path, hub.host)
     made.run("layercache pull alpine && layercache index")
     return made
 
