@@ -118,7 +118,7 @@ class _Applied:
     def _put(self, place: str, entry: FileEntry) -> None:
         before = self._entries.get(place)
         if entry.type != "directory":
-            target = self._target(entry.link) if entry.type == "hardlink" else None
+            target = self._target(entry.link, place) if entry.type == "hardlink" else None
             if place in self._borrowed or (before is not None and before.type == "directory"):
                 self._empty(place)
             self._placed.linked.pop(place, None)
@@ -127,15 +127,20 @@ class _Applied:
         elif before is not None:
             self._placed.linked.pop(place, None)
             self._placed.implied.discard(place)
+            if before.type != "directory":
+                self._placed.opaque.add(place)  # what was below it went when it was no folder
         if place in self._followed:
             self._forget_ways()
         self._entries[place] = entry
         if self._children is not None:
             self._children.setdefault(place.rpartition("/")[0], set()).add(place)
 
-    def _target(self, path: str) -> FileEntry | str:
+    def _target(self, path: str, link: str) -> FileEntry | str:
+        """Whose other name the hard link at the place ``link`` is."""
         folder, _, name = path.rpartition("/")
         place = _join(self._follow(folder, make=False), name)
+        if place.startswith(f"{link}/"):
+            return ""  # it is in what the link replaces: the root stands for no file
         entry = self._entries.get(place)
         return place if entry is None else self._placed.linked.get(place, entry)
 

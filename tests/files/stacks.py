@@ -43,6 +43,10 @@ class Listed(LayerTar):
         self.asked += 1
         return cast("FileTable", self._entries)
 
+    @property
+    def is_at_hand(self) -> bool:
+        return True
+
     def read(self, start: int, end: int) -> Reader:
         self.opened.append((start, end))
         return cast("Reader", io.BytesIO(self._bytes[start:end]))
