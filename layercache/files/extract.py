@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from layercache.errors import DigestMismatchError
 from layercache.files.destination import Destination, OpenFolders, move
 from layercache.files.tar_cursor import TarCursor
-from layercache.files.wanted import Wanted, WantedFile
+from layercache.files.wanted import Wanted
 from layercache.value import Value
 
 if TYPE_CHECKING:
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from layercache.files.merged import ImageFile, ImageFiles
     from layercache.files.restore import Restore
+    from layercache.files.wanted import Run, WantedFile
     from layercache.index.entry import FileEntry
 
 NEW_FILE = os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -102,7 +103,7 @@ class _Run:
                 self._folder.is_merged(place)  # threads find it known
         runs = list(wanted.runs())
         with ThreadPoolExecutor(min(len(runs) + 1, _threads())) as pool:
-            running = [pool.submit(self._write_run, layer, files) for layer, files in runs]
+            running = [pool.submit(self._write_run, run) for run in runs]
             running.append(pool.submit(self._write_others, wanted))
             try:
                 wait(running, return_when=FIRST_EXCEPTION)
@@ -111,10 +112,11 @@ class _Run:
         for each in running:
             each.result()
 
-    def _write_run(self, layer: int, files: Sequence[WantedFile]) -> None:
-        end = max(map(_end_of, files))
-        with OpenFolders(self._folder) as opened, TarCursor(self._layers[layer], end) as tar:
-            for file in files:
+    def _write_run(self, run: Run) -> None:
+        end = max(file.end for file in run.files)
+        layer = self._layers[run.layer]
+        with OpenFolders(self._folder) as opened, TarCursor(layer, end, in_pass=run.in_pass) as tar:
+            for file in run.files:
                 if self._stop.is_set():
                     return
                 with self._folder.errors(file.entry.path):
@@ -191,13 +193,6 @@ def _hash_zeros(hashed: Hasher, count: int) -> None:
     while count > 0:
         hashed.update(ZEROS[:count])
         count -= len(ZEROS)
-
-
-def _end_of(file: WantedFile) -> int:
-    """Where the file's bytes end in the tar."""
-    entry = file.entry
-    length = entry.size if entry.sparse is None else sum(length for _, length in entry.sparse)
-    return entry.offset + length
 
 
 def _name(place: str) -> str:

@@ -56,13 +56,35 @@ class LayerTar:
         """Free the memory of the table, which is read again when it is needed."""
         self._table = self.placed = None
 
+    def look(self) -> None:
+        """Read the table if a tier has it; make nothing."""
+        with self._lock:
+            if self._table is None:
+                from layercache.files.tables import kept_table
+
+                self._table = kept_table(self._resolver, self._state)
+
     @property
     def is_at_hand(self) -> bool:
-        """Whether any part of the tar is read from a file, so that several parts cost no more than one."""
-        return self._resolver.path(self._state, UNCOMPRESSED) is not None
+        """Whether a trusted tier has the tar, so that any parts of it cost no more than their bytes."""
+        from layercache.files.tables import tar_at_hand
+
+        return tar_at_hand(self._resolver, self._state)
+
+    @property
+    def has_points(self) -> bool:
+        """Whether a part can be read without all that is before it, because there is a seek index."""
+        from layercache.files import seek_points
+
+        index = seek_points.find(self._resolver, self._state)
+        return index is not None and index.has_points
 
     def read(self, start: int, end: int) -> Reader:
-        """The bytes ``start`` to ``end`` (exclusive) of the tar, verified."""
+        """The bytes ``start`` to ``end`` (exclusive) of the tar, verified, by the way that costs least."""
         from layercache.files.tar_reader import open_tar
 
         return open_tar(self._resolver, self._state, start, end)
+
+    def read_in_pass(self, start: int, end: int) -> Reader:
+        """The same out of a pass over the whole layer, which a tier keeps, if it is read to its end."""
+        return self._resolver.open(self._state, UNCOMPRESSED, start, end)

@@ -13,7 +13,7 @@ from layercache.value import Value, replace
 
 if TYPE_CHECKING:
     import io
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from layercache.files.layer_tar import LayerTar
 
@@ -64,6 +64,8 @@ class ImageFiles:
         self._placed: dict[int, Placed] = {}
         self._merged: dict[str, ImageFile] | None = None
         self._children: dict[str, list[ImageFile]] | None = None
+        self._looked = len(layers)  # from this layer on, tables were read if a tier has them
+        self._ahead = 1  # how many of the next lower ones are read at once: 1, 2, 4 …
 
     def __iter__(self) -> Iterator[ImageFile]:
         """Everything in the image but its root, sorted so that a folder stands before what is in it."""
@@ -170,6 +172,8 @@ class ImageFiles:
     def _find(self, place: str, top: int) -> ImageFile | None:
         """What the layers below number ``top`` have at a place, once all of them are applied."""
         for number in reversed(range(top)):
+            if number < self._looked:
+                self._look_ahead(number)
             placed = self._layer(number)
             if place in placed.entries:
                 return self._file(place, number)
@@ -190,6 +194,16 @@ class ImageFiles:
                     tar.placed = placed
                 self._placed[number] = placed
             return self._placed[number]
+
+    def _look_ahead(self, number: int) -> None:
+        """Read what tiers have of the next tables at once, so that a deep file costs few round trips.
+
+        Two threads may do so at the same time: then each table is read once, and too many are.
+        """
+        lowest = max(0, number + 1 - self._ahead)
+        self._looked, self._ahead = lowest, min(2 * self._ahead, AT_ONCE)
+        if lowest < number:
+            self._at_once(lambda layer: layer.look(), self.layers[lowest : number + 1])
 
     def _entry_below(self, place: str, number: int) -> FileEntry | None:
         found = self._find(place, number)
@@ -219,10 +233,14 @@ class ImageFiles:
 
     def read_tables(self) -> None:
         """Read or make the tables of all layers, several at a time. Raises as `LayerTar.table`."""
+        self._looked = 0
+        self._at_once(lambda layer: layer.table, self.layers)
+
+    def _at_once(self, read: Callable[[LayerTar], object], layers: Sequence[LayerTar]) -> None:
         from concurrent.futures import ThreadPoolExecutor
 
-        with ThreadPoolExecutor(AT_ONCE) as pool:
-            list(pool.map(lambda layer: layer.table, self.layers))
+        with ThreadPoolExecutor(min(AT_ONCE, len(layers) or 1), thread_name_prefix="tables") as pool:
+            list(pool.map(read, layers))
 
     def _merge(self) -> dict[str, ImageFile]:
         """The layers from the top one down; what those above have or hide is left out."""

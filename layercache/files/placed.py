@@ -139,9 +139,9 @@ class _Applied:
         """Whose other name the hard link at the place ``link`` is."""
         folder, _, name = path.rpartition("/")
         place = _join(self._follow(folder, make=False), name)
-        if place.startswith(f"{link}/"):
-            return ""  # it is in what the link replaces: the root stands for no file
         entry = self._entries.get(place)
+        if f"{place}/".startswith(f"{link}/") or (entry is None and self._placed.hides(place)):
+            return ""  # replaced by the link, or hidden before it came: the root stands for no file
         return place if entry is None else self._placed.linked.get(place, entry)
 
     def _empty(self, folder: str) -> None:
@@ -186,30 +186,40 @@ class _Applied:
                 parts += entry.link.split("/")[::-1]
                 continue
             here = place
-            if make:
-                self._make(place, entry)
         if make:
+            self._make(here)
             self._folders[path] = here
             self._followed.update(followed)
         return here
 
-    def _make(self, place: str, entry: FileEntry | None) -> None:
-        """See to it that there is a folder, where ``entry`` is now."""
-        if entry is None or entry.type != "directory":
-            self._put(place, FileEntry(place, "directory", mode=0o755))
-            self._placed.implied.add(place)
-        elif place not in self._entries:
-            self._borrowed[place] = entry
-            if self._children is not None:
-                self._children.setdefault(place.rpartition("/")[0], set()).add(place)
+    def _make(self, folder: str) -> None:
+        """See to it that this place is a folder, and every place above."""
+        parts = folder.split("/") if folder else []
+        for count in range(len(parts)):
+            place = "/".join(parts[: count + 1])
+            entry = self._look(place)
+            if entry is None or entry.type != "directory":
+                self._put(place, FileEntry(place, "directory", mode=0o755))
+                self._placed.implied.add(place)
+            elif place not in self._entries:
+                self._borrowed[place] = entry
+                if self._children is not None:
+                    self._children.setdefault(place.rpartition("/")[0], set()).add(place)
 
     def _look(self, place: str) -> FileEntry | None:
         """What is at a place once the entries so far are applied."""
         entry = self._entries.get(place) or self._borrowed.get(place)
-        if entry is None and not self._placed.hides(place):
-            self.looked_below = True
-            entry = self._below(place)
-        return entry
+        if entry is None:
+            return None if self._placed.hides(place) else self._ask_below(place)
+        if entry.type != "hardlink":
+            return entry
+        target = self._placed.linked[place]
+        linked = target if isinstance(target, FileEntry) else self._ask_below(target)
+        return linked if linked is not None and linked.type == "symlink" else entry
+
+    def _ask_below(self, place: str) -> FileEntry | None:
+        self.looked_below = True
+        return self._below(place)
 
 
 def _join(folder: str, name: str) -> str:

@@ -34,7 +34,7 @@ def table_of(resolver: Resolver, state: LayerState) -> FileTable:
     Raises `NotFoundError` where nobody has the layer, `NotALayerError`, `FormatError` for a tar that is
     broken, `LimitError`, `BackendError`, `SourceError`, `DigestMismatchError`.
     """
-    table = _found(resolver, state)
+    table = kept_table(resolver, state)
     if table is not None:
         return table
     identity = state.identity
@@ -42,11 +42,12 @@ def table_of(resolver: Resolver, state: LayerState) -> FileTable:
     if name is None:
         raise ValueError("a layer without a name")
     with resolver.derived.making(KIND, name) as lead:
-        table = _found(resolver, state)
+        table = kept_table(resolver, state)
         return _made(resolver, state, lead) if table is None else table
 
 
-def _found(resolver: Resolver, state: LayerState) -> FileTable | None:
+def kept_table(resolver: Resolver, state: LayerState) -> FileTable | None:
+    """The table, if a trusted tier has it."""
     return resolver.derived.find(KIND, state.identity, partial(_decoded, state.identity))
 
 

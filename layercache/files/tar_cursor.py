@@ -20,9 +20,11 @@ CHUNK = 1 << 20
 class TarCursor:
     """A place in a tar that only goes forward, up to ``end``. The tar is opened at the first piece."""
 
-    def __init__(self, tar: LayerTar, end: int) -> None:
+    def __init__(self, tar: LayerTar, end: int, *, in_pass: bool) -> None:
+        """``in_pass``: read it out of a pass over the whole layer, so that a tier keeps what was inflated."""
         self._tar = tar
         self._end = end
+        self._open = tar.read_in_pass if in_pass else tar.read
         self._reader: Reader | None = None
         self._buffer = memoryview(bytearray(CHUNK))
         self._held = self._buffer[:0]
@@ -43,7 +45,7 @@ class TarCursor:
         Raises `FormatError` where the tar ends before, or for a place behind the cursor.
         """
         if self._reader is None:
-            self._reader = self._tar.read(at, self._end)
+            self._reader = self._open(at, self._end)
             self._at = at
         if at < self._at:
             raise FormatError(f"files overlap at byte {at} of the tar {self._tar.name}")

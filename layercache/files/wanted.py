@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 PART = 32 << 20
 """Bytes of files that one thread writes before it asks for more, where any part of the tar is at hand."""
 
+GAP = 4 << 20
+"""Bytes between two files from which on they are not read, if they need not."""
+
 FILES = 512
 """Files of such a part at most."""
 
@@ -26,6 +29,21 @@ class WantedFile(Value, frozen=True):
 
     entry: FileEntry
     others: list[str]
+
+    @property
+    def end(self) -> int:
+        """Where its bytes end in the tar."""
+        entry = self.entry
+        length = entry.size if entry.sparse is None else sum(length for _, length in entry.sparse)
+        return entry.offset + length
+
+
+class Run(Value, frozen=True):
+    """Files that are read one after the other. ``in_pass``: out of a pass over the whole layer."""
+
+    layer: int
+    files: list[WantedFile]
+    in_pass: bool = False
 
 
 class Wanted:
@@ -97,23 +115,30 @@ class Wanted:
                 self._by_layer.setdefault(each.stored_in, []).append(wanted)
         self.files = list(names.values())
 
-    def runs(self) -> Iterator[tuple[int, list[WantedFile]]]:
-        """Files that one thread reads out of one layer's tar, in the order of their bytes.
+    def runs(self) -> Iterator[Run]:
+        """Files that one thread reads, in the order of their bytes, out of one layer's tar.
 
-        Those of a layer are one run, because its tar comes in one pass; but where any part of it is at hand,
-        they are many, and of both ends of the tar several threads can write.
+        Those of a layer are one run, as its tar comes in one pass, and is then kept. Where any part can be
+        read, or little is wanted of a tar with seek points, they are several, without what is between.
         """
         for layer, files in self._by_layer.items():
             files.sort(key=lambda each: each.entry.offset)
-            if not self._view.layers[layer].is_at_hand:
-                yield layer, files
-                continue
-            run, size = [], 0
-            for each in files:
-                run.append(each)
-                size += each.entry.size
-                if size >= PART or len(run) == FILES:
-                    yield layer, run
-                    run, size = [], 0
-            if run:
-                yield layer, run
+            tar = self._view.layers[layer]
+            size = sum(each.entry.size for each in files)
+            if tar.is_at_hand or (2 * size < tar.table.tar_size and tar.has_points):
+                yield from (Run(layer, part) for part in _parts(files))
+            else:
+                yield Run(layer, files, in_pass=True)
+
+
+def _parts(files: Sequence[WantedFile]) -> Iterator[list[WantedFile]]:
+    part: list[WantedFile] = []
+    size = end = 0
+    for each in files:
+        if part and (size >= PART or len(part) == FILES or each.entry.offset - end > GAP):
+            yield part
+            part, size = [], 0
+        part.append(each)
+        size += each.entry.size
+        end = each.end
+    yield part

@@ -23,7 +23,8 @@ class Listed(LayerTar):
         self.forgotten = 0
         self._entries = entries
         self._bytes = tar
-        self.asked = 0
+        self.read_table = 0
+        self.looked = 0
         self.opened: list[tuple[int, int]] = []
 
     @property
@@ -40,12 +41,15 @@ class Listed(LayerTar):
 
     @property
     def table(self) -> FileTable:
-        self.asked += 1
+        self.read_table += 1
         return cast("FileTable", self._entries)
 
     @property
     def is_at_hand(self) -> bool:
         return True
+
+    def look(self) -> None:
+        self.looked += 1
 
     def read(self, start: int, end: int) -> Reader:
         self.opened.append((start, end))

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import pytest
 from files.stacks import Listed, file, folder, hard, link, mark, shown, stack
 
 from layercache.errors import FormatError, NotAFileError, NotFoundError
 from layercache.files.merged import ImageFiles
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from layercache.files.layer_tar import LayerTar
 
 ETC = [folder("etc"), file("etc/passwd"), file("etc/group")]
 
@@ -50,7 +57,7 @@ def test_a_file_under_a_symbolic_link_of_a_layer_below_is_where_the_link_leads()
 
 def test_a_link_in_the_way_never_leads_out_of_the_image() -> None:
     assert shown(stack([link("a", "../../../x")], [file("a/b")])) == ["a -> ../../../x", "x/", "x/b"]
-    assert shown(stack([link("a", "/x/../..")], [file("a/b")])) == ["a -> /x/../..", "b", "x/"]
+    assert shown(stack([link("a", "/x/../..")], [file("a/b")])) == ["a -> /x/../..", "b"]
 
 
 def test_an_entry_of_a_folder_replaces_a_symbolic_link_of_that_name() -> None:
@@ -149,11 +156,27 @@ def test_a_look_up_reads_tables_only_as_far_down_as_necessary() -> None:
     layers = [Listed(ETC), Listed([folder("usr"), file("usr/x")]), Listed([folder("etc"), file("etc/new")])]
     view = ImageFiles(layers)
     assert view.get("etc/new")
-    assert [layer.asked for layer in layers][:2] == [0, 0]
+    assert [(layer.read_table, layer.looked) for layer in layers][:2] == [(0, 0), (0, 0)]
     assert view.get("usr/x")
-    assert layers[0].asked == 0
+    assert layers[0].read_table == 0  # only looked for: nobody would make it
     assert view.get("etc/group")
-    assert layers[0].asked
+    assert layers[0].read_table
+
+
+def test_tables_of_a_deep_file_are_looked_for_several_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    layers = [Listed([folder(str(number))]) for number in range(30)]
+    groups: list[int] = []
+    view = ImageFiles(layers)
+    at_once = view._at_once
+
+    def counted(read: Callable[[LayerTar], object], some: Sequence[LayerTar]) -> None:
+        groups.append(len(some))
+        at_once(read, some)
+
+    monkeypatch.setattr(view, "_at_once", counted)
+    assert view.get("0")
+    assert groups == [2, 4, 8, 8, 7]
+    assert {layer.looked for layer in layers[:-1]} == {1}
 
 
 def test_what_aufs_left_behind_is_no_part_of_an_image() -> None:

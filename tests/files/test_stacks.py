@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 from files.made import info, make_tar, on_disk
 from files.stacks import Listed
-from hypothesis import given, settings
+from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from layercache.errors import FormatError
@@ -161,6 +161,7 @@ MEMBERS = st.one_of(
     st.builds(lambda path, to: (info(path, tarfile.LNKTYPE, linkname=to), b""), PATHS, PATHS),
     st.builds(_mark, PATHS, st.booleans()),
 )
+PHASES = tuple(phase for phase in Phase if phase is not Phase.explain)  # which takes minutes here
 STACKS = st.lists(st.lists(MEMBERS, max_size=6), min_size=1, max_size=4)
 
 
@@ -217,7 +218,7 @@ def check_in_a_folder(layers: Sequence[Sequence[tuple[tarfile.TarInfo, bytes]]])
         shutil.rmtree(folder)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=25, deadline=None, phases=PHASES)
 @given(STACKS)
 def test_a_stack_of_layers_is_what_unpacking_them_in_turn_leaves(
     layers: list[list[tuple[tarfile.TarInfo, bytes]]],
@@ -226,7 +227,7 @@ def test_a_stack_of_layers_is_what_unpacking_them_in_turn_leaves(
 
 
 @pytest.mark.slow
-@settings(max_examples=1500, deadline=None)
+@settings(max_examples=250, deadline=None, phases=PHASES)
 @given(STACKS)
 def test_many_stacks_of_layers_are_what_unpacking_them_in_turn_leaves(
     layers: list[list[tuple[tarfile.TarInfo, bytes]]],
