@@ -34,7 +34,8 @@ def local(lying: LyingRegistry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.chdir(tmp_path)
     layer = make_layer({"file": noise(5000)})
     (tmp_path / "layer.tar.gz").write_bytes(layer.blob)
-    name = lying.add_image("3.20", make_image([layer, make_layer({"more": b"upper"}, "zstd")]))
+    upper = make_layer({"etc/os-release": b"ID=alpine\n"}, "zstd")
+    name = lying.add_image("3.20", make_image([layer, upper]))
     return {ALPINE: name, "/tmp/layers": str(tmp_path / "layers"), **names_of(layer)}
 
 

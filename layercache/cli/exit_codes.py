@@ -4,6 +4,9 @@ from __future__ import annotations
 
 NOT_FOUND = 1
 
+DIFFERENT = 1
+"""Of ``diff``, as of diff(1): two images differ. There what is not found is `USAGE`."""
+
 USAGE = 2
 
 INTEGRITY = 3

@@ -10,7 +10,7 @@ from layercache.cli.short_hashes import full_name, looks_like_hash
 from layercache.errors import NotFoundError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from typing import TypeAlias
 
     from layercache.cache import Cache
@@ -35,25 +35,44 @@ class Listed(NamedTuple):
 def opened(
     session: Session, name: str, platform: str | None, registries: Mapping[str, Any]
 ) -> Iterator[HasFiles]:
-    """Open a cache, and in it the image or the layer of a name or a hash, which may be shortened.
+    """As `opened_all`, for one name."""
+    with opened_all(session, [name], platform, registries) as (found,):
+        yield found
+
+
+@contextmanager
+def opened_all(
+    session: Session, names: Sequence[str], platform: str | None, registries: Mapping[str, Any]
+) -> Iterator[list[HasFiles]]:
+    """Open a cache, and in it the images or layers of names or hashes, which may be shortened.
 
     Warns if an image has layers that are never fetched. Raises as `Cache.image` and `Cache.get`.
     """
     with session.cache(creates=True, **registries) as cache:
-        with session.activity.step(f"looking up {name}"):
-            found = find(cache, name, platform, session.note)
-        yield found
+        found = []
+        for name in names:
+            with session.activity.step(f"looking up {name}"):
+                found.append(find(cache, name, platform, session.note))
+        with session.activity.step(f"reading the index of {' and '.join(names)}"):
+            yield found
+
+
+def digests(source: HasFiles) -> list[Digest | None]:
+    """The digests of an image's layers, lowest first, or of the one layer."""
+    from layercache.layer import Layer
+
+    layers = [source] if isinstance(source, Layer) else source.layers
+    return [layer.names.digest for layer in layers]
 
 
 def listed(source: HasFiles) -> Iterator[Listed]:
     """The files of an image as a container sees them, or all entries of a layer, whiteouts among them."""
     from layercache.layer import Layer
 
+    names = digests(source)
     if isinstance(source, Layer):
-        digest = source.names.digest
-        return (Listed(entry, digest) for entry in source.files())
-    digests = [layer.names.digest for layer in source.layers]
-    return (Listed(file.entry, digests[file.layer]) for file in source.files())
+        return (Listed(entry, names[0]) for entry in source.files())
+    return (Listed(file.entry, names[file.layer]) for file in source.files())
 
 
 def view(source: HasFiles) -> ImageFiles:
@@ -66,10 +85,15 @@ def view(source: HasFiles) -> ImageFiles:
 def find(cache: Cache, name: str, platform: str | None, note: Callable[[str], object]) -> HasFiles:
     """Return the image or the layer of a name or a hash. Raises as `Cache.image` and `Cache.get`."""
     found = _by_hash(cache, name, platform) if looks_like_hash(name) else cache.image(name, platform=platform)
-    if foreign := getattr(found, "foreign", ()):
+    warn_of_foreign(found, name, note)
+    return found
+
+
+def warn_of_foreign(source: HasFiles, name: str, note: Callable[[str], object]) -> None:
+    """Print a warning if an image has layers that are never fetched."""
+    if foreign := getattr(source, "foreign", ()):
         layers = output.count(len(foreign), "foreign layer")
         note(f"layercache: warning: {name}: the files of {layers}, never fetched, are not there")
-    return found
 
 
 def _by_hash(cache: Cache, text: str, platform: str | None) -> HasFiles:

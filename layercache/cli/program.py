@@ -16,7 +16,7 @@ from layercache.cli.terminal import ERROR, echo
 
 GROUPS = {
     "Images": ("pull", "images", "info", "explain", "export", "tags", "manifest"),
-    "Files": ("files", "cat", "extract", "find"),
+    "Files": ("files", "cat", "extract", "diff", "find"),
     "Layers": ("ls", "get", "put", "compress", "rm"),
     "Mirror": ("serve",),
     "Upkeep": ("stats", "verify", "prune", "clean", "copy", "index", "adopt", "upgrade"),
@@ -28,7 +28,8 @@ COMMANDS = tuple(name for names in GROUPS.values() for name in names)
 EPILOG = """\b
 Exit codes:
   0    success
-  1    not found: a layer, an image, a file, or the cache itself
+  1    not found: a layer, an image, a file, or the cache itself;
+       of diff: the images differ (there, 2 is not found, too)
   2    invalid command or configuration
   3    corrupt data; none of it was stored
   4    a store or a source failed

@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 MEANT = {
+    "compare": "diff",
     "cp": "extract",
     "delete": "rm",
     "digest": "manifest",

@@ -137,6 +137,7 @@ def readme(clone: Path, installed: Installed, registry: str, folder: Path) -> No
     """Type README's shell examples in order, and run its Python examples as one program."""
     folder.mkdir()
     here = {ALPINE: f"{registry}/demo:latest", "/tmp/layers": f"{folder}/layers", **layer_file(folder)}
+    here |= {"/etc/os-release": "/usr/bin/python3", "*-release": "python*"}  # what the demo's image has
     home = {"HOME": str(folder), "PATH": f"{installed.command.parent}:{os.environ['PATH']}"}
 
     def adapted(text: str) -> str:

@@ -13,7 +13,7 @@ from layercache.cli.completing import complete_image
 from layercache.cli.file_names import shown, write_raw
 from layercache.cli.file_options import null_option, platform_option
 from layercache.cli.image_lists import file_name, names_in
-from layercache.cli.named_files import listed
+from layercache.cli.named_files import Listed, digests, warn_of_foreign
 from layercache.cli.option_types import ReadableFile
 from layercache.cli.output_options import json_option, no_trunc_option
 from layercache.cli.registry_options import registry_options
@@ -27,8 +27,9 @@ if TYPE_CHECKING:
 
     from layercache.cache import Cache
     from layercache.cli.activity import Step
-    from layercache.cli.named_files import Listed
     from layercache.cli.session import Session
+    from layercache.files.find import FileSearch
+    from layercache.files.merged import ImageFile
     from layercache.images.image import Image
 
 COLUMNS = (Column("IMAGE", name=True), Column("PATH"))
@@ -146,32 +147,44 @@ class Search:
         """Yield what matches. An image that fails is reported, and the others are searched."""
         from concurrent.futures import ThreadPoolExecutor
 
-        from layercache.pull.opening import open_images
+        from layercache.files.find import FileSearch
 
-        options, activity = self._options, self._session.activity
-        with activity.step(f"looking up {output.count(len(names), 'image')}"):
-            opened = open_images(self._cache, names, options.platform, options.jobs)
-        images = [image for each in opened for image in each.images]
-        for each in opened:
-            for error in each.errors:
-                self._failed(error)
-        pool = ThreadPoolExecutor(options.jobs, thread_name_prefix="find")
+        images, activity = self._open(names), self._session.activity
+        search = FileSearch([image.files() for image in images], self._matches)
+        pool = ThreadPoolExecutor(self._options.jobs, thread_name_prefix="find")
         try:
             with activity.step("searching", of=len(images), noun="image") as step:
-                for image, found in zip(images, pool.map(partial(self._search, step), images), strict=True):
+                results = pool.map(partial(self._search, search, step), images)
+                for image, found in zip(images, results, strict=True):
                     if isinstance(found, LayercacheError):
                         self._failed(found, image)
                     else:
                         self._found += len(found)
-                        yield from ((image, file) for file in found)
+                        layers = digests(image)
+                        yield from ((image, Listed(file.entry, layers[file.layer])) for file in found)
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
 
-    def _search(self, step: Step, image: Image) -> list[Listed] | LayercacheError:
+    def _open(self, names: Sequence[str]) -> list[Image]:
+        from layercache.pull.opening import open_images
+
+        options = self._options
+        with self._session.activity.step(f"looking up {output.count(len(names), 'image')}"):
+            opened = open_images(self._cache, names, options.platform, options.jobs)
+        for each in opened:
+            for error in each.errors:
+                self._failed(error)
+        images = [image for each in opened for image in each.images]
+        for image in images:
+            warn_of_foreign(image, image.name, self._session.note)
+        return images
+
+    def _matches(self, path: str) -> bool:
+        return any(glob.matches(path) for glob in self._globs)
+
+    def _search(self, search: FileSearch, step: Step, image: Image) -> list[ImageFile] | LayercacheError:
         try:
-            return [
-                file for file in listed(image) if any(glob.matches(file.entry.path) for glob in self._globs)
-            ]
+            return search.files(image.files())
         except LayercacheError as error:
             return error
         finally:
