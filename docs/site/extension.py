@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import ast
+import importlib
+import inspect
 import re
+import sys
 from typing import TYPE_CHECKING
 
 from docutils import nodes
@@ -11,14 +15,11 @@ from pygments.lexers.special import TextLexer
 from sphinx.util import logging
 
 import layercache
-from layercache import events
-from layercache.oci.digest import Hash
-from layercache.oci.forms import Form
-from layercache.statistics.counters import Saved
-from layercache.statistics.places import Place
+from layercache.value import Value
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from types import ModuleType
 
     from sphinx.application import Sphinx
 
@@ -39,23 +40,36 @@ def navigation(readme: str) -> Iterator[str]:
         yield "```\n"
 
 
+def complete(module: ModuleType) -> None:
+    """Give a module the names that it imports for type checkers alone: msgspec evaluates its annotations."""
+    for node in ast.walk(ast.parse(inspect.getsource(module))):
+        if isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING":
+            for each in node.body:
+                if isinstance(each, ast.ImportFrom) and each.module:
+                    home = importlib.import_module(each.module)
+                    vars(module).update({found.name: getattr(home, found.name) for found in each.names})
+
+
 def reference() -> Iterator[str]:
     """Each public name, as its docstring describes it: functions, classes, errors."""
     public = {name: getattr(layercache, name) for name in layercache.__all__}
     classes = {name for name, value in public.items() if isinstance(value, type)}
     errors = {name for name in classes if issubclass(public[name], Exception)}
-    functions = {name for name in public.keys() - classes if callable(public[name])}
+    for module in {public[name].__module__ for name in classes if issubclass(public[name], Value)}:
+        complete(sys.modules[module])
+    functions = {name for name in public.keys() - classes if inspect.isfunction(public[name])}
     yield "\n```{eval-rst}\n.. module:: layercache\n```\n"
     yield from section("Functions", "autofunction", functions)
     yield from section("Classes", "autoclass", classes - errors)
     yield from section("Errors", "autoexception", errors)
+    yield from section("Types", "autodata", public.keys() - classes - functions - {"__version__"})
 
 
 def section(heading: str, directive: str, names: set[str]) -> Iterator[str]:
     yield f"\n## {heading}\n\n```{{eval-rst}}\n"
     for name in sorted(names):
         yield f".. {directive}:: layercache.{name}\n"
-        if directive != "autofunction":
+        if directive in ("autoclass", "autoexception"):
             yield "   :members:\n"
         if directive == "autoexception":
             yield "   :show-inheritance:\n"
@@ -80,10 +94,6 @@ def draw(app: Sphinx, document: nodes.document) -> None:
                 block.replace_self(nodes.raw("", svg, format="html"))
             else:
                 logger.warning("the drawing is missing or has changed: make drawings", location=block)
-
-
-# msgspec evaluates annotations, and these names are imported for type checkers alone.
-vars(events).update(Hash=Hash, Form=Form, Place=Place, Saved=Saved)
 
 
 def shorten(app: Sphinx, kind: str, name: str, *_: object) -> tuple[str, str] | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 import subprocess
 import sys
@@ -10,6 +11,8 @@ from typing import TYPE_CHECKING
 import pytest
 from fixtures.pages import PAGES, ROOT
 from servers.browser import chromium, picture
+
+import layercache
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -52,6 +55,21 @@ def pages() -> list[str]:
 def test_every_page_is_on_the_site(site: Path) -> None:
     assert [page for page in pages() if not (site / f"{page}.html").is_file()] == []
     assert "README.html" in (site / "index.html").read_text()
+
+
+def test_the_reference_has_every_public_name_and_method(site: Path) -> None:
+    described = set(
+        re.findall(r'id="(layercache\.[\w.]+)"', (site / "docs" / "api-reference.html").read_text())
+    )
+    wanted = {f"layercache.{name}" for name in layercache.__all__} - {"layercache.__version__"}
+    for name in list(wanted):
+        value = getattr(layercache, name.removeprefix("layercache."))
+        if isinstance(value, type):
+            methods = [
+                each for each, method in vars(value).items() if callable(method) and inspect.getdoc(method)
+            ]
+            wanted |= {f"{name}.{each}" for each in methods if not each.startswith("_")}
+    assert wanted - described == set()
 
 
 def test_nothing_is_loaded_from_elsewhere(site: Path) -> None:
