@@ -21,6 +21,7 @@ from layercache.resolver.identity import contradiction
 from layercache.resolver.inside import is_inside
 from layercache.tiers import keys
 from layercache.tiers.tag_origin import COPIED_FROM, as_claimed, imported_from, marked
+from layercache.transfer.cancellation import current
 from layercache.value import replace
 
 if TYPE_CHECKING:
@@ -83,6 +84,8 @@ class Copy:
         Raises `NotFoundError` if the source does not have a selected image, `BackendError` if the target or
         the whole source fails.
         """
+        if (cancellation := current()) is not None:
+            cancellation.at_cancel(self._copier.stop)
         if self._selection.images:
             # A reference that is mistyped is reported before anything is copied.
             for _ in image_entries(self._source, self._selection):

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from layercache.errors import LayercacheError, NotALayerError
 from layercache.oci.forms import COMPRESSED, UNCOMPRESSED
 from layercache.statistics.places import Place
+from layercache.transfer.cancellation import Cancellation, current
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -73,8 +74,9 @@ class Puller:
         """Pull the layers and return the outcomes by digest. Calls ``finished`` with each layer that
         succeeded or failed, in the thread that pulled it.
 
-        An interrupt cancels running transfers.
+        An interrupt gives running transfers up.
         """
+        cancellation = current() or Cancellation()
         outcomes: Outcomes = {}
         pool = ThreadPoolExecutor(self._jobs, thread_name_prefix="pull")
         names = {name for layer in layers for name in layer.names if name is not None}
@@ -87,7 +89,8 @@ class Puller:
                 sparing.enter_context(tier.blobs.sparing(names))
 
             def work(layer: Layer) -> None:
-                outcomes[str(layer.digest)] = self._bring(layer)
+                with cancellation.applies():
+                    outcomes[str(layer.digest)] = self._bring(layer)
                 done()
                 finished(layer)
 
@@ -97,8 +100,7 @@ class Puller:
                     future.result()
             except BaseException:
                 pool.shutdown(wait=False, cancel_futures=True)
-                with suppress(Exception):  # the original error is the one to report
-                    self._cache.close(flush=False)
+                cancellation.cancel()
                 wait(running, timeout=LAST_WORDS)
                 raise
         pool.shutdown()

@@ -17,6 +17,7 @@ from layercache.resolver.findings import Findings
 from layercache.resolver.in_flight import InFlight, InFlightTransfer
 from layercache.streams.inflate import InflatedReader
 from layercache.streams.readers import HashedReader, HeadReader
+from layercache.transfer.cancellation import reads
 from layercache.transfer.follower import Follower
 from layercache.transfer.spool import TierSpool
 
@@ -104,7 +105,10 @@ class Fetcher:
             else:  # a ready tar: nobody has seen the blob
                 layer.update(lambda now: now.counted(form, transfer.size))
 
-        return transfer.follow(learn)
+        follower = transfer.follow(learn)
+        if follower is not None:
+            reads(follower)
+        return follower
 
     def fetch(
         self,
@@ -266,6 +270,7 @@ class Fetcher:
         if source is not None:
             # Without threads, readers inflate, and they may pause.
             source.set_pace(holds=driven)
+        reads(follower, source)
         return follower
 
     def spool(self, store: Tier | None, form: Form) -> TierSpool | None:

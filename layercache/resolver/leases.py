@@ -14,6 +14,7 @@ from layercache.events import Event
 from layercache.oci.digest import Digest
 from layercache.oci.forms import COMPRESSED
 from layercache.tiers.lease_store import LEASED_FROM
+from layercache.transfer.cancellation import check_cancelled
 from layercache.transfer.growing import GivenUpError
 
 if TYPE_CHECKING:
@@ -118,6 +119,7 @@ class Leases:
                 return None
             if self._closing.wait(watch.pause(time.monotonic())):
                 raise GivenUpError
+            check_cancelled()
             lead.beat()
         return None
 

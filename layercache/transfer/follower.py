@@ -46,7 +46,7 @@ class Followed(Protocol):
 
     def catch_up(self, follower: Follower) -> None: ...
 
-    def leave(self, follower: Follower) -> None: ...
+    def leave(self, follower: Follower, *, finish: bool = True) -> bool: ...
 
 
 class Follower(io.RawIOBase):
@@ -80,6 +80,8 @@ class Follower(io.RawIOBase):
         self.position = start
         self._recheck = transfer.recheck(in_order=start == 0)
         self._failure: LayercacheError | None = None
+        # Taken by what leaves the transfer first: the thread that closes this, or another that gives it up.
+        self._present = [self]
 
     @property
     def size(self) -> int | None:
@@ -188,7 +190,22 @@ class Follower(io.RawIOBase):
     def close(self) -> None:
         if not self.closed:
             super().close()
-            self._transfer.leave(self)
+            self._leave(finish=True)
+
+    def give_up(self) -> bool:
+        """Close it, although another thread may be reading it just now: that one gets an error.
+
+        The transfer is not finished without readers. Returns whether it has ended because of that.
+        """
+        super().close()
+        return self._leave(finish=False)
+
+    def _leave(self, *, finish: bool) -> bool:
+        try:
+            self._present.pop()  # one step, so of two threads one leaves
+        except IndexError:
+            return False
+        return self._transfer.leave(self, finish=finish)
 
     def _pass(self, data: bytes | memoryview) -> None:
         """Go on past these bytes, if they still are right."""

@@ -189,12 +189,17 @@ class Transfer:
         """A follower has read on."""
         self._pace.catch_up(follower)
 
-    def leave(self, follower: Follower) -> None:
-        """A follower is done. If it was the last one, what is not verified yet is finished, or given up."""
+    def leave(self, follower: Follower, *, finish: bool = True) -> bool:
+        """A follower is done. If it was the last one, what is not verified yet is finished, or given up.
+
+        ``finish=False``: it is given up. Returns whether it was.
+        """
         self._pace.free(follower)
-        if self._is_worth_finishing() and self._growing.bequeath():
+        if finish and self._is_worth_finishing() and self._growing.bequeath():
             self._hand_over()
-            return
-        if self._growing.leave():
+            return False
+        given_up = self._growing.leave()
+        if given_up:
             self._producer.settle(GivenUpError())
         self._producer.close_if_unused()
+        return given_up
