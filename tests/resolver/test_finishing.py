@@ -295,9 +295,8 @@ def test_a_stream_that_outlives_its_cache_is_given_up() -> None:
     threading.Timer(0.05, fetch.go.set).start()
     cache.close()
     stream.close()
-    again = GatedFetch(layer.blob, until=60_000)
-    begin(cache, layer, again, "compressed", 30_000)
-    again.go.set()
+    with pytest.raises(layercache.ClosedError):
+        begin(cache, layer, GatedFetch(layer.blob, until=60_000), "compressed", 30_000)
     assert_idle(cache)
     assert content(tier) == {}
 
