@@ -36,6 +36,7 @@ Kind = Literal[
     "skipped",
     "mislabelled",
     "unconfirmed",
+    "unindexed",
     "imported",
     "refreshed",
     "finishing",
@@ -67,6 +68,7 @@ class Event(Value, frozen=True):
     unconfirmed a tag was resolved by the untrusted tier ``where`` only; or the tag of an image in the layout
                 or archive ``where`` was not taken, since a registry gave it to another image; ``note`` says
                 which
+    unindexed   gzip layers are read as a whole, since a package is missing that ``note`` names. Only once
     imported    an image of the layout or archive ``where`` was recorded; ``note`` is its reference
     refreshed   a blob in the bucket ``where`` got a new time there because it is used
     finishing   a transfer that has lost its readers after ``size`` bytes goes on in the background
@@ -178,6 +180,7 @@ _LOGS: dict[Kind, tuple[str, int, str]] = {
     "inflated": ("transfers", _DEBUG, "inflated {name}, {size} bytes in {seconds:.2f} s"),
     "compressing": ("transfers", _DEBUG, "compressing {name}"),
     "compressed": ("transfers", _DEBUG, "compressed a tar into {name}, {size} bytes"),
+    "unindexed": ("transfers", _INFO, "{note}"),
     "imported": ("transfers", _DEBUG, "imported {note} from {where}"),
     "mislabelled": ("transfers", _DEBUG, "{name}: {note}"),
     "skipped": ("transfers", _DEBUG, "skipped the foreign layer {name}"),

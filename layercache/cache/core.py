@@ -86,6 +86,10 @@ class CacheCore:
         self._recorder = Recorder(statistics)
         self._docker, self._single = docker, single
         self._sources: list[Source] = []
+        if any(tier.policy.indexed for tier in self.tiers):
+            from layercache.files.indexing import begin_indexing
+
+            self._indexing = begin_indexing(self._resolver, self._observers)
 
     @cached_property
     def uploads(self) -> Uploads:

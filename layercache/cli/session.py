@@ -183,6 +183,8 @@ class Session(Struct, eq=False):
             self.note(f"layercache: warning: {event.name}: {event.note}")
         elif event.kind == "unconfirmed":
             self.note(f"layercache: warning: {event.where}: {event.note}")
+        elif event.kind == "unindexed":
+            self.note(f"layercache: {event.note}")
         elif event.kind == "finishing":
             self.note(f"layercache: finishing {event.name}{_progress(event)}; Ctrl-C drops it")
         elif event.kind == "imported":

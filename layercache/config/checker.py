@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 from layercache.config import environment
 from layercache.config.variables import expand, may_be_secret
 from layercache.errors import ConfigError, did_you_mean
-from layercache.tiers.policy import Policy
+from layercache.tiers.policy import OPTIONS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -173,6 +173,6 @@ def wrong_type(value: object) -> WrongTypeError:
 def _suggestion(name: str, known: Iterable[str]) -> str:
     """Return the most similar allowed name, if any, and all allowed names."""
     known = list(known)
-    if "tiers" in known and name in Policy.__struct_fields__:
+    if "tiers" in known and name in OPTIONS:
         return f"this is an option of a tier: tiers = [{{ url = …, {name} = … }}]"
     return f"{did_you_mean(name, known)}allowed keys: {', '.join(known)}"

@@ -40,7 +40,7 @@ class IndexCopier:
         for kind, name, entry in self._source.derived.scan() if self._source.policy.trusted else ():
             if there is None:
                 there = {(kind, name) for kind, name, _ in self._target.derived.scan()}
-            if (kind, name) not in there and wanted(name, entry):
+            if kind in stored.KINDS and (kind, name) not in there and wanted(name, entry):
                 yield name, partial(self._copy, kind, name)
 
     def _copy(self, kind: str, name: Hash) -> None:

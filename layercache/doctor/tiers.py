@@ -27,7 +27,8 @@ def check_tier(url: str, open: Callable[[], Tier], *, seconds: float = SECONDS) 
         policy = tier.policy
         trust = "trusted" if policy.trusted else "not trusted"
         access = "read-only" if policy.readonly else "read and write"
-        return Answer(f"stores {policy.keep}, {access}, {trust}")
+        stores = "compressed and indexes" if policy.indexed else policy.keep
+        return Answer(f"stores {stores}, {access}, {trust}")
 
     if not subject.run("configured", begin, seconds):
         return subject

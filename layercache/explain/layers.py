@@ -87,7 +87,8 @@ class LayerExplainer:
         if any(_is_quarantined(tier, name) for name in names):
             return "quarantined: its bytes were wrong"
         if not policy.stores(form):
-            return "the tier is read-only" if policy.readonly else f"not stored here: keep={policy.keep}"
+            not_here = f"not stored here: keep={policy.keep_option}"
+            return "the tier is read-only" if policy.readonly else not_here
         if asked.write_failure is not None:
             return f"the tier cannot be written to: {asked.write_failure.message}"
         if size is not None and not tier.blobs.fits(size):

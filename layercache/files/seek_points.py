@@ -9,6 +9,7 @@ from hashlib import sha256
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
+from layercache.backend.installation import install_hint
 from layercache.errors import FormatError, LayercacheError
 from layercache.index import gzip_points, zstd_frames
 from layercache.index.spans import Blocks, Point, SeekIndex, is_readable
@@ -151,7 +152,11 @@ def can_be_made(resolver: Resolver, state: LayerState) -> str | None:
         return None
     with open(path, "rb") as file:
         compression = layer_compression(file.read(HEAD), identity.digest)
-    return None if compression == GZIP and not gzip_points.is_available() else path
+    if compression != GZIP or gzip_points.is_available():
+        return path
+    note = f"gzip layers are read as a whole; {install_hint('files')} lets parts of them be read"
+    resolver.derived.hint(identity.digest, note)
+    return None
 
 
 def of_file(path: str, digest: Digest, also: Callable[[bytes], object]) -> SeekIndex:

@@ -12,11 +12,13 @@ if TYPE_CHECKING:
     from layercache.oci.digest import Hash
 
 
+KINDS = (tables.KIND, seek_points.KIND)
+"""What this version knows. Others may be there, of another one."""
+
+
 def check(kind: str, name: Hash, data: bytes) -> None:
-    """Raise `FormatError` for an index that is damaged, or about another blob; not for unknown kinds."""
-    if kind == seek_points.KIND:
-        about = SeekIndex.decode(data).digest
-        if about != name:
-            raise FormatError(f"it is the seek index of {about}")
-    elif kind == tables.KIND:
+    """Raise `FormatError` for an index, of one of the `KINDS`, that is damaged or about another blob."""
+    if kind == tables.KIND:
         tables.decoded(data)
+    elif (about := SeekIndex.decode(data).digest) != name:
+        raise FormatError(f"it is the seek index of {about}")

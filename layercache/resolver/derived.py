@@ -49,6 +49,13 @@ class Derived:
         self._leads = LayerLocks()
         self._making: dict[Hash, tuple[threading.Lock, int]] = {}
         self._lock = threading.Lock()
+        self._is_hint_given = False
+
+    def hint(self, name: Hash, note: str) -> None:
+        """Report once that indexes cannot be made here."""
+        if not self._is_hint_given:
+            self._is_hint_given = True  # two threads at once report it twice: no harm
+            self._observers.emit(Event("unindexed", name, COMPRESSED, "", note=note))
 
     def find(self, kind: str, identity: LayerIdentity, decode: Callable[[bytes], _T | None]) -> _T | None:
         """Return the first object of this kind that a trusted tier has of a layer, or None, decoded.

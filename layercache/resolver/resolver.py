@@ -177,13 +177,16 @@ class Resolver:
 
         ``flush``: see to its end what is worth it, unless interrupted; else transfers are given up.
         """
-        self.closed = True
         bringing = self._bringing.made()
         try:
+            if bringing and flush and not self.closed:
+                bringing.passes.finisher.wait()  # indexes that are being made read layers as callers do
+            self.closed = True
             if bringing:
                 bringing.end(finish=flush)
             self.finder.close()
             self.keeper.background.flush(None if flush else LAST_WORDS)
         finally:
+            self.closed = True
             if bringing:
                 bringing.leases.close()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal, TypeVar
+from typing import TYPE_CHECKING, Literal, TypeVar, cast
 
 from layercache.backend import BackendURL
 from layercache.errors import ConfigError
@@ -18,7 +18,10 @@ if TYPE_CHECKING:
     from layercache.streams.compress import Compression
 
 Keep = Literal["both", "compressed", "uncompressed"]
-KEEPS: tuple[Keep, ...] = ("both", "compressed", "uncompressed")
+INDEXED = "indexed"
+"""As the option keep: the compressed form, and indexes of its files in place of the tar."""
+
+KEEPS = ("both", "compressed", "uncompressed", INDEXED)
 
 ON_THIS_MACHINE = frozenset({"file", "memory"})
 """Schemes of stores that nobody but this machine's users can write to."""
@@ -35,19 +38,21 @@ _T = TypeVar("_T")
 class Policy(Value, frozen=True):
     """What a tier may hold, and how far it is trusted.
 
-    ``keep``: which forms of a layer it stores. ``readonly``: nothing is ever written or deleted.
-    ``trusted``: what is read there was verified when it was written, and nobody else writes there; so it
-    is checked by size only. Bytes from any other tier are hashed as they pass. ``max_size``: bytes that
-    its blobs may have in all. ``max_age``: seconds after its last use when a blob is removed.
-    ``max_document_size``: bytes of a manifest, an index or a config that is read there, at most.
-    ``recompress``: how a layer that is distributed as a plain tar is compressed before it is stored; None:
-    it is stored as it is. What is stored so is read whatever this says.
-    ``touch``: whether objects of a bucket that are used get a new time (`layercache.tiers.backend.use`).
-    ``lease``: whether machines take turns to fetch big blobs for all (`layercache.tiers.lease`); None: where
-    the store is remote. It has no effect on a store without conditional writes.
+    ``keep``: which forms of a layer it stores. ``indexed``: indexes of a layer's files are made as soon as
+    it has the compressed form, not at the first question (the option ``keep=indexed``). ``readonly``:
+    nothing is ever written or deleted. ``trusted``: what is read there was verified when it was written,
+    and nobody else writes there; so it is checked by size only. Bytes from any other tier are hashed as
+    they pass. ``max_size``: bytes that its blobs may have in all. ``max_age``: seconds after its last use
+    when a blob is removed. ``max_document_size``: bytes of a manifest, an index or a config that is read
+    there, at most. ``recompress``: how a layer that is distributed as a plain tar is compressed before it
+    is stored; None: it is stored as it is. What is stored so is read whatever this says. ``touch``: whether
+    objects of a bucket that are used get a new time (`layercache.tiers.backend.use`). ``lease``: whether
+    machines take turns to fetch big blobs for all (`layercache.tiers.lease`); None: where the store is
+    remote. It has no effect on a store without conditional writes.
     """
 
     keep: Keep = "both"
+    indexed: bool = False
     readonly: bool = False
     trusted: bool = False
     max_size: int | None = None
@@ -57,8 +62,17 @@ class Policy(Value, frozen=True):
     touch: bool = True
     lease: bool | None = None
 
+    @property
+    def keep_option(self) -> str:
+        """The option keep as it is written."""
+        return INDEXED if self.indexed else self.keep
+
     def stores(self, form: Form) -> bool:
         return not self.readonly and self.keep in ("both", form)
+
+
+OPTIONS = tuple(name for name in Policy.__struct_fields__ if name != INDEXED)
+"""The tier's options in a URL."""
 
 
 def take_policy(
@@ -80,12 +94,13 @@ def take_policy(
         except ValueError:
             raise ConfigError(f"{url.place}: {name}={text}", hint=f"{name} is {wanted}") from None
 
-    default: Keep = "both" if nearest else COMPRESSED
-    keep = take("keep", default, _keep, ", ".join(KEEPS))
+    option = take("keep", "both" if nearest else COMPRESSED, _keep, ", ".join(KEEPS))
+    keep: Keep = COMPRESSED if option == INDEXED else cast("Keep", option)
     bucket = keep == COMPRESSED and not nearest and url.scheme not in ON_THIS_MACHINE | {REGISTRY}
     recompress = _recompress("zstd") if bucket else None
     policy = Policy(
         keep=keep,
+        indexed=option == INDEXED,
         readonly=take("readonly", False, _flag, "true or false"),
         trusted=take("trusted", nearest and url.scheme in ON_THIS_MACHINE, _flag, "true or false"),
         max_size=take("max_size", None, _limit(parse_size), f"{SIZE_EXAMPLES}, or {UNLIMITED}"),
@@ -95,18 +110,17 @@ def take_policy(
         touch=take("touch", True, _flag, "true or false"),
         lease=take("lease", None, _flag, "true or false"),
     )
-    return policy, BackendURL(url.scheme, url.netloc, url.path, query, Policy.__struct_fields__)
+    return policy, BackendURL(url.scheme, url.netloc, url.path, query, OPTIONS)
 
 
 def _limit(parse: Callable[[str], _T]) -> Callable[[str], _T | None]:
     return lambda text: None if text == UNLIMITED else parse(text)
 
 
-def _keep(text: str) -> Keep:
-    for known in KEEPS:
-        if known == text:
-            return known
-    raise ValueError(text)
+def _keep(text: str) -> str:
+    if text not in KEEPS:
+        raise ValueError(text)
+    return text
 
 
 def _recompress(text: str) -> Compression | None:

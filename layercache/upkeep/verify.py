@@ -89,7 +89,7 @@ def verify(
     if only is None:
         stages += [
             ("record", sample.of(scan(keys.RECORDS)), partial(_wrong_facts, tier, deep)),
-            ("index", sample.of(scan(keys.DERIVED)), partial(_wrong_index, tier)),
+            ("index", sample.of(_indexes(tier)), partial(_wrong_index, tier)),
             ("image", scan(keys.IMAGES), partial(_wrong_image, tier)),
         ]
     try:
@@ -158,11 +158,17 @@ def _wrong_facts(tier: BackendTier, deep: bool, entry: Entry) -> Problems:
     return wrong_facts(tier, entry.key, deep=deep)
 
 
+def _indexes(tier: BackendTier) -> Iterator[Entry]:
+    from layercache.files.stored import KINDS
+
+    return (entry for kind, _, entry in tier.derived.scan() if kind in KINDS)
+
+
 def _wrong_index(tier: BackendTier, entry: Entry) -> Problems:
     from layercache.files import stored
 
-    if (found := keys.derived_name(entry.key)) is None:
-        return {}
+    found = keys.derived_name(entry.key)
+    assert found is not None, "only indexes are listed"
     try:
         with tier.backend.open(entry.key) as reader:
             stored.check(*found, read_bounded(reader, STORED_MAX, entry.key))

@@ -12,7 +12,7 @@ from layercache.config.environment import VARIABLES
 from layercache.config.from_variables import names
 from layercache.config.schema import CacheTable, FileTable, HostTable, RegistryTable
 from layercache.config.serve import ServeTable
-from layercache.tiers.policy import Policy
+from layercache.tiers.policy import OPTIONS
 
 PAGE = (Path(__file__).parents[2] / "docs" / "configuration.md").read_text()
 
@@ -26,7 +26,7 @@ def section(title: str) -> str:
 @pytest.mark.parametrize(
     ("title", "names"),
     [
-        ("The cache", [*keys_of(CacheTable), *Policy.__struct_fields__]),
+        ("The cache", [*keys_of(CacheTable), *OPTIONS]),
         ("`[registry]`", [*keys_of(RegistryTable)]),
         ('`[registries."HOST"]`', [*keys_of(HostTable)]),
         ("`[serve]`", [*keys_of(ServeTable)]),

@@ -7,9 +7,10 @@ from functools import cache
 from typing import TYPE_CHECKING
 
 import pytest
-from fixtures.layers import Layer, compressed, flipped, make_layer, noise
+from fixtures.layers import Layer, compressed, flipped, make_layer, noise, sample
 from fixtures.stores import Fetch, Store, blobs, content, far, near, open_cache, write, write_blob
 
+import layercache
 from layercache import LayercacheError
 from layercache.files import seek_points, tables
 from layercache.files.tables import table_of
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
     from layercache.backend import Reader
     from layercache.cache import Cache
+    from layercache.events import Event
     from layercache.index.table import FileTable
 
 MIB = 1 << 20
@@ -166,3 +168,40 @@ def test_many_askers_make_an_index_once(tmp_path: Path) -> None:
         assert cache.counters.inflated == 1
     assert {len(each) for each in found} == {4}
     assert len(fetch.asked) == 1
+
+
+def test_a_tier_that_is_indexed_has_indexes_after_a_pull_and_no_tar(tmp_path: Path) -> None:
+    layers, url = [big(), sample(1), sample(2, "zstd")], f"file://{tmp_path}?keep=indexed"
+    with layercache.open(url) as cache:
+        for layer in layers:
+            cache.layer(layer.digest, fetch=Fetch(layer.blob)).fill("compressed")
+    there = set(content(LocalBackend(str(tmp_path))))
+    wanted = {keys.derived(tables.KIND, layer.digest) for layer in layers}
+    wanted |= {keys.derived(seek_points.KIND, layers[0].digest), *(keys.blob(each.digest) for each in layers)}
+    assert {key for key in there if key.startswith((keys.BLOBS, keys.DERIVED))} == wanted
+    with layercache.open(url) as cache:
+        for layer in layers:
+            assert part(cache, layer, 600, None) == layer.tar[600:]
+            assert cache.get(layer.diff_id).uncompressed().read() == layer.tar
+
+
+def test_a_pull_makes_no_index_that_nobody_asked_for(tmp_path: Path) -> None:
+    with layercache.open(f"file://{tmp_path}") as cache:
+        cache.layer(big().digest, fetch=Fetch(big().blob)).fill()
+    assert not [key for key in content(LocalBackend(str(tmp_path))) if key.startswith(keys.DERIVED)]
+
+
+def test_without_rapidgzip_gzip_layers_are_read_as_a_whole_and_that_is_said_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("layercache.index.gzip_points.is_available", lambda: False)
+    events: list[Event] = []
+    with (
+        open_cache(near(LocalBackend(str(tmp_path)), keep="compressed")) as cache,
+        cache.watch(events.append),
+    ):
+        assert len(table(cache, big(), Fetch(big().blob))) == 4
+        for _ in range(2):
+            assert part(cache, big(), 5, 2000) == big().tar[5:2000]
+    (hint,) = [event.note for event in events if event.kind == "unindexed"]
+    assert "oci-layercache[files]" in hint
