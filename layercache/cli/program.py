@@ -16,7 +16,7 @@ from layercache.cli.terminal import ERROR, echo
 
 GROUPS = {
     "Images": ("pull", "images", "info", "explain", "export", "tags", "manifest"),
-    "Files": ("files", "cat", "extract", "diff", "find"),
+    "Files": ("files", "cat", "extract", "diff", "find", "mount"),
     "Layers": ("ls", "get", "put", "compress", "rm"),
     "Mirror": ("serve",),
     "Upkeep": ("stats", "verify", "prune", "clean", "copy", "index", "adopt", "upgrade"),

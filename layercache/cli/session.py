@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -20,7 +21,7 @@ from layercache.cli.reported import Reported
 from layercache.cli.terminal import WARNING, echo, screen
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
 
     from layercache.cache import Cache
     from layercache.cli.global_options import GlobalOption
@@ -40,6 +41,8 @@ class Session(Struct, eq=False):
     verbose: bool = False
     warned: bool = False
     activity: Activity = field(default_factory=Activity)
+    end_display: Callable[[], object] = lambda: None
+    """Shows no more of what the command is doing: from now on it waits for others."""
     reported: Reported = field(default_factory=Reported)
 
     def take(self, option: GlobalOption, value: str | bool) -> None:
@@ -69,6 +72,7 @@ class Session(Struct, eq=False):
         """Show inside the block what the command is doing, unless --quiet is given."""
         display = Display(self.activity)
         self.activity.begun = lambda: None if self.quiet else display.start()
+        self.end_display = display.close
         screen.overlay, screen.lent = display, False
         try:
             yield

@@ -1,0 +1,59 @@
+"""A mount of an image in a bucket, and what reading costs and does while the bucket breaks."""
+
+from __future__ import annotations
+
+import errno
+import os
+import time
+import uuid
+from typing import TYPE_CHECKING
+
+import pytest
+from fixtures.mounted import SECONDS, mounted
+from fixtures.rootfs import file, layer_of, store
+from servers.images import make_image, noise
+
+from layercache.testing import FaultProxy
+from layercache.testing.proxy import Fault
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+SIZE = 12 << 20
+MIDDLE = noise(SIZE, 3)
+
+
+@pytest.mark.slow
+def test_reads_from_a_bucket_that_breaks_fail_and_later_succeed(
+    tmp_path: Path, seaweedfs_endpoint: str, seaweedfs_bucket_name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "any")
+    image = make_image([layer_of(file("big", MIDDLE), file("small", b"small"))])
+    with FaultProxy(int(seaweedfs_endpoint.rpartition(":")[2])) as proxy:
+        place = f"s3://{seaweedfs_bucket_name}/{uuid.uuid4().hex}?region=us-east-1&endpoint_url="
+        store(tmp_path, image, cache=f"{place}{seaweedfs_endpoint}")
+        name = f"localhost/team/app@{image.descriptor.digest}"  # whose word a tag is does not matter here
+        with mounted(tmp_path, f"{place}{proxy.url}", name, "--strict") as running:
+            handle = os.open(running.root / "big", os.O_RDONLY)
+            assert os.pread(handle, 1000, SIZE // 2) == MIDDLE[SIZE // 2 :][:1000]
+            proxy.always = Fault(status=403)
+            with pytest.raises(OSError, match="error") as failed:
+                os.pread(handle, 1000, 1 << 20)
+            assert failed.value.errno == errno.EIO
+            running.wait_for("/big could not be read")
+            proxy.always = Fault()
+            deadline = time.monotonic() + SECONDS
+            while (found := _read(handle, 1 << 20)) is None:
+                assert time.monotonic() < deadline, running.log.read_text()
+                time.sleep(0.1)
+            assert found == MIDDLE[1 << 20 :][:1000]
+            os.close(handle)
+            assert (running.root / "small").read_bytes() == b"small"
+
+
+def _read(handle: int, at: int) -> bytes | None:
+    try:
+        return os.pread(handle, 1000, at)
+    except OSError:
+        return None
