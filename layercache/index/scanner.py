@@ -54,6 +54,8 @@ _TYPES: dict[bytes, FileType] = {
     b"6": "fifo",
 }
 
+_META = frozenset((b"x", b"g", b"L", b"K"))
+
 _NO_BYTES: _Bytes = (0, None, "")
 
 
@@ -153,7 +155,7 @@ class TarScanner:
             self._at = self.position - BLOCK
             self._may_end = False
             header = parse_header(block)
-            if header.type in b"xgLK":
+            if header.type in _META:
                 pending = yield from self._meta(header, pending or _Pending())
             else:
                 yield from self._entry(header, block, pending or _NOTHING)
@@ -195,7 +197,7 @@ class TarScanner:
         type_ = _TYPES.get(header.type)
         if header.type == b"\0" and header.name.endswith(b"/"):
             type_ = "directory"
-        stored = header.size if type_ in ("file", None) else 0
+        stored = header.size if type_ == "file" or type_ is None else 0
         if stored < 0:
             raise ValueError(f"an entry states a size of {stored} bytes")
         pieces = None
@@ -203,11 +205,14 @@ class TarScanner:
             if type_ != "file":
                 raise ValueError(f"an entry of type {header.type!r} has a map of holes")
             pieces = yield from read_pieces(header, block, records)
-        offset, digest = self.position, ""
+        offset, digest = self.position, EMPTY
         if pieces is not None:
             digest = yield from self._sparse(header.size, pieces)
-        elif type_ == "file":
-            digest = yield from self._plain(stored)
+        elif type_ == "file" and stored:
+            running = self._hasher = sha256()
+            yield -stored
+            self._hasher = None
+            digest = running.hexdigest()
         elif stored:
             yield -stored
         if type_ is None:
@@ -215,15 +220,6 @@ class TarScanner:
         entry = _entry(header, type_, records, (offset, pieces, digest) if type_ == "file" else _NO_BYTES)
         if entry.path or type_ == "directory":
             self._sink(entry)
-
-    def _plain(self, size: int) -> Generator[int, bytes, str]:
-        """The bytes of a file, and then their hash."""
-        if not size:
-            return EMPTY
-        running = self._hasher = sha256()
-        yield -size
-        self._hasher = None
-        return running.hexdigest()
 
     def _sparse(self, size: int, pieces: tuple[tuple[int, int], ...]) -> Generator[int, bytes, str]:
         """The pieces of a file with holes, and then the hash of the file; "" if its holes are too large."""

@@ -7,9 +7,10 @@ refuse is refused, and what those take is taken with the same meaning. Faults ar
 from __future__ import annotations
 
 from functools import lru_cache
+from struct import Struct
 from zlib import adler32
 
-from msgspec import Struct
+import msgspec
 
 BLOCK = 512
 
@@ -21,7 +22,7 @@ _OLD_SPARSE_IN_HEADER = 4
 _OLD_SPARSE_IN_BLOCK = 21
 
 
-class Header(Struct):
+class Header(msgspec.Struct):
     """What a header block says. ``mtime`` in nanoseconds; ``gnu``: whether it is in GNU's format."""
 
     type: bytes
@@ -38,22 +39,30 @@ class Header(Struct):
     gnu: bool
 
 
+_DEVICES = frozenset((b"3", b"4"))
+
+_fields = Struct("100s24s12s12s8sc100s8s64s16s155s12s").unpack
+"""Name, mode and owners, size, time, checksum, type, link, magic, owners' names, device, prefix, the rest."""
+
+
 def parse_header(block: bytes) -> Header:
     """Decode a header block, after its checksum. Raises `ValueError`."""
-    check_sum(block)
-    magic, type_ = block[257:263], block[156:157]
-    name, user, group, gnu = text(block[:100]), "", "", False
-    device = (0, 0) if type_ in b"34" else None
-    if magic == b"ustar\0" or (gnu := magic == b"ustar " and block[263:265] == b" \0"):
-        user, group = _names(block[265:329])
+    name, numbers, size, mtime, checksum, type_, link, magic, names, devices, prefix, _ = _fields(block)
+    check_sum(block, checksum)
+    user, group, gnu = "", "", False
+    device = (0, 0) if type_ in _DEVICES else None
+    name = text(name)
+    if magic.startswith(b"ustar\0") or (gnu := magic == b"ustar  \0"):
+        user, group = _names(names)
         if device:
-            device = (number(block[329:337]) & 0xFFFFFFFF, number(block[337:345]) & 0xFFFFFFFF)
-        if (block[345] or block[357]) and (prefix := _prefix(block, gnu)):
-            name = prefix + b"/" + name
-    link = text(block[157:257]) if block[157] else b""
-    mode, uid, gid = _numbers(block[100:124])
-    size, seconds = number(block[124:136]), _cached_number(block[136:148])
-    return Header(type_, name, link, mode, uid, gid, size, seconds * 1_000_000_000, user, group, device, gnu)
+            major, minor = devices[:8], devices[8:]
+            device = (number(major) & 0xFFFFFFFF, number(minor) & 0xFFFFFFFF)
+        if (prefix[0] or prefix[12]) and (folder := _prefix(block, gnu)):
+            name = folder + b"/" + name
+    mode, uid, gid = _numbers(numbers)
+    nanoseconds = _time(mtime) * 1_000_000_000
+    link = text(link) if link[0] else b""
+    return Header(type_, name, link, mode, uid, gid, number(size), nanoseconds, user, group, device, gnu)
 
 
 @lru_cache(maxsize=256)
@@ -91,11 +100,11 @@ def _prefix(block: bytes, gnu: bool) -> bytes:
     return b""
 
 
-def check_sum(block: bytes) -> None:
+def check_sum(block: bytes, field: bytes) -> None:
     """Raise `ValueError` if a header's checksum is wrong. Signed sums are right too, as Sun wrote them."""
     # Adler-32 has the sum of all bytes plus one in its lower half, modulo 65521. That of half a block is
     # less, so it is exact, and much faster than sum().
-    stated, own = _checksum(block[148:156])
+    stated, own = _checksum(field)
     found = (adler32(block[:256]) & 0xFFFF) + (adler32(block[256:]) & 0xFFFF) - 2 + own
     if stated != found and stated != found - 256 * sum(byte > 0x7F for byte in block[:148] + block[156:]):
         raise ValueError(f"a header's checksum is wrong: it states {stated}, its bytes sum up to {found}")
@@ -142,8 +151,8 @@ def number(field: bytes) -> int:
     return value
 
 
-_cached_number = lru_cache(maxsize=1024)(number)
-"""For times: those of whole trees are the same."""
+_time = lru_cache(maxsize=1024)(number)
+"""Those of whole trees are the same."""
 
 
 def old_sparse(block: bytes) -> tuple[list[tuple[int, int]], int, bool]:
