@@ -25,7 +25,7 @@ _ENTRY = 72
 
 TYPES: tuple[FileType, ...] = ("file", "directory", "symlink", "hardlink", "character", "block", "fifo")
 _CODES = {type_: code for code, type_ in enumerate(TYPES)}
-_FILE = 0
+_FILE, _DIRECTORY = 0, 1
 _LINKS = (2, 3)
 _DEVICES = (4, 5)
 
@@ -204,6 +204,8 @@ class Columns:
             or max(self._owners) >= len(self._all_owners)
         ):
             raise ValueError("an entry has an unknown type, mode or owner")
+        if any(not path and type_ != _DIRECTORY for path, type_ in zip(self.paths, self._types, strict=True)):
+            raise ValueError("something else than a folder is in the place of the root")
         self._check_few(count)
         self._place(stored.tar_size)
 

@@ -113,3 +113,32 @@ def xattrs(headers: Mapping[str, str]) -> dict[str, bytes]:
         for key, value in headers.items()
         if key.startswith("SCHILY.xattr.")
     }
+
+
+def record(key: str, value: str) -> bytes:
+    """A record of an extended header."""
+    body = f" {key}={value}\n".encode("utf-8", "surrogateescape")
+    size = len(body) + 1
+    while len(str(size)) + len(body) != size:
+        size += 1
+    return str(size).encode() + body
+
+
+def raw(type: bytes, content: bytes = b"", **fields: int) -> bytes:
+    """An entry of GNU's format, header and bytes; what it states may be false, as no writer would make it.
+
+    ``fields``: ``size``, ``uid``, ``device`` (the major number).
+    """
+    block = bytearray(512)
+    block[:4], block[156:157] = b"name", type
+    block[257:265] = b"ustar  \0"
+    for start, length, value in (
+        (124, 12, fields.get("size", len(content))),
+        (108, 8, fields.get("uid", 0)),
+        (329, 8, fields.get("device", 0)),
+    ):
+        bits = 8 * length - 1
+        block[start : start + length] = (value & ((1 << bits) - 1) | 1 << bits).to_bytes(length, "big")
+    block[148:156] = b" " * 8
+    block[148:156] = b"%06o\0 " % sum(block)
+    return bytes(block) + content + bytes(-len(content) % 512)
