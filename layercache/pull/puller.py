@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from contextlib import ExitStack
+from contextvars import copy_context
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -94,7 +95,8 @@ class Puller:
                 done()
                 finished(layer)
 
-            running = [pool.submit(work, layer) for layer in layers]
+            # In the context of the caller: a trace of it has what its threads do.
+            running = [pool.submit(copy_context().run, work, layer) for layer in layers]
             try:
                 for future in wait(running, return_when=FIRST_EXCEPTION).done:
                     future.result()
