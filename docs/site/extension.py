@@ -90,6 +90,7 @@ def draw(app: Sphinx, document: nodes.document) -> None:
         if block.get("language") == "mermaid":
             path = drawing(block.astext())
             if path.is_file():
+                app.env.note_dependency(str(path))
                 svg = f'<div class="drawing">{path.read_text()}</div>'
                 block.replace_self(nodes.raw("", svg, format="html"))
             else:
