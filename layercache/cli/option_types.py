@@ -67,7 +67,15 @@ def parse_compression(text: str) -> Compression:
     return Compression.parse(text)
 
 
+def parse_glob(text: str) -> str:
+    """Return the pattern of paths. Raises `ValueError` for an empty one, as an unset variable gives."""
+    if not text:
+        raise ValueError("it is empty")
+    return text
+
+
 SIZE = Parsed("size", parse_size)
+GLOB = Parsed("glob", parse_glob)
 AGE = Parsed("age", parse_age)
 SAMPLE = Parsed("sample", parse_sample)
 COMPRESSION = Parsed("compression", parse_compression)

@@ -90,6 +90,9 @@ def test_a_glob_that_matches_nothing_is_not_found_but_the_others_are_printed(cli
     said = cli("files", image, "/etc/paswd", code=1).stderr
     assert "did you mean" in said
     assert "passwd" in said
+    said = cli("files", image, "../etc/release", code=1).stderr
+    assert "its path in the image is etc/os-release" in said
+    assert "it is empty" in cli("files", image, "", code=2).stderr
     said = cli("files", image, "bin/*", code=1).stderr
     assert "  hint       a GLOB with a / is compared with the whole path" in said
 
@@ -205,7 +208,7 @@ def test_files_ends_quietly_when_nobody_reads_on(cli: Caller, lying: LyingRegist
 def test_what_is_not_there_is_not_found(cli: Caller, lying: LyingRegistry, image: str) -> None:
     assert "nowhere" in cli("files", f"{lying.host}/app:nowhere", code=1).stderr
     assert "abcdefabcdef is not cached" in cli("files", "abcdefabcdef", code=1).stderr
-    assert "no cached image" in cli("files", "--offline", image, code=1).stderr or True
+    assert cli("files", "--offline", image, code=1).stderr.startswith("layercache: ")
 
 
 def test_offline_the_files_of_a_pulled_image_are_there(cli: Caller, image: str, lying: LyingRegistry) -> None:
@@ -270,7 +273,9 @@ def test_an_interrupt_ends_it_and_leaves_nothing_behind(
     big = layer_of([entry("big", noise(3_000_000))])
     image = lying.add_image("big", make_image([big]))
     lying.on(f"/blobs/{big.digest}", silent(1_000_000))
-    code, seen = cli.on_terminal("cat", image, "big", when=lambda seen: b"\x03" if b"big" in seen else b"")
+    code, seen = cli.on_terminal(
+        "cat", image, "big", when=lambda seen: b"\x03" if b"reading" in seen else b""
+    )
     assert code == 130
     assert "interrupted" in seen
     assert not (tmp_path / "cache" / "blobs" / "sha256" / big.diff_id.hex).exists()

@@ -96,7 +96,8 @@ def test_bash_completes_commands_options_images_and_hashes(
     assert offered("layercache pull --form=comp") == ["compressed"]
     # The rest of the name, from the last ":" on: bash replaces only that.
     assert offered(f"layercache export {name[:-5]}") == [name.rpartition(":")[0].rpartition(":")[2] + ":1.0"]
-    assert offered(f"layercache info {name[:-1]}") == ["1.0"]
+    for command in ("info", "files", "cat", "extract", "diff", "find"):
+        assert offered(f"layercache {command} {name[:-1]}") == ["1.0"]
     digest = sample.image.layers[0].digest
     assert offered(f"layercache get {digest.hex[:10]}") == [digest.hex]
     assert offered(f"layercache get {digest[:17]}") == [digest.hex]

@@ -44,7 +44,6 @@ def cat(
     """
     code = 0
     with opened(session, name, platform, registries) as source, writing(STDOUT) as target:
-        screen.lend()
         for path in paths:
             try:
                 with session.activity.step(f"reading {shown(path)}") as step, source.open(path) as file:
@@ -59,11 +58,11 @@ def cat(
 
 def _copy(file: BinaryIO, target: NamedFile, step: Step) -> None:
     """Copy a file to stdout. Raises `ConfigError` for a binary one if stdout is a terminal."""
-    if is_terminal(sys.stdout):
-        first = file.read(CHUNK)
-        if b"\0" in first:
-            raise ConfigError(
-                "refusing to write binary data to a terminal", hint="send it to a file (> FILE) or a program"
-            )
-        step.advance(target.write(first))
+    first = file.read(CHUNK)  # before this, a layer may be fetched: progress is shown until data flows
+    if is_terminal(sys.stdout) and b"\0" in first:
+        raise ConfigError(
+            "refusing to write binary data to a terminal", hint="send it to a file (> FILE) or a program"
+        )
+    screen.lend()
+    step.advance(target.write(first))
     copy(file, target, step.advance)

@@ -12,6 +12,7 @@ from layercache.cli.completing import complete_name
 from layercache.cli.file_names import shown, write_raw
 from layercache.cli.file_options import null_option, platform_option
 from layercache.cli.named_files import digests, opened_all, view
+from layercache.cli.option_types import GLOB
 from layercache.cli.output_options import json_option, no_trunc_option
 from layercache.cli.registry_options import registry_options
 from layercache.cli.table import Column, Lines
@@ -34,7 +35,7 @@ COLUMNS = (Column("CHANGE"), Column("BYTES", right=True), Column("WHAT"), Column
 @click.command(cls=Command)
 @click.argument("first", metavar="IMAGE|HASH", shell_complete=complete_name)
 @click.argument("second", metavar="IMAGE|HASH", shell_complete=complete_name)
-@click.argument("globs", metavar="[GLOB]...", nargs=-1)
+@click.argument("globs", metavar="[GLOB]...", nargs=-1, type=GLOB)
 @null_option
 @platform_option
 @registry_options

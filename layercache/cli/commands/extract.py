@@ -11,12 +11,13 @@ from layercache.cli.command import Command
 from layercache.cli.completing import complete_name
 from layercache.cli.file_names import shown
 from layercache.cli.file_options import platform_option
-from layercache.cli.named_files import opened
+from layercache.cli.named_files import opened, view
 from layercache.cli.option_types import Path
 from layercache.cli.output_options import json_option
 from layercache.cli.registry_options import registry_options
 
 if TYPE_CHECKING:
+    from layercache.cli.named_files import HasFiles
     from layercache.cli.session import Session
     from layercache.files.extract import Extracted
 
@@ -48,13 +49,21 @@ def extract(session: Session, /, name: str, folder: str, as_json: bool, **option
     paths, platform = options.pop("paths"), options.pop("platform")
     with (
         opened(session, name, platform, options) as source,
-        session.activity.step(f"extracting {name} to {folder}") as step,
+        session.activity.step(
+            f"extracting {name} to {folder}", total=None if paths else _size(source)
+        ) as step,
     ):
         done = source.extract(folder, paths or None, progress=step.advance, **chosen)
     if as_json:
         output.document(done)
     else:
         _report(session, done, name, folder)
+
+
+def _size(source: HasFiles) -> int:
+    """Bytes of all files; of one that has several names once."""
+    files = {(file.stored_in, file.entry.offset): file.entry.size for file in view(source)}
+    return sum(files.values())
 
 
 def _report(session: Session, done: Extracted, name: str, folder: str) -> None:

@@ -12,6 +12,7 @@ from layercache.cli.completing import complete_name
 from layercache.cli.file_names import shown, write_raw
 from layercache.cli.file_options import null_option, platform_option
 from layercache.cli.named_files import listed, opened, view
+from layercache.cli.option_types import GLOB
 from layercache.cli.output_options import json_option, no_trunc_option
 from layercache.cli.registry_options import registry_options
 from layercache.cli.table import Lines
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 
 @click.command(cls=Command)
 @click.argument("name", metavar="IMAGE|HASH", shell_complete=complete_name)
-@click.argument("globs", metavar="[GLOB]...", nargs=-1)
+@click.argument("globs", metavar="[GLOB]...", nargs=-1, type=GLOB)
 @click.option(
     "--long", "-l", is_flag=True, help="Also print mode, owner, size, time, layer and the target of links."
 )
@@ -66,10 +67,10 @@ def files(
 
 
 def _hint(source: HasFiles, glob: Glob) -> str:
-    """What to type instead of a pattern that matches nothing: where links lead to, or a similar path."""
+    """What to type instead of a pattern that matches nothing: where links lead to, or similar paths."""
     if glob.is_plain:
         try:
-            return f"links lead to {shown(view(source).lookup(glob.pattern).path)}"
+            return f"its path in the image is {shown(view(source).lookup(glob.pattern).path)}"
         except NotFoundError as error:
             return error.hint
     if "/" in glob.pattern.strip("/"):

@@ -14,7 +14,7 @@ from layercache.cli.file_names import shown, write_raw
 from layercache.cli.file_options import null_option, platform_option
 from layercache.cli.image_lists import file_name, names_in
 from layercache.cli.named_files import Listed, digests, warn_of_foreign
-from layercache.cli.option_types import ReadableFile
+from layercache.cli.option_types import GLOB, ReadableFile
 from layercache.cli.output_options import json_option, no_trunc_option
 from layercache.cli.registry_options import registry_options
 from layercache.cli.table import Column, Lines
@@ -41,6 +41,7 @@ COLUMNS = (Column("IMAGE", name=True), Column("PATH"))
     "--name",
     "globs",
     metavar="GLOB",
+    type=GLOB,
     multiple=True,
     required=True,
     help="Find files with this name, or path; see layercache files --help; repeatable.",
