@@ -74,8 +74,12 @@ class Destination:
         try:
             yield
         except OSError as error:
-            path = os.fsencode(os.path.join(self.path, place)).decode(errors="replace")
-            raise SourceError(f"cannot write {path}: {error.strerror or error}") from error
+            raise self.failed(place, error) from error
+
+    def failed(self, place: str, error: OSError) -> SourceError:
+        """What to raise where a place cannot be written."""
+        path = os.fsencode(os.path.join(self.path, place)).decode(errors="replace")
+        return SourceError(f"cannot write {path}: {error.strerror or error}")
 
     def is_merged(self, place: str) -> bool:
         """Whether the first part of this place is a folder in the destination, so that files go into it."""

@@ -119,8 +119,10 @@ class _Run:
             for file in run.files:
                 if self._stop.is_set():
                     return
-                with self._folder.errors(file.entry.path):
+                try:
                     self._write(file, opened, tar)
+                except OSError as error:
+                    raise self._folder.failed(file.entry.path, error) from error
 
     def _write(self, file: WantedFile, opened: OpenFolders, tar: TarCursor) -> None:
         """Write a file under its name if that is not visible yet; else in private, until it is complete."""
@@ -147,6 +149,11 @@ class _Run:
 
     def _copy(self, entry: FileEntry, tar: TarCursor, file: int) -> None:
         """Write the bytes of an entry, leave its holes, and compare its sha256 where that is known."""
+        if entry.sparse is None and entry.sha256 and (data := tar.held(entry.offset, entry.size)) is not None:
+            _write_all(file, data, 0)
+            self._progress(len(data))
+            _compare(entry, sha256(data).hexdigest())
+            return
         hashed, position, at = sha256(), 0, entry.offset
         for start, length in ((0, entry.size),) if entry.sparse is None else entry.sparse:
             if entry.sha256:
@@ -163,11 +170,7 @@ class _Run:
         if not entry.sha256:
             return
         _hash_zeros(hashed, entry.size - position)
-        if (found := hashed.hexdigest()) != entry.sha256:
-            raise DigestMismatchError(
-                f"{entry.path} has the sha256 {found} instead of {entry.sha256}",
-                hint="layercache verify finds what is corrupt",
-            )
+        _compare(entry, hashed.hexdigest())
 
     def _write_others(self, wanted: Wanted) -> None:
         """Write symbolic links, and devices if they are wanted."""
@@ -181,6 +184,14 @@ class _Run:
                     name = self._folder.new_name()
                     make(each.entry, name, self._folder.parts)
                     move(self._folder.parts, name, opened.above(each.path), _name(each.path))
+
+
+def _compare(entry: FileEntry, found: str) -> None:
+    if found != entry.sha256:
+        raise DigestMismatchError(
+            f"{entry.path} has the sha256 {found} instead of {entry.sha256}",
+            hint="layercache verify finds what is corrupt",
+        )
 
 
 def _write_all(file: int, data: memoryview, position: int) -> None:

@@ -21,7 +21,7 @@ AT_ONCE = 8
 """Tables that are read or made at the same time."""
 
 
-class ImageFile(Value, frozen=True):
+class ImageFile(Value, frozen=True, gc=False):
     """One file, folder, link or device of an image.
 
     ``entry``: what it is; its ``path`` is the place in the image. A hard link is the file that it is another
@@ -250,14 +250,18 @@ class ImageFiles:
         for number in reversed(range(len(self.layers))):
             placed = self._layer(number)
             shown = {"": "" not in opaque}  # by folder: whether this layer's files in it are in the image
-            for place in placed.entries:
-                if place not in merged and place not in hidden:
-                    folder = place.rpartition("/")[0]
-                    if _is_shown(folder, shown, hidden, opaque) or not place:
-                        merged[place] = self._file(place, number)
-            hidden |= placed.whiteouts
-            hidden.update(place for place, entry in placed.entries.items() if entry.type != "directory")
-            opaque |= placed.opaque
+            for place, entry in placed.entries.items():
+                if place in merged or place in hidden:
+                    continue
+                folder = place.rpartition("/")[0]
+                known = shown.get(folder)
+                if known or (known is None and _is_shown(folder, shown, hidden, opaque)) or not place:
+                    plain = entry.type != "hardlink" and place not in placed.implied
+                    merged[place] = ImageFile(entry, number, number) if plain else self._file(place, number)
+            if number:
+                hidden |= placed.whiteouts
+                hidden.update(place for place, entry in placed.entries.items() if entry.type != "directory")
+                opaque |= placed.opaque
         return merged
 
     def _missing(self, path: str, why: str) -> NotFoundError:

@@ -39,11 +39,25 @@ class TarCursor:
         if self._reader is not None:
             self._reader.close()
 
+    def held(self, at: int, length: int) -> memoryview | None:
+        """The bytes from ``at`` on, if all of them were read already, as most small files were; else None.
+
+        They are valid until more is asked for.
+        """
+        skip = at - self._at
+        if skip < 0 or skip + length > len(self._held):
+            return None
+        self._at = at + length
+        part, self._held = self._held[skip : skip + length], self._held[skip + length :]
+        return part
+
     def pieces(self, at: int, length: int) -> Iterator[memoryview]:
         """The bytes from ``at`` on, so many, in parts. Each part is valid until the next is asked for.
 
         Raises `FormatError` where the tar ends before, or for a place behind the cursor.
         """
+        if not length:
+            return
         if self._reader is None:
             self._reader = self._open(at, self._end)
             self._at = at

@@ -17,7 +17,7 @@ OPAQUE = ".wh..wh..opq"
 """Name of the mark that hides all that a folder has in the layers below."""
 
 
-class FileEntry(Value, frozen=True, omit_defaults=True):
+class FileEntry(Value, frozen=True, omit_defaults=True, gc=False):
     """What a tar's headers say of one entry, and the hash of its bytes.
 
     ``path``: parts joined by "/", without "/" or "./" at its start and "/" at its end; "" is the root. None
