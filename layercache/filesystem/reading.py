@@ -20,7 +20,7 @@ from layercache.filesystem.opened import Key, open_cache
 from layercache.value import Value
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from layercache.files.merged import ImageFile, ImageFiles
 
@@ -47,6 +47,13 @@ class Place(Value, frozen=True):
         return found
 
 
+class _StripProtocol:
+    """fsspec's class method that makes a path of a URL. A file system that has a root has one of its own."""
+
+    def __get__(self, fs: Reading | None, kind: type[Reading]) -> Callable[[Any], Any]:
+        return kind.from_name if fs is None or fs.root is None else fs.from_root
+
+
 class Reading(AbstractFileSystem):
     """A file system that is only read.
 
@@ -64,6 +71,9 @@ class Reading(AbstractFileSystem):
     after a fork.
     """
 
+    root: str | None = None
+    _strip_protocol = _StripProtocol()
+
     @classmethod
     def split(cls, path: str) -> tuple[str, str]:
         """Split a path into the name of an image or a layer and a path inside. Raises `InvalidNameError`."""
@@ -79,40 +89,38 @@ class Reading(AbstractFileSystem):
     ) -> None:
         _check(self.protocol, options)
         super().__init__(**options)
-        self._root = root
+        self.root = root
         self._platform = platform
         self._pinned = dict(pinned or {})
         self._seen: dict[str, str] = {}
         self._cache = PerProcess(lambda: open_cache(_urls(cache)))
-        if root is not None:
-            # As fsspec's caching file systems do: the class cannot know that this one has a root.
-            self.__dict__["_strip_protocol"] = self._from_root
 
     @classmethod
-    def _strip_protocol(cls, path: Any) -> Any:
+    def from_name(cls, path: Any) -> Any:
+        """The path that begins with a name."""
         if isinstance(path, list):
-            return [cls._strip_protocol(each) for each in path]
+            return [cls.from_name(each) for each in path]
         text = _without_protocol(cls.protocol, stringify_path(path))
         return text.rstrip("/") or text[:1]
 
-    def _from_root(self, path: Any) -> Any:
+    def from_root(self, path: Any) -> Any:
         """The path from the root. Raises `ValueError` for a URL of another image or layer."""
         if isinstance(path, list):
-            return [self._from_root(each) for each in path]
+            return [self.from_root(each) for each in path]
         text = stringify_path(path)
         inside = _without_protocol(self.protocol, text)
         if inside != text and inside and not inside.startswith("/"):
             name, inside = self.split(inside)
-            if name != self._root:
-                raise ValueError(f"{text} is not in {self._root}, which this file system was opened for")
+            if name != self.root:
+                raise ValueError(f"{text} is not in {self.root}, which this file system was opened for")
         return f"/{inside.strip('/')}"
 
     def unstrip_protocol(self, name: str) -> str:
         path = self._strip_protocol(name)
-        if self._root is not None:
-            whole = f"{self._root}{path}".rstrip("/")
+        if self.root is not None:
+            whole = f"{self.root}{path}".rstrip("/")
             with suppress(ValueError):  # the name does not show where it ends
-                path = whole if self.split(whole)[0] == self._root else path
+                path = whole if self.split(whole)[0] == self.root else path
         return f"{self.protocol}://{path}"
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -139,7 +147,7 @@ class Reading(AbstractFileSystem):
 
     def _place(self, path: Any) -> Place:
         name = self._strip_protocol(path)
-        root, inside = (self._root, name) if self._root is not None else self.split(name)
+        root, inside = (self.root, name) if self.root is not None else self.split(name)
         key = Key(self._pinned.get(root, root), self.protocol == "layer", self._platform)
         try:
             found = self._cache.get().find(key)

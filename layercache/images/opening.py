@@ -301,9 +301,7 @@ class Images:
                 descriptor.digest, diff_id, descriptor.size, descriptor.media_type
             )
             origin = _BlobOrigin(source, descriptor) if source else None
-            stated = descriptor.annotations
-            layer = Layer(self._resolver, identity, origin, image=documents.name, annotations=stated)
-            layers.append(layer)
+            layers.append(Layer(self._resolver, identity, origin, image=documents.name))
         return layers, foreign
 
 

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from layercache.files.merged import ImageFile, ImageFiles
+    from layercache.index.entry import FileEntry
 
 ROOT = 1
 """The number of the root, as FUSE has it."""
@@ -52,7 +53,7 @@ class Inodes:
             number = len(self._found) + ROOT
             if each.entry.type == "file":
                 number = known.setdefault((each.stored_in, each.entry.offset), number)
-                self.size += each.entry.size if number > len(self._found) else 0
+                self.size += _stored(each.entry) if number > len(self._found) else 0
             self._found[each.path] = each
             self._numbers[each.path] = number
             # A folder is linked to by its own "." and by ".." of each folder in it.
@@ -90,13 +91,18 @@ class Inodes:
             "st_uid": entry.uid,
             "st_gid": entry.gid,
             "st_size": size,
-            "st_blocks": -(-size // 512),
+            "st_blocks": -(-_stored(entry) // 512),
             "st_blksize": BLOCK,
             "st_rdev": os.makedev(*entry.device) if entry.device else 0,
             "st_atime": entry.mtime,
             "st_mtime": entry.mtime,
             "st_ctime": entry.mtime,
         }
+
+
+def _stored(entry: FileEntry) -> int:
+    """The bytes of a file without its holes."""
+    return entry.size if entry.sparse is None else sum(length for _, length in entry.sparse)
 
 
 def _is_listable(name: str) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +21,10 @@ if TYPE_CHECKING:
 
 ASYNC_READ = 1
 """A bit of what libfuse negotiates with the system (FUSE_CAP_ASYNC_READ in fuse_common.h)."""
+
+
+LINK_MAX = 4095
+"""Bytes of the target of a symbolic link, in Linux (PATH_MAX)."""
 
 
 class Operations(mfusepy.Operations):
@@ -62,7 +67,10 @@ class Operations(mfusepy.Operations):
             return [(name, attributes, 0) for name, attributes in self._inodes.listed(path[1:])]
 
     def readlink(self, path: str) -> str:
-        return self._file(path).entry.link
+        link = self._file(path).entry.link
+        if len(os.fsencode(link)) > LINK_MAX:  # mfusepy would cut it off
+            raise mfusepy.FuseOSError(errno.ENAMETOOLONG)
+        return link
 
     def listxattr(self, path: str) -> list[str]:
         return list(self._file(path).entry.xattrs)

@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from fixtures.mounted import mounted
+from fixtures.mounted import mounted, needs_fuse
+from fixtures.pages import ROOT, blocks
 from fixtures.rootfs import BIG, DATA, LOWER, NAME, OS_RELEASE, TIME, file, layer_of, other, store
 from servers.images import make_image
 
@@ -146,6 +147,26 @@ def test_a_layer_alone_is_mounted_by_its_hash(tmp_path: Path) -> None:
         assert (running.root / "tmp/removed").exists()
 
 
+def test_the_commands_of_the_page_mount_and_unmount(tmp_path: Path) -> None:
+    needs_fuse()
+    (script,) = [block.text for block in blocks(ROOT / "docs/files.md") if block.heading == "Mount"]
+    launcher = tmp_path / "bin/layercache"
+    launcher.parent.mkdir()
+    launcher.write_text(f'#!/bin/sh\nexec {sys.executable} -m layercache "$@"\n')
+    launcher.chmod(0o755)
+    environment = {
+        **os.environ,
+        "PATH": f"{launcher.parent}:{os.environ['PATH']}",
+        "LAYERCACHE_URL": store(tmp_path),
+        "LAYERCACHE_OFFLINE": "1",
+    }
+    text = f"set -e\n{script.replace('alpine:3.20', NAME)}wait\n"
+    found = subprocess.run(
+        ["sh", "-c", text], check=True, capture_output=True, cwd=tmp_path, timeout=60, env=environment
+    )
+    assert found.stdout.split()[0].decode() == hashlib.sha256(OS_RELEASE).hexdigest()
+
+
 @pytest.mark.slow
 def test_a_layout_is_mounted_by_a_relative_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     store(tmp_path, fill=False)
@@ -156,11 +177,30 @@ def test_a_layout_is_mounted_by_a_relative_path(tmp_path: Path, monkeypatch: pyt
 
 
 @pytest.mark.slow
-def test_a_big_folder_is_listed_without_names_that_linux_does_not_allow(tmp_path: Path) -> None:
+def test_other_users_have_access_as_the_modes_permit(tmp_path: Path) -> None:
+    with mounted(tmp_path, store(tmp_path), NAME, "--allow-other") as running:
+        code = """import os, sys
+os.chroot(sys.argv[1])
+os.setuid(65534)
+open("/etc/os-release").close()
+open("/etc/shadow")"""
+        found = subprocess.run(
+            [sys.executable, "-c", code, running.root], check=False, capture_output=True, text=True
+        )
+        assert "PermissionError: [Errno 13] Permission denied: '/etc/shadow'" in found.stderr
+
+
+@pytest.mark.slow
+def test_a_big_folder_is_listed_without_what_linux_does_not_allow(tmp_path: Path) -> None:
     many = [file(f"many/{number}") for number in range(5_000)]
-    image = make_image(
-        [layer_of(*many, file("many/" + "long" * 400), other("many/" + "n" * 255, "directory"))]
-    )
+    odd = [
+        file("many/" + "long" * 400),
+        other("many/" + "n" * 255, "directory"),
+        other("far", "symlink", "x/" * 3000),
+    ]
+    image = make_image([layer_of(*many, *odd)])
     with mounted(tmp_path, store(tmp_path, image), NAME) as running:
         assert sorted(os.listdir(running.root / "many")) == sorted([*map(str, range(5_000)), "n" * 255])
         assert "1 file left out" in running.log.read_text()
+        with pytest.raises(OSError, match="too long"):
+            (running.root / "far").readlink()
