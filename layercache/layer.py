@@ -13,7 +13,7 @@ from layercache.streams.readers import stream
 if TYPE_CHECKING:
     import io
     import os
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from layercache.files.extract import Extracted
     from layercache.files.layer_files import LayerFiles
@@ -50,9 +50,10 @@ class Layer:
         *,
         image: str = "",
         responses: Responses | None = None,
+        annotations: Mapping[str, str] | None = None,
     ) -> None:
         self._resolver = resolver
-        self._state = LayerState(identity, source, image, responses)
+        self._state = LayerState(identity, source, image, responses, annotations)
         self._files: LayerFiles | None = None
 
     @property

@@ -66,8 +66,7 @@ class CacheCore:
         self._max_document_size = max_document_size
         self.tiers = tuple(tiers)
         self.tag_age = tag_age
-        self.offline = offline
-        self.strict = strict
+        self.offline, self.strict = offline, strict
         self._observers = Observers()
         self._asked = tolerant_tiers(self.tiers, self._observers, strict=strict)
         self._refresher = PerProcess(self._new_refresher)
@@ -86,10 +85,15 @@ class CacheCore:
         self._recorder = Recorder(statistics)
         self._docker, self._single = docker, single
         self._sources: list[Source] = []
-        if any(tier.policy.indexed for tier in self.tiers):
-            from layercache.files.indexing import begin_indexing
+        self._indexing = self._begin_indexing()
 
-            self._indexing = begin_indexing(self._resolver, self._observers)
+    def _begin_indexing(self) -> object:
+        """Make the indexes of what tiers with ``keep=indexed`` get. Keep what is returned."""
+        if not any(tier.policy.indexed for tier in self.tiers):
+            return None
+        from layercache.files.indexing import begin_indexing
+
+        return begin_indexing(self._resolver, self._observers)
 
     @cached_property
     def uploads(self) -> Uploads:

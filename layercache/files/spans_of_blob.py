@@ -1,27 +1,38 @@
-"""Spans of a blob, from wherever it is, each of them found right by its hash."""
+"""Parts of a blob, from wherever it is, each of them found right before it is used."""
 
 from __future__ import annotations
 
+from functools import partial
 from hashlib import sha256
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
-from layercache.errors import BackendError, LayercacheError, NotFoundError, SourceError
+from layercache.errors import (
+    BackendError,
+    DigestMismatchError,
+    IntegrityError,
+    LayercacheError,
+    NotFoundError,
+    SourceError,
+)
 from layercache.oci.forms import COMPRESSED
 from layercache.statistics.places import place_of
 from layercache.streams.readers import read_full
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
+    from layercache.index.chunks import Read
     from layercache.index.spans import Span
     from layercache.oci.digest import Digest
     from layercache.resolver.layer_state import LayerState
     from layercache.resolver.plan import Way
     from layercache.resolver.resolver import Resolver
 
+_T = TypeVar("_T")
+
 
 class WrongSpanError(LayercacheError):
-    """No place has bytes with the hash that the index has."""
+    """No place has the bytes that the index states."""
 
 
 class NoPlaceError(LayercacheError):
@@ -29,10 +40,10 @@ class NoPlaceError(LayercacheError):
 
 
 class SpansOfBlob:
-    """Reads spans of one blob, by ranges, from the cheapest place.
+    """Reads parts of one blob, by ranges, from the cheapest place.
 
     A place that does not have the blob, or fails, is not asked again. One that has wrong bytes is reported
-    once another one has shown that the index is right. Not thread-safe: one read at a time.
+    once another one has shown what the right ones are. Not thread-safe: one read at a time.
     """
 
     def __init__(self, resolver: Resolver, state: LayerState, digest: Digest) -> None:
@@ -46,26 +57,34 @@ class SpansOfBlob:
 
     def read(self, spans: Sequence[Span]) -> list[bytes]:
         """Return the bytes of adjacent spans, by one request. Raises `WrongSpanError`, `NoPlaceError`."""
+        return self.use(partial(_checked, spans))
+
+    def use(self, work: Callable[[Read], _T]) -> _T:
+        """Return what ``work`` makes of parts of the blob, in the first place where it finds them right.
+
+        It is given a function that reads a range, and raises `IntegrityError` for wrong bytes. Raises
+        `WrongSpanError` where all places have such, `NoPlaceError`.
+        """
         wrong: list[Way] = []
+        why: IntegrityError | None = None
         for way in self._ways.copy():
-            data = self._part(way, spans[0].start, spans[-1].end)
-            if data is None:
+            try:
+                found = work(partial(self._part, way))
+            except _UnreadableError:
                 self._ways.remove(way)
-                continue
-            found = [data[span.start - spans[0].start : span.end - spans[0].start] for span in spans]
-            if all(sha256(part).digest() == span.hash for span, part in zip(spans, found, strict=True)):
+            except IntegrityError as error:
+                wrong.append(way)
+                why = error
+            else:
                 self._pass_over(wrong)
                 return found
-            wrong.append(way)
         # The blob on this machine is hashed: if it has rotted, the index is not to blame.
-        if wrong and not self._resolver.doubt(self._state, COMPRESSED):
-            raise WrongSpanError(
-                f"bytes {spans[0].start} to {spans[-1].end} do not have the hashes of the index"
-            )
+        if why is not None and not self._resolver.doubt(self._state, COMPRESSED):
+            raise WrongSpanError(why.message) from why
         raise NoPlaceError("no place has the blob")
 
-    def _part(self, way: Way, start: int, end: int) -> bytes | None:
-        """A part of the blob, which may be short; None where this place cannot be read."""
+    def _part(self, way: Way, start: int, end: int) -> bytes:
+        """A part of the blob, which may be short. Raises `_UnreadableError`."""
         near = self._resolver.near
         try:
             with way.open(start, end) as reader:
@@ -73,12 +92,12 @@ class SpansOfBlob:
                 if way.tier is None:
                     near.observers.received(place_of(reader, way.place), len(data))
                     return data
-        except NotFoundError:
-            return None
+        except NotFoundError as error:
+            raise _UnreadableError from error
         except (BackendError, SourceError) as error:
             if way.tier is not None and isinstance(error, BackendError):
                 way.tier.mark_failed(error)
-            return None
+            raise _UnreadableError from error
         saved = self._state.identity.saved(way.name, COMPRESSED, len(data))
         near.observers.hit(way.name, COMPRESSED, way.tier.name, len(data), saved)
         return data
@@ -94,3 +113,16 @@ class SpansOfBlob:
                 keeper.look_again(way.tier, way.name, COMPRESSED)
             else:
                 keeper.pass_over(way.tier, way.name, COMPRESSED, "a part of it is wrong")
+
+
+class _UnreadableError(Exception):
+    """A place that cannot be read."""
+
+
+def _checked(spans: Sequence[Span], read: Read) -> list[bytes]:
+    first = spans[0].start
+    data = read(first, spans[-1].end)
+    found = [data[span.start - first : span.end - first] for span in spans]
+    if any(sha256(part).digest() != span.hash for span, part in zip(spans, found, strict=True)):
+        raise DigestMismatchError(f"bytes {first} to {spans[-1].end} do not have the hashes of the index")
+    return found

@@ -301,7 +301,9 @@ class Images:
                 descriptor.digest, diff_id, descriptor.size, descriptor.media_type
             )
             origin = _BlobOrigin(source, descriptor) if source else None
-            layers.append(Layer(self._resolver, identity, origin, image=documents.name))
+            stated = descriptor.annotations
+            layer = Layer(self._resolver, identity, origin, image=documents.name, annotations=stated)
+            layers.append(layer)
         return layers, foreign
 
 

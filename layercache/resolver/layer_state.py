@@ -6,7 +6,7 @@ import threading
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from layercache.resolver.identity import LayerIdentity
     from layercache.resolver.responses import Responses
@@ -25,7 +25,7 @@ class LayerState:
     identity as it was.
     """
 
-    __slots__ = ("_lock", "identity", "image", "responses", "source")
+    __slots__ = ("_lock", "annotations", "identity", "image", "responses", "source")
 
     def __init__(
         self,
@@ -33,6 +33,7 @@ class LayerState:
         source: BlobSource | None = None,
         image: str = "",
         responses: Responses | None = None,
+        annotations: Mapping[str, str] | None = None,
     ) -> None:
         self.identity = identity
         self.source = source
@@ -40,6 +41,8 @@ class LayerState:
         """What remote tiers answered the look-up with, until the layer is read; else None."""
         self.image = image
         """The image that the layer was opened through, for messages; "" if there is none."""
+        self.annotations = annotations or {}
+        """Those of the layer's descriptor in a verified manifest."""
         self._lock = threading.Lock()
 
     def give_up_responses(self) -> None:

@@ -1,0 +1,104 @@
+"""Layers of eStargz and zstd:chunked are read by their own tables, without a pass over them."""
+
+from __future__ import annotations
+
+import dataclasses
+import gzip
+import io
+import json
+import tarfile
+from typing import TYPE_CHECKING
+
+import pytest
+from backports import zstd
+from fixtures.stores import content, open_cache
+from index.own_layers import estargz, zstd_chunked
+from index.tars import make, member
+from servers.images import Image, Layer, make_image, noise, write_layout
+
+from layercache.files import own_tar
+from layercache.oci.descriptor import OCI_LAYER_GZIP, OCI_LAYER_ZSTD
+from layercache.tiers import keys
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from index.own_layers import Blob
+
+    from layercache.cache import Cache
+    from layercache.events import Event
+
+FILES = {f"lib/{number}": noise(300_000, number) for number in range(6)} | {"etc/os-release": b"ID=test\n"}
+FILES |= {"empty": b"", "zeros": bytes(5000), "mixed": noise(900, 9) + bytes(4000) + noise(50, 8)}
+TAR = make(
+    [(member(name), data) for name, data in FILES.items()]
+    + [(member("link", tarfile.SYMTYPE, linkname="empty"), b"")]
+)
+WRITERS: dict[str, Callable[..., Blob]] = {"estargz": estargz, "zstd:chunked": zstd_chunked}
+
+
+def image_of(blob: Blob, annotations: dict[str, str]) -> Image:
+    is_zstd = blob.data[:4] == b"\x28\xb5\x2f\xfd"
+    inflated = zstd.ZstdFile(io.BytesIO(blob.data)).read() if is_zstd else gzip.decompress(blob.data)
+    made = make_image([Layer(inflated, blob.data, OCI_LAYER_ZSTD if is_zstd else OCI_LAYER_GZIP)])
+    manifest = json.loads(made.manifest)
+    manifest["layers"][0]["annotations"] = annotations
+    return dataclasses.replace(made, manifest=json.dumps(manifest).encode())
+
+
+def received(cache: Cache) -> int:
+    return sum(place.bytes for place in cache.counters.places if place.kind != "tier")
+
+
+@pytest.mark.parametrize("writer", WRITERS)
+def test_files_come_out_of_their_chunks_and_nothing_else_travels(tmp_path: Path, writer: str) -> None:
+    blob = WRITERS[writer](TAR, 100_000)
+    name = f"oci:{write_layout(tmp_path, {'one': image_of(blob, blob.annotations)})}:one"
+    with open_cache() as cache:
+        image = cache.image(name)
+        found = [file.entry for file in image.files() if file.entry.type == "file"]
+        assert {entry.path: entry.size for entry in found} == {
+            path: len(data) for path, data in FILES.items()
+        }
+        with image.open("etc/os-release") as file:
+            assert file.read() == b"ID=test\n"
+        table = received(cache)
+        assert table < len(blob.data) // 4
+        for path, data in FILES.items():
+            with image.open(path) as file:
+                assert file.read() == data
+        with image.open("lib/3") as file:
+            file.seek(150_000)
+            assert file.read(10) == FILES["lib/3"][150_000:150_010]
+        assert not cache.counters.inflated
+        assert keys.derived(own_tar.KIND, image.layers[0].digest) in content(cache.tiers[0])
+        before = received(cache)
+        with cache.image(name).open("empty") as file:
+            assert file.read() == b""
+        assert received(cache) == before
+
+
+@pytest.mark.parametrize("writer", WRITERS)
+def test_all_of_a_layer_is_extracted_by_its_own_table(tmp_path: Path, writer: str) -> None:
+    blob = WRITERS[writer](TAR, 100_000)
+    name = f"oci:{write_layout(tmp_path / 'layout', {'one': image_of(blob, blob.annotations)})}:one"
+    with open_cache() as cache:
+        cache.image(name).extract(str(tmp_path / "out"))
+    for path, data in FILES.items():
+        assert (tmp_path / "out" / path).read_bytes() == data
+
+
+def test_a_table_that_is_not_that_of_the_manifest_is_reported_and_the_tar_is_read(tmp_path: Path) -> None:
+    blob = zstd_chunked(TAR, 100_000)
+    wrong = {key: value.replace(value[-4:], "0000") for key, value in blob.annotations.items()}
+    assert wrong != blob.annotations
+    name = f"oci:{write_layout(tmp_path, {'one': image_of(blob, wrong)})}:one"
+    events: list[Event] = []
+    with open_cache() as cache, cache.watch(events.append):
+        image = cache.image(name)
+        for path in ("etc/os-release", "mixed", "lib/3"):
+            with image.open(path) as file:
+                assert file.read() == FILES[path]
+        assert cache.counters.inflated == 1
+    assert [event.where for event in events if event.kind == "failed"] == ["its image"]
