@@ -239,8 +239,11 @@ class ImageFiles:
     def _at_once(self, read: Callable[[LayerTar], object], layers: Sequence[LayerTar]) -> None:
         from concurrent.futures import ThreadPoolExecutor
 
-        with ThreadPoolExecutor(min(AT_ONCE, len(layers) or 1), thread_name_prefix="tables") as pool:
+        pool = ThreadPoolExecutor(min(AT_ONCE, len(layers) or 1), thread_name_prefix="tables")
+        try:
             list(pool.map(read, layers))
+        finally:  # an interrupt does not wait for a registry that is silent
+            pool.shutdown(wait=False, cancel_futures=True)
 
     def _merge(self) -> dict[str, ImageFile]:
         """The layers from the top one down; what those above have or hide is left out."""

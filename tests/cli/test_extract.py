@@ -112,6 +112,7 @@ def test_a_file_is_not_a_folder(cli: Caller, image: str, tmp_path: Path) -> None
     assert "is a file" in cli("extract", image, str(tmp_path / "file"), code=2).stderr
 
 
+@pytest.mark.timeout(40)  # the registry is silent for longer
 def test_an_interrupt_leaves_no_part_of_a_file(cli: Caller, lying: LyingRegistry, tmp_path: Path) -> None:
     big = layer_of([entry("big", noise(3_000_000))])
     image = lying.add_image("big", make_image([big]))

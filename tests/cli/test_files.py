@@ -194,7 +194,7 @@ def test_options_that_exclude_each_other_are_a_usage_error(
 
 
 def test_files_ends_quietly_when_nobody_reads_on(cli: Caller, lying: LyingRegistry) -> None:
-    many = layer_of([entry(f"{'long' * 20}/{number}") for number in range(3000)])
+    many = layer_of([entry(f"{'long' * 20}/{number}") for number in range(1000)])
     image = lying.add_image("many", make_image([many]))
     with cli.begin("files", image) as process:
         assert process.stdout is not None
@@ -267,6 +267,7 @@ def test_binary_data_is_not_written_to_a_terminal(cli: Caller, image: str) -> No
     assert (code, seen[seen.index("NAME=") :]) == (0, UPPER_RELEASE.decode())
 
 
+@pytest.mark.timeout(40)  # the registry is silent for longer
 def test_an_interrupt_ends_it_and_leaves_nothing_behind(
     cli: Caller, lying: LyingRegistry, tmp_path: Path
 ) -> None:

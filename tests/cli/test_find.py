@@ -121,7 +121,7 @@ def test_hostile_names_are_escaped_or_raw(cli: Caller, lying: LyingRegistry) -> 
 
 
 def test_find_ends_quietly_when_nobody_reads_on(cli: Caller, lying: LyingRegistry) -> None:
-    many = layer_of([entry(f"{'long' * 20}/{number}") for number in range(3000)])
+    many = layer_of([entry(f"{'long' * 20}/{number}") for number in range(1000)])
     image = lying.add_image("many", make_image([many]))
     with cli.begin("find", image, "--name", "*") as process:
         assert process.stdout is not None

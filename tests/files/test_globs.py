@@ -7,7 +7,7 @@ import re
 import sys
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from layercache.files.globs import Glob
@@ -59,6 +59,7 @@ PARTS = st.lists(st.text("ab", min_size=1, max_size=2), min_size=1, max_size=5)
 PATTERNS = st.lists(st.sampled_from(["**", "*", "a", "b", "a*", "?b", "[ab]"]), min_size=2, max_size=5)
 
 
+@settings(max_examples=40)
 @given(parts=PARTS, pattern=PATTERNS)
 def test_folders_match_as_a_regular_expression_says(parts: list[str], pattern: list[str]) -> None:
     *folders, last = [*pattern, "*"] if pattern[-1] == "**" else pattern
