@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, BinaryIO, Literal, NamedTuple
 
 from layercache.errors import NotFoundError
 from layercache.oci.descriptor import OCTETS
-from layercache.oci.forms import COMPRESSED, UNCOMPRESSED
+from layercache.oci.forms import COMPRESSED, UNCOMPRESSED, check_form
 from layercache.resolver.layer_state import LayerState
 from layercache.streams.readers import stream
 
@@ -207,6 +207,7 @@ class Layer:
 
     def is_on_its_way(self, form: Form) -> bool:
         """Whether this process is just fetching or making the form, so that a read follows that."""
+        check_form(form)
         return self._resolver.is_on_its_way(self._state, form)
 
     def signed_url(self, form: Form, seconds: int) -> str | None:
@@ -217,6 +218,7 @@ class Layer:
         """
         from layercache.resolver.whereabouts import signed_url
 
+        check_form(form)
         return signed_url(self._resolver, self._state, form, seconds)
 
     def path(self, form: Form = UNCOMPRESSED) -> str | None:
@@ -226,6 +228,7 @@ class Layer:
         and open it soon: a limit on the tier's size may take the name away, not the bytes
         of a process that has it open.
         """
+        check_form(form)
         return self._resolver.path(self._state, form)
 
     def fill(self, form: Forms = "both") -> None:
@@ -233,6 +236,7 @@ class Layer:
 
         Raises as the streams do, and `ConfigError` where no tier keeps the form.
         """
+        check_form(form, both=True)
         if form != COMPRESSED:
             self._resolver.fill(self._state, UNCOMPRESSED)
         if form != UNCOMPRESSED:

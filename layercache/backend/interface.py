@@ -19,6 +19,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol, Self
 
+from layercache.errors import wrong_type
 from layercache.value import Value
 
 if TYPE_CHECKING:
@@ -136,6 +137,9 @@ class Backend(Protocol):
 
 
 def check_range(start: int, end: int | None) -> None:
-    """Raise `ValueError` unless 0 <= start <= end."""
+    """Raise `ValueError` unless 0 <= start <= end, `TypeError` for what are not whole numbers."""
+    for offset in (start, end):
+        if offset is not None and not isinstance(offset, int):
+            raise wrong_type("an offset in bytes, a whole number", offset)
     if start < 0 or (end is not None and end < start):
         raise ValueError(f"not a range: {start} to {end}")

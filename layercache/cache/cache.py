@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, BinaryIO
 
 from layercache.cache.contents import CacheContents
+from layercache.errors import wrong_type
 from layercache.layer import Layer
 from layercache.oci.digest import DiffID, Digest, Hash
 
@@ -86,8 +87,11 @@ class Cache(CacheContents):
         identity = found.with_statement(None if diff_id is None else DiffID(diff_id), size, media_type)
         source = None
         if not self.offline and (fetch or repository):
+            from layercache.arguments import check_callable
             from layercache.images.repositories import blob_source
 
+            if fetch is not None:
+                check_callable(fetch, "fetch, a function of a digest")
             reaching = (lambda: client) if client else self._client
             source = blob_source(Digest(digest), size, fetch, repository, reaching)
         return Layer(self._resolver, identity, source, responses=responses)
@@ -137,11 +141,17 @@ class Cache(CacheContents):
         only; far tiers are asked too. What fails does not stop the rest: ``failed`` is called with each error
         at the end; without it the first is raised then. Raises `BackendError`, `InvalidNameError`.
         """
+        from layercache.arguments import check_jobs, several
+        from layercache.oci.forms import check_form
         from layercache.pull import pull
 
         self._resolver.check_open()
-        names = [images] if isinstance(images, str) else images
-        return pull(self, names, platform=platform, form=form, jobs=jobs, dry_run=dry_run).check(failed)
+        check_jobs(jobs)
+        if form is not None:
+            check_form(form, both=True)
+        return pull(self, several(images), platform=platform, form=form, jobs=jobs, dry_run=dry_run).check(
+            failed
+        )
 
     def manifest(self, name: str) -> tuple[Descriptor, bytes]:
         """The manifest or index that a name leads to, byte for byte, with its descriptor.
@@ -216,6 +226,8 @@ class Cache(CacheContents):
         from layercache.export.to_daemon import DockerAddress
 
         self._resolver.check_open()
+        if not isinstance(target, str):
+            raise wrong_type("a target, a str (oci:PATH, docker://REGISTRY/REPOSITORY:TAG)", target)
         targets = Targets(self._client, self._docker or DockerAddress)
         exporter = Exporter(self._asked, self._resolver, self._observers, targets, strict=self.strict)
         return exporter.export(name, target, platform, compression, progress)

@@ -7,7 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from layercache.cache.core import CacheCore
-from layercache.errors import ClosedError
+from layercache.errors import ClosedError, wrong_type
 from layercache.oci.digest import Hash
 
 if TYPE_CHECKING:
@@ -84,7 +84,7 @@ class CacheContents(CacheCore):
         self,
         target: str | os.PathLike[str] | CacheCore,
         *,
-        images: Iterable[str] = (),
+        images: str | Iterable[str] = (),
         form: Keep | None = None,
         since: float = 0.0,
         jobs: int = 8,
@@ -97,10 +97,16 @@ class CacheContents(CacheCore):
         source that are wrong, or cannot be read, are skipped, and among the ``failures`` of what is returned.
         Raises `NotFoundError` for an image that is not cached, `ConfigError`, `BackendError`.
         """
+        from layercache.arguments import check_jobs, check_numbers, several
         from layercache.copy import Selection, copy_to
+        from layercache.oci.forms import check_form
 
         self._settle(all_tiers=False)
-        selection = Selection.of(form, images, since)
+        check_numbers("seconds", since=since)
+        check_jobs(jobs)
+        if form is not None:
+            check_form(form, both=True)
+        selection = Selection.of(form, several(images), since)
         to = partial(copy_to, selection, jobs=jobs, dry_run=dry_run, observers=self._observers)
         if not isinstance(target, CacheCore):
             with closing(self._tier_at(target)) as tier:
@@ -129,8 +135,11 @@ class CacheContents(CacheCore):
         ``forget``: also facts and images of which nothing is left. ``watcher`` is called with each blob.
         ``dry_run`` removes nothing. Raises `ConfigError` if no tier can be written to, `BackendError`.
         """
+        from layercache.arguments import check_numbers
         from layercache.upkeep import prune
 
+        check_numbers("bytes", max_size=max_size)
+        check_numbers("seconds", max_age=max_age, leftovers_older_than=leftovers_older_than)
         done = [
             prune(
                 tier,
@@ -149,7 +158,7 @@ class CacheContents(CacheCore):
 
     def verify(
         self,
-        images: Iterable[str] | None = None,
+        images: str | Iterable[str] | None = None,
         *,
         platform: str | None = None,
         sample: Sample | None = None,
@@ -163,8 +172,14 @@ class CacheContents(CacheCore):
         it is there. ``sample``: a part at random. ``deep``: inflate what was computed. ``jobs`` at a time, by
         default as many as there are cores. Raises `BackendError`, `InvalidNameError`.
         """
-        from layercache.upkeep import verify_stores
+        from layercache.arguments import check_jobs, several
+        from layercache.upkeep import Sample, verify_stores
 
+        check_jobs(jobs)
+        if sample is not None and not isinstance(sample, Sample):
+            raise wrong_type("a Sample", sample)
+        if images is not None:
+            images = several(images)
         stores = self._stores(all_tiers=all_tiers)
         return verify_stores(
             stores, images, platform, sample=sample, deep=deep, jobs=jobs, changed=self.note_change

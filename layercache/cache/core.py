@@ -171,6 +171,8 @@ class CacheCore:
 
     def watch(self, watcher: Callable[[Event], object]) -> AbstractContextManager[None]:
         """Call ``watcher``, which is quick and does not raise, with each `Event`, in the thread of that."""
+        if not callable(watcher):
+            raise wrong_type("a function of an event", watcher)
         return self._observers.watch(watcher)
 
     def observe(self, factory: ObserverFactory) -> AbstractContextManager[None]:
@@ -179,6 +181,8 @@ class CacheCore:
         Inside the ``with`` block ``factory(name, form, size)`` is called as each pass begins, and returns a
         `PassObserver`, or None for a pass that it does not want to see. A pass that began before is not seen.
         """
+        if not callable(factory):
+            raise wrong_type("a function that makes observers", factory)
         return self._observers.observe(factory)
 
     def expecting(self, layers: int) -> AbstractContextManager[Callable[[], None]]:

@@ -16,6 +16,7 @@ from layercache.errors import ConfigError, wrong_type
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from types import UnionType
 
     from layercache.cache import Cache
     from layercache.config.from_variables import Variables
@@ -24,6 +25,19 @@ if TYPE_CHECKING:
 __all__ = ["Configuration", "Verify", "load", "open"]
 
 Verify = Literal["size", "always"]
+
+_TYPES: dict[str, tuple[type | UnionType, str]] = {
+    "offline": (bool, "True or False"),
+    "strict": (bool, "True or False"),
+    "statistics": (bool, "True or False"),
+    "verify": (str, '"size" or "always"'),
+    "max_inflated_size": (int, "a number of bytes"),
+    "max_ratio": (int, "a whole number"),
+    "max_document_size": (int, "a number of bytes"),
+    "tag_age": (int | float, "a number of seconds"),
+    "finish": (str, 'a str ("25%,64MiB", "always")'),
+}
+"""What the arguments of `open` are, by name."""
 
 
 def open(
@@ -78,12 +92,24 @@ def open(
         "finish": finish,
         "statistics": statistics,
     }
-    given = {key: Setting(value, ARGUMENT) for key, value in arguments.items() if value is not None}
+    given = {key: _setting(key, value) for key, value in arguments.items() if value is not None}
+    if registries is not None and not hasattr(registries, "auth_files"):
+        raise wrong_type("registries, a RegistrySettings", registries)
     options = {**arguments, "config": config, "registries": registries}
     reopening = Reopening.of(None if urls is None else named, options, open)
     cache = configuration.open(named, by=ARGUMENT, given=given, registries=registries, reopening=reopening)
     reopening.remember(cache)
     return cache
+
+
+def _setting(key: str, value: object) -> Setting:
+    """Check an argument. The configuration files have another way to write sizes and times."""
+    expected, words = _TYPES[key]
+    if not isinstance(value, expected) or (isinstance(value, bool) and expected is not bool):
+        raise wrong_type(f"{key}, {words}", value)
+    if key == "verify" and value not in ("size", "always"):
+        raise ConfigError(f"verify={value!r}", hint='pass "size" or "always"')
+    return Setting(value, ARGUMENT)
 
 
 def _configuration(
@@ -92,6 +118,8 @@ def _configuration(
     named: Iterable[str],
 ) -> Configuration:
     """What a program's arguments ask for: files are read only where they are needed."""
+    if file is not None and not isinstance(file, str | os.PathLike):
+        raise wrong_type("config, a path", file)
     wanted = file is not None or urls is None or any(url.startswith("@") for url in named)
     configuration = load(file) if wanted else Configuration(variables=_variables())
     if configuration.variables and configuration.variables.unknown:

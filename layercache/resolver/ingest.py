@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 from dataclasses import dataclass
 from functools import partial
@@ -53,7 +54,7 @@ class Ingest:
         if isinstance(source, str | os.PathLike):
             with open(source, "rb", buffering=0) as file:
                 return self.take(BorrowedReader(file), os.fstat(file.fileno()).st_size)
-        if not hasattr(source, "read"):
+        if not hasattr(source, "read") or isinstance(source, io.TextIOBase):
             raise wrong_type("a path, or a binary stream", source)
         return self.take(BorrowedReader(source), None)
 

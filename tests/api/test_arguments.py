@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import pickle
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -38,6 +40,31 @@ WRONG: list[tuple[str, Callable[[Cache], object]]] = [
     ("the name of an image, a str", lambda cache: cache.forget_image(_any(5))),
     ("the name of an image, a str", lambda cache: cache.export(_any(5), "oci:x")),
     ("a platform, a str (linux/amd64), found int", lambda cache: cache.image("oci:x", platform=_any(5))),
+    ("a target, a str (oci:PATH", lambda cache: cache.export("alpine", _any(Path("x")))),
+    ("a path, or a binary stream, found StringIO", lambda cache: cache.put(_any(io.StringIO("x")))),
+    ("the name of an image, or several", lambda cache: cache.pull(_any(None))),
+    ("jobs, a whole number, found str: '2'", lambda cache: cache.pull("alpine", jobs=_any("2"))),
+    ("jobs, a whole number, found str: '2'", lambda cache: cache.verify(jobs=_any("2"))),
+    ("a Sample, found float: 0.05", lambda cache: cache.verify(sample=_any(0.05))),
+    ("max_size in bytes, a number, found str: '20GB'", lambda cache: cache.prune(max_size=_any("20GB"))),
+    ("max_age in seconds, a number, found str: '30d'", lambda cache: cache.prune(max_age=_any("30d"))),
+    ("since in seconds, a number, found str", lambda cache: cache.copy_to("memory://x", since=_any("1d"))),
+    ("a function of an event, found int: 5", lambda cache: cache.watch(_any(5))),
+    ("a function that makes observers, found int", lambda cache: cache.observe(_any(5))),
+    ("fetch, a function of a digest, found int", lambda cache: cache.layer(LAYER.digest, fetch=_any(5))),
+    ("an offset in bytes, a whole number, found str", lambda cache: _layer(cache).compressed(_any("5"))),
+    ("an offset in bytes, a whole number, found float", lambda cache: _layer(cache).compressed(0, _any(2.5))),
+    (
+        "tag_age, a number of seconds, found str: '1h'",
+        lambda _: layercache.open("memory://x", tag_age=_any("1h")),
+    ),
+    ("strict, True or False, found int: 1", lambda _: layercache.open("memory://x", strict=_any(1))),
+    ("max_ratio, a whole number, found bool", lambda _: layercache.open("memory://x", max_ratio=_any(True))),
+    ("config, a path, found int: 5", lambda _: layercache.open(config=_any(5))),
+    (
+        "registries, a RegistrySettings, found dict",
+        lambda _: layercache.open("memory://x", registries=_any({})),
+    ),
     ("a URL or a folder, or several of them, found int: 5", lambda _: layercache.open(_any(5))),
     ("the URL or the folder of a cache, a str or a path, found int", lambda _: layercache.open(_any([5]))),
 ]
@@ -45,6 +72,10 @@ WRONG: list[tuple[str, Callable[[Cache], object]]] = [
 
 def _any(value: object) -> Any:
     return value
+
+
+def _layer(cache: Cache) -> Layer:
+    return cache.put(io.BytesIO(LAYER.blob))
 
 
 @pytest.mark.parametrize("number", range(len(WRONG)))
@@ -55,6 +86,27 @@ def test_an_argument_of_a_wrong_type_is_a_type_error_that_says_what_is_expected(
     with layercache.open(tmp_path / "cache") as cache, pytest.raises(TypeError) as caught:
         call(cache)
     assert f"expected {message}" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("message", "call"),
+    [
+        (
+            "not a form: 'tar' (expected compressed, uncompressed, both)",
+            lambda c: _layer(c).fill(_any("tar")),
+        ),
+        ("not a form: 'both' (expected compressed, uncompressed)", lambda c: _layer(c).path(_any("both"))),
+        ("not a form: 'tar'", lambda c: c.pull("oci:x", form=_any("tar"))),
+        ("not a form: 'tar'", lambda c: c.copy_to("memory://x", form=_any("tar"))),
+        ("jobs: expected 1 or more, found 0", lambda c: c.pull("oci:x", jobs=0)),
+        ("max_size: expected 0 bytes or more, found -1", lambda c: c.prune(max_size=-1)),
+    ],
+)
+def test_a_wrong_value_is_a_value_error_before_anything_is_done(
+    message: str, call: Callable[[Cache], object], tmp_path: Path
+) -> None:
+    with layercache.open(tmp_path / "cache") as cache, pytest.raises(ValueError, match=re.escape(message)):
+        call(cache)
 
 
 def test_paths_are_taken_wherever_a_path_can_stand(tmp_path: Path) -> None:
