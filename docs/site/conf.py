@@ -24,6 +24,7 @@ nitpick_ignore_regex = [("py:.*", ".*")]  # annotations name types of the standa
 autodoc_typehints_format = "short"
 autodoc_member_order = "groupwise"
 default_role = "py:obj"
+suppress_warnings = ["ref.python"]  # `Cache` is a name in two modules: the link leads to the first
 myst_heading_anchors = 4
 myst_links_external_new_tab = False
 

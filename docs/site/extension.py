@@ -27,7 +27,21 @@ ROW = re.compile(r"^\| ([^|]+) \| (.*\]\([^|]*) \|$", re.MULTILINE)
 PAGE = re.compile(r"\]\(([\w/.-]+)\.md\)")
 
 API = "docs/api-reference"
-MADE_BY_LAYERCACHE = {"layercache.Cache", "layercache.Image", "layercache.Layer"}
+MADE_BY_LAYERCACHE = {
+    f"{module}.{name}" for module in ("layercache", "layercache.aio") for name in ("Cache", "Image", "Layer")
+}
+MODULES = (
+    "aio",
+    "adapters.requests",
+    "adapters.httpx",
+    "adapters.oras",
+    "adapters.docker",
+    "adapters.otel",
+    "backend.interface",
+    "backend.capabilities",
+    "backend.plain",
+)
+"""Public modules that are shown as a whole, below what the package itself has."""
 
 logger = logging.getLogger(__name__)
 
@@ -63,6 +77,9 @@ def reference() -> Iterator[str]:
     yield from section("Classes", "autoclass", classes - errors)
     yield from section("Errors", "autoexception", errors)
     yield from section("Types", "autodata", public.keys() - classes - functions - {"__version__"})
+    for module in MODULES:
+        yield f"\n## layercache.{module}\n\n```{{eval-rst}}\n"
+        yield f".. automodule:: layercache.{module}\n   :members:\n```\n"
 
 
 def section(heading: str, directive: str, names: set[str]) -> Iterator[str]:
@@ -102,8 +119,14 @@ def shorten(app: Sphinx, kind: str, name: str, *_: object) -> tuple[str, str] | 
     return ("", "") if name in MADE_BY_LAYERCACHE else None
 
 
+def outdated(*_: object) -> list[str]:
+    """Pages that are made of more than their files."""
+    return [API, "README"]
+
+
 def setup(app: Sphinx) -> dict[str, bool]:
     app.add_lexer("terminal", TextLexer)
+    app.connect("env-get-outdated", outdated)
     app.connect("source-read", add)
     app.connect("doctree-read", draw)
     app.connect("autodoc-process-signature", shorten)

@@ -1,10 +1,12 @@
 """The same objects for asyncio: each call runs in a thread, and is given up at once if its task is cancelled.
 
-async with layercache.aio.open("file:///var/cache/layers") as cache:
-    image = await cache.image("alpine:3.20")
-    async with image.layers[0].uncompressed() as tar:
-        async for chunk in tar:
-            ...
+For example::
+
+    async with layercache.aio.open("file:///var/cache/layers") as cache:
+        image = await cache.image("alpine:3.20")
+        async with image.layers[0].uncompressed() as tar:
+            async for chunk in tar:
+                ...
 """
 
 from __future__ import annotations
