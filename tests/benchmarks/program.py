@@ -18,6 +18,7 @@ from benchmarks.bench import QUICK, Bench, Row, Sizes
 from benchmarks.bound import bound
 from benchmarks.compressing import compress
 from benchmarks.engines import engines
+from benchmarks.files import files
 from benchmarks.images import Images
 from benchmarks.listing import listing
 from benchmarks.machine import describe, disturbances
@@ -53,6 +54,7 @@ CASES: dict[str, Case] = {
         engines,
         requests,
         serve,
+        files,
     )
 } | buckets.cases()
 EXTRA: dict[str, Case] = {"jobs": jobs, "scale": scale}

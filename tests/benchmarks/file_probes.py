@@ -1,0 +1,107 @@
+"""What reads files of layers in a fresh process and measures inside itself: as `probes`, run the same way."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+OPENINGS = 20
+
+
+def pass_over(path: str) -> dict[str, float]:
+    """CPU seconds of inflating a gzip layer with isal and hashing its tar, without a scanner and with one."""
+    from hashlib import sha256
+
+    from isal import isal_zlib
+
+    from layercache.index.table import TableBuilder
+
+    def go(feed: Callable[[bytes], object]) -> float:
+        begun = time.process_time()
+        inflater, hasher = isal_zlib.decompressobj(31), sha256()
+        with open(path, "rb", buffering=0) as blob:
+            while chunk := blob.read(256 << 10):
+                data = inflater.decompress(chunk)
+                hasher.update(data)
+                feed(data)
+        return time.process_time() - begun
+
+    builder = TableBuilder()
+    figures = {"without": go(lambda _data: None), "with": go(builder.data)}
+    return figures | {"table": len(builder.finish().encode())}
+
+
+def seek_points(path: str, digest: str) -> dict[str, float]:
+    """Seconds of the pass that makes seek points out of a blob, and the bytes of the index."""
+    from layercache.files.seek_points import of_file
+    from layercache.oci.digest import Digest
+
+    begun = time.perf_counter()
+    index = of_file(path, Digest(digest), lambda _data: None)
+    return {"seconds": time.perf_counter() - begun, "size": len(index.encode())}
+
+
+def first_byte(url: str, name: str, path: str) -> dict[str, float]:
+    """From a layer that is looked up to the first byte of one of its files, in an open cache: the median."""
+    import layercache
+
+    times = []
+    with layercache.open(url) as cache:
+        for _ in range(OPENINGS):
+            begun = time.perf_counter()
+            with cache.get(name).open(path) as file:
+                file.read(1)
+            times.append(time.perf_counter() - begun)
+        layer = cache.get(name)
+        layer.open(path).close()
+        begun = time.perf_counter()
+        with layer.open(path) as file:
+            file.seek(file.seek(0, os.SEEK_END) // 2)
+            file.read(1)
+        return {"first": sorted(times)[OPENINGS // 2], "again": time.perf_counter() - begun}
+
+
+def middle_of_tar(tar: str, path: str) -> dict[str, float]:
+    """The same by `tarfile` out of the inflated tar."""
+    import tarfile
+
+    begun = time.perf_counter()
+    with tarfile.open(tar) as opened:
+        file = opened.extractfile(path)
+        assert file
+        file.read(1)
+    return {"first": time.perf_counter() - begun}
+
+
+def list_layer(url: str, name: str) -> dict[str, float]:
+    """Seconds until all entries of a layer were seen, and all files of it as an image, with the import."""
+    import layercache
+
+    with layercache.open(url) as cache:
+        begun = time.perf_counter()
+        count = sum(1 for _ in cache.get(name).files())
+        entries = time.perf_counter() - begun
+        begun = time.perf_counter()
+        sum(1 for _ in cache.get(name).files().view)
+        return {"entries": entries, "view": time.perf_counter() - begun, "count": count}
+
+
+def list_tar(tar: str) -> dict[str, float]:
+    """The same by `tarfile`."""
+    import tarfile
+
+    begun = time.perf_counter()
+    with tarfile.open(tar) as opened:
+        count = len(opened.getmembers())
+    return {"entries": time.perf_counter() - begun, "count": count}
+
+
+if __name__ == "__main__":
+    import json
+
+    print(json.dumps(globals()[sys.argv[1]](*sys.argv[2:])))

@@ -1,0 +1,147 @@
+"""Files out of layers: making their indexes, reading one file, listing and extracting all."""
+
+from __future__ import annotations
+
+import io
+import random
+import sys
+import tarfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from benchmarks.bench import MB, Bench, Row, cache_url, program
+from benchmarks.images import missing
+from benchmarks.measure import Contender
+
+import layercache
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from benchmarks.layers import MadeLayer
+
+PROBES = str(Path(__file__).with_name("file_probes.py"))
+TAR = "tar -x"
+RATARMOUNT = "ratarmount: its index made, and mounted"
+
+
+def files(bench: Bench) -> Iterator[Row]:
+    """A big gzip layer, and a tar of many small files."""
+    layer = bench.images.layer(bench.sizes.big)
+    yield from _indexes(bench, layer)
+    root = bench.scratch / "files"
+    with layercache.open(cache_url(root, sync=False)) as cache:
+        put = cache.put(str(layer.path))
+        names = [entry.path for entry in put.files() if entry.type == "file"]
+        tar = put.path()
+        assert tar is not None
+        many = cache.put(str(_many(bench)))
+        assert len(many.files()) >= bench.sizes.listed
+    yield from _first_byte(bench, root, layer, tar, names[len(names) // 2])
+    yield from _listing(bench, root, str(many.diff_id))
+    for case, name in (("a big layer", layer.diff_id), ("many small files", many.diff_id)):
+        yield from _extraction(bench, f"files: extract {case}", root, str(name))
+
+
+def _many(bench: Bench) -> Path:
+    """A tar of as many small files as a listing has layers."""
+    path, dice = bench.scratch / "many.tar", random.Random(1)
+    with tarfile.open(path, "w") as tar:
+        for number in range(bench.sizes.listed):
+            if number % 100 == 0:
+                folder = tarfile.TarInfo(f"share/{number // 100}")
+                folder.type, folder.mode = tarfile.DIRTYPE, 0o755
+                tar.addfile(folder)
+            data = dice.randbytes(dice.randrange(3000))
+            info = tarfile.TarInfo(f"share/{number // 100}/{number}.txt")
+            info.size, info.mtime = len(data), 1_600_000_000
+            tar.addfile(info, io.BytesIO(data))
+    return path
+
+
+def _probe(name: str, *arguments: object) -> list[str]:
+    return [sys.executable, PROBES, name, *map(str, arguments)]
+
+
+def _indexes(bench: Bench, layer: MadeLayer) -> Iterator[Row]:
+    case = f"files: indexes of {layer.tar_size / MB:.0f} MB, gzip"
+    scan = Contender("scan", lambda _: _probe("pass_over", layer.path))
+    points = Contender("points", lambda _: _probe("seek_points", layer.path, layer.digest))
+    runs = bench.interleaved(scan, *([] if missing_module("rapidgzip") else [points]))
+    plain = bench.row(case, "isal and sha256: the pass alone, CPU", runs["scan"], inside="without")
+    table = bench.row(case, "the same with the table of contents, CPU", runs["scan"], inside="with")
+    table.note = f"{runs['scan'][0].said('table'):,.0f} bytes"
+    yield table.compared(plain)
+    if "points" in runs:
+        row = bench.row(case, "seek points, in a pass of their own", runs["points"], inside="seconds")
+        size = runs["points"][0].said("size")
+        row.note = f"{size:,.0f} bytes, {100 * size / layer.size:.2f} % of the blob"
+        yield row.compared(plain)
+    yield plain
+
+
+def _first_byte(bench: Bench, root: Path, layer: MadeLayer, tar: str, path: str) -> Iterator[Row]:
+    case = f"files: first byte of one in the middle of {layer.tar_size / MB:.0f} MB"
+    ours = Contender("ours", lambda _: _probe("first_byte", cache_url(root, sync=False), layer.diff_id, path))
+    python = Contender("python", lambda _: _probe("middle_of_tar", tar, path))
+    runs = bench.interleaved(ours, python)
+    peer = bench.row(case, "tarfile, out of the inflated tar", runs["python"], inside="first")
+    for inside, what in (
+        ("first", "a new layer.open: table and file"),
+        ("again", "another in the same layer"),
+    ):
+        yield bench.row(case, what, runs["ours"], inside=inside).compared(peer)
+    yield peer
+
+
+def _listing(bench: Bench, root: Path, name: str) -> Iterator[Row]:
+    case = f"files: listing {bench.sizes.listed:,}"
+    url, tar = cache_url(root, sync=False), _tar_of(root, name)
+    ours = Contender("ours", lambda _: _probe("list_layer", url, name))
+    python = Contender("python", lambda _: _probe("list_tar", tar))
+    listed = Contender("tar -t", lambda _: ["tar", "-tvf", tar], quiet=True)
+    runs = bench.interleaved(ours, python, listed)
+    peers = [
+        bench.row(case, "tarfile.getmembers", runs["python"], inside="entries"),
+        bench.row(case, "tar -tv", runs["tar -t"], ours=False),
+    ]
+    for inside, what in (("entries", "layer.files()"), ("view", "image.files(): the merged view")):
+        yield bench.row(case, what, runs["ours"], inside=inside).compared(*peers)
+    yield from peers
+
+
+def _extraction(bench: Bench, case: str, root: Path, name: str) -> Iterator[Row]:
+    url, tar = cache_url(root, sync=False), _tar_of(root, name)
+    python = "import sys, tarfile; tarfile.open(sys.argv[1]).extractall(sys.argv[2], filter='data')"
+    extract = [*program(), "extract", "--cache", url, name]
+    ours = Contender("layercache extract", lambda folder: [*extract, str(folder / "out")], quiet=True)
+    peers = [
+        Contender(TAR, lambda folder: ["tar", "-C", str(folder), "-xf", tar]),
+        Contender("tarfile, filter data", lambda folder: [sys.executable, "-c", python, tar, str(folder)]),
+    ]
+    if not missing("ratarmount", "fusermount"):
+        peers.append(Contender(RATARMOUNT, lambda folder: _mounted(tar, folder)))
+    runs = bench.interleaved(ours, *peers)
+    rows = [bench.row(case, peer.name, runs[peer.name], syncs="no", ours=False) for peer in peers]
+    yield bench.row(case, ours.name, runs[ours.name], syncs="no").compared(*rows)
+    yield from rows
+
+
+def _mounted(tar: str, folder: Path) -> list[str]:
+    """Mount a tar, copy all of it out of there, and unmount."""
+    steps = (
+        'mkdir "$2/at" "$2/out"; ratarmount --index-file "$2/index" "$1" "$2/at"; cp -a "$2/at/." "$2/out";'
+        ' fusermount -u "$2/at"'
+    )
+    return ["sh", "-ec", steps, "sh", tar, str(folder)]
+
+
+def _tar_of(root: Path, name: str) -> str:
+    return str(root / "blobs" / Path(name.replace(":", "/")))
+
+
+def missing_module(name: str) -> bool:
+    """Whether this Python cannot import it."""
+    import importlib.util
+
+    return importlib.util.find_spec(name) is None
