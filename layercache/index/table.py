@@ -13,6 +13,8 @@ from layercache.index.envelope import seal, unseal
 from layercache.index.scanner import TarScanner
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from layercache.oci.digest import Hash
 
 MAGIC = b"layercache files 1\n"
@@ -38,6 +40,9 @@ class FileTable(Sequence[FileEntry]):
 
     def __len__(self) -> int:
         return len(self._columns)
+
+    def __iter__(self) -> Iterator[FileEntry]:
+        return map(self._columns.entry, range(len(self._columns)))
 
     @overload
     def __getitem__(self, at: int) -> FileEntry: ...

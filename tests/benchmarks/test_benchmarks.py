@@ -12,6 +12,7 @@ import pytest
 from benchmarks.bound import cores
 from benchmarks.buckets import STORES, cases
 from benchmarks.engines import OWN
+from benchmarks.files import TAR
 from benchmarks.images import missing
 from benchmarks.pulls import SKOPEO, SKOPEO_DIR
 from benchmarks.unpack import UMOCI
@@ -88,7 +89,7 @@ def test_pulls_are_measured_beside_skopeo_and_umoci_and_a_warm_layer_beside_cat_
         pytest.skip(f"needs {', '.join(lacking)}, not installed here")
     figures, folder = tmp_path / "figures.json", tmp_path / "folder"
     folder.mkdir()
-    cases = ("small", "unpack", "warm", "bound", "compress")
+    cases = ("small", "unpack", "warm", "bound", "compress", "files")
     only = [option for name in cases for option in ("--only", name)]
     harness(*only, "--json", str(figures), "--dir", str(folder))
     rows = json.loads(figures.read_text())["rows"]
@@ -98,6 +99,7 @@ def test_pulls_are_measured_beside_skopeo_and_umoci_and_a_warm_layer_beside_cat_
         ("small", SKOPEO),
         ("small", SKOPEO_DIR),
         ("unpack", UMOCI),
+        ("files", TAR),
         ("warm", "cat to /dev/null"),
         ("warm", "cp to a new file"),
         ("warm", "cat into a pipe"),

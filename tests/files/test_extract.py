@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import stat
 import tarfile
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     import layercache
+    from layercache.backend import Reader
 
 BASE = make_tar(
     info("etc/", mode=0o750),
@@ -150,6 +152,54 @@ def test_links_in_the_destination_are_replaced_and_not_followed(
     assert (outside / "a").read_text() == "kept"
     assert (out / "etc/a").read_text() == "one"
     assert not (out / "etc").is_symlink()
+
+
+@pytest.mark.parametrize("planted", ["d", "d/e"])
+def test_a_link_that_is_planted_meanwhile_is_not_followed(
+    cache: layercache.Cache, tmp_path: Path, planted: str
+) -> None:
+    outside, out = tmp_path / "outside", tmp_path / "out"
+    outside.mkdir()
+    (outside / "e").mkdir()
+    (out / "d/e").mkdir(parents=True)
+    tar = make_tar("d/", ("d/1", b"1"), ("d/2", b"2"), "d/e/", ("d/e/3", b"3"), symlink("d/e/l", "x"))
+
+    def plant(_size: int) -> None:
+        if not (out / planted).is_symlink():
+            (out / planted).rename(out / "moved")
+            os.symlink(outside / planted.partition("/")[2], out / planted)
+
+    with contextlib.suppress(SourceError):
+        image_of(cache, tmp_path / "image", tar).extract(out, progress=plant)
+    assert sorted(on_disk(outside)) == ["e"]
+
+
+def test_an_image_of_many_layers_is_read_in_one_pass_of_each_and_only_as_far_as_wanted(
+    cache: layercache.Cache, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from layercache.files.layer_tar import LayerTar
+
+    tars = [make_tar((f"{number}/a", noise(2000)), (f"{number}/b", noise(2000))) for number in range(5)]
+    image = image_of(cache, tmp_path / "image", *tars)
+    read: list[tuple[str, int, int]] = []
+
+    def opened(self: LayerTar, start: int, end: int) -> Reader:
+        read.append((self.name, start, end))
+        return in_pass(self, start, end)
+
+    in_pass = LayerTar.read_in_pass
+    for name in ("read", "read_in_pass"):
+        monkeypatch.setattr(LayerTar, name, opened)
+    image.extract(tmp_path / "out", ["1/a", "3"])
+    names = [str(layer.diff_id) for layer in image.layers]
+    ends = {
+        entry.path: entry.offset + entry.size
+        for entry in (*image.layers[1].files(), *image.layers[3].files())
+    }
+    assert sorted(read) == sorted([(names[1], 512, ends["1/a"]), (names[3], 512, ends["3/b"])])
+    read.clear()
+    image.extract(tmp_path / "all")
+    assert sorted(name for name, _, _ in read) == sorted(names)
 
 
 def test_devices_and_set_id_bits_are_restored_only_if_that_is_asked_for(
