@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from layercache.errors import FormatError
 from layercache.index import gzip_points, zstd_frames
@@ -10,14 +10,20 @@ from layercache.oci.descriptor import GZIP, ZSTD
 from layercache.streams.readers import CHUNK, BytesReader, WrappingReader
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from concurrent.futures import Future, ThreadPoolExecutor
 
     from layercache.backend import Reader
-    from layercache.files.spans_of_blob import SpansOfBlob
     from layercache.index.spans import SeekIndex, Span
 
 TOGETHER = 8 << 20
 """Bytes of the blob that are asked for in one request at most, but for a span that is longer."""
+
+
+class Spans(Protocol):
+    """Gives the bytes of adjacent spans, found right: see `layercache.files.spans_of_blob`."""
+
+    def read(self, spans: Sequence[Span], /) -> list[bytes]: ...
 
 
 class SpanReader(WrappingReader):
@@ -30,7 +36,7 @@ class SpanReader(WrappingReader):
     Read by one thread at a time. The thread that fetches ahead shares nothing with it but the future.
     """
 
-    def __init__(self, index: SeekIndex, blob: SpansOfBlob, start: int, end: int) -> None:
+    def __init__(self, index: SeekIndex, blob: Spans, start: int, end: int) -> None:
         super().__init__(BytesReader(), end - start)
         self._index = index
         self._blob = blob
