@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from playwright.sync_api import Browser
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
 WIDTHS = {"phone": 390, "desktop": 1280}
 PICTURED = {"README", "docs/tutorial", "docs/comparison", "docs/design", "docs/api-reference", "docs/cli"}
@@ -42,7 +42,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )
     arguments = recipe.replace("build/", f"{target}/").split()
     built = subprocess.run(
-        [sys.executable, *arguments], cwd=ROOT, capture_output=True, text=True, check=False, timeout=110
+        [sys.executable, *arguments], cwd=ROOT, capture_output=True, text=True, check=False, timeout=250
     )
     assert built.returncode == 0, built.stderr
     assert built.stderr == ""
