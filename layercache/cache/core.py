@@ -117,12 +117,16 @@ class CacheCore:
         return IndexRefresher(self.tiers, self._observers)
 
     def _source_of(self, name: str) -> tuple[Images, Reference | None, Source | None]:
-        """What opens images, the reference if the name is one, and the source unless offline."""
+        """What opens images, the reference if the name is one, and the source unless offline.
+
+        An imported image has a name that no registry knows, so it is what is cached.
+        """
+        from layercache.oci.image_names import is_imported
         from layercache.sources.names import registry_reference
         from layercache.sources.opening import open_source
 
         images, reference = self._images(), registry_reference(name)
-        if self.offline and reference is not None:
+        if reference is not None and (self.offline or is_imported(reference)):
             return images, reference, None
         source = open_source(name, self._client, max_document_size=self._max_document_size)
         self._sources.append(source)

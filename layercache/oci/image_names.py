@@ -19,6 +19,11 @@ IMPORTED = ("localhost", "imported")
 _NO_TAG = re.compile(r"[^A-Za-z0-9_.-]")
 
 
+def is_imported(reference: Reference) -> bool:
+    """Whether the image has its name from here, so that no registry can be asked for it."""
+    return (reference.registry, reference.repository) == IMPORTED
+
+
 def unnamed(digest: Digest) -> Reference:
     """The reference of an image that has no name."""
     return Reference(*IMPORTED, digest=digest)

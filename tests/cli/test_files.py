@@ -74,6 +74,18 @@ def test_a_layer_of_a_cached_image_comes_from_its_registry(cli: Caller, image: s
     assert cli("cat", lower().digest, "etc/gone").stdout == "removed above"
 
 
+def test_an_image_of_a_layout_has_files_and_later_by_its_name_in_the_cache(cli: Caller, layout: str) -> None:
+    paths = ["etc/name", "noise", "plain", "seed", "zeros"]
+    assert cli("files", layout, "name", "noise", "plain", "seed", "zeros").stdout.splitlines() == paths
+    assert cli("cat", layout, "etc/name").stdout == "sample 1"
+    assert cli("cat", "localhost/imported:image", "etc/name").stdout == "sample 1"
+    assert cli.lines("find", layout, "localhost/imported:image", "--name", "plain") == [
+        [layout, "plain"],
+        ["localhost/imported:image", "plain"],
+    ]
+    assert "not cached" in cli("cat", "localhost/imported:other", "x", code=1).stderr
+
+
 def test_globs_choose_by_name_or_by_path(cli: Caller, image: str) -> None:
     assert cli("files", image, "*.conf").stdout.splitlines() == ["etc/new.conf", "usr/share/deep.conf"]
     assert cli("files", image, "/etc/*.conf", "usr/**/tool").stdout.splitlines() == [
