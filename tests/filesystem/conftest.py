@@ -14,8 +14,13 @@ if TYPE_CHECKING:
 
 @pytest.fixture(autouse=True)
 def offline(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """There is no registry; and no test gets a file system that another one has opened."""
+    """There is no registry; and no test gets a file system, and so a cache, that another one has opened."""
     monkeypatch.setenv("LAYERCACHE_OFFLINE", "1")
+    _forget()
     yield
+    _forget()
+
+
+def _forget() -> None:
     ImageFileSystem.clear_instance_cache()
     LayerFileSystem.clear_instance_cache()

@@ -222,7 +222,7 @@ def test_times_far_off_have_a_date_too(tmp_path: Path) -> None:
 
 def test_caches_of_fsspec_do_not_mix_images_up(tmp_path: Path, url: str) -> None:
     store(tmp_path, contents({"etc/os-release": b"another"}), "localhost/team/app:2", cache=url)
-    options = {"filecache": {"cache_storage": str(tmp_path / "files")}}
+    options = {"filecache": {"cache_storage": str(tmp_path / "files")}, "image": {"cache": url}}
     found = []
     for name in (NAME, "localhost/team/app:2"):
         with fsspec.open(f"filecache::image://{name}/etc/os-release", **options) as opened:
