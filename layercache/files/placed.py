@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from layercache.errors import FormatError
+from layercache.errors import FormatError, LimitError
 from layercache.index.entry import OPAQUE, WHITEOUT, FileEntry
 from layercache.value import replace
 
@@ -22,6 +22,12 @@ MAX_LINKS = 40
 
 MAX_PATH = 4096
 """Characters of a path at most, as in Linux (PATH_MAX): a runtime could not unpack a longer one."""
+
+STEPS = 1_000_000
+STEPS_OF_ENTRY = 20
+"""Parts of paths that are followed in one layer: so many, and so many for each entry. Links of links can
+make each path of a tar 80,000 parts long.
+"""
 
 AUFS = ".wh..wh."
 """Prefix of what AUFS keeps for itself, except the mark of an opaque folder: not part of the image."""
@@ -76,12 +82,15 @@ class _Applied:
         self._followed: set[str] = set()  # the symbolic links on their way
         self._borrowed: dict[str, FileEntry] = {}  # folders of the layers below in which this one has files
         self._children: dict[str, set[str]] | None = None  # by folder, from the first time it is needed
+        self._steps_left = STEPS
         self.looked_below = False
 
     def add(self, entry: FileEntry) -> None:
         path = entry.path
-        if len(path) > MAX_PATH:
-            raise FormatError(f"a path in the tar has {len(path)} characters: {path[:40]}…")
+        if len(path) > MAX_PATH or len(entry.link) > MAX_PATH:
+            long = max(path, entry.link, key=len)
+            raise FormatError(f"a path in the tar has {len(long)} characters: {long[:40]}…")
+        self._steps_left += STEPS_OF_ENTRY
         parent, _, name = path.rpartition("/")
         if name.startswith(WHITEOUT):
             self._add_mark(parent, name)
@@ -171,6 +180,9 @@ class _Applied:
         here, parts, followed = "", path.split("/")[::-1], []
         while parts:
             part = parts.pop()
+            self._steps_left -= 1
+            if self._steps_left < 0:
+                raise LimitError(f"links in the tar make its paths too many steps long, at {path[:40]}")
             if len(here) > MAX_PATH:
                 raise FormatError(f"a link in the tar makes a path too long: {here[:40]}…")
             if part in ("", ".", ".."):

@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING
 import pytest
 from files.stacks import Listed, file, folder, hard, link, mark, shown, stack
 
-from layercache.errors import FormatError, NotAFileError, NotFoundError
+from layercache.errors import FormatError, LimitError, NotAFileError, NotFoundError
 from layercache.files.merged import ImageFiles
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from layercache.files.layer_tar import LayerTar
+    from layercache.index.entry import FileEntry
 
 ETC = [folder("etc"), file("etc/passwd"), file("etc/group")]
 
@@ -182,6 +183,20 @@ def test_tables_of_a_deep_file_are_looked_for_several_at_a_time(monkeypatch: pyt
 def test_what_aufs_left_behind_is_no_part_of_an_image() -> None:
     view = stack([folder(".wh..wh.plnk"), file(".wh..wh.plnk/1.2"), mark(".wh..wh.aufs"), file("a")])
     assert shown(view) == ["a"]
+
+
+def test_paths_that_links_make_long_without_end_are_refused_soon() -> None:
+    up = "../" * 1300
+    links = [link("l0", f"{up}d"), *(link(f"l{number}", f"{up}l{number - 1}") for number in range(1, 30))]
+    files = [file(f"l29/{number}/x") for number in range(1000)]
+    with pytest.raises(LimitError, match="too many steps"):
+        list(stack([folder("d"), *links, *files]))
+
+
+@pytest.mark.parametrize("entry", [file("a/" * 3000 + "a"), link("a", "../" * 3000)])
+def test_a_path_longer_than_the_kernel_takes_is_refused(entry: FileEntry) -> None:
+    with pytest.raises(FormatError, match="a path in the tar has"):
+        list(stack([entry]))
 
 
 def test_a_root_that_is_no_folder_is_refused() -> None:
