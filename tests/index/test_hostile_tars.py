@@ -30,15 +30,6 @@ def test_half_a_million_parts_of_a_name_are_cleaned_in_one_step() -> None:
     assert [each.path for each in scan(make([(member(name), b"")], tarfile.GNU_FORMAT))] == ["b"]
 
 
-def test_folders_of_a_deep_path_are_not_listed_in_advance() -> None:
-    path = "a/" * 400_000 + "b"
-    builder = TableBuilder()
-    builder.data(make([(member(path), b"")], tarfile.GNU_FORMAT))
-    table = builder.finish()
-    assert [each.path for each in table.children("")] == ["a"]
-    assert [each.path for each in table.children("a/a")] == ["a/a/a"]
-
-
 @pytest.mark.parametrize("type", [b"0", b"x", b"L", b"S", b"Z"])
 def test_a_negative_size_is_refused(type: bytes) -> None:
     with pytest.raises(FormatError, match=r"a size of -512 bytes|pieces of a file"):
