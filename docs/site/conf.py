@@ -25,6 +25,7 @@ autodoc_typehints_format = "short"
 autodoc_member_order = "groupwise"
 default_role = "py:obj"
 suppress_warnings = ["ref.python"]  # `Cache` is a name in two modules: the link leads to the first
+highlight_language = "none"  # of a block that names none: the output of a command
 myst_heading_anchors = 4
 myst_links_external_new_tab = False
 

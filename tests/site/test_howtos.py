@@ -165,6 +165,7 @@ def test_buildkit_gets_a_layout_and_the_digest_in_it(workplace: Workplace) -> No
     assert digest in {each["digest"] for each in layout["manifests"]}
 
 
+@pytest.mark.slow
 def test_an_air_gap_is_crossed_by_a_disk(workplace: Workplace, hub: Registry) -> None:
     outside, inside = (
         "".join(block.text for block in page("air-gapped.md", "sh") if block.heading == heading)
