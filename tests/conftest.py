@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 from fixtures.calling import Caller
+from fixtures.preloaded import preloaded
 from fixtures.proxied import proxied
+from hypothesis import HealthCheck, settings
 from servers.certificates import Certificate, make_certificate
 from servers.fake_gcs import FakeGCS
 from servers.images import Sample, write_layout
@@ -31,6 +33,14 @@ os.environ["LAYERCACHE_CONFIG"] = (
     os.devnull
 )  # for this process and its children: no file of the machine counts
 
+# A busy machine is no failure. A fixture is for all examples of a test: a folder, a module that is hidden.
+settings.register_profile(
+    "suite",
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
+)
+settings.load_profile("suite")
+
 # Nor does a test add to the user's statistics.
 os.environ["XDG_STATE_HOME"] = tempfile.mkdtemp(prefix="layercache-state-")
 atexit.register(shutil.rmtree, os.environ["XDG_STATE_HOME"], ignore_errors=True)
@@ -49,6 +59,13 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 def cli(tmp_path: Path) -> Caller:
     """The program on a cache of this test's own."""
     return Caller(f"file://{tmp_path}/cache")
+
+
+@pytest.fixture(scope="session")
+def program() -> Iterator[list[str]]:
+    """The words that call the program without its imports: see `fixtures.preloaded`."""
+    with preloaded() as words:
+        yield words
 
 
 @pytest.fixture(scope="session")

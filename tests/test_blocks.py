@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 import shutil
 import tomllib
 from contextlib import closing, suppress
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import yaml
 from fixtures.pages import PAGES, blocks, of
+from fixtures.preloaded import PRELOAD
 from fixtures.workplace import Workplace
 from servers.google import Google
 from servers.images import make_image, make_layer, noise, write_layout
@@ -61,9 +63,9 @@ def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registry]:
 
 
 @pytest.fixture
-def workplace(tmp_path: Path, hub: Registry) -> Workplace:
+def workplace(tmp_path: Path, hub: Registry, program: list[str]) -> Workplace:
     names = {"DIFF-ID": str(IMAGE.layers[0].diff_id), "sha256:…": str(IMAGE.descriptor.digest)}
-    return Workplace(tmp_path, hub.host, names)
+    return Workplace(tmp_path, hub.host, names, {"PROGRAM": shlex.join(program)})
 
 
 @pytest.fixture(scope="session")
@@ -77,7 +79,12 @@ def amazon(seaweedfs_endpoint: str) -> dict[str, str]:
     exists = client.exceptions.BucketAlreadyExists, client.exceptions.BucketAlreadyOwnedByYou
     with closing(client), suppress(*exists):
         client.create_bucket(Bucket=BUCKET)
-    return {**CREDENTIALS, "AWS_ENDPOINT_URL": seaweedfs_endpoint, "AWS_DEFAULT_REGION": "eu-central-1"}
+    return {
+        **CREDENTIALS,
+        "AWS_ENDPOINT_URL": seaweedfs_endpoint,
+        "AWS_DEFAULT_REGION": "eu-central-1",
+        PRELOAD: "s3fs",
+    }
 
 
 @pytest.fixture(scope="session")
@@ -87,7 +94,11 @@ def google(fake_gcs: FakeGCS, tmp_path_factory: pytest.TempPathFactory) -> Itera
     key = tmp_path_factory.mktemp("google") / "key.json"
     with Google() as tokens:
         key.write_text(json.dumps(tokens.account()))
-        yield {"STORAGE_EMULATOR_HOST": fake_gcs.url, "GOOGLE_APPLICATION_CREDENTIALS": str(key)}
+        yield {
+            "STORAGE_EMULATOR_HOST": fake_gcs.url,
+            "GOOGLE_APPLICATION_CREDENTIALS": str(key),
+            PRELOAD: "gcsfs",
+        }
 
 
 @pytest.fixture

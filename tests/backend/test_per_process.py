@@ -39,7 +39,7 @@ def test_it_is_made_at_its_first_use_and_once_however_many_ask() -> None:
     assert one.made() is None
 
     def ask() -> None:
-        begun.wait(10)
+        begun.wait(60)
         found.append(one.get())
 
     found: list[object] = []
@@ -94,14 +94,14 @@ def test_a_child_that_is_forked_while_its_parent_makes_one_does_not_wait_for_eve
     def make() -> int:
         if os.getpid() == parent:
             making.set()
-            go_on.wait(10)
+            go_on.wait(60)
         return os.getpid()
 
     one = PerProcess(make)
     thread = threading.Thread(target=one.get)
     thread.start()
     try:
-        assert making.wait(10)
+        assert making.wait(60)
         assert in_child(lambda: one.get() == os.getpid())
     finally:
         go_on.set()

@@ -39,6 +39,7 @@ def url_of(server: Azurite, container: str, prefix: str = "a/prefix") -> str:
 class TestAzure(BackendContract):
     survives_fork = False
     timeout = 1.0
+    slack = 30.0
     speaks_http = True
     memory = 96 << 20  # two parts in flight, in memory that obstore gives back late
 

@@ -71,6 +71,7 @@ class TestFsspecSFTP(BackendContract):
     heavy = 0  # the server's encryption is slow, and `TestFsspecLocal` has the same streams
     kills = 3
     timeout = 1.0
+    slack = 30.0
 
     @pytest.fixture
     def backend(self, sftp: SFTPServer) -> Iterator[Backend]:

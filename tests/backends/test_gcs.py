@@ -34,6 +34,7 @@ def url_of(server: FakeGCS, bucket: str, prefix: str = "a/prefix") -> str:
 class TestGCS(BackendContract):
     shared_between_processes = True
     timeout = 0.5
+    slack = 30.0
     speaks_http = True
     memory = 80 << 20  # of a slow connection eight ranges are read ahead
     kills = 8

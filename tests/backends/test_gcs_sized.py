@@ -61,7 +61,7 @@ def small_window(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @contextmanager
-def opened(endpoint: str, timeout: float = 10, token: str = "anon") -> Iterator[Backend]:
+def opened(endpoint: str, timeout: float = 60, token: str = "anon") -> Iterator[Backend]:
     with closing(
         open_backend(f"gs://bucket?endpoint_url={endpoint}&token={token}&timeout={timeout}")
     ) as backend:
@@ -93,7 +93,7 @@ def write(
 
 
 def wait_until(server: SessionServer, arrived: int) -> None:
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while server.arrived < arrived:
         assert time.monotonic() < deadline
         time.sleep(0.01)
@@ -223,11 +223,11 @@ def test_a_session_that_keeps_nothing_is_given_up_in_time(server: SessionServer)
     server.keeps.extend([0] * 1000)
     began = time.monotonic()
     with (
-        opened(f"http://127.0.0.1:{server.port}", timeout=1) as backend,
+        opened(f"http://127.0.0.1:{server.port}", timeout=3) as backend,
         pytest.raises(BackendError, match=r"did not accept any|no response"),
     ):
         write(backend)
-    assert time.monotonic() - began < 20
+    assert time.monotonic() - began < 60
     assert server.objects == {}
     assert server.states == ["cancelled"]
 
@@ -243,8 +243,8 @@ def test_a_service_that_stops_reading_is_given_up_in_time(server: SessionServer,
 
 
 def test_a_slow_writer_is_waited_for(server: SessionServer) -> None:
-    with opened(f"http://127.0.0.1:{server.port}", timeout=0.3) as backend:
-        write(backend, piece=5 * MIB, pause=0.7)
+    with opened(f"http://127.0.0.1:{server.port}", timeout=1) as backend:
+        write(backend, piece=5 * MIB, pause=1.5)
     assert server.objects == {KEY: DATA}
 
 
@@ -255,7 +255,7 @@ def test_a_session_that_claims_more_than_it_was_sent_is_not_believed(
     claim = Fault(status=308, headers={"Range": f"bytes=0-{kept - 1}"})
     proxy.on("PUT", Fault(cut_request=900), *[claim] * 1000)
     with (
-        opened(proxy.url, timeout=0.5) as backend,
+        opened(proxy.url, timeout=5) as backend,
         pytest.raises(BackendError, match="the upload is at byte"),
     ):
         write(backend)
@@ -303,7 +303,7 @@ def test_a_forgotten_sink_ends_its_session(backend: Backend, server: SessionServ
     wait_until(server, MIB)
     del sink
     gc.collect()
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     while server.states != ["cancelled"]:
         assert time.monotonic() < deadline
         time.sleep(0.01)
@@ -375,7 +375,7 @@ def test_memory_is_bounded_while_the_service_does_not_read(proxy: FaultProxy) ->
         writer.start()
         time.sleep(1)
         assert sink.sent < most  # type: ignore[attr-defined]  # it counts
-    writer.join(10)
+    writer.join(60)
     assert not writer.is_alive()
 
 

@@ -49,7 +49,7 @@ def proxy(server: SessionServer) -> Iterator[FaultProxy]:
 
 @pytest.fixture
 def backend(proxy: FaultProxy) -> Iterator[Backend]:
-    url = f"gs://bucket?endpoint_url={proxy.url}&token=anon&timeout=10"
+    url = f"gs://bucket?endpoint_url={proxy.url}&token=anon&timeout=60"
     with closing(open_backend(url)) as backend:
         yield backend
 

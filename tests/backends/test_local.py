@@ -589,7 +589,7 @@ for number in itertools.count():
 """
     backend = a_backend(tmp_path)
     moments = random.Random(17)
-    for generation in range(12):
+    for generation in range(6):
         writer = subprocess.Popen(
             [sys.executable, "-c", program, str(tmp_path), name, str(generation)], stdout=subprocess.PIPE
         )
@@ -603,7 +603,7 @@ for number in itertools.count():
             writer.send_signal(signal.SIGKILL)
             writer.wait()
     seen = list(backend.scan())
-    assert len(seen) > 12
+    assert len(seen) > 6
     for entry in seen:
         value = get(backend, entry.key)
         assert (len(value), len(set(value))) == (50_000, 1), entry.key

@@ -116,7 +116,7 @@ def test_a_holder_is_given_up_for_its_silence_whatever_stands_in_the_file(
         began = time.monotonic()
         with backend.lock("name", timeout=60, lasting=False) as held:
             assert held is None
-        assert GRACE <= time.monotonic() - began < 30
+        assert GRACE <= time.monotonic() - began < 60
 
 
 def test_a_momentary_lock_has_a_file_where_the_system_locks_no_ranges(
@@ -160,7 +160,7 @@ def test_who_waited_for_a_file_that_is_removed_takes_the_new_one(
         waiting.start()
         path.unlink()
         held.leave_note(b"removed")
-    assert taken.wait(10)
+    assert taken.wait(60)
     waiting.join()
     assert path.read_bytes() == b"new"
 

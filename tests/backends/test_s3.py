@@ -51,6 +51,7 @@ class S3Contract(BackendContract):
 
 class TestSeaweedFS(S3Contract):
     timeout = 0.5
+    slack = 30.0
     speaks_http = True
 
     @pytest.fixture

@@ -107,6 +107,7 @@ def test_pulls_are_measured_beside_skopeo_and_umoci_and_a_warm_layer_beside_cat_
     assert not list(folder.iterdir())
 
 
+@pytest.mark.slow
 def test_askers_of_one_layer_are_one_fetch_and_one_inflation(tmp_path: Path) -> None:
     if lacking := missing("docker-registry"):
         pytest.skip(f"needs {', '.join(lacking)}, not installed here")
@@ -119,6 +120,7 @@ def test_askers_of_one_layer_are_one_fetch_and_one_inflation(tmp_path: Path) -> 
     assert rows["10 plain readers of the file"]["note"] == "by the registry's log 4 fetches in 4 pulls"
 
 
+@pytest.mark.slow
 def test_listing_is_measured_beside_find_and_the_systems_calls_and_look_ups_are_drawn(tmp_path: Path) -> None:
     figures, plots = tmp_path / "figures.json", tmp_path / "plots"
     harness("--only", "listing", "--only", "lookup", "--json", str(figures), "--dir", str(tmp_path))

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from click.testing import CliRunner
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from layercache.cli import direct, layer_output
@@ -97,7 +97,7 @@ TOKENS = st.sampled_from(
 )
 
 
-@settings(deadline=None, max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=300)
 @given(before=st.lists(TOKENS, max_size=3), after=st.lists(TOKENS, max_size=6))
 def test_what_is_understood_means_the_same_to_click(
     before: Sequence[str], after: Sequence[str], written: list[Meant]

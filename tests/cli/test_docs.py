@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
+import shutil
 import socket
 import subprocess
 from typing import TYPE_CHECKING
@@ -13,7 +14,8 @@ import pytest
 from fixtures.calling import PROGRAM, Caller
 from fixtures.pages import ROOT, blocks, check_examples, pattern
 
-from layercache.cli.program import COMMANDS, program
+from layercache.cli.program import COMMANDS
+from layercache.cli.program import program as declared
 from layercache.demo.image import build_image
 from layercache.demo.registry import LayoutRegistry
 
@@ -26,21 +28,31 @@ TUTORIAL = ROOT / "docs" / "tutorial.md"
 PAGE = CLI.read_text()
 
 
+@pytest.fixture(scope="module")
+def image(tmp_path_factory: pytest.TempPathFactory) -> str:
+    folder = str(tmp_path_factory.mktemp("image"))
+    build_image(folder)
+    return folder
+
+
 @pytest.fixture
-def registry(tmp_path: Path) -> Iterator[LayoutRegistry]:
-    build_image(str(tmp_path / "image"))
-    with LayoutRegistry(str(tmp_path / "image")) as running:
+def registry(image: str) -> Iterator[LayoutRegistry]:
+    with LayoutRegistry(image) as running:
         yield running
 
 
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("page", [CLI, TUTORIAL], ids=lambda page: page.name)
-def test_the_examples_print_what_is_shown(page: Path, registry: LayoutRegistry, tmp_path: Path) -> None:
+def test_the_examples_print_what_is_shown(
+    page: Path, image: str, registry: LayoutRegistry, program: list[str], tmp_path: Path
+) -> None:
+    shutil.copytree(image, tmp_path / "image")
     check_examples(
         page,
         tmp_path,
         here={"localhost:5000": registry.host},
         environment={"LAYERCACHE_URL": f"file://{tmp_path}/cache"},
+        program=program,
     )
 
 
@@ -73,7 +85,7 @@ def test_the_screens_of_the_page_are_those_of_a_terminal(registry: LayoutRegistr
 @pytest.mark.parametrize("name", COMMANDS)
 def test_every_option_of_a_command_is_documented(name: str) -> None:
     section = PAGE.partition(f"\n## {name}\n")[2].partition("\n## ")[0]
-    command = program.get_command(click.Context(program), name)
+    command = declared.get_command(click.Context(declared), name)
     assert section
     assert command is not None
     commands = [command, *(command.commands.values() if isinstance(command, click.Group) else ())]
@@ -84,4 +96,4 @@ def test_every_option_of_a_command_is_documented(name: str) -> None:
 
 def test_every_global_option_is_documented() -> None:
     section = PAGE.partition("\n## Global options\n")[2].partition("\n## ")[0]
-    assert [option for param in program.params for option in param.opts if f"`{option}" not in section] == []
+    assert [option for param in declared.params for option in param.opts if f"`{option}" not in section] == []

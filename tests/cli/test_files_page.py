@@ -65,9 +65,9 @@ def base(name: str, release: tuple[str, str] | None) -> Layer:
 
 @pytest.mark.timeout(300)
 def test_the_page_does_what_it_shows(
-    hub: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    hub: dict[str, str], program: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    check_examples(PAGE, tmp_path, here={}, environment=hub)
+    check_examples(PAGE, tmp_path, here={}, environment=hub, program=program)
     monkeypatch.chdir(tmp_path)
     for name, value in hub.items():
         monkeypatch.setenv(name, value)

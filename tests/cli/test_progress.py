@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 MB = 1 << 20
+PAUSE = 3.0
+"""Seconds until a slow bucket answers: more than a busy machine takes for a line."""
 
 
 @pytest.fixture
@@ -65,14 +67,14 @@ def on_terminal(caller: Caller, url: str, *arguments: str) -> tuple[int, str, fl
     return code, seen, max(after - before for before, after in pairwise(times))
 
 
-def test_no_second_passes_without_a_change_while_a_slow_bucket_is_filled(
+def test_something_moves_all_the_time_while_a_slow_bucket_is_filled(
     cli: Caller, registry: LyingRegistry, big: Layer, bucket: tuple[str, FaultProxy]
 ) -> None:
     url, proxy = bucket
-    proxy.always = Fault(bandwidth=MB, latency=1.5)
+    proxy.always = Fault(bandwidth=MB, latency=PAUSE)
     code, seen, longest = on_terminal(cli, url, "pull", registry.add_image("1", make_image([big])))
     assert code == 0
-    assert longest < 1
+    assert longest < PAUSE - 0.5
     table, _, waiting = seen.partition(big.digest.hex[:12])
     assert "Ctrl-C" not in table, "the table is there before anybody waits"
     assert "MB to s3://" in waiting
@@ -83,16 +85,16 @@ def test_no_second_passes_without_a_change_while_a_slow_bucket_is_filled(
 @pytest.mark.parametrize(
     "command", ["get", *(pytest.param(each, marks=pytest.mark.slow) for each in ("stats", "verify", "ls"))]
 )
-def test_no_second_passes_without_a_change_while_a_slow_bucket_is_read(
+def test_something_moves_all_the_time_while_a_slow_bucket_is_read(
     tmp_path: Path, cli: Caller, layer: Layer, file: Path, bucket: tuple[str, FaultProxy], command: str
 ) -> None:
     url, proxy = bucket
-    assert Caller(url).process("put", str(file)).returncode == 0
-    proxy.always = Fault(latency=1.5)
+    Caller(url)("put", str(file))
+    proxy.always = Fault(latency=PAUSE)
     more = {"get": [layer.digest, "-o", str(tmp_path / "got")], "stats": []}.get(command, ["--all-tiers"])
     code, _, longest = on_terminal(cli, url, command, *more)
     assert code == 0
-    assert longest < 1
+    assert longest < PAUSE - 0.5
 
 
 def test_an_interrupted_upload_says_what_is_left_and_the_next_pull_sends_it(
@@ -107,12 +109,10 @@ def test_an_interrupted_upload_says_what_is_left_and_the_next_pull_sends_it(
     assert code == 130
     assert "not sent to" in seen
     assert "the next pull or put sends the rest" in " ".join(seen.split())
-    assert big.digest not in Caller(url).process("info", big.digest).stdout.decode()
     proxy.always = Fault()
-    done = cli.process("--cache", url, "pull", name)
-    assert done.returncode == 0
-    assert f"sent {len(big.blob) / 1e6:.1f} MB to s3://" in done.stderr.decode()
-    assert Caller(url).process("info", big.digest).returncode == 0
+    Caller(url)("info", big.digest, code=1)
+    assert f"sent {len(big.blob) / 1e6:.1f} MB to s3://" in cli("--cache", url, "pull", name).stderr
+    Caller(url)("info", big.digest)
 
 
 def test_without_a_terminal_a_line_appears_again_and_again(

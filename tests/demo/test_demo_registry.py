@@ -46,7 +46,7 @@ def small(image: BuiltImage) -> Digest:
 
 @pytest.fixture
 def client(registry: LayoutRegistry) -> Iterator[HTTPConnection]:
-    connection = HTTPConnection(registry.host, timeout=30)
+    connection = HTTPConnection(registry.host, timeout=60)
     yield connection
     connection.close()
 
@@ -183,7 +183,7 @@ def test_what_cannot_be_pushed_is_not_taken_for_the_next_request(registry: Layou
 def raw(registry: LayoutRegistry, request: str) -> str:
     """Everything that comes back until the registry closes the connection."""
     host, _, port = registry.host.partition(":")
-    with socket.create_connection((host, int(port)), timeout=30) as connection:
+    with socket.create_connection((host, int(port)), timeout=60) as connection:
         connection.sendall(request.encode())
         return b"".join(iter(lambda: connection.recv(65536), b"")).decode()
 
@@ -191,7 +191,7 @@ def raw(registry: LayoutRegistry, request: str) -> str:
 def test_a_manifest_whose_blob_is_gone_is_unknown(tmp_path: Path, built: tuple[Path, BuiltImage]) -> None:
     (tmp_path / "index.json").write_bytes((built[0] / "index.json").read_bytes())
     with LayoutRegistry(str(tmp_path)) as registry:
-        client = HTTPConnection(registry.host, timeout=30)
+        client = HTTPConnection(registry.host, timeout=60)
         response, body = ask(client, "GET", "/v2/demo/manifests/latest")
         client.close()
     assert (response.status, error_code(body)) == (404, "MANIFEST_UNKNOWN")
@@ -215,7 +215,7 @@ def test_an_index_and_its_children_are_served(tmp_path: Path, built: tuple[Path,
     }
     (tmp_path / "index.json").write_text(json.dumps({"schemaVersion": 2, "manifests": [entry]}))
     with LayoutRegistry(str(tmp_path), "team/demo") as registry:
-        client = HTTPConnection(registry.host, timeout=30)
+        client = HTTPConnection(registry.host, timeout=60)
         index, _ = ask(client, "GET", "/v2/team/demo/manifests/all")
         child, _ = ask(client, "GET", f"/v2/team/demo/manifests/{built[1].manifest.digest}")
         inner_tag, _ = ask(client, "GET", "/v2/team/demo/manifests/latest")
@@ -253,7 +253,7 @@ def test_what_was_served_is_counted(
 
 def test_counts_of_many_clients_at_once_are_exact(registry: LayoutRegistry, small: Digest) -> None:
     def get_often() -> None:
-        client = HTTPConnection(registry.host, timeout=30)
+        client = HTTPConnection(registry.host, timeout=60)
         for _ in range(20):
             ask(client, "GET", f"/v2/demo/blobs/{small}")
         client.close()
@@ -270,7 +270,7 @@ def test_counts_of_many_clients_at_once_are_exact(registry: LayoutRegistry, smal
 def test_leaving_it_ends_the_connections_that_are_kept_alive(built: tuple[Path, BuiltImage]) -> None:
     before = threading.active_count()
     with LayoutRegistry(str(built[0])) as registry:
-        client = HTTPConnection(registry.host, timeout=30)
+        client = HTTPConnection(registry.host, timeout=60)
         ask(client, "GET", "/v2/")
     assert isinstance(client.sock, socket.socket)
     assert client.sock.recv(1) == b""
@@ -286,7 +286,7 @@ def test_only_what_went_out_to_a_client_that_leaves_is_counted(tmp_path: Path) -
         sparse.truncate(size)
     (tmp_path / "index.json").write_text('{"schemaVersion": 2, "manifests": []}')
     with LayoutRegistry(str(tmp_path)) as registry:
-        client = HTTPConnection(registry.host, timeout=30)
+        client = HTTPConnection(registry.host, timeout=60)
         client.request("GET", f"/v2/demo/blobs/{blob}")
         client.getresponse().close()
         client.close()

@@ -218,7 +218,7 @@ def check_in_a_folder(layers: Sequence[Sequence[tuple[tarfile.TarInfo, bytes]]])
         shutil.rmtree(folder)
 
 
-@settings(max_examples=25, deadline=None, phases=PHASES)
+@settings(max_examples=25, phases=PHASES)
 @given(STACKS)
 def test_a_stack_of_layers_is_what_unpacking_them_in_turn_leaves(
     layers: list[list[tuple[tarfile.TarInfo, bytes]]],
@@ -227,7 +227,7 @@ def test_a_stack_of_layers_is_what_unpacking_them_in_turn_leaves(
 
 
 @pytest.mark.slow
-@settings(max_examples=250, deadline=None, phases=PHASES)
+@settings(max_examples=250, phases=PHASES)
 @given(STACKS)
 def test_many_stacks_of_layers_are_what_unpacking_them_in_turn_leaves(
     layers: list[list[tuple[tarfile.TarInfo, bytes]]],

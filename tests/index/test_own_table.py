@@ -255,7 +255,7 @@ VALUES: st.SearchStrategy[object] = st.integers(-2, 9000) | st.sampled_from(
 
 
 @given(st.data())
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 def test_whatever_is_changed_in_a_table_it_is_refused_or_its_files_are_right(data: st.DataObject) -> None:
     def change(entries: Entries) -> None:
         keys = sorted({key for each in entries for key in each})

@@ -48,7 +48,7 @@ def members(draw: st.DrawFn) -> tuple[tarfile.TarInfo, bytes]:
     st.sampled_from([tarfile.PAX_FORMAT, tarfile.GNU_FORMAT]),
     st.integers(1, 1500),
 )
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 def test_a_tar_has_the_entries_that_tarfile_finds(
     made: list[tuple[tarfile.TarInfo, bytes]], format: int, step: int
 ) -> None:

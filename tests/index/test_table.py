@@ -49,7 +49,7 @@ def test_an_empty_layer_has_an_empty_table() -> None:
 
 
 @given(st.data())
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 def test_a_damaged_table_is_refused(data: st.DataObject) -> None:
     good = table(SAMPLE).encode()
     at = data.draw(st.integers(0, len(good) - 1))

@@ -164,7 +164,7 @@ def test_a_reader_that_leaves_gives_all_back(reads: int, lying: LyingRegistry, w
             assert reader.read(100_000)
     for thread in threading.enumerate():
         if thread.name == "layercache range":
-            thread.join(20)
+            thread.join(60)
     assert free_slots(source) == SLOTS
 
 

@@ -43,7 +43,7 @@ def test_a_body_that_breaks_off_goes_on_where_it_was(lying: LyingRegistry, waits
 def test_a_stream_that_falls_silent_goes_on_where_it_was(lying: LyingRegistry, waits: Waits) -> None:
     blob = lying.add_blob(BLOB)
     lying.on("/blobs/", silent(300_000))
-    assert read(source_of(lying, waits, read_timeout=0.3), blob) == BLOB
+    assert read(source_of(lying, waits, read_timeout=1), blob) == BLOB
 
 
 def test_an_early_end_without_a_stated_length_goes_on_where_it_was(

@@ -29,16 +29,16 @@ def test_whoever_adds_to_a_full_queue_waits() -> None:
 
     def add() -> None:
         for _ in range(WAITING + 2):  # one is being done, the queue holds the others but one
-            background.add(lambda: gate.wait(30), about="the same")
+            background.add(lambda: gate.wait(60), about="the same")
             added.release()
 
     adding = threading.Thread(target=add)
     adding.start()
     for _ in range(WAITING + 1):
-        assert added.acquire(timeout=30)
+        assert added.acquire(timeout=60)
     assert not added.acquire(timeout=0.05)
     gate.set()
-    adding.join(30)
+    adding.join(60)
     background.flush()
 
 
@@ -65,7 +65,7 @@ def test_work_that_ends_its_thread_is_not_waited_for_forever(kind: type[BaseExce
 
     background.add(leave, about=1)
     background.add(done.set, about=1)
-    assert done.wait(30), "work about the same thing is still done"
+    assert done.wait(60), "work about the same thing is still done"
     with pytest.raises(kind):
         background.flush()
 
@@ -77,13 +77,13 @@ def test_what_is_given_up_is_dropped_and_what_has_begun_is_finished() -> None:
 
     def work() -> None:
         begun.set()
-        gate.wait(30)
+        gate.wait(60)
         done.append("first")
 
     background.add(work, about=1)
     for number in range(5):
         background.add(lambda: done.append("more"), about=1, drop=partial(dropped.append, number))
-    assert begun.wait(30)
+    assert begun.wait(60)
     background.give_up()
     gate.set()
     background.flush()
@@ -97,14 +97,14 @@ def test_no_thread_outlives_its_work() -> None:
         background.add(lambda: seen.append(threading.current_thread()), about=number)
     background.flush()
     for thread in set(seen):
-        thread.join(30)
+        thread.join(60)
         assert not thread.is_alive()
 
 
 @pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
 def test_a_forked_child_begins_with_an_empty_queue() -> None:
     background, gate = UploadQueue(), threading.Event()
-    background.add(lambda: gate.wait(30), about=1)
+    background.add(lambda: gate.wait(60), about=1)
     child = os.fork()
     if child == 0:
         code = 1
@@ -142,7 +142,7 @@ def test_without_a_thread_nothing_is_left_to_wait_for(monkeypatch: pytest.Monkey
 
 def test_the_threads_that_there_are_do_what_was_added(monkeypatch: pytest.MonkeyPatch) -> None:
     background, gate, done = UploadQueue(), threading.Event(), threading.Event()
-    background.add(lambda: gate.wait(30), 1)
+    background.add(lambda: gate.wait(60), 1)
     with monkeypatch.context() as patched:
         patched.setattr(threading.Thread, "start", _no_thread)
         background.add(done.set, 2)

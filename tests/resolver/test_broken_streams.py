@@ -63,7 +63,7 @@ def wanted(layer: Layer, form: str) -> bytes:
 def expect_closed(fetch: Fetch) -> None:
     """What was fetched is closed; where threads read, as soon as they notice."""
     for opened in fetch.opened:
-        assert opened.was_closed.wait(20)
+        assert opened.was_closed.wait(60)
 
 
 @pytest.mark.parametrize("size", SIZES)
@@ -75,7 +75,7 @@ def test_an_abandoned_stream_leaves_a_whole_entry_or_nothing(
 ) -> None:
     layer = SIZES[size]
     data = wanted(layer, form)
-    for count in (0, 1, 512, len(data) // 2, len(data) - 1, len(data)):
+    for count in (0, 512, len(data) - 1, len(data)) if size == "large" else (1, len(data) // 2):
         tiers = [near(keep=keep), far()]  # type: ignore[arg-type]  # parametrised
         if source == "far":
             write_blob(tiers[1], layer.digest, layer.blob)

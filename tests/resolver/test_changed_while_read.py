@@ -79,7 +79,7 @@ class HalfUntil(io.BytesIO):
 
     def read(self, size: int | None = -1, /) -> bytes:
         if self.tell() >= self._half:
-            self._event.wait(10)
+            self._event.wait(60)
             return super().read(size)
         return super().read(self._half)
 
@@ -101,8 +101,8 @@ def behind(cache: Cache, form: str, name: str, start: int) -> tuple[bytes, Binar
 @pytest.mark.parametrize(
     ("harm", "verify_always"),
     [
-        *((harm, always) for harm in (flip, cut, cut_at_the_end, empty) for always in (False, True)),
-        (flip_unseen, True),
+        *((harm, False) for harm in (flip, cut, cut_at_the_end, empty)),
+        *((harm, True) for harm in (flip, flip_unseen, cut)),
     ],
 )
 def test_what_is_changed_in_place_under_a_reader_ends_in_an_error_or_in_right_bytes(

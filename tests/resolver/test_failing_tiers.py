@@ -249,7 +249,7 @@ class Gate:
     def __call__(self, action: str, _key: str) -> bool:
         if action == "create":
             self.reached.set()
-            assert self.opened.wait(30)
+            assert self.opened.wait(60)
         return False
 
 
@@ -258,7 +258,7 @@ def test_remote_tiers_are_filled_in_the_background_and_flushed_by_close() -> Non
     store.fails = gate
     with open_cache(near(), far(store)) as cache:
         put(cache, LAYER.blob)  # returns though the bucket takes nothing yet
-        assert gate.reached.wait(30)
+        assert gate.reached.wait(60)
         assert not blobs(store.inner)
         gate.opened.set()
     assert LAYER.digest in blobs(store.inner)
@@ -269,7 +269,7 @@ def test_what_waits_for_a_remote_tier_is_safe_from_eviction() -> None:
     store.fails = gate
     with open_cache(near(), far(store)) as cache:
         put(cache, LAYER.blob)
-        assert gate.reached.wait(30)
+        assert gate.reached.wait(60)
         evict(cache.tiers[0], LAYER.digest)
         evict(cache.tiers[0], LAYER.diff_id)
         gate.opened.set()
@@ -285,7 +285,7 @@ def test_an_interrupt_does_not_wait_for_uploads_that_have_not_begun() -> None:
         with open_cache(near(), far(store)) as cache:
             for layer in layers:
                 put(cache, layer.blob)
-            assert gate.reached.wait(30)
+            assert gate.reached.wait(60)
             threading.Timer(0.2, gate.opened.set).start()
             raise KeyboardInterrupt
 

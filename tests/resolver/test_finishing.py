@@ -83,7 +83,7 @@ def test_a_layer_of_which_more_than_a_quarter_came_is_kept_and_not_fetched_again
         assert blobs(cache.tiers[0]) == {str(name) for name in kept}
         assert read(cache.get(layer.digest).uncompressed()) == layer.tar
         assert fetch.asked == [layer.digest]
-        assert fetch.opened[0].was_closed.wait(10)
+        assert fetch.opened[0].was_closed.wait(60)
         assert (cache.counters.fetched, cache.counters.fetched_bytes) == (1, len(layer.blob))
     assert not is_gated or len(seen.of("finishing")) == 1
     assert seen.of("given_up") == []
@@ -103,7 +103,7 @@ def test_a_layer_of_which_less_than_a_quarter_came_is_given_up_and_that_is_count
         assert 0 < event.size == cache.counters.fetched_bytes < len(layer.blob) / 4
         assert (event.name, event.total, cache.counters.fetched) == (layer.digest, len(layer.blob), 0)
         assert seen.of("finishing") == []
-    assert fetch.opened[0].was_closed.wait(10)
+    assert fetch.opened[0].was_closed.wait(60)
 
 
 @pytest.mark.parametrize(
@@ -278,7 +278,7 @@ def test_an_interrupt_gives_it_up(*, still_open: bool) -> None:
         stream.read(30_000)
         if not still_open:
             stream.close()
-            assert fetch.stopped.acquire(timeout=10)
+            assert fetch.stopped.acquire(timeout=60)
         threading.Timer(0.05, fetch.go.set).start()  # what it is stuck in ends a little later
         cache.__exit__(KeyboardInterrupt, KeyboardInterrupt(), None)
     stream.close()
@@ -357,7 +357,7 @@ def test_many_at_once_are_bounded() -> None:
         for layer in layers:
             begin(cache, layer, fetch, "compressed", 30_000)
         for _ in range(finisher.THREADS):
-            assert fetch.stopped.acquire(timeout=10)
+            assert fetch.stopped.acquire(timeout=60)
         named = [thread for thread in threading.enumerate() if thread.name == "layercache finishes"]
         assert len(named) == finisher.THREADS
         assert len(seen.of("given_up")) == 5

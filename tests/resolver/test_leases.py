@@ -71,13 +71,13 @@ def test_the_second_machine_waits_for_the_first_and_takes_the_blob_from_the_tier
     events: list[Event] = []
     with machine(store) as first, machine(store) as second, ThreadPoolExecutor() as threads:
         leading = threads.submit(read, first, fetch)
-        assert fetch.stopped.acquire(timeout=20)
+        assert fetch.stopped.acquire(timeout=60)
         until(lambda: (held := store.lease(NAME)) and held.received)
         with second.watch(events.append):
             waiting = threads.submit(read, second, never)
             until(lambda: any(event.kind == "waiting" and event.size for event in events))
             fetch.go.set()
-            assert leading.result(20) == waiting.result(20) == BLOB
+            assert leading.result(60) == waiting.result(60) == BLOB
     assert (fetch.asked, never.asked) == ([NAME], [])
     waits = [event for event in events if event.kind == "waiting"]
     assert {(event.name, event.where, event.total) for event in waits} == {(NAME, store.url, len(BLOB))}
@@ -162,7 +162,7 @@ def test_of_two_processes_on_one_disk_one_waits(
         assert sorted(len(asked(view)) > 0 for view in views) == [False, True]
         write(store.inner, keys.blob(NAME), BLOB)
         store.delete(LEASE)
-        assert [each.result(20) for each in waiting] == [BLOB, BLOB]
+        assert [each.result(60) for each in waiting] == [BLOB, BLOB]
 
 
 def test_machines_without_a_disk_share_a_bucket_too(store: SharedStore) -> None:
@@ -204,7 +204,7 @@ def test_a_machine_whose_reader_leaves_gives_the_lease_back_and_the_next_one_goe
         waiting = threads.submit(read, second, other)
         until(lambda: len(asked(store)) > 5)
         stream.close()
-        assert waiting.result(20) == BLOB
+        assert waiting.result(60) == BLOB
         assert_idle(first)
     assert LEASE not in content(store)
 
@@ -220,7 +220,7 @@ def test_a_holder_that_is_killed_is_replaced_and_the_others_wait_for_its_heir(
     begun = time.monotonic()
     with ThreadPoolExecutor(4) as threads:
         assert set(threads.map(read, caches, fetches)) == {BLOB}
-    assert 0.5 <= time.monotonic() - begun < 10
+    assert 0.5 <= time.monotonic() - begun < 60
     assert sum(len(fetch.asked) for fetch in fetches) == 1
     for cache in caches:
         cache.close()
@@ -237,7 +237,7 @@ def test_a_blob_of_a_holder_that_was_killed_after_its_upload_is_not_fetched_agai
         waiting = threads.submit(read, cache, never)
         until(lambda: asked(store))
         write(store.inner, keys.blob(NAME), BLOB)
-        assert waiting.result(20) == BLOB
+        assert waiting.result(60) == BLOB
     assert never.asked == []
 
 
@@ -301,12 +301,12 @@ def test_a_holder_that_was_taken_over_leaves_the_lease_of_its_heir_alone(
     fetch = GatedFetch(BLOB, until=HALF)
     with machine(store) as cache, ThreadPoolExecutor() as threads:
         reading = threads.submit(read, cache, fetch)
-        assert fetch.stopped.acquire(timeout=20)
+        assert fetch.stopped.acquire(timeout=60)
         heirs = Lease.of_this_process(len(BLOB)).encode()
         write(store.inner, LEASE, heirs)
         time.sleep(0.2)  # several renewals
         fetch.go.set()
-        assert reading.result(20) == BLOB
+        assert reading.result(60) == BLOB
     assert content(store)[LEASE] == heirs
 
 
@@ -369,7 +369,7 @@ def test_a_cache_that_is_closed_does_not_wait_any_longer(store: SharedStore) -> 
         until(lambda: asked(store))
         cache.close(flush=False)
         with pytest.raises(GivenUpError):
-            waiting.result(20)
+            waiting.result(60)
 
 
 def test_an_interrupted_machine_gives_its_leases_back(store: SharedStore) -> None:
@@ -393,10 +393,10 @@ def test_machines_that_read_two_layers_crosswise_do_not_wait_for_each_other(stor
             mine, other = blobs[number], blobs[1 - number]
             with layer_of(cache, fetch, mine).compressed() as stream:
                 stream.read(1000)
-                ready.wait(20)
+                ready.wait(60)
                 with layer_of(cache, fetch, other).compressed() as inner:
                     assert inner.read() == other
-                ready.wait(20)
+                ready.wait(60)
 
     with ThreadPoolExecutor(2) as threads:
         assert list(threads.map(cross, (0, 1))) == [None, None]
@@ -420,10 +420,10 @@ def test_a_plain_tar_that_the_tier_keeps_recompressed_is_waited_for_too(store: S
         ThreadPoolExecutor() as threads,
     ):
         leading = threads.submit(pull, first, fetch)
-        assert fetch.stopped.acquire(timeout=20)
+        assert fetch.stopped.acquire(timeout=60)
         waiting = threads.submit(pull, second, never)
         until(lambda: len(asked(store)) > 5)
         fetch.go.set()
-        assert leading.result(20) == waiting.result(20) == layer.blob
+        assert leading.result(60) == waiting.result(60) == layer.blob
     assert never.asked == []
     assert keys.blob(layer.digest) not in content(store)

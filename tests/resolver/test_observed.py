@@ -168,7 +168,7 @@ def test_a_blob_that_is_longer_than_stated_never_ends(passes: Passes) -> None:
         asked = cache.layer(LAYER.digest, size=len(LAYER.blob), fetch=serving(long))
         with pytest.raises(DigestMismatchError):
             read(asked.compressed())
-        assert passes.of(COMPRESSED).over.wait(20), "the thread that drives it notices soon"
+        assert passes.of(COMPRESSED).over.wait(60), "the thread that drives it notices soon"
     assert passes.of(COMPRESSED).found == []
     assert len(passes.of(COMPRESSED).errors) == 1
 
@@ -197,7 +197,7 @@ def test_a_pass_that_its_last_reader_leaves_fails(passes: Passes) -> None:
 
     class Stopping(FetchedStream):
         def read(self, size: int | None = -1, /) -> bytes:
-            assert self.tell() < 50_000 or left.wait(20)
+            assert self.tell() < 50_000 or left.wait(60)
             return super().read(size)
 
     with open_cache(near(keep="both")) as cache, cache.observe(passes):
@@ -206,7 +206,7 @@ def test_a_pass_that_its_last_reader_leaves_fails(passes: Passes) -> None:
             assert stream.read(1) == LAYER.blob[:1]
         left.set()
         blob = passes.of(COMPRESSED)
-        assert blob.over.wait(20), "the thread that drives it notices soon"
+        assert blob.over.wait(60), "the thread that drives it notices soon"
     assert blob.found == []
     assert [str(error) for error in blob.errors] == ["the pass was given up before its end"]
 

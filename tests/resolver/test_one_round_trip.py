@@ -92,7 +92,7 @@ def test_record_and_blob_of_a_name_are_asked_for_at_once(ask: str, name: str) ->
     def fails(action: str, key: str) -> bool:
         if action in ("open", "stat", "scan"):
             begun[is_question(key)].set()
-            if not begun[not is_question(key)].wait(30):
+            if not begun[not is_question(key)].wait(60):
                 alone.append(key)
         return False
 
@@ -323,7 +323,7 @@ def test_one_of_the_two_requests_fails(broken: str, strict: bool) -> None:
         if not is_question(key):
             both.set()
         elif broken == "record":
-            both.wait(30)  # a tier that has failed would not be asked for the blob
+            both.wait(60)  # a tier that has failed would not be asked for the blob
         return is_question(key) == (broken == "record")
 
     store.fails = fails
@@ -367,7 +367,7 @@ def test_of_many_planted_digests_two_are_asked_for_one_after_the_other() -> None
     tier = far(store)
     for number in range(9):
         tier.facts.record(fact(Digest.of(b"%d" % number), DiffID(LAYER.diff_id), 1))
-    store.fails = lambda action, _key: action == "stat" and at_once.wait(30) < 0
+    store.fails = lambda action, _key: action == "stat" and at_once.wait(60) < 0
     with open_cache(near(), tier) as cache, pytest.raises(NotFoundError):
         cache.get(LAYER.diff_id)
     assert len(store.did("open", below=keys.BLOBS)) == 2

@@ -22,7 +22,7 @@ from fixtures.stores import (
     store_of,
     write_blob,
 )
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from layercache import BackendError, ConfigError, LayercacheError
@@ -248,9 +248,7 @@ def allowed(place: Place) -> set[str]:
 
 @settings(
     max_examples=150,
-    deadline=None,
     derandomize=True,
-    suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 @given(
     layout=st.lists(places, min_size=1, max_size=3),

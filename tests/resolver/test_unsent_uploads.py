@@ -35,7 +35,7 @@ class Slow:
     def _wait(self, action: str, _key: str) -> bool:
         if action == "write":
             self.begun.set()
-            self.gate.wait(30)
+            self.gate.wait(60)
         return False
 
     def unsent(self) -> set[str]:
@@ -45,7 +45,7 @@ class Slow:
         """Put a layer, and close the cache while its upload is on its way."""
         cache = open_cache(near(self.near), far(self.store, "compressed"))
         put(cache, LAYER.blob)
-        assert self.begun.wait(30)
+        assert self.begun.wait(60)
         cache.close(flush=False)
         self.gate.set()
         cache.flush()
@@ -61,7 +61,7 @@ def test_what_is_on_its_way_is_counted(slow: Slow) -> None:
     with open_cache(near(slow.near), far(slow.store, "compressed")) as cache:
         assert cache.uploads.progress() == []
         put(cache, LAYER.blob)
-        assert slow.begun.wait(30)
+        assert slow.begun.wait(60)
         (before,) = cache.uploads.progress()
         assert (before.where, before.sent, before.total) == ("store://far", 0, len(LAYER.blob))
         assert before.left == 2, "the blob and its association"

@@ -131,7 +131,7 @@ def test_a_socket_of_systemd_is_used(tmp_path: Path) -> None:
         with started_by_systemd(passed.fileno(), 1, tmp_path) as process:
             assert mirror.get("/healthz").status == 200  # it has waited in the queue of the socket
             process.terminate()
-            _, printed = process.communicate(timeout=20)
+            _, printed = process.communicate(timeout=60)
     assert process.returncode == 0
     assert f"at http://127.0.0.1:{mirror.port}," in printed
 
@@ -142,7 +142,7 @@ def test_what_systemd_passes_must_be_one_socket(tmp_path: Path, count: int, mess
         (tmp_path / "file").open("wb") as file,
         started_by_systemd(file.fileno(), count, tmp_path) as process,
     ):
-        assert message in process.communicate(timeout=20)[1]
+        assert message in process.communicate(timeout=60)[1]
     assert process.returncode == 2
 
 

@@ -104,7 +104,7 @@ def test_many_clients_cost_one_request(serve: Serve, lying: LyingRegistry) -> No
     waiting, mirror, enough = [], serve(tag_age=0), threading.Event()
 
     def slow(_: Request, __: Answer) -> None:
-        assert enough.wait(30)
+        assert enough.wait(60)
 
     def client() -> int:
         waiting.append(1)
@@ -122,7 +122,7 @@ def test_processes_that_share_a_disk_take_turns_to_ask(serve: Serve, lying: Lyin
     first, second, third = serve(), serve(), threading.Event()
 
     def slow(_: Request, __: Answer) -> None:
-        assert third.wait(30)
+        assert third.wait(60)
 
     lying.on("/manifests/", slow)
     with ThreadPoolExecutor(2) as clients:

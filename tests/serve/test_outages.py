@@ -87,7 +87,7 @@ def test_a_slow_upstream_is_waited_for_once_not_for_the_right_and_again_for_the_
     before, answered = len(lying.requests), threading.Event()
 
     def slow(_: Request, __: Answer) -> None:
-        answered.wait(5)
+        answered.wait(60)
 
     lying.on("/v2/app/", *[slow] * 9)
     mirror = serve(tag_age=0, upstream_timeout=0.1, **UPSTREAMS_SAY)

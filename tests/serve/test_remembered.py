@@ -52,11 +52,11 @@ def test_questions_that_wait_are_bounded(monkeypatch: pytest.MonkeyPatch) -> Non
         begun = threading.Barrier(3)
 
         def wait() -> bool:
-            begun.wait(30)
-            return answered.wait(30)
+            begun.wait(60)
+            return answered.wait(60)
 
         waiting = [clients.submit(asking.ask, key, "up", wait) for key in ("a", "b")]
-        begun.wait(30)
+        begun.wait(60)
         with pytest.raises(TransientError, match="too many"):
             asking.ask("c", "up", lambda: True)
         answered.set()

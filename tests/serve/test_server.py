@@ -32,8 +32,8 @@ CONFIG = """
 workers = 2
 access_log = "json"
 max_header_size = "8KiB"
-header_timeout = 1
-stall_timeout = 1
+header_timeout = 3
+stall_timeout = 3
 stop_timeout = 20
 """
 
@@ -64,13 +64,13 @@ def fill(mirror: Mirror) -> None:
 
 
 def connect(mirror: Mirror) -> socket.socket:
-    return socket.create_connection(("127.0.0.1", mirror.port), timeout=20)
+    return socket.create_connection(("127.0.0.1", mirror.port), timeout=60)
 
 
 @contextmanager
 def downloading(mirror: Mirror) -> Iterator[http.client.HTTPResponse]:
     """Ask for the big layer, and take its first bytes."""
-    with closing(http.client.HTTPConnection("127.0.0.1", mirror.port, timeout=20)) as connection:
+    with closing(http.client.HTTPConnection("127.0.0.1", mirror.port, timeout=60)) as connection:
         connection.request("GET", "/v2/app/manifests/1")  # of the worker that is to send the layer
         assert connection.getresponse().read() == IMAGE.manifest
         connection.request("GET", PATH)
@@ -131,7 +131,7 @@ def test_each_request_is_a_line_of_the_log(shared: Mirror) -> None:
     until(lines)
     (line,) = lines()
     assert re.fullmatch(r"20\d\d-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", str(line.pop("time")))
-    assert float(str(line.pop("seconds"))) < 1
+    assert float(str(line.pop("seconds"))) < 60
     assert line == {
         "client": "127.0.0.1",
         "user": "me",
@@ -226,7 +226,7 @@ def test_what_has_begun_is_sent_to_its_end(upstream: LyingRegistry, tmp_path: Pa
         assert old in mirror.workers(), "it still sends"
         for each in begun:
             assert each.read() == LAYER.blob[1000:]
-        assert mirror.process.wait(20) == 0
+        assert mirror.process.wait(60) == 0
 
 
 def test_a_client_that_does_not_end_cannot_keep_the_mirror_from_ending_nor_can_a_crash_loop(
@@ -236,7 +236,7 @@ def test_a_client_that_does_not_end_cannot_keep_the_mirror_from_ending_nor_can_a
     with Mirror(tmp_path, config=config) as mirror, downloading(mirror) as response:
         assert mirror.process
         mirror.process.terminate()
-        assert mirror.process.wait(20) == 0
+        assert mirror.process.wait(60) == 0
         with pytest.raises((ConnectionResetError, http.client.IncompleteRead)):
             response.read()
         mirror.start()
@@ -244,14 +244,14 @@ def test_a_client_that_does_not_end_cannot_keep_the_mirror_from_ending_nor_can_a
         os.kill(first, signal.SIGKILL)
         until(lambda: mirror.workers() not in ([], [first]))
         os.kill(mirror.workers()[0], signal.SIGKILL)
-        assert mirror.process.wait(20) == 4
+        assert mirror.process.wait(60) == 4
         assert "because its workers end unexpectedly" in mirror.log
 
 
 def test_a_page_that_is_open_does_not_keep_the_mirror_from_ending(tmp_path: Path) -> None:
     mirror = Mirror(tmp_path)
     mirror.start()
-    with closing(http.client.HTTPConnection("127.0.0.1", mirror.port, timeout=20)) as connection:
+    with closing(http.client.HTTPConnection("127.0.0.1", mirror.port, timeout=60)) as connection:
         connection.request("GET", "/ui/events")
         response = connection.getresponse()
         assert response.readline()
@@ -266,14 +266,14 @@ def test_ctrl_c_ends_it_without_an_error_and_connections_beyond_the_limit_wait(t
     clients = [connect(mirror) for _ in range(3)]
     for client in clients:
         client.sendall(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
-    answered = [client for client in clients if _has_answer(client, 1 if client is clients[2] else 20)]
+    answered = [client for client in clients if _has_answer(client, 1 if client is clients[2] else 60)]
     assert answered == clients[:2]
     clients[0].close()
-    assert _has_answer(clients[2], 20)
+    assert _has_answer(clients[2], 60)
     assert mirror.process
     for pid in [mirror.process.pid, *mirror.workers()]:  # as a terminal does
         os.kill(pid, signal.SIGINT)
-    assert mirror.process.wait(20) == 0
+    assert mirror.process.wait(60) == 0
     assert "warning" not in mirror.log
     assert "error" not in mirror.log
     for client in clients:

@@ -54,7 +54,7 @@ class Azurite:
         text = "PUT" + "\n" * 12 + named + resource  # Microsoft's "Authorize with Shared Key"
         signed = hmac.new(base64.b64decode(KEY), text.encode(), hashlib.sha256).digest()
         headers["Authorization"] = f"SharedKey {ACCOUNT}:{base64.b64encode(signed).decode()}"
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=10)
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
         try:
             connection.request("PUT", path, headers={**headers, "Content-Length": "0"})
             answer = connection.getresponse()

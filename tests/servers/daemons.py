@@ -84,6 +84,6 @@ def _running(folder: Path, command: Sequence[str], asking: Sequence[str]) -> Ite
         finally:
             process.terminate()
             try:
-                process.wait(timeout=20)
+                process.wait(timeout=60)
             except subprocess.TimeoutExpired:
                 process.kill()

@@ -49,7 +49,7 @@ class GoogleProxy(CountingProxy):
 
     def _has(self, bucket: str, name: str) -> bool:
         host, port = self._target
-        connection = http.client.HTTPConnection(host, port, timeout=10)
+        connection = http.client.HTTPConnection(host, port, timeout=60)
         try:
             connection.request("GET", f"/storage/v1/b/{bucket}/o/{quote(name, safe='')}")
             answer = connection.getresponse()

@@ -99,7 +99,7 @@ class Mirror:
                 stderr=log,
                 env={**os.environ, **self._environment},
             )
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 100
         while not self._answers():
             if self.process.poll() is not None or time.monotonic() > deadline:
                 self.stop()
@@ -119,7 +119,7 @@ class Mirror:
         process, self.process = self.process, None
         process.terminate()
         try:
-            return process.wait(30)
+            return process.wait(60)
         except subprocess.TimeoutExpired:
             process.kill()
             pytest.fail(f"layercache serve does not end:\n{self.log}")

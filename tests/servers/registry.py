@@ -103,7 +103,7 @@ class Registry:
                 stderr=error,
                 env={"PATH": os.environ["PATH"]},
             )
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 60
         while not (found := _LISTENING.search((self._folder / "error.log").read_text())):
             if self._process.poll() is not None or time.monotonic() > deadline:
                 self.stop()
@@ -141,7 +141,7 @@ class Registry:
         self._markers += 1
         marker = f"/v2/?marker={self._markers}"
         self._get(marker)
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + 60
         while marker not in (text := (self._folder / "access.log").read_text()):
             if time.monotonic() > deadline:
                 pytest.fail("docker-registry writes no access log")
@@ -181,10 +181,10 @@ class Registry:
         return self._folder / "storage" / "docker" / "registry" / "v2"
 
     def _get(self, path: str) -> None:
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=10)
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
         if self._tls is not None:
             context = ssl.create_default_context(cafile=str(self._tls.authority))
-            connection = http.client.HTTPSConnection("127.0.0.1", self.port, timeout=10, context=context)
+            connection = http.client.HTTPSConnection("127.0.0.1", self.port, timeout=60, context=context)
         for _ in range(2):
             connection.request("GET", path)
             connection.getresponse().read()

@@ -6,6 +6,7 @@ import gzip
 import json
 import os
 import re
+import shlex
 import socket
 import subprocess
 import sys
@@ -59,8 +60,10 @@ def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registry]:
 
 
 @pytest.fixture
-def workplace(tmp_path: Path, hub: Registry) -> Workplace:
-    return Workplace.with_programs(tmp_path, hub.host)
+def workplace(tmp_path: Path, hub: Registry, program: list[str]) -> Workplace:
+    made = Workplace.with_programs(tmp_path, hub.host)
+    made.environment["PROGRAM"] = shlex.join(program)
+    return made
 
 
 @pytest.mark.slow

@@ -68,7 +68,7 @@ def test_another_level_makes_other_bytes_of_the_same_tar(kind: str) -> None:
     assert compressed(MIXED, kind) == compressed(MIXED, kind, DEFAULTS[kind])
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.binary(max_size=200), st.integers(0, 60_000), st.sampled_from(KINDS), st.integers(1, 7))
 def test_any_bytes_come_out_again_however_they_are_read(
     seed: bytes, count: int, kind: str, step: int

@@ -115,7 +115,7 @@ def test_more_bytes_than_stated_are_not_read_on_and_on(size: int) -> None:
 
 
 @given(st.integers(0, 3), st.integers(-2, 2), st.integers(10_000, 3 * CHUNK), st.sampled_from(STEPS))
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 def test_a_reader_has_judged_before_the_last_chunk_is_given(
     chunks: int, off: int, size: int, step: int
 ) -> None:

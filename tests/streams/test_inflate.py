@@ -26,7 +26,7 @@ from fixtures.blobs import (
     zstd_frame,
     zstd_skippable,
 )
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from servers.images import noise
 
@@ -50,10 +50,7 @@ LARGE = noise(700_000) + bytes(3 << 20)
 NUMBERS = [b"%d" % number for number in range(1000)]
 FILES = {"etc/passwd": TEXT, "empty": b"", "usr/lib/big": noise(9000, 2), "zeros": bytes(20_000)}
 
-# Any test here may be run by hypothesis more than once with one fixture: the fixture only hides a module.
-keeps_fixture = settings(
-    deadline=None, max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+few_examples = settings(max_examples=40)
 
 
 @pytest.fixture(params=["isal", "zlib"])
@@ -166,7 +163,7 @@ def test_an_estargz_ends_in_its_footer() -> None:
 
 
 @given(st.data())
-@keeps_fixture
+@few_examples
 def test_a_gzip_that_is_cut_anywhere_is_an_error(engine: str, data: st.DataObject) -> None:
     flags = data.draw(st.sampled_from([0, FEXTRA | FNAME, FHCRC | FCOMMENT]))
     level = data.draw(st.sampled_from([0, 1, 6]))
@@ -228,7 +225,7 @@ def test_a_bit_that_flips_anywhere_in_a_gzip_never_changes_what_comes_out(engine
 
 
 @given(st.data())
-@keeps_fixture
+@few_examples
 def test_members_of_any_kind_and_size_come_out_whole(engine: str, data: st.DataObject) -> None:
     pieces = st.sampled_from([b"", b"x", TEXT, TEXT[:700], bytes(3000), noise(2000)])
     blob, inside = b"", b""
@@ -316,7 +313,7 @@ def test_a_wrong_checksum_of_a_zstd_is_an_error() -> None:
 
 
 @given(st.data())
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 def test_a_broken_zstd_never_ends_well(data: st.DataObject) -> None:
     sound = zstd_frame(TEXT[:500], checksum=True)
     blob = bytearray(sound)

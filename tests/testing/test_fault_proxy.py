@@ -72,7 +72,7 @@ def ask(
     proxy: FaultProxy, method: str = "GET", path: str = "/", body: bytes | None = None
 ) -> tuple[int, str | None, bytes]:
     """Status, stated length and body."""
-    connection = http.client.HTTPConnection("127.0.0.1", proxy.port, timeout=10)
+    connection = http.client.HTTPConnection("127.0.0.1", proxy.port, timeout=60)
     try:
         connection.request(method, path, body)
         answer = connection.getresponse()
@@ -166,7 +166,7 @@ def test_latency_and_bandwidth_take_their_time(proxy: FaultProxy) -> None:
 def test_it_leaves_no_thread_even_where_it_was_told_to_stall(origin: Origin) -> None:
     with FaultProxy(origin.server_port) as proxy:
         proxy.on("GET", Fault(stall=0), Fault(stall=5))
-        connections = [http.client.HTTPConnection("127.0.0.1", proxy.port, timeout=10) for _ in range(2)]
+        connections = [http.client.HTTPConnection("127.0.0.1", proxy.port, timeout=60) for _ in range(2)]
         for connection in connections:
             connection.request("GET", "/")
     assert not [thread for thread in threading.enumerate() if thread.name == "fault proxy"]

@@ -32,7 +32,7 @@ class Echo:
         self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
         for thread in self._threads:
-            thread.join(10)
+            thread.join(60)
 
     def _accept(self) -> None:
         with suppress(OSError):
@@ -91,7 +91,7 @@ def _send(connection: socket.socket, data: bytes, failures: list[ConnectionError
 
 
 def test_without_a_fault_a_connection_lasts_and_all_passes(proxy: TCPProxy, echo: Echo) -> None:
-    with socket.create_connection(("127.0.0.1", proxy.port), timeout=10) as connection:
+    with socket.create_connection(("127.0.0.1", proxy.port), timeout=60) as connection:
         for _ in range(3):
             connection.sendall(b"ping")
             assert connection.recv(100) == b"ping"
@@ -126,7 +126,7 @@ def test_a_connection_is_reset_before_or_after_the_server_did_its_work(proxy: TC
 
 def test_before_its_time_a_fault_does_nothing(proxy: TCPProxy) -> None:
     proxy.always = Fault(deaf=True, after=9)
-    with socket.create_connection(("127.0.0.1", proxy.port), timeout=10) as connection:
+    with socket.create_connection(("127.0.0.1", proxy.port), timeout=60) as connection:
         connection.sendall(b"ping")
         assert connection.recv(100) == b"ping"
         connection.sendall(b"and on")
@@ -150,7 +150,7 @@ def test_an_answer_of_somebody_else_comes_from_no_server(proxy: TCPProxy, echo: 
 
 
 def test_what_is_open_can_be_dropped(proxy: TCPProxy) -> None:
-    with socket.create_connection(("127.0.0.1", proxy.port), timeout=10) as connection:
+    with socket.create_connection(("127.0.0.1", proxy.port), timeout=60) as connection:
         connection.sendall(b"ping")
         assert connection.recv(100) == b"ping"
         proxy.drop()

@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from layercache.errors import FormatError
@@ -42,7 +42,6 @@ def test_a_fact_is_a_descriptor_of_the_blob_with_the_rest_in_annotations() -> No
     }
 
 
-@settings(deadline=None)  # a busy machine is no failure
 @given(
     st.binary(),
     st.sampled_from(["sha256", "sha512"]),

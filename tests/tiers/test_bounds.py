@@ -58,7 +58,7 @@ class Metered(Store):
     def open(self, key: str, start: int = 0, end: int | None = None) -> Reader:
         reader = super().open(key, start, end)
         if self.crowd is not None:
-            self.crowd.wait(30)
+            self.crowd.wait(60)
         return _Meter(self, reader)
 
 

@@ -107,4 +107,4 @@ class LimitedTier(RuleBasedStateMachine):
 
 
 TestLimitedTier = LimitedTier.TestCase
-TestLimitedTier.settings = settings(max_examples=60, stateful_step_count=30, deadline=None)
+TestLimitedTier.settings = settings(max_examples=60, stateful_step_count=30)

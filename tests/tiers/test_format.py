@@ -119,7 +119,7 @@ def test_a_new_store_costs_one_listing_more_and_the_first_write_marks_it() -> No
 
 
 def test_the_format_is_asked_for_at_the_same_time_as_the_first_question() -> None:
-    both = threading.Barrier(2, timeout=20)
+    both = threading.Barrier(2, timeout=60)
 
     def meets(action: str, key: str) -> bool:
         if action in ("stat", "open") and (key == format.KEY or key.startswith(keys.BLOBS)):
@@ -134,7 +134,7 @@ def test_of_many_first_questions_one_asks_for_the_format() -> None:
     one, together = tier(remote), threading.Barrier(8)
 
     def ask(_: int) -> bool:
-        together.wait(20)
+        together.wait(60)
         return one.blobs.has(ABSENT)
 
     with ThreadPoolExecutor(8) as pool:
@@ -147,7 +147,7 @@ def test_of_many_first_writes_one_writes_the_marker() -> None:
     one, together = tier(remote), threading.Barrier(8)
 
     def put(number: int) -> None:
-        together.wait(20)
+        together.wait(60)
         one.blobs.put(Hash.of(b"%d" % number), b"%d" % number)
 
     with ThreadPoolExecutor(8) as pool:
@@ -193,18 +193,18 @@ def test_a_child_that_was_forked_while_the_format_was_asked_for_asks_itself() ->
     def holds(action: str, key: str) -> bool:
         if key == format.KEY and threading.current_thread() is not threading.main_thread():
             asked.set()
-            go.wait(20)
+            go.wait(60)
         return False
 
     remote = Store(MemoryBackend(), fails=holds)
     one = tier(remote)
     with ThreadPoolExecutor(1) as pool:
         waiting = pool.submit(one.blobs.has, ABSENT)
-        assert asked.wait(20)
+        assert asked.wait(60)
         remote.fails = lambda _action, _key: False
         assert in_forked_child(lambda: one.blobs.has(ABSENT)) == "False"
         go.set()
-        assert not waiting.result(20)
+        assert not waiting.result(60)
 
 
 # Stores that cannot be used

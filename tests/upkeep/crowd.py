@@ -24,6 +24,8 @@ import layercache
 from layercache.units import parse_size
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from layercache.oci.digest import Digest
 
 TESTS = Path(__file__).parents[1]
@@ -55,25 +57,15 @@ def run(folder: Path, limit: int) -> Seen:
     size = limit // LAYERS
     command = [sys.executable, "-m", "upkeep.crowd", "pull", str(folder), str(limit), str(size)]
     begun = time.monotonic()
-    pulling = [
-        subprocess.Popen([*command, str(number)], cwd=TESTS, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
-        for number in range(PROCESSES)
-    ]
-    try:
+    with subprocess.Popen(command, cwd=TESTS, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as pulling:
         most = looks = 0
-        while any(each.poll() is None for each in pulling):
+        while pulling.poll() is None:
             found = _size(folder / "blobs" / "sha256")
             most, looks = max(most, found or 0), looks + (found is not None)
             time.sleep(PAUSE)
-        said = [each.communicate()[0].decode() for each in pulling]
-    finally:
-        for each in pulling:
-            each.kill()
-            each.wait()
-            if each.stdout:
-                each.stdout.close()
-    assert [each.returncode for each in pulling] == [0] * PROCESSES, said
-    return Seen(most, looks, sum(map(int, said)), time.monotonic() - begun)
+        said = pulling.communicate()[0].decode()
+    assert pulling.returncode == 0, said
+    return Seen(most, looks, sum(map(int, said.split())), time.monotonic() - begun)
 
 
 def _size(folder: Path) -> int | None:
@@ -93,14 +85,13 @@ def _listing(folder: Path) -> dict[str, int]:
     return sizes
 
 
-def pull(folder: str, limit: int, size: int, number: int) -> int:
+def pull(folder: str, limit: int, layers: Sequence[Layer], number: int) -> int:
     """How many bytes were read, and right."""
-    order = list(range(LAYERS))
+    order = [*layers]
     random.Random(number).shuffle(order)
     read = 0
     with layercache.open(f"file://{folder}?sync=false&max_size={limit}") as cache:
-        for seed in order:
-            wanted = layer(seed, size)
+        for wanted in order:
             fetch = partial(_fetched, wanted.blob)
             got = cache.layer(wanted.digest, diff_id=wanted.diff_id, fetch=fetch)
             with got.uncompressed() as stream:
@@ -115,8 +106,14 @@ def _fetched(blob: bytes, _digest: Digest) -> BinaryIO:
 
 def main() -> None:
     if sys.argv[1] == "pull":
-        print(pull(sys.argv[2], *map(int, sys.argv[3:])))
-        return
+        limit, size = map(int, sys.argv[3:])
+        layers = [layer(seed, size) for seed in range(LAYERS)]
+        for number in range(PROCESSES):  # forked, as importing takes longer than pulling
+            if not os.fork():
+                read = pull(sys.argv[2], limit, layers, number)
+                os.write(1, b"%d\n" % read)
+                return
+        sys.exit({os.wait()[1] for _ in range(PROCESSES)} != {0})
     limit = parse_size(sys.argv[1])
     with tempfile.TemporaryDirectory() as folder:
         seen = run(Path(folder) / "cache", limit)

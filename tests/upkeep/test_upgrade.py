@@ -336,7 +336,7 @@ def test_a_new_cache_and_a_layout_of_another_tool_are_left_as_they_are(tmp_path:
 
 
 def test_many_associations_are_worked_on_at_a_time_in_a_bucket() -> None:
-    memory, together = earlier(), threading.Barrier(3, timeout=20)
+    memory, together = earlier(), threading.Barrier(3, timeout=60)
 
     def meets(action: Action, key: str) -> bool:
         if action == "open" and key.startswith(f"{format.EARLIER}computed/by-diffid/"):

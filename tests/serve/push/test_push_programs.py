@@ -43,7 +43,7 @@ def put(mirror: Mirror, location: str, data: bytes) -> int:
 
 def connected(mirror: Mirror, head: str) -> socket.socket:
     """A connection on which the head of a request was sent."""
-    connection = socket.create_connection(("127.0.0.1", mirror.port), timeout=20)
+    connection = socket.create_connection(("127.0.0.1", mirror.port), timeout=60)
     connection.sendall(f"{head}\r\nHost: {mirror.host}\r\n\r\n".encode())
     return connection
 
@@ -108,7 +108,7 @@ def test_a_client_that_stalls_or_hangs_up_is_given_up_and_goes_on_later(mirror: 
     with closing(connected(mirror, head)) as connection:
         connection.sendall(data[1000:400_000])
     # The mirror has not begun to read yet, or has not noticed the hang-up.
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while (status := mirror.get(location)).status == 409 or status.headers["range"] == "0-999":
         assert time.monotonic() < deadline
     came = int(status.headers["range"].removeprefix("0-")) + 1

@@ -182,7 +182,7 @@ def test_two_requests_do_not_write_to_one_upload(start: Start) -> None:
     def parts() -> Iterator[bytes]:
         yield DATA[:1000]
         waiting.set()
-        assert go_on.wait(10)
+        assert go_on.wait(60)
         yield DATA[1000:]
 
     answers = []
@@ -190,7 +190,7 @@ def test_two_requests_do_not_write_to_one_upload(start: Start) -> None:
         target=lambda: answers.append(ask(pusher.service, location, "PATCH", body=parts()))
     )
     thread.start()
-    assert waiting.wait(10)
+    assert waiting.wait(60)
     refused = other.send(location, b"something else")
     go_on.set()
     thread.join()
