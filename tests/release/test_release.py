@@ -75,6 +75,18 @@ def test_the_changelog_has_notes_for_this_version_and_the_home_of_the_project() 
     assert project["urls"]["Homepage"] == HOME
 
 
+def test_the_how_tos_name_the_action_of_a_release() -> None:
+    """Of this version, or between two releases of one that may be in preparation."""
+    from layercache import __version__
+
+    pages = [page.read_text() for page in (ROOT / "docs" / "howto").glob("*.md")]
+    named = {name for page in pages for name in re.findall(r"oci-layercache/layercache@v([\d.]+)", page)}
+    (found,) = named
+    release, _, development = __version__.partition(".dev")
+    wanted, shown = (tuple(map(int, each.split("."))) for each in (release, found))
+    assert shown <= wanted if development else shown == wanted
+
+
 def workflow() -> dict[str, Any]:
     document: dict[str, Any] = yaml.safe_load(WORKFLOW.read_text())
     return document
