@@ -78,7 +78,8 @@ class Destination:
 
     def failed(self, place: str, error: OSError) -> SourceError:
         """What to raise where a place cannot be written."""
-        path = os.fsencode(os.path.join(self.path, place)).decode(errors="replace")
+        path = os.path.join(self.path, place) if place else self.path
+        path = os.fsencode(path).decode(errors="replace")
         return SourceError(f"cannot write {path}: {error.strerror or error}")
 
     def is_merged(self, place: str) -> bool:

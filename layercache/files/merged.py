@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 
     from layercache.files.layer_tar import LayerTar
 
+NOTHING = "there is no"
+"""How the reason begins why a path leads nowhere, if nothing has its name."""
+
 AT_ONCE = 8
 """Tables that are read or made at the same time."""
 
@@ -142,7 +145,7 @@ class ImageFiles:
             place = f"{here}/{part}" if here else part
             found = self.get_place(place)
             if found is None:
-                return f"there is no {place}"
+                return f"{NOTHING} {place}"
             if not any(parts) and not (follow and found.entry.type == "symlink"):
                 return found
             if found.entry.type == "symlink":
@@ -268,7 +271,8 @@ class ImageFiles:
         return merged
 
     def _missing(self, path: str, why: str) -> NotFoundError:
-        return NotFoundError(f"{path} is not in the image: {why}", hint=self._similar(path))
+        hint = self._similar(path) if why.startswith(NOTHING) else ""
+        return NotFoundError(f"{path} is not in the image: {why}", hint=hint)
 
     def _similar(self, path: str) -> str:
         """A hint for a path that is not there: files of that name elsewhere, or similar names beside it."""

@@ -124,8 +124,9 @@ def test_symbolic_links_are_followed_inside_the_image() -> None:
 
 def test_links_in_a_circle_are_an_error_that_says_so() -> None:
     view = stack([link("a", "b"), link("b", "a")])
-    with pytest.raises(NotFoundError, match="more than 40 symbolic links"):
-        view.lookup("a")
+    with pytest.raises(NotFoundError, match="more than 40 symbolic links") as caught:
+        view.lookup("/a")
+    assert not caught.value.hint
     assert view.get("a/x") is None
     with pytest.raises(FormatError, match="more than 40 symbolic links"):
         list(stack([link("a", "b"), link("b", "a")], [file("a/c")]))
