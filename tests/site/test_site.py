@@ -68,7 +68,11 @@ def test_the_reference_has_every_public_name_and_method(site: Path) -> None:
         value = getattr(layercache, name.removeprefix("layercache."))
         if isinstance(value, type):
             methods = [
-                each for each, method in vars(value).items() if callable(method) and inspect.getdoc(method)
+                each
+                for base in value.__mro__
+                if base is value or base.__module__.startswith("layercache.cache.")
+                for each, method in vars(base).items()
+                if callable(method) and inspect.getdoc(method)
             ]
             wanted |= {f"{name}.{each}" for each in methods if not each.startswith("_")}
     assert wanted - described == set()
