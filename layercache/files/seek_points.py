@@ -35,12 +35,12 @@ WORTH_FROM = 4 << 20
 """Bytes of a blob from which parts of it are read: a smaller one is fetched and inflated as a whole."""
 
 
-def find(resolver: Resolver, state: LayerState) -> SeekIndex | None:
-    """The seek index that a trusted tier has of one of the layer's blobs."""
+def find(resolver: Resolver, state: LayerState, *, again: bool = False) -> SeekIndex | None:
+    """The seek index that a trusted tier has of one of the layer's blobs. ``again``: see `Derived.find`."""
     identity = state.identity
     if identity.size is not None and identity.size < WORTH_FROM:
         return None
-    return resolver.derived.find(KIND, identity, partial(_decoded, identity))
+    return resolver.derived.find(KIND, identity, partial(_decoded, identity), again=again)
 
 
 def _decoded(identity: LayerIdentity, data: bytes) -> SeekIndex | None:
@@ -116,7 +116,7 @@ def make_soon(resolver: Resolver, state: LayerState) -> None:
     """Make the index in the background, if parts of the blob will be read: here, or where others have it."""
     shared = any(tier.remote for tier in resolver.keeper.writable())
     kept = resolver.keeper.store(UNCOMPRESSED) is not None
-    if (shared or not kept) and can_be_made(resolver, state) and find(resolver, state) is None:
+    if (shared or not kept) and can_be_made(resolver, state):
         resolver.passes.finisher.queue().add(_Making(resolver, state))
 
 
@@ -129,7 +129,7 @@ def get(
     if index is not None or digest is None or can_be_made(resolver, state) is None:
         return index
     with resolver.derived.making(KIND, digest) as lead:
-        index = find(resolver, state)
+        index = find(resolver, state, again=True)
         path = can_be_made(resolver, state)
         if index is not None or path is None:
             return index

@@ -42,13 +42,13 @@ def table_of(resolver: Resolver, state: LayerState) -> FileTable:
     if name is None:
         raise ValueError("a layer without a name")
     with resolver.derived.making(KIND, name) as lead:
-        table = kept_table(resolver, state)
+        table = kept_table(resolver, state, again=True)
         return _made(resolver, state, lead) if table is None else table
 
 
-def kept_table(resolver: Resolver, state: LayerState) -> FileTable | None:
-    """The table, if a trusted tier has it."""
-    return resolver.derived.find(KIND, state.identity, partial(_decoded, state.identity))
+def kept_table(resolver: Resolver, state: LayerState, *, again: bool = False) -> FileTable | None:
+    """The table, if a trusted tier has it. ``again``: see `Derived.find`."""
+    return resolver.derived.find(KIND, state.identity, partial(_decoded, state.identity), again=again)
 
 
 def _decoded(identity: LayerIdentity, data: bytes) -> FileTable | None:

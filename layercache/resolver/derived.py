@@ -57,15 +57,23 @@ class Derived:
             self._is_hint_given = True  # two threads at once report it twice: no harm
             self._observers.emit(Event("unindexed", name, COMPRESSED, "", note=note))
 
-    def find(self, kind: str, identity: LayerIdentity, decode: Callable[[bytes], _T | None]) -> _T | None:
+    def find(
+        self,
+        kind: str,
+        identity: LayerIdentity,
+        decode: Callable[[bytes], _T | None],
+        *,
+        again: bool = False,
+    ) -> _T | None:
         """Return the first object of this kind that a trusted tier has of a layer, or None, decoded.
 
         ``decode`` returns None for an object about another layer, and raises `FormatError` for a broken
-        one: it is reported and removed. What a far tier has is kept in the nearest one.
+        one: it is reported and removed. ``again``: it was not there before; who has made it since on this
+        machine has kept it near, so no far tier is asked. What a far tier has is kept in the nearest one.
         """
-        for tier in self._tiers:
-            if not tier.policy.trusted:
-                continue
+        trusted = [tier for tier in self._tiers if tier.policy.trusted]
+        near = [tier for tier in trusted if not tier.remote]
+        for tier in (near or trusted) if again else trusted:
             for name in _names(tier, identity):
                 data = self._read(tier, kind, name)
                 if data is None:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from typing import TYPE_CHECKING
 
 import pytest
 from fixtures.layers import Layer, flipped, put, sample
 from fixtures.stores import Fetch, Store, content, far, near, open_cache, write, write_blob
 
+import layercache
 from layercache.copy import Copy, Selection
 from layercache.files import tables
 from layercache.files.tables import table_of
@@ -16,6 +19,8 @@ from layercache.upkeep import verify
 from layercache_backends.memory import MemoryBackend
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from layercache.cache import Cache
     from layercache.index.table import FileTable
     from layercache.tiers.policy import Keep
@@ -127,3 +132,35 @@ def test_another_layer_s_table_is_not_taken_whatever_name_it_has() -> None:
     with open_cache(tier) as cache:
         put(cache, other.blob)
         assert table(cache, other)[0].sha256 != table(cache)[0].sha256
+
+
+CHILD = """
+import sys
+import layercache
+with layercache.open(sys.argv[1]) as cache:
+    print("begun", flush=True)
+    layer = cache.get(sys.argv[2])
+    print(len(list(layer.files())), cache.counters.inflated, flush=True)
+"""
+
+
+def test_processes_on_one_disk_wait_for_the_one_that_makes_a_table(tmp_path: Path) -> None:
+    url = f"file://{tmp_path}?keep=compressed"
+    with layercache.open(url) as cache:
+        put(cache, LAYER.blob)
+        found = cache.layer(LAYER.digest, diff_id=LAYER.diff_id)
+        with found._resolver.derived.making(tables.KIND, LAYER.digest):
+            command = [sys.executable, "-c", CHILD, url, LAYER.digest]
+            child = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+            assert child.stdout is not None
+            assert child.stdout.readline() == "begun\n"
+            made = tables._made(found._resolver, found._state, None)
+        assert child.communicate(timeout=60)[0].split() == [str(len(made)), "0"]
+
+
+def test_a_far_tier_is_asked_once_for_a_table_that_it_does_not_have() -> None:
+    there = Store(MemoryBackend())
+    with open_cache(near(), near(there, "compressed", readonly=True)) as cache:
+        put(cache, LAYER.blob)
+        table(cache)
+    assert there.did("open", below=keys.DERIVED) == [KEY]
