@@ -6,6 +6,7 @@ pip builds and installs them into folders of the test's, as they stand on the pa
 from __future__ import annotations
 
 import inspect
+import json
 import os
 import re
 import shlex
@@ -20,9 +21,20 @@ from fixtures import installer, pages
 from servers.programs import requires
 
 from layercache.backend import Backend
+from layercache.oci.digest import Digest
 from layercache.testing import BackendContract
 
 PAGE = Path(__file__).parents[2] / "docs" / "backends.md"
+END = "---- the end of a command\n"
+
+CALLS = f"""
+import json, sys
+from layercache.cli.program import program
+for arguments in json.loads(sys.argv[1]):
+    assert not program(arguments, standalone_mode=False), arguments
+    print({END!r}, end="", flush=True)
+"""
+"""Calls of the program, in one process: importing takes most of their time."""
 
 
 def blocks() -> list[tuple[str, str]]:
@@ -126,16 +138,19 @@ def test_the_plug_in_on_the_base_class_serves_the_command_line(redis: Path, tmp_
         try:
             while not _listens(port):
                 assert server.poll() is None
-            cache = ["-m", "layercache", "--cache", f"redis://127.0.0.1:{port}/0"]
+            cache = ["--cache", f"redis://127.0.0.1:{port}/0"]
             (tmp_path / "layer").write_bytes(bytes(1024))
-            digest = run(*cache, "put", str(tmp_path / "layer"), site=redis).split("\t")[0]
-            run(*cache, "get", digest.strip(), "-o", str(tmp_path / "out"), site=redis)
+            calls = [
+                [*cache, "put", str(tmp_path / "layer")],
+                [*cache, "get", str(Digest.of(bytes(1024))), "-o", str(tmp_path / "out")],
+                [*cache, "bench", "--size", "1MB", "--count", "2", "--runs", "1"],
+                shlex.split(checking.replace("6379", str(port)))[1:],
+                [*cache, "ls"],
+            ]
+            printed = run("-c", CALLS, json.dumps(calls), site=redis).split(END)
             assert (tmp_path / "out").read_bytes() == bytes(1024)
-            assert "big layer up" in run(
-                *cache, "bench", "--size", "1MB", "--count", "2", "--runs", "1", site=redis
-            )
-            run("-m", *shlex.split(checking.replace("6379", str(port))), site=redis)
-            assert len(run(*cache, "ls", site=redis).splitlines()) == 1
+            assert "big layer up" in printed[2]
+            assert len(printed[4].splitlines()) == 1
         finally:
             server.kill()
 
