@@ -7,6 +7,7 @@ import os
 from typing import TYPE_CHECKING
 
 import pytest
+from fixtures.calling import table_in
 from fixtures.file_images import (
     HOSTILE,
     RELEASE,
@@ -97,7 +98,7 @@ def test_hostile_names_are_escaped_or_raw(cli: Caller, images: list[str], lying:
 
 def test_differences_fit_a_terminal(cli: Caller, images: list[str]) -> None:
     code, seen = cli.on_terminal("diff", *images)
-    lines = seen[seen.index("CHANGE") :].splitlines()
+    lines = table_in(seen, "CHANGE")
     assert code == 1
     assert max(map(len, lines)) <= 80
     assert lines[1].split() == ["removed", "-13", "B", "file", "etc/gone"]

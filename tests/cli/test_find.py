@@ -6,8 +6,8 @@ import json
 import os
 from typing import TYPE_CHECKING
 
-import click
 import pytest
+from fixtures.calling import table_in
 from fixtures.file_images import HOSTILE, base_image, entry, hostile, layer_of, lower, team_image, upper
 from servers.images import Layer, make_image
 
@@ -69,7 +69,7 @@ def test_the_long_form_and_json_name_the_layer(cli: Caller, images: list[str]) -
     ]
     assert documents[0]["digest"] == base_image().descriptor.digest
     code, seen = cli.on_terminal("find", *images, "--long", "--name", "*.conf")
-    lines = click.unstyle(seen[seen.index(base) :]).splitlines()
+    lines = table_in(seen, base)
     assert code == 0
     assert [lines[0], lines[4]] == [base, team]
     assert lines[1].split() == ["MODE", "OWNER", "SIZE", "TIME", "LAYER", "PATH"]
