@@ -41,9 +41,3 @@ def several(images: str | Iterable[str]) -> list[str]:
         return list(images)
     except TypeError:
         raise wrong_type(IMAGES, images) from None
-
-
-def check_callable(value: object, what: str) -> None:
-    """Raise `TypeError` for what cannot be called."""
-    if not callable(value):
-        raise wrong_type(what, value)

@@ -87,11 +87,10 @@ class Cache(CacheContents):
         identity = found.with_statement(None if diff_id is None else DiffID(diff_id), size, media_type)
         source = None
         if not self.offline and (fetch or repository):
-            from layercache.arguments import check_callable
             from layercache.images.repositories import blob_source
 
-            if fetch is not None:
-                check_callable(fetch, "fetch, a function of a digest")
+            if fetch is not None and not callable(fetch):
+                raise wrong_type("fetch, a function of a digest", fetch)
             reaching = (lambda: client) if client else self._client
             source = blob_source(Digest(digest), size, fetch, repository, reaching)
         return Layer(self._resolver, identity, source, responses=responses)

@@ -10,6 +10,7 @@ NEEDED = (
     "layercache.images.opening",
     "layercache.images.registry_images",
     "layercache.registry.client",
+    "layercache.registry.on_demand",
     "layercache.registry.read_ahead",
     "layercache.resolver.bringing",
     "layercache.resolver.compressing",
