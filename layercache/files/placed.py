@@ -23,10 +23,13 @@ MAX_LINKS = 40
 MAX_PATH = 4096
 """Characters of a path at most, as in Linux (PATH_MAX): a runtime could not unpack a longer one."""
 
+MAX_DEPTH = 256
+"""Folders that one path may be in. The deepest trees of packages have some 60."""
+
 STEPS = 1_000_000
 STEPS_OF_ENTRY = 20
 """Parts of paths that are followed in one layer: so many, and so many for each entry. Links of links can
-make each path of a tar 80,000 parts long.
+make each path of a tar 80,000 parts long. A step further down counts for more: it takes more time and memory.
 """
 
 AUFS = ".wh..wh."
@@ -90,6 +93,8 @@ class _Applied:
         if len(path) > MAX_PATH or len(entry.link) > MAX_PATH:
             long = max(path, entry.link, key=len)
             raise FormatError(f"a path in the tar has {len(long)} characters: {long[:40]}…")
+        if path.count("/") > MAX_DEPTH:
+            raise FormatError(f"a path in the tar is {path.count('/')} folders deep: {path[:40]}…")
         self._steps_left += STEPS_OF_ENTRY
         parent, _, name = path.rpartition("/")
         if name.startswith(WHITEOUT):
@@ -180,9 +185,9 @@ class _Applied:
         here, parts, followed = "", path.split("/")[::-1], []
         while parts:
             part = parts.pop()
-            self._steps_left -= 1
+            self._steps_left -= 1 + len(here) // 16
             if self._steps_left < 0:
-                raise LimitError(f"links in the tar make its paths too many steps long, at {path[:40]}")
+                raise LimitError(f"paths or links in the tar are too many steps long, at {path[:40]}")
             if len(here) > MAX_PATH:
                 raise FormatError(f"a link in the tar makes a path too long: {here[:40]}…")
             if part in ("", ".", ".."):

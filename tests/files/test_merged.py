@@ -8,6 +8,7 @@ import pytest
 from files.stacks import Listed, file, folder, hard, link, mark, shown, stack
 
 from layercache.errors import FormatError, LimitError, NotAFileError, NotFoundError
+from layercache.files import placed
 from layercache.files.merged import ImageFiles
 
 if TYPE_CHECKING:
@@ -203,3 +204,11 @@ def test_a_path_longer_than_the_kernel_takes_is_refused(entry: FileEntry) -> Non
 def test_a_root_that_is_no_folder_is_refused() -> None:
     with pytest.raises(FormatError, match="symlink as its root"):
         list(stack([link("", "/etc")]))
+
+
+def test_folders_that_nobody_names_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(placed, "STEPS", 20_000)
+    with pytest.raises(FormatError, match="300 folders deep"):
+        list(stack([file("a/" * 300 + "x")]))
+    with pytest.raises(LimitError, match="too many steps"):
+        list(stack([file(f"{number}/" + "a/" * 100 + "x") for number in range(100)]))
