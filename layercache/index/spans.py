@@ -133,7 +133,8 @@ class SeekIndex:
 
     @property
     def has_points(self) -> bool:
-        return bool(self._stored.windows)
+        """Whether less than all of the blob has to be read for a part of the tar."""
+        return len(self) > 1
 
     def __len__(self) -> int:
         """How many spans it has."""
