@@ -12,6 +12,7 @@ from layercache.files import seek_points
 from layercache.files.span_reader import SpanReader
 from layercache.files.spans_of_blob import NoPlaceError, SpansOfBlob, WrongSpanError
 from layercache.files.tables import tar_at_hand
+from layercache.files.verified_part import VerifiedPart
 from layercache.index.spans import BLOCK
 from layercache.oci.forms import UNCOMPRESSED
 from layercache.streams.readers import JudgingReader, read_full
@@ -32,20 +33,26 @@ def open_tar(resolver: Resolver, state: LayerState, start: int = 0, end: int | N
     seek index of it; else out of a pass over the whole. Raises as `Resolver.open` does, also when it is
     read.
     """
-    if tar_at_hand(resolver, state) or resolver.is_on_its_way(state, UNCOMPRESSED):
+    if tar_at_hand(resolver, state):
         return resolver.open(state, UNCOMPRESSED, start, end)
+    if resolver.is_on_its_way(state, UNCOMPRESSED):
+        return _out_of_a_pass(resolver, state, start, end)
     check_range(start, end)
     index = _index(resolver, state)
     if index is None or not index.has_points:
-        return resolver.open(state, UNCOMPRESSED, start, end)
+        return _out_of_a_pass(resolver, state, start, end)
     if state.responses is not None:
         state.give_up_responses()
-    whole = partial(resolver.open, state, UNCOMPRESSED)
+    whole = partial(_out_of_a_pass, resolver, state)
 
     def refuse(why: FormatError) -> None:
         resolver.derived.drop(seek_points.KIND, state.identity, why)
 
     return _IndexedTar(index, SpansOfBlob(resolver, state, index.digest), (start, end), whole, refuse)
+
+
+def _out_of_a_pass(resolver: Resolver, state: LayerState, start: int, end: int | None) -> Reader:
+    return VerifiedPart(resolver.open(state, UNCOMPRESSED, start, end))
 
 
 def _index(resolver: Resolver, state: LayerState) -> SeekIndex | None:

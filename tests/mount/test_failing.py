@@ -48,8 +48,10 @@ def test_reads_from_a_bucket_that_breaks_fail_and_later_succeed(
                 assert time.monotonic() < deadline, running.log.read_text()
                 time.sleep(0.1)
             assert found == MIDDLE[1 << 20 :][:1000]
-            os.close(handle)
             assert (running.root / "small").read_bytes() == b"small"
+            proxy.always = Fault(flip=(9 << 20) + 1800)  # among the bytes that are read next
+            assert _read(handle, 9 << 20) in (None, MIDDLE[9 << 20 :][:1000])
+            os.close(handle)
 
 
 def _read(handle: int, at: int) -> bytes | None:
