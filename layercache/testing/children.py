@@ -48,8 +48,7 @@ class ForkedChild:
 
     def wait_for_report(self) -> None:
         """Wait until the child has called ``report``. Fails the test if it ends or hangs before."""
-        ready, _, _ = select.select([self._reports], [], [], PATIENCE)
-        if not ready or not os.read(self._reports, 1):
+        if not _has_more(self._reports) or not os.read(self._reports, 1):
             pytest.fail(f"a forked child did not get as far as it should: {self.result()}")
 
     def kill(self) -> None:
@@ -62,8 +61,7 @@ class ForkedChild:
         """
         pieces = []
         while True:
-            ready, _, _ = select.select([self._answer], [], [], PATIENCE)
-            if not ready:
+            if not _has_more(self._answer):
                 self.kill()
                 pytest.fail(f"a forked child hangs: no result after {PATIENCE:.0f} s")
             if not (piece := os.read(self._answer, 65536)):
@@ -103,6 +101,13 @@ def _answer_of(work: Callable[[], object]) -> bytes:
     except BaseException as error:
         name = f"AssertionError: {error}" if isinstance(error, AssertionError) else type(error).__name__
         return name.encode() + _RAISED + traceback.format_exc().encode()
+
+
+def _has_more(pipe: int) -> bool:
+    """Wait until a pipe has bytes, or ends; False after `PATIENCE`."""
+    poll = select.poll()  # unlike select(2), for any number of open files
+    poll.register(pipe, select.POLLIN)
+    return bool(poll.poll(PATIENCE * 1000))
 
 
 def _send(pipe: int) -> None:
