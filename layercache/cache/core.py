@@ -89,11 +89,12 @@ class CacheCore:
 
     def _begin_indexing(self) -> object:
         """Make the indexes of what tiers with ``keep=indexed`` get. Keep what is returned."""
-        if not any(tier.policy.indexed for tier in self.tiers):
-            return None
-        from layercache.files.indexing import begin_indexing
+        for tier in self.tiers:
+            if tier.policy.indexed:
+                from layercache.files.indexing import begin_indexing
 
-        return begin_indexing(self._resolver, self._observers)
+                return begin_indexing(self._resolver, self._observers)
+        return None
 
     @cached_property
     def uploads(self) -> Uploads:

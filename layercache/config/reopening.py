@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import atexit
 import os
-import secrets
 import sys
 import threading
 from typing import TYPE_CHECKING, Any
@@ -58,7 +57,7 @@ class Reopening(Value, frozen=True):
         if isinstance(config := given.get("config"), str | os.PathLike):
             given["config"] = os.path.abspath(os.fspath(config))
         places = None if urls is None else [_absolute(url) for url in urls]
-        return cls(secrets.token_hex(16), places, given, opens)
+        return cls(os.urandom(16).hex(), places, given, opens)
 
     def remember(self, cache: Cache) -> None:
         with _lock:
@@ -95,7 +94,7 @@ class Reopening(Value, frozen=True):
 
 def _absolute(url: str) -> str:
     """A path may be relative to a folder that the other process is not in."""
-    return url if "://" in url or url.startswith(("@", "~")) else os.path.abspath(url)
+    return url if "://" in url or url.startswith(("@", "~", "/")) else os.path.abspath(url)
 
 
 def _repository(image: str) -> str | None:
