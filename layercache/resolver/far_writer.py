@@ -61,8 +61,8 @@ class FarWriter:
 
         def send() -> None:
             work()
-            upload.sent = size
-            if tier.write_failure is None:
+            if tier.write_failure is None:  # else it was dropped
+                upload.sent = size
                 sent()
 
         self._queue.add(send, about=about, upload=upload)

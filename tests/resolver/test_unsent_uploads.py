@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from functools import partial
 from typing import TYPE_CHECKING
 
 import pytest
@@ -78,6 +79,16 @@ def test_what_is_there_already_is_not_counted_as_sent(slow: Slow) -> None:
         put(cache, LAYER.blob)
         cache.flush()
         assert [(each.sent, each.total, each.left) for each in cache.uploads.progress()] == [(0, 0, 0)]
+
+
+def test_what_a_failed_tier_did_not_take_is_not_counted_as_sent() -> None:
+    store = Store(MemoryBackend(), url="store://far", fails=lambda action, _key: action == "write")
+    with open_cache(near(), far(store, "compressed")) as cache:
+        tier, uploads = cache._asked[1], cache._resolver.keeper.far
+        work = partial(tier.blobs.put, LAYER.digest, b"bytes")
+        uploads.soon(tier, keys.blob(LAYER.digest), work, LAYER.digest, size=5)
+        cache.flush()
+        assert [(each.sent, each.left) for each in cache.uploads.progress()] == [(0, 0)]
 
 
 def test_an_upload_that_is_broken_off_publishes_nothing_and_is_sent_by_the_next(slow: Slow) -> None:
