@@ -67,6 +67,7 @@ def on_terminal(caller: Caller, url: str, *arguments: str) -> tuple[int, str, fl
     return code, seen, max(after - before for before, after in pairwise(times))
 
 
+@pytest.mark.slow
 def test_something_moves_all_the_time_while_a_slow_bucket_is_filled(
     cli: Caller, registry: LyingRegistry, big: Layer, bucket: tuple[str, FaultProxy]
 ) -> None:
