@@ -83,7 +83,7 @@ class Event(Value, frozen=True):
     if the diff ID is not known yet. ``bytes`` of what is put have no name, since its hash is not known yet.
     ``total`` is the expected number of bytes, if known. ``place`` is where a transfer comes from: set for
     ``fetching`` and ``fetched``. ``saved``: what a hit saved. ``repeated``: a tier or mirror failed again
-    that had failed before, and did not answer in between.
+    that had failed before, and did not answer in between. ``hint``: what to do about a tier that failed.
     """
 
     kind: Kind
@@ -97,6 +97,7 @@ class Event(Value, frozen=True):
     saved: Saved = (0, 0)
     seconds: float = 0.0
     repeated: bool = False
+    hint: str = ""
 
 
 class PassObserver(Protocol):

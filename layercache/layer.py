@@ -187,8 +187,9 @@ class Layer:
         only as far as necessary. ``progress`` is called by several threads, with numbers of bytes written.
 
         An interrupted extraction leaves no part of a file under its name. Raises `NotFoundError` for a path
-        that is not there, `SourceError` where the folder cannot be written, `DigestMismatchError` for a file
-        that is not what its layer's table says, and as `uncompressed`.
+        that is not there, `ConfigError` where the destination is not a folder, `SourceError` where it cannot
+        be written, `DigestMismatchError` for a file that is not what its layer's table says, and as
+        `uncompressed`.
         """
         from layercache.files.extract import extract
         from layercache.files.restore import Restore

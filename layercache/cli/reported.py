@@ -9,19 +9,22 @@ class Reported:
     """Remembers causes by place. Two threads that report one at the same moment may both print it."""
 
     def __init__(self) -> None:
-        self._causes: set[tuple[str, str]] = set()
+        self._hints: dict[tuple[str, str], str] = {}  # by place and cause
 
-    def is_new(self, where: str, why: str) -> bool:
+    def is_new(self, where: str, why: str, hint: str = "") -> bool:
         """Remember a failure, of which the last words are the cause; False if it was reported before."""
         cause = (where, why.rpartition(": ")[2])
-        known = cause in self._causes
-        self._causes.add(cause)
+        known = cause in self._hints
+        self._hints.setdefault(cause, hint)
         return not known
 
     def shortened(self, error: Exception) -> Exception:
-        """Return an error as it is to be printed: without the cause if that was reported."""
+        """Return an error as it is to be printed: without the cause and the hint that were reported."""
         if isinstance(error, LayercacheError):
-            for where, why in self._causes:
+            for (where, why), hint in self._hints.items():
                 if error.message.startswith(f"{where}: ") and error.message.endswith(f": {why}"):
-                    return LayercacheError("nothing could be stored, for the reason above", hint=error.hint)
+                    return LayercacheError(
+                        "not everything could be stored, for the reason above",
+                        hint="" if error.hint == hint else error.hint,
+                    )
         return error

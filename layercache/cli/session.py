@@ -171,7 +171,7 @@ class Session(Struct, eq=False):
             echo(text, err=True, mark=(warning, WARNING) if text.startswith(warning) else None)
 
     def show(self, error: Exception) -> None:
-        """Print an error; only its hint if a warning has reported the same failure before."""
+        """Print an error; not its cause again if a warning has reported the same failure before."""
         from layercache.cli import failures
 
         failures.show(error if self.quiet else self.reported.shortened(error), trace=self.verbose)
@@ -180,9 +180,10 @@ class Session(Struct, eq=False):
         if event.kind == "failed":
             what = f"{event.name} in {event.where}" if event.name else event.where
             why = event.note.removeprefix(f"{event.where}: ")
-            if event.name is None and not self.reported.is_new(event.where, why):
+            if event.name is None and not self.reported.is_new(event.where, why, event.hint):
                 return
-            self.note(f"layercache: warning: skipped {what}: {why}")
+            hint = f"\n  hint       {event.hint}" if event.hint else ""
+            self.note(f"layercache: warning: skipped {what}: {why}{hint}")
         elif event.kind == "mislabelled":
             self.note(f"layercache: warning: {event.name}: {event.note}")
         elif event.kind == "unconfirmed":

@@ -9,6 +9,7 @@ under its name.
 
 from __future__ import annotations
 
+import errno
 import itertools
 import os
 import secrets
@@ -18,7 +19,7 @@ from collections import OrderedDict
 from contextlib import ExitStack, contextmanager, suppress
 from typing import TYPE_CHECKING, Self
 
-from layercache.errors import SourceError
+from layercache.errors import ConfigError, SourceError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -28,6 +29,11 @@ FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 OPEN_FOLDERS = 64
 """Descriptors of folders that one thread keeps open."""
+
+_HINTS = {
+    errno.ENOSPC: "the disk is full: free some space, or extract to another disk",
+    errno.EDQUOT: "the disk quota is exhausted: free some space, or extract to another disk",
+}
 
 
 class Destination:
@@ -45,7 +51,13 @@ class Destination:
         self._numbers = itertools.count()
         with self.errors(""), ExitStack() as opened:
             self.created = not os.path.isdir(path)
-            os.makedirs(path, exist_ok=True)
+            try:
+                os.makedirs(path, exist_ok=True)
+            except (FileExistsError, NotADirectoryError) as error:
+                hint = "name a folder, or one that is to be made"
+                raise ConfigError(
+                    f"cannot write {_printable(path)}: it is not a folder", hint=hint
+                ) from error
             # The user may name a link; below it none is followed.
             self.root = _opened(opened, path, None, FOLDER & ~os.O_NOFOLLOW)
             stage = f".layercache-{secrets.token_hex(4)}"
@@ -79,8 +91,10 @@ class Destination:
     def failed(self, place: str, error: OSError) -> SourceError:
         """What to raise where a place cannot be written."""
         path = os.path.join(self.path, place) if place else self.path
-        path = os.fsencode(path).decode(errors="replace")
-        return SourceError(f"cannot write {path}: {error.strerror or error}")
+        return SourceError(
+            f"cannot write {_printable(path)}: {error.strerror or error}",
+            hint=_HINTS.get(error.errno or 0, ""),
+        )
 
     def is_merged(self, place: str) -> bool:
         """Whether the first part of this place is a folder in the destination, so that files go into it."""
@@ -177,6 +191,10 @@ def move(source: int, name: str, target: int, new: str) -> None:
     except NotADirectoryError:
         os.unlink(new, dir_fd=target)
         os.rename(name, new, src_dir_fd=source, dst_dir_fd=target)
+
+
+def _printable(path: str) -> str:
+    return os.fsencode(path).decode(errors="replace")
 
 
 def _is_folder(name: str, above: int) -> bool:

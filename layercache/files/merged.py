@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING
 
-from layercache.errors import NotAFileError, NotFoundError, did_you_mean
+from layercache.errors import NotAFileError, NotFoundError, did_you_mean, most_similar
 from layercache.files.content import open_file
 from layercache.files.placed import MAX_LINKS, Placed
 from layercache.index.entry import FileEntry
@@ -120,7 +120,8 @@ class ImageFiles:
                 hint="a layer may link to a file of a layer below: open it through its image",
             )
         if entry.type != "file":
-            raise NotAFileError(f"{entry.path or '/'} is not a file: it is a {entry.type}")
+            hint = _ways_into(entry.path) if entry.type == "directory" else ""
+            raise NotAFileError(f"{entry.path or '/'} is not a file: it is a {entry.type}", hint=hint)
         return open_file(self.layers[file.stored_in], entry)
 
     def way(self, path: str) -> list[ImageFile]:
@@ -272,17 +273,40 @@ class ImageFiles:
 
     def _missing(self, path: str, why: str) -> NotFoundError:
         hint = self._similar(path) if why.startswith(NOTHING) else ""
+        if why == f"{NOTHING} {path.strip('/')}":
+            return NotFoundError(f"{why} in the image", hint=hint)
         return NotFoundError(f"{path} is not in the image: {why}", hint=hint)
 
     def _similar(self, path: str) -> str:
-        """A hint for a path that is not there: files of that name elsewhere, or similar names beside it."""
+        """A hint for a path that is not there: files of that name elsewhere, or similar names beside it.
+
+        For a name alone, also similar names in any folder. Nothing for a link that leads nowhere: it is
+        spelled as it should be.
+        """
+        if self.get(path, follow=False):
+            return ""
         folder, _, name = path.strip("/").rpartition("/")
-        merged = self._all()
-        if same := sorted(place for place in merged if place.rpartition("/")[2] == name)[:3]:
+        if same := self._named(name)[:3]:
             return f"there is {', '.join(same)}"
         beside = self.get(folder)
         siblings = self.children(folder) if beside and beside.entry.type == "directory" else []
-        return did_you_mean(name, [file.entry.name for file in siblings]).strip()
+        hint = did_you_mean(name, [file.entry.name for file in siblings]).strip()
+        if hint or folder:
+            return hint
+        meant = most_similar(name, {file.entry.name for file in self})
+        return f"did you mean {', '.join(self._named(meant)[:3])}?" if meant else ""
+
+    def _named(self, name: str) -> list[str]:
+        """The paths of all that has this name in any folder."""
+        return sorted(place for place in self._all() if place.rpartition("/")[2] == name)
+
+
+def _ways_into(folder: str) -> str:
+    """What to do with a folder, where a file was expected."""
+    from shlex import quote
+
+    below = quote(f"{folder}/")
+    return f"layercache files IMAGE {below} lists it, layercache extract writes it to the disk"
 
 
 def _is_shown(folder: str, shown: dict[str, bool], hidden: set[str], opaque: set[str]) -> bool:

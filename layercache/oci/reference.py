@@ -25,6 +25,8 @@ _HASH = re.compile(r"[a-z0-9+._-]+:(?![0-9]{1,5}$)[a-f0-9]+")  # not HOST:PORT
 PORT_MAX = 65535
 _REPOSITORY = re.compile(rf"{_COMPONENT}(?:/{_COMPONENT})*")
 _TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
+TAG = "wanted 1 to 128 letters, digits or '_.-', the first of them no '.' or '-'"
+PATTERN = "wanted one image: a pattern of tags works with layercache find and layercache pull"
 _IDENTIFIER = re.compile(r"[a-f0-9]{64}")
 
 
@@ -55,8 +57,7 @@ class Reference(Value, frozen=True):
         _check_repository(self.repository)
         if self.tag is not None and not _TAG.fullmatch(self.tag):
             raise InvalidNameError(
-                f"not a tag: {self.tag!r}",
-                hint="wanted 1 to 128 letters, digits or '_.-', the first of them no '.' or '-'",
+                f"not a tag: {self.tag!r}", hint=TAG if set("*?[").isdisjoint(self.tag) else PATTERN
             )
         if _split_registry(self.name) != (self.registry, self.repository):
             raise InvalidNameError(

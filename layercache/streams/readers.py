@@ -52,6 +52,9 @@ def layer_compression(head: bytes, name: Hash) -> str:
     """How a layer is compressed, by its first `HEAD` bytes. Raises `NotALayerError` if it is not a layer."""
     compression = sniff_layer(head)
     if compression is None:
+        if head.lstrip().startswith(b"{") and b'"schemaVersion"' in head:
+            hint = f"name the image by its repository and this digest: REPOSITORY@{name}"
+            raise NotALayerError(f"{name} is not a layer: it is the manifest of an image", hint=hint)
         raise not_a_layer(name, "neither gzip, zstd nor tar")
     return compression
 

@@ -156,7 +156,7 @@ class Guard:
 
 class _Spools(Guard):
     def spool(self) -> GuardedSpool:
-        with self._blame.doing("spooling"):
+        with self._blame.doing("writing a temporary file"):
             spool = self._backend.spool()
             kind = StampedSpool if isinstance(spool, Stamped) else GuardedSpool
             return kind(spool, self._blame, self._look)

@@ -166,7 +166,7 @@ class GuardedSpool:
         self._size = 0
 
     def write(self, data: ReadableBuffer, /) -> None:
-        with self._blame.doing("spooling"):
+        with self._blame.doing("writing a temporary file"):
             self._raw.write(data)
         self._size += memoryview(data).nbytes
 

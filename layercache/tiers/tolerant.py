@@ -96,8 +96,8 @@ class TolerantTier(Tier):
             self.lost = True
         if not reported:
             repeated = "reading" in before or before == self._lost  # what cannot be read is lost altogether
-            event = Event("failed", None, COMPRESSED, self.name, note=error.message, repeated=repeated)
-            self._observers.emit(event)
+            words = {"note": error.message, "hint": error.hint}
+            self._observers.emit(Event("failed", None, COMPRESSED, self.name, **words, repeated=repeated))
         return NotFoundError(f"{self.name} failed and is skipped: {error.message}")
 
     def mark_answered(self, *, writing: bool = False) -> None:

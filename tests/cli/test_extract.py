@@ -110,6 +110,7 @@ def test_a_path_that_is_not_there_is_not_found(cli: Caller, image: str, tmp_path
 def test_a_file_is_not_a_folder(cli: Caller, image: str, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     assert "is a file" in cli("extract", image, str(tmp_path / "file"), code=2).stderr
+    assert "/dev/full: it is not a folder" in cli("extract", image, "/dev/full", code=2).stderr
 
 
 @pytest.mark.timeout(40)  # the registry is silent for longer

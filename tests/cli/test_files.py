@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from typing import TYPE_CHECKING
@@ -258,6 +259,16 @@ def test_links_are_followed_inside_the_image(cli: Caller, image: str) -> None:
     assert cli("cat", image, "etc/release", "etc/outside").stdout_bytes == UPPER_RELEASE * 2
 
 
+def test_similar_files_of_any_folder_are_the_hint_where_nothing_matches(cli: Caller, image: str) -> None:
+    said = cli("files", image, "os-releas", code=1).stderr
+    assert said.endswith("os-releas\n  hint       did you mean etc/os-release?\n")
+
+
+def test_a_pattern_of_tags_is_refused_with_the_commands_that_take_one(cli: Caller) -> None:
+    said = cli("files", "team/app:*", code=2).stderr
+    assert "layercache find" in said
+
+
 def test_cat_of_a_layer_reads_that_layer(cli: Caller, image: str) -> None:
     cli("pull", "--quiet", image)
     assert cli("cat", lower().digest, "etc/os-release").stdout_bytes == RELEASE
@@ -267,7 +278,10 @@ def test_a_path_that_fails_does_not_stop_the_others(cli: Caller, image: str) -> 
     called = cli("cat", image, "etc/os-relase", "usr/bin", "etc/os-release", code=1)
     assert called.stdout_bytes == UPPER_RELEASE
     assert "did you mean os-release?" in called.stderr
-    assert "usr/bin is not a file: it is a directory" in called.stderr
+    assert (
+        "usr/bin is not a file: it is a directory\n  hint       layercache files IMAGE usr/bin/ "
+        in called.stderr
+    )
     assert cli("cat", image, "usr/bin", code=2).stdout == ""
 
 
@@ -293,6 +307,19 @@ def test_an_interrupt_ends_it_and_leaves_nothing_behind(
     assert code == 130
     assert "interrupted" in seen
     assert not (tmp_path / "cache" / "blobs" / "sha256" / big.diff_id.hex).exists()
+
+
+def test_the_hash_of_a_platform_of_an_image_is_the_one_of_a_manifest(
+    cli: Caller, lying: LyingRegistry, tmp_path: Path
+) -> None:
+    manifest = make_image([layer_of([entry("a", b"a")])]).manifest
+    path = tmp_path / "manifest.json"
+    path.write_bytes(manifest)
+    cli("put", "--any", str(path))
+    digest = f"sha256:{hashlib.sha256(manifest).hexdigest()}"
+    said = cli("cat", digest, "a", code=2).stderr
+    assert f"{digest} is not a layer: it is the manifest of an image\n" in said
+    assert f"REPOSITORY@{digest}" in said
 
 
 def test_the_platform_can_be_chosen(cli: Caller, lying: LyingRegistry) -> None:

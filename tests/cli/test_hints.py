@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import base64
+import errno
 import json
+import os
 import socket
 from contextlib import contextmanager
 from threading import Thread
@@ -13,6 +15,7 @@ from fixtures.calling import Caller
 from servers.registry import Registry
 
 from layercache.errors import LayercacheError
+from layercache_backends.local.spool import LocalSpool
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -109,7 +112,24 @@ def test_one_cause_is_reported_once(layout: str) -> None:
     said = Caller("file:///proc/nowhere")("pull", layout, code=4).stderr
     assert said.count("No such file or directory") == 1, said
     assert said.startswith("layercache: warning: skipped file:///proc/nowhere: ")
-    assert "layercache: nothing could be stored, for the reason above" in said
+    assert "layercache: not everything could be stored, for the reason above" in said
+
+
+def test_a_disk_without_room_is_reported_once_with_what_to_do(
+    layout: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write = LocalSpool.write
+
+    def refuse(spool: LocalSpool, data: bytes) -> None:
+        if spool._what != "writing a temporary file":
+            return write(spool, data)
+        raise spool._backend.failure(spool._what, OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)))
+
+    monkeypatch.setattr(LocalSpool, "write", refuse)
+    said = Caller(f"file://{tmp_path}/cache")("pull", layout, code=4).stderr
+    assert said.count("writing a temporary file: No space left on device\n  hint       the disk is full") == 1
+    assert said.count("the disk is full") == 1
+    assert "layercache: not everything could be stored, for the reason above" in said
 
 
 def test_many_places_are_listed_one_a_line() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import stat
 import tarfile
@@ -12,7 +13,7 @@ import pytest
 from files.made import MTIME, hardlink, image_of, info, make_tar, on_disk, symlink
 from servers.images import noise
 
-from layercache.errors import DigestMismatchError, NotFoundError, SourceError
+from layercache.errors import ConfigError, DigestMismatchError, NotFoundError, SourceError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -99,6 +100,28 @@ def test_a_folder_in_the_way_that_is_not_empty_is_an_error_that_names_it(
     (tmp_path / "out/etc/a/b").mkdir(parents=True)
     with pytest.raises(SourceError, match=r"cannot write .*out/etc/a: .*not empty"):
         image_of(cache, tmp_path / "image", BASE, TOP).extract(tmp_path / "out")
+
+
+@pytest.mark.parametrize("name", ["/dev/null", "/dev/null/below"])
+def test_a_destination_that_is_not_a_folder_is_refused(
+    cache: layercache.Cache, tmp_path: Path, name: str
+) -> None:
+    with pytest.raises(ConfigError, match=f"cannot write {name}: it is not a folder"):
+        image_of(cache, tmp_path / "image", BASE).extract(name)
+
+
+def test_a_full_disk_is_reported_with_what_to_do(
+    cache: layercache.Cache, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> int:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    image = image_of(cache, tmp_path / "image", BASE)
+    image.files().read_tables()
+    monkeypatch.setattr("layercache.files.extract._write_all", refuse)
+    with pytest.raises(SourceError, match=r"cannot write .*: No space left on device") as caught:
+        image.extract(tmp_path / "out")
+    assert caught.value.hint.startswith("the disk is full: free some space")
 
 
 HOSTILE: dict[str, Callable[[str], list[bytes]]] = {

@@ -135,14 +135,29 @@ def test_links_in_a_circle_are_an_error_that_says_so() -> None:
 
 def test_what_is_not_there_is_an_error_with_similar_paths() -> None:
     view = stack([*ETC, folder("usr"), file("usr/os-release")])
-    with pytest.raises(NotFoundError) as caught:
-        view.lookup("/etc/paswd")
-    assert caught.value.hint == "did you mean passwd?"
+    for path, hint in {
+        "/etc/paswd": "did you mean passwd?",
+        "os-releas": "did you mean usr/os-release?",
+        "nope": "",
+    }.items():
+        with pytest.raises(NotFoundError) as caught:
+            view.lookup(path)
+        assert caught.value.message == f"there is no {path.strip('/')} in the image"
+        assert caught.value.hint == hint
+    with pytest.raises(NotFoundError, match=r"^nope/x is not in the image: there is no nope$"):
+        view.lookup("nope/x")
     with pytest.raises(NotFoundError) as caught:
         view.lookup("/etc/os-release")
     assert caught.value.hint == "there is usr/os-release"
     with pytest.raises(NotFoundError, match="etc/passwd is not a folder"):
         view.lookup("/etc/passwd/x")
+
+
+def test_a_link_that_leads_nowhere_is_not_its_own_hint() -> None:
+    view = stack([folder("etc"), link("etc/motd", "../run/motd"), file("etc/motd2")])
+    with pytest.raises(NotFoundError, match=r"^etc/motd is not in the image: there is no run$") as caught:
+        view.lookup("etc/motd")
+    assert not caught.value.hint
 
 
 def test_only_a_file_can_be_opened_and_only_a_folder_has_children() -> None:

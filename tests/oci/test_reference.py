@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import subprocess
 import sys
 
@@ -70,6 +69,7 @@ def test_what_is_left_out_is_filled_in(text: str, canonical: str) -> None:
         ("foo:", "not a tag"),
         ("foo:.hidden", "not a tag"),
         ("foo:bär", "not a tag"),
+        ("foo:1.*", "a pattern of tags works with layercache find"),
         ("foo:" + "t" * 129, "not a tag"),
         ("a:5000:x/foo", "not a registry"),
         ("-a.io/foo", "not a registry"),
@@ -83,8 +83,9 @@ def test_what_is_left_out_is_filled_in(text: str, canonical: str) -> None:
     ],
 )
 def test_what_is_no_reference_is_refused_with_the_reason(text: str, message: str) -> None:
-    with pytest.raises(InvalidNameError, match=re.escape(message)):
+    with pytest.raises(InvalidNameError) as caught:
         Reference.parse(text)
+    assert message in str(caught.value)
 
 
 def test_a_repository_may_have_255_characters_and_a_tag_128() -> None:

@@ -116,7 +116,7 @@ class LocalBackend:
     def spool(self) -> LocalSpool:
         from layercache_backends.local.spool import LocalSpool
 
-        return LocalSpool(self, sync=self.sync, what="spooling")
+        return LocalSpool(self, sync=self.sync, what="writing a temporary file")
 
     def stat(self, key: str) -> Entry:
         self.check_object(key)
