@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import tarfile
 import tempfile
@@ -12,6 +13,7 @@ from layercache.errors import NotFoundError
 
 if TYPE_CHECKING:
     import docker
+    from _typeshed import WriteableBuffer
 
     from layercache.oci.digest import Digest
 
@@ -42,10 +44,7 @@ class DaemonImage:
                 self._saved = self._save()
         if (path := self._saved.get(str(digest))) is None:
             raise NotFoundError(f"{digest} is not a layer of {self._image.short_id}")
-        archive = tarfile.open(self._file.name)  # noqa: SIM115  # the stream needs it open
-        member = archive.extractfile(path)
-        assert member is not None, "a layer is a file, or a link to one"
-        return cast("BinaryIO", member)
+        return cast("BinaryIO", io.BufferedReader(_Member(self._file.name, path)))
 
     def close(self) -> None:
         self._file.close()
@@ -64,3 +63,23 @@ class DaemonImage:
             manifest = archive.extractfile("manifest.json")
             assert manifest is not None, "Docker writes one"
             return dict(zip(self.diff_ids, json.load(manifest)[0]["Layers"], strict=True))
+
+
+class _Member(io.RawIOBase):
+    """A file in an archive, which is open for as long as this is."""
+
+    def __init__(self, archive: str, path: str) -> None:
+        self._archive = tarfile.open(archive)  # noqa: SIM115  # `close` closes it
+        member = self._archive.extractfile(path)
+        assert member is not None, "a layer is a file, or a link to one"
+        self._member = cast("io.BufferedReader", member)
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: WriteableBuffer, /) -> int:
+        return self._member.readinto(buffer)
+
+    def close(self) -> None:
+        super().close()
+        self._archive.close()

@@ -51,6 +51,7 @@ def test_look_ups_are_measured_by_either_name_and_nothing_is_left(tmp_path: Path
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize("service", ["s3", "gcs"])
 def test_a_bucket_is_measured_beside_its_peers(tmp_path: Path, service: str) -> None:
     if lacking := STORES[service].absent():
@@ -82,6 +83,7 @@ def test_a_usual_image_is_measured_beside_what_the_cores_need_for_it(tmp_path: P
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(600)
 def test_pulls_are_measured_beside_skopeo_and_umoci_and_a_warm_layer_beside_cat_and_cp(
     tmp_path: Path,
 ) -> None:

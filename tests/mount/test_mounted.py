@@ -196,11 +196,8 @@ def test_a_big_folder_is_listed_without_what_linux_does_not_allow(tmp_path: Path
     odd = [
         file("many/" + "long" * 400),
         other("many/" + "n" * 255, "directory"),
-        other("far", "symlink", "x/" * 3000),
     ]
     image = make_image([layer_of(*many, *odd)])
     with mounted(tmp_path, store(tmp_path, image), NAME) as running:
         assert sorted(os.listdir(running.root / "many")) == sorted([*map(str, range(5_000)), "n" * 255])
         assert "1 file left out" in running.log.read_text()
-        with pytest.raises(OSError, match="too long"):
-            (running.root / "far").readlink()
