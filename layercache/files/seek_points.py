@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from layercache.resolver.identity import LayerIdentity
     from layercache.resolver.layer_state import LayerState
     from layercache.resolver.resolver import Resolver
+    from layercache.streams.limits import Limits
 
 KIND = "seek-1"
 
@@ -69,7 +70,7 @@ def make(
     digest, diff_id, size = identity.digest, identity.diff_id, identity.uncompressed_size
     assert digest is not None, "a blob has a name"
     try:
-        index = of_file(path, digest, also)
+        index = of_file(path, digest, also, resolver.passes.limits)
     except FormatError:
         if diff_id is None or size is None or not identity.computed:
             raise
@@ -159,16 +160,21 @@ def can_be_made(resolver: Resolver, state: LayerState) -> str | None:
     return None
 
 
-def of_file(path: str, digest: Digest, also: Callable[[bytes], object]) -> SeekIndex:
+def of_file(path: str, digest: Digest, also: Callable[[bytes], object], limits: Limits) -> SeekIndex:
     """The index of the blob in a file. ``also`` is given the tar.
 
-    Raises `DigestMismatchError` where the file does not have this digest, `FormatError`, `NotALayerError`.
+    Raises `DigestMismatchError` where the file does not have this digest, `FormatError`, `NotALayerError`,
+    `LimitError` for a decompression bomb.
     """
     with open(path, "rb") as file:
         compression = layer_compression(file.read(HEAD), digest)
-    blocks, whole = Blocks(), digest.hasher()
+        compressed = os.fstat(file.fileno()).st_size
+    blocks, whole, inflated = Blocks(), digest.hasher(), 0
 
     def sink(piece: bytes) -> None:
+        nonlocal inflated
+        inflated += len(piece)
+        limits.check(inflated, compressed, digest)
         blocks.data(piece)
         whole.update(piece)
         also(piece)

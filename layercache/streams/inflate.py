@@ -255,17 +255,7 @@ class InflatedReader(JudgingReader):
         return FormatError(f"{self._what}: the {self._compression} stream is cut off")
 
     def _check_limits(self) -> None:
-        limits = self._limits
         if self._expected is not None and self._out > self._expected:
             self._expected = None
             self._doubt(False)
-        if self._out > limits.size:
-            raise LimitError(
-                f"{self._what} inflates to more than {limits.size} bytes",
-                hint="if it is to be trusted, raise max_inflated_size",
-            )
-        if self._out > limits.ratio_from and self._out > limits.ratio * self._in:
-            raise LimitError(
-                f"{self._what} inflates to more than {limits.ratio} times its size",
-                hint="if it is to be trusted, raise max_ratio",
-            )
+        self._limits.check(self._out, self._in, self._what)

@@ -40,9 +40,10 @@ def seek_points(path: str, digest: str) -> dict[str, float]:
     """Seconds of the pass that makes seek points out of a blob, and the bytes of the index."""
     from layercache.files.seek_points import of_file
     from layercache.oci.digest import Digest
+    from layercache.streams.limits import Limits
 
     begun = time.perf_counter()
-    index = of_file(path, Digest(digest), lambda _data: None)
+    index = of_file(path, Digest(digest), lambda _data: None, Limits())
     return {"seconds": time.perf_counter() - begun, "size": len(index.encode())}
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import io
 import zlib
 from functools import cache
 from hashlib import sha256
@@ -17,12 +18,16 @@ from fixtures.stores import Fetch, content, near, open_cache, write
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from layercache.errors import FormatError, LayercacheError
+from layercache.cache import Cache
+from layercache.errors import FormatError, LayercacheError, LimitError
 from layercache.files import seek_points
 from layercache.files.span_reader import SpanReader
 from layercache.index.envelope import seal, unseal
 from layercache.index.spans import INDEX_MAX, MAGIC, SeekIndex
+from layercache.index.table import TableBuilder
 from layercache.oci.digest import Digest
+from layercache.streams.limits import Limits
+from layercache.tiers.opening import open_tier
 from layercache_backends.local import LocalBackend
 
 if TYPE_CHECKING:
@@ -176,7 +181,7 @@ def test_any_part_of_any_blob_comes_out_of_its_spans(
     blob = make()
     (tmp_path / "blob").write_bytes(blob)
     passed: list[bytes] = []
-    made = seek_points.of_file(str(tmp_path / "blob"), Digest.of(blob), passed.append)
+    made = seek_points.of_file(str(tmp_path / "blob"), Digest.of(blob), passed.append, Limits())
     assert b"".join(passed) == tar
     index = SeekIndex.decode(made.encode())
     assert index.has_points
@@ -185,6 +190,30 @@ def test_any_part_of_any_blob_comes_out_of_its_spans(
             end = min(len(tar), start + size)
             with SpanReader(index, Blob(blob), start, end) as reader:
                 assert reader.read() == tar[start:end]
+
+
+@pytest.mark.parametrize("kind", ["gzip", "zstd"])
+@pytest.mark.parametrize("limits", [Limits(size=8 * MIB), Limits(ratio=20, ratio_from=MIB)])
+def test_a_bomb_in_a_tier_without_tars_ends_at_the_limits(
+    kind: str, limits: Limits, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(seek_points, "WORTH_FROM", 0)
+    zeros = bytes(64 * MIB)
+    blob = gzip.compress(zeros, 1) if kind == "gzip" else zstd.compress(zeros)
+    inflated = 0
+
+    def count(_table: TableBuilder, piece: bytes) -> None:
+        nonlocal inflated
+        inflated += len(piece)
+
+    monkeypatch.setattr(TableBuilder, "data", count)
+    store = open_tier(f"file://{tmp_path}/cache?keep=compressed", nearest=True)
+    with Cache([store], limits=limits) as cache:
+        layer = cache.layer(Digest.of(blob), fetch=lambda _: io.BytesIO(blob))
+        layer.fill("compressed")
+        with pytest.raises(LimitError):
+            list(layer.files())
+    assert inflated <= 12 * MIB
 
 
 def _compression(head: bytes) -> str:
