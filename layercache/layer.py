@@ -179,17 +179,7 @@ class Layer:
     ) -> Extracted:
         """Write files of this layer into a folder: those that ``paths`` lead to, folders whole, or all.
 
-        The folder is made if it is missing. In one that has files, those of the same place are replaced, and
-        folders are merged. Nothing is written outside of it, whatever the layers say. Modes (without set-id
-        bits), times, links and the attributes ``user.*`` are restored, and holes stay holes; ``set_id``: also
-        set-id bits; ``owners``: also numeric owners and other attributes, which only root may; ``devices``:
-        also device nodes and pipes, which are else listed in `Extracted.skipped`. Each tar is read once, and
-        only as far as necessary. ``progress`` is called by several threads, with numbers of bytes written.
-
-        An interrupted extraction leaves no part of a file under its name. Raises `NotFoundError` for a path
-        that is not there, `ConfigError` where the destination is not a folder, `SourceError` where it cannot
-        be written, `DigestMismatchError` for a file that is not what its layer's table says, and as
-        `uncompressed`.
+        As `Image.extract`, of this layer alone: what it hides in lower layers has no part in that.
         """
         from layercache.files.extract import extract
         from layercache.files.restore import Restore

@@ -25,7 +25,7 @@ class DaemonImage:
     first ``fetch``. A context manager, which removes that. Thread-safe.
     """
 
-    # The lock guards `_saved`, and with it that the image is saved once. Each reader has a file of its own.
+    # The lock guards `_saved`, and with it that the image is saved once. Each reader opens the file itself.
 
     def __init__(self, client: docker.DockerClient, name: str) -> None:
         self._image = client.images.get(name)
@@ -56,6 +56,8 @@ class DaemonImage:
         self.close()
 
     def _save(self) -> dict[str, str]:
+        self._file.truncate(0)  # what an earlier attempt has left
+        self._file.seek(0)
         for chunk in self._image.save():
             self._file.write(chunk)
         self._file.flush()

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import io
 from typing import TYPE_CHECKING, BinaryIO, cast
+
+from layercache.streams.chunked import ChunkedReader
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     import httpx
-    from _typeshed import WriteableBuffer
 
     from layercache.oci.digest import Digest
 
@@ -33,27 +33,15 @@ def fetch_from(client: httpx.Client, url: str) -> Callable[[Digest], BinaryIO]:
     return fetch
 
 
-class _Body(io.RawIOBase):
+class _Body(ChunkedReader):
     """The bytes of a response as they come."""
 
     def __init__(self, response: httpx.Response) -> None:
         self._response = response
         self._chunks = response.iter_raw()
-        self._left = memoryview(b"")
 
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: WriteableBuffer, /) -> int:
-        while not self._left:
-            if (chunk := next(self._chunks, None)) is None:
-                return 0
-            self._left = memoryview(chunk)
-        view = memoryview(buffer).cast("B")
-        size = min(len(view), len(self._left))
-        view[:size] = self._left[:size]
-        self._left = self._left[size:]
-        return size
+    def next_chunk(self) -> bytes | None:
+        return next(self._chunks, None)
 
     def close(self) -> None:
         self._response.close()

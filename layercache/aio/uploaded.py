@@ -3,45 +3,31 @@
 from __future__ import annotations
 
 import asyncio
-import io
 from typing import TYPE_CHECKING
 
+from layercache.streams.chunked import ChunkedReader
 from layercache.transfer.cancellation import current
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterable
     from concurrent.futures import Future
 
-    from _typeshed import WriteableBuffer
 
-
-class Uploaded(io.RawIOBase):
+class Uploaded(ChunkedReader):
     """A blocking stream of what an asynchronous iterable yields in its loop: the body of a request, say."""
 
     def __init__(self, source: AsyncIterable[bytes], loop: asyncio.AbstractEventLoop) -> None:
         self._chunks = aiter(source)
         self._loop = loop
-        self._left = memoryview(b"")
         self._next: Future[bytes | None] | None = None
         self._begun = False
 
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: WriteableBuffer, /) -> int:
+    def next_chunk(self) -> bytes | None:
         if not self._begun and (cancellation := current()) is not None:
             cancellation.at_cancel(self._stop)
         self._begun = True
-        while not self._left:
-            self._next = asyncio.run_coroutine_threadsafe(self._chunk(), self._loop)
-            if (chunk := self._next.result()) is None:
-                return 0
-            self._left = memoryview(chunk)
-        view = memoryview(buffer).cast("B")
-        size = min(len(view), len(self._left))
-        view[:size] = self._left[:size]
-        self._left = self._left[size:]
-        return size
+        self._next = asyncio.run_coroutine_threadsafe(self._chunk(), self._loop)
+        return self._next.result()
 
     async def _chunk(self) -> bytes | None:
         try:

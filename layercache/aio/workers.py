@@ -62,7 +62,7 @@ class Workers:
         try:
             return await done
         except asyncio.CancelledError:
-            cancellation.cancelled = True  # whoever closes a stream now sees that nobody may wait for it
+            cancellation.cancelled = True  # closing a stream from now on does not wait for it
             self._run(context.copy(), cancellation.cancel)  # it takes locks, and calls watchers
             raise
 

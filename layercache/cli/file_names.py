@@ -1,4 +1,4 @@
-"""Names of files out of images, as they are printed: whoever made an image chose them."""
+"""Names of files out of images, as they are printed: the author of an image chose them."""
 
 from __future__ import annotations
 

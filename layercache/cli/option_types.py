@@ -1,4 +1,4 @@
-"""Types of option values: sizes, ages, samples, paths."""
+"""Types of option values: sizes, ages, samples, paths; and an option of several commands."""
 
 from __future__ import annotations
 
@@ -79,3 +79,10 @@ GLOB = Parsed("glob", parse_glob)
 AGE = Parsed("age", parse_age)
 SAMPLE = Parsed("sample", parse_sample)
 COMPRESSION = Parsed("compression", parse_compression)
+
+
+def jobs_option(meaning: str) -> Callable[[Any], Any]:
+    """``--jobs``, of a command that does several things at the same time."""
+    return click.option(
+        "--jobs", "-j", type=click.IntRange(1, 64), default=8, show_default=True, help=meaning
+    )

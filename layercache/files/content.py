@@ -26,8 +26,8 @@ SKIP = 256 << 10
 class FileContent(io.RawIOBase):
     """A regular file's bytes: seekable, holes as zeros.
 
-    The tar is opened at the first read, and again where a seek leaves what is open. Whoever reads all bytes
-    in order, from the first one on, gets the last of them only if the file's sha256 is right.
+    The tar is opened at the first read, and again where a seek leaves what is open. Reading all bytes
+    in order, from the first one on, returns the last of them only if the file's sha256 is right.
     """
 
     def __init__(self, tar: LayerTar, entry: FileEntry) -> None:

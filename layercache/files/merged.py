@@ -108,8 +108,8 @@ class ImageFiles:
     def open(self, path: str | ImageFile) -> io.BufferedReader:
         """The bytes of a regular file, which a path leads to or which was looked up.
 
-        The stream is seekable; its holes are zeros. Whoever reads it in order from its start gets the last
-        bytes only if the file's sha256 is right. Raises `NotFoundError`, `NotAFileError` for a folder or a
+        The stream is seekable; its holes are zeros. Read in order from its start, it gives the last bytes
+        only if the file's sha256 is right. Raises `NotFoundError`, `NotAFileError` for a folder or a
         device, and as `Layer.uncompressed`, also while it is read.
         """
         file = self.lookup(path) if isinstance(path, str) else path

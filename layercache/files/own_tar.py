@@ -1,7 +1,7 @@
 """A layer by its own table of contents, of eStargz or zstd:chunked, which its image's manifest vouches for.
 
 The table says where in the blob the chunks of each file are, not where in the tar. So each file is given a
-place in a made-up tar, which has nothing but the bytes of files, one after the other; whoever reads files
+place in a virtual tar, which has nothing but the bytes of files, one after the other; what reads files
 by their offsets reads that.
 """
 
@@ -102,7 +102,7 @@ def _remembering(read: Read, parts: list[_Part]) -> Read:
 
 
 class OwnTar:
-    """The made-up tar of a layer, and the table whose offsets are in it. Thread-safe: it does not change.
+    """The virtual tar of a layer, and the table whose offsets are in it. Thread-safe: it does not change.
 
     ``open_blob`` opens the blob for one reader.
     """
@@ -126,11 +126,11 @@ class OwnTar:
         self._files = [(path, size) for _, path, size in found]
 
     def read(self, start: int, end: int) -> Reader:
-        """Read bytes ``start`` to ``end`` of the made-up tar. Reading raises `DigestMismatchError`."""
+        """Read bytes ``start`` to ``end`` of the virtual tar. Reading raises `DigestMismatchError`."""
         return _OwnReader(self, self._open_blob(), start, min(end, self.table.tar_size))
 
     def chunks(self, start: int) -> Iterator[tuple[int, Chunk]]:
-        """The chunks from an offset on, and where in the made-up tar each of them begins. Zeros have none."""
+        """The chunks from an offset on, and where in the virtual tar each of them begins. Zeros have none."""
         for number in range(max(0, bisect_right(self._starts, start) - 1), len(self._starts)):
             begins, (path, _) = self._starts[number], self._files[number]
             for chunk in self._own.chunks(path, max(0, start - begins)):
@@ -156,7 +156,7 @@ class OwnTar:
 
 
 class _OwnReader(JudgingReader):
-    """A range of a made-up tar, by requests for chunks that follow each other. What no file has is zeros."""
+    """A range of a virtual tar, by requests for chunks that follow each other. What no file has is zeros."""
 
     def __init__(self, tar: OwnTar, blob: SpansOfBlob, start: int, end: int) -> None:
         super().__init__(BytesReader(), max(0, end - start))

@@ -99,7 +99,7 @@ class _Making:
     def finish(self) -> None:
         with suppress(
             LayercacheError, OSError
-        ):  # it only saves work; whoever reads the layer learns what is wrong
+        ):  # it only saves work; a reader of the layer finds out what is wrong
             get(self._resolver, self._state, self._go_on)
 
     def _go_on(self, _piece: bytes) -> None:

@@ -46,7 +46,7 @@ class OpenCache:
 
     def __init__(self, urls: str | tuple[str, ...] | None) -> None:
         self._cache = layercache.open(urls)
-        # Guards the dictionaries. What takes long is done under a lock of its own for each key: threads that
+        # Guards the dictionaries. What takes long is done under a separate lock for each key: threads that
         # ask for the same wait for one of them, and the others do not wait.
         self._lock = threading.Lock()
         self._locks: weakref.WeakValueDictionary[Key, threading.Lock] = weakref.WeakValueDictionary()
@@ -70,7 +70,7 @@ class OpenCache:
         return found
 
     def forget(self) -> None:
-        """Look up anew what each key names."""
+        """Look up again what each key names."""
         with self._lock:
             self._found.clear()
 

@@ -1,4 +1,4 @@
-"""Paths of images and layers for universal_pathlib, which finds them by an entry point of its own."""
+"""Paths of images and layers for universal_pathlib, which finds them by a separate entry point."""
 
 from __future__ import annotations
 

@@ -48,7 +48,7 @@ class Place(Value, frozen=True):
 
 
 class _StripProtocol:
-    """fsspec's class method that makes a path of a URL. A file system that has a root has one of its own."""
+    """fsspec's class method that makes a path of a URL. A file system that has a root has another one."""
 
     def __get__(self, fs: Reading | None, kind: type[Reading]) -> Callable[[Any], Any]:
         return kind.from_name if fs is None or fs.root is None else fs.from_root
@@ -63,7 +63,7 @@ class Reading(AbstractFileSystem):
 
     Symbolic links are followed, and never lead out of the image. `info` describes what a link leads to, with
     ``islink`` and ``destination``; `ls` gives links to folders the type "link", so that `walk` and `find` do
-    not follow them. What a name leads to is looked up once in a process, and anew after `invalidate_cache`.
+    not follow them. What a name leads to is looked up once in a process, and again after `invalidate_cache`.
     Where a file system was pickled to, a tag is the image that it was.
 
     Raises `FileNotFoundError`, `IsADirectoryError`, `ValueError` for a malformed name, `OSError` with EROFS
@@ -139,7 +139,7 @@ class Reading(AbstractFileSystem):
         return f"{self.protocol}-{self._fs_token}"
 
     def invalidate_cache(self, path: Any = None) -> None:
-        """Look up anew what each name leads to."""
+        """Look up again what each name leads to."""
         self._pinned.clear()
         self._seen.clear()
         self._cache.get().forget()

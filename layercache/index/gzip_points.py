@@ -198,4 +198,4 @@ _EMPTY_DYNAMIC = [
     *((0, 1), (138 - 11, 7), (0, 1), (118 - 11, 7)),  # 138 and 118 literals that have no code
     *((3, 2), (1, 2), (0, 1)),  # the end of the block has one of a bit, distances have none; and that end
 ]
-"""A block with codes of its own that has nothing but its end: 95 bits, an odd number (RFC 1951, 3.2.7)."""
+"""A block with dynamic codes that has nothing but its end: 95 bits, an odd number (RFC 1951, 3.2.7)."""

@@ -1,6 +1,6 @@
 """The JSON of a layer's own table of contents, which eStargz and zstd:chunked keep in the blob.
 
-Both compress each file's bytes, or each chunk of a large file, as members or frames of their own; the table
+Both compress each file's bytes, or each chunk of a large file, as separate members or frames; the table
 says where these begin and has the hash of what is in them.
 """
 

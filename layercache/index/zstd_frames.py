@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 SPAN = 4 << 20
-"""Bytes of the tar from which the next frame is a point of its own. Smaller frames share one."""
+"""Bytes of the tar from which the next frame is a separate point. Smaller frames share one."""
 
 PIECE = 1 << 20
 """Bytes that are inflated at a time."""

@@ -126,7 +126,7 @@ def _fuse() -> ModuleType:
         raise ConfigError(
             f"layercache mount needs the package {error.name}", hint=install_hint("mount")
         ) from error
-    except (OSError, AttributeError) as error:  # it has no errors of its own for this
+    except (OSError, AttributeError) as error:  # it has no separate errors for this
         raise ConfigError(f"layercache mount needs libfuse: {error}", hint=_install_libfuse()) from error
     fuse: ModuleType = mfusepy
     return fuse

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class OpenFile:
-    """A file that may be read by several threads. What fails is tried anew by the next read."""
+    """A file that may be read by several threads. What fails is tried again by the next read."""
 
     def __init__(self, files: ImageFiles, file: ImageFile) -> None:
         self._files = files

@@ -31,7 +31,7 @@ class Operations(mfusepy.Operations):
     """Answers libfuse, which asks in several threads. Paths begin with "/".
 
     What fails is EIO for the program that asked, and is reported to ``failed``, with the path; the next
-    question tries anew. ``begun`` is called once the file system is mounted.
+    question tries again. ``begun`` is called once the file system is mounted.
     """
 
     use_ns = True

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import pytest
 from servers.daemons import dockerd
@@ -11,7 +12,7 @@ from servers.images import make_image, make_layer, noise
 from servers.lying import status, wrong_bytes
 
 import layercache
-from layercache import DigestMismatchError, NotFoundError, SourceError
+from layercache import Digest, DigestMismatchError, NotFoundError, SourceError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
     from servers.lying import LyingRegistry
 
-    from layercache import Cache, Digest
+    from layercache import Cache
 
     Fetch = Callable[[Digest], BinaryIO]
     Maker = Callable[[LyingRegistry], AbstractContextManager[Fetch]]
@@ -114,6 +115,38 @@ def test_layers_come_out_of_a_docker_daemon(cache: Cache, lying: LyingRegistry) 
             with pytest.raises(NotFoundError, match="is not a layer of"):
                 image.fetch(layer.digest)
         client.close()
+
+
+def test_an_image_whose_saving_broke_off_is_saved_again_from_its_start(
+    cache: Cache, lying: LyingRegistry, tmp_path: Path
+) -> None:
+    from layercache.adapters.docker import DaemonImage
+
+    name = lying.add_image("1", make_image([LAYER]))
+    cache.pull(name, platform="linux/amd64", form="both")
+    cache.export(name, f"docker-archive:{tmp_path}/a.tar:app:1", platform="linux/amd64")
+    archive = (tmp_path / "a.tar").read_bytes()
+
+    class Saved:
+        """What docker-py has for an image: a connection that breaks at first."""
+
+        attrs: ClassVar = {"RootFS": {"Layers": [str(LAYER.diff_id)]}}
+        short_id = "app"
+        tries = 0
+
+        def save(self) -> Iterator[bytes]:
+            self.tries += 1
+            yield archive[:100_000]
+            if self.tries == 1:
+                raise ConnectionError("the daemon has gone")
+            yield archive[100_000:]
+
+    client: Any = SimpleNamespace(images=SimpleNamespace(get=lambda _: Saved()))
+    with DaemonImage(client, "app") as image:
+        with pytest.raises(ConnectionError):
+            image.fetch(Digest(LAYER.diff_id))
+        with image.fetch(Digest(LAYER.diff_id)) as tar:
+            assert tar.read() == LAYER.tar
 
 
 def load(cache: Cache, name: str, client: Any) -> None:

@@ -73,7 +73,7 @@ def _indexes(bench: Bench, layer: MadeLayer) -> Iterator[Row]:
     table.note = f"{runs['scan'][0].said('table'):,.0f} bytes"
     yield table.compared(plain)
     if "points" in runs:
-        row = bench.row(case, "seek points, in a pass of their own", runs["points"], inside="seconds")
+        row = bench.row(case, "seek points, in a separate pass", runs["points"], inside="seconds")
         size = runs["points"][0].said("size")
         row.note = f"{size:,.0f} bytes, {100 * size / layer.size:.2f} % of the blob"
         yield row.compared(plain)

@@ -47,7 +47,7 @@ def hub(lying: LyingRegistry, tmp_path: Path) -> dict[str, str]:
 
 
 def base(name: str, release: tuple[str, str] | None) -> Layer:
-    """Debian's layer, say: the release below usr/lib, and a link to it; Alpine has a file of its own."""
+    """Debian's layer, say: the release below usr/lib, and a link to it; Alpine has a regular file."""
     if release is None:
         return layer_of([folder("bin"), entry("bin/busybox", name.encode())])
     system, version = release

@@ -1,4 +1,4 @@
-"""Layers with a table of their own, as stargz-snapshotter and containers/storage write them."""
+"""Layers that contain a table, as stargz-snapshotter and containers/storage write them."""
 
 from __future__ import annotations
 

@@ -92,7 +92,7 @@ def url(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.Monk
 
 
 def test_writers_of_one_record_lose_nothing(url: str) -> None:
-    """Threads, each with a connection of its own as on another machine, and processes."""
+    """Threads, each with a separate connection as on another machine, and processes."""
     command = [sys.executable, "-c", WRITERS, url, str(PROCESSES)]
     processes = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     tiers = [open_tier(url, nearest=False) for _ in range(THREADS)]

@@ -11,6 +11,7 @@ import click
 from layercache.cli import exit_codes, failures, output
 from layercache.cli.command import Command
 from layercache.cli.completing import complete_image
+from layercache.cli.option_types import jobs_option
 from layercache.cli.output import count, human
 from layercache.cli.output_options import json_option
 from layercache.cli.terminal import echo
@@ -71,14 +72,7 @@ def _point_in_time(_ctx: click.Context, _param: click.Parameter, text: str | Non
     help="Copy only this form of layers; tars missing from FROM are inflated from its blobs. "
     "Default: the forms that TO stores, as far as FROM has them.",
 )
-@click.option(
-    "--jobs",
-    "-j",
-    type=click.IntRange(1, 64),
-    default=8,
-    show_default=True,
-    help="Blobs to copy in parallel.",
-)
+@jobs_option("Blobs to copy in parallel.")
 @click.option("--dry-run", "-n", is_flag=True, help="Show what would be copied, and write nothing.")
 @json_option
 @click.pass_obj

@@ -14,7 +14,7 @@ from layercache.cli.file_names import shown, write_raw
 from layercache.cli.file_options import null_option, platform_option
 from layercache.cli.image_lists import file_name, names_in
 from layercache.cli.named_files import Listed, digests, warn_of_foreign
-from layercache.cli.option_types import GLOB, ReadableFile
+from layercache.cli.option_types import GLOB, ReadableFile, jobs_option
 from layercache.cli.output_options import json_option, no_trunc_option
 from layercache.cli.registry_options import registry_options
 from layercache.cli.table import Column, Lines
@@ -58,14 +58,7 @@ COLUMNS = (Column("IMAGE", name=True), Column("PATH"))
     "--long", "-l", is_flag=True, help="Also print mode, owner, size, time, layer and the target of links."
 )
 @null_option
-@click.option(
-    "--jobs",
-    "-j",
-    type=click.IntRange(1, 64),
-    default=8,
-    show_default=True,
-    help="Images to search in parallel.",
-)
+@jobs_option("Images to search in parallel.")
 @platform_option
 @registry_options
 @json_option

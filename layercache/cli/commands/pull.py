@@ -11,7 +11,7 @@ from layercache.cli import output
 from layercache.cli.command import Command
 from layercache.cli.completing import complete_image
 from layercache.cli.image_lists import file_name, names_in
-from layercache.cli.option_types import Path, ReadableFile
+from layercache.cli.option_types import Path, ReadableFile, jobs_option
 from layercache.cli.output_options import json_option, no_trunc_option
 from layercache.cli.registry_options import registry_options
 from layercache.value import Value
@@ -54,14 +54,7 @@ if TYPE_CHECKING:
     type=click.Choice(["compressed", "uncompressed", "both"]),
     help="Form to store. Default: compressed, or uncompressed if no tier stores compressed layers.",
 )
-@click.option(
-    "--jobs",
-    "-j",
-    type=click.IntRange(1, 64),
-    default=8,
-    show_default=True,
-    help="Layers to pull in parallel.",
-)
+@jobs_option("Layers to pull in parallel.")
 @registry_options
 @json_option
 @no_trunc_option

@@ -180,7 +180,7 @@ class Tally:
     def document(self) -> dict[str, Any]:
         document = asdict(self)
         for each in document["problems"]:
-            del each["missing"]  # a list of its own has what is missing
+            del each["missing"]  # what is missing is listed separately
         if self.locked is None:
             del document["locked"], document["missing"]
         return document
