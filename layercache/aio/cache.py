@@ -110,11 +110,15 @@ class Cache(Wrapper[Blocking]):
     async def close(self, *, flush: bool = True) -> None:
         """As `layercache.Cache.close`; ends iterations over events, too."""
         try:
-            await self._workers.call(Cancellation(), self.sync.close, flush=flush)
+            await self._workers.call(Cancellation(), self._close, flush=flush)
         finally:
             for events in self._events:
                 events.end()
             self._workers.close()
+
+    def _close(self, *, flush: bool) -> None:
+        self._workers.wait_for_cancelled()
+        self.sync.close(flush=flush)
 
     async def __aenter__(self) -> Self:
         return self

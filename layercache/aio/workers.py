@@ -29,10 +29,11 @@ class Workers:
     """
 
     # `deque.append` and `pop` are single steps, so no lock is needed: a worker is in `_idle` once, and
-    # what pops it is alone in giving it a job.
+    # what pops it is alone in giving it a job. So are `add`, `discard` and copying of `_cancelling`.
 
     def __init__(self) -> None:
         self._idle: deque[SimpleQueue[Callable[[], object] | None]] = deque()
+        self._cancelling: set[threading.Event] = set()
         self._closed = False
 
     async def call(
@@ -63,8 +64,27 @@ class Workers:
             return await done
         except asyncio.CancelledError:
             cancellation.cancelled = True  # closing a stream from now on does not wait for it
-            self._run(context.copy(), cancellation.cancel)  # it takes locks, and calls watchers
+            self._cancel(context.copy(), cancellation)
             raise
+
+    def _cancel(self, context: Context, cancellation: Cancellation) -> None:
+        """In a thread, as it takes locks, and calls watchers."""
+        ended = threading.Event()
+        self._cancelling.add(ended)
+
+        def cancel() -> None:
+            try:
+                cancellation.cancel()
+            finally:
+                self._cancelling.discard(ended)
+                ended.set()
+
+        self._run(context, cancel)
+
+    def wait_for_cancelled(self) -> None:
+        """Wait until the transfers of all cancelled calls are given up, so that nobody finishes them."""
+        for ended in self._cancelling.copy():
+            ended.wait()
 
     def start(self, work: Callable[[], object]) -> None:
         """Run it in a thread; nobody waits for that."""

@@ -14,6 +14,8 @@ from servers.lying import silent
 
 import layercache
 from layercache import aio
+from layercache.resolver.in_flight import InFlight
+from layercache.transfer.cancellation import Cancellation
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -198,10 +200,41 @@ def test_a_stream_that_is_cancelled_is_closed_without_waiting_for_its_thread(
                 async with layer.uncompressed() as tar:
                     return await tar.read()
 
-            reading = asyncio.create_task(read())
-            while not lying.asked(f"/blobs/{LAYER.digest}"):
-                await asyncio.sleep(0.01)
-            await asyncio.sleep(0.5)
+            async with cache.events("bytes") as events:
+                reading = asyncio.create_task(read())
+                await anext(aiter(events))
+            reading.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await reading
+
+    asyncio.run(asyncio.wait_for(main(), 20))
+
+
+def test_a_cache_that_is_closed_does_not_finish_what_was_just_cancelled(
+    name: str, tmp_path: Path, lying: LyingRegistry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However late the thread comes that gives it up."""
+    closing, cancel, finish = threading.Event(), Cancellation.cancel, InFlight.give_up_or_finish
+
+    def cancel_late(cancellation: Cancellation) -> None:
+        closing.wait(1)
+        cancel(cancellation)
+
+    def finish_and_tell(running: InFlight) -> None:
+        finish(running)
+        closing.set()
+
+    monkeypatch.setattr(Cancellation, "cancel", cancel_late)
+    monkeypatch.setattr(InFlight, "give_up_or_finish", finish_and_tell)
+
+    async def main() -> None:
+        lying.on(f"/blobs/{LAYER.digest}", silent(60_000))
+        async with aio.open(tmp_path / "cache") as cache:
+            (layer,) = (await cache.image(name, platform=PLATFORM)).layers
+            tar = await layer.uncompressed()
+            async with cache.events("bytes") as events:
+                reading = asyncio.create_task(tar.read())
+                await anext(aiter(events))
             reading.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await reading
