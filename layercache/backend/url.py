@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, TypeVar, cast
 
+import msgspec
 from msgspec import field
 
 from layercache.errors import ConfigError, did_you_mean
-from layercache.value import Value
+from layercache.value import Value, convert
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -128,8 +129,6 @@ class BackendURL(Value, frozen=True):
         """
         if not self.query:
             return kind()
-        import msgspec
-
         known = _names(kind)
         unknown = [name for name in self.query if name not in known]
         hint = f"options of {self.scheme}://: {', '.join(known) or 'none'}"
@@ -139,7 +138,7 @@ class BackendURL(Value, frozen=True):
             similar = did_you_mean(unknown[0], [*known, *self.tier_options])
             raise ConfigError(f"{self.place}: unknown option {', '.join(unknown)}", hint=similar + hint)
         try:
-            return msgspec.convert(dict(self.query), kind, strict=False)
+            return cast("OptionsT", convert(dict(self.query), kind, strict=False))
         except msgspec.ValidationError as error:
             raise ConfigError(f"{self.place}: {error}", hint=hint) from error
 

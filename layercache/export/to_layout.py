@@ -17,6 +17,7 @@ from layercache.oci.annotations import REF_NAME
 from layercache.oci.descriptor import DOCUMENT_MAX, INDEX_SHARE, NOT_VALID
 from layercache.oci.forms import COMPRESSED
 from layercache.sources.file_section import read_file
+from layercache.value import json_decoder
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -134,9 +135,8 @@ class LayoutTarget:
         if not os.path.exists(path):
             return empty_index()
         try:
-            index = msgspec.json.decode(
-                read_file(path, DOCUMENT_MAX * INDEX_SHARE, path), type=dict[str, Any]
-            )
+            data = read_file(path, DOCUMENT_MAX * INDEX_SHARE, path)
+            index: dict[str, Any] = json_decoder(dict[str, Any]).decode(data)
         except NOT_VALID as error:
             raise FormatError(f"{path} is not an index: {error}") from error
         entries = index.setdefault("manifests", [])

@@ -8,7 +8,7 @@ by their offsets reads that.
 from __future__ import annotations
 
 from bisect import bisect_right
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, cast
 
 import msgspec
 from msgspec import Meta
@@ -20,7 +20,7 @@ from layercache.index.envelope import seal, unseal
 from layercache.index.own_table import read_own_table
 from layercache.index.table import FileTable
 from layercache.streams.readers import BytesReader, JudgingReader
-from layercache.value import replace
+from layercache.value import msgpack_decoder, replace
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -82,7 +82,7 @@ def find_own_tar(resolver: Resolver, state: LayerState) -> OwnTar | None:
 def decoded(data: bytes) -> list[_Part]:
     """The parts of a blob out of a stored object, and where each begins. Raises `FormatError`."""
     try:
-        return msgspec.msgpack.decode(unseal(MAGIC, data, TOC_MAX), type=list[_Part])
+        return cast("list[_Part]", msgpack_decoder(list[_Part]).decode(unseal(MAGIC, data, TOC_MAX)))
     except msgspec.MsgspecError as error:
         raise FormatError(f"the parts of a blob that have its table are broken: {error}") from error
 

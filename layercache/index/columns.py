@@ -13,6 +13,7 @@ from layercache.errors import FormatError, LimitError
 from layercache.index.entry import FileEntry, FileType
 from layercache.index.sparse import check_pieces
 from layercache.index.tar_header import BLOCK, decode
+from layercache.value import msgpack_decoder
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -173,7 +174,7 @@ class Columns:
     def decode(cls, payload: bytes) -> tuple[Columns, int]:
         """The columns and the size of the tar. Raises `FormatError` for what no scanner makes."""
         try:
-            stored = msgspec.msgpack.decode(payload, type=_Stored)
+            stored = msgpack_decoder(_Stored).decode(payload)
             made = cls()
             made._fill(stored)
         except (msgspec.MsgspecError, ValueError) as error:

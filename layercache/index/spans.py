@@ -13,7 +13,7 @@ from layercache.errors import FormatError
 from layercache.index.envelope import seal, unseal
 from layercache.oci.descriptor import GZIP, NO_COMPRESSION, ZSTD
 from layercache.oci.digest import DiffID, Digest
-from layercache.value import Value
+from layercache.value import Value, msgpack_decoder
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -169,7 +169,7 @@ class SeekIndex:
     def decode(cls, data: bytes) -> SeekIndex:
         """The inverse of `encode`. Raises `FormatError` for an index that cannot have been made here."""
         try:
-            stored = msgspec.msgpack.decode(unseal(MAGIC, data, INDEX_MAX), type=_Stored)
+            stored = msgpack_decoder(_Stored).decode(unseal(MAGIC, data, INDEX_MAX))
             _check(stored)
             return cls(stored)
         except (msgspec.MsgspecError, ValueError) as error:

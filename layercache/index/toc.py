@@ -21,7 +21,7 @@ from layercache.index.scanner import EMPTY, clean_path
 from layercache.index.table import FileTable
 from layercache.index.tar_header import INT64_MAX
 from layercache.oci.digest import Hash
-from layercache.value import replace
+from layercache.value import json_decoder, replace
 
 TOC_MAX = 128 << 20
 """Bytes of a table at most, compressed or not."""
@@ -83,7 +83,7 @@ def decode_toc(data: bytes, payload_end: int, compression: str) -> OwnTable:
     table: that it says the same as the tar is not checked.
     """
     try:
-        toc = msgspec.json.decode(data, type=_Toc)
+        toc = json_decoder(_Toc).decode(data)
         if toc.version != 1:
             raise ValueError(f"it has version {toc.version} (expected 1)")
         return _own_table(toc.entries or [], payload_end, compression)
@@ -126,7 +126,7 @@ def _with_chunks(entries: list[_Entry]) -> list[tuple[_Entry, list[_Entry]]]:
 
 def _file_entry(entry: _Entry, names: tuple[dict[int, str], dict[int, str]]) -> FileEntry:
     type_ = _TYPES.get(entry.type)
-    if type_ is None or entry.size < 0:
+    if type_ is None or not 0 <= entry.size <= INT64_MAX:
         raise ValueError(f"an entry has the type {entry.type[:20]!r} and the size {entry.size}")
     for text in (entry.name, entry.link_name):
         if "\ufffd" in text or "\0" in text:

@@ -6,13 +6,13 @@ nothing that is not named here is lost.
 
 from __future__ import annotations
 
-from functools import cache
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar, cast
 
 import msgspec
 
 from layercache.errors import FormatError, InvalidNameError
 from layercache.oci.digest import DiffID, Digest, Hash
+from layercache.value import convert, json_decoder
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -186,17 +186,13 @@ def decode(data: bytes, kind: type[DocumentT], what: str) -> DocumentT:
     """
     try:
         try:
-            return cast("DocumentT", _decoder(kind).decode(data))
+            return cast("DocumentT", json_decoder(kind, dec_hook=_decode_hash).decode(data))
         except msgspec.ValidationError:  # null, perhaps, as programs in Go write an empty list
-            return msgspec.convert(without_nulls(msgspec.json.decode(data)), kind, dec_hook=_decode_hash)
+            return cast(
+                "DocumentT", convert(without_nulls(json_decoder().decode(data)), kind, dec_hook=_decode_hash)
+            )
     except NOT_VALID as error:
         raise FormatError(f"{what} is not a valid {kind.__name__.lower()}: {error}") from error
-
-
-@cache
-def _decoder(kind: type[Any]) -> msgspec.json.Decoder[Any]:
-    """Made once of each kind: that takes a third as long as decoding a record."""
-    return msgspec.json.Decoder(kind, dec_hook=_decode_hash)
 
 
 def without_nulls(value: Any) -> Any:
@@ -210,7 +206,7 @@ def decode_object(data: bytes, what: str) -> dict[str, Any]:
     """All fields of a JSON object. Raises `FormatError`, which calls the object ``what``."""
     fields: Any
     try:
-        fields = msgspec.json.decode(data)
+        fields = json_decoder().decode(data)
     except NOT_VALID as error:
         raise FormatError(f"{what} is not JSON: {error}") from error
     if not isinstance(fields, dict):

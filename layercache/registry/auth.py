@@ -23,6 +23,7 @@ from layercache.registry.http import discard, read_all
 from layercache.registry.retry import TransientError, retry_after
 from layercache.registry.status_errors import quoted, reason_in
 from layercache.registry.urls import origin, place, server_url
+from layercache.value import json_decoder
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -260,7 +261,7 @@ def _token(
             login.advice(registry),
         )
     try:
-        answer = msgspec.json.decode(body, type=_TokenAnswer, strict=False)
+        answer: _TokenAnswer = json_decoder(_TokenAnswer, strict=False).decode(body)
     except NOT_VALID:
         raise SourceError(f"{what} answered with something that is not a token") from None
     if not (answer.token or answer.access_token):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import base64
 import os
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import msgspec
 
@@ -21,6 +21,7 @@ from layercache.registry.credential import (
     UnavailableError,
     login_command,
 )
+from layercache.value import json_decoder
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -70,8 +71,8 @@ class AuthFile:
             return cls(path, _Document())
         try:
             if os.path.basename(path) == OLD_NAME:
-                return cls(path, _Document(auths=msgspec.json.decode(data, type=dict[str, msgspec.Raw])))
-            return cls(path, msgspec.json.decode(data, type=_Document))
+                return cls(path, _Document(auths=json_decoder(dict[str, msgspec.Raw]).decode(data)))
+            return cls(path, json_decoder(_Document).decode(data))
         except NOT_VALID:
             # Without what the parser found, which may be a part of a secret.
             raise UnavailableError(
@@ -122,7 +123,7 @@ class AuthFile:
 
     def _value(self, raw: msgspec.Raw, kind: type[ValueT], registry: str) -> ValueT | None:
         try:
-            return msgspec.json.decode(raw, type=kind | None)
+            return cast("ValueT | None", json_decoder(cast("Any", kind | None)).decode(raw))
         except NOT_VALID:
             raise self._broken(registry, "it has fields of a wrong type") from None
 

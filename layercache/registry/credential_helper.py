@@ -9,6 +9,7 @@ import msgspec
 
 from layercache.oci.descriptor import NOT_VALID
 from layercache.registry.credential import Credential, UnavailableError
+from layercache.value import json_decoder
 
 HELPER_SECONDS = 60
 NOT_FOUND = "credentials not found in native keychain"
@@ -46,7 +47,7 @@ def ask(helper: str, key: str, where: str) -> Credential | None:
             hint=f"see what it prints: echo {key} | {name} get",
         )
     try:
-        answer = msgspec.json.decode(done.stdout, type=_Answer)
+        answer = json_decoder(_Answer).decode(done.stdout)
     except NOT_VALID:
         raise UnavailableError(name, f"did not return a valid answer for {key}", hint=hint) from None
     if answer.username == IDENTITY_USER:

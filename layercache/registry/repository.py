@@ -20,6 +20,7 @@ from layercache.registry.http import abandon, discard, read_all
 from layercache.registry.ranges import HEAD_REFUSED, content_length
 from layercache.registry.stored import StoredBlob
 from layercache.registry.upload import Upload
+from layercache.value import json_decoder
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -182,7 +183,7 @@ class Repository:
                 return
             data = read_all(response, TAGS_SIZE_MAX, f"the tags of {self.name}")
             try:
-                yield from (msgspec.json.decode(data, type=_Tags | None) or _Tags()).tags or ()
+                yield from (json_decoder(_Tags | None).decode(data) or _Tags()).tags or ()
             except NOT_VALID as error:
                 raise SourceError(f"the tags of {self.name} are not a valid list: {error}") from error
             following = _NEXT.search(response.headers.get("Link", ""))

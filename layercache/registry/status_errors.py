@@ -5,8 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import urlsplit
 
-import msgspec
-
 from layercache.errors import LayercacheError, NotFoundError, SourceError
 from layercache.oci.descriptor import NOT_VALID
 from layercache.registry import hints
@@ -15,6 +13,7 @@ from layercache.registry.credentials import Login
 from layercache.registry.http import read_all
 from layercache.registry.redaction import redacted
 from layercache.registry.retry import TransientError, retry_after
+from layercache.value import json_decoder
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -171,7 +170,7 @@ def reason_in(body: bytes) -> str:
 
 def _fields(body: bytes) -> dict[str, Any]:
     try:
-        fields = msgspec.json.decode(body)
+        fields = json_decoder().decode(body)
     except NOT_VALID:
         return {}
     return fields if isinstance(fields, dict) else {}

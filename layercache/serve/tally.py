@@ -11,12 +11,13 @@ import os
 import threading
 from bisect import bisect_left
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import msgspec
 
 from layercache.oci.descriptor import NOT_VALID
 from layercache.statistics.totals import PLACES, Day, summed
+from layercache.value import json_decoder
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -170,5 +171,5 @@ class Tally:
 def _read(path: str) -> Counts:
     """The counts of a file; none if there is no file, or it cannot be read."""
     with suppress(OSError, *NOT_VALID), open(path, "rb") as file:
-        return msgspec.json.decode(file.read(), type=Counts)
+        return cast("Counts", json_decoder(Counts).decode(file.read()))
     return Counts()

@@ -12,7 +12,7 @@ import os
 import threading
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Self, cast
 
 import msgspec
 
@@ -39,6 +39,7 @@ from layercache.sources.opened_archive import OpenedArchive, check_there
 from layercache.statistics.places import Place
 from layercache.streams.hashing import chunks, hash_chunks
 from layercache.streams.readers import HEAD
+from layercache.value import json_decoder
 
 if TYPE_CHECKING:
     from layercache.sources.tar_index import Member, Members
@@ -181,7 +182,7 @@ class ArchiveSource:
             )
         data = self._small(fd, members.find(MANIFEST), MANIFEST)
         try:
-            return msgspec.json.decode(data, type=list[_Item])
+            return cast("list[_Item]", json_decoder(list[_Item]).decode(data))
         except NOT_VALID as error:
             raise FormatError(f"{self.name}: {MANIFEST} is not valid: {error}") from error
 

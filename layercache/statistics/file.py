@@ -18,6 +18,7 @@ import msgspec
 from layercache.oci.descriptor import NOT_VALID
 from layercache.statistics.counters import Counters
 from layercache.statistics.totals import DAYS, Day, compacted
+from layercache.value import json_decoder
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -132,7 +133,7 @@ def _encoded(days: Iterable[Day]) -> bytes:
 
 
 def _parsed(data: bytes) -> Iterable[Day]:
-    decoder = msgspec.json.Decoder(Day)
+    decoder = json_decoder(Day)
     for line in data.splitlines():
         with suppress(*NOT_VALID):
             yield decoder.decode(line)

@@ -118,12 +118,11 @@ def replace_marker(backend: Backend) -> None:
 
 def _format_of(data: bytes) -> int | None:
     """The number in a marker; None for anything else."""
-    import msgspec
-
     from layercache.oci.descriptor import NOT_VALID
+    from layercache.value import json_decoder
 
     try:
-        document = msgspec.json.decode(data)
+        document = json_decoder().decode(data)
     except NOT_VALID:
         return None
     own = document.get("layercache") if isinstance(document, dict) else None

@@ -25,7 +25,7 @@ from layercache.errors import FormatError, InvalidNameError
 from layercache.oci.descriptor import Descriptor, decode, encode
 from layercache.oci.digest import DiffID, Digest, Hash
 from layercache.tiers.association import FACTS_MAX, Association, NotOfALayerError
-from layercache.value import Value, replace
+from layercache.value import Value, json_decoder, replace
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -74,7 +74,7 @@ def is_about_digest(data: bytes, key: str) -> bool:
     is not decoded so easily.
     """
     try:
-        for blob in msgspec.json.decode(data, type=_Outline).facts:
+        for blob in json_decoder(_Outline).decode(data).facts:
             if key.endswith(blob.digest[-_HEX:]):
                 return True
     except (msgspec.DecodeError, UnicodeDecodeError):

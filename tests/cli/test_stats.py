@@ -18,8 +18,6 @@ if TYPE_CHECKING:
 
     from servers.images import Sample
 
-TODAY = time.strftime("%Y-%m-%d", time.gmtime())
-
 
 @pytest.fixture(autouse=True)
 def state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
@@ -28,15 +26,19 @@ def state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "state" / "layercache"
 
 
+def day_of(seconds: float) -> str:
+    return time.strftime("%Y-%m-%d", time.gmtime(seconds))
+
+
 def record(state: Path, back: int, *places: PlaceTotals) -> None:
     """What a process did some days ago."""
     state.mkdir(parents=True, exist_ok=True)
-    day = time.strftime("%Y-%m-%d", time.gmtime(time.time() - back * 86400))
     with open(state / "statistics.jsonl", "ab") as file:
-        file.write(msgspec.json.encode(Day(day, list(places))) + b"\n")
+        file.write(msgspec.json.encode(Day(day_of(time.time() - back * 86400), list(places))) + b"\n")
 
 
 def test_a_pull_and_its_repetition_are_in_the_totals(cli: Caller, layout: str, sample: Sample) -> None:
+    start = time.time()
     size = sum(len(layer.blob) for layer in sample.image.layers)
     cli("pull", layout)
     cli("pull", layout)
@@ -47,8 +49,9 @@ def test_a_pull_and_its_repetition_are_in_the_totals(cli: Caller, layout: str, s
         cli.url: 3,
         layout.removesuffix(":image"): 3,
     }
-    (day,) = totals["days"]
-    assert (day["day"], day["hits"]) == (TODAY, 3)
+    days = totals["days"]
+    assert sum(day["hits"] for day in days) == 3
+    assert {day["day"] for day in days} <= {day_of(start), day_of(time.time())}
 
 
 def test_commands_that_read_no_layer_write_nothing(cli: Caller, layout: str, state: Path) -> None:

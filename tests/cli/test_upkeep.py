@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from servers.images import Layer
 
 DAY = 86400
+THEN = time.time() - 100 * DAY
 
 
 @pytest.fixture
@@ -24,7 +25,7 @@ def blobs(cli: Caller, file: Path, tmp_path: Path) -> Path:
     cli("put", str(file))
     folder = tmp_path / "cache" / "blobs" / "sha256"
     for path in folder.iterdir():
-        os.utime(path, (time.time() - 100 * DAY,) * 2)
+        os.utime(path, (THEN,) * 2)
     return folder
 
 
@@ -32,7 +33,7 @@ def test_prune_removes_what_is_too_much_and_prints_it(cli: Caller, layer: Layer,
     size = len(layer.blob)
     called = cli("prune", "--max-size", str(size))
     [line] = [line.split("\t") for line in called.stdout.splitlines()]
-    then = time.strftime("%Y-%m-%d", time.gmtime(time.time() - 100 * DAY))
+    then = time.strftime("%Y-%m-%d", time.gmtime(THEN))
     assert (line[0], line[1], line[3]) == (layer.diff_id, str(len(layer.tar)), "size")
     assert line[2].startswith(then)
     assert "removed 1 blob" in called.stderr

@@ -194,6 +194,8 @@ HOSTILE: dict[str, tuple[Callable[[Entries], None], str]] = {
     "a gap": (_set("etc/big", chunkSize=900), "overlap or leave a gap"),
     "less than the size": (_set("etc/big", size=1500), "overlap or leave a gap|have 2500 bytes of 1500"),
     "a negative size": (_set("etc/passwd", size=-1), "size -1"),
+    "a size that no file can have": (_set("etc/passwd", size=1 << 63), f"size {1 << 63}"),
+    "such a size of a link": (_set("etc/link", size=1 << 63), f"size {1 << 63}"),
     "a circle of links": (_link_in_a_circle, "circle"),
     "a chunk without a file": (_begin_with_a_chunk, "does not follow a file"),
     "an unknown type": (_set("etc/passwd", type="door"), "type 'door'"),
@@ -250,7 +252,7 @@ def test_a_bomb_is_refused_before_it_is_inflated() -> None:
 
 
 VALUES: st.SearchStrategy[object] = st.integers(-2, 9000) | st.sampled_from(
-    ["", "reg", "chunk", "zeros", "etc", "etc/hard", None, [], 1 << 64]
+    ["", "reg", "chunk", "zeros", "etc", "etc/hard", None, [], 1 << 63, -1 - (1 << 63), 1 << 64]
 )
 
 

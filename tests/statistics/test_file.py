@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-TODAY = time.strftime("%Y-%m-%d", time.gmtime())
 LAYER = sample(1)
 DONE = Counters(hits=1, places=(PlaceCounters("tier", "s3://team", 1, 10, 10, 0),))
 
@@ -47,11 +46,14 @@ def recorded(path: str) -> Day:
     return summed(file.read(path))
 
 
-def test_a_cache_that_is_closed_adds_one_line(path: str) -> None:
+def test_a_cache_that_is_closed_adds_one_line(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(time, "strftime", lambda *_: "2026-02-28")
     for _ in range(3):
         warm(path).close()
     lines = file.read(path)
-    assert [(line.day, line.hits, line.saved_bytes) for line in lines] == [(TODAY, 1, len(LAYER.blob))] * 3
+    assert [(line.day, line.hits, line.saved_bytes) for line in lines] == [
+        ("2026-02-28", 1, len(LAYER.blob))
+    ] * 3
     assert all(line.inflated_bytes == len(LAYER.tar) for line in lines)
     assert stat.S_IMODE(os.stat(path).st_mode) == 0o600
     assert recorded(path).saved_tar_bytes == 3 * len(LAYER.tar)

@@ -17,6 +17,7 @@ import msgspec
 
 from layercache.errors import LayercacheError
 from layercache.oci.descriptor import NOT_VALID
+from layercache.value import json_decoder
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -215,7 +216,7 @@ def all_workers(folder: str) -> list[WorkerState]:
         if name.endswith(SUFFIX):
             with suppress(OSError, *NOT_VALID):
                 with open(os.path.join(folder, name), "rb") as file:
-                    state = msgspec.json.decode(file.read(), type=WorkerState)
+                    state = json_decoder(WorkerState).decode(file.read())
                 if time.time() - state.at < STALE:
                     found.append(state)
     return found

@@ -30,6 +30,7 @@ from layercache.oci.descriptor import NOT_VALID, OCI_MANIFEST, OCTETS, Descripto
 from layercache.oci.digest import Digest, Hash
 from layercache.tiers.association import Association
 from layercache.tiers.record import Record
+from layercache.value import json_decoder
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -176,7 +177,7 @@ def _earlier(annotations: Mapping[str, str], name: Hash) -> Record:
         if key not in annotations:
             continue
         try:
-            parts = msgspec.json.decode(annotations[key].encode(), type=list[msgspec.Raw])
+            parts = json_decoder(list[msgspec.Raw]).decode(annotations[key].encode())
         except NOT_VALID:
             continue
         for part in parts:
