@@ -101,7 +101,8 @@ class Destination:
         top = place.partition("/")[0]
         known = self._merged.get(top)
         if known is None:
-            known = self._merged[top] = not top or _is_folder(top, self.root)
+            with self.errors(top):
+                known = self._merged[top] = not top or _is_folder(top, self.root)
         return known
 
     def new_name(self) -> str:

@@ -8,7 +8,7 @@ from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from hashlib import sha256
 from typing import TYPE_CHECKING
 
-from layercache.errors import DigestMismatchError
+from layercache.errors import DigestMismatchError, wrong_type
 from layercache.files.destination import Destination, OpenFolders, move
 from layercache.files.tar_cursor import TarCursor
 from layercache.files.wanted import Wanted
@@ -49,13 +49,18 @@ def extract(
 
     Each tar is read at most once, in order, and only up to the last byte that is wanted.
     """
+    if isinstance(paths, str | bytes):
+        raise wrong_type("several paths", paths)
     wanted = Wanted(view, paths)
     with Destination(os.fspath(destination)) as folder:
         run = _Run(view, folder, restore, progress)
         made = run.make_folders(wanted.folders)
         run.write(wanted)
         folder.publish()
-        run.restore_folders([each for each in wanted.folders if each.path in made | wanted.chosen])
+        chosen = made.union(wanted.chosen)
+        # Of a folder that was there before, the image says nothing that only implies it.
+        folders = [each for each in wanted.folders if each.path in (made if each.implied else chosen)]
+        run.restore_folders(folders)
     skipped = () if restore.devices else tuple(each.path for each in wanted.nodes)
     return Extracted(len(wanted.files), sum(each.entry.size for each in wanted.files), skipped)
 

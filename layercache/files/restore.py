@@ -17,6 +17,8 @@ CAPABILITY = "security.capability"
 HOST = ("security.selinux", "security.ima", "security.evm", "trusted.overlay.", "user.overlay.")
 """Attributes that say something of the machine on which a layer was made: umoci leaves them out too."""
 
+_TOO_BIG = (errno.E2BIG, errno.ERANGE, errno.ENOSPC)
+
 NODES = {"character": stat.S_IFCHR, "block": stat.S_IFBLK, "fifo": stat.S_IFIFO}
 
 
@@ -77,5 +79,8 @@ class Restore(Value, frozen=True):
             try:
                 os.setxattr(file, name, value)
             except OSError as error:
+                if error.errno in _TOO_BIG:  # ENOSPC, too, is not the disk that is full
+                    about = f"no room for the attribute {name[:80]!r} of {len(value)} bytes"
+                    raise OSError(errno.E2BIG, about) from error
                 if error.errno not in (errno.EPERM, errno.EACCES, errno.ENOTSUP, errno.EINVAL):
                     raise

@@ -110,6 +110,37 @@ def test_a_destination_that_is_not_a_folder_is_refused(
         image_of(cache, tmp_path / "image", BASE).extract(name)
 
 
+def test_a_folder_that_was_there_keeps_its_mode_unless_the_image_states_one(
+    cache: layercache.Cache, tmp_path: Path
+) -> None:
+    image = image_of(cache, tmp_path / "image", make_tar(("etc/a", b"1"), info("usr/", mode=0o711)))
+    out = tmp_path / "out"
+    for folder in (out, out / "etc", out / "usr"):
+        folder.mkdir(mode=0o700)
+    image.extract(out)
+    assert [oct(os.stat(each).st_mode) for each in (out, out / "etc", out / "usr")] == [
+        "0o40700", "0o40700", "0o40711",
+    ]  # fmt: skip
+    image.extract(tmp_path / "new")
+    assert oct(os.stat(tmp_path / "new/etc").st_mode) == "0o40755"
+
+
+@pytest.mark.parametrize(
+    ("member", "message"),
+    [
+        (info("n" * 300), "File name too long"),
+        (info("a", pax_headers={"SCHILY.xattr.user.big": "x" * 70_000}), "no room for the attribute"),
+    ],
+)
+def test_what_no_file_system_takes_is_an_error_that_names_the_file(
+    cache: layercache.Cache, tmp_path: Path, member: tarfile.TarInfo, message: str
+) -> None:
+    image = image_of(cache, tmp_path / "image", make_tar(member))
+    with pytest.raises(SourceError, match=f"cannot write {tmp_path}/out/{member.name}: .*{message}"):
+        image.extract(tmp_path / "out")
+    assert os.listdir(tmp_path / "out") == []
+
+
 def test_a_full_disk_is_reported_with_what_to_do(
     cache: layercache.Cache, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
