@@ -102,7 +102,7 @@ class Destination:
         known = self._merged.get(top)
         if known is None:
             with self.errors(top):
-                known = self._merged[top] = not top or _is_folder(top, self.root)
+                known = self._merged[top] = not top or _is_folder(raw(top), self.root)
         return known
 
     def new_name(self) -> str:
@@ -113,7 +113,7 @@ class Destination:
         """Give what is new at the top its name."""
         for name in os.listdir(self.new):
             with self.errors(name):
-                move(self.new, name, self.root, name)
+                move(self.new, os.fsencode(name), self.root, os.fsencode(name))
         self._merged = dict.fromkeys(self._merged, True)
 
 
@@ -158,7 +158,7 @@ class OpenFolders:
         found = self._open[here] if here else self._top(place)
         while missing:
             name = missing.pop()
-            found = os.open(name, FOLDER, dir_fd=found)
+            found = os.open(raw(name), FOLDER, dir_fd=found)
             here = f"{here}/{name}" if here else name
             self._open[here] = found
             if len(self._open) > OPEN_FOLDERS:
@@ -167,7 +167,7 @@ class OpenFolders:
 
     def make(self, place: str) -> bool:
         """Make a folder, in place of what is no folder; return False if there is one already."""
-        above, name = self.above(place), place.rpartition("/")[2]
+        above, name = self.above(place), raw(place.rpartition("/")[2])
         try:
             os.mkdir(name, 0o700, dir_fd=above)
         except FileExistsError:
@@ -182,7 +182,12 @@ class OpenFolders:
         return self._destination.root if merged else self._destination.new
 
 
-def move(source: int, name: str, target: int, new: str) -> None:
+def raw(name: str) -> bytes:
+    """A name out of a tar as it stands there, which is UTF-8 in most of them, whatever the locale says."""
+    return name.encode("utf-8", "surrogateescape")
+
+
+def move(source: int, name: str | bytes, target: int, new: bytes) -> None:
     """Rename, in place of anything but a folder that is not empty. ``source``, ``target``: folders."""
     try:
         os.rename(name, new, src_dir_fd=source, dst_dir_fd=target)
@@ -195,10 +200,10 @@ def move(source: int, name: str, target: int, new: str) -> None:
 
 
 def _printable(path: str) -> str:
-    return os.fsencode(path).decode(errors="replace")
+    return raw(path).decode(errors="replace")
 
 
-def _is_folder(name: str, above: int) -> bool:
+def _is_folder(name: bytes, above: int) -> bool:
     try:
         return stat.S_ISDIR(os.stat(name, dir_fd=above, follow_symlinks=False).st_mode)
     except FileNotFoundError:

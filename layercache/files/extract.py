@@ -9,7 +9,7 @@ from hashlib import sha256
 from typing import TYPE_CHECKING
 
 from layercache.errors import DigestMismatchError, wrong_type
-from layercache.files.destination import Destination, OpenFolders, move
+from layercache.files.destination import Destination, OpenFolders, move, raw
 from layercache.files.tar_cursor import TarCursor
 from layercache.files.wanted import Wanted
 from layercache.value import Value
@@ -143,7 +143,7 @@ class _Run:
             move(self._folder.parts, link, opened.above(other), _name(other))
         move(self._folder.parts, part, opened.above(place), _name(place))
 
-    def _fill(self, folder: int, name: str, entry: FileEntry, tar: TarCursor) -> None:
+    def _fill(self, folder: int, name: str | bytes, entry: FileEntry, tar: TarCursor) -> None:
         """Make a file with its bytes, mode and times."""
         file = os.open(name, NEW_FILE, 0o600, dir_fd=folder)
         try:
@@ -211,8 +211,8 @@ def _hash_zeros(hashed: Hasher, count: int) -> None:
         count -= len(ZEROS)
 
 
-def _name(place: str) -> str:
-    return place.rpartition("/")[2]
+def _name(place: str) -> bytes:
+    return raw(place.rpartition("/")[2])
 
 
 def _threads() -> int:

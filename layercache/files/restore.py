@@ -7,6 +7,7 @@ import os
 import stat
 from typing import TYPE_CHECKING
 
+from layercache.files.destination import raw
 from layercache.value import Value
 
 if TYPE_CHECKING:
@@ -47,7 +48,7 @@ class Restore(Value, frozen=True):
         os.utime(file, ns=(entry.mtime, entry.mtime))
 
     def make_symlink(self, entry: FileEntry, name: str, folder: int) -> None:
-        os.symlink(entry.link, name, dir_fd=folder)
+        os.symlink(raw(entry.link), os.fsencode(name), dir_fd=folder)
         self._apply_by_name(entry, name, folder)
 
     def make_node(self, entry: FileEntry, name: str, folder: int) -> None:
@@ -77,7 +78,7 @@ class Restore(Value, frozen=True):
             if name == CAPABILITY and not self.set_id:
                 continue
             try:
-                os.setxattr(file, name, value)
+                os.setxattr(file, raw(name), value)
             except OSError as error:
                 if error.errno in _TOO_BIG:  # ENOSPC, too, is not the disk that is full
                     about = f"no room for the attribute {name[:80]!r} of {len(value)} bytes"

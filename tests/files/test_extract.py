@@ -6,11 +6,13 @@ import contextlib
 import errno
 import os
 import stat
+import subprocess
+import sys
 import tarfile
 from typing import TYPE_CHECKING
 
 import pytest
-from files.made import MTIME, hardlink, image_of, info, make_tar, on_disk, symlink
+from files.made import MTIME, hardlink, image_of, info, layout_of, make_tar, on_disk, symlink
 from servers.images import noise
 
 from layercache.errors import ConfigError, DigestMismatchError, NotFoundError, SourceError
@@ -123,6 +125,17 @@ def test_a_folder_that_was_there_keeps_its_mode_unless_the_image_states_one(
     ]  # fmt: skip
     image.extract(tmp_path / "new")
     assert oct(os.stat(tmp_path / "new/etc").st_mode) == "0o40755"
+
+
+def test_names_are_written_as_the_tar_has_them_whatever_the_locale(tmp_path: Path) -> None:
+    tar = make_tar("é/", ("é/ö", b"1"), "\udcff", symlink("link", "ö\udcfe"))
+    name = layout_of(tmp_path / "image", tar)
+    program = "import sys, layercache; layercache.open('memory://').image(sys.argv[1]).extract(sys.argv[2])"
+    ascii_only = {"LC_ALL": "C", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0"}
+    run = [sys.executable, "-c", program, name, str(tmp_path / "out")]
+    subprocess.run(run, check=True, env={**os.environ, **ascii_only})
+    assert sorted(on_disk(tmp_path / "out")) == ["link", "é", "é/ö", "\udcff"]
+    assert os.readlink(tmp_path / "out/link") == "ö\udcfe"
 
 
 @pytest.mark.parametrize(
