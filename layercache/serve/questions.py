@@ -73,7 +73,7 @@ class Questions:
         # under it.
         self._lock = threading.Lock()
         self._open: dict[Hashable, _Question] = {}
-        # Those that were answered a moment ago: a client that looked for an answer, found none, and comes here
+        # Those answered a moment ago: a client that looked for an answer, found none, and comes here
         # when the question has just been closed must not ask it again.
         self._answered: Remembered[_Question] = Remembered(QUESTIONS_MAX)
         # By upstream, if it fails; by upstream and client, if it has asked that client to wait.
