@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Self
 from layercache.errors import ConfigError, SourceError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from types import TracebackType
 
 FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -62,10 +62,11 @@ class Destination:
             self.root = _opened(opened, path, None, FOLDER & ~os.O_NOFOLLOW)
             stage = f".layercache-{secrets.token_hex(4)}"
             os.mkdir(stage, 0o700, dir_fd=self.root)
-            opened.callback(_remove, stage, self.root)
+            opened.callback(_remove, os.rmdir, stage, self.root)
             inside = _opened(opened, stage, self.root)
-            os.mkdir("new", 0o700, dir_fd=inside)
-            os.mkdir("parts", 0o700, dir_fd=inside)
+            for name in ("new", "parts"):
+                os.mkdir(name, 0o700, dir_fd=inside)
+                opened.callback(_remove, shutil.rmtree, name, inside)
             self.new = _opened(opened, "new", inside)
             """What will be new at the top of the destination."""
             self.parts = _opened(opened, "parts", inside)
@@ -216,6 +217,7 @@ def _opened(stack: ExitStack, name: str, above: int | None, flags: int = FOLDER)
     return folder
 
 
-def _remove(name: str, above: int) -> None:
+def _remove(how: Callable[..., object], name: str, above: int) -> None:
+    """Remove a folder. By its name only where nobody else can give that to another one, or if it is empty."""
     with suppress(OSError):
-        shutil.rmtree(name, dir_fd=above)
+        how(name, dir_fd=above)

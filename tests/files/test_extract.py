@@ -299,6 +299,25 @@ def test_devices_and_set_id_bits_are_restored_only_if_that_is_asked_for(
     assert os.lstat(tmp_path / "all/gid").st_mode == 0o42755
 
 
+def test_what_is_removed_at_the_end_is_its_own_whoever_has_renamed_it(
+    cache: layercache.Cache, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    (out / "mine").mkdir(parents=True)
+    (out / "mine/file").write_text("mine")
+
+    def rename(_size: int) -> None:
+        with contextlib.suppress(FileNotFoundError):
+            (stage,) = out.glob(".layercache-*")
+            stage.rename(out / "renamed")
+            (out / "mine").rename(stage)
+
+    image_of(cache, tmp_path / "image", make_tar(("a", b"1"))).extract(out, progress=rename)
+    assert (out / "a").read_bytes() == b"1"
+    assert [each.read_text() for each in out.glob(".layercache-*/file")] == ["mine"]
+    assert os.listdir(out / "renamed") == []
+
+
 def test_an_interrupted_extraction_leaves_no_file_and_nothing_of_its_own(
     cache: layercache.Cache, tmp_path: Path
 ) -> None:
