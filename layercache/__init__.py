@@ -20,7 +20,28 @@ TYPE_CHECKING = (
 )
 if TYPE_CHECKING:
     from layercache.cache import Cache
+    from layercache.cache.image_info import ImageInfo, ImageLayerInfo
+    from layercache.cache.layer_info import BlobInfo, FormsInTier, LayerInfo
+    from layercache.cache.searching import Searched
+    from layercache.config.checker import ConfigProblem
+    from layercache.config.inspection import (
+        CheckedConfig,
+        ConfigFile,
+        EffectiveSetting,
+        check_config,
+        config_files,
+        settings,
+    )
+    from layercache.config.logins import LoggedIn, LoggedOut, login, logout
     from layercache.config.opening import open
+    from layercache.config.totals import (
+        Totals,
+        TotalsOfDay,
+        TotalsOfPlace,
+        reset_totals,
+        totals,
+        totals_for_prometheus,
+    )
     from layercache.copy import Copied
     from layercache.errors import (
         BackendError,
@@ -43,6 +64,9 @@ if TYPE_CHECKING:
     from layercache.events import Event, PassObserver
     from layercache.explain.explanation import Explanation
     from layercache.export.exporter import Exported
+    from layercache.files.extract import Extracted
+    from layercache.files.layer_files import LayerFiles
+    from layercache.files.merged import ImageFile, ImageFiles
     from layercache.images.cached import CachedImage
     from layercache.images.image import Image
     from layercache.index.entry import FileEntry
@@ -58,11 +82,35 @@ if TYPE_CHECKING:
     from layercache.tiers.inventory import CachedLayer, TierStats
     from layercache.upkeep import Checked, Cleaned, Pruned, Removed, Sample
     from layercache.upkeep.adopt import Adopted
+    from layercache.upkeep.index import WrittenIndex
     from layercache.upkeep.upgrade import Upgraded
 
 _HOME = {
     "Cache": "cache",
+    "ImageInfo": "cache.image_info",
+    "ImageLayerInfo": "cache.image_info",
+    "BlobInfo": "cache.layer_info",
+    "FormsInTier": "cache.layer_info",
+    "LayerInfo": "cache.layer_info",
+    "Searched": "cache.searching",
+    "ConfigProblem": "config.checker",
+    "check_config": "config.inspection",
+    "CheckedConfig": "config.inspection",
+    "config_files": "config.inspection",
+    "ConfigFile": "config.inspection",
+    "EffectiveSetting": "config.inspection",
+    "settings": "config.inspection",
+    "LoggedIn": "config.logins",
+    "LoggedOut": "config.logins",
+    "login": "config.logins",
+    "logout": "config.logins",
     "open": "config.opening",
+    "reset_totals": "config.totals",
+    "Totals": "config.totals",
+    "totals": "config.totals",
+    "totals_for_prometheus": "config.totals",
+    "TotalsOfDay": "config.totals",
+    "TotalsOfPlace": "config.totals",
     "Copied": "copy",
     "BackendError": "errors",
     "ClosedError": "errors",
@@ -70,8 +118,8 @@ _HOME = {
     "DigestMismatchError": "errors",
     "ForbiddenError": "errors",
     "FormatError": "errors",
-    "InUseError": "errors",
     "IntegrityError": "errors",
+    "InUseError": "errors",
     "InvalidNameError": "errors",
     "LayercacheError": "errors",
     "LimitError": "errors",
@@ -84,6 +132,10 @@ _HOME = {
     "PassObserver": "events",
     "Explanation": "explain.explanation",
     "Exported": "export.exporter",
+    "Extracted": "files.extract",
+    "LayerFiles": "files.layer_files",
+    "ImageFile": "files.merged",
+    "ImageFiles": "files.merged",
     "CachedImage": "images.cached",
     "Image": "images.image",
     "FileEntry": "index.entry",
@@ -111,40 +163,56 @@ _HOME = {
     "Removed": "upkeep",
     "Sample": "upkeep",
     "Adopted": "upkeep.adopt",
+    "WrittenIndex": "upkeep.index",
     "Upgraded": "upkeep.upgrade",
 }
 
 __all__ = [
     "Adopted",
     "BackendError",
+    "BlobInfo",
     "Cache",
     "CachedImage",
     "CachedLayer",
     "Checked",
+    "CheckedConfig",
     "Cleaned",
     "ClosedError",
     "ConfigError",
+    "ConfigFile",
+    "ConfigProblem",
     "Copied",
     "Counters",
     "Descriptor",
     "DiffID",
     "Digest",
     "DigestMismatchError",
+    "EffectiveSetting",
     "Event",
     "Explanation",
     "Exported",
+    "Extracted",
     "FileEntry",
     "ForbiddenError",
     "Form",
     "FormatError",
     "Forms",
+    "FormsInTier",
     "Image",
+    "ImageFile",
+    "ImageFiles",
+    "ImageInfo",
+    "ImageLayerInfo",
     "InUseError",
     "IntegrityError",
     "InvalidNameError",
     "Layer",
+    "LayerFiles",
+    "LayerInfo",
     "LayercacheError",
     "LimitError",
+    "LoggedIn",
+    "LoggedOut",
     "Names",
     "NotAFileError",
     "NotALayerError",
@@ -160,13 +228,26 @@ __all__ = [
     "RegistrySettings",
     "Removed",
     "Sample",
+    "Searched",
     "SourceError",
     "StoreFormatError",
     "TierStats",
+    "Totals",
+    "TotalsOfDay",
+    "TotalsOfPlace",
     "Upgraded",
     "UploadProgress",
+    "WrittenIndex",
     "__version__",
+    "check_config",
+    "config_files",
+    "login",
+    "logout",
     "open",
+    "reset_totals",
+    "settings",
+    "totals",
+    "totals_for_prometheus",
 ]
 
 

@@ -25,19 +25,24 @@ def check_numbers(unit: str, **numbers: float | None) -> None:
 
 def check_jobs(jobs: int | None) -> None:
     """Raise `TypeError` or `ValueError` unless so many threads can work, or None was passed."""
-    if jobs is None:
-        return
-    if isinstance(jobs, bool) or not isinstance(jobs, int):
-        raise wrong_type("jobs, a whole number", jobs)
-    if jobs < 1:
-        raise ValueError(f"jobs: expected 1 or more, found {jobs}")
+    if jobs is not None:
+        check_count("jobs", jobs)
 
 
-def several(images: str | Iterable[str]) -> list[str]:
-    """The names of images; one name is one image. Raises `TypeError`."""
-    if isinstance(images, str):
-        return [images]
+def check_count(name: str, number: int, least: int = 1, most: int | None = None) -> None:
+    """Raise `TypeError` for what is not a whole number, `ValueError` for one out of bounds."""
+    if isinstance(number, bool) or not isinstance(number, int):
+        raise wrong_type(f"{name}, a whole number", number)
+    if number < least or (most is not None and number > most):
+        wanted = f"{least} or more" if most is None else f"{least} to {most}"
+        raise ValueError(f"{name}: expected {wanted}, found {number}")
+
+
+def several(names: str | Iterable[str], expected: str = IMAGES) -> list[str]:
+    """The names, of images by default; one str is one name. Raises `TypeError`."""
+    if isinstance(names, str):
+        return [names]
     try:
-        return list(images)
+        return list(names)
     except TypeError:
-        raise wrong_type(IMAGES, images) from None
+        raise wrong_type(expected, names) from None

@@ -7,6 +7,8 @@ import importlib
 import inspect
 import re
 import sys
+from contextlib import suppress
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from docutils import nodes
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
 ROW = re.compile(r"^\| ([^|]+) \| (.*\]\([^|]*) \|$", re.MULTILINE)
 PAGE = re.compile(r"\]\(([\w/.-]+)\.md\)")
 
+ROOT = Path(__file__).resolve().parents[2]
 API = "docs/api-reference"
 MADE_BY_LAYERCACHE = {
     f"{module}.{name}" for module in ("layercache", "layercache.aio") for name in ("Cache", "Image", "Layer")
@@ -42,6 +45,9 @@ MODULES = (
     "backend.plain",
 )
 """Public modules that are shown as a whole, below what the package itself has."""
+
+PUBLIC = re.compile(r"^\| `layercache\.([\w.]+)` \| \[([^\]]*)\]\(#", re.MULTILINE)
+"""A row of docs/api.md: a public module, and the names in it that are public."""
 
 logger = logging.getLogger(__name__)
 
@@ -60,8 +66,9 @@ def complete(module: ModuleType) -> None:
         if isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING":
             for each in node.body:
                 if isinstance(each, ast.ImportFrom) and each.module:
-                    home = importlib.import_module(each.module)
-                    vars(module).update({found.name: getattr(home, found.name) for found in each.names})
+                    with suppress(ImportError, AttributeError):  # what only type checkers have
+                        home = importlib.import_module(each.module)
+                        vars(module).update({found.name: getattr(home, found.name) for found in each.names})
 
 
 def reference() -> Iterator[str]:
@@ -77,9 +84,25 @@ def reference() -> Iterator[str]:
     yield from section("Classes", "autoclass", classes - errors)
     yield from section("Errors", "autoexception", errors)
     yield from section("Types", "autodata", public.keys() - classes - functions - {"__version__"})
+    for module, names in PUBLIC.findall((ROOT / "docs" / "api.md").read_text()):
+        yield from part(module, re.findall(r"`(\w+)`", names))
     for module in MODULES:
         yield f"\n## layercache.{module}\n\n```{{eval-rst}}\n"
         yield f".. automodule:: layercache.{module}\n   :members:\n```\n"
+
+
+def part(module: str, names: list[str]) -> Iterator[str]:
+    """The public names of a module that has private ones, too."""
+    home = importlib.import_module(f"layercache.{module}")
+    yield f"\n## layercache.{module}\n\n```{{eval-rst}}\n"
+    for name in names:
+        value = getattr(home, name)
+        if isinstance(value, type) and issubclass(value, Value):
+            complete(sys.modules[value.__module__])
+        directive = "autoclass" if isinstance(value, type) else "autofunction"
+        yield f".. {directive}:: layercache.{module}.{name}\n"
+        yield "   :members:\n" if isinstance(value, type) else ""
+    yield "```\n"
 
 
 def section(heading: str, directive: str, names: set[str]) -> Iterator[str]:

@@ -12,7 +12,6 @@ import statistics
 import tarfile
 import time
 from contextlib import suppress
-from dataclasses import dataclass
 from random import Random
 from typing import TYPE_CHECKING, Self
 
@@ -23,7 +22,7 @@ from layercache.errors import BackendError, ConfigError
 from layercache.streams.readers import CHUNK
 from layercache.tiers.backend.tier import BackendTier
 from layercache.tiers.policy import take_policy
-from layercache.value import replace
+from layercache.value import Value, replace
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -39,8 +38,7 @@ SMALL_LAYER = 50 << 10
 """Bytes of a small layer: half of the layers of common images are smaller."""
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
+class Measurement(Value, frozen=True):
     """One measurement in ``unit``: medians through the cache and of the plain store.
 
     ``file``: of a plain file in the same folder, never synced, if the store is local. ``ratio``: cache to
@@ -76,7 +74,7 @@ class Benchmark:
         self.name = self._backend.url
         self._timed: dict[str, list[float]] = {}
 
-    def run(self, progress: Callable[[int], object] = lambda _: None) -> list[Row]:
+    def run(self, progress: Callable[[int], object] = lambda _: None) -> tuple[Measurement, ...]:
         """Measure everything ``runs`` times; ``progress`` gets the number of finished runs."""
         self._put([_tar(SMALL_LAYER, "warm up: imports and connections are not measured")])
         if self._root:
@@ -141,24 +139,24 @@ class Benchmark:
         ]
         self._in_turn(down, number)
 
-    def _rows(self) -> list[Row]:
-        return [
+    def _rows(self) -> tuple[Measurement, ...]:
+        return (
             self._rate("big layer up", "up", self._size / 1e6, "MB/s"),
             self._rate("big layer down", "down", self._size / 1e6, "MB/s"),
             self._wait("first byte", "first byte", 1),
             self._rate("small layers up", "small up", self._count, "1/s"),
             self._rate("small layers down", "small down", self._count, "1/s"),
             self._wait("look-up", "look", self._count),
-        ]
+        )
 
-    def _rate(self, title: str, name: str, amount: float, unit: str) -> Row:
+    def _rate(self, title: str, name: str, amount: float, unit: str) -> Measurement:
         ours, plain = amount / self._median(name), amount / self._median(f"{name} plain")
         file = amount / self._median(f"{name} file") if f"{name} file" in self._timed else None
-        return Row(title, unit, ours, plain, file, ours / plain)
+        return Measurement(title, unit, ours, plain, file, ours / plain)
 
-    def _wait(self, title: str, name: str, parts: int) -> Row:
+    def _wait(self, title: str, name: str, parts: int) -> Measurement:
         ours, plain = (1000 * self._median(each) / parts for each in (name, f"{name} plain"))
-        return Row(title, "ms", ours, plain, None, plain / ours)
+        return Measurement(title, "ms", ours, plain, None, plain / ours)
 
     def _median(self, name: str) -> float:
         return statistics.median(self._timed[name])

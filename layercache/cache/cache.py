@@ -11,8 +11,11 @@ from layercache.oci.digest import DiffID, Digest, Hash
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Iterator
 
+    from layercache.cache.image_info import ImageInfo
+    from layercache.cache.layer_info import LayerInfo
+    from layercache.cache.searching import Searched
     from layercache.errors import LayercacheError
     from layercache.explain.explanation import Explanation
     from layercache.export.exporter import Exported
@@ -188,6 +191,42 @@ class Cache(CacheContents):
         self._resolver.check_open()
         settings = None if self.offline else self._registry.get().settings
         return Explainer(self.tiers, self._asked, self._resolver, settings).explain(name, platform)
+
+    def info(self, name: str, *, platform: str | None = None) -> LayerInfo | ImageInfo:
+        """What the tiers know of a layer or a blob (by digest or diff ID), or of an image; reads no layer.
+
+        An image is described as it was last pulled; its documents are fetched if they are not cached.
+        ``platform`` as for `image`. By the digest of its manifest or index, it is not fetched. Raises as
+        `image`, and `NotFoundError` for a hash of which no tier knows anything.
+        """
+        from layercache.cache.describing import describe
+
+        self._resolver.check_open()
+        return describe(self.tiers, name, platform, self._source_of)
+
+    def find(
+        self,
+        images: str | Iterable[str],
+        patterns: str | Iterable[str],
+        *,
+        platform: str | None = None,
+        jobs: int = 8,
+        progress: Callable[[int, int], object] = lambda _done, _total: None,
+    ) -> Iterator[Searched]:
+        """Search images for files, ``jobs`` at a time; yield each image with what matches, in their order.
+
+        Images are named as for `pull`. ``patterns`` of paths: ``*.conf`` in any folder, ``/etc/*.conf``,
+        ``usr/**/METADATA``; see `files.globs.Glob`. Layers are not pulled: their tables are read, and made
+        where there is none; a layer that images share is read once. What fails is the ``error`` of its image,
+        and does not stop the rest. ``progress`` is called with images that are done, and all.
+        """
+        from layercache.arguments import check_jobs, several
+        from layercache.cache.searching import search
+
+        self._resolver.check_open()
+        check_jobs(jobs)
+        names, globs = several(images), several(patterns, "a pattern of paths, or several of them")
+        return search(self, names, globs, platform=platform, jobs=jobs, progress=progress)
 
     def adopt(self, *, verify: bool = False) -> Adopted:
         """Make the nearest tier, a layout of another tool, a cache: record its images and their claims.

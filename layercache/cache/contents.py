@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from layercache.tiers.inventory import CachedLayer, TierStats
     from layercache.tiers.policy import Keep
     from layercache.upkeep import Checked, Cleaned, Pruned, Removed, Sample
+    from layercache.upkeep.index import WrittenIndex
     from layercache.upkeep.upgrade import Upgraded
 
 
@@ -50,11 +51,14 @@ class CacheContents(CacheCore):
         digests = list(dict.fromkeys(layer.digest for each in found for layer in each.layers))
         return (layer for tier in tiers for layer in layers_of(tier, digests))
 
-    def stats(self) -> Iterator[TierStats]:
-        """Count what each tier holds, the nearest first. Every object is listed. Raises `BackendError`."""
+    def stats(self, *, progress: Callable[[int], object] = lambda _size: None) -> Iterator[TierStats]:
+        """Count what each tier holds, the nearest first. Every object is listed.
+
+        ``progress`` is called with the size of each blob. Raises `BackendError`.
+        """
         from layercache.tiers.inventory import count
 
-        return (count(tier) for tier in self._chosen(all_tiers=True))
+        return (count(tier, progress) for tier in self._chosen(all_tiers=True))
 
     def delete(self, name: str, *, force: bool = False, all_tiers: bool = False) -> None:
         """Remove a layer or blob from the nearest writable tier, or with ``all_tiers`` from each.
@@ -199,6 +203,18 @@ class CacheContents(CacheCore):
             done = [clean(tier) for tier in stores]
             self.note_change()
         return done
+
+    def write_index(self, *, layers: bool | None = None) -> WrittenIndex:
+        """Rewrite index.json of the nearest writable tier, by which other tools read it as an OCI layout.
+
+        On a local disk this happens by itself, a few seconds after a change. What other tools added is taken
+        over first. ``layers``: whether layers are listed besides images; by default if they are fewer than
+        10,000. Raises `ConfigError` if no tier can be written to, `BackendError`.
+        """
+        from layercache.upkeep.index import write_index_of
+
+        self._settle(all_tiers=False)
+        return write_index_of(self.tiers, layers=layers)
 
     def upgrade(self, *, jobs: int | None = None, dry_run: bool = False) -> list[Upgraded]:
         """Convert each writable tier of the earlier format to the present one; a result a tier.

@@ -97,12 +97,12 @@ def warn_of_foreign(source: HasFiles, name: str, note: Callable[[str], object]) 
 
 
 def _by_hash(cache: Cache, text: str, platform: str | None) -> HasFiles:
-    from layercache.cli.cached_images import image_named, listed
+    from layercache.images.by_digest import image_named, listed
     from layercache.oci.reference import Reference
     from layercache.value import replace
 
     name = full_name(cache, text)
-    if image := image_named(listed(cache), name):
+    if image := image_named(listed(cache.tiers), name):
         by_digest = replace(Reference.parse(image), tag=None, digest=name)
         return cache.image(str(by_digest), platform=platform)
     try:
@@ -115,9 +115,9 @@ def _by_hash(cache: Cache, text: str, platform: str | None) -> HasFiles:
 
 def _layer_of_an_image(cache: Cache, name: Hash) -> Layer | None:
     """A layer that no tier has, but an image of the cache refers to: its source is the image's registry."""
-    from layercache.cli.cached_images import images_using, listed
+    from layercache.images.by_digest import images_using, listed
 
-    for image in images_using(listed(cache), [name]):
+    for image in images_using(listed(cache.tiers), [name]):
         for each in cache.platforms(image, missing=lambda _error: None):
             for layer in each.layers:
                 if name in layer.names:

@@ -14,6 +14,7 @@ from layercache.config import environment
 from layercache.config.variables import expand, may_be_secret
 from layercache.errors import ConfigError, did_you_mean
 from layercache.tiers.policy import OPTIONS
+from layercache.value import Value
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -30,19 +31,18 @@ _KEY = "key"
 _TOML_WORDS = ((bool, "true or false"), (int, "an integer"), (float, "a float"), (str, "a string"))
 
 
-@dataclass(frozen=True, slots=True)
-class Problem:
-    """One problem of a file: the key, what is wrong, and what is allowed."""
+class ConfigProblem(Value, frozen=True):
+    """One problem of a configuration file: the key, what is wrong, and what is allowed."""
 
     file: str
     key: str
     message: str
-    wanted: str
+    hint: str
 
     def error(self, *, more: int = 0) -> ConfigError:
         """Return the problem as an error; ``more`` is the number of other problems of the file."""
         others = f" (and {more} more: layercache config check lists them all)" if more else ""
-        return ConfigError(f"{self.file}: {self.key}: {self.message}{others}", hint=self.wanted)
+        return ConfigError(f"{self.file}: {self.key}: {self.message}{others}", hint=self.hint)
 
 
 class Parse(Protocol):
@@ -80,7 +80,7 @@ class Checker:
         self.place = document.place
         self.prefix = document.prefix
         self.folder = document.folder
-        self.problems: list[Problem] = []
+        self.problems: list[ConfigProblem] = []
 
     @property
     def is_project(self) -> bool:
@@ -135,7 +135,7 @@ class Checker:
             self.refuse(path, str(error), f"expected {wanted}")
 
     def refuse(self, path: str, message: str, wanted: str) -> None:
-        self.problems.append(Problem(self.place.path, f"{self.prefix}{path}", message, wanted))
+        self.problems.append(ConfigProblem(self.place.path, f"{self.prefix}{path}", message, wanted))
 
     def text(self, value: object) -> str:
         """Expand the variables in a string. Raises `ValueError`."""

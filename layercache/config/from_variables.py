@@ -142,7 +142,7 @@ class ValueChecker(Checker):
         else:
             raise ConfigError(f"{self.place.path}: {problem}", hint=f"expected {key.wanted}")
         for wrong in self.problems:
-            raise ConfigError(f"{self.place.path}: {wrong.message}", hint=wrong.wanted)
+            raise ConfigError(f"{self.place.path}: {wrong.message}", hint=wrong.hint)
         return value
 
 

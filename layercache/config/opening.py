@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from layercache.config.from_variables import Variables
     from layercache.registry.settings import RegistrySettings
 
-__all__ = ["Configuration", "Verify", "load", "open"]
+__all__ = ["Configuration", "Verify", "configured", "load", "open"]
 
 Verify = Literal["size", "always"]
 
@@ -79,8 +79,7 @@ def open(
     """
     from layercache.config.reopening import Reopening
 
-    named = _urls(urls)
-    configuration = config if isinstance(config, Configuration) else _configuration(config, urls, named)
+    configuration, named = configured(config, urls)
     arguments = {
         "offline": offline,
         "verify": verify,
@@ -112,23 +111,25 @@ def _setting(key: str, value: object) -> Setting:
     return Setting(value, ARGUMENT)
 
 
-def _configuration(
-    file: str | os.PathLike[str] | None,
-    urls: str | os.PathLike[str] | Iterable[str | os.PathLike[str]] | None,
-    named: Iterable[str],
-) -> Configuration:
-    """What a program's arguments ask for: files are read only where they are needed."""
-    if file is not None and not isinstance(file, str | os.PathLike):
-        raise wrong_type("config, a path", file)
-    wanted = file is not None or urls is None or any(url.startswith("@") for url in named)
-    configuration = load(file) if wanted else Configuration(variables=_variables())
+def configured(
+    config: str | os.PathLike[str] | Configuration | None,
+    urls: str | os.PathLike[str] | Iterable[str | os.PathLike[str]] | None = None,
+) -> tuple[Configuration, list[str]]:
+    """What a program's arguments ask for: files are read only where they are needed; and the URLs."""
+    named = _urls(urls)
+    if isinstance(config, Configuration):
+        return config, named
+    if config is not None and not isinstance(config, str | os.PathLike):
+        raise wrong_type("config, a path", config)
+    wanted = config is not None or urls is None or any(url.startswith("@") for url in named)
+    configuration = load(config) if wanted else Configuration(variables=_variables())
     if configuration.variables and configuration.variables.unknown:
         import warnings
 
         from layercache.config.from_variables import warning
 
         warnings.warn(warning(configuration.variables.unknown), stacklevel=3)
-    return configuration
+    return configuration, named
 
 
 def load(file: str | os.PathLike[str] | None = None) -> Configuration:

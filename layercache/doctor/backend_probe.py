@@ -17,7 +17,7 @@ from layercache.backend.capabilities import (
     Finding,
     LocalPath,
 )
-from layercache.doctor.check import Answer, Check, milliseconds
+from layercache.doctor.check import Answer, milliseconds
 from layercache.doctor.probe import Probe
 from layercache.errors import BackendError, NotFoundError
 from layercache.streams.readers import CHUNK
@@ -27,7 +27,7 @@ from layercache.tiers.gate import command_of, ungated
 from layercache.tiers.leftovers import DAY, count_leftovers
 
 if TYPE_CHECKING:
-    from layercache.doctor.check import Subject
+    from layercache.doctor.check import Examination
 
 PROBES = "probes"
 """The folder that test data is written to, below a unique name, until the check ends."""
@@ -53,32 +53,32 @@ class StoreProbe(Probe[BackendTier]):
                 shutil.rmtree(folder, ignore_errors=True)
                 os.rmdir(os.path.dirname(folder))
 
-    def _look(self, subject: Subject, seconds: float) -> bool:
+    def _look(self, examination: Examination, seconds: float) -> bool:
         usable = (
-            subject.run("reached", self._reach, seconds)
-            and subject.run("format", self._format, seconds)
-            and subject.run("listed", self._list, seconds)
+            examination.run("reached", self._reach, seconds)
+            and examination.run("format", self._format, seconds)
+            and examination.run("listed", self._list, seconds)
         )
         if usable and isinstance(self._backend, CountedLeftovers):
-            subject.run("leftovers", self._leftovers, seconds)
+            examination.run("leftovers", self._leftovers, seconds)
         if isinstance(self._backend, LocalPath):
             local = self._backend.path(self._folder)
-            subject.run("free space", lambda: _free_space(local), seconds)
-        self._diagnose(subject, seconds)
+            examination.run("free space", lambda: _free_space(local), seconds)
+        self._diagnose(examination, seconds)
         return usable
 
-    def _try_more(self, subject: Subject, seconds: float) -> None:
-        subject.run("clock", self._clock, seconds)
+    def _try_more(self, examination: Examination, seconds: float) -> None:
+        examination.run("clock", self._clock, seconds)
         if isinstance(self._backend, Exclusive | Conditional):
-            subject.run("conditions", self._conditions, seconds)
+            examination.run("conditions", self._conditions, seconds)
 
-    def _end(self, subject: Subject, seconds: float) -> None:
+    def _end(self, examination: Examination, seconds: float) -> None:
         if isinstance(self._backend, LocalPath):
             folder = os.path.dirname(self._backend.path(self._key("x")))
-            subject.run("unnamed files", lambda: _unnamed_files(folder), seconds)
-            subject.run("locks", lambda: _locks(folder), seconds)
+            examination.run("unnamed files", lambda: _unnamed_files(folder), seconds)
+            examination.run("locks", lambda: _locks(folder), seconds)
 
-    def _diagnose(self, subject: Subject, seconds: float) -> None:
+    def _diagnose(self, examination: Examination, seconds: float) -> None:
         """Add a check for each finding of the backend's diagnosis."""
         backend, found = self._backend, list[Finding]()
         if not isinstance(backend, Diagnosable):
@@ -89,10 +89,9 @@ class StoreProbe(Probe[BackendTier]):
                 found.append(finding)  # findings count even if it fails later
             return Answer(f"{len(found)} checks by the backend")
 
-        subject.run("examined", examine, seconds)
+        examination.run("examined", examine, seconds)
         for each in found:
-            answer = Answer(each.detail, each.result, each.hint)
-            subject.checks.append(Check(each.name, answer))
+            examination.record(each.name, Answer(each.detail, each.result, each.hint))
 
     def _reach(self) -> Answer:
         begun = time.perf_counter()

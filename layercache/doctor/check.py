@@ -8,11 +8,13 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
 from layercache.errors import LayercacheError
+from layercache.value import Value
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 Result = Literal["ok", "warning", "failed", "skipped"]
+Kind = Literal["tier", "source"]
 
 SECONDS = 15.0
 """Default timeout of a check. Slow stores answer within a second, and a person waits for all checks."""
@@ -29,26 +31,46 @@ class Answer:
     unit: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Check:
-    """A check: ``name`` is one or two words that say what was checked."""
+class Check(Value, frozen=True):
+    """A check: ``name`` is one or two words that say what was checked. The rest is as in `Answer`."""
 
     name: str
-    answer: Answer
+    result: Result
+    detail: str
+    hint: str = ""
+    value: float | None = None
+    unit: str = ""
 
 
-@dataclass(slots=True)
-class Subject:
-    """A tier or a source and its checks. ``gone``: a check timed out."""
+class Subject(Value, frozen=True):
+    """A tier or a source, and the checks of it in their order."""
 
     name: str
-    kind: Literal["tier", "source"]
-    checks: list[Check] = field(default_factory=list)
-    gone: bool = False
+    kind: Kind
+    checks: tuple[Check, ...]
 
     @property
     def ok(self) -> bool:
-        return all(check.answer.result != "failed" for check in self.checks)
+        """Whether no check failed. One that only warns, or was skipped, did not."""
+        return all(check.result != "failed" for check in self.checks)
+
+
+@dataclass(slots=True)
+class Examination:
+    """A tier or a source while it is checked. ``gone``: a check timed out."""
+
+    name: str
+    kind: Kind
+    checks: list[Check] = field(default_factory=list)
+    gone: bool = False
+
+    def subject(self) -> Subject:
+        """What was found so far."""
+        return Subject(self.name, self.kind, tuple(self.checks))
+
+    def record(self, name: str, answer: Answer) -> None:
+        """Add a check that was made."""
+        self.checks.append(Check(name, answer.result, answer.detail, answer.hint, answer.value, answer.unit))
 
     def run(self, name: str, work: Callable[[], Answer], seconds: float = SECONDS) -> bool:
         """Run a check, record its result, and return whether it passed. Skip it after a timeout."""
@@ -56,7 +78,7 @@ class Subject:
             answer = Answer("skipped after the timeout above", "skipped")
         else:
             answer = self._bounded(work, seconds)
-        self.checks.append(Check(name, answer))
+        self.record(name, answer)
         return answer.result in ("ok", "warning")
 
     def _bounded(self, work: Callable[[], Answer], seconds: float) -> Answer:

@@ -15,7 +15,7 @@ from layercache.errors import LayercacheError
 from layercache.tiers.tier import Tier
 
 if TYPE_CHECKING:
-    from layercache.doctor.check import Subject
+    from layercache.doctor.check import Examination
 
 SMALL = 4 << 10
 ROUNDS = 5
@@ -37,21 +37,21 @@ class Probe(ABC, Generic[TierT]):
         self._written: set[str] = set()
         self._over = threading.Event()
 
-    def run(self, subject: Subject, seconds: float) -> None:
-        if not self._look(subject, seconds):
+    def run(self, examination: Examination, seconds: float) -> None:
+        if not self._look(examination, seconds):
             return
         if self._tier.policy.readonly:
             for name in ("written", "read", "deleted", "speed"):
-                subject.run(name, lambda: Answer("the tier is read-only", "skipped"))
+                examination.run(name, lambda: Answer("the tier is read-only", "skipped"))
             return
-        if subject.run("written", self._write, seconds):
-            subject.run("read", self._read, seconds)
-            subject.run("deleted", self._delete, seconds)
-            self._try_more(subject, seconds)
-            subject.run("latency", self._latency, seconds)
-            subject.run("up", self._up, SPEED_SECONDS)
-            subject.run("down", self._down, SPEED_SECONDS)
-            self._end(subject, seconds)
+        if examination.run("written", self._write, seconds):
+            examination.run("read", self._read, seconds)
+            examination.run("deleted", self._delete, seconds)
+            self._try_more(examination, seconds)
+            examination.run("latency", self._latency, seconds)
+            examination.run("up", self._up, SPEED_SECONDS)
+            examination.run("down", self._down, SPEED_SECONDS)
+            self._end(examination, seconds)
 
     def clear(self) -> None:
         """Remove all test data. A check that timed out removes what it writes later itself."""
@@ -64,13 +64,13 @@ class Probe(ABC, Generic[TierT]):
     # What each kind of tier implements
 
     @abstractmethod
-    def _look(self, subject: Subject, seconds: float) -> bool:
+    def _look(self, examination: Examination, seconds: float) -> bool:
         """Run the checks that write nothing, and return whether writing is worth a try."""
 
-    def _try_more(self, subject: Subject, seconds: float) -> None:
+    def _try_more(self, examination: Examination, seconds: float) -> None:
         """Run further checks of this kind of tier."""
 
-    def _end(self, subject: Subject, seconds: float) -> None:
+    def _end(self, examination: Examination, seconds: float) -> None:
         """Run the last checks."""
 
     @abstractmethod

@@ -21,7 +21,7 @@ from layercache.tiers.registry.record import NAME_TYPE, artefact
 from layercache.tiers.registry.tier import RegistryTier
 
 if TYPE_CHECKING:
-    from layercache.doctor.check import Subject
+    from layercache.doctor.check import Examination
 
 TAG = "doctor"
 """The tag of the artefact. It is always the same, so artefacts that cannot be deleted do not accumulate."""
@@ -41,11 +41,11 @@ class RegistryProbe(Probe[RegistryTier]):
         self._sent = 0
         self._keeps = False
 
-    def _look(self, subject: Subject, seconds: float) -> bool:
+    def _look(self, examination: Examination, seconds: float) -> bool:
         client, registry, repository = self._client, self._repository.registry, self._repository.repository
-        subject.run("credentials", lambda: credentials(client, registry, repository), seconds)
-        reached = subject.run("reached", lambda: reach(client, registry), seconds)
-        return reached and subject.run("listed", self._list, seconds)
+        examination.run("credentials", lambda: credentials(client, registry, repository), seconds)
+        reached = examination.run("reached", lambda: reach(client, registry), seconds)
+        return reached and examination.run("listed", self._list, seconds)
 
     def _delete(self) -> Answer:
         try:
@@ -60,14 +60,14 @@ class RegistryProbe(Probe[RegistryTier]):
             )
             return Answer(error.message, "warning", hint)
 
-    def _try_more(self, subject: Subject, seconds: float) -> None:
-        subject.run("artefact", self._put_artefact, seconds)
+    def _try_more(self, examination: Examination, seconds: float) -> None:
+        examination.run("artefact", self._put_artefact, seconds)
         own_names = "not applicable: blobs are named by their hash, and the last writer of a tag wins"
-        subject.run("conditions", lambda: Answer(own_names, "skipped"))
+        examination.run("conditions", lambda: Answer(own_names, "skipped"))
 
-    def _end(self, subject: Subject, seconds: float) -> None:
+    def _end(self, examination: Examination, seconds: float) -> None:
         if self._keeps:
-            subject.run("left behind", self._left, seconds)
+            examination.run("left behind", self._left, seconds)
 
     def _put_artefact(self) -> Answer:
         """Check that the registry stores and finds artefacts, and reports missing ones as missing."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-from layercache.doctor.check import SECONDS, Answer, Subject, milliseconds
+from layercache.doctor.check import SECONDS, Answer, Examination, Subject, milliseconds
 from layercache.errors import ConfigError
 from layercache.oci.reference import DEFAULT_REGISTRY, DEFAULT_TAG, Reference, without_user
 from layercache.registry.credential import login_command
@@ -19,25 +19,25 @@ if TYPE_CHECKING:
 
 def check_source(name: str, client: RegistryClient, *, seconds: float = SECONDS) -> Subject:
     """Check that a source responds, which credentials apply, and that it has the image, if one is named."""
-    subject = Subject(without_user(name), "source")
+    examination = Examination(without_user(name), "source")
     host = _host(name)
     try:
         reference = registry_reference(name) if host is None else Reference(host, "any/name", DEFAULT_TAG)
     except ConfigError as error:
         answer = Answer(error.message, "failed", error.hint)
-        subject.run("named", lambda: answer)
-        return subject
+        examination.run("named", lambda: answer)
+        return examination.subject()
     repository = reference.repository if reference and host is None else ""
     host = reference.registry if reference else None
     if host is not None:
-        subject.run("credentials", lambda: credentials(client, host, repository), seconds)
-        if not subject.run("reached", lambda: reach(client, host), seconds):
-            return subject
+        examination.run("credentials", lambda: credentials(client, host, repository), seconds)
+        if not examination.run("reached", lambda: reach(client, host), seconds):
+            return examination.subject()
     if host is not None and not repository:
-        subject.run("accepted", lambda: _accepted(client, host), seconds)
+        examination.run("accepted", lambda: _accepted(client, host), seconds)
     else:
-        subject.run("image", lambda: _image(name, client), seconds)
-    return subject
+        examination.run("image", lambda: _image(name, client), seconds)
+    return examination.subject()
 
 
 def _host(name: str) -> str | None:

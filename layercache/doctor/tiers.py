@@ -6,7 +6,7 @@ import threading
 from typing import TYPE_CHECKING, Any
 
 from layercache.doctor.backend_probe import StoreProbe
-from layercache.doctor.check import SECONDS, Answer, Subject
+from layercache.doctor.check import SECONDS, Answer, Examination, Subject
 from layercache.tiers.backend.tier import BackendTier
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 def check_tier(url: str, open: Callable[[], Tier], *, seconds: float = SECONDS) -> Subject:
     """Run all checks of a tier. Test data is removed at the end, even if interrupted."""
-    subject = Subject(url, "tier")
+    examination = Examination(url, "tier")
     opened: list[Tier] = []
 
     def begin() -> Answer:
@@ -30,19 +30,19 @@ def check_tier(url: str, open: Callable[[], Tier], *, seconds: float = SECONDS) 
         stores = "compressed and indexes" if policy.indexed else policy.keep
         return Answer(f"stores {stores}, {access}, {trust}")
 
-    if not subject.run("configured", begin, seconds):
-        return subject
+    if not examination.run("configured", begin, seconds):
+        return examination.subject()
     tier = opened[0]
-    subject.name = tier.name
+    examination.name = tier.name
     probe = _probe(tier)
     try:
-        probe.run(subject, seconds)
+        probe.run(examination, seconds)
     finally:
         # A store that timed out before may time out again, so cleaning up has a timeout as well.
         clearing = threading.Thread(target=probe.clear, name="check", daemon=True)
         clearing.start()
         clearing.join(seconds)
-    return subject
+    return examination.subject()
 
 
 def _probe(tier: Tier) -> Probe[Any]:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from types import ModuleType
 
+    from layercache.files.merged import ImageFiles
     from layercache.mount.inodes import Inodes
 
 DEVICE = "/dev/fuse"
@@ -35,6 +36,33 @@ THREADS = 10
 _REFUSED = "in a container, mounting needs --device /dev/fuse --cap-add SYS_ADMIN; users need fusermount3"
 
 _ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+def mount(
+    files: ImageFiles,
+    directory: str | os.PathLike[str],
+    *,
+    title: str = "layercache",
+    allow_other: bool = False,
+    listed: Callable[[int], object] = lambda _left_out: None,
+    mounted: Callable[[], object] = lambda: None,
+    failed: Callable[[str, Exception], object] = lambda _path, _error: None,
+) -> None:
+    """Mount files of an image at an empty folder, read-only, and return once they are unmounted.
+
+    ``umount`` and the signals SIGINT, SIGTERM and SIGHUP unmount them. Only for the main thread. ``title``:
+    their name in the list of mounts. ``allow_other``: other users have access, too, as modes permit.
+    ``listed`` is called when the tables of all layers are read, with the number of files that are left out,
+    since Linux does not allow their names; ``mounted`` when the files are there; ``failed``, in any thread,
+    with path and error of what a program could not read. Raises `ConfigError`, `BackendError`.
+    """
+    from layercache.mount.inodes import Inodes
+
+    place = Mount(os.path.abspath(directory), title, allow_other)
+    place.check()
+    inodes = Inodes(files)
+    listed(inodes.left_out)
+    place.serve(inodes, mounted, failed)
 
 
 class Mount(Value, frozen=True):

@@ -68,6 +68,11 @@ def test_what_a_cache_holds_is_iterated_over(name: str, tmp_path: Path) -> None:
             assert [image.name async for image in cache.images()] == [name]
             assert [layer.forms async for layer in cache.layers()] == ["both"]
             assert [stats.images async for stats in cache.stats()] == [1]
+            assert [len(searched.files) async for searched in cache.find(name, "small")] == [1]
+            info = await cache.info(LAYER.diff_id)
+            assert isinstance(info, layercache.LayerInfo)
+            assert info.images == (name,)
+            assert (await cache.write_index()).images == 1
             assert not [checked async for checked in cache.verify() if checked.problem]
             assert (await cache.copy_to(tmp_path / "other")).images == 1
             (pruned,) = await cache.prune(max_size=0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib
 import inspect
 import re
 
@@ -11,6 +12,7 @@ import pytest
 from fixtures.pages import ROOT
 
 import layercache
+from layercache.cli.program import COMMANDS
 
 PAGE = (ROOT / "docs" / "api.md").read_text()
 CODE = re.findall(r"`([^`\n]+)`", re.sub(r"^```.*?^```", "", PAGE, flags=re.DOTALL | re.MULTILINE))
@@ -27,7 +29,9 @@ NOT_FOR_PROGRAMS = {
         "tag_age",
     },
     "Cleaned": {"objects"},
+    "ConfigProblem": {"error"},
     "Copied": {"add", "fail", "is_any"},
+    "ImageFiles": {"get_place", "places", "read_tables", "way"},
     "Layer": {"doubt"},
     "Place": {"of_tier"},
     "Plan": {"check_room", "exceeds_limit"},
@@ -81,10 +85,43 @@ def test_the_page_has_each_argument_of_a_method(name: str) -> None:
         assert any(arguments <= set(re.findall(r"\w+", code)) for code in stated), f"{name}.{each}"
 
 
-def test_what_the_page_has_of_other_modules_is_there() -> None:
+MODULES = re.findall(r"^\| `layercache\.([\w.]+)` \| \[([^\]]*)\]\(#", PAGE, re.MULTILINE)
+"""Public modules, and what is public of each, as the table at the start of the page has them."""
 
-    rows = re.findall(r"^\| `(layercache\.(?:pull|upkeep|copy))` \| \[([^\]]*)\]", PAGE, re.MULTILINE)
-    assert len(rows) == 3
-    for module, names in rows:
-        for name in re.findall(r"`(\w+)`", names):
-            assert hasattr(eval(module), name), f"{module}.{name}"
+
+@pytest.mark.parametrize(("module", "names"), MODULES)
+def test_what_the_page_has_of_other_modules_is_there(module: str, names: str) -> None:
+    home = importlib.import_module(f"layercache.{module}")
+    for name in re.findall(r"`(\w+)`", names):
+        assert hasattr(home, name)
+
+
+def rows() -> list[tuple[str, str]]:
+    """Each command, and what the page has for it."""
+    table = PAGE.partition("\n## Commands\n")[2].partition("\n## ")[0]
+    found = re.findall(r"^\| (`.*`) \| (.*) \|$", table, re.MULTILINE)
+    return [(command, cell) for commands, cell in found for command in re.findall(r"`(\w+)`", commands)]
+
+
+def test_the_page_says_of_each_command_what_does_the_same_in_python() -> None:
+    assert [command for command, _ in rows()] == sorted(COMMANDS)
+    assert {command for command, cell in rows() if cell.startswith("none: ")} == {
+        "completion",
+        "demo",
+        "help",
+    }
+
+
+@pytest.mark.parametrize(("command", "cell"), rows())
+def test_what_does_the_same_as_a_command_is_public(command: str, cell: str) -> None:
+    names = re.findall(r"`((?:layercache|Cache|Layer|Image)\.[\w.]+)`", cell)
+    assert names or cell.startswith("none: "), command
+    for name in names:
+        home, _, last = name.rpartition(".")
+        if home in ("Cache", "Layer", "Image"):
+            assert last in {*dir(getattr(layercache, home)), *vars(layercache.Image)["__dataclass_fields__"]}
+        elif home == "layercache":
+            assert last in layercache.__all__
+        else:
+            assert last in dict(MODULES)[home.removeprefix("layercache.")]
+            assert callable(getattr(importlib.import_module(home), last))

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 def results(subject: Subject) -> dict[str, str]:
-    return {check.name: check.answer.result for check in subject.checks}
+    return {check.name: check.result for check in subject.checks}
 
 
 def checks(told: Any, number: int = 0) -> dict[str, str]:
@@ -92,7 +92,7 @@ def test_a_store_that_does_not_answer_is_left_after_the_first_time() -> None:
     finally:
         released.set()
     assert not subject.ok
-    assert "no response within 0.2 s" in subject.checks[1].answer.detail
+    assert "no response within 0.2 s" in subject.checks[1].detail
     for thread in [each for each in threading.enumerate() if each.name == "check"]:
         thread.join()
 

@@ -75,6 +75,9 @@ def test_the_reference_has_every_public_name_and_method(site: Path) -> None:
                 if callable(method) and inspect.getdoc(method)
             ]
             wanted |= {f"{name}.{each}" for each in methods if not each.startswith("_")}
+    page = (ROOT / "docs" / "api.md").read_text()
+    for module, names in re.findall(r"^\| `layercache\.([\w.]+)` \| \[([^\]]*)\]\(#", page, re.MULTILINE):
+        wanted |= {f"layercache.{module}.{name}" for name in re.findall(r"`(\w+)`", names)}
     assert wanted - described == set()
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 import click
@@ -13,22 +12,19 @@ from layercache.cli.output_options import json_option
 from layercache.cli.terminal import echo
 
 if TYPE_CHECKING:
-    from layercache.bench.benchmark import Row
+    from layercache.bench import Measurement
     from layercache.cli.session import Session
 
 
-LEAST = 100_000
-"""Bytes of a layer below which the time of its calls hides the speed of its bytes."""
-
-
 def _size(_ctx: click.Context, _param: click.Parameter, text: str) -> int:
+    from layercache.bench.measuring import LEAST, MOST
     from layercache.units import parse_size
 
     try:
         size = parse_size(text)
     except ValueError as error:
         raise click.BadParameter(str(error)) from None
-    if not LEAST <= size <= 1 << 30:
+    if not LEAST <= size <= MOST:
         raise click.BadParameter(
             f"{text}: expected 100kB to 1GiB; a smaller layer shows no speed, a bigger one is held in memory"
         )
@@ -63,25 +59,29 @@ def bench(session: Session, url: str | None, size: int, count: int, runs: int, a
     in turns, and for a local cache also to a plain file. Everything is written below a unique name
     (layercache-bench-…) and removed at the end.
     """
-    from layercache.bench.benchmark import Benchmark
+    from layercache.bench import measure
 
+    configuration = session.configuration()
     nearest = session.tiers([url] if url else None)[0]
-    with (
-        session.activity.step(f"measuring {nearest}", of=runs, noun="run") as step,
-        Benchmark(nearest, size=size, count=count, runs=runs) as benchmark,
-    ):
-        rows = benchmark.run(lambda _: step.advance(objects=1))
+    with session.activity.step(f"measuring {nearest}", of=runs, noun="run") as step:
+        measured = measure(
+            nearest,
+            size=size,
+            count=count,
+            runs=runs,
+            config=configuration,
+            progress=lambda _: step.advance(objects=1),
+        )
     if as_json:
-        setup = {"url": benchmark.name, "size": size, "count": count, "runs": runs}
-        output.document({**setup, "results": [asdict(row) for row in rows]})
+        output.document(measured)
         return
     echo(f"{'':<19}{'unit':<6}{'cache':>10}{'store':>10}{'file':>10}{'cache/store':>13}")
-    for row in rows:
+    for row in measured.results:
         _print(row)
     session.note("cache/store above 1: the cache was faster than its plain store")
 
 
-def _print(row: Row) -> None:
+def _print(row: Measurement) -> None:
     ours, plain, file = (_number(each) for each in (row.ours, row.plain, row.file))
     echo(f"{row.name:<19}{row.unit:<6}{ours:>10}{plain:>10}{file:>10}{row.ratio:>13.2f}")
 

@@ -32,18 +32,13 @@ def clean(session: Session, yes: bool, dry_run: bool, all_tiers: bool, as_json: 
     Removes every blob, association and image of the nearest writable tier. Other files in its folder stay,
     and a layout to which another tool added images is refused. To remove less, use prune or rm.
     """
-    from layercache.upkeep import clean as clean_tier
-    from layercache.upkeep import count_all, stores_of
-
     with session.cache() as cache:
-        tiers = stores_of(cache.tiers, everyone=all_tiers, writable=True)
-        found = [count_all(tier) for tier in tiers]  # each is checked before the first is emptied
-        if not dry_run:
-            if not yes and not _confirmed(found):
+        found = cache.clean(dry_run=dry_run or not yes, all_tiers=all_tiers)
+        if not dry_run and not yes:
+            if not _confirmed(found):
                 session.note("nothing was removed")
                 return
-            found = [clean_tier(tier) for tier in tiers]
-            cache.note_change()
+            found = cache.clean(all_tiers=all_tiers)
     if as_json:
         output.document({"dry_run": dry_run, "tiers": [asdict(each) for each in found]})
         return

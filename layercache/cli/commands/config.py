@@ -16,8 +16,6 @@ from layercache.units import age_text, size_text
 
 if TYPE_CHECKING:
     from layercache.cli.session import Session
-    from layercache.config.checker import Problem
-    from layercache.config.files import Document, Place
 
 COLUMNS = (Column("KEY", name=True), Column("VALUE"), Column("FROM"))
 
@@ -65,24 +63,15 @@ def path(session: Session, every: bool, as_json: bool) -> None:
 
     Exits with status 1 if there is none.
     """
-    from layercache.config import files
+    from layercache.config.inspection import config_files
 
-    in_use = [document.place.path for document in files.find(session.config)]
-
-    def state(place: Place) -> str:
-        found = files.look(place)
-        used = "in use" if place.path in in_use else "ignored: another file comes first"
-        return found if isinstance(found, str) else used
-
+    places = config_files(session.config)
+    in_use = [place.path for place in places if place.in_use]
     if as_json:
-        rows = [
-            {"path": place.path, "kind": place.kind, "state": state(place)}
-            for place in files.places(session.config)
-        ]
-        output.document({"files": in_use, "places": rows})
+        output.document({"files": in_use, "places": places})
     elif every:
-        for place in files.places(session.config):
-            echo(f"{place.path}\t{place.kind}\t{state(place)}")
+        for place in places:
+            echo(f"{place.path}\t{place.kind}\t{place.state}")
     else:
         for each in in_use:
             echo(each)
@@ -101,52 +90,22 @@ def check(session: Session, file: str | None, as_json: bool) -> None:
     By default all files in use. Checks the URL of each tier without contacting its store. Treats
     layercache.toml and pyproject.toml as a project's files, which may not set every key.
     """
-    documents = _documents(session, file)
-    if not documents:
+    from layercache.config.inspection import check_config
+
+    checked = check_config(session.config if file is None else file)
+    if not checked.files:
         session.note("layercache: there is no configuration file to check")
-    found = [problem for document in documents for problem in _problems(document)]
     if as_json:
-        rows = [
-            {"file": each.file, "key": each.key, "message": each.message, "hint": each.wanted}
-            for each in found
-        ]
-        output.document({"files": [document.place.path for document in documents], "problems": rows})
+        output.document(checked)
     else:
-        for problem in found:
+        for problem in checked.problems:
             failures.show(problem.error(), trace=session.verbose)
-        wrong = {problem.file for problem in found}
-        for document in documents:
-            if document.place.path not in wrong:
-                echo(f"{document.place.path}: OK")
-    if found:
+        wrong = {problem.file for problem in checked.problems}
+        for each in checked.files:
+            if each not in wrong:
+                echo(f"{each}: OK")
+    if checked.problems:
         click.get_current_context().exit(exit_codes.USAGE)
-
-
-def _documents(session: Session, file: str | None) -> list[Document]:
-    import os
-
-    from layercache.config import files
-
-    documents = files.find(session.config if file is None else file)
-    if file and os.path.basename(file) in (files.PROJECT_FILE, files.PYPROJECT):
-        return [files.Document(files.Place(file, "project"), each.table) for each in documents]
-    return documents
-
-
-def _problems(document: Document) -> list[Problem]:
-    from layercache.backend import BackendURL, open_backend
-    from layercache.config.schema import check
-    from layercache.config.tiers import TIER
-    from layercache.tiers.guarded import guarded
-    from layercache.tiers.policy import take_policy
-
-    checked, checker = check(document)
-    caches = [checked.table, *(checked.table.caches or {}).values()]
-    for tier in [tier for cache in caches for tier in cache.tiers or ()]:
-        with checker.attempt(tier.key.removeprefix(checker.prefix), TIER):
-            _, rest = take_policy(BackendURL.parse(tier.url), nearest=True)
-            guarded(open_backend(rest)).close()
-    return checker.problems
 
 
 def _plain(key: str, value: Any) -> str:

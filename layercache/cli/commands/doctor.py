@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -65,27 +64,18 @@ def doctor(
 def _subjects(
     session: Session, names: tuple[str, ...], timeout: float, registries: Mapping[str, Any]
 ) -> Iterator[Subject]:
-    from layercache.doctor import check_source, check_tier
-    from layercache.tiers.opening import open_tier
+    from layercache.doctor import diagnose
 
-    configuration, sources = session.configuration(), list(names)
-    reached = partial(configuration.registries, **registries)
-    for number, url in enumerate(session.tiers()):
-        opening = partial(open_tier, url, nearest=not number, registries=reached)
-        with session.activity.step(f"checking {url.partition('?')[0]}"):
-            checked = check_tier(url, opening, seconds=timeout)
-        yield checked
-    if sources := list(dict.fromkeys([*sources, *configuration.registry_tables.hosts])):
-        from layercache.registry.client import RegistryClient
-
-        client = RegistryClient(reached())
-        try:
-            for name in sources:
-                with session.activity.step(f"checking {name}"):
-                    checked = check_source(name, client, seconds=timeout)
-                yield checked
-        finally:
-            client.close()
+    configuration, now = session.configuration(), ["tiers"]
+    with session.activity.step(lambda: f"checking {now[-1]}"):
+        yield from diagnose(
+            session.urls or None,
+            names,
+            config=configuration,
+            timeout=timeout,
+            registries=configuration.registries(**registries),
+            progress=now.append,
+        )
 
 
 def _print(subject: Subject, *, first: bool) -> None:
@@ -93,11 +83,10 @@ def _print(subject: Subject, *, first: bool) -> None:
         echo()
     echo(subject.name, mark=(subject.name, TITLE))
     for check in subject.checks:
-        answer = check.answer
-        word, style = WORDS[answer.result]
-        echo(f"  {word:<8} {check.name:<14} {answer.detail}", mark=(word, style))
-        if answer.hint:
-            echo(f"  {'':<8} {'':<14} {answer.hint}")
+        word, style = WORDS[check.result]
+        echo(f"  {word:<8} {check.name:<14} {check.detail}", mark=(word, style))
+        if check.hint:
+            echo(f"  {'':<8} {'':<14} {check.hint}")
 
 
 def _document(subject: Subject) -> dict[str, object]:
@@ -108,11 +97,11 @@ def _document(subject: Subject) -> dict[str, object]:
         "checks": [
             {
                 "check": check.name,
-                "result": check.answer.result,
-                "detail": check.answer.detail,
-                "hint": check.answer.hint,
-                "value": check.answer.value,
-                "unit": check.answer.unit,
+                "result": check.result,
+                "detail": check.detail,
+                "hint": check.hint,
+                "value": check.value,
+                "unit": check.unit,
             }
             for check in subject.checks
         ],

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 import click
@@ -19,17 +18,13 @@ from layercache.cli.output_options import json_option, no_trunc_option
 from layercache.cli.registry_options import registry_options
 from layercache.cli.table import Column, Lines
 from layercache.errors import LayercacheError, NotFoundError
-from layercache.files.globs import Glob
 from layercache.value import Value
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
     from layercache.cache import Cache
-    from layercache.cli.activity import Step
     from layercache.cli.session import Session
-    from layercache.files.find import FileSearch
-    from layercache.files.merged import ImageFile
     from layercache.images.image import Image
 
 COLUMNS = (Column("IMAGE", name=True), Column("PATH"))
@@ -129,64 +124,35 @@ class Options(Value, frozen=True):
 
 
 class Search:
-    """Searches images in threads, each image in one. Their results come in the order of the names."""
+    """A search, what it found, and what failed."""
 
     def __init__(self, session: Session, cache: Cache, options: Options) -> None:
         self._session, self._cache, self._options = session, cache, options
-        self._globs = [Glob(glob) for glob in options.globs]
         self._found = 0
         self._errors: list[LayercacheError] = []
 
     def run(self, names: Sequence[str]) -> Iterator[tuple[Image, Listed]]:
         """Yield what matches. An image that fails is reported, and the others are searched."""
-        from concurrent.futures import ThreadPoolExecutor
+        options, words = self._options, [f"looking up {output.count(len(names), 'image')}"]
 
-        from layercache.files.find import FileSearch
+        def progress(done: int, images: int) -> None:
+            words.append(f"searching: {done} of {output.count(images, 'image')}")
 
-        images, activity = self._open(names), self._session.activity
-        search = FileSearch([image.files() for image in images], self._matches)
-        pool = ThreadPoolExecutor(self._options.jobs, thread_name_prefix="find")
-        try:
-            with activity.step("searching", of=len(images), noun="image") as step:
-                results = pool.map(partial(self._search, search, step), images)
-                for image, found in zip(images, results, strict=True):
-                    if isinstance(found, LayercacheError):
-                        self._failed(found, image)
-                    else:
-                        self._found += len(found)
-                        layers = digests(image)
-                        yield from ((image, Listed(file.entry, layers[file.layer])) for file in found)
-        finally:
-            pool.shutdown(wait=False, cancel_futures=True)
-
-    def _open(self, names: Sequence[str]) -> list[Image]:
-        from layercache.pull.opening import open_images
-
-        options = self._options
-        with self._session.activity.step(f"looking up {output.count(len(names), 'image')}"):
-            opened = open_images(self._cache, names, options.platform, options.jobs)
-        for each in opened:
-            for error in each.errors:
-                self._failed(error)
-        images = [image for each in opened for image in each.images]
-        for image in images:
-            warn_of_foreign(image, image.name, self._session.note)
-        return images
-
-    def _matches(self, path: str) -> bool:
-        return any(glob.matches(path) for glob in self._globs)
-
-    def _search(self, search: FileSearch, step: Step, image: Image) -> list[ImageFile] | LayercacheError:
-        try:
-            return search.files(image.files())
-        except LayercacheError as error:
-            return error
-        finally:
-            step.advance(objects=1)
-
-    def _failed(self, error: LayercacheError, image: Image | None = None) -> None:
-        self._errors.append(error)
-        failures.show(error, about=image.name if image else "", trace=self._session.verbose)
+        with self._session.activity.step(lambda: words[-1]):
+            for searched in self._cache.find(
+                names, options.globs, platform=options.platform, jobs=options.jobs, progress=progress
+            ):
+                image = searched.image
+                if image:
+                    warn_of_foreign(image, image.name, self._session.note)
+                if searched.error:
+                    self._errors.append(searched.error)
+                    about = searched.name if image else ""
+                    failures.show(searched.error, about=about, trace=self._session.verbose)
+                elif image:
+                    self._found += len(searched.files)
+                    layers = digests(image)
+                    yield from ((image, Listed(file.entry, layers[file.layer])) for file in searched.files)
 
     def explain(self, images: int) -> None:
         """Exit with the code of the first failure. Raises `NotFoundError` if nothing was found."""

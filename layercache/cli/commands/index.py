@@ -27,19 +27,8 @@ def index(session: Session, layers: bool | None) -> None:
     few seconds after a change. Acts on the nearest writable tier, and first imports entries that other
     tools added.
     """
-    from layercache.errors import ConfigError
-    from layercache.tiers.backend.tier import BackendTier
-    from layercache.tiers.layout.index_writer import write_index
-
     with session.cache() as cache:
-        for tier in cache.tiers:
-            if isinstance(tier, BackendTier) and not tier.policy.readonly:
-                images, others = write_index(tier, layers=layers)
-                break
-        else:
-            raise ConfigError(
-                "no tier can hold an index.json",
-                hint="choose a writable cache: --cache file:///var/cache/layers",
-            )
-    entries = "entry" if others == 1 else "entries"
-    session.note(f"{tier.name}: {output.count(images, 'image')} and {others} other {entries}")
+        written = cache.write_index(layers=layers)
+    entries = "entry" if written.others == 1 else "entries"
+    images = output.count(written.images, "image")
+    session.note(f"{written.tier}: {images} and {written.others} other {entries}")

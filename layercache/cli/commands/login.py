@@ -38,31 +38,21 @@ def login(
     in the file config.json; or in another file, of podman for example, if it has an entry for HOST. Nothing
     is stored unless the registry accepts them. HOST is ghcr.io, localhost:5000, or docker.io for Docker Hub.
     """
-    from layercache.config import environment
-    from layercache.registry import login as logins
-    from layercache.registry.client import RegistryClient
-    from layercache.registry.credential import Credential
-    from layercache.registry.credentials import Login, find_login
+    from layercache.config.logins import login as store_login
+    from layercache.registry.login import parse_registry
 
     if session.offline:
         raise click.UsageError("a login is checked with the registry: leave out --offline")
-    registry = logins.parse_registry(host)
-    credential = Credential(*_typed(session, username, password, stdin=password_stdin))
-    settings, file = session.configuration().registries(**registries), environment.login_file()
-    client = RegistryClient(settings)
-    try:
-        checked = client.log_in(registry, Login(credential))
-    finally:
-        client.close()
-    where = logins.store(settings, registry, credential, file)
-    if checked.credential is None:
-        session.note(f"layercache: warning: {registry} requires no login, so the password was not checked")
-    session.note(f"logged in to {registry} as {credential.user}, stored in {where}")
-    used = find_login(settings, registry)
-    if used.credential != credential:
+    parse_registry(host)  # before anything is typed
+    user, secret = _typed(session, username, password, stdin=password_stdin)
+    done = store_login(host, user, secret, registries=session.configuration().registries(**registries))
+    if not done.checked:
         session.note(
-            f"layercache: warning: {used.looked_in[-1]} has another login for {registry}, which is used"
+            f"layercache: warning: {done.registry} requires no login, so the password was not checked"
         )
+    session.note(f"logged in to {done.registry} as {done.user}, stored in {done.stored_in}")
+    if other := done.overridden_by:
+        session.note(f"layercache: warning: {other} has another login for {done.registry}, which is used")
 
 
 def _typed(session: Session, user: str | None, password: str | None, *, stdin: bool) -> tuple[str, str]:
@@ -83,10 +73,6 @@ def _typed(session: Session, user: str | None, password: str | None, *, stdin: b
         user = click.prompt("User", err=True)
     if password is None:
         password = click.prompt("Password", err=True, hide_input=True)
-    if not user or not password or ":" in user:
-        raise click.UsageError("a user and a password are needed, and a user has no ':' in it")
-    if not _is_text(user) or not _is_text(password):
-        raise click.UsageError(NOT_TEXT)
     return user, password
 
 
@@ -95,11 +81,3 @@ def _read_stdin() -> str:
         return "" if sys.stdin is None else sys.stdin.read()
     except UnicodeDecodeError:
         raise click.UsageError(NOT_TEXT) from None  # without the bytes, which are a secret
-
-
-def _is_text(typed: str) -> bool:
-    try:
-        typed.encode()
-    except UnicodeEncodeError:  # bytes that are not text, which Python keeps as surrogates
-        return False
-    return True

@@ -20,8 +20,8 @@ def logout(session: Session, host: str) -> None:
 
     It is removed from all files and helpers in which docker login and podman login store it, too.
     """
-    from layercache.registry import login as logins
+    from layercache.config.logins import logout as remove_login
 
-    registry = logins.parse_registry(host)
-    for place in logins.forget(session.configuration().registries(), registry):
-        session.note(f"removed the login for {registry} from {place}")
+    done = remove_login(host, config=session.configuration())
+    for place in done.removed_from:
+        session.note(f"removed the login for {done.registry} from {place}")

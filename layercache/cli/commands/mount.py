@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from os.path import abspath
 from typing import TYPE_CHECKING, Any
 
@@ -42,20 +43,30 @@ def mount(
     an I/O error, and a warning is printed here. Needs the extra "mount", and libfuse (apt install fuse3).
     """
     from layercache.cli.named_files import opened, view
-    from layercache.mount.inodes import Inodes
+    from layercache.mount import mount as mount_files
     from layercache.mount.mounting import Mount
 
-    place = Mount(abspath(directory), name, allow_other)
-    place.check()
-    with opened(session, name, platform, registries) as source:
-        with session.activity.step(f"reading the list of files of {name}"):
-            inodes = Inodes(view(source))
-        if inodes.left_out:
-            what = count(inodes.left_out, "file")
-            session.note(f"layercache: warning: {what} left out: Linux does not allow their names")
-        session.end_display()
-        mounted = f"layercache: mounted {name} at {directory}, until Ctrl-C or umount {directory}"
-        place.serve(inodes, lambda: session.note(mounted), _reporting(session))
+    Mount(abspath(directory), name, allow_other).check()  # before anything is fetched
+    with ExitStack() as reading, opened(session, name, platform, registries) as source:
+        reading.enter_context(session.activity.step(f"reading the list of files of {name}"))
+
+        def listed(left_out: int) -> None:
+            reading.close()
+            if left_out:
+                what = count(left_out, "file")
+                session.note(f"layercache: warning: {what} left out: Linux does not allow their names")
+            session.end_display()
+
+        shown = f"layercache: mounted {name} at {directory}, until Ctrl-C or umount {directory}"
+        mount_files(
+            view(source),
+            directory,
+            title=name,
+            allow_other=allow_other,
+            listed=listed,
+            mounted=lambda: session.note(shown),
+            failed=_reporting(session),
+        )
 
 
 def _reporting(session: Session) -> Callable[[str, Exception], None]:

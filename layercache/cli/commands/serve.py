@@ -6,13 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from layercache.backend import install_hint
 from layercache.cli.command import Command
 from layercache.cli.global_options import CACHE
 from layercache.cli.option_types import Path
 from layercache.cli.registry_options import registry_options
 from layercache.cli.terminal import echo
-from layercache.errors import ConfigError
 
 if TYPE_CHECKING:
     from layercache.cli.session import Session
@@ -49,59 +47,26 @@ def serve(session: Session, /, check: bool, **options: Any) -> None:
     end it once its answers are sent; SIGHUP reads the configuration again. Settings are those of [serve] in
     the configuration; options override them.
     """
-    from layercache.config.environment import inherited_socket
+    from layercache.serve import serving
 
-    setup = _setup(session, options)
-    try:
-        from layercache.serve import start
-    except ModuleNotFoundError as error:
-        raise ConfigError(
-            f"layercache serve needs the package {error.name}", hint=install_hint("serve")
-        ) from error
-    if check:
-        start.check(setup)
-        echo("OK")
-    else:
-        start.run(
-            setup,
-            lambda: _setup(session, options),
-            greet=session.note,
-            inherited=inherited_socket(),
-            verbose=session.verbose,
+    keys = {key: value for key, value in options.items() if value is not None}
+    registry = {name: keys.pop(name) for name in ("ca_file", "plain_http", "insecure") if name in keys}
+    named = {key: (f"--{key.replace('_', '-')}", value) for key, value in keys.items()}
+    if "upstream" in named:
+        named["default_upstream"] = named.pop("upstream")
+    settings = serving.parsed(named)
+
+    def wanted() -> Setup:
+        configuration = session.configuration()
+        return serving.setup_of(
+            configuration,
+            session.urls,
+            by=CACHE,
+            options=settings,
+            registries=configuration.registries(**registry) if any(registry.values()) else None,
+            given=session.given(),
         )
 
-
-def _setup(session: Session, options: dict[str, Any]) -> Setup:
-    """Read the configuration, and what options override. Raises `ConfigError`."""
-    from layercache.config import environment
-    from layercache.config.checker import keys_of
-    from layercache.config.from_variables import ValueChecker
-    from layercache.config.serve import ServeTable
-    from layercache.config.setting import Setting
-    from layercache.config.show import shown_url
-    from layercache.serve.settings import settings_of
-    from layercache.serve.setup import Setup
-
-    configuration = session.configuration()
-    found = configuration.serve()
-    keys = {**options, "default_upstream": options["upstream"]}
-    registry = {name: keys.pop(name) for name in ("ca_file", "plain_http", "insecure")}
-    del keys["upstream"]
-    for key, value in keys.items():
-        if value is not None:
-            option = "--upstream" if key == "default_upstream" else f"--{key.replace('_', '-')}"
-            found[key] = Setting(ValueChecker(option).parsed(keys_of(ServeTable)[key], value), option)
-    settings = settings_of(found)
-    given = session.given() | {
-        "tag_age": Setting(settings.tag_age, "serve"),
-        "finish": Setting("always", "serve"),
-    }
-    registries = configuration.registries(**registry) if any(registry.values()) else None
-    tiers = tuple(shown_url(tier.value) for tier in configuration.choose(session.urls, CACHE).tiers)
-    inside = settings.reachable_inside
-    return Setup(
-        settings,
-        lambda: configuration.open(session.urls, by=CACHE, given=given, registries=registries, inside=inside),
-        tiers,
-        environment.statistics_file() if configuration.behaviour()["statistics"].value else None,
-    )
+    serving.run(wanted, check=check, greet=session.note, verbose=session.verbose)
+    if check:
+        echo("OK")

@@ -15,7 +15,6 @@ from layercache.value import Value
 
 if TYPE_CHECKING:
     from layercache.cli.session import Session
-    from layercache.statistics.totals import Day
     from layercache.tiers.inventory import TierStats
 
 
@@ -57,18 +56,19 @@ class Options(Value, frozen=True):
 
 
 def _show(session: Session, wanted: Options, *, as_json: bool, whole: bool) -> None:
-    from layercache.cli.totals_report import Totals
+    from layercache.cli import totals_report
+    from layercache.config.totals import totals
 
     document: dict[str, object] = {}
     if not wanted.only_totals and wanted.since is None:
         document["tiers"] = _tiers(session, as_json=as_json)
-    totals = Totals.of(_lines(), wanted.since)
+    found = totals(max_age=wanted.since)
     if as_json:
-        output.document({**document, "totals": totals.document()})
+        output.document({**document, "totals": found})
     else:
         if document and output.is_terminal():
             echo()
-        totals.print(whole=whole)
+        totals_report.show(found, whole=whole)
 
 
 def _tiers(session: Session, *, as_json: bool) -> list[dict[str, object]]:
@@ -76,45 +76,35 @@ def _tiers(session: Session, *, as_json: bool) -> list[dict[str, object]]:
 
     from msgspec.structs import asdict
 
-    from layercache.tiers.inventory import count
-
-    found = []
+    found: list[dict[str, object]] = []
     with session.cache() as cache:
-        for tier in cache.tiers:
-            with session.activity.step(f"counting {tier.name}", noun="blob") as step:
-                counted = count(tier, partial(step.advance, objects=1))
-            found.append({**asdict(counted), "layers": counted.layers})
-            if not as_json:
-                _print(counted)
+
+        def words() -> str:
+            return f"counting {cache.tiers[min(len(found), len(cache.tiers) - 1)].name}"
+
+        with session.activity.step(words, noun="blob") as step:
+            for counted in cache.stats(progress=partial(step.advance, objects=1)):
+                found.append({**asdict(counted), "layers": counted.layers})
+                if not as_json:
+                    _print(counted)
     return found
 
 
-def _lines() -> list[Day]:
-    from layercache.config import environment
-    from layercache.statistics import file
-
-    path = environment.statistics_file()
-    return file.read(path) if path else []
-
-
 def _export(path: str, *, since: float | None) -> None:
-    from layercache.statistics.prometheus import exposition
-    from layercache.statistics.totals import summed
+    from layercache.config.totals import totals_for_prometheus
     from layercache.streams.named_file import writing
 
     if since is not None:
         raise click.UsageError("--prometheus writes counters, which only grow: --since does not apply")
     with writing(path) as file:
-        file.write(exposition(summed(_lines())).encode())
+        file.write(totals_for_prometheus().encode())
 
 
 def _reset(session: Session) -> None:
-    from layercache.config import environment
-    from layercache.statistics import file
+    from layercache.config.totals import reset_totals
 
-    path = environment.statistics_file()
-    removed = path is not None and file.remove(path)
-    session.note(f"removed the totals in {path}" if removed else "there are no totals")
+    path = reset_totals()
+    session.note(f"removed the totals in {path}" if path else "there are no totals")
 
 
 def _print(counted: TierStats) -> None:

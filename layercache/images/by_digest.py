@@ -1,20 +1,19 @@
-"""Images of the cache, by the digest of their manifest or of a blob that they use."""
+"""Cached images by the digest of their manifest, or of a blob that they use."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
-    from layercache.cache import Cache
     from layercache.oci.digest import Hash
     from layercache.tiers.tier import Tier
 
 
-def listed(cache: Cache) -> list[Tier]:
+def listed(tiers: Sequence[Tier]) -> list[Tier]:
     """The tiers whose images are listed: behind the nearest, those that are on this machine."""
-    return [*cache.tiers[:1], *(tier for tier in cache.tiers[1:] if not tier.remote)]
+    return [*tiers[:1], *(tier for tier in tiers[1:] if not tier.remote)]
 
 
 def image_named(tiers: Iterable[Tier], digest: Hash) -> str:
