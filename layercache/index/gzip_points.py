@@ -8,20 +8,22 @@ are stored uncompressed need (RFC 1951, 3.2.4), and any inflater can be used.
 from __future__ import annotations
 
 import io
+import os
 import struct
 import sys
 import zlib
 from typing import TYPE_CHECKING, Any
 
 from layercache.errors import FormatError
-from layercache.index.spans import WINDOW, Point
+from layercache.index.spans import SPAN_MAX, WINDOW, Point
 from layercache.oci.descriptor import GZIP
 from layercache.streams.inflate import InflatedReader, ZlibMember
 from layercache.streams.limits import Limits
 from layercache.streams.readers import BytesReader
+from layercache.value import replace
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
 PIECE = 1 << 20
 """Bytes that are inflated at a time."""
@@ -29,8 +31,19 @@ PIECE = 1 << 20
 _WINDOW_LEVEL = 12
 """Level 19 takes 20 times as long for 3 % less."""
 
-_GZIDX = struct.Struct("<5sBBQQIII")
-_GZIDX_POINT = struct.Struct("<QQBB")
+CHUNK = 512 << 10
+"""Bytes of the blob that rapidgzip inflates at a time. It keeps the last 16 chunks, so its memory grows with
+this: some 60 MiB, where its own 4 MiB takes 300. There is a point in each chunk at least.
+"""
+
+SPAN = 5 << 20
+"""Bytes of the tar between two points that are kept, where there are enough to choose from: some 4 MiB."""
+
+_POINT_SIZE = 48
+"""Bytes of a point in an index, beside its window."""
+
+_GZTOOL = struct.Struct(">8x8sQQ")
+_GZTOOL_POINT = struct.Struct(">QQII")
 
 
 def is_available() -> bool:
@@ -48,18 +61,21 @@ def find_points(path: str, sink: Callable[[bytes], object]) -> list[Point]:
     """
     import rapidgzip
 
-    exported = _Exported()
-    # It ends the process if one is left open. With one thread it takes 50 MiB, with more ten times as much.
-    file = rapidgzip.open(path, parallelization=1)
+    exported, tar_size = _Exported(), 0
+    # It ends the process if one is left open.
+    file = rapidgzip.RapidgzipFile(path, parallelization=1, chunk_size=CHUNK)
     try:
         while piece := file.read(PIECE):
             sink(piece)
-        file.export_index(exported)
+            tar_size += len(piece)
+        # In this format windows stay compressed as they are in memory.
+        file.export_index(exported, rapidgzip.IndexFormat.GZTOOL)
     except (ValueError, RuntimeError, OSError) as error:
         raise FormatError(f"rapidgzip finds no points in {path}: {error}") from error
     finally:
         file.close()
-    return points_of(exported.getvalue())
+    found = chosen([*points_of(exported.getvalue()), Point(os.path.getsize(path), tar_size)])
+    return [replace(point, window=_recompressed(point.window)) for point in found]
 
 
 class _Exported(io.BytesIO):
@@ -69,35 +85,52 @@ class _Exported(io.BytesIO):
 
 
 def points_of(exported: bytes) -> list[Point]:
-    """The points of an index in the format of indexed_gzip, "GZIDX" 1, and the end. Raises `FormatError`."""
+    """The points of an index in gztool's format; windows are zlib-compressed. Raises `FormatError`."""
+    points, from_ = [], _GZTOOL.size
     try:
-        magic, version, _, size, tar_size, _, window, count = _GZIDX.unpack_from(exported)
-        if (magic, version, window) != (b"GZIDX", 1, WINDOW):
-            raise ValueError(f"it begins with {exported[: _GZIDX.size]!r}")
-        found = [
-            _GZIDX_POINT.unpack_from(exported, _GZIDX.size + each * _GZIDX_POINT.size)
-            for each in range(count)
-        ]
+        magic, count, expected = _GZTOOL.unpack_from(exported)
+        if magic != b"gzipindx" or count != expected:
+            raise ValueError(f"it begins with {exported[: _GZTOOL.size]!r}")
+        for _ in range(count):
+            tar_at, at, bits, size = _GZTOOL_POINT.unpack_from(exported, from_)
+            from_ += _GZTOOL_POINT.size
+            points.append(Point(at, tar_at, bits, exported[from_ : from_ + size]))
+            from_ += size
     except (struct.error, ValueError) as error:
         raise FormatError(f"not an index of points in gzip: {error}") from error
-    from_ = _GZIDX.size + count * _GZIDX_POINT.size
-    points = []
-    for at, tar_at, bits, has_window in found:
-        compressed = b""
-        if has_window:
-            compressed = _compressed(exported[from_ : from_ + WINDOW])
-            from_ += WINDOW
-        if at < size:
-            points.append(Point(at, tar_at, bits, compressed))
-    return [*points, Point(size, tar_size)]
+    return points
 
 
-def _compressed(window: bytes) -> bytes:
+def chosen(points: Sequence[Point]) -> list[Point]:
+    """The first, the last, and those between that make the smallest index, at most `SPAN` apart.
+
+    What a window needs differs much from point to point: behind a file's end, say, little of what came
+    before is used. So an index of these has half the size of one with a point every 4 MiB.
+    """
+    sizes, before = [0], [0]  # of the smallest index up to each point, and its last point before that
+    for number in range(1, len(points)):
+        best, here = number - 1, points[number]
+        for other in range(number - 2, -1, -1):
+            if here.tar_at - points[other].tar_at > SPAN or here.at - points[other].at > SPAN_MAX:
+                break
+            best = min(best, other, key=sizes.__getitem__)
+        sizes.append(sizes[best] + len(here.window) + _POINT_SIZE)
+        before.append(best)
+    chosen, number = [points[-1]], len(points) - 1
+    while number:
+        number = before[number]
+        chosen.append(points[number])
+    return chosen[::-1]
+
+
+def _recompressed(window: bytes) -> bytes:
+    if not window:
+        return b""
     if sys.version_info >= (3, 14):
         from compression import zstd
     else:
         from backports import zstd
-    return zstd.compress(window, _WINDOW_LEVEL)
+    return zstd.compress(zlib.decompress(window), _WINDOW_LEVEL)
 
 
 def _window(point: Point) -> bytes:
