@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import gc
 import os
 import shutil
 import signal
@@ -53,6 +54,12 @@ os.environ.pop("PYTHONUNBUFFERED", None)
 
 # A run in the background ignores the interrupt key, and so would each program that a test interrupts.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_collection_finish() -> None:
+    """Leave out of each later collection of garbage what lives to the end: ten thousand tests."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 from collections import defaultdict
+from functools import cache
 from graphlib import TopologicalSorter
 from pathlib import Path
 
@@ -25,6 +26,7 @@ FILE = 350
 """Lines of a module."""
 
 
+@cache
 def _modules() -> dict[str, ast.Module]:
     found = {}
     for package, folder in PACKAGES.items():
@@ -35,21 +37,18 @@ def _modules() -> dict[str, ast.Module]:
     return found
 
 
-MODULES = _modules()
-
-
 def _imports() -> dict[str, set[str]]:
     """What each module imports of ours, at run time or for its types alone."""
     arrows: dict[str, set[str]] = defaultdict(set)
-    for name, tree in MODULES.items():
+    for name, tree in _modules().items():
         for node in ast.walk(tree):
             if isinstance(node, ast.ImportFrom) and node.module and not node.level:
                 for each in node.names:
                     inner = f"{node.module}.{each.name}"
-                    arrows[name].add(inner if inner in MODULES else node.module)
+                    arrows[name].add(inner if inner in _modules() else node.module)
             elif isinstance(node, ast.Import):
                 arrows[name].update(each.name for each in node.names)
-    return {name: (found & MODULES.keys()) - {name} for name, found in arrows.items()}
+    return {name: (found & _modules().keys()) - {name} for name, found in arrows.items()}
 
 
 def _functions(tree: ast.AST, inside: str) -> list[tuple[str, ast.FunctionDef | ast.AsyncFunctionDef]]:
@@ -64,7 +63,9 @@ def _functions(tree: ast.AST, inside: str) -> list[tuple[str, ast.FunctionDef | 
     return found
 
 
-FUNCTIONS = [each for name, tree in MODULES.items() for each in _functions(tree, name)]
+@cache
+def _all_functions() -> list[tuple[str, ast.FunctionDef | ast.AsyncFunctionDef]]:
+    return [each for name, tree in _modules().items() for each in _functions(tree, name)]
 
 
 def test_no_modules_import_each_other_in_a_circle() -> None:
@@ -90,7 +91,7 @@ def test_a_module_is_read_in_one_sitting(package: str) -> None:
 
 def test_a_function_fits_on_a_screen() -> None:
     long = {}
-    for name, function in FUNCTIONS:
+    for name, function in _all_functions():
         lines = (function.end_lineno or 0) - function.lineno + 1
         if ast.get_docstring(function):
             lines -= (function.body[0].end_lineno or 0) - function.body[0].lineno + 1
@@ -101,7 +102,7 @@ def test_a_function_fits_on_a_screen() -> None:
 
 def test_a_function_takes_few_parameters() -> None:
     many = {}
-    for name, function in FUNCTIONS:
+    for name, function in _all_functions():
         arguments = function.args
         names = [each.arg for each in (*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs)]
         count = len([each for each in names if each not in ("self", "cls")])

@@ -12,7 +12,7 @@ from __future__ import annotations
 import sys
 
 from layercache._version import __version__
-from layercache.cli.exit_codes import BROKEN_PIPE, INTERRUPTED, TERMINATED
+from layercache.cli.exit_codes import BROKEN_PIPE, INTERRUPTED, is_terminated
 
 TYPE_CHECKING = False  # as in layercache/__init__.py
 if TYPE_CHECKING:
@@ -36,8 +36,9 @@ def _run() -> int:
     try:
         import signal
 
-        if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
-            signal.signal(signal.SIGTERM, _terminate)
+        for number in (signal.SIGTERM, signal.SIGHUP):
+            if signal.getsignal(number) is signal.SIG_DFL:
+                signal.signal(number, _terminate)
         from layercache.cli.loading import loading
 
         with loading():
@@ -64,9 +65,9 @@ def _program() -> Callable[[], int]:
     return lambda: program(prog_name="layercache")
 
 
-def _terminate(_number: int, _frame: FrameType | None) -> NoReturn:
-    """Turn SIGTERM into an exception, so that unfinished work is cleaned up on the way out."""
-    raise SystemExit(TERMINATED)
+def _terminate(number: int, _frame: FrameType | None) -> NoReturn:
+    """Turn a signal into an exception, so that unfinished work is cleaned up on the way out."""
+    raise SystemExit(128 + number)
 
 
 def _leave(code: int) -> NoReturn:
@@ -81,7 +82,7 @@ def _leave(code: int) -> NoReturn:
             # The reader is gone or the disk is full. That was reported; keep Python from reporting it again.
             os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
             code = code or BROKEN_PIPE
-    if code in (INTERRUPTED, TERMINATED):
+    if code == INTERRUPTED or is_terminated(code):
         os._exit(code)  # a thread may still be waiting for a network that does not respond
     gc.freeze()  # the system frees what is left: to look for garbage in it takes a tenth of a short command
     sys.exit(code)

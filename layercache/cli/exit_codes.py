@@ -22,4 +22,11 @@ INTERRUPTED = 130
 
 BROKEN_PIPE = 141
 
+HUNG_UP = 129
+
 TERMINATED = 143
+
+
+def is_terminated(code: object) -> bool:
+    """Whether a process was told to end: that is not news to whoever did it."""
+    return code in (HUNG_UP, TERMINATED)

@@ -35,6 +35,7 @@ Exit codes:
   4    a store or a source failed
   5    refused: a cached image uses the layer
   70   internal error
+  129  the terminal hung up
   130  interrupted
   141  stdout was closed by its reader
   143  terminated

@@ -11,7 +11,7 @@ from msgspec import Struct, field
 
 from layercache.cli import output
 from layercache.cli.activity import Activity, sending
-from layercache.cli.exit_codes import BROKEN_PIPE, TERMINATED
+from layercache.cli.exit_codes import BROKEN_PIPE, is_terminated
 from layercache.cli.global_options import CACHE
 from layercache.cli.loading import loading
 from layercache.cli.new_cache import announcement, check_there, default_folder
@@ -60,7 +60,7 @@ class Session(Struct, eq=False):
             except BrokenPipeError:
                 return BROKEN_PIPE
             except BaseException as error:  # report every error; show no bare traceback
-                if isinstance(error, SystemExit) and error.code == TERMINATED:
+                if isinstance(error, SystemExit) and is_terminated(error.code):
                     raise
                 from layercache.cli import failures
 

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Self
 from layercache.errors import ConfigError, SourceError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from types import TracebackType
 
 FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -62,10 +62,11 @@ class Destination:
             self.root = _opened(opened, path, None, FOLDER & ~os.O_NOFOLLOW)
             stage = f".layercache-{secrets.token_hex(4)}"
             os.mkdir(stage, 0o700, dir_fd=self.root)
-            opened.callback(_remove, stage, self.root)
+            opened.callback(_remove, os.rmdir, stage, self.root)
             inside = _opened(opened, stage, self.root)
-            os.mkdir("new", 0o700, dir_fd=inside)
-            os.mkdir("parts", 0o700, dir_fd=inside)
+            for name in ("new", "parts"):
+                os.mkdir(name, 0o700, dir_fd=inside)
+                opened.callback(_remove, shutil.rmtree, name, inside)
             self.new = _opened(opened, "new", inside)
             """What will be new at the top of the destination."""
             self.parts = _opened(opened, "parts", inside)
@@ -101,7 +102,8 @@ class Destination:
         top = place.partition("/")[0]
         known = self._merged.get(top)
         if known is None:
-            known = self._merged[top] = not top or _is_folder(top, self.root)
+            with self.errors(top):
+                known = self._merged[top] = not top or _is_folder(raw(top), self.root)
         return known
 
     def new_name(self) -> str:
@@ -112,7 +114,7 @@ class Destination:
         """Give what is new at the top its name."""
         for name in os.listdir(self.new):
             with self.errors(name):
-                move(self.new, name, self.root, name)
+                move(self.new, os.fsencode(name), self.root, os.fsencode(name))
         self._merged = dict.fromkeys(self._merged, True)
 
 
@@ -157,7 +159,7 @@ class OpenFolders:
         found = self._open[here] if here else self._top(place)
         while missing:
             name = missing.pop()
-            found = os.open(name, FOLDER, dir_fd=found)
+            found = os.open(raw(name), FOLDER, dir_fd=found)
             here = f"{here}/{name}" if here else name
             self._open[here] = found
             if len(self._open) > OPEN_FOLDERS:
@@ -166,7 +168,7 @@ class OpenFolders:
 
     def make(self, place: str) -> bool:
         """Make a folder, in place of what is no folder; return False if there is one already."""
-        above, name = self.above(place), place.rpartition("/")[2]
+        above, name = self.above(place), raw(place.rpartition("/")[2])
         try:
             os.mkdir(name, 0o700, dir_fd=above)
         except FileExistsError:
@@ -181,7 +183,12 @@ class OpenFolders:
         return self._destination.root if merged else self._destination.new
 
 
-def move(source: int, name: str, target: int, new: str) -> None:
+def raw(name: str) -> bytes:
+    """A name out of a tar as it stands there, which is UTF-8 in most of them, whatever the locale says."""
+    return name.encode("utf-8", "surrogateescape")
+
+
+def move(source: int, name: str | bytes, target: int, new: bytes) -> None:
     """Rename, in place of anything but a folder that is not empty. ``source``, ``target``: folders."""
     try:
         os.rename(name, new, src_dir_fd=source, dst_dir_fd=target)
@@ -194,10 +201,10 @@ def move(source: int, name: str, target: int, new: str) -> None:
 
 
 def _printable(path: str) -> str:
-    return os.fsencode(path).decode(errors="replace")
+    return raw(path).decode(errors="replace")
 
 
-def _is_folder(name: str, above: int) -> bool:
+def _is_folder(name: bytes, above: int) -> bool:
     try:
         return stat.S_ISDIR(os.stat(name, dir_fd=above, follow_symlinks=False).st_mode)
     except FileNotFoundError:
@@ -210,6 +217,7 @@ def _opened(stack: ExitStack, name: str, above: int | None, flags: int = FOLDER)
     return folder
 
 
-def _remove(name: str, above: int) -> None:
+def _remove(how: Callable[..., object], name: str, above: int) -> None:
+    """Remove a folder. By its name only where nobody else can give that to another one, or if it is empty."""
     with suppress(OSError):
-        shutil.rmtree(name, dir_fd=above)
+        how(name, dir_fd=above)

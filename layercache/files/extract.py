@@ -8,8 +8,8 @@ from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from hashlib import sha256
 from typing import TYPE_CHECKING
 
-from layercache.errors import DigestMismatchError
-from layercache.files.destination import Destination, OpenFolders, move
+from layercache.errors import DigestMismatchError, wrong_type
+from layercache.files.destination import Destination, OpenFolders, move, raw
 from layercache.files.tar_cursor import TarCursor
 from layercache.files.wanted import Wanted
 from layercache.value import Value
@@ -49,13 +49,18 @@ def extract(
 
     Each tar is read at most once, in order, and only up to the last byte that is wanted.
     """
+    if isinstance(paths, str | bytes):
+        raise wrong_type("several paths", paths)
     wanted = Wanted(view, paths)
     with Destination(os.fspath(destination)) as folder:
         run = _Run(view, folder, restore, progress)
         made = run.make_folders(wanted.folders)
         run.write(wanted)
         folder.publish()
-        run.restore_folders([each for each in wanted.folders if each.path in made | wanted.chosen])
+        chosen = made.union(wanted.chosen)
+        # Of a folder that was there before, the image says nothing that only implies it.
+        folders = [each for each in wanted.folders if each.path in (made if each.implied else chosen)]
+        run.restore_folders(folders)
     skipped = () if restore.devices else tuple(each.path for each in wanted.nodes)
     return Extracted(len(wanted.files), sum(each.entry.size for each in wanted.files), skipped)
 
@@ -138,7 +143,7 @@ class _Run:
             move(self._folder.parts, link, opened.above(other), _name(other))
         move(self._folder.parts, part, opened.above(place), _name(place))
 
-    def _fill(self, folder: int, name: str, entry: FileEntry, tar: TarCursor) -> None:
+    def _fill(self, folder: int, name: str | bytes, entry: FileEntry, tar: TarCursor) -> None:
         """Make a file with its bytes, mode and times."""
         file = os.open(name, NEW_FILE, 0o600, dir_fd=folder)
         try:
@@ -206,8 +211,8 @@ def _hash_zeros(hashed: Hasher, count: int) -> None:
         count -= len(ZEROS)
 
 
-def _name(place: str) -> str:
-    return place.rpartition("/")[2]
+def _name(place: str) -> bytes:
+    return raw(place.rpartition("/")[2])
 
 
 def _threads() -> int:

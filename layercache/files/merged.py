@@ -23,6 +23,17 @@ NOTHING = "there is no"
 AT_ONCE = 8
 """Tables that are read or made at the same time."""
 
+NESTED = 16
+"""Layers that are placed inside each other at most: each takes ten calls of the interpreter's stack."""
+
+
+class _LowerFirstError(Exception):
+    """A layer that has to be placed before those above it, which are begun again then."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__()
+        self.number = number
+
 
 class ImageFile(Value, frozen=True, gc=False):
     """One file, folder, link or device of an image.
@@ -173,31 +184,47 @@ class ImageFiles:
         """The places in the image of a layer's entries, those that are hidden too."""
         return self._layer(number).entries
 
-    def _find(self, place: str, top: int) -> ImageFile | None:
+    def _find(self, place: str, top: int, nested: int = 0) -> ImageFile | None:
         """What the layers below number ``top`` have at a place, once all of them are applied."""
+        number = self._number_of(place, top, nested)
+        return None if number is None else self._file(place, number)
+
+    def _number_of(self, place: str, top: int, nested: int = 0) -> int | None:
+        """The layer below number ``top`` whose entry is at a place."""
         for number in reversed(range(top)):
             if number < self._looked:
                 self._look_ahead(number)
-            placed = self._layer(number)
+            placed = self._layer(number, nested)
             if place in placed.entries:
-                return self._file(place, number)
+                return number
             if placed.hides(place):
                 return None
         return None
 
-    def _layer(self, number: int) -> Placed:
-        known = self._placed.get(number)
-        if known is not None:
-            return known
+    def _layer(self, number: int, nested: int = 0) -> Placed:
+        """A layer once it is placed. ``nested``: of how many layers above it that is a part."""
+        waiting = [number]
+        while (known := self._placed.get(number)) is None:
+            try:
+                self._place(waiting[-1], nested)
+                waiting.pop()
+            except _LowerFirstError as error:
+                if nested:
+                    raise
+                waiting.append(error.number)
+        return known
+
+    def _place(self, number: int, nested: int) -> None:
+        if nested > NESTED:
+            raise _LowerFirstError(number)
         tar = self.layers[number]
         table = tar.table  # outside the lock: it may take a pass over the layer
         with self._lock:
             if number not in self._placed:
-                placed = tar.placed or Placed(table, lambda place: self._entry_below(place, number))
+                placed = tar.placed or Placed(table, lambda place: self._entry_below(place, number, nested))
                 if not placed.depends:
                     tar.placed = placed
                 self._placed[number] = placed
-            return self._placed[number]
 
     def _look_ahead(self, number: int) -> None:
         """Read what tiers have of the next tables at once, so that a deep file costs few round trips.
@@ -209,8 +236,8 @@ class ImageFiles:
         if lowest < number:
             self._at_once(lambda layer: layer.look(), self.layers[lowest : number + 1])
 
-    def _entry_below(self, place: str, number: int) -> FileEntry | None:
-        found = self._find(place, number)
+    def _entry_below(self, place: str, number: int, nested: int) -> FileEntry | None:
+        found = self._find(place, number, nested + 1)
         return None if found is None else found.entry
 
     def _file(self, place: str, number: int) -> ImageFile:
@@ -219,14 +246,16 @@ class ImageFiles:
         entry = placed.entries[place]
         if entry.type != "hardlink":
             return ImageFile(entry, number, number, place in placed.implied)
-        target = placed.linked[place]
-        if isinstance(target, FileEntry):
-            found = ImageFile(target, number, number)
-        else:
-            found = self._find(target, number) or ImageFile(entry, number, number)
-        if found.entry.type == "directory":
-            return ImageFile(entry, number, number)
-        return ImageFile(replace(found.entry, path=place), number, found.stored_in)
+        found, stored_in, target = entry, number, placed.linked[place]
+        while isinstance(target, str) and (below := self._number_of(target, stored_in)) is not None:
+            entry = self._placed[below].entries[target]
+            if entry.type == "directory":
+                break
+            found, stored_in = entry, below
+            target = self._placed[below].linked.get(target, entry)
+        if isinstance(target, FileEntry) and target.type != "directory":
+            found = target
+        return ImageFile(replace(found, path=place), number, stored_in)
 
     def _all(self) -> dict[str, ImageFile]:
         if self._merged is None:

@@ -124,8 +124,10 @@ class _Applied:
         folder = self._follow(parent, make=False)
         if name == OPAQUE:
             self._placed.opaque.add(folder)
+        elif (hidden := name.removeprefix(WHITEOUT)) in ("", ".", ".."):
+            raise FormatError(f"a whiteout in the tar names no file: {parent[:80]}/{name}")
         else:
-            self._placed.whiteouts.add(_join(folder, name[len(WHITEOUT) :]))
+            self._placed.whiteouts.add(_join(folder, hidden))
         if self._followed:
             self._forget_ways()  # one of the links may be hidden now
 

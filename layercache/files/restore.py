@@ -7,6 +7,7 @@ import os
 import stat
 from typing import TYPE_CHECKING
 
+from layercache.files.destination import raw
 from layercache.value import Value
 
 if TYPE_CHECKING:
@@ -16,6 +17,8 @@ CAPABILITY = "security.capability"
 
 HOST = ("security.selinux", "security.ima", "security.evm", "trusted.overlay.", "user.overlay.")
 """Attributes that say something of the machine on which a layer was made: umoci leaves them out too."""
+
+_TOO_BIG = (errno.E2BIG, errno.ERANGE, errno.ENOSPC)
 
 NODES = {"character": stat.S_IFCHR, "block": stat.S_IFBLK, "fifo": stat.S_IFIFO}
 
@@ -45,7 +48,7 @@ class Restore(Value, frozen=True):
         os.utime(file, ns=(entry.mtime, entry.mtime))
 
     def make_symlink(self, entry: FileEntry, name: str, folder: int) -> None:
-        os.symlink(entry.link, name, dir_fd=folder)
+        os.symlink(raw(entry.link), os.fsencode(name), dir_fd=folder)
         self._apply_by_name(entry, name, folder)
 
     def make_node(self, entry: FileEntry, name: str, folder: int) -> None:
@@ -75,7 +78,10 @@ class Restore(Value, frozen=True):
             if name == CAPABILITY and not self.set_id:
                 continue
             try:
-                os.setxattr(file, name, value)
+                os.setxattr(file, raw(name), value)
             except OSError as error:
+                if error.errno in _TOO_BIG:  # ENOSPC, too, is not the disk that is full
+                    about = f"no room for the attribute {name[:80]!r} of {len(value)} bytes"
+                    raise OSError(errno.E2BIG, about) from error
                 if error.errno not in (errno.EPERM, errno.EACCES, errno.ENOTSUP, errno.EINVAL):
                     raise

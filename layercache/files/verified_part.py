@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from tempfile import SpooledTemporaryFile
 from typing import TYPE_CHECKING
 
 from layercache.streams.readers import CHUNK, JudgingReader
+from layercache.streams.temporary_file import TemporaryFile
 
 if TYPE_CHECKING:
     from layercache.backend import Reader
@@ -24,17 +24,31 @@ class VerifiedPart(JudgingReader):
 
     def __init__(self, raw: Reader) -> None:
         super().__init__(raw, raw.size)
-        self._kept: SpooledTemporaryFile[bytes] | None = None
+        self._at = 0
+        self._begun: bytes | None = None  # the first bytes of the part, once all of it was read
+        self._rest: TemporaryFile | None = None
 
     def _read(self, size: int) -> bytes:
-        if self._kept is None:
-            self._kept = kept = SpooledTemporaryFile(MEMORY)  # noqa: SIM115  # closed by `close`
-            while chunk := self._raw.read(CHUNK):
-                kept.write(chunk)
-            kept.seek(0)
-        return self._kept.read(size)
+        if self._begun is None:
+            self._begun = self._keep()
+        data = self._begun[self._at : self._at + size]
+        if not data and self._rest is not None:
+            buffer = bytearray(min(size, MEMORY))
+            data = bytes(buffer[: self._rest.readinto_at(self._at - len(self._begun), buffer)])
+        self._at += len(data)
+        return data
+
+    def _keep(self) -> bytes:
+        begun = bytearray()
+        while chunk := self._raw.read(CHUNK):
+            if self._rest is None and len(begun) + len(chunk) <= MEMORY:
+                begun += chunk
+            else:
+                self._rest = self._rest or TemporaryFile()
+                self._rest.write(chunk)
+        return bytes(begun)
 
     def close(self) -> None:
         super().close()
-        if self._kept is not None:
-            self._kept.close()
+        if self._rest is not None:
+            self._rest.close()

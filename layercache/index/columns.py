@@ -217,6 +217,8 @@ class Columns:
         ):
             raise ValueError("something else than a link has a target")
         for at, rare in self._rare.items():
+            if any(b"\0" in name for name, _ in rare.xattrs):
+                raise ValueError("the name of an attribute has a NUL")
             if at >= count or (rare.device is not None and self._types[at] not in _DEVICES):
                 raise ValueError("something else than a device has a device's numbers")
             if rare.sparse is not None:

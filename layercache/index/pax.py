@@ -71,7 +71,10 @@ def nanoseconds(text: bytes) -> int:
 
 
 def xattrs(records: dict[bytes, bytes]) -> dict[str, bytes]:
-    """Extended attributes by name: star's records, and libarchive's for those that star's do not have."""
+    """Extended attributes by name: star's records, and libarchive's for those that star's do not have.
+
+    Without those whose name no file system takes.
+    """
     found: dict[str, bytes] = {}
     for key, value in records.items():
         if key.startswith(SCHILY):
@@ -84,8 +87,7 @@ def xattrs(records: dict[bytes, bytes]) -> dict[str, bytes]:
                 found.setdefault(name, binascii.a2b_base64(value + b"=" * (-len(value) % 4)))
             except binascii.Error:
                 continue  # of these two forms, runtimes read the other
-    found.pop("", None)
-    return found
+    return {name: value for name, value in found.items() if name and "\0" not in name}
 
 
 def sparse_version(records: dict[bytes, bytes]) -> int | None:

@@ -26,6 +26,9 @@ from layercache.value import json_decoder, replace
 TOC_MAX = 128 << 20
 """Bytes of a table at most, compressed or not."""
 
+ENTRIES_MAX = 1 << 20
+"""Entries of a table at most: even an empty one takes 300 bytes of memory."""
+
 CHUNK_MAX = 64 << 20
 """Bytes of a chunk at most: it is in memory as a whole until its hash is found right. Writers make 4 MiB."""
 
@@ -44,7 +47,7 @@ _time = re.compile(
 ).fullmatch
 
 
-class _Entry(Struct, rename="camel"):
+class _Entry(Struct, rename="camel", gc=False):
     """An entry as both formats have it; what only one of them has is empty in the other."""
 
     name: str = ""
@@ -82,6 +85,8 @@ def decode_toc(data: bytes, payload_end: int, compression: str) -> OwnTable:
     too large or has a chunk of more than `CHUNK_MAX` bytes. The author of the manifest is the author of the
     table: that it says the same as the tar is not checked.
     """
+    if (count := data.count(b"{")) > ENTRIES_MAX:
+        raise LimitError(f"a layer's own table of contents has {count} entries (allowed are {ENTRIES_MAX})")
     try:
         toc = json_decoder(_Toc).decode(data)
         if toc.version != 1:
@@ -128,7 +133,7 @@ def _file_entry(entry: _Entry, names: tuple[dict[int, str], dict[int, str]]) -> 
     type_ = _TYPES.get(entry.type)
     if type_ is None or not 0 <= entry.size <= INT64_MAX:
         raise ValueError(f"an entry has the type {entry.type[:20]!r} and the size {entry.size}")
-    for text in (entry.name, entry.link_name):
+    for text in (entry.name, entry.link_name, *(entry.xattrs or ())):
         if "\ufffd" in text or "\0" in text:
             # Writers in Go replace what is not UTF-8 by this character: which file it is cannot be known.
             raise ValueError(f"a name is not UTF-8, or has a NUL: {text[:80]!r}")

@@ -83,7 +83,7 @@ class Inodes:
         entry, number = file.entry, self._numbers[file.path]
         is_folder = entry.type == "directory"
         mode = 0o777 if entry.type == "symlink" else entry.mode  # as Linux has it, whatever a tar says
-        size = len(os.fsencode(entry.link)) if entry.type == "symlink" else entry.size
+        size = len(entry.link.encode("utf-8", "surrogateescape")) if entry.type == "symlink" else entry.size
         return {
             "st_ino": number,
             "st_mode": _FORMATS[entry.type] | mode,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import os
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -68,7 +67,7 @@ class Operations(mfusepy.Operations):
 
     def readlink(self, path: str) -> str:
         link = self._file(path).entry.link
-        if len(os.fsencode(link)) > LINK_MAX:  # mfusepy would cut it off
+        if len(link.encode("utf-8", "surrogateescape")) > LINK_MAX:  # mfusepy would cut it off
             raise mfusepy.FuseOSError(errno.ENAMETOOLONG)
         return link
 

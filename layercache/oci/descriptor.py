@@ -37,6 +37,9 @@ DOCKER_LAYER_GZIP = "application/vnd.docker.image.rootfs.diff.tar.gzip"
 DOCKER_LAYER_ZSTD = "application/vnd.docker.image.rootfs.diff.tar.zstd"
 OCTETS = "application/octet-stream"
 
+MEDIA_TYPE_MAX = 255
+"""Characters of a media type at most: 127 on each side of the slash (RFC 6838, 4.2)."""
+
 DOCUMENT_MAX = 4 << 20
 """Bytes of a manifest, an index or a config at most, unless configured (distribution-spec, "Pushing
 Manifests"): they are held in memory."""
@@ -262,7 +265,8 @@ def encode(document: msgspec.Struct) -> bytes:
 def media_type_of(data: bytes, stated: str, what: str) -> str:
     """The media type of a manifest or index: the document's own, else the stated one, else by its fields.
 
-    Raises `FormatError` where the two contradict each other (image-spec manifest.md, "mediaType").
+    Raises `FormatError` where the two contradict each other (image-spec manifest.md, "mediaType"), and for a
+    type that no document has: a mirror passes it on, and a browser would run what is said to be text/html.
     """
     fields = decode_object(data, what)
     own = fields.get("mediaType")
@@ -271,12 +275,20 @@ def media_type_of(data: bytes, stated: str, what: str) -> str:
     if isinstance(own, str) and own:
         if stated in known and stated != own:
             raise FormatError(f"{what} is served as {stated} but its mediaType is {own}")
+        if not _is_application(own):
+            raise FormatError(f"{what} has the mediaType {own[:80]!r} (expected application/…)")
         return own
     if stated in known:
         return stated
     if fields.get("schemaVersion") == 1:
         return "application/vnd.docker.distribution.manifest.v1+json"
     return OCI_INDEX if "manifests" in fields and not _is_manifest(fields) else OCI_MANIFEST
+
+
+def _is_application(kind: str) -> bool:
+    """Whether it is of the form of RFC 6838, 4.2, as far as that matters in a header."""
+    plain = kind.isascii() and kind.isprintable() and " " not in kind
+    return plain and kind.startswith("application/") and len(kind) <= MEDIA_TYPE_MAX
 
 
 def _is_manifest(fields: dict[str, Any]) -> bool:

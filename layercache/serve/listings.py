@@ -75,6 +75,7 @@ class Listings(Generic[EntryT]):
         remembered. Raises `RegistryError` 404, `SourceError`.
         """
         reference, whose = admitted.reference, admitted.registries
+        looked = time.monotonic()
         if (said := self._missing.get((reference, whose))) is not None:
             raise RegistryError(404, self._absent, said)
         kept = self._kept.get(reference)
@@ -86,6 +87,7 @@ class Listings(Generic[EntryT]):
                 (self._kind, reference),
                 reference.registry,
                 partial(ask, reference, whose),
+                looked=looked,
                 patience=patience,
                 whose=whose,
             )

@@ -100,25 +100,29 @@ class Manifests:
 
     def answer(self, admitted: Admitted) -> Answer | Later:
         """The answer; later where the upstream has to be asked."""
-        reference = admitted.reference
+        reference, looked = admitted.reference, time.monotonic()
         if (said := self._missing.get((reference, admitted.registries))) is not None:
             raise RegistryError(404, "MANIFEST_UNKNOWN", said)
         cached = self._cached(reference)
         known = cached if cached and self._is_known(reference, cached) else None
         if known and (seconds := self._fresh_for(reference, known)) > 0:
             return self._serve(admitted, Found(known, HIT, seconds))
-        return Later(partial(self._checked, admitted, cached, known))
+        return Later(partial(self._checked, admitted, looked, cached, known))
 
     def _checked(
-        self, admitted: Admitted, cached: CachedManifest | None, known: CachedManifest | None
+        self, admitted: Admitted, looked: float, cached: CachedManifest | None, known: CachedManifest | None
     ) -> Answer | Later:
-        """The answer after the upstream was asked. ``known``: ``cached``, if it is this repository's."""
+        """The answer after the upstream was asked, at ``looked`` or later (monotonic seconds).
+
+        ``known``: ``cached``, if it is this repository's.
+        """
         reference, whose = admitted.reference, admitted.registries
         try:
             now = self._questions.ask(
                 ("manifest", reference),
                 reference.registry,
                 partial(self._ask, admitted, new=cached is None),
+                looked=looked,
                 whose=whose,
                 patience=self._settings.upstream_timeout if cached else None,
             )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -37,13 +38,19 @@ SOON = 1.0
 """Seconds within which an upstream has to fail to be asked a second time."""
 
 UPSTREAMS_MAX = 1000
+ANSWERED = 2.0
+"""Seconds for which an answer is kept for clients that had begun to ask before it came."""
+
 QUESTIONS_MAX = 256
 """Questions that are under way, or wait for a thread, at most. Clients may retry further ones."""
 
 
 class _Question(NamedTuple):
+    """``since``, ``until``: when it was asked and when it was answered (monotonic seconds)."""
+
     answer: Future[Any]
     since: float
+    until: float = math.inf
 
 
 class _Rest(NamedTuple):
@@ -66,6 +73,9 @@ class Questions:
         # under it.
         self._lock = threading.Lock()
         self._open: dict[Hashable, _Question] = {}
+        # Those answered a moment ago: a client that looked for an answer, found none, and comes here
+        # when the question has just been closed must not ask it again.
+        self._answered: Remembered[_Question] = Remembered(QUESTIONS_MAX)
         # By upstream, if it fails; by upstream and client, if it has asked that client to wait.
         self._resting: Remembered[_Rest] = Remembered(UPSTREAMS_MAX)
 
@@ -75,11 +85,14 @@ class Questions:
         upstream: str,
         action: Callable[[], ResultT],
         *,
+        looked: float,
         patience: float | None = None,
         whose: Hashable = None,
     ) -> ResultT:
         """The action's result, or that of one with the same key that is under way.
 
+        ``looked``: when the caller looked for an answer and found none (monotonic seconds); one that has come
+        since is taken.
         ``whose``: the client whose credentials are used, which the upstream counts apart; None: the mirror's.
         ``patience``: seconds for which it is waited for, since there is a cached answer to serve instead;
         then an upstream that failed lately is not asked at all. One that said when to come back is not asked
@@ -90,7 +103,7 @@ class Questions:
             if rest is not None and (rest.obeyed or patience is not None):
                 left = self._resting.left(who)
                 raise TransientError(rest.message, hint=rest.hint, retry_after=left, limited=rest.limited)
-        question = self._join(key, upstream, action, whose)
+        question = self._join((key, whose), upstream, partial(self._run, upstream, whose, action), looked)
         waited = time.monotonic() - question.since
         wait = max(0.0, (PATIENCE if patience is None else patience) - waited)
         try:
@@ -108,22 +121,21 @@ class Questions:
         """Wait for what is under way."""
         self._threads.shutdown(wait=True, cancel_futures=True)
 
-    def _join(
-        self, key: Hashable, upstream: str, action: Callable[[], ResultT], whose: Hashable
-    ) -> _Question:
+    def _join(self, key: Hashable, upstream: str, action: Callable[[], object], looked: float) -> _Question:
         with self._lock:
-            if (found := self._open.get((key, whose))) is not None:
+            if (found := self._open.get(key) or self._answered.get(key)) and found.until >= looked:
                 return found
             if len(self._open) >= QUESTIONS_MAX:
                 raise TransientError(f"too many questions wait for {upstream} and other upstreams")
-            answer = self._threads.submit(self._run, upstream, whose, action)
-            self._open[key, whose] = question = _Question(answer, time.monotonic())
-        answer.add_done_callback(partial(self._close_question, (key, whose)))
+            answer = self._threads.submit(action)
+            self._open[key] = question = _Question(answer, time.monotonic())
+        answer.add_done_callback(partial(self._close_question, key))
         return question
 
     def _close_question(self, key: Hashable, _: Future[Any]) -> None:
         with self._lock:
-            self._open.pop(key, None)
+            if question := self._open.pop(key, None):
+                self._answered.put(key, question._replace(until=time.monotonic()), ANSWERED)
 
     def _run(self, upstream: str, whose: Hashable, action: Callable[[], ResultT]) -> ResultT:
         began = time.monotonic()

@@ -96,6 +96,7 @@ class Referrals:
 
         Raises `SourceError` if it does not answer.
         """
+        looked = time.monotonic()
         if (found := self.known(reference, name)) is not None:
             return found
         key = (reference.name, name, client)
@@ -105,6 +106,7 @@ class Referrals:
             ("blob", reference.name, name),
             reference.registry,
             partial(self._ask, reference, name, client),
+            looked=looked,
             whose=client,
         )
         if found is None:

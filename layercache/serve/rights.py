@@ -135,6 +135,7 @@ class Rights:
 
         ``patience``: seconds for which it is waited for, since what it said before may stand.
         """
+        looked = time.monotonic()
         place, thing = (who, reference.name), (who, reference.name, reference.selector)
         if (known := self._refused.get(place) or self._refused.get(thing)) is not None:
             return known
@@ -152,7 +153,12 @@ class Rights:
             return refusal
 
         return self._questions.ask(
-            ("rights", kind, *thing[1:]), reference.registry, asked, patience=patience, whose=client
+            ("rights", kind, *thing[1:]),
+            reference.registry,
+            asked,
+            looked=looked,
+            patience=patience,
+            whose=client,
         )
 
     def acting(self, credential: Credential | None, registry: str) -> RegistryClient:

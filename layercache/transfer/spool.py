@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import os
 from typing import TYPE_CHECKING
 
 from layercache.errors import BackendError
@@ -14,6 +13,7 @@ if TYPE_CHECKING:
 
     from layercache.backend.capabilities import Spool
     from layercache.oci.digest import Hash
+    from layercache.streams.temporary_file import TemporaryFile
     from layercache.tiers.tier import Tier
 
 
@@ -31,7 +31,7 @@ class TierSpool:
     def __init__(self, tier: Tier) -> None:
         self.tier = tier
         self._own = tier.blobs.spool()
-        self._spool: Spool | _TemporaryFile = self._own or _TemporaryFile()
+        self._spool: Spool | TemporaryFile = self._own or _temporary_file()
         self._failure: BackendError | None = None
         self._may_be_public = False
         self.size = 0
@@ -82,7 +82,7 @@ class TierSpool:
 
     def _go_on_elsewhere(self, own: Spool, error: BackendError) -> None:
         """What was written so far moves along. The old place stays: readers may still be in it."""
-        new, buffer, done = _TemporaryFile(), memoryview(bytearray(CHUNK)), 0
+        new, buffer, done = _temporary_file(), memoryview(bytearray(CHUNK)), 0
         try:
             while done < self.size:
                 count = own.readinto_at(done, buffer[: self.size - done])
@@ -113,29 +113,7 @@ class SpoolReader(io.RawIOBase):
         return count
 
 
-class _TemporaryFile:
-    """A file without a name in the system's temporary folder."""
+def _temporary_file() -> TemporaryFile:
+    from layercache.streams.temporary_file import TemporaryFile  # rare: most tiers have spools of their own
 
-    def __init__(self) -> None:
-        import tempfile  # with all that it needs: every other tier has a spool of its own
-
-        self._file = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115  # close() closes it
-
-    def write(self, data: ReadableBuffer, /) -> None:
-        view = memoryview(data).cast("B")
-        try:
-            while view:
-                view = view[self._file.write(view) :]
-        except OSError as error:
-            import tempfile
-
-            raise BackendError(
-                f"writing a temporary file in {tempfile.gettempdir()}: {error.strerror}",
-                hint="make room there, or name another folder with TMPDIR",
-            ) from error
-
-    def readinto_at(self, offset: int, buffer: WriteableBuffer, /) -> int:
-        return os.preadv(self._file.fileno(), [buffer], offset)
-
-    def close(self) -> None:
-        self._file.close()
+    return TemporaryFile()

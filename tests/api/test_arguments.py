@@ -65,6 +65,7 @@ WRONG: list[tuple[str, Callable[[Cache], object]]] = [
         "registries, a RegistrySettings, found dict",
         lambda _: layercache.open("memory://x", registries=_any({})),
     ),
+    ("several paths, found str: 'etc'", lambda c: _layer(c).extract("/nowhere", "etc")),
     ("a URL or a folder, or several of them, found int: 5", lambda _: layercache.open(_any(5))),
     ("the URL or the folder of a cache, a str or a path, found int", lambda _: layercache.open(_any([5]))),
 ]

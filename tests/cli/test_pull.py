@@ -267,7 +267,7 @@ def test_the_interrupt_key_ends_it_at_once_and_leaves_nothing_half(
 
 
 @pytest.mark.parametrize(
-    ("number", "code", "words"), [(2, 130, b"layercache: interrupted\n"), (15, 143, b"")]
+    ("number", "code", "words"), [(1, 129, b""), (2, 130, b"layercache: interrupted\n"), (15, 143, b"")]
 )
 def test_a_signal_ends_it_with_its_own_code(
     cli: Caller, registry: LyingRegistry, tmp_path: Path, number: int, code: int, words: bytes

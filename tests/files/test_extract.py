@@ -6,11 +6,13 @@ import contextlib
 import errno
 import os
 import stat
+import subprocess
+import sys
 import tarfile
 from typing import TYPE_CHECKING
 
 import pytest
-from files.made import MTIME, hardlink, image_of, info, make_tar, on_disk, symlink
+from files.made import MTIME, hardlink, image_of, info, layout_of, make_tar, on_disk, symlink
 from servers.images import noise
 
 from layercache.errors import ConfigError, DigestMismatchError, NotFoundError, SourceError
@@ -108,6 +110,48 @@ def test_a_destination_that_is_not_a_folder_is_refused(
 ) -> None:
     with pytest.raises(ConfigError, match=f"cannot write {name}: it is not a folder"):
         image_of(cache, tmp_path / "image", BASE).extract(name)
+
+
+def test_a_folder_that_was_there_keeps_its_mode_unless_the_image_states_one(
+    cache: layercache.Cache, tmp_path: Path
+) -> None:
+    image = image_of(cache, tmp_path / "image", make_tar(("etc/a", b"1"), info("usr/", mode=0o711)))
+    out = tmp_path / "out"
+    for folder in (out, out / "etc", out / "usr"):
+        folder.mkdir(mode=0o700)
+    image.extract(out)
+    assert [oct(os.stat(each).st_mode) for each in (out, out / "etc", out / "usr")] == [
+        "0o40700", "0o40700", "0o40711",
+    ]  # fmt: skip
+    image.extract(tmp_path / "new")
+    assert oct(os.stat(tmp_path / "new/etc").st_mode) == "0o40755"
+
+
+def test_names_are_written_as_the_tar_has_them_whatever_the_locale(tmp_path: Path) -> None:
+    tar = make_tar("é/", ("é/ö", b"1"), "\udcff", symlink("link", "ö\udcfe"))
+    name = layout_of(tmp_path / "image", tar)
+    program = "import sys, layercache; layercache.open('memory://').image(sys.argv[1]).extract(sys.argv[2])"
+    ascii_only = {"LC_ALL": "C", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0"}
+    run = [sys.executable, "-c", program, name, str(tmp_path / "out")]
+    subprocess.run(run, check=True, env={**os.environ, **ascii_only})
+    assert sorted(on_disk(tmp_path / "out")) == ["link", "é", "é/ö", "\udcff"]
+    assert os.readlink(tmp_path / "out/link") == "ö\udcfe"
+
+
+@pytest.mark.parametrize(
+    ("member", "message"),
+    [
+        (info("n" * 300), "File name too long"),
+        (info("a", pax_headers={"SCHILY.xattr.user.big": "x" * 70_000}), "no room for the attribute"),
+    ],
+)
+def test_what_no_file_system_takes_is_an_error_that_names_the_file(
+    cache: layercache.Cache, tmp_path: Path, member: tarfile.TarInfo, message: str
+) -> None:
+    image = image_of(cache, tmp_path / "image", make_tar(member))
+    with pytest.raises(SourceError, match=f"cannot write {tmp_path}/out/{member.name}: .*{message}"):
+        image.extract(tmp_path / "out")
+    assert os.listdir(tmp_path / "out") == []
 
 
 def test_a_full_disk_is_reported_with_what_to_do(
@@ -253,6 +297,25 @@ def test_devices_and_set_id_bits_are_restored_only_if_that_is_asked_for(
     status = os.lstat(tmp_path / "all/su")
     assert (status.st_uid, status.st_gid, status.st_mode) == (7, 8, 0o104755)
     assert os.lstat(tmp_path / "all/gid").st_mode == 0o42755
+
+
+def test_what_is_removed_at_the_end_is_its_own_whoever_has_renamed_it(
+    cache: layercache.Cache, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    (out / "mine").mkdir(parents=True)
+    (out / "mine/file").write_text("mine")
+
+    def rename(_size: int) -> None:
+        with contextlib.suppress(FileNotFoundError):
+            (stage,) = out.glob(".layercache-*")
+            stage.rename(out / "renamed")
+            (out / "mine").rename(stage)
+
+    image_of(cache, tmp_path / "image", make_tar(("a", b"1"))).extract(out, progress=rename)
+    assert (out / "a").read_bytes() == b"1"
+    assert [each.read_text() for each in out.glob(".layercache-*/file")] == ["mine"]
+    assert os.listdir(out / "renamed") == []
 
 
 def test_an_interrupted_extraction_leaves_no_file_and_nothing_of_its_own(

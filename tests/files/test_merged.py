@@ -115,6 +115,22 @@ def test_a_hard_link_to_nothing_is_shown_and_cannot_be_opened() -> None:
         view.open("a")
 
 
+@pytest.mark.parametrize("listed", [True, False])
+def test_an_image_has_any_number_of_layers(listed: bool) -> None:
+    tops = [[file(f"etc/{number}"), hard(f"h{number + 1}", f"h{number}")] for number in range(400)]
+    view = stack([folder("etc"), file("etc/a"), file("h0", 7)], *tops)
+    if listed:
+        assert len(shown(view)) == 3 + 2 * 400
+    assert view.lookup("etc/a").layer == 0
+    assert (view.lookup("h400").entry.size, view.lookup("h400").stored_in) == (7, 0)
+
+
+@pytest.mark.parametrize("name", [".wh.", "etc/.wh.", "etc/.wh..", ".wh..."])
+def test_a_whiteout_that_names_no_file_is_refused(name: str) -> None:
+    with pytest.raises(FormatError, match="names no file"):
+        stack(ETC, [mark(name)]).lookup("etc/passwd")
+
+
 def test_symbolic_links_are_followed_inside_the_image() -> None:
     view = stack([folder("a"), folder("a/b"), file("a/b/c"), link("abs", "/a/b"), link("a/up", "../../abs")])
     for path in ("abs/c", "/a/up/c", "a/up/../b/c", "../../a/./b//c"):

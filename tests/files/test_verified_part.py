@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from layercache import DigestMismatchError
+from layercache import BackendError, DigestMismatchError
 from layercache.files.verified_part import MEMORY, VerifiedPart
 from layercache.streams.readers import BytesReader, WrappingReader
 
@@ -49,4 +49,17 @@ def test_a_part_is_read_to_its_end_before_its_first_byte_is_given() -> None:
     assert part.read(1) == b"\0"
     assert raw.read_to == pieces
     assert len(part.read()) == (pieces << 20) - 1
+    part.close()
+
+
+@pytest.mark.parametrize("folder", ["/dev/null", "/proc/self"])
+def test_where_no_temporary_file_can_be_made_the_error_says_what_to_do(
+    monkeypatch: pytest.MonkeyPatch, folder: str
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", folder)
+    part = VerifiedPart(_Pass((MEMORY >> 20) + 1))
+    for _ in range(2):
+        with pytest.raises(BackendError, match=f"writing a temporary file in {folder}: ") as caught:
+            part.read(1)
+        assert "TMPDIR" in caught.value.hint
     part.close()

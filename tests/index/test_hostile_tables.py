@@ -51,11 +51,16 @@ def numbers(*changes: tuple[int, int], width: int = 8) -> Callable[[bytes], byte
     return change
 
 
+def _with_nul(rare: Any) -> Any:
+    return [[(b"user.\0", b"")], *rare[1:]]
+
+
 def path(old: bytes, new: bytes) -> Callable[[bytes], bytes]:
     return lambda paths: paths.replace(old, new)
 
 
 HOSTILE: dict[str, dict[str, Callable[[Any], object]]] = {
+    "a NUL in an attribute": {"rare": lambda rare: [(at, _with_nul(each)) for at, each in rare]},
     "a path out of the layer": {"paths": path(b"usr/bin/sh", b"../bin/sh")},
     "a path up at its end": {"paths": path(b"usr/bin/sh", b"usr/..")},
     "a path with an empty part": {"paths": path(b"usr/bin/sh", b"usr//sh")},

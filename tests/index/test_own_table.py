@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import random
 import tarfile
+import tracemalloc
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +19,7 @@ from layercache.errors import DigestMismatchError, FormatError, IntegrityError, 
 from layercache.index.entry import FileEntry
 from layercache.index.own_table import read_own_table
 from layercache.index.scanner import EMPTY
-from layercache.index.toc import CHUNK_MAX
+from layercache.index.toc import CHUNK_MAX, ENTRIES_MAX, decode_toc
 from layercache.value import replace
 
 if TYPE_CHECKING:
@@ -203,6 +204,7 @@ HOSTILE: dict[str, tuple[Callable[[Entries], None], str]] = {
     "a NUL": (_set("etc/passwd", name="etc/\0"), "NUL"),
     "no digest": (_set("etc/passwd", digest="", chunkDigest=""), "no digest"),
     "a broken digest": (_set("etc/passwd", digest="sha256:0", chunkDigest="md5:0"), "digest"),
+    "a NUL in the name of an attribute": (_set("etc/passwd", xattrs={"user.\0": ""}), "NUL"),
     "no time": (_set("etc/passwd", modtime="yesterday"), "RFC 3339"),
     "a word for a number": (_set("etc/passwd", mode="rw"), "mode"),
 }
@@ -219,6 +221,14 @@ def test_a_wrong_table_is_refused_though_its_digest_is_right(case: str, writer: 
 def test_a_chunk_that_memory_should_not_hold_is_refused() -> None:
     with pytest.raises(LimitError, match="allowed are"):
         own(estargz(TAR, change=_set("etc/passwd", size=CHUNK_MAX + 1)))
+
+
+def test_a_table_of_more_entries_than_memory_should_hold_is_refused_before_it_is_read() -> None:
+    tracemalloc.start()
+    with pytest.raises(LimitError, match=f"allowed are {ENTRIES_MAX}"):
+        decode_toc(b'{"version":1,"entries":[' + b"{}," * (ENTRIES_MAX + 1), 100, "gzip")
+    assert tracemalloc.get_traced_memory()[1] < 32 << 20
+    tracemalloc.stop()
 
 
 def test_a_name_is_cleaned_and_a_user_known_by_its_number() -> None:

@@ -76,6 +76,13 @@ def test_a_name_is_cleaned_as_if_the_tar_had_a_root_of_its_own(name: str, path: 
     assert clean_path(name) == path
 
 
+def test_an_attribute_that_no_file_system_can_name_is_left_out() -> None:
+    headers = {"LIBARCHIVE.xattr.user%2E%00": "YQ==", "LIBARCHIVE.xattr.user%2Ea": "YQ=="}
+    assert [each.xattrs for each in scan(make([(member("a", pax_headers=headers), b"")]))] == [
+        {"user.a": b"a"}
+    ]
+
+
 def test_a_file_that_would_replace_the_root_is_left_out_and_the_others_stay() -> None:
     data = make([(member(".."), b"x"), (member("./", tarfile.DIRTYPE, mode=0o700), b""), (member("a"), b"")])
     found = scan(data)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
@@ -12,6 +13,7 @@ from servers.images import make_image, make_index, sample_layers
 from servers.lying import error_body, status, wrong_bytes
 
 from layercache.oci.descriptor import DOCKER_MANIFEST, OCI_INDEX, OCI_MANIFEST
+from layercache.oci.digest import Digest
 from layercache.tiers import image_refs
 
 if TYPE_CHECKING:
@@ -37,6 +39,18 @@ def test_a_manifest_has_the_upstreams_bytes_type_digest_and_an_etag(serve: Serve
         assert answer.headers["content-length"] == str(len(image.manifest))
         assert answer.headers["docker-content-digest"] == image.descriptor.digest
         assert answer.headers["etag"] == f'"{image.descriptor.digest}"'
+
+
+@pytest.mark.parametrize("kind", ["text/html", f"{OCI_MANIFEST}\r\nx-evil: 1", "application/x y", "image/é"])
+def test_a_document_is_not_served_as_what_a_browser_would_run(
+    serve: Serve, lying: LyingRegistry, sample: Sample, kind: str
+) -> None:
+    fields = json.loads(sample.image.manifest)
+    page = json.dumps({**fields, "mediaType": kind, "x": "<script>alert(1)</script>"}).encode()
+    lying.add_manifest("page", kind.partition("\r")[0], page)
+    for path in ("/v2/app/manifests/page", f"/v2/app/manifests/{Digest.of(page)}"):
+        answer = ask(serve(), path)
+        assert (answer.status, answer.headers["content-type"]) == (502, "application/json")
 
 
 def test_a_cold_tag_costs_one_request_and_a_warm_one_none(serve: Serve, lying: LyingRegistry) -> None:

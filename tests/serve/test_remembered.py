@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import pytest
 
@@ -55,13 +57,13 @@ def test_questions_that_wait_are_bounded(monkeypatch: pytest.MonkeyPatch) -> Non
             begun.wait(60)
             return answered.wait(60)
 
-        waiting = [clients.submit(asking.ask, key, "up", wait) for key in ("a", "b")]
+        waiting = [clients.submit(asking.ask, key, "up", wait, looked=time.monotonic()) for key in ("a", "b")]
         begun.wait(60)
         with pytest.raises(TransientError, match="too many"):
-            asking.ask("c", "up", lambda: True)
+            asking.ask("c", "up", lambda: True, looked=time.monotonic())
         answered.set()
         assert [each.result() for each in waiting] == [True, True]
-    assert asking.ask("c", "up", lambda: 7) == 7
+    assert asking.ask("c", "up", lambda: 7, looked=time.monotonic()) == 7
     asking.close()
 
 
@@ -74,6 +76,21 @@ def test_a_failure_reaches_all_who_asked_and_is_not_kept() -> None:
 
     for _ in range(2):
         with pytest.raises(ZeroDivisionError):
-            asking.ask("a", "up", fail)
+            asking.ask("a", "up", fail, looked=time.monotonic())
     assert len(tries) == 2
+    asking.close()
+
+
+def test_who_looked_before_an_answer_came_takes_it_though_the_question_is_closed() -> None:
+    asked: list[int] = []
+    asking = Questions(2)
+    looked = time.monotonic()
+    for _ in range(2):
+        asking.ask("a", "up", partial(asked.append, 1), looked=looked)
+    asking._threads.shutdown(wait=True)  # the question is closed
+    asking._threads = ThreadPoolExecutor(2)
+    asking.ask("a", "up", partial(asked.append, 1), looked=looked)
+    assert len(asked) == 1
+    asking.ask("a", "up", partial(asked.append, 1), looked=time.monotonic())
+    assert len(asked) == 2
     asking.close()

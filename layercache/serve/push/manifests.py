@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from layercache.errors import FormatError, InvalidNameError, NotFoundError
 from layercache.images.hosted import HOSTED
+from layercache.oci.descriptor import INDEXES, MANIFESTS
 from layercache.oci.digest import Digest
 from layercache.oci.reference import Reference
 from layercache.serve.messages import Answer, RegistryError
@@ -74,9 +75,12 @@ class HostedManifests:
 
     def _named(self, reference: Reference) -> Descriptor:
         try:
-            return self._images.get(keys.image_key(reference))
+            image = self._images.get(keys.image_key(reference))
         except NotFoundError as error:
             raise RegistryError(404, "MANIFEST_UNKNOWN", error.message) from error
+        if image.media_type not in INDEXES | MANIFESTS:  # somebody else has written that
+            raise FormatError(f"{reference} has the mediaType {image.media_type[:80]!r}")
+        return image
 
     def _put(self, admitted: Admitted) -> Answer:
         request, reference = admitted.request, admitted.reference

@@ -11,6 +11,7 @@ from servers.asking import ask
 from servers.images import make_image, sample_layers
 
 import layercache
+from layercache.images.hosted import HOSTED
 from layercache.oci.descriptor import (
     DOCKER_MANIFEST,
     DOCUMENT_MAX,
@@ -18,8 +19,10 @@ from layercache.oci.descriptor import (
     OCI_LAYER,
     OCI_LAYER_GZIP,
     OCI_MANIFEST,
+    Descriptor,
 )
 from layercache.oci.digest import Digest
+from layercache.tiers import keys
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -291,3 +294,15 @@ def test_the_catalog_lists_hosted_repositories_by_the_names_that_clients_use(
     pusher.image(sample.image, "1")
     pusher.image(sample.image, "1", "other")
     assert ask(pusher.service, "/v2/_catalog").json == {"repositories": ["other", "team/app"]}
+
+
+def test_a_record_that_somebody_else_has_written_is_not_served_as_what_a_browser_would_run(
+    pusher: Pusher, sample: Sample
+) -> None:
+    pusher.image(sample.image, "1")
+    image = Descriptor(media_type="text/html", digest=sample.image.descriptor.digest, size=1)
+    pusher.service.cache.registry_images().hosted().put(
+        [keys.image_tag(HOSTED, "team/app", "1")], image, sample.image.manifest
+    )
+    found = pusher.get("manifests/1")
+    assert (found.status, found.headers["content-type"]) == (502, "application/json")
