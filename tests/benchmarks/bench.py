@@ -41,16 +41,16 @@ class Sizes:
 
 
 QUICK = Sizes(
-    big=60 * MB,
-    medium=(4, 6 * MB),
-    small=(50, 50_000),
-    memory=80 * MB,
-    asked=20 * MB,
+    big=16 * MB,
+    medium=(3, 4 * MB),
+    small=(20, 50_000),
+    memory=40 * MB,
+    asked=10 * MB,
     askers=10,
     entries=(10, 100),
     listed=200,
     starts=5,
-    bucket=40 * MB,
+    bucket=20 * MB,
     machines=(10,),
 )
 
