@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 import pytest
 from fixtures.layers import put, read, sample
 from fixtures.stores import Store, fact, far, near, open_cache
-from servers.stores import make_bucket
 
 from layercache.backend import BackendURL, open_backend
 from layercache.backend.capabilities import Conditional
@@ -67,11 +66,7 @@ def of_process(number: int, half: str) -> Digest:
 
 
 @pytest.fixture(
-    params=[
-        "folder",
-        "SeaweedFS",
-        *(pytest.param(name, marks=pytest.mark.slow) for name in ("moto", "Google")),
-    ]
+    params=["folder", "SeaweedFS", pytest.param("Google", marks=pytest.mark.slow)],
 )
 def url(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     """A store that any number of machines can write to."""
@@ -84,9 +79,6 @@ def url(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.Monk
         monkeypatch.setenv(name, "any")
     monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
     monkeypatch.delenv("AWS_PROFILE", raising=False)
-    if request.param == "moto":
-        endpoint = request.getfixturevalue("moto_endpoint")
-        return f"s3://{make_bucket(endpoint)}?endpoint_url={endpoint}"
     bucket = request.getfixturevalue("seaweedfs_bucket_name")
     return f"s3://{bucket}/{uuid.uuid4().hex}?endpoint_url={request.getfixturevalue('seaweedfs_endpoint')}"
 
