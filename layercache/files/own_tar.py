@@ -13,12 +13,13 @@ from typing import TYPE_CHECKING, Annotated, cast
 import msgspec
 from msgspec import Meta
 
-from layercache.errors import DigestMismatchError, FormatError
+from layercache.errors import DigestMismatchError, FormatError, LimitError
 from layercache.files.spans_of_blob import NoPlaceError, SpansOfBlob, WrongSpanError
 from layercache.index.columns import Columns
 from layercache.index.envelope import seal, unseal
 from layercache.index.own_table import read_own_table
 from layercache.index.table import FileTable
+from layercache.index.tar_header import INT64_MAX
 from layercache.streams.readers import BytesReader, JudgingReader
 from layercache.value import msgpack_decoder, replace
 
@@ -119,6 +120,8 @@ class OwnTar:
             if entry.type == "file":
                 places[entry.path] = at, entry.size
                 at += max(entry.size, 1)  # no two files are in one place
+                if at > INT64_MAX:
+                    raise LimitError(f"the files of a layer have more than {INT64_MAX} bytes")
         self.table = FileTable(columns, at)
         # A path that comes twice has the bytes of the last one only; the earlier one is hidden.
         found = sorted((start, path, size) for path, (start, size) in places.items())
@@ -140,11 +143,18 @@ class OwnTar:
     def inflate(self, chunks: list[Chunk], blob: SpansOfBlob) -> list[bytes]:
         """The bytes of chunks, by one request for all of them."""
         start, end = chunks[0].start, max(chunk.end for chunk in chunks)
+        members: dict[int, list[int]] = {}  # by their start: the numbers of the chunks that are in it
+        for number, chunk in enumerate(chunks):
+            members.setdefault(chunk.start, []).append(number)
 
         def work(read: Read) -> list[bytes]:
-            data = read(start, end)
-            parts = [BytesReader(data[chunk.start - start : chunk.end - start]) for chunk in chunks]
-            return [self._own.inflate(chunk, part) for chunk, part in zip(chunks, parts, strict=True)]
+            data, found = read(start, end), [b""] * len(chunks)
+            for at, numbers in members.items():
+                inside = [chunks[number] for number in numbers]
+                part = BytesReader(data[at - start : inside[0].end - start])
+                for number, each in zip(numbers, self._own.inflate(inside, part), strict=True):
+                    found[number] = each
+            return found
 
         try:
             return blob.use(work)
@@ -192,8 +202,8 @@ class _OwnReader(JudgingReader):
             chunk = self._next[1]
             first = group[0][1] if group else chunk
             size += chunk.size
-            reach = chunk.end - first.start if chunk.start >= first.start else TOGETHER
-            if group and (reach > self._limit or size > INFLATED):
+            follows = chunk.start > first.start and chunk.end - first.start <= self._limit
+            if group and (size > INFLATED or not (follows or chunk.start == first.start)):
                 break
             group.append(self._next)
             self._next = next(self._chunks, None)

@@ -12,7 +12,7 @@ from layercache.streams.limits import Limits
 from layercache.value import Value
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from layercache.backend import Reader
     from layercache.index.table import FileTable
@@ -54,20 +54,24 @@ class OwnTable:
         first = bisect_right(found, start, key=lambda chunk: chunk.offset + chunk.size)
         return [each for each in found[first:] if end is None or each.offset < end]
 
-    def inflate(self, chunk: Chunk, blob: Reader) -> bytes:
-        """The bytes of a chunk that is not zeros, from a reader of bytes ``start`` to ``end`` of the blob.
+    def inflate(self, chunks: Sequence[Chunk], blob: Reader) -> list[bytes]:
+        """The bytes of chunks that have a ``start`` in common and are not zeros, each of them.
 
-        Raises `FormatError` if it does not inflate, `DigestMismatchError` if its bytes are not those that the
-        table states.
+        ``blob``: a reader of what is from there to ``end``. It is inflated once: many small files may be in
+        one member. Raises `FormatError` if it does not inflate, `DigestMismatchError` if a chunk's bytes are
+        not those that the table states.
         """
-        wanted = chunk.skip + chunk.size
+        wanted = max(chunk.skip + chunk.size for chunk in chunks)
         found = bytearray()
         inflated = InflatedReader(blob, self.compression, Limits(), "a chunk of a layer")
         while len(found) < wanted and (piece := inflated.read(min(wanted - len(found), 1 << 20))):
             found += piece
-        data = bytes(memoryview(found)[chunk.skip :])
-        if len(data) != chunk.size:
-            raise FormatError(f"a chunk of a layer has {len(data)} bytes (its table states {chunk.size})")
-        if hashlib.sha256(data).hexdigest() != chunk.sha256:
-            raise DigestMismatchError("a chunk of a layer does not have the hash that its table states")
-        return data
+        return [_checked(chunk, bytes(found[chunk.skip : chunk.skip + chunk.size])) for chunk in chunks]
+
+
+def _checked(chunk: Chunk, data: bytes) -> bytes:
+    if len(data) != chunk.size:
+        raise FormatError(f"a chunk of a layer has {len(data)} bytes (its table states {chunk.size})")
+    if hashlib.sha256(data).hexdigest() != chunk.sha256:
+        raise DigestMismatchError("a chunk of a layer does not have the hash that its table states")
+    return data

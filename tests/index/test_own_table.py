@@ -72,7 +72,7 @@ def content(table: OwnTable, blob: Blob, path: str, start: int = 0, end: int | N
     found = b""
     for chunk in table.chunks(path, start, end):
         if chunk.sha256:
-            found += table.inflate(chunk, Range(blob.read(chunk.start, chunk.end)))
+            found += table.inflate([chunk], Range(blob.read(chunk.start, chunk.end)))[0]
         else:
             found += bytes(chunk.size)
     return found
@@ -154,7 +154,7 @@ def test_bytes_that_are_not_the_chunks_are_refused(writer: str) -> None:
     good = WRITERS[writer](TAR)
     chunk = own(good).chunks("etc/passwd")[0]
     with pytest.raises(FormatError):
-        own(good).inflate(chunk, Range(good.data[chunk.start : chunk.start + 9]))
+        own(good).inflate([chunk], Range(good.data[chunk.start : chunk.start + 9]))
 
 
 def _swap_digests(entries: Entries) -> None:
