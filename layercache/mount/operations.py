@@ -90,7 +90,11 @@ class Operations(mfusepy.Operations):
         }
 
     def open(self, path: str, flags: int) -> int:  # noqa: ARG002  # the system itself refuses to write
-        return self._open.open(self._file(path))
+        file = self._file(path)
+        if file.entry.type == "hardlink":  # else a link to nothing would be an empty file
+            with self._reading(path):
+                self._inodes.files.open(file)
+        return self._open.open(file)
 
     def read(self, path: str, size: int, offset: int, fh: int) -> bytes:
         with self._reading(path):

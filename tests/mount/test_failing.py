@@ -9,10 +9,13 @@ import uuid
 from typing import TYPE_CHECKING
 
 import pytest
-from fixtures.mounted import SECONDS, mounted
+from files import stacks
+from fixtures.mounted import SECONDS, mounted, needs_fuse
 from fixtures.rootfs import file, layer_of, store
 from servers.images import make_image, noise
 
+from layercache.errors import NotFoundError
+from layercache.mount.inodes import Inodes
 from layercache.testing import FaultProxy
 from layercache.testing.proxy import Fault
 
@@ -24,6 +27,20 @@ MIDDLE = noise(SIZE, 3)
 
 
 @pytest.mark.slow
+def test_a_hard_link_to_nothing_is_no_empty_file() -> None:
+    needs_fuse()
+    from layercache.mount.operations import Operations
+
+    failed: list[tuple[str, Exception]] = []
+    inodes = Inodes(stacks.stack([stacks.file("a"), stacks.hard("link", "gone"), stacks.hard("b", "a")]))
+    operations = Operations(inodes, lambda: None, lambda *why: failed.append(why))
+    assert operations.open("/b", os.O_RDONLY)
+    with pytest.raises(OSError) as caught:  # noqa: PT011  # its number is compared below
+        operations.open("/link", os.O_RDONLY)
+    assert caught.value.errno == errno.EIO
+    assert [(path, type(error)) for path, error in failed] == [("/link", NotFoundError)]
+
+
 def test_reads_from_a_bucket_that_breaks_fail_and_later_succeed(
     tmp_path: Path, seaweedfs_endpoint: str, seaweedfs_bucket_name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
