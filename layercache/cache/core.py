@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from functools import cached_property
 from typing import TYPE_CHECKING, Self
 
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from contextlib import AbstractContextManager
     from typing import Protocol
+    from weakref import WeakSet
 
     from layercache.events import Event, ObserverFactory
     from layercache.export.to_daemon import DockerAddress
@@ -84,7 +85,6 @@ class CacheCore:
         self._registry = PerProcess(self._new_connection)
         self._recorder = Recorder(statistics)
         self._docker, self._single = docker, single
-        self._sources: list[Source] = []
         self._indexing = self._begin_indexing()
 
     def _begin_indexing(self) -> object:
@@ -102,6 +102,13 @@ class CacheCore:
         from layercache.resolver.uploads import Uploads
 
         return Uploads(self._resolver.keeper, self.tiers, self._asked)
+
+    @cached_property
+    def _sources(self) -> WeakSet[Source]:
+        """Those that images and layers use. An archive that none uses any more is closed by itself."""
+        from weakref import WeakSet
+
+        return WeakSet()
 
     def _new_connection(self) -> ClientOnDemand:
         from layercache.registry.on_demand import ClientOnDemand
@@ -130,7 +137,7 @@ class CacheCore:
         if reference is not None and (self.offline or is_imported(reference)):
             return images, reference, None
         source = open_source(name, self._client, max_document_size=self._max_document_size)
-        self._sources.append(source)
+        self._sources.add(source)
         return images, reference, source
 
     def _images(self) -> Images:
@@ -221,8 +228,10 @@ class CacheCore:
             if refresher := self._refresher.made():
                 refresher.close()
             self.record_statistics()
-            while self._sources:
-                self._sources.pop().close()
+            if sources := self.__dict__.get("_sources"):
+                with suppress(KeyError):  # that there are no more
+                    while True:
+                        sources.pop().close()
             if connection := self._registry.made():
                 connection.close()
             with ExitStack() as closing:

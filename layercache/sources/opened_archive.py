@@ -20,7 +20,8 @@ STDIN = "-"
 
 
 class OpenedArchive:
-    """The file of an archive and its members. It is open until `close`; not thread-safe.
+    """The file of an archive and its members. It is open until `close`, or nothing uses it any more; not
+    thread-safe.
 
     An archive that is compressed as a whole, or comes through a pipe, is inflated or copied once into a
     temporary file without a name. ``inflated`` is that file, for what else has to be inflated. ``what`` names
@@ -28,6 +29,7 @@ class OpenedArchive:
     """
 
     def __init__(self, path: str, what: str) -> None:
+        self._opened = ExitStack()
         self.inflated = InflatedFile()
         with ExitStack() as opened:
             opened.callback(self.inflated.close)
@@ -37,6 +39,9 @@ class OpenedArchive:
 
     def close(self) -> None:
         self._opened.close()
+
+    def __del__(self) -> None:
+        self.close()
 
     def _file(self, opened: ExitStack, path: str, what: str) -> tuple[int, int]:
         fd, size = open_file("/dev/fd/0" if path == STDIN else path, what)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import bz2
+import gc
 import json
 import lzma
 import os
@@ -15,6 +16,7 @@ from servers.archives import file_member, write_legacy_archive, write_modern_arc
 from servers.images import compressed, make_image, make_layer, noise, sample_layers
 from servers.pulling import pulled
 
+import layercache
 from layercache import FormatError, LimitError, SourceError
 from layercache.oci.digest import Digest
 from layercache.sources import inflated
@@ -133,6 +135,21 @@ def test_a_broken_stream_is_called_that_and_nothing_stays_open(way: str, damage:
     with pytest.raises(FormatError, match=way):
         ArchiveSource.parse(str(path)).root()
     assert len(os.listdir("/proc/self/fd")) == before
+
+
+def test_an_archive_that_is_opened_again_and_again_is_closed_by_itself(tmp_path: Path) -> None:
+    path = write_legacy_archive(tmp_path / "a.tar", {"": IMAGE})
+    path.write_bytes(lzma.compress(path.read_bytes()))
+    with layercache.open("memory://") as cache:
+        image = cache.image(f"docker-archive:{path}")
+        before = len(os.listdir("/proc/self/fd"))
+        for _ in range(5):
+            cache.image(f"docker-archive:{path}")
+        gc.collect()
+        assert len(os.listdir("/proc/self/fd")) == before
+        assert [len(layer.uncompressed().read()) for layer in image.layers] == [
+            len(each.tar) for each in IMAGE.layers
+        ]
 
 
 def test_an_xz_stream_that_asks_for_too_much_memory_is_refused() -> None:
