@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from typing import TYPE_CHECKING, BinaryIO, ParamSpec, Self, cast
+from weakref import WeakSet
 
 from layercache.aio.events import Events
 from layercache.aio.image import Image
@@ -41,7 +42,7 @@ class Cache(Wrapper[Blocking]):
 
     def __init__(self, sync: Blocking, workers: Workers | None = None) -> None:
         super().__init__(sync, workers or Workers())
-        self._events: set[Events] = set()
+        self._events: WeakSet[Events] = WeakSet()
 
     get = AwaitsWrapped(Blocking.get, Layer)
     layer = AwaitsWrapped(Blocking.layer, Layer)
@@ -115,7 +116,7 @@ class Cache(Wrapper[Blocking]):
         try:
             await self._workers.call(Cancellation(), self._close, flush=flush)
         finally:
-            for events in self._events:
+            for events in list(self._events):
                 events.end()
             self._workers.close()
 

@@ -37,6 +37,7 @@ class Events:
         self._come: deque[Event] = deque()
         self._woken = asyncio.Event()
         self._watching = ExitStack()
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._ended = False
         self._called = False
         self.lost = 0
@@ -50,10 +51,10 @@ class Events:
         self.end()
 
     def end(self) -> None:
-        """End the iteration after what has happened so far."""
+        """End the iteration after what has happened so far; from any thread and for any loop."""
         self._watching.close()
         self._ended = True
-        self._woken.set()
+        self._call(self._woken.set)
 
     def __aiter__(self) -> Self:
         return self
@@ -74,8 +75,12 @@ class Events:
         self._come.append(event)
         if not self._called:  # once for many: a wake-up of the loop costs more than an event
             self._called = True
-            with suppress(RuntimeError):  # the loop was closed
-                self._loop.call_soon_threadsafe(self._wake)
+            self._call(self._wake)
+
+    def _call(self, what: Callable[[], object]) -> None:
+        if self._loop is not None:
+            with suppress(RuntimeError):  # it was closed
+                self._loop.call_soon_threadsafe(what)
 
     def _wake(self) -> None:
         while len(self._come) > WAITING:

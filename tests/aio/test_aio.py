@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import inspect
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 import pytest
@@ -127,6 +129,28 @@ def test_events_are_iterated_over_until_the_cache_is_closed(name: str, tmp_path:
         assert sorted(await following) == ["fetched", "inflated", "stored", "stored"]
 
     asyncio.run(main())
+
+
+def test_events_end_in_whatever_loop_they_are_read_and_are_forgotten_then(tmp_path: Path) -> None:
+    cache = asyncio.run(_opened(tmp_path))
+    reading = threading.Event()
+
+    async def follow() -> list[layercache.Event]:
+        async with cache.events() as events:
+            asyncio.get_running_loop().call_soon(reading.set)
+            return [event async for event in events]
+
+    with ThreadPoolExecutor(1) as pool:
+        followed = pool.submit(asyncio.run, follow())
+        reading.wait(10)
+        asyncio.run(cache.close())
+        assert followed.result(10) == []
+    gc.collect()
+    assert len(cache._events) == 0
+
+
+async def _opened(folder: Path) -> aio.Cache:
+    return await aio.open(folder)
 
 
 def test_events_beyond_what_a_slow_reader_may_leave_are_dropped_and_counted(
