@@ -105,7 +105,8 @@ class Platform(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     os_version: str = msgspec.field(default="", name="os.version")
 
     def __str__(self) -> str:
-        return "/".join(part for part in (self.os, self.architecture, self.variant) if part)
+        text = "/".join(part for part in (self.os, self.architecture, self.variant) if part)
+        return text if text.isprintable() else ascii(text)  # the author of an image chose it
 
 
 class Descriptor(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, rename="camel"):

@@ -24,6 +24,9 @@ UNKNOWN = "unknown"
 ALL = "all"
 """In place of a platform: everything that an index lists."""
 
+SHOWN_MAX = 16
+"""Platforms that an error lists."""
+
 _COMPONENT = re.compile(r"[A-Za-z0-9_.-]+")
 _SYSTEMS = "android darwin dragonfly freebsd illumos linux netbsd openbsd plan9 solaris wasip1 windows"
 _ARCHITECTURES = "386 amd64 arm arm64 loong64 mips mipsle mips64 mips64le ppc64 ppc64le riscv64 s390x wasm"
@@ -157,9 +160,11 @@ def select(
         if (best := _best(pairs, wanted)) is not None:
             return best
         there |= {str(found) for found, _ in pairs}
+    names = sorted(there)[:SHOWN_MAX]
+    more = ", …" if len(there) > SHOWN_MAX else ""
     raise NotFoundError(
         f"no image for {platform}",
-        hint=f"there are {', '.join(sorted(there))}" if there else "the index names no platform at all",
+        hint=f"there are {', '.join(names)}{more}" if there else "the index names no platform at all",
     )
 
 

@@ -167,3 +167,11 @@ def test_an_image_of_another_platform_is_not_found_and_its_own_is_named(own: str
 
 def platform_of(text: str) -> Platform:
     return entry(text).platform or Platform()
+
+
+def test_an_error_lists_platforms_in_one_line_and_not_too_many() -> None:
+    there = [entry(f"os{number}/cpu") for number in range(1000)] + [entry("a\x1b[31m\nlayercache: ok/x")]
+    with pytest.raises(NotFoundError) as caught:
+        select(there, parse_platform("linux/amd64"))
+    assert caught.value.hint.isprintable()
+    assert len(caught.value.hint) < 400
