@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from layercache.errors import NotAFileError, NotFoundError, did_you_mean, most_similar
 from layercache.files.content import open_file
+from layercache.files.merging import merge
 from layercache.files.placed import MAX_LINKS, Placed
 from layercache.index.entry import FileEntry
 from layercache.value import Value, replace
@@ -261,7 +262,8 @@ class ImageFiles:
         if self._merged is None:
             self.read_tables()
             with self._lock:
-                self._merged = self._merge()
+                layers = [self._layer(number) for number in range(len(self.layers))]
+                self._merged = merge(layers, ImageFile, self._file)
         return self._merged
 
     def read_tables(self) -> None:
@@ -277,28 +279,6 @@ class ImageFiles:
             list(pool.map(read, layers))
         finally:  # an interrupt does not wait for a registry that is silent
             pool.shutdown(wait=False, cancel_futures=True)
-
-    def _merge(self) -> dict[str, ImageFile]:
-        """The layers from the top one down; what those above have or hide is left out."""
-        merged: dict[str, ImageFile] = {}
-        hidden: set[str] = set()  # with all that is below
-        opaque: set[str] = set()  # only what is below
-        for number in reversed(range(len(self.layers))):
-            placed = self._layer(number)
-            shown = {"": "" not in opaque}  # by folder: whether this layer's files in it are in the image
-            for place, entry in placed.entries.items():
-                if place in merged or place in hidden:
-                    continue
-                folder = place.rpartition("/")[0]
-                known = shown.get(folder)
-                if known or (known is None and _is_shown(folder, shown, hidden, opaque)) or not place:
-                    plain = entry.type != "hardlink" and place not in placed.implied
-                    merged[place] = ImageFile(entry, number, number) if plain else self._file(place, number)
-            if number:
-                hidden |= placed.whiteouts
-                hidden.update(place for place, entry in placed.entries.items() if entry.type != "directory")
-                opaque |= placed.opaque
-        return merged
 
     def _missing(self, path: str, why: str) -> NotFoundError:
         hint = self._similar(path) if why.startswith(NOTHING) else ""
@@ -336,15 +316,3 @@ def _ways_into(folder: str) -> str:
 
     below = quote(f"{folder}/")
     return f"layercache files IMAGE {below} lists it, layercache extract writes it to the disk"
-
-
-def _is_shown(folder: str, shown: dict[str, bool], hidden: set[str], opaque: set[str]) -> bool:
-    """Whether the layers above show what a lower one has in a folder. Remembers it for each folder."""
-    way = []
-    while folder not in shown:
-        way.append(folder)
-        folder = folder.rpartition("/")[0]
-    for each in reversed(way):
-        shown[each] = shown[folder] and each not in hidden and each not in opaque
-        folder = each
-    return shown[folder]

@@ -52,8 +52,7 @@ class Placed:
         self.whiteouts: set[str] = set()
         self.opaque: set[str] = set()
         applied = _Applied(self, below)
-        for entry in table:
-            applied.add(entry)
+        applied.add_all(table)
         applied.keep_borrowed()
         self.depends = applied.looked_below
         """Whether another layer below could make any of this different."""
@@ -88,7 +87,34 @@ class _Applied:
         self._steps_left = STEPS
         self.looked_below = False
 
-    def add(self, entry: FileEntry) -> None:
+    def add_all(self, table: Iterable[FileEntry]) -> None:
+        """Apply the entries in order. What is new in a folder that was met before needs no `_add`."""
+        entries, borrowed, ordinary = self._entries, self._borrowed, 0
+        for entry in table:
+            path = entry.path
+            parent, _, name = path.rpartition("/")
+            if (
+                self._folders.get(parent) != parent
+                or path in entries
+                or path in borrowed
+                or path in self._followed
+                or self._children is not None
+                or entry.type == "hardlink"
+                or not name
+                or name.startswith(WHITEOUT)
+                or len(path) > MAX_DEPTH  # so it cannot be too long either, nor too deep
+                or len(entry.link) > MAX_PATH
+            ):
+                self._steps_left += STEPS_OF_ENTRY * ordinary
+                ordinary = 0
+                self._add(entry)
+                continue
+            entries[path] = entry
+            ordinary += 1
+            if entry.type == "directory":
+                self._folders[path] = path
+
+    def _add(self, entry: FileEntry) -> None:
         path = entry.path
         if len(path) > MAX_PATH or len(entry.link) > MAX_PATH:
             long = max(path, entry.link, key=len)

@@ -32,7 +32,7 @@ class FileTable(Sequence[FileEntry]):
         return len(self._columns)
 
     def __iter__(self) -> Iterator[FileEntry]:
-        return map(self._columns.entry, range(len(self._columns)))
+        return iter(self._columns)
 
     @overload
     def __getitem__(self, at: int) -> FileEntry: ...

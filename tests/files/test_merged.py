@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING
 
 import pytest
@@ -13,6 +14,7 @@ from layercache.files.merged import ImageFiles
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from types import FrameType
 
     from layercache.files.layer_tar import LayerTar
     from layercache.index.entry import FileEntry
@@ -243,3 +245,20 @@ def test_folders_that_nobody_names_are_bounded(monkeypatch: pytest.MonkeyPatch) 
         list(stack([file("a/" * 300 + "x")]))
     with pytest.raises(LimitError, match="too many steps"):
         list(stack([file(f"{number}/" + "a/" * 100 + "x") for number in range(100)]))
+
+
+def test_a_file_costs_few_calls_of_functions_where_all_are_listed() -> None:
+    entries = [folder("etc"), *(file(f"etc/{number}") for number in range(1000))]
+    calls = 0
+
+    def count(_frame: FrameType, event: str, _argument: object) -> None:
+        nonlocal calls
+        calls += event == "call"
+
+    sys.setprofile(count)
+    try:
+        files = list(stack(entries))
+    finally:
+        sys.setprofile(None)
+    assert len(files) == len(entries)
+    assert calls < 2.5 * len(entries)  # one to sort by, and one that yields it

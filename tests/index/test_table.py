@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from index.tars import make, member, scan
 
 from layercache.errors import FormatError
+from layercache.index import columns
 from layercache.index.table import FileTable, TableBuilder
 
 
@@ -41,6 +42,17 @@ def test_a_stored_table_has_the_same_entries() -> None:
     assert kept.encode() == made.encode()
     assert kept[-1] == scan(SAMPLE)[-1]
     assert kept[1:3] == scan(SAMPLE)[1:3]
+
+
+def test_entries_that_are_made_together_are_those_that_are_made_alone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    made = table(SAMPLE)
+    for together in (1, 2, 3, 100):
+        monkeypatch.setattr(columns, "AT_ONCE", together)
+        assert list(made) == [made[at] for at in range(len(made))] == scan(SAMPLE)
+    first, *_, last = made
+    assert first.xattrs is not last.xattrs
 
 
 def test_an_empty_layer_has_an_empty_table() -> None:
