@@ -39,6 +39,7 @@ MODULES = (
     "adapters.httpx",
     "adapters.oras",
     "adapters.docker",
+    "adapters.starlette",
     "adapters.otel",
     "backend.interface",
     "backend.capabilities",

@@ -7,7 +7,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, BinaryIO, cast
 
 from layercache.errors import BackendError
-from layercache.serve.ranges import Span
+from layercache.streams.byte_ranges import Span
 
 if TYPE_CHECKING:
     import io

@@ -20,8 +20,9 @@ from layercache.serve.messages import (
     StreamAnswer,
 )
 from layercache.serve.provenance import HIT, Provenance
-from layercache.serve.ranges import Span, is_match, requested
+from layercache.serve.ranges import is_match, requested
 from layercache.serve.shares import Shares
+from layercache.streams.byte_ranges import Span
 from layercache.value import Value
 
 if TYPE_CHECKING:

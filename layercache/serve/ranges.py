@@ -2,29 +2,16 @@
 
 from __future__ import annotations
 
-import re
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from layercache.serve.messages import RegistryError
+from layercache.streams.byte_ranges import Span, spans
 
 if TYPE_CHECKING:
     from layercache.serve.messages import RequestHeaders
 
 RANGES_MAX = 1024
 """Ranges of one request. podman asks for as many parts of a layer at a time."""
-
-_SPEC = re.compile(r"(\d{0,19})-(\d{0,19})")
-
-
-class Span(NamedTuple):
-    """Bytes ``start`` to ``end`` (exclusive) of a body."""
-
-    start: int
-    end: int
-
-    @property
-    def size(self) -> int:
-        return self.end - self.start
 
 
 def requested(headers: RequestHeaders, size: int, etag: str) -> list[Span] | None:
@@ -34,36 +21,20 @@ def requested(headers: RequestHeaders, size: int, etag: str) -> list[Span] | Non
     Raises `RegistryError`: 416 where no part of the body is in any range, 400 for more ranges than
     `RANGES_MAX` or for more bytes than the body has: clients then ask for fewer at a time.
     """
-    unit, _, text = headers.get("range", "").partition("=")
-    if unit.strip().lower() != "bytes" or headers.get("if-range", etag).strip() != etag:
+    header = headers.get("range", "")
+    if headers.get("if-range", etag).strip() != etag:
         return None
-    specs = [spec for each in text.split(",", RANGES_MAX + 1) if (spec := each.strip())]
-    if len(specs) > RANGES_MAX:
+    if header.count(",") >= RANGES_MAX:
         raise RegistryError(400, "RANGE_INVALID", f"more than {RANGES_MAX} ranges in one request")
-    found = [_span(spec, size) for spec in specs]
-    if not found or None in found:
+    found = spans(header, size)
+    if found is None:
         return None
-    spans = [span for span in found if span is not None and span.size > 0]
-    if not spans:
+    if not found:
         outside = [("content-range", f"bytes */{size}")]
         raise RegistryError(416, "RANGE_INVALID", f"the blob has {size} bytes", headers=outside)
-    if sum(span.size for span in spans) > size:
+    if sum(span.size for span in found) > size:
         raise RegistryError(400, "RANGE_INVALID", "the ranges overlap: ask for each byte once")
-    return spans
-
-
-def _span(spec: str, size: int) -> Span | None:
-    """What of the body is in one range, perhaps nothing; None if it is not a range."""
-    found = _SPEC.fullmatch(spec)
-    if found is None or spec == "-":
-        return None
-    first, last = found.groups()
-    if not first:
-        return Span(max(0, size - int(last)), size)
-    if last and int(last) < int(first):
-        return Span(size, size)  # refused, as the conformance suite of the distribution-spec has it
-    start = min(int(first), size)
-    return Span(start, min(int(last) + 1, size) if last else size)
+    return found
 
 
 def is_match(condition: str, etag: str) -> bool:

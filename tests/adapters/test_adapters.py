@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from contextlib import contextmanager
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     from typing import BinaryIO
 
     from servers.lying import LyingRegistry
+    from starlette.requests import Request
+    from starlette.responses import Response
 
     from layercache import Cache
 
@@ -195,3 +198,55 @@ def test_passes_are_spans_below_the_span_that_asked_for_them(cache: Cache, lying
     assert "layercache.hit" in {event.name for event in ended.events}
     (failed,) = [span for span in spans if not span.status.is_ok and span.status.description]
     assert wrong.digest in str(failed.status.description)
+
+
+def test_starlette_answers_with_a_layer_or_a_part_of_it(tmp_path: Path) -> None:
+    """Over a socket: tests/examples."""
+    pytest.importorskip("starlette")
+    httpx = pytest.importorskip("httpx")
+    from starlette.applications import Starlette
+    from starlette.routing import Route
+
+    from layercache import aio
+    from layercache.adapters.starlette import layer_response
+
+    (tmp_path / "layer").write_bytes(LAYER.blob)
+
+    async def answer(request: Request) -> Response:
+        form = request.query_params.get("form", "compressed")
+        return await layer_response(request, request.app.state.cache, request.path_params["name"], form)
+
+    async def main() -> None:
+        app = Starlette(routes=[Route("/{name}", answer)])
+        transport = httpx.ASGITransport(app)
+        async with (
+            aio.open(tmp_path / "cache") as app.state.cache,
+            httpx.AsyncClient(transport=transport, base_url="http://test") as client,
+        ):
+            await app.state.cache.put(tmp_path / "layer")
+
+            async def get(name: str, ranges: str = "", condition: str = "") -> Any:
+                given = {"range": ranges, "if-range": condition}
+                return await client.get(
+                    f"/{name}", headers={key: each for key, each in given.items() if each}
+                )
+
+            whole = await get(LAYER.digest)
+            tag = whole.headers["etag"]
+            assert (whole.status_code, whole.content, tag) == (200, LAYER.blob, f'"{LAYER.digest}"')
+            for ranges, part in {"0-9": LAYER.blob[:10], "5-": LAYER.blob[5:], "-3": LAYER.blob[-3:]}.items():
+                found = await get(LAYER.digest, f"bytes={ranges}", tag)
+                assert (found.status_code, found.content) == (206, part)
+            for ranges, condition in (("bytes=0-1", '"other"'), ("bytes=0-1,5-6", ""), ("lines=1-2", "")):
+                assert (await get(LAYER.digest, ranges, condition)).content == LAYER.blob, "all of it"
+            beyond = await get(LAYER.digest, f"bytes={len(LAYER.blob)}-")
+            assert (beyond.status_code, beyond.headers["content-range"]) == (
+                416,
+                f"bytes */{len(LAYER.blob)}",
+            )
+            tar = await get(f"{LAYER.diff_id}?form=uncompressed", "bytes=512-1023")
+            assert (tar.status_code, tar.content) == (206, LAYER.tar[512:1024])
+            wrong = f"{LAYER.digest}?form=zip", "alpine", "sha256:" + 64 * "0"
+            assert [(await get(name)).status_code for name in wrong] == [400, 400, 404]
+
+    asyncio.run(main())
