@@ -75,6 +75,7 @@ HEAVY = frozenset(
         "tempfile",
         "tomllib",
         "traceback",
+        "typing_extensions",
         "urllib3",
     ]
 )
@@ -117,6 +118,7 @@ NOT_TO_READ = frozenset(
                 "transfer.follower",
             ]
         ),
+        "inspect",
         "layercache_backends.local.lock",
         "layercache_backends.local.spool",
     ]
