@@ -129,6 +129,31 @@ def test_docker_pulls_from_docker_hub_by_the_mirror(mirror: Mirror, hub: Registr
         pulled_three_times(pull, hub)
 
 
+def test_buildkit_in_the_docker_daemon_takes_base_images_by_the_mirror(
+    hub: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It names the registry of each request. The client is Debian's, which has no need of buildx."""
+    client = "/usr/bin/docker"
+    requires(client)
+    monkeypatch.setenv("DOCKER_BUILDKIT", "1")
+    context = tmp_path / "context"
+    context.mkdir()
+    (context / "Dockerfile").write_text("FROM alpine\nCOPY Dockerfile /\n")
+    docker_hub = f'[registries."docker.io"]\nmirrors = ["{hub.host}"]'
+    with Mirror(
+        tmp_path / "mirror",
+        more_config=docker_hub,
+        config='inside = ["127.0.0.1"]\nreaders = ["docker.io/*=*"]',
+    ) as mirror:
+        (tmp_path / "daemon.json").write_text(settings("Docker", mirror))
+        with dockerd(f"--config-file={tmp_path}/daemon.json") as host:
+            run(client, "--host", host, "build", "--tag", "built", str(context))
+            format = '{{join .RootFS.Layers " "}}'
+            layers = run(client, "--host", host, "image", "inspect", "--format", format, "built").split()
+    assert layers[:-1] == [layer.diff_id for layer in IMAGE.layers]
+    assert [hub.fetches(blob) for blob in BLOBS] == [1] * len(BLOBS)
+
+
 def test_containerd_names_the_registry_of_each_request(mirror: Mirror, hub: Registry, tmp_path: Path) -> None:
     folder = tmp_path / "certs.d" / hub.host
     folder.mkdir(parents=True)
