@@ -145,6 +145,7 @@ class LayoutTarget:
         return index
 
     def _is_replaced(self, entry: dict[str, Any], root: Descriptor) -> bool:
-        name = (entry.get("annotations") or {}).get(REF_NAME, "")
+        annotations = entry.get("annotations")  # of another tool, and kept as they are
+        name = annotations.get(REF_NAME, "") if isinstance(annotations, dict) else ""
         ref = self._names.ref
         return bool(name == ref and (ref or entry.get("digest") == root.digest))

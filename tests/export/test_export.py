@@ -277,6 +277,17 @@ def test_a_layout_is_added_to_and_other_entries_stay(cache: Cache, tmp_path: Pat
     assert_holds(layout, sample.docker)
 
 
+def test_an_entry_of_a_layout_stays_as_it_is_whatever_its_annotations_are(
+    cache: Cache, tmp_path: Path, sample: Sample
+) -> None:
+    layout = write_layout(tmp_path / "layout", {"theirs": sample.docker})
+    odd = [{"digest": "sha256:0", "annotations": each} for each in ("x", ["y"], None, 5)]
+    index = json.loads((layout / "index.json").read_bytes()) | {"manifests": odd}
+    (layout / "index.json").write_text(json.dumps(index))
+    cache.export(keep(cache, sample.image), f"oci:{layout}", platform="linux/amd64")
+    assert json.loads((layout / "index.json").read_bytes())["manifests"][:-1] == odd
+
+
 def test_many_exports_into_one_layout_at_once_are_all_listed(
     cache: Cache, tmp_path: Path, sample: Sample
 ) -> None:
