@@ -71,6 +71,17 @@ class Stamped(Protocol):
 
 
 @runtime_checkable
+class CopyingReader(Protocol):
+    """A reader of a file, whose bytes need not pass through this process on their way to another file."""
+
+    def copy_to(self, target: int, position: int, size: int, /) -> int:
+        """Write the next bytes, ``size`` at most, to a position of an open file; return how many.
+
+        0 only at the end, or for no bytes. Raises `BackendError` as reading does, `OSError` as writing does.
+        """
+
+
+@runtime_checkable
 class Spooler(Protocol):
     """A backend that can spool in its own store, so that publishing costs no second copy."""
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from layercache.errors import DigestMismatchError, wrong_type
 from layercache.files.destination import Destination, OpenFolders, move, raw
-from layercache.files.tar_cursor import TarCursor
+from layercache.files.tar_cursor import TarCursor, write_all
 from layercache.files.wanted import Wanted
 from layercache.value import Value
 
@@ -153,9 +153,22 @@ class _Run:
             os.close(file)
 
     def _copy(self, entry: FileEntry, tar: TarCursor, file: int) -> None:
-        """Write the bytes of an entry, leave its holes, and compare its sha256 where that is known."""
+        """Write the bytes of an entry, and leave its holes."""
+        if not tar.is_verified(entry.offset):
+            self._copy_hashed(entry, tar, file)
+        else:
+            at = entry.offset
+            for start, length in ((0, entry.size),) if entry.sparse is None else entry.sparse:
+                for count in tar.copy(at, length, file, start):
+                    self._progress(count)
+                at += length
+        if entry.sparse is not None:
+            os.ftruncate(file, entry.size)
+
+    def _copy_hashed(self, entry: FileEntry, tar: TarCursor, file: int) -> None:
+        """Write the bytes of an entry, and compare its sha256 where that is known."""
         if entry.sparse is None and entry.sha256 and (data := tar.held(entry.offset, entry.size)) is not None:
-            _write_all(file, data, 0)
+            write_all(file, data, 0)
             self._progress(len(data))
             _compare(entry, sha256(data).hexdigest())
             return
@@ -166,16 +179,13 @@ class _Run:
             position = start
             for piece in tar.pieces(at, length):
                 hashed.update(piece)
-                _write_all(file, piece, position)
+                write_all(file, piece, position)
                 position += len(piece)
                 self._progress(len(piece))
             at += length
-        if entry.sparse is not None:
-            os.ftruncate(file, entry.size)
-        if not entry.sha256:
-            return
-        _hash_zeros(hashed, entry.size - position)
-        _compare(entry, hashed.hexdigest())
+        if entry.sha256:
+            _hash_zeros(hashed, entry.size - position)
+            _compare(entry, hashed.hexdigest())
 
     def _write_others(self, wanted: Wanted) -> None:
         """Write symbolic links, and devices if they are wanted."""
@@ -197,12 +207,6 @@ def _compare(entry: FileEntry, found: str) -> None:
             f"{entry.path} has the sha256 {found} instead of {entry.sha256}",
             hint="layercache verify finds what is corrupt",
         )
-
-
-def _write_all(file: int, data: memoryview, position: int) -> None:
-    while data:
-        count = os.pwrite(file, data, position)
-        data, position = data[count:], position + count
 
 
 def _hash_zeros(hashed: Hasher, count: int) -> None:

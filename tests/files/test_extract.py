@@ -9,19 +9,19 @@ import stat
 import subprocess
 import sys
 import tarfile
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from files.made import MTIME, hardlink, image_of, info, layout_of, make_tar, on_disk, symlink
 from servers.images import noise
 
-from layercache.errors import ConfigError, DigestMismatchError, NotFoundError, SourceError
+import layercache
+from layercache.errors import BackendError, ConfigError, DigestMismatchError, NotFoundError, SourceError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    import layercache
     from layercache.backend import Reader
 
 BASE = make_tar(
@@ -162,7 +162,7 @@ def test_a_full_disk_is_reported_with_what_to_do(
 
     image = image_of(cache, tmp_path / "image", BASE)
     image.files().read_tables()
-    monkeypatch.setattr("layercache.files.extract._write_all", refuse)
+    monkeypatch.setattr("os.pwrite", refuse)
     with pytest.raises(SourceError, match=r"cannot write .*: No space left on device") as caught:
         image.extract(tmp_path / "out")
     assert caught.value.hint.startswith("the disk is full: free some space")
@@ -330,6 +330,48 @@ def test_an_interrupted_extraction_leaves_no_file_and_nothing_of_its_own(
     with pytest.raises(KeyboardInterrupt):
         image_of(cache, tmp_path / "image", BASE, TOP).extract(out, progress=interrupt)
     assert [each for each in on_disk(out) if each not in ("usr", "usr/bin")] == []
+
+
+@pytest.mark.parametrize("error", [None, errno.EXDEV, errno.ENOSYS, errno.EIO])
+def test_files_of_a_tar_on_this_disk_are_copied_by_the_kernel_and_not_hashed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: int | None
+) -> None:
+    big, copied, copy = noise(9 << 20), [], os.copy_file_range
+
+    def counted(*arguments: Any) -> int:
+        if error is not None:
+            raise OSError(error, os.strerror(error))
+        copied.append(count := copy(*arguments))
+        return count
+
+    tar = make_tar(("etc/a", b"one"), ("big", big), ("etc/b", b"two"))
+    with layercache.open(str(tmp_path / "cache")) as cache:
+        image = image_of(cache, tmp_path / "image", tar)
+        image.extract(tmp_path / "first")
+        monkeypatch.setattr("os.copy_file_range", counted)
+        monkeypatch.setattr("layercache.files.extract.sha256", None)
+        counts: list[int] = []
+        image.extract(tmp_path / "out", progress=counts.append)
+    assert (tmp_path / "out/big").read_bytes() == big
+    assert [(tmp_path / "out/etc" / name).read_bytes() for name in ("a", "b")] == [b"one", b"two"]
+    assert sum(counts) == len(big) + 6
+    assert error is not None or sum(copied) > len(big) - (2 << 20)  # but for what came with the small ones
+
+
+def test_a_tar_on_this_disk_that_is_cut_while_it_is_copied_is_an_error(tmp_path: Path) -> None:
+    big = noise(9 << 20)
+    with layercache.open(str(tmp_path / "cache")) as cache:
+        image = image_of(cache, tmp_path / "image", make_tar(("a", b"one"), ("big", big)))
+        image.extract(tmp_path / "first")
+        path = image.layers[0].path()
+        assert path is not None
+
+        def cut(_count: int) -> None:
+            os.truncate(path, 5 << 20)
+
+        with pytest.raises(BackendError, match="when it was opened"):
+            image.extract(tmp_path / "out", progress=cut)
+    assert not (tmp_path / "out/big").exists()
 
 
 def test_a_file_that_is_not_what_its_table_says_is_not_written(

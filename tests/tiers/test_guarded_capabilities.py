@@ -26,7 +26,8 @@ PROTOCOLS = [
     for each in vars(capabilities).values()
     if "_methods" in getattr(each, "__dict__", {})
     and each.__module__ == capabilities.__name__
-    and each not in (capabilities.Stamped, capabilities.Counting)  # what a spool and a sink can do
+    # what a spool, a sink and a reader can do
+    and each not in (capabilities.Stamped, capabilities.Counting, capabilities.CopyingReader)
 ]
 
 

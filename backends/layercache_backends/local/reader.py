@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from layercache.backend import not_small, version_of
@@ -15,6 +16,9 @@ if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
 
     from layercache_backends.local.folders import Store
+
+PIECE = 1 << 20
+"""Bytes that are copied at once where the kernel cannot copy."""
 
 
 class WholeFile(io.FileIO):
@@ -85,9 +89,30 @@ class FileRange(io.RawIOBase):
         self._left -= len(data)
         return data
 
+    def copy_to(self, target: int, position: int, size: int, /) -> int:
+        """As `CopyingReader.copy_to`: the kernel copies, where it can."""
+        size = min(size, self._left)
+        count = _copied(self._file.fileno(), target, position, size)
+        if not count and (data := self._file.read(min(size, PIECE))):
+            count = os.pwrite(target, data, position)
+            self._file.seek(count - len(data), os.SEEK_CUR)
+        self._left -= count
+        return count
+
     def close(self) -> None:
         self._file.close()
         super().close()
+
+
+def _copied(source: int, target: int, position: int, size: int) -> int:
+    """How many of the next bytes of a file were copied to a position of another one: none if that fails."""
+    if not hasattr(os, "copy_file_range"):
+        return 0
+    with suppress(
+        OSError
+    ):  # file systems that cannot; any other error occurs again where bytes are read and written
+        return os.copy_file_range(source, target, size, None, position)
+    return 0
 
 
 def read_versioned(backend: Store, key: str) -> tuple[bytes, str]:
