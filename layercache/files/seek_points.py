@@ -63,19 +63,22 @@ def make(
 ) -> SeekIndex | None:
     """Make the index out of the blob in a file, in one pass over it, and keep it. ``also`` is given the tar.
 
-    None where the blob holds another tar than the layer's. Where no points are found, of odd blobs, the
-    index says that. Raises as `of_file` does.
+    None where the blob holds another tar than the layer's, and for a gzip whose diff ID nobody has stated:
+    where one is cut off, rapidgzip ends without an error, so only that shows that it has found all of the
+    tar. Where no points are found, of odd blobs, the index says that. Raises as `of_file` does.
     """
     identity = state.identity
     digest, diff_id, size = identity.digest, identity.diff_id, identity.uncompressed_size
     assert digest is not None, "a blob has a name"
+    if diff_id is None and _compression_of(path, digest) == GZIP:
+        return None
     try:
         index = of_file(path, digest, also, resolver.passes.limits)
     except FormatError:
         if diff_id is None or size is None or not identity.computed:
             raise
         index = SeekIndex.without_points(digest, diff_id, GZIP, Point(identity.size or 0, size))
-    if not is_about(identity, index.diff_id):
+    if not is_about(identity, index.diff_id) or (index.compression == GZIP and index.diff_id != diff_id):
         return None
     media_type = layer_type(identity.media_type, index.compression)
     found = Outcome(digest, index.size, index.diff_id, index.tar_size, media_type)
@@ -151,13 +154,16 @@ def can_be_made(resolver: Resolver, state: LayerState) -> str | None:
     path = resolver.path(state, COMPRESSED)
     if path is None:
         return None
-    with open(path, "rb") as file:
-        compression = layer_compression(file.read(HEAD), identity.digest)
-    if compression != GZIP or gzip_points.is_available():
+    if _compression_of(path, identity.digest) != GZIP or gzip_points.is_available():
         return path
     note = f"gzip layers are read as a whole; {install_hint('files')} lets parts of them be read"
     resolver.derived.hint(identity.digest, note)
     return None
+
+
+def _compression_of(path: str, digest: Digest) -> str:
+    with open(path, "rb") as file:
+        return layer_compression(file.read(HEAD), digest)
 
 
 def of_file(path: str, digest: Digest, also: Callable[[bytes], object], limits: Limits) -> SeekIndex:
@@ -166,9 +172,7 @@ def of_file(path: str, digest: Digest, also: Callable[[bytes], object], limits: 
     Raises `DigestMismatchError` where the file does not have this digest, `FormatError`, `NotALayerError`,
     `LimitError` for a decompression bomb.
     """
-    with open(path, "rb") as file:
-        compression = layer_compression(file.read(HEAD), digest)
-        compressed = os.fstat(file.fileno()).st_size
+    compression, compressed = _compression_of(path, digest), os.stat(path).st_size
     blocks, whole, inflated = Blocks(), digest.hasher(), 0
 
     def sink(piece: bytes) -> None:

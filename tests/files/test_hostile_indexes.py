@@ -13,7 +13,7 @@ import msgspec
 import pytest
 from backports import zstd
 from files.test_tar_reader import big, part, table
-from fixtures.layers import compressed, noise
+from fixtures.layers import compressed, make_layer, noise
 from fixtures.stores import Fetch, content, near, open_cache, write
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -25,7 +25,7 @@ from layercache.files.span_reader import SpanReader
 from layercache.index.envelope import seal, unseal
 from layercache.index.spans import INDEX_MAX, MAGIC, SeekIndex
 from layercache.index.table import TableBuilder
-from layercache.oci.digest import Digest
+from layercache.oci.digest import DiffID, Digest
 from layercache.streams.limits import Limits
 from layercache.tiers.opening import open_tier
 from layercache_backends.local import LocalBackend
@@ -214,6 +214,22 @@ def test_a_bomb_in_a_tier_without_tars_ends_at_the_limits(
         with pytest.raises(LimitError):
             list(layer.files())
     assert inflated <= 12 * MIB
+
+
+@pytest.mark.parametrize("claim", [None, DiffID.of(b"another tar")])
+def test_a_gzip_that_ends_behind_a_file_has_no_files_although_points_are_found_in_it(
+    claim: DiffID | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(seek_points, "WORTH_FROM", 0)
+    deflate = zlib.compressobj(wbits=31)
+    blob = deflate.compress(make_layer({"a": noise(100_000)}).tar[: 512 + 100_352])
+    blob += deflate.flush(zlib.Z_FULL_FLUSH)  # an archive may end here, but a member does not
+    with Cache([open_tier(f"file://{tmp_path}/cache?keep=compressed", nearest=True)]) as cache:
+        layer = cache.layer(Digest.of(blob), diff_id=claim, fetch=lambda _: io.BytesIO(blob))
+        layer.fill("compressed")
+        with pytest.raises(FormatError, match="cut off"):
+            list(layer.files())
+        assert not layer.computed
 
 
 def _compression(head: bytes) -> str:
