@@ -144,6 +144,11 @@ class Layer:
         Raises as `compressed` does, and `NotALayerError` for what is not a layer, `FormatError` for a broken
         stream, `LimitError` for a decompression bomb.
         """
+        if not start and end is None and self._resolver.keeper.store(UNCOMPRESSED) is None:
+            from layercache.files.tar_reader import open_whole
+
+            if whole := open_whole(self._resolver, self._state):
+                return stream(whole)
         return stream(self._resolver.open(self._state, UNCOMPRESSED, start, end))
 
     def files(self) -> LayerFiles:

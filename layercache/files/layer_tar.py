@@ -126,4 +126,7 @@ class LayerTar:
                 self._resolver.fill(self._state, COMPRESSED)  # much of it is wanted: let a tier keep it
                 self._is_filled = True
             return self._own.read(start, end)
-        return self._resolver.open(self._state, UNCOMPRESSED, start, end)
+        from layercache.files.tar_reader import open_whole
+
+        found = open_whole(self._resolver, self._state, start, end)
+        return found or self._resolver.open(self._state, UNCOMPRESSED, start, end)

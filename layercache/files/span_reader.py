@@ -65,10 +65,7 @@ class SpanReader(WrappingReader):
         return data
 
     def _begin_span(self) -> None:
-        if not self._group:
-            self._fetch()
-        span, data = self._group.pop(0)
-        self._raw = inflated(self._index, span, data)
+        span, self._raw = self._next_span()
         self._span_end = span.tar_end
         skip = min(self._at, span.tar_end) - span.tar_start
         while skip > 0:
@@ -76,6 +73,13 @@ class SpanReader(WrappingReader):
             if not passed:
                 raise FormatError(f"a span of {self._index.digest} inflates to less than the index says")
             skip -= passed
+
+    def _next_span(self) -> tuple[Span, Reader]:
+        """The next span, and what it inflates to."""
+        if not self._group:
+            self._fetch()
+        span, data = self._group.pop(0)
+        return span, inflated(self._index, span, data)
 
     def _fetch(self) -> None:
         ahead, self._ahead = self._ahead, None

@@ -10,11 +10,12 @@ from layercache.backend import check_range
 from layercache.errors import DigestMismatchError, FormatError
 from layercache.files import seek_points
 from layercache.files.span_reader import SpanReader
+from layercache.files.spans_ahead import SpansAhead
 from layercache.files.spans_of_blob import NoPlaceError, SpansOfBlob, WrongSpanError
 from layercache.files.tables import tar_at_hand
 from layercache.files.verified_part import VerifiedPart
 from layercache.index.spans import BLOCK
-from layercache.oci.forms import UNCOMPRESSED
+from layercache.oci.forms import COMPRESSED, UNCOMPRESSED
 from layercache.streams.readers import JudgingReader, read_full
 
 if TYPE_CHECKING:
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
     from layercache.index.spans import SeekIndex
     from layercache.resolver.layer_state import LayerState
     from layercache.resolver.resolver import Resolver
+
+WORTH_FROM = 4
+"""Spans of a blob from which on several threads inflate it."""
 
 
 def open_tar(resolver: Resolver, state: LayerState, start: int = 0, end: int | None = None) -> Reader:
@@ -41,6 +45,16 @@ def open_tar(resolver: Resolver, state: LayerState, start: int = 0, end: int | N
     index = _index(resolver, state)
     if index is None or not index.has_points:
         return _out_of_a_pass(resolver, state, start, end)
+    return _indexed(resolver, state, index, (start, end), SpanReader)
+
+
+def _indexed(
+    resolver: Resolver,
+    state: LayerState,
+    index: SeekIndex,
+    part: tuple[int, int | None],
+    read: type[SpanReader],
+) -> Reader:
     if state.responses is not None:
         state.give_up_responses()
     whole = partial(_out_of_a_pass, resolver, state)
@@ -48,7 +62,34 @@ def open_tar(resolver: Resolver, state: LayerState, start: int = 0, end: int | N
     def refuse(why: FormatError) -> None:
         resolver.derived.drop(seek_points.KIND, state.identity, why)
 
-    return _IndexedTar(index, SpansOfBlob(resolver, state, index.digest), (start, end), whole, refuse)
+    spans = partial(read, index, SpansOfBlob(resolver, state, index.digest))
+    return _IndexedTar(index, spans, part, whole, refuse)
+
+
+def open_whole(
+    resolver: Resolver, state: LayerState, start: int = 0, end: int | None = None
+) -> Reader | None:
+    """Read all of a tar, or much of it, with several threads; None where an ordinary pass is as good.
+
+    It is for a tar that no tier keeps, out of a blob that a trusted tier on this machine has, with a seek
+    index of several spans. Reading raises as `Resolver.open`.
+    """
+    resolver.check_open()
+    if resolver.keeper.store(UNCOMPRESSED) or not _is_near(resolver, state) or tar_at_hand(resolver, state):
+        return None
+    index, identity = seek_points.find(resolver, state), state.identity
+    if index is None or len(index) < WORTH_FROM or resolver.is_on_its_way(state, UNCOMPRESSED):
+        return None
+    if not identity.computed or identity.diff_id != index.diff_id:
+        return None  # a claim is judged by a pass over the whole
+    return _indexed(resolver, state, index, (start, end), SpansAhead)
+
+
+def _is_near(resolver: Resolver, state: LayerState) -> bool:
+    """Whether a trusted tier on this machine has the blob."""
+    names = state.identity.names(COMPRESSED)
+    tiers = [tier for tier in resolver.near.all if tier.policy.trusted and not tier.remote]
+    return any(tier.blobs.has(name) for tier in tiers for name in names)
 
 
 def _out_of_a_pass(resolver: Resolver, state: LayerState, start: int, end: int | None) -> Reader:
@@ -63,7 +104,7 @@ def _index(resolver: Resolver, state: LayerState) -> SeekIndex | None:
 
 
 class _IndexedTar(JudgingReader):
-    """A range of the tar out of spans of the blob.
+    """A range of the tar out of spans of the blob, which ``spans`` opens.
 
     What comes out is compared with the hash of each `BLOCK` before any of it is given. Where no place has
     right spans, or the index turns out to be wrong, ``whole`` opens the range out of a pass over all of the
@@ -74,7 +115,7 @@ class _IndexedTar(JudgingReader):
     def __init__(
         self,
         index: SeekIndex,
-        blob: SpansOfBlob,
+        spans: Callable[[int, int], SpanReader],
         part: tuple[int, int | None],
         whole: Callable[[int, int], Reader],
         refuse: Callable[[FormatError], object],
@@ -86,7 +127,7 @@ class _IndexedTar(JudgingReader):
         self._refuse = refuse
         self._is_whole = False
         self._block = memoryview(b"")  # what is left of the block that was read last
-        super().__init__(SpanReader(index, blob, *self._blocks()), self._end - self._at)
+        super().__init__(spans(*self._blocks()), self._end - self._at)
 
     def _blocks(self) -> tuple[int, int]:
         """Where the first block of the range begins, and the last one ends."""

@@ -79,6 +79,25 @@ def middle_of_tar(tar: str, path: str) -> dict[str, float]:
     return {"first": time.perf_counter() - begun}
 
 
+def whole_tar(url: str, name: str) -> dict[str, float]:
+    """Seconds of reading a whole tar that no tier keeps, first without a seek index, then with one."""
+    import layercache
+    from layercache.files import seek_points
+
+    def read() -> float:
+        begun, buffer = time.perf_counter(), bytearray(1 << 20)
+        with cache.get(name).uncompressed() as tar:
+            while tar.readinto(buffer):  # type: ignore[attr-defined]  # a raw stream
+                pass
+        return time.perf_counter() - begun
+
+    with layercache.open(url) as cache:
+        without = read()
+        layer = cache.get(name)
+        seek_points.get(layer._resolver, layer._state)
+        return {"without": without, "with": read()}
+
+
 def list_layer(url: str, name: str) -> dict[str, float]:
     """Seconds until all entries of a layer were seen, and all files of it as an image, with the import."""
     import layercache

@@ -29,6 +29,8 @@ def files(bench: Bench) -> Iterator[Row]:
     """A big gzip layer, and a tar of many small files."""
     layer = bench.images.layer(bench.sizes.big)
     yield from _indexes(bench, layer)
+    if not missing_module("rapidgzip"):
+        yield from _whole(bench, layer)
     root = bench.scratch / "files"
     with layercache.open(cache_url(root, sync=False)) as cache:
         put = cache.put(str(layer.path))
@@ -78,6 +80,18 @@ def _indexes(bench: Bench, layer: MadeLayer) -> Iterator[Row]:
         row.note = f"{size:,.0f} bytes, {100 * size / layer.size:.2f} % of the blob"
         yield row.compared(plain)
     yield plain
+
+
+def _whole(bench: Bench, layer: MadeLayer) -> Iterator[Row]:
+    """The tar of a layer of which a tier keeps the blob alone: inflated each time."""
+    case = f"files: whole tar of {layer.tar_size / MB:.0f} MB out of keep=compressed"
+    url = cache_url(bench.scratch / "blobs", sync=False) + "&keep=compressed"
+    with layercache.open(url) as cache:
+        cache.put(str(layer.path))
+    runs = bench.interleaved(Contender("ours", lambda _: _probe("whole_tar", url, layer.digest)))
+    alone = bench.row(case, "in one thread, without a seek index", runs["ours"], inside="without")
+    yield bench.row(case, "in two, with one", runs["ours"], inside="with").compared(alone)
+    yield alone
 
 
 def _first_byte(bench: Bench, root: Path, layer: MadeLayer, tar: str, path: str) -> Iterator[Row]:
