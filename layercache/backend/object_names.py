@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 
 from layercache.errors import InvalidNameError
 
@@ -11,8 +12,9 @@ _KEY = re.compile(
 )
 
 
+@lru_cache(maxsize=64)
 def is_key(text: str) -> bool:
-    """Whether `check_key` accepts the name."""
+    """Whether `check_key` accepts the name. Remembered: a name is asked about several times in a row."""
     return _KEY.fullmatch(text) is not None
 
 

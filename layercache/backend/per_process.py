@@ -12,6 +12,25 @@ if TYPE_CHECKING:
 _T = TypeVar("_T")
 
 
+class _Process:
+    """The number of this process, which only a fork changes: `os.getpid` asks the system each time."""
+
+    number = os.getpid()
+
+    @classmethod
+    def note_fork(cls) -> None:
+        cls.number = os.getpid()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_Process.note_fork)
+
+
+def process_id() -> int:
+    """The number of this process, without a system call."""
+    return _Process.number
+
+
 class PerProcess(Generic[_T]):
     """One object per process, such as a client: created at its first use, and again in a forked child.
 
@@ -30,9 +49,9 @@ class PerProcess(Generic[_T]):
 
     def get(self) -> _T:
         made = self._made
-        if made is not None and made[0] == os.getpid():
+        process = _Process.number
+        if made is not None and made[0] == process:
             return made[1]
-        process = os.getpid()
         # `setdefault` is one step: however many threads are here, all get the same lock.
         with self._locks.setdefault(process, threading.Lock()):
             made = self._made
@@ -45,12 +64,12 @@ class PerProcess(Generic[_T]):
     def made(self) -> _T | None:
         """Return this process's object; None if it has not been used."""
         made = self._made
-        return made[1] if made is not None and made[0] == os.getpid() else None
+        return made[1] if made is not None and made[0] == _Process.number else None
 
     def take(self) -> _T | None:
         """Remove and return this process's object, so that it can be closed."""
         made = self._made
-        if made is None or made[0] != os.getpid():
+        if made is None or made[0] != _Process.number:
             return None
         self._made = None
         return made[1]

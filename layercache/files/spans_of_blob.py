@@ -90,7 +90,7 @@ class SpansOfBlob:
             with way.open(start, end) as reader:
                 data = read_full(reader, end - start)
                 if way.tier is None:
-                    near.observers.received(place_of(reader, way.place), len(data))
+                    near.observers.received(place_of(reader) or way.place, len(data))
                     return data
         except NotFoundError as error:
             raise _UnreadableError from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 import time
 from copy import copy
@@ -36,6 +37,9 @@ if TYPE_CHECKING:
     from layercache.registry.credentials import FindLogin, Login
 
 COMPLAINT_MAX = 64 << 10
+
+_OWN_PATH = re.compile(r"(?:blobs|manifests)/[A-Za-z0-9_][A-Za-z0-9_.:+-]*")
+"""A path as we make it for each blob: put behind the repository's it is a URL, without taking it apart."""
 
 
 class _Session:
@@ -108,12 +112,14 @@ class RegistryClient:
         `NotFoundError` for absence, `MissingPartError`, `TransientError`, else `SourceError`.
         """
         session = self._session()
-        base = self._base(session, reference.registry)
-        start = urlsplit(f"{base}/v2/{reference.repository}/")
-        target = server_url(path, f"{reference.registry} names what", start.geturl())
-        session.http.check_redirect(start, target)
+        below = f"{self._base(session, reference.registry)}/v2/{reference.repository}/"
+        start, first = urlsplit(below), f"{below}{path}"
+        if not _OWN_PATH.fullmatch(path):
+            target = server_url(path, f"{reference.registry} names what", below)
+            session.http.check_redirect(start, target)
+            first = target.geturl()
         shown = Authorization(self.settings, session.authenticator, method, reference, start)
-        url = target.geturl()
+        url = first
         while True:
             response, at = session.http.follow(method, url, headers, shown.header, body)
             unexplained = 401 in also and "WWW-Authenticate" not in response.headers
@@ -125,7 +131,7 @@ class RegistryClient:
         raise refusal(
             response,
             reference,
-            target.geturl(),
+            first,
             method=method,
             elsewhere=not shown.is_home(at),
             login=shown.login(at),

@@ -87,14 +87,14 @@ class Http:
         for _ in range(REDIRECTS_MAX + 1):
             authorization = authorize(parts)
             secret = {"Authorization": authorization} if authorization else {}
-            response = self.send(method, parts.geturl(), {**headers, **secret}, body)
+            response = self.send(method, url, {**headers, **secret}, body)
             location = response.headers.get("Location")
             if response.status not in REDIRECTS or not location:
                 return response, parts
             discard(response)
             target = server_url(location, f"{place(parts)} redirects to what", parts.geturl())
             self.check_redirect(parts, target)
-            parts = target
+            parts, url = target, target.geturl()
         raise SourceError(f"{place(first)} redirects more than {REDIRECTS_MAX} times")
 
     def close(self) -> None:

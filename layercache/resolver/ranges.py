@@ -113,7 +113,7 @@ class Ranges:
         return None
 
     def _count(self, reader: Reader, way: Way, size: int) -> None:
-        self._fetcher.observers.received(place_of(reader, way.place), size)
+        self._fetcher.observers.received(place_of(reader) or way.place, size)
 
     def _of_length(self, layer: LayerState, way: Way, part: Part) -> Reader | None:
         start, end = part

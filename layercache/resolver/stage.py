@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from layercache.resolver.findings import Findings
     from layercache.resolver.layer_state import LayerState
     from layercache.resolver.plan import Way
+    from layercache.statistics.places import Place
     from layercache.tiers.tier import Tier
     from layercache.transfer.spool import TierSpool
     from layercache.transfer.transfer import Transfer
@@ -148,7 +149,8 @@ class Stage(ABC):
 
     def progressed(self, count: int) -> None:
         tier = self.target
-        if self._transfer and self._transfer.is_unattended and tier and (failure := tier.write_failure):
+        failure = tier.write_failure if tier is not None and tier.lost else None
+        if failure and self._transfer and self._transfer.is_unattended:
             raise failure  # the disk is full: nobody would get the rest
         observers = self.findings.observers
         if self._spooled_in and observers.watched:
@@ -174,7 +176,11 @@ class FetchStage(Stage):
 
     @property
     def where(self) -> str:
-        return place_of(self.reader, self.way.place).where
+        return self._place.where
+
+    @property
+    def _place(self) -> Place:
+        return place_of(self.reader) or self.way.place
 
     def _fetched(self) -> tuple[int, int | None] | None:
         assert self._transfer is not None, "a pass without a spool is not finished"
@@ -185,7 +191,7 @@ class FetchStage(Stage):
         super().progressed(count)
 
     def _received(self, count: int) -> None:
-        self.findings.observers.received(place_of(self.reader, self.way.place), count)
+        self.findings.observers.received(self._place, count)
 
     def counted(self, reader: Reader) -> Reader:
         def closed(received: int) -> None:
@@ -203,7 +209,7 @@ class FetchStage(Stage):
         if self.form == COMPRESSED:
             self.outcome = outcome = Outcome(Digest(way.name), size)
             self.layer.update(lambda now: now.confirmed_by(outcome))
-        place = place_of(self.reader, way.place)
+        place = self._place
         saved = self.layer.identity.saved(way.name, self.form, size) if place.kind == "tier" else (0, 0)
         self.findings.observers.emit(
             Event("fetched", way.name, self.form, place.where, size=size, place=place, saved=saved)
@@ -217,7 +223,7 @@ class FetchStage(Stage):
         except DigestMismatchError as error:
             if isinstance(self.reader, Rejectable) and self.reader.refute(error):
                 hint = "it came from a mirror: another try takes it from elsewhere"
-                where = place_of(self.reader, self.way.place).where
+                where = self.where
                 raise WrongEntryError(error.message, looked_in=[where], hint=hint) from error
             raise
 

@@ -24,7 +24,7 @@ class Place(NamedTuple):
         return cls("tier", name, name)
 
 
-def place_of(reader: object, otherwise: Place) -> Place:
+def place_of(reader: object) -> Place | None:
     """Where a reader's last bytes came from, if it has a ``place``: one that reads from several has."""
-    place: Place = getattr(reader, "place", otherwise)
+    place: Place | None = getattr(reader, "place", None)
     return place

@@ -173,11 +173,11 @@ class HeadReader(WrappingReader):
     def read(self, size: int = -1, /) -> bytes:
         if not self._left:
             return self._raw.read(size)
-        if size < 0:
-            part, self._left = self._left, b""
-            return part + self._raw.read()
-        part, self._left = self._left[:size], self._left[size:]
-        return part
+        if 0 <= size <= len(self._left):
+            part, self._left = self._left[:size], self._left[size:]
+            return part
+        part, self._left = self._left, b""  # with what follows: few pieces make less work
+        return part + self._raw.read(size if size < 0 else size - len(part))
 
     def readinto(self, buffer: WriteableBuffer, /) -> int:
         return super().readinto(buffer) if self._left else self._raw.readinto(buffer)

@@ -40,7 +40,7 @@ class FailoverReader(WrappingReader):
     @property
     def place(self) -> Place:
         """Where the last bytes came from."""
-        return self._place if self._tier is not None else place_of(self._raw, self._place)
+        return self._place if self._tier is not None else place_of(self._raw) or self._place
 
     def read(self, size: int = -1, /) -> bytes:
         if size < 0:

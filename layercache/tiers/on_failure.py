@@ -39,7 +39,7 @@ class Failures(Protocol):
 
     @property
     def lost(self) -> bool:
-        """Whether it has failed, and has not been seen to work since."""
+        """Whether it has failed, and has not been seen to work since. Until then there is no failure."""
 
     def mark_failed(self, error: BackendError, *, writing: bool = False) -> NotFoundError: ...
 
@@ -115,7 +115,7 @@ def _declarations(kinds: tuple[type, ...]) -> dict[str, Wrap]:
 
 def _not_found(call: Call, failures: Failures) -> Call:
     def ask(*args: Any, **options: Any) -> Any:
-        if (failure := failures.failure) is not None:
+        if failures.lost and (failure := failures.failure) is not None:
             raise failures.absent(failure) from failure
         try:
             answer = call(*args, **options)
@@ -134,7 +134,7 @@ def _not_found(call: Call, failures: Failures) -> Call:
 
 def _answering(call: Call, failures: Failures, answer: Callable[[], object]) -> Call:
     def ask(*args: Any, **options: Any) -> Any:
-        if failures.failure is not None:
+        if failures.lost and failures.failure is not None:
             return answer()
         try:
             answered = call(*args, **options)
@@ -150,7 +150,7 @@ def _answering(call: Call, failures: Failures, answer: Callable[[], object]) -> 
 
 def _dropping(call: Call, failures: Failures) -> Call:
     def write(*args: Any, **options: Any) -> None:
-        if failures.write_failure is None:
+        if not failures.lost or failures.write_failure is None:
             try:
                 call(*args, **options)
             except BackendError as error:

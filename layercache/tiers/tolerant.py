@@ -76,11 +76,11 @@ class TolerantTier(Tier):
 
     @property
     def failure(self) -> BackendError | None:
-        return self._reading.why
+        return self._reading.why if self.lost else None
 
     @property
     def write_failure(self) -> BackendError | None:
-        return self._reading.why or self._writing.why
+        return (self._reading.why or self._writing.why) if self.lost else None
 
     def mark_failed(self, error: BackendError, *, writing: bool = False) -> NotFoundError:
         """Leave the tier alone for a while; what to raise to those who take absence for an answer.

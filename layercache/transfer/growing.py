@@ -188,7 +188,8 @@ class GrowingSpool:
         """Nobody drives any more. Everybody is woken: one of them has to go on."""
         with self._lock:
             self._driver = None
-        self.wake_all()
+            if self._asleep:
+                self.wake_all()
 
     def show(self, size: int | None, *, now: bool) -> None:
         """Let followers see what was written, but for the last `HELD_BACK` bytes of ``size`` in all.
@@ -196,13 +197,14 @@ class GrowingSpool:
         If that is None, any of the bytes so far may be among the last. ``now``: wake all.
         """
         written = self.spool.size
+        whole = written if size is None else size
         with self._lock:
-            self.visible = max(0, (written if size is None else size) - HELD_BACK)
-            self.visible = min(self.visible, written)
-            time_now = time.monotonic()
-            if now or self._followers <= FEW or time_now >= self._woken + PAUSE:
-                self._woken = time_now
-                self._wake(self._grown)
+            self.visible = min(whole - HELD_BACK, written) if whole > HELD_BACK else 0
+            if self._asleep:  # seldom, in a small layer
+                time_now = time.monotonic()
+                if now or self._followers <= FEW or time_now >= self._woken + PAUSE:
+                    self._woken = time_now
+                    self._grown.notify_all()
 
     def show_all(self, found: Hash) -> None:
         """All bytes were found right, and have this hash."""
@@ -210,7 +212,8 @@ class GrowingSpool:
             self.found = found
             self.verified = True
             self.visible = self.size = self.spool.size
-            self._wake(self._grown)
+            if self._asleep:
+                self._grown.notify_all()
 
     def settle(self, error: BaseException | None) -> bool:
         """It ends: well, or with what the followers raise. False if it has ended before.
@@ -226,8 +229,9 @@ class GrowingSpool:
 
     def wake_all(self) -> None:
         with self._lock:
-            self._wake(self._grown)
-            self._wake(self._ended)
+            if self._asleep:  # to wake nobody takes five times as long as to see that
+                self._grown.notify_all()
+                self._ended.notify_all()
 
     def take_source(self) -> bool:
         """Whether the source can be closed: it has ended and nobody drives. True for one caller only."""
@@ -243,10 +247,6 @@ class GrowingSpool:
             self._spool_open = self._spool_open and not closing
         if closing:
             self.spool.close()
-
-    def _wake(self, changed: threading.Condition) -> None:
-        if self._asleep:  # seldom, in a small layer: to wake nobody takes five times as long as to see that
-            changed.notify_all()
 
     @property
     def _is_over(self) -> bool:

@@ -201,9 +201,10 @@ class Producer:
         self.settle(None)
 
     def _rest(self) -> None:
-        """Give back the turn to drive."""
+        """Give back the turn to drive. Who settles it after that finds that nobody drives."""
         self._growing.give_turn()
-        self.close_if_unused()
+        if self._growing.settled:
+            self.close_if_unused()
 
 
 def _pieces(raw: Reader, enough: int) -> list[bytes]:
