@@ -233,10 +233,7 @@ class Layer:
         Raises as the streams do, and `ConfigError` where no tier keeps the form.
         """
         check_form(form, both=True)
-        if form != COMPRESSED:
-            self._resolver.fill(self._state, UNCOMPRESSED)
-        if form != UNCOMPRESSED:
-            self._resolver.fill(self._state, COMPRESSED, counted=form == COMPRESSED)
+        self._resolver.fill(self._state, *((UNCOMPRESSED, COMPRESSED) if form == "both" else (form,)))
 
     def compress(
         self,

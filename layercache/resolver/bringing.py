@@ -31,7 +31,7 @@ from layercache.transfer.layer_lock import LayerLock, LayerLocks
 from layercache.transfer.share import Share
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     from layercache.backend import Reader
     from layercache.oci.digest import Digest, Hash
@@ -207,11 +207,17 @@ class Bringing:
                 return self._opening.follow(layer, form, way, entry, ways)
         return None
 
-    def fill(self, layer: LayerState, form: Form, *, counted: bool = True) -> None:
-        """See to it that a tier has the form. Raises `ConfigError` where none keeps it; else as `open`.
-
-        ``counted``: that it is there already is a hit, and not the second one of a request for both forms.
+    def fill(self, layer: LayerState, forms: Sequence[Form]) -> None:
+        """See to it that tiers have the forms, of which the tar comes first. Raises `ConfigError` where none
+        keeps one; else as `open`. That a form is there already is a hit; that both are is one.
         """
+        kept: set[Form] = set()
+        for number, form in enumerate(forms):
+            if form not in kept:
+                kept = self._fill(layer, form, counted=not number)
+
+    def _fill(self, layer: LayerState, form: Form, *, counted: bool) -> set[Form]:
+        """As `fill`, one form; return those that tiers have kept on the way."""
         while store := self._keeper.store(form):
             begun = layer.identity
             if not self._near.verify_always and self._is_in(store, layer, form, counted=counted):
@@ -219,15 +225,15 @@ class Bringing:
                     # A tar that nobody has read may have lost its end, so its size is not written down.
                     stated = layer.identity.sized_as(begun) if form == UNCOMPRESSED else layer.identity
                     self.passes.findings.claim(layer, [store], stated.fact)
-                return
+                return {form}
             with suppress(WrongEntryError), self._brought(layer, form) as reader:  # a wrong entry is met once
-                own = self.passes.running.is_begun_for(layer)
+                own = self.passes.running.begun_for(layer)
                 reader.run() if isinstance(reader, ClaimedReader) else read_through(reader)
                 if store.write_failure is None:
                     self._keeper.check_size(form, layer.identity.size_of(form))
                     if not own:  # who joined another's transfer may know more of the layer than the other did
                         self.passes.findings.claim(layer, [store], layer.identity.fact)
-                    return
+                    return {stage.form for stage in own if stage.is_kept_by(self._keeper.store(stage.form))}
             layer.update(partial(LayerIdentity.sized_as, earlier=begun))
         raise self._keeper.kept_nowhere(form)
 

@@ -141,10 +141,10 @@ class Resolver:
         self.check_open()
         return self._bringing.get().ways(layer, form)
 
-    def fill(self, layer: LayerState, form: Form, *, counted: bool = True) -> None:
+    def fill(self, layer: LayerState, *forms: Form) -> None:
         """As `Bringing.fill`."""
         self.check_open()
-        self._bringing.get().fill(layer, form, counted=counted)
+        self._bringing.get().fill(layer, forms)
 
     def path(self, layer: LayerState, form: Form) -> str | None:
         """The file in which a trusted tier has the form."""

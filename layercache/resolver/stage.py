@@ -67,6 +67,7 @@ class Stage(ABC):
     from_origin: bool = False
     share: Share = NEVER
     outcome: Outcome | None = field(default=None, init=False)
+    _kept: Sequence[Tier] = field(default=(), init=False)
     _transfer: Transfer | None = field(default=None, init=False)
     _spooled_in: Tier | None = field(default=None, init=False)
     _ended: Callable[[Transfer], object] = field(init=False)
@@ -140,6 +141,10 @@ class Stage(ABC):
     def _fetched(self) -> tuple[int, int | None] | None:
         """Bytes that were fetched for it so far, and of how many; None if they are at hand."""
         return None
+
+    def is_kept_by(self, tier: Tier | None) -> bool:
+        """Whether this tier has stored it, and cannot have evicted it since to make room."""
+        return tier is not None and tier in self._kept and tier.policy.max_size is None
 
     def finishing(self) -> None:
         if self.names and self._transfer:
@@ -229,7 +234,7 @@ class FetchStage(Stage):
 
     def stored(self, spool: TierSpool, found: Hash) -> None:
         identity = self.layer.identity
-        kept = self.findings.keeper.keep(
+        self._kept = kept = self.findings.keeper.keep(
             spool,
             found,
             self.form,
@@ -275,11 +280,10 @@ class TarStage(Stage):
             self._record(())
 
     def stored(self, spool: TierSpool, found: Hash) -> None:
-        self._record(
-            self.findings.keeper.keep(
-                spool, found, UNCOMPRESSED, spool.size, everywhere=self.from_origin, layer=self.digest
-            )
+        self._kept = self.findings.keeper.keep(
+            spool, found, UNCOMPRESSED, spool.size, everywhere=self.from_origin, layer=self.digest
         )
+        self._record(self._kept)
 
     def _record(self, kept: Sequence[Tier]) -> None:
         keeper = self.findings.keeper
