@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import errno
 import os
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -181,23 +181,23 @@ class LocalBackend:
     def lock(
         self, name: str, *, timeout: float | None = None, lasting: bool = True
     ) -> Iterator[FileLock | MomentaryLock | None]:
-        from layercache_backends.local.lock import locked
-        from layercache_backends.local.momentary import locked_for_a_moment
+        from layercache_backends.local.lock import take_lock
+        from layercache_backends.local.momentary import take_momentary_lock
 
         check_key(name)
-        kind = locked if lasting else locked_for_a_moment
+        kind = take_lock if lasting else take_momentary_lock
         take = partial(kind, name, failure=self.failure, timeout=timeout, share=self.folders.share)
-        # Errors of the block itself are passed on unchanged.
-        with ExitStack() as held:
-            try:
-                lock = self.folders.inside(
-                    "locks", lambda folder: held.enter_context(take(folder)), sync=False
-                )
-            except PermissionError:
-                lock = None  # another user's: a lock only saves work, so continue without it
-            except OSError as error:
-                raise self.failure(f"locking {name}", error) from error
+        try:
+            lock = self.folders.inside("locks", take, sync=False)
+        except PermissionError:
+            lock = None  # another user's: a lock only saves work, so continue without it
+        except OSError as error:
+            raise self.failure(f"locking {name}", error) from error
+        try:
             yield lock
+        finally:
+            if lock is not None:
+                lock.release()
 
     def create_new(self, key: str, data: bytes) -> bool:
         from layercache_backends.local.conditions import create_new

@@ -109,16 +109,20 @@ class Folders:
 
     def inside(self, path: str, act: Callable[[Folder], _T], *, sync: bool) -> _T:
         """Call ``act`` with a folder, which is created if it is missing. ``sync``: durably."""
+        folder = self._kept.get(path)
         try:
+            if folder is not None and self._is_current(path, folder):
+                return act(folder)
             return act(self._made(path, sync=sync))
         except FileNotFoundError:  # it was removed in between
             return act(self._made(path, sync=sync))
 
     def beside(self, path: str, act: Callable[[Folder], _T], *, sync: bool) -> _T:
         """As `inside`, for what gets its name elsewhere: a folder that was moved away since is used."""
-        with suppress(FileNotFoundError):
+        try:
             return act(self._enter(path))
-        return self.inside(path, act, sync=sync)
+        except FileNotFoundError:
+            return self.inside(path, act, sync=sync)
 
     def listed(self, path: str) -> int:
         """Return a new descriptor of a folder, for listing; the caller closes it."""

@@ -11,16 +11,18 @@ import fcntl
 import os
 import stat
 import time
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from layercache_backends.local.folders import NO_FILE, LinkError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
     from layercache.errors import BackendError
     from layercache_backends.local.folders import Folder
+
+    Failure = Callable[[str, OSError], BackendError]
 
 FIRST_PAUSE, LONGEST_PAUSE = 0.0005, 0.01  # seconds
 NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.EINVAL, errno.EBADF)
@@ -30,11 +32,14 @@ _LONGEST_NOTE = 4096
 
 
 class FileLock:
-    """A held lock, and its file, which contains the note."""
+    """A held lock, and its file, which contains the note. Not ``lasting``: it goes with the lock."""
 
-    def __init__(self, fd: int, failure: Callable[[str, OSError], BackendError]) -> None:
+    def __init__(self, fd: int, name: str, folder: Folder, failure: Failure, *, lasting: bool) -> None:
         self._fd = fd
+        self._name = name
+        self._folder = folder
         self._failure = failure
+        self._lasting = lasting
 
     def note(self) -> bytes:
         try:
@@ -50,35 +55,39 @@ class FileLock:
         except OSError as error:
             raise self._failure("writing a lock's note", error) from error
 
+    def release(self) -> None:
+        """Let others have it."""
+        if not self._lasting:
+            with suppress(FileNotFoundError, PermissionError):  # the name of another user's file stays
+                os.unlink(self._name, dir_fd=self._folder.fd)
+        # A child forked in between has a copy of the descriptor: closing ours would not release the lock.
+        unlock(self._fd)
 
-@contextmanager
-def locked(
+
+def take_lock(
     name: str,
     folder: Folder,
-    failure: Callable[[str, OSError], BackendError],
+    failure: Failure,
     *,
     timeout: float | None,
     share: Callable[[int], object],
     lasting: bool = True,
-) -> Iterator[FileLock | None]:
-    """Hold the file's lock inside the block; yields None if it was not free in time. Raises `OSError`.
+) -> FileLock | None:
+    """Take the file's lock, which is then to be released; None if it was not free in time. Raises `OSError`.
 
     Each holder opens the file separately, so that threads exclude each other too. The holder may remove the
     file; waiters then take the new one. ``share`` is called with the descriptor of a new file.
     """
     fd = _take(name, folder.fd, timeout, share)
     if fd is None:
-        yield None
-        return
+        return None
+    lock = FileLock(fd, name, folder, failure, lasting=lasting)
     try:
         os.utime(fd)
-        yield FileLock(fd, failure)
-    finally:
-        if not lasting:
-            with suppress(FileNotFoundError, PermissionError):  # the name of another user's file stays
-                os.unlink(name, dir_fd=folder.fd)
-        # A child forked in between has a copy of the descriptor: closing ours would not release the lock.
-        unlock(fd)
+    except BaseException:
+        lock.release()
+        raise
+    return lock
 
 
 def remove_if_unused(name: str, folder: int) -> bool:

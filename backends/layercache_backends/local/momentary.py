@@ -18,17 +18,15 @@ import os
 import struct
 import sys
 import time
-from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from layercache_backends.local.lock import FIRST_PAUSE, LONGEST_PAUSE, NO_LOCKS, locked, open_lock
+from layercache_backends.local.lock import FIRST_PAUSE, LONGEST_PAUSE, NO_LOCKS, open_lock, take_lock
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
-    from layercache.errors import BackendError
     from layercache_backends.local.folders import Folder
-    from layercache_backends.local.lock import FileLock
+    from layercache_backends.local.lock import Failure, FileLock
 
 FILE = ".momentary"
 """The file of these locks in ``locks/``: the name of no lock, since it begins with a dot."""
@@ -46,7 +44,7 @@ _SET_LOCK = getattr(fcntl, "F_OFD_SETLK", None) if sys.platform == "linux" and s
 class MomentaryLock:
     """A held lock. Nobody else ever sees its note, so it is kept in memory."""
 
-    def __init__(self, fd: int, number: int, failure: Callable[[str, OSError], BackendError]) -> None:
+    def __init__(self, fd: int, number: int, failure: Failure) -> None:
         self._fd = fd
         self._number = number
         self._failure = failure
@@ -62,38 +60,43 @@ class MomentaryLock:
         except OSError as error:
             raise self._failure("writing a lock's note", error) from error
 
+    def release(self) -> None:
+        """Let others have it."""
+        try:
+            # A child forked in between has a copy of the descriptor: closing ours would not release the lock.
+            _set_lock(self._fd, fcntl.F_UNLCK, self._number)
+        finally:
+            os.close(self._fd)
 
-@contextmanager
-def locked_for_a_moment(
+
+def take_momentary_lock(
     name: str,
     folder: Folder,
-    failure: Callable[[str, OSError], BackendError],
+    failure: Failure,
     *,
     timeout: float | None,
     share: Callable[[int], object],
-) -> Iterator[MomentaryLock | FileLock | None]:
-    """As `locked`, of a lock that disappears with its note. Has a file where there are no locks of ranges."""
+) -> MomentaryLock | FileLock | None:
+    """As `take_lock`, of a lock that goes with its note. It has a file where ranges cannot be locked."""
     number = int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "big") >> 2
     fd, is_held = _open(folder, share), None
-    try:
-        if fd is not None:
-            is_held = _take(fd, number, timeout)
-        if fd is None or is_held is None:
-            with locked(name, folder, failure, timeout=timeout, share=share, lasting=False) as lock:
-                yield lock
-            return
-        if not is_held:
-            yield None
-            return
+    if fd is not None:
         try:
-            _give_sign(fd, number)
-            yield MomentaryLock(fd, number, failure)
+            is_held = _take(fd, number, timeout)
         finally:
-            # A child forked in between has a copy of the descriptor: closing ours would not release the lock.
-            _set_lock(fd, fcntl.F_UNLCK, number)
-    finally:
-        if fd is not None:
-            os.close(fd)
+            if not is_held:
+                os.close(fd)
+    if fd is None or is_held is None:
+        return take_lock(name, folder, failure, timeout=timeout, share=share, lasting=False)
+    if not is_held:
+        return None
+    lock = MomentaryLock(fd, number, failure)
+    try:
+        _give_sign(fd, number)
+    except BaseException:
+        lock.release()
+        raise
+    return lock
 
 
 def _open(folder: Folder, share: Callable[[int], object]) -> int | None:
