@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 _T = TypeVar("_T")
 
 
-class _Process:
+class Process:
     """The number of this process, which only a fork changes: `os.getpid` asks the system each time."""
 
     number = os.getpid()
@@ -23,12 +23,7 @@ class _Process:
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_Process.note_fork)
-
-
-def process_id() -> int:
-    """The number of this process, without a system call."""
-    return _Process.number
+    os.register_at_fork(after_in_child=Process.note_fork)
 
 
 class PerProcess(Generic[_T]):
@@ -49,7 +44,7 @@ class PerProcess(Generic[_T]):
 
     def get(self) -> _T:
         made = self._made
-        process = _Process.number
+        process = Process.number
         if made is not None and made[0] == process:
             return made[1]
         # `setdefault` is one step: however many threads are here, all get the same lock.
@@ -64,12 +59,12 @@ class PerProcess(Generic[_T]):
     def made(self) -> _T | None:
         """Return this process's object; None if it has not been used."""
         made = self._made
-        return made[1] if made is not None and made[0] == _Process.number else None
+        return made[1] if made is not None and made[0] == Process.number else None
 
     def take(self) -> _T | None:
         """Remove and return this process's object, so that it can be closed."""
         made = self._made
-        if made is None or made[0] != _Process.number:
+        if made is None or made[0] != Process.number:
             return None
         self._made = None
         return made[1]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Self
 
-from layercache.backend.per_process import process_id
+from layercache.backend.per_process import Process
 from layercache.errors import BackendError
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ def check_usable(what: str, owner: int, *, ended: bool) -> None:
 
     ``what`` starts the message: the store's URL and the object. ``owner``: the process ID of the writer.
     """
-    if owner != process_id():
+    if owner != Process.number:
         raise BackendError(
             f"{what}: this write belongs to process {owner}",
             hint="start a new write in the forked child",

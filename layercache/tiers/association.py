@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from layercache.errors import FormatError, InvalidNameError
 from layercache.oci.descriptor import OCTETS, Descriptor, is_layer
 from layercache.oci.digest import DiffID, Digest
 from layercache.value import Value
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 DIFF_ID = "dev.ggcr.cache.diffid"
 """Annotation of a compressed blob's descriptor: its diff ID, as go-containerregistry's proposal names it."""
@@ -37,11 +42,12 @@ class Association(Value, frozen=True):
     computed: bool = False
     counted: bool = True
 
-    def descriptor(self) -> Descriptor:
-        """An OCI descriptor of the compressed blob, with annotations for the rest."""
+    def descriptor(self, more: Mapping[str, str] | None = None) -> Descriptor:
+        """An OCI descriptor of the compressed blob, with annotations for the rest, and ``more`` of them."""
         annotations = {DIFF_ID: str(self.diff_id)}
         if self.uncompressed_size is not None:
             annotations[UNCOMPRESSED_SIZE] = str(self.uncompressed_size)
+        annotations |= more or {}
         return Descriptor(
             media_type=self.media_type, digest=self.digest, size=self.size, annotations=annotations
         )

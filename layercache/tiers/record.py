@@ -113,6 +113,8 @@ class Record(Value, frozen=True):
 
         What was just computed holds against what the record says: another diff ID of that blob is refuted.
         """
+        if not self:
+            return Record(self.name, (fact,))
         pair, others = _pair(fact), []
         refuted = set(self.refuted)
         for each in self.facts:
@@ -170,9 +172,7 @@ class Record(Value, frozen=True):
 
 
 def _described(fact: Association) -> Descriptor:
-    descriptor = fact.descriptor()
-    known = {KNOWN: COMPUTED if fact.computed else CLAIMED}
-    return msgspec.structs.replace(descriptor, annotations={**(descriptor.annotations or {}), **known})
+    return fact.descriptor({KNOWN: COMPUTED if fact.computed else CLAIMED})
 
 
 def _facts(descriptors: Iterable[Descriptor], name: Hash) -> Iterator[Association]:

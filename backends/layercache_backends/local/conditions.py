@@ -47,12 +47,14 @@ class Files(Store, Protocol):
 
 def create_new(backend: Files, key: str, data: bytes) -> bool:
     """As `Exclusive.create_new`."""
-    with closing(_written(backend, key, data)) as spool:
-        try:
-            return spool.publish_new(key)
-        except OSError as error:
-            if error.errno not in _NO_LINKS:
-                raise backend.failure(f"writing {key}", error) from error
+    spool = _written(backend, key, data)
+    try:
+        return spool.publish_new(key)
+    except OSError as error:
+        if error.errno not in _NO_LINKS:
+            raise backend.failure(f"writing {key}", error) from error
+    finally:
+        spool.close()
     with backend.lock("conditions", lasting=False):
         try:
             backend.stat(key)

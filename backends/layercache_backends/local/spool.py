@@ -110,7 +110,8 @@ class LocalSpool:
             _unlink(name, self._tmp.fd)
 
     def __del__(self) -> None:
-        self.close()
+        if self._fd >= 0:
+            self.close()
 
     def _check_usable(self) -> None:
         check_usable(f"{self._backend.url}: {self._what}", self._owner, ended=self._ended)
