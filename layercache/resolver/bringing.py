@@ -211,13 +211,14 @@ class Bringing:
         """See to it that tiers have the forms, of which the tar comes first. Raises `ConfigError` where none
         keeps one; else as `open`. That a form is there already is a hit; that both are is one.
         """
-        kept: set[Form] = set()
+        layer.stored.clear()
         for number, form in enumerate(forms):
-            if form not in kept:
-                kept = self._fill(layer, form, counted=not number)
+            store = self._keeper.store(form)
+            # Where there is a limit, what the pass of the tar has stored may have made room for the tar.
+            if store is None or store.policy.max_size or store not in layer.stored.get(form, ()):
+                self._fill(layer, form, counted=not number)
 
-    def _fill(self, layer: LayerState, form: Form, *, counted: bool) -> set[Form]:
-        """As `fill`, one form; return those that tiers have kept on the way."""
+    def _fill(self, layer: LayerState, form: Form, *, counted: bool) -> None:
         while store := self._keeper.store(form):
             begun = layer.identity
             if not self._near.verify_always and self._is_in(store, layer, form, counted=counted):
@@ -225,15 +226,15 @@ class Bringing:
                     # A tar that nobody has read may have lost its end, so its size is not written down.
                     stated = layer.identity.sized_as(begun) if form == UNCOMPRESSED else layer.identity
                     self.passes.findings.claim(layer, [store], stated.fact)
-                return {form}
+                return
             with suppress(WrongEntryError), self._brought(layer, form) as reader:  # a wrong entry is met once
-                own = self.passes.running.begun_for(layer)
+                own = self.passes.running.is_begun_for(layer)
                 reader.run() if isinstance(reader, ClaimedReader) else read_through(reader)
                 if store.write_failure is None:
                     self._keeper.check_size(form, layer.identity.size_of(form))
                     if not own:  # who joined another's transfer may know more of the layer than the other did
                         self.passes.findings.claim(layer, [store], layer.identity.fact)
-                    return {stage.form for stage in own if stage.is_kept_by(self._keeper.store(stage.form))}
+                    return
             layer.update(partial(LayerIdentity.sized_as, earlier=begun))
         raise self._keeper.kept_nowhere(form)
 

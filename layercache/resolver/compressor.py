@@ -47,9 +47,7 @@ def compress(
                 if not left or not resolver.doubt(layer, UNCOMPRESSED):
                     raise
                 continue
-            kept = keeper.keep(
-                spool, fact.digest, COMPRESSED, fact.size, everywhere=everywhere, layer=fact.digest
-            )
+            kept = keeper.keep(spool, fact.digest, COMPRESSED, everywhere=everywhere, layer=fact.digest)
         if not kept:
             break
         keeper.record(fact, kept)

@@ -70,9 +70,9 @@ class InFlight:
         """Of a layer's transfers the one that ends last: the tar is made of the blob."""
         return self.get(digest, UNCOMPRESSED) or self.get(digest, COMPRESSED)
 
-    def begun_for(self, layer: LayerState) -> set[Stage]:
-        """Those that were begun for this layer's asker, and so write down what the asker knows."""
-        return {running.stage for running in self._all().values() if running.stage.layer is layer}
+    def is_begun_for(self, layer: LayerState) -> bool:
+        """Whether one of them was begun for this layer's asker, and so writes down what the asker knows."""
+        return any(running.stage.layer is layer for running in self._all().values())
 
     def add(self, keys: Iterable[Key], running: InFlightTransfer) -> None:
         table = self._tables.get()

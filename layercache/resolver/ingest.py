@@ -154,9 +154,9 @@ class Ingest:
         if identity.fact:
             self._keeper.expect(identity.fact)
         if blob and identity.digest:
-            kept += keep(blob, identity.digest, self._form, identity.size or 0)
+            kept += keep(blob, identity.digest, self._form)
         if tar and identity.diff_id:
-            kept += keep(tar, identity.diff_id, UNCOMPRESSED, identity.uncompressed_size or 0)
+            kept += keep(tar, identity.diff_id, UNCOMPRESSED)
         self._kept = True
         if not kept:
             raise self._keeper.kept_nowhere(size=identity.size)

@@ -6,11 +6,13 @@ import threading
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
+    from layercache.oci.forms import Form
     from layercache.resolver.identity import LayerIdentity
     from layercache.resolver.responses import Responses
     from layercache.sources.origin import BlobSource
+    from layercache.tiers.tier import Tier
 
 
 class LayerState:
@@ -25,7 +27,7 @@ class LayerState:
     identity as it was.
     """
 
-    __slots__ = ("_lock", "annotations", "identity", "image", "responses", "source")
+    __slots__ = ("_lock", "annotations", "identity", "image", "responses", "source", "stored")
 
     def __init__(
         self,
@@ -43,6 +45,10 @@ class LayerState:
         """The image that the layer was opened through, for messages; "" if there is none."""
         self.annotations = annotations or {}
         """Those of the layer's descriptor in a verified manifest."""
+        self.stored: dict[Form, Sequence[Tier]] = {}
+        """Where the passes that were begun for this layer have stored a form, since somebody last began to
+        fill tiers with it. Two who do so at once may see less: then they look at the tiers.
+        """
         self._lock = threading.Lock()
 
     def give_up_responses(self) -> None:

@@ -67,7 +67,6 @@ class Stage(ABC):
     from_origin: bool = False
     share: Share = NEVER
     outcome: Outcome | None = field(default=None, init=False)
-    _kept: Sequence[Tier] = field(default=(), init=False)
     _transfer: Transfer | None = field(default=None, init=False)
     _spooled_in: Tier | None = field(default=None, init=False)
     _ended: Callable[[Transfer], object] = field(init=False)
@@ -141,10 +140,6 @@ class Stage(ABC):
     def _fetched(self) -> tuple[int, int | None] | None:
         """Bytes that were fetched for it so far, and of how many; None if they are at hand."""
         return None
-
-    def is_kept_by(self, tier: Tier | None) -> bool:
-        """Whether this tier has stored it, and cannot have evicted it since to make room."""
-        return tier is not None and tier in self._kept and tier.policy.max_size is None
 
     def finishing(self) -> None:
         if self.names and self._transfer:
@@ -234,14 +229,15 @@ class FetchStage(Stage):
 
     def stored(self, spool: TierSpool, found: Hash) -> None:
         identity = self.layer.identity
-        self._kept = kept = self.findings.keeper.keep(
+        self.layer.stored[self.form] = kept = self.findings.keeper.keep(
             spool,
             found,
             self.form,
-            identity.size_of(self.form) or 0,
             everywhere=self.from_origin,
             layer=identity.digest,
             plain=identity.plain,
+            # The way began after none was found in any nearer tier.
+            new=self.kept and spool.tier is self.target and self.way.inside is None,
         )
         if not self.inflating or (self._transfer and self._transfer.is_unattended):
             self.findings.claim(self.layer, kept, self.layer.identity.fact)
@@ -280,10 +276,10 @@ class TarStage(Stage):
             self._record(())
 
     def stored(self, spool: TierSpool, found: Hash) -> None:
-        self._kept = self.findings.keeper.keep(
-            spool, found, UNCOMPRESSED, spool.size, everywhere=self.from_origin, layer=self.digest
+        self.layer.stored[self.form] = kept = self.findings.keeper.keep(
+            spool, found, UNCOMPRESSED, everywhere=self.from_origin, layer=self.digest
         )
-        self._record(self._kept)
+        self._record(kept)
 
     def _record(self, kept: Sequence[Tier]) -> None:
         keeper = self.findings.keeper

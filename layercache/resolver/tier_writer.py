@@ -81,19 +81,20 @@ class TierWriter:
         spool: TierSpool,
         name: Hash,
         form: Form,
-        size: int,
         *,
         everywhere: bool,
         layer: Digest | None,
         plain: bool = False,
+        new: bool = False,
     ) -> list[Tier]:
         """Publish what a spool holds: in the nearest tier that keeps this form, or in every one.
 
         Those where it is, or will be in a while: remote ones behind the first are filled in the background,
         with all that concerns this ``layer`` in order. ``plain``: as its digest and its diff ID are the same,
-        a tier may keep it recompressed.
+        a tier may keep it recompressed. ``new``: the tier of the spool was just seen to lack the blob.
         """
         kept: list[Tier] = []
+        size = spool.size
         near: Tier | None = None  # where the blob is under its own name
         for tier in self._tiers:
             if not tier.policy.stores(form) or tier.write_failure is not None or not tier.blobs.fits(size):
@@ -105,7 +106,7 @@ class TierWriter:
             try:
                 if near and tier.remote:
                     self.far.upload(tier, near, stored, layer, recompressed=recompressed)
-                elif done := self._place(tier, spool, stored, recompressed=recompressed):
+                elif done := self._place(tier, spool, stored, recompressed=recompressed, new=new):
                     self.wrong.discard((tier, name))
                     self.changed()
                     self._report(tier, done)
@@ -116,7 +117,9 @@ class TierWriter:
                 near = near if near or recompressed else tier
         return kept
 
-    def _place(self, tier: Tier, spool: TierSpool, stored: Event, *, recompressed: bool) -> Event | None:
+    def _place(
+        self, tier: Tier, spool: TierSpool, stored: Event, *, recompressed: bool, new: bool
+    ) -> Event | None:
         """Publish what a spool holds in a tier; return the event of what was stored, None if it is there."""
         name = stored.name
         assert name is not None, "a blob has a name"
@@ -125,12 +128,14 @@ class TierWriter:
             return self._deliveries.deliver(
                 tier, stored, again(), spool.tier, again, recompressed=recompressed
             )
-        created = None if (tier, name) in self.wrong else tier.blobs.create(name, again(), stored.size)
-        if created:
-            return stored
-        if created is False and not tier.policy.trusted:
-            return None
-        if self._deliveries.has(tier, name, stored.form, stored.size):
+        wrong = (tier, name) in self.wrong
+        if not wrong and not new:
+            created = tier.blobs.create(name, again(), stored.size)
+            if created:
+                return stored
+            if created is False and not tier.policy.trusted:
+                return None
+        if (wrong or not new) and self._deliveries.has(tier, name, stored.form, stored.size):
             return None
         spool.publish(name)
         return stored

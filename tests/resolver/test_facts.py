@@ -86,8 +86,7 @@ def test_what_bringing_a_layer_asks_of_the_disk_and_that_a_warm_one_is_looked_fo
     assert [key for action, key in asked if action in ("open", "stat", "scan")] == [
         record,  # as the layer is named
         blob,  # as it is asked for
-        blob,  # under its lock
-        blob,  # whether somebody without a lock was quicker to bring it
+        blob,  # under its lock; who brings it without one publishes the same bytes again
         record,  # before the claim is written down
         keys.record(TRUE.diff_id),  # as it is written down, where the store has no conditional writes
         record,
