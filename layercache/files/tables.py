@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 from layercache.errors import DigestMismatchError, FormatError, InvalidNameError
 from layercache.files import seek_points
 from layercache.files.seek_points import is_about
-from layercache.index.table import FileTable, TableBuilder
+from layercache.files.table_thread import TableThread
+from layercache.index.table import FileTable
 from layercache.oci.digest import DiffID
 from layercache.oci.forms import COMPRESSED, UNCOMPRESSED
 from layercache.streams.readers import CHUNK, check_hash
@@ -92,27 +93,28 @@ def _from_blob(resolver: Resolver, state: LayerState, lead: LayerLock | None) ->
     path = seek_points.can_be_made(resolver, state)
     if path is None:
         return None
-    builder = TableBuilder()
-    try:
-        index = seek_points.make(resolver, state, path, _beating(builder.data, lead))
-    except FormatError:  # the ordinary pass finds out what is wrong
-        return None
-    return builder.finish() if index else None
+    with TableThread() as builder:
+        try:
+            index = seek_points.make(resolver, state, path, _beating(builder.data, lead))
+        except FormatError:  # the ordinary pass finds out what is wrong
+            return None
+        return builder.finish() if index else None
 
 
 def _from_tar(resolver: Resolver, state: LayerState, lead: LayerLock | None) -> FileTable:
     """Make the table in one pass over the tar. What a trusted tier has is hashed: others use the table."""
-    builder, diff_id = TableBuilder(), state.identity.diff_id
+    diff_id = state.identity.diff_id
     whole = diff_id.hasher() if diff_id and tar_at_hand(resolver, state) else None
-    feed = _beating(builder.data, lead)
-    with resolver.open(state, UNCOMPRESSED) as reader:
-        while piece := reader.read(CHUNK):
-            feed(piece)
-            if whole is not None:
-                whole.update(piece)
-    if whole is not None and diff_id is not None:
-        check_hash(diff_id, None, DiffID.from_hasher(whole), 0)
-    table = builder.finish()
+    with TableThread() as builder:
+        feed = _beating(builder.data, lead)
+        with resolver.open(state, UNCOMPRESSED) as reader:
+            while piece := reader.read(CHUNK):
+                feed(piece)
+                if whole is not None:
+                    whole.update(piece)
+        if whole is not None and diff_id is not None:
+            check_hash(diff_id, None, DiffID.from_hasher(whole), 0)
+        table = builder.finish()
     seek_points.make_soon(resolver, state)
     return table
 

@@ -74,6 +74,8 @@ def _indexes(bench: Bench, layer: MadeLayer) -> Iterator[Row]:
     table = bench.row(case, "the same with the table of contents, CPU", runs["scan"], inside="with")
     table.note = f"{runs['scan'][0].said('table'):,.0f} bytes"
     yield table.compared(plain)
+    what = "of that, the pass's own thread, CPU"
+    yield bench.row(case, what, runs["scan"], inside="thread").compared(plain)
     if "points" in runs:
         row = bench.row(case, "seek points, in a separate pass", runs["points"], inside="seconds")
         size = runs["points"][0].said("size")

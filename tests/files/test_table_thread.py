@@ -1,0 +1,71 @@
+"""A table that is made next to a pass: the same one, in bounded memory, by one other thread."""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING
+
+import pytest
+from files.made import make_tar
+from servers.images import noise
+
+from layercache.errors import FormatError
+from layercache.files.table_thread import AHEAD, TableThread
+from layercache.index.scanner import TarScanner
+from layercache.index.table import TableBuilder
+
+if TYPE_CHECKING:
+    from layercache.index.table import FileTable
+
+MIB = 1 << 20
+TAR = make_tar("etc/", ("etc/a", b"one"), ("big", noise(MIB) * 40), ("etc/b", b"two"))
+
+
+def made(tar: bytes) -> FileTable:
+    with TableThread() as builder:
+        for at in range(0, len(tar), MIB):
+            builder.data(tar[at : at + MIB])
+        return builder.finish()
+
+
+def test_it_is_the_same_table_and_the_thread_of_the_pass_scans_and_hashes_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    plain = TableBuilder()
+    plain.data(TAR)
+    threads, feed = set(), TarScanner.feed
+
+    def noted(scanner: TarScanner, data: bytes | memoryview) -> None:
+        threads.add(threading.current_thread().name)
+        feed(scanner, data)
+
+    monkeypatch.setattr(TarScanner, "feed", noted)
+    assert made(TAR).encode() == plain.finish().encode()
+    assert len(threads) == 1
+    assert threading.current_thread().name not in threads
+
+
+def test_a_pass_that_is_faster_waits_once_so_much_is_not_looked_at_yet(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    going, looked, given, feed = threading.Event(), [0], 0, TarScanner.feed
+
+    def slow(scanner: TarScanner, data: bytes | memoryview) -> None:
+        going.wait(10)
+        feed(scanner, data)
+        looked[0] += len(data)
+
+    monkeypatch.setattr(TarScanner, "feed", slow)
+    threading.Timer(0.05, going.set).start()
+    with TableThread() as builder:
+        for at in range(0, len(TAR), MIB):
+            builder.data(TAR[at : at + MIB])
+            given += min(MIB, len(TAR) - at)
+            assert given - looked[0] <= AHEAD + 2 * MIB
+        assert len(builder.finish()) == 4
+
+
+def test_a_tar_that_is_broken_or_cut_off_is_an_error() -> None:
+    for tar in (TAR[:-30_000], b"x" * 2048 + TAR):
+        with pytest.raises(FormatError):
+            made(tar)
