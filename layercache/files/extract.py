@@ -62,7 +62,8 @@ def extract(
         folders = [each for each in wanted.folders if each.path in (made if each.implied else chosen)]
         run.restore_folders(folders)
     skipped = () if restore.devices else tuple(each.path for each in wanted.nodes)
-    return Extracted(len(wanted.files), sum(each.entry.size for each in wanted.files), skipped)
+    sizes = [each.entry.size for each in wanted.files]
+    return Extracted(len(sizes), sum(sizes), skipped)
 
 
 class _Run:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import chain, groupby
+from operator import attrgetter
 from typing import TYPE_CHECKING
 
 from layercache.errors import NotFoundError
@@ -9,7 +11,7 @@ from layercache.files.restore import NODES
 from layercache.value import Value
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from layercache.files.merged import ImageFile, ImageFiles
     from layercache.index.entry import FileEntry
@@ -24,11 +26,11 @@ FILES = 512
 """Files of such a part at most."""
 
 
-class WantedFile(Value, frozen=True):
+class WantedFile(Value, frozen=True, gc=False):
     """One regular file: its entry, and the places of its other names."""
 
     entry: FileEntry
-    others: list[str]
+    others: tuple[str, ...] = ()
 
     @property
     def end(self) -> int:
@@ -53,8 +55,8 @@ class Wanted:
     a path leads, so that it leads to the same file where all is extracted. Raises `NotFoundError` for a path
     that is not there, and for a hard link whose target is not there.
 
-    ``chosen``: the paths that were asked for, and all that is below. ``folders``: sorted, each behind those
-    above it. ``links``: symbolic links. ``nodes``: devices and pipes. ``files``: regular files, each once.
+    ``chosen``: the folders that were asked for, and all below. ``folders``: each behind those above it.
+    ``links``: symbolic links. ``nodes``: devices and pipes. ``files``: regular files, each once.
     """
 
     def __init__(self, view: ImageFiles, paths: Sequence[str] | None) -> None:
@@ -63,13 +65,21 @@ class Wanted:
         self.folders: list[ImageFile] = []
         self.links: list[ImageFile] = []
         self.nodes: list[ImageFile] = []
-        self.files: list[WantedFile] = []
         self._by_layer: dict[int, list[WantedFile]] = {}
-        found: dict[str, ImageFile] = {}
-        for each in self._all() if paths is None else self._below(paths, found):
-            found[each.path] = each
-            self.chosen.add(each.path)
-        self._sort(found)
+        if paths is None:
+            self._sort(self._all())
+            self.chosen.update(each.path for each in self.folders)
+        else:
+            along: dict[str, ImageFile] = {}
+            found = {each.path: each for each in self._below(paths, along)}
+            self.chosen.update(path for path, each in found.items() if each.entry.type == "directory")
+            found = {**along, **found}
+            self._sort(found[path] for path in sorted(found))
+
+    @property
+    def files(self) -> Iterator[WantedFile]:
+        """Regular files, each once."""
+        return chain.from_iterable(self._by_layer.values())
 
     def _all(self) -> Iterator[ImageFile]:
         yield self._view.lookup("/")
@@ -96,10 +106,9 @@ class Wanted:
                 if place not in found:
                     found[place] = self._view.lookup(place)
 
-    def _sort(self, found: dict[str, ImageFile]) -> None:
-        names: dict[tuple[int, int], WantedFile] = {}
-        for path in sorted(found):
-            each = found[path]
+    def _sort(self, found: Iterable[ImageFile]) -> None:
+        files: dict[int, list[FileEntry]] = {}
+        for each in found:
             if each.entry.type == "directory":
                 self.folders.append(each)
             elif each.entry.type == "symlink":
@@ -107,13 +116,15 @@ class Wanted:
             elif each.entry.type in NODES:
                 self.nodes.append(each)
             elif each.entry.type == "hardlink":
-                raise NotFoundError(f"{path} is a hard link to {each.entry.link}, which is not there")
-            elif known := names.get((each.stored_in, each.entry.offset)):
-                known.others.append(path)
+                raise NotFoundError(f"{each.path} is a hard link to {each.entry.link}, which is not there")
             else:
-                names[each.stored_in, each.entry.offset] = wanted = WantedFile(each.entry, [])
-                self._by_layer.setdefault(each.stored_in, []).append(wanted)
-        self.files = list(names.values())
+                files.setdefault(each.stored_in, []).append(each.entry)
+        for layer, entries in files.items():
+            entries.sort(key=attrgetter("offset"))
+            names = (list(same) for _, same in groupby(entries, attrgetter("offset")))
+            self._by_layer[layer] = [
+                WantedFile(first, tuple(other.path for other in others)) for first, *others in names
+            ]
 
     def runs(self) -> Iterator[Run]:
         """Files that one thread reads, in the order of their bytes, out of one layer's tar.
@@ -122,7 +133,6 @@ class Wanted:
         read, or little is wanted of a tar with seek points, they are several, without what is between.
         """
         for layer, files in self._by_layer.items():
-            files.sort(key=lambda each: each.entry.offset)
             tar = self._view.layers[layer]
             size = sum(each.entry.size for each in files)
             if tar.is_at_hand or (2 * size < tar.table.tar_size and tar.has_points):

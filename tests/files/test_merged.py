@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import tracemalloc
 from typing import TYPE_CHECKING
 
 import pytest
@@ -11,6 +12,8 @@ from files.stacks import Listed, file, folder, hard, link, mark, shown, stack
 from layercache.errors import FormatError, LimitError, NotAFileError, NotFoundError
 from layercache.files import placed
 from layercache.files.merged import ImageFiles
+from layercache.files.wanted import Wanted
+from layercache.value import replace
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -262,3 +265,17 @@ def test_a_file_costs_few_calls_of_functions_where_all_are_listed() -> None:
         sys.setprofile(None)
     assert len(files) == len(entries)
     assert calls < 2.5 * len(entries)  # one to sort by, and one that yields it
+
+
+def test_what_is_to_be_extracted_takes_little_memory_beside_the_view() -> None:
+    files = [replace(file(f"etc/{number}"), offset=1024 * number) for number in range(5000)]
+    view = stack([folder("etc"), *files])
+    assert len(list(view)) == 5001
+    tracemalloc.start()
+    try:
+        wanted = Wanted(view, None)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert len(list(wanted.files)) == 5000
+    assert peak < 150 * 5000, peak / 5000
