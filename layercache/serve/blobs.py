@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from layercache.oci.forms import Form
     from layercache.oci.reference import Reference
     from layercache.serve.access import Admitted
+    from layercache.serve.held_files import HeldFiles
     from layercache.serve.messages import Headers, Request
     from layercache.serve.repositories import Repositories
 
@@ -69,8 +70,11 @@ class Content(Value, frozen=True):
 class Blobs:
     """Answers ``/v2/<name>/blobs/<digest or diff ID>``."""
 
-    def __init__(self, cache: Cache, referrals: Repositories, *, redirect: bool = False) -> None:
+    def __init__(
+        self, cache: Cache, referrals: Repositories, files: HeldFiles, *, redirect: bool = False
+    ) -> None:
         self._cache = cache
+        self._files = files
         self._referrals = referrals
         self._redirect = redirect
         self._shares = Shares()
@@ -128,6 +132,7 @@ class Blobs:
     def _sent(self, request: Request, content: Content) -> AnyAnswer:
         """What is sent of a blob that may be asked for: at once, if it is at hand."""
         path = content.layer.path(content.form)
+        path = path and self._files.name(path, content.size)
         if request.method == "HEAD":
             size = ("content-length", str(content.size))
             head = Answer(200, [*_headers(content.name), ("content-type", OCTETS), size])

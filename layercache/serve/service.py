@@ -11,6 +11,7 @@ from layercache.serve.blobs import Blobs
 from layercache.serve.catalog import Catalog
 from layercache.serve.errors import registry_error
 from layercache.serve.health import ALIVE, Readiness
+from layercache.serve.held_files import HeldFiles
 from layercache.serve.manifests import Manifests
 from layercache.serve.messages import API_VERSION, READS, Answer, AnyAnswer, Later, RegistryError, Request
 from layercache.serve.metrics import Metrics
@@ -46,13 +47,14 @@ class Service:
         self.settings = settings
         self._questions = Questions(settings.max_requests)
         referrals = Referrals(cache, self._questions, settings)
-        self._hosting = Hosting(cache, settings, referrals, self._admit) if settings.hosts else None
+        files = self._files = HeldFiles()
+        self._hosting = Hosting(cache, settings, referrals, self._admit, files) if settings.hosts else None
         names = self._hosting.names if self._hosting else None
         self._access = Access(
             settings, Upstreams(cache, settings, names), self._questions, cache.registry_images()
         )
         self._manifests = Manifests(cache, referrals, self._questions, settings)
-        self._blobs = Blobs(cache, referrals, redirect=settings.redirect)
+        self._blobs = Blobs(cache, referrals, files, redirect=settings.redirect)
         self._catalog = Catalog(cache, self._access)
         self._tags = Tags(cache, self._questions, settings)
         self._referrers = Referrers(cache, self._questions, settings)
@@ -127,6 +129,7 @@ class Service:
         if self.page:
             self.page.close()
         self._questions.close()
+        self._files.close()
         self.cache.close()
 
     def _admit(self, request: Request, route: Route) -> Admitted:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from layercache.serve import tls
 from layercache.serve.greeting import greeting
+from layercache.serve.held_files import MOST
 from layercache.serve.listening import listen
 from layercache.serve.preload import preload
 from layercache.serve.server import Server
@@ -63,7 +64,7 @@ def run(
 
 def raise_file_limit(settings: ServeSettings) -> str:
     """Let each worker have a file open for each connection; a warning if the system does not allow it."""
-    wanted = 2 * settings.max_connections + 2 * settings.max_streams + RESERVED
+    wanted = 2 * settings.max_connections + 2 * settings.max_streams + MOST + RESERVED
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     enough = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
     if soft != resource.RLIM_INFINITY and soft < enough:

@@ -152,7 +152,7 @@ def test_the_limit_of_open_files_is_raised_or_reported(monkeypatch: pytest.Monke
     monkeypatch.setattr(resource, "setrlimit", lambda _, limits: set_to.append(limits))
     assert start.raise_file_limit(ServeSettings(max_connections=100, max_streams=500)) == ""
     assert "a process may have 4096 files open" in start.raise_file_limit(ServeSettings(max_connections=5000))
-    assert set_to == [(1456, 4096), (4096, 4096)]
+    assert set_to == [(2480, 4096), (4096, 4096)]
 
 
 def test_without_its_packages_the_command_says_what_to_install(tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from layercache.oci.reference import Reference
     from layercache.registry.client import RegistryClient
     from layercache.serve.access import Admitted
+    from layercache.serve.held_files import HeldFiles
     from layercache.serve.push.contents import Contents
     from layercache.serve.push.links import Links
 
@@ -30,13 +31,15 @@ class HostedBlobs:
     sent compressed. So where pushes are accepted a HEAD finds digests only.
     """
 
-    def __init__(self, cache: Cache, contents: Contents, links: Links, *, writable: bool) -> None:
+    def __init__(
+        self, cache: Cache, contents: Contents, links: Links, files: HeldFiles, *, writable: bool
+    ) -> None:
         self._cache = cache
         self._contents = contents
         self._links = links
         self._writable = writable
-        self._by_digest = Blobs(cache, _Names(self._recently_known))
-        self._by_either_name = Blobs(cache, _Names(self._by_diff_id))
+        self._by_digest = Blobs(cache, _Names(self._recently_known), files)
+        self._by_either_name = Blobs(cache, _Names(self._by_diff_id), files)
 
     def answer(self, admitted: Admitted) -> AnyAnswer:
         """The blob, or parts of it; or what became of deleting it."""

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from layercache.oci.reference import Reference
     from layercache.registry.client import RegistryClient
     from layercache.serve.access import Admitted
+    from layercache.serve.held_files import HeldFiles
     from layercache.serve.messages import Request
     from layercache.serve.referrals import Referrals
     from layercache.serve.routes import Route
@@ -51,6 +52,7 @@ class Hosting:
         settings: ServeSettings,
         referrals: Referrals,
         admit: Callable[[Request, Route], Admitted],
+        files: HeldFiles,
     ) -> None:
         self.writable = settings.writable
         self._referrals = referrals
@@ -60,7 +62,7 @@ class Hosting:
         sessions = Sessions(os.path.join(folder, "blobs"), age=settings.upload_age, most=settings.max_uploads)
         self.names = HostedNames(settings, images, links)
         contents = Contents(images)
-        self._blobs = HostedBlobs(cache, contents, links, writable=settings.writable)
+        self._blobs = HostedBlobs(cache, contents, links, files, writable=settings.writable)
         intake = BlobIntake(cache, images, links)
         uploads = Uploads(sessions, intake, Mounts(self.find, admit), limit=settings.max_upload_size)
         manifests = HostedManifests(cache, images, contents, self._blobs, limit=DOCUMENT_MAX)
