@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import stat
 import sys
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from layercache.cli import output
@@ -49,7 +50,7 @@ def cells(entry: FileEntry, layer: Digest | None, lines: Lines) -> tuple[str, ..
         f"{shown(entry.user) if entry.user else entry.uid}:{shown(entry.group) if entry.group else entry.gid}"
     )
     size = ",".join(map(str, entry.device)) if entry.device else lines.size(entry.size)
-    time = _time(entry.mtime, whole=lines.whole)
+    time = _time(entry.mtime // 10**9, whole=lines.whole)
     return (mode, owner, size, time, lines.hash(layer), f"{shown(entry.path)}{_link(entry)}")
 
 
@@ -75,11 +76,13 @@ def document(entry: FileEntry, layer: Digest | None) -> dict[str, object]:
     }
 
 
-def _time(nanoseconds: int, *, whole: bool) -> str:
+@lru_cache(maxsize=4096)
+def _time(seconds: int, *, whole: bool) -> str:
+    """A time as it is printed; those of whole trees are the same."""
     from datetime import UTC, datetime, timedelta
 
     try:
-        moment = datetime.fromtimestamp(0, UTC) + timedelta(seconds=nanoseconds // 10**9)
+        moment = datetime.fromtimestamp(0, UTC) + timedelta(seconds=seconds)
     except OverflowError:  # a tar may state any number
         return output.UNKNOWN
     return f"{moment:%Y-%m-%dT%H:%M:%SZ}" if whole else f"{moment:%Y-%m-%d}"

@@ -27,6 +27,22 @@ def test_pandas_reads_a_table() -> None:
     assert list(rooted.columns) == ["number", "square"]
 
 
+def test_pyarrow_reads_a_table() -> None:
+    reason = "pyarrow is not installed (it takes 160 MB): pip install pyarrow"
+    csv, fs = (
+        pytest.importorskip("pyarrow.csv", reason=reason),
+        pytest.importorskip("pyarrow.fs", reason=reason),
+    )
+    import fsspec
+
+    image = fs.PyFileSystem(fs.FSSpecHandler(fsspec.filesystem("image", image=NAME)))
+    table = csv.read_csv(image.open_input_stream("/data/table.csv"))
+    assert table.column("square")[-1].as_py() == 19_999**2
+    package = fs.FileSelector("/lib/package")  # it cannot list names that are not UTF-8, as /data has one
+    assert [each.path for each in image.get_file_info(package)] == ["/lib/package/__init__.py"]
+    assert image.get_file_info("/nope").type == fs.FileType.NotFound
+
+
 def test_universal_pathlib_walks_an_image() -> None:
     from upath import UPath
 
