@@ -12,12 +12,12 @@ _KEY = re.compile(
 )
 
 
-@lru_cache(maxsize=64)
 def is_key(text: str) -> bool:
-    """Whether `check_key` accepts the name. Remembered: a name is asked about several times in a row."""
+    """Whether `check_key` accepts the name."""
     return _KEY.fullmatch(text) is not None
 
 
+@lru_cache(maxsize=64)  # the same few keys are checked several times in a row
 def check_key(key: str) -> str:
     """Return the key if it is valid: 1 to 900 ASCII characters, in components separated by "/".
 

@@ -209,7 +209,8 @@ class BlobReader:
             close(part.body)
             return
         try:
-            more = part.body.read(1)
+            # Where the server has stated a length, its connection gives no more than that.
+            more = b"" if getattr(part.body, "length_remaining", None) == 0 else part.body.read(1)
         except (HTTPError, OSError):
             more = b""  # everything asked for has arrived
         close(part.body)

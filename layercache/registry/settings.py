@@ -114,7 +114,7 @@ def _is_listed(registry: str, entries: tuple[str, ...]) -> bool:
 
 
 def _value_for(registry: str, entries: Mapping[str, ValueT]) -> ValueT | None:
-    return next((entries[name] for name in _names(registry) if name in entries), None)
+    return next((entries[name] for name in _names(registry) if name in entries), None) if entries else None
 
 
 def _names(registry: str) -> Iterator[str]:
