@@ -81,6 +81,7 @@ class _Run:
         self._restore = restore
         self._progress = progress
         self._stop = threading.Event()
+        self._is_one_run = False  # set before threads begin
 
     def make_folders(self, folders: Sequence[ImageFile]) -> set[str]:
         """Make what is missing; return the paths of what was."""
@@ -108,6 +109,7 @@ class _Run:
             for place in (file.entry.path, *file.others):
                 self._folder.is_merged(place)  # threads find it known
         runs = list(wanted.runs())
+        self._is_one_run = len(runs) == 1
         with ThreadPoolExecutor(min(len(runs) + 1, _threads())) as pool:
             running = [pool.submit(self._write_run, run) for run in runs]
             running.append(pool.submit(self._write_others, wanted))
@@ -121,7 +123,9 @@ class _Run:
     def _write_run(self, run: Run) -> None:
         end = max(file.end for file in run.files)
         layer = self._layers[run.layer]
-        with OpenFolders(self._folder) as opened, TarCursor(layer, end, in_pass=run.in_pass) as tar:
+        whole = layer.read_ahead if self._is_one_run else layer.read_in_pass  # else cores have enough to do
+        read = whole if run.in_pass else layer.read
+        with OpenFolders(self._folder) as opened, TarCursor(layer, end, read) as tar:
             for file in run.files:
                 if self._stop.is_set():
                     return

@@ -126,7 +126,11 @@ class LayerTar:
                 self._resolver.fill(self._state, COMPRESSED)  # much of it is wanted: let a tier keep it
                 self._is_filled = True
             return self._own.read(start, end)
+        return self._resolver.open(self._state, UNCOMPRESSED, start, end)
+
+    def read_ahead(self, start: int, end: int) -> Reader:
+        """As `read_in_pass`, with several threads where that can be done: it takes more memory, too."""
         from layercache.files.tar_reader import open_whole
 
-        found = open_whole(self._resolver, self._state, start, end)
-        return found or self._resolver.open(self._state, UNCOMPRESSED, start, end)
+        found = None if self._own else open_whole(self._resolver, self._state, start, end)
+        return found or self.read_in_pass(start, end)

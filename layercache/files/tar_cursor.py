@@ -9,7 +9,7 @@ from layercache.backend.capabilities import CopyingReader
 from layercache.errors import FormatError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from types import TracebackType
 
     from layercache.backend import Reader
@@ -28,11 +28,11 @@ STEP = 8 << 20
 class TarCursor:
     """A place in a tar that only goes forward, up to ``end``. The tar is opened at the first piece."""
 
-    def __init__(self, tar: LayerTar, end: int, *, in_pass: bool) -> None:
-        """``in_pass``: read it out of a pass over the whole layer, so that a tier keeps what was inflated."""
+    def __init__(self, tar: LayerTar, end: int, read: Callable[[int, int], Reader]) -> None:
+        """``read``: the method of the tar by which it is opened."""
         self._tar = tar
         self._end = end
-        self._open = tar.read_in_pass if in_pass else tar.read
+        self._open = read
         self._reader: Reader | None = None
         self._copying: CopyingReader | None = None  # the reader, if it can copy
         self._buffer = memoryview(bytearray(CHUNK))
