@@ -266,17 +266,17 @@ class Columns:
 
     def _place(self, tar_size: int) -> None:
         """Turn the gaps, that are in the place of the offsets, into offsets, within the tar."""
-        end = 0
-        for at, (type_, gap, size) in enumerate(zip(self._types, self._offsets, self._sizes, strict=True)):
+        end, offsets, rare = 0, self._offsets, self._rare
+        for at, (type_, gap, size) in enumerate(zip(self._types, offsets, self._sizes, strict=True)):
             if type_ != _FILE:
                 if size or gap:
                     raise ValueError("something else than a file has a size")
                 continue
-            stored = self._stored_size(at) if at in self._rare else size
+            stored = self._stored_size(at) if at in rare else size
             if gap < BLOCK or gap % BLOCK or size < 0 or (offset := end + gap) + stored > tar_size:
                 raise ValueError(f"the bytes of {self.paths[at][:80]!r} are not within the tar")
-            self._offsets[at] = offset
-            end = _padded(offset + stored)
+            offsets[at] = offset
+            end = offset + stored + -stored % BLOCK  # as `_padded`: the offset is a whole number of blocks
 
 
 def _paths(blob: bytes, count: int) -> list[str]:
