@@ -140,6 +140,7 @@ def steps(pipeline: Any) -> Iterator[tuple[dict[str, str], str]]:
                 yield {**variables, **inner}, script
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("block", of("yaml"), ids=str)
 def test_a_pipeline_of_ci_runs(block: Block, clouds: Workplace) -> None:
     clouds.environment["CI_PROJECT_DIR"] = str(clouds.project)
@@ -152,6 +153,7 @@ def test_a_pipeline_of_ci_runs(block: Block, clouds: Workplace) -> None:
         clouds.run(script, given)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("block", of("toml"), ids=str)
 def test_a_configuration_opens_its_caches(block: Block, clouds: Workplace) -> None:
     """`config check` finds no fault, a pull through each of its caches works, and so does `stats`."""

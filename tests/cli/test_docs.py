@@ -42,6 +42,7 @@ def registry(image: str) -> Iterator[LayoutRegistry]:
         yield running
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_the_examples_print_what_is_shown(
     image: str, registry: LayoutRegistry, program: list[str], tmp_path: Path

@@ -42,9 +42,8 @@ def presentable(cache: Caller) -> None:
     cache("images")
 
 
-@pytest.mark.parametrize(
-    "form", [*(pytest.param(each, marks=pytest.mark.slow) for each in ("compressed", "uncompressed")), "both"]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("form", ["compressed", "uncompressed", "both"])
 @pytest.mark.parametrize("animal", ANIMALS)
 def test_nothing_is_wrong_with_what_was_pulled_copied_exported_and_adopted(
     animal: str, form: str, registry: LyingRegistry, tmp_path: Path

@@ -66,7 +66,7 @@ def of_process(number: int, half: str) -> Digest:
 
 
 @pytest.fixture(
-    params=["folder", "SeaweedFS", pytest.param("Google", marks=pytest.mark.slow)],
+    params=["folder", *(pytest.param(name, marks=pytest.mark.slow) for name in ("SeaweedFS", "Google"))],
 )
 def url(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     """A store that any number of machines can write to."""
