@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import inspect
+import os
 import re
 import subprocess
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -17,7 +19,6 @@ from layercache import aio
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from playwright.sync_api import Browser
 
@@ -35,6 +36,9 @@ LOADED = re.compile(
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Built for each worker, unless ``SITE`` says where `make docs` has just built it."""
+    if built_before := os.environ.get("SITE"):
+        return Path(built_before)
     pytest.importorskip("furo", reason="needs sphinx and furo, not installed here: make docs")
     target = tmp_path_factory.mktemp("site")
     (recipe,) = re.findall(
