@@ -28,7 +28,8 @@ if TYPE_CHECKING:
 
 __all__ = ["proxied"]
 
-pytest.register_assert_rewrite("layercache.testing")  # so that a broken promise shows its values
+# So that a broken promise shows its values.
+pytest.register_assert_rewrite("layercache.testing", "fixtures.local_backend")
 
 os.environ["LAYERCACHE_CONFIG"] = (
     os.devnull
