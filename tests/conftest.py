@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 __all__ = ["proxied"]
 
 # So that a broken promise shows its values.
-pytest.register_assert_rewrite("layercache.testing", "fixtures.local_backend")
+pytest.register_assert_rewrite("layercache.testing", "fixtures.local_backend", "upkeep.upgrading")
 
 os.environ["LAYERCACHE_CONFIG"] = (
     os.devnull
