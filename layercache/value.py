@@ -26,7 +26,7 @@ class Value(Struct, frozen=True):
 
 
 # msgspec resolves the types of a struct's fields when the first decoder for it is made. That runs Python
-# code, and meanwhile other threads already see the struct, with null pointers in place of the types: a second
+# code, during which other threads see the struct with null pointers in place of the types: a second
 # thread that decodes one at that moment crashes the process (msgspec 0.22). So one thread at a time makes a
 # decoder, and nothing is decoded without one. A fork waits for it; the child would keep the null pointers.
 _making = threading.Lock()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from starlette.exceptions import HTTPException
-from starlette.responses import StreamingResponse
+from starlette.responses import Response, StreamingResponse
 
 from layercache.errors import InvalidNameError, NotALayerError, NotFoundError
 from layercache.oci.descriptor import OCI_LAYER
@@ -20,12 +20,11 @@ if TYPE_CHECKING:
     from layercache.aio import Cache, Layer, Stream
 
 
-async def layer_response(
-    request: Request, cache: Cache, name: str, form: str = "compressed"
-) -> StreamingResponse:
+async def layer_response(request: Request, cache: Cache, name: str, form: str = "compressed") -> Response:
     """Stream a cached layer, by digest or diff ID: its blob, or as ``form="uncompressed"`` its tar.
 
-    A header Range with one range is answered with that part, if the size of the form is known (RFC 9110, 14).
+    HEAD has the same headers, and reads nothing. A header Range with one range is answered with that part, if
+    the size of the form is known (RFC 9110, 14).
     A client that leaves gives up the transfer. Raises `HTTPException`: 400 for what is not a hash or a form,
     404 for what is not cached or has no tar, 416 for a part beyond the end.
     """
@@ -39,13 +38,15 @@ async def layer_response(
         size = layer.uncompressed_size if is_tar else layer.size
         headers = {"etag": f'"{_hash(layer, name, is_tar=is_tar)}"'}
         span = None if size is None else _part(request, size, headers)
+        media_type = OCI_LAYER if is_tar else layer.media_type
+        if request.method == "HEAD":
+            return Response(None, 206 if span else 200, headers, media_type)
         start, end = span or (0, None)
         stream = await (layer.uncompressed if is_tar else layer.compressed)(start, end)
     except InvalidNameError as error:
         raise HTTPException(400, error.message) from error
     except (NotFoundError, NotALayerError) as error:
         raise HTTPException(404, error.message) from error
-    media_type = OCI_LAYER if is_tar else layer.media_type
     return StreamingResponse(_chunks(stream), 206 if span else 200, headers, media_type=media_type)
 
 

@@ -28,5 +28,5 @@ TERMINATED = 143
 
 
 def is_terminated(code: object) -> bool:
-    """Whether a process was told to end: that is not news to whoever did it."""
+    """Whether a signal that asks a process to end has ended it, so that its sender need not be told."""
     return code in (HUNG_UP, TERMINATED)

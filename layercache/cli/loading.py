@@ -30,7 +30,7 @@ def hidden(module: str) -> Iterator[None]:
     """Make an import of a module inside the block fail, if it was not imported before.
 
     For modules that others import where they are installed, and can do without. No other thread may import
-    anything meanwhile.
+    anything inside the block.
     """
     hides = module not in sys.modules
     if hides:

@@ -100,9 +100,8 @@ class _Making:
         self._is_cancelled = False
 
     def finish(self) -> None:
-        with suppress(
-            LayercacheError, OSError
-        ):  # it only saves work; a reader of the layer finds out what is wrong
+        # It only saves work; a reader of the layer finds out what is wrong.
+        with suppress(LayercacheError, OSError):
             get(self._resolver, self._state, self._go_on)
 
     def _go_on(self, _piece: bytes) -> None:

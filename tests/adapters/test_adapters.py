@@ -244,6 +244,13 @@ def test_starlette_answers_with_a_layer_or_a_part_of_it(tmp_path: Path) -> None:
                 416,
                 f"bytes */{len(LAYER.blob)}",
             )
+            head = await client.head(f"/{LAYER.digest}")
+            assert (head.status_code, head.content) == (200, b"")
+            same = "etag", "content-length", "accept-ranges", "content-type"
+            assert [head.headers[key] for key in same] == [whole.headers[key] for key in same]
+            inflated = app.state.cache.sync.counters.inflated
+            assert (await client.head(f"/{LAYER.diff_id}?form=uncompressed")).status_code == 200
+            assert app.state.cache.sync.counters.inflated == inflated, "a HEAD reads nothing"
             tar = await get(f"{LAYER.diff_id}?form=uncompressed", "bytes=512-1023")
             assert (tar.status_code, tar.content) == (206, LAYER.tar[512:1024])
             wrong = f"{LAYER.digest}?form=zip", "alpine", "sha256:" + 64 * "0"

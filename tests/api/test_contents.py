@@ -13,7 +13,6 @@ from layercache import Digest, InvalidNameError, NotFoundError, Platform, Source
 from layercache.pull import read_list, read_lock, write_lock
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
     from servers.lying import LyingRegistry
@@ -21,12 +20,6 @@ if TYPE_CHECKING:
     from layercache import Cache
 
 LAYERS = [make_layer({f"file{number}": noise(3000, number)}) for number in range(3)]
-
-
-@pytest.fixture
-def cache(tmp_path: Path) -> Iterator[Cache]:
-    with layercache.open(tmp_path / "cache") as cache:
-        yield cache
 
 
 @pytest.fixture

@@ -15,7 +15,6 @@ from layercache.doctor import diagnose
 from layercache.serve import serve
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
     from servers.lying import LyingRegistry
@@ -25,12 +24,6 @@ if TYPE_CHECKING:
 BASE = make_layer({"etc/os-release": b"ID=test\n", "etc/passwd": b"root\n"})
 IMAGES = [make_image([BASE, make_layer({"app.conf": noise(900, number)})]) for number in (1, 2)]
 PLATFORM = "linux/amd64"
-
-
-@pytest.fixture
-def cache(tmp_path: Path) -> Iterator[Cache]:
-    with layercache.open(tmp_path / "cache") as cache:
-        yield cache
 
 
 @pytest.fixture

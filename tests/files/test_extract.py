@@ -9,14 +9,21 @@ import stat
 import subprocess
 import sys
 import tarfile
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import pytest
 from files.made import MTIME, hardlink, image_of, info, layout_of, make_tar, on_disk, symlink
 from servers.images import noise
 
 import layercache
-from layercache.errors import BackendError, ConfigError, DigestMismatchError, NotFoundError, SourceError
+from layercache.errors import (
+    BackendError,
+    ConfigError,
+    DigestMismatchError,
+    IntegrityError,
+    NotFoundError,
+    SourceError,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -356,6 +363,27 @@ def test_files_of_a_tar_on_this_disk_are_copied_by_the_kernel_and_not_hashed(
     assert [(tmp_path / "out/etc" / name).read_bytes() for name in ("a", "b")] == [b"one", b"two"]
     assert sum(counts) == len(big) + 6
     assert error is not None or sum(copied) > len(big) - (2 << 20)  # but for what came with the small ones
+
+
+@pytest.mark.parametrize(("option", "verify"), [("?trusted=false", "size"), ("", "always")])
+def test_a_tar_that_is_not_taken_as_it_stands_is_hashed_before_any_of_it_is_written(
+    tmp_path: Path, option: str, verify: Literal["size", "always"]
+) -> None:
+    """In a folder that others can write to, and wherever the user wants that."""
+    big = noise(9 << 20)
+    with layercache.open(f"file://{tmp_path}/cache{option}", verify=verify) as cache:
+        image = image_of(cache, tmp_path / "image", make_tar(("a", b"one"), ("big", big)))
+        image.extract(tmp_path / "first")
+        diff_id = image.layers[0].diff_id
+        assert diff_id is not None
+        with (tmp_path / "cache/blobs/sha256" / diff_id.hex).open("r+b") as file:
+            file.seek(5 << 20)
+            file.write(b"ROTTEN")
+        with contextlib.suppress(IntegrityError):  # it may be found out in the middle, and be set aside
+            image.extract(tmp_path / "out", ["big"])
+        assert not (tmp_path / "out/big").exists() or (tmp_path / "out/big").read_bytes() == big
+        image.extract(tmp_path / "out", ["big"])
+    assert (tmp_path / "out/big").read_bytes() == big, "the tar is made again, of the blob"
 
 
 def test_a_tar_on_this_disk_that_is_cut_while_it_is_copied_is_an_error(tmp_path: Path) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import fcntl
 import json
 import os
-import socket
 import subprocess
 import sys
 import tempfile
@@ -18,6 +17,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl, urlencode
 
 import pytest
+from servers.ports import free_ports
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -151,7 +151,7 @@ def _launch(program: str, shared: Path, state: Path, volumes: int) -> tuple[Path
     """Start it; return its folder and its endpoint."""
     data = Path(tempfile.mkdtemp(prefix="data-", dir=shared))
     sockets = tempfile.mkdtemp(prefix="weed-")  # a socket's path has at most 107 bytes
-    ports = _free_ports(8)
+    ports = free_ports(8)
     names = ("s3.port", "s3.port.grpc", "master.port", "master.port.grpc", "volume.port", "volume.port.grpc",
              "filer.port", "filer.port.grpc")  # fmt: skip
     command = [
@@ -168,15 +168,6 @@ def _launch(program: str, shared: Path, state: Path, volumes: int) -> tuple[Path
         env={**os.environ, **CREDENTIALS, "TMPDIR": sockets},
     )
     return data, f"http://127.0.0.1:{ports[0]}"
-
-
-def _free_ports(count: int) -> list[int]:
-    holders = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    try:
-        return [holder.getsockname()[1] for holder in holders]
-    finally:
-        for holder in holders:
-            holder.close()
 
 
 @contextmanager

@@ -108,9 +108,7 @@ def _copied(source: int, target: int, position: int, size: int) -> int:
     """How many of the next bytes of a file were copied to a position of another one: none if that fails."""
     if not hasattr(os, "copy_file_range"):
         return 0
-    with suppress(
-        OSError
-    ):  # file systems that cannot; any other error occurs again where bytes are read and written
+    with suppress(OSError):  # some file systems cannot; any other error occurs again in `copy_to`
         return os.copy_file_range(source, target, size, None, position)
     return 0
 
