@@ -72,7 +72,10 @@ class Stamped(Protocol):
 
 @runtime_checkable
 class CopyingReader(Protocol):
-    """A reader of a file, whose bytes need not pass through this process on their way to another file."""
+    """A reader of a file, whose bytes need not pass through this process on their way to another file.
+
+    Used where a trusted folder is read as it stands. Readers of plug-ins are guarded, and do not offer it.
+    """
 
     def copy_to(self, target: int, position: int, size: int, /) -> int:
         """Write the next bytes, ``size`` at most, to a position of an open file; return how many.
