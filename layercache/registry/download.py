@@ -9,8 +9,9 @@ from urllib3.exceptions import HTTPError
 
 from layercache.errors import DigestMismatchError, SourceError
 from layercache.registry.ranges import PART_MIN, RANGE_TRIES, close
-from layercache.registry.read_ahead import Ahead, is_slow
+from layercache.registry.read_ahead import Ahead, has_arrived, is_long, is_slow
 from layercache.registry.transport_errors import reason
+from layercache.streams.readers import BytesReader
 
 if TYPE_CHECKING:
     import threading
@@ -134,6 +135,7 @@ class BlobReader:
             problem = "the stream ended"
             before = min(self._offset - self._at, READ_SIZE)  # bytes that had come, and are read past
             wanted = before or min(size, self._part.end - self._at)
+            waits = self._waits_for(self._part.body, wanted)
             begun = time.monotonic()
             try:
                 data = self._part.body.read(wanted)
@@ -143,10 +145,16 @@ class BlobReader:
             if not data:
                 self._resume(problem if wanted else "")
             elif not before:
-                self._waited += time.monotonic() - begun
+                self._waited += time.monotonic() - begun if waits else 0.0
                 self._note_progress(len(data))
                 return data
         raise ValueError("read of a closed blob")
+
+    def _waits_for(self, body: BaseHTTPResponse | BytesReader, count: int) -> bool:
+        """Whether to read so many bytes is to wait for a connection that may turn out to be slow."""
+        if isinstance(body, BytesReader) or not (self._may_run_ahead and is_long(self._stop - self._offset)):
+            return False
+        return not has_arrived(body, count)
 
     def _note_progress(self, count: int) -> None:
         self._gained += count

@@ -6,6 +6,7 @@ as many again.
 
 from __future__ import annotations
 
+import sys
 import threading
 from collections import deque
 from typing import TYPE_CHECKING, Protocol
@@ -44,7 +45,31 @@ def is_slow(read: int, left: int, waited: float) -> bool:
 
     Only time spent waiting for bytes counts, so a slow reader does not make a connection slow.
     """
-    return waited >= LOOK and read < SLOW * waited and left > 2 * RANGE
+    return waited >= LOOK and read < SLOW * waited and is_long(left)
+
+
+def is_long(left: int) -> bool:
+    """Whether so many bytes are worth several connections."""
+    return left > 2 * RANGE
+
+
+def has_arrived(body: BaseHTTPResponse, count: int) -> bool:
+    """Whether so many bytes of a body have reached this machine. False where that is not known.
+
+    Then to read them is not to wait for the connection, however long it takes: among a hundred threads,
+    whoever reads waits for the interpreter's lock. TLS adds a few bytes to those that count.
+    """
+    sock = getattr(body.connection, "sock", None)
+    if sys.platform == "win32" or sock is None:
+        return False
+    from fcntl import ioctl
+    from termios import FIONREAD
+
+    try:
+        arrived = ioctl(sock, FIONREAD, bytes(4))
+    except OSError:
+        return False
+    return int.from_bytes(arrived, sys.byteorder) >= count
 
 
 class OpenRange(Protocol):

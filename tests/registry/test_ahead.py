@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import itertools
+import socket
 import threading
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, cast
 
 import pytest
 from registry.asking import Waits, ranges, read, repository_of, source_of
@@ -13,19 +15,26 @@ from servers.images import noise
 from servers.lying import cut_off, ignoring_range, status
 from servers.odd_answers import paced, part
 
-from layercache.registry import read_ahead
+from layercache.oci.digest import Digest
+from layercache.registry import download, read_ahead
+from layercache.registry.download import BlobReader
+from layercache.registry.ranges import Blob, Part
 from layercache.registry.read_ahead import RANGES_AHEAD, SLOTS, Ahead, is_slow
+from layercache.registry.retry import Retries
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from servers.lying import Answer, Fault, LyingRegistry, Request
+    from urllib3.response import BaseHTTPResponse
 
+    from layercache.registry.download import Way
     from layercache.sources.registry import RegistrySource
 
 RANGE = 256 << 10
 BLOB = noise(20 * RANGE + 1000)
 SLOW = paced(4 << 20)
+ARRIVED = noise(64 << 10)
 
 
 @pytest.fixture(autouse=True)
@@ -90,6 +99,49 @@ def test_a_reader_who_takes_its_time_makes_nothing_slow(lying: LyingRegistry, wa
     assert not is_slow(read=1 << 30, left=1 << 30, waited=1)
     assert is_slow(read=1 << 20, left=1 << 30, waited=1)
     assert not is_slow(read=1 << 20, left=2 * RANGE, waited=1)
+
+
+class Arrived:
+    """A way to a blob whose bytes all have reached this machine, when the clock runs a second a reading."""
+
+    slots = threading.Semaphore(SLOTS)
+    length_remaining = 0  # after the last
+
+    def __init__(self, sock: socket.socket, *, is_known: bool) -> None:
+        self.connection = SimpleNamespace(sock=sock) if is_known else None
+        self._sock = sock
+        self.asked = 0
+
+    def open_at(self, offset: int, *, ranges: bool = True) -> Part:
+        return Part(cast("BaseHTTPResponse", self), offset, len(ARRIVED))
+
+    def open_range(self, *_: int) -> None:
+        self.asked += 1
+
+    def read(self, size: int) -> bytes:
+        return self._sock.recv(size)
+
+    def release_conn(self) -> None:
+        pass
+
+    close = drain_conn = release_conn
+
+
+@pytest.mark.parametrize("is_known", [True, False], ids=["known", "not known"])
+def test_a_reader_who_waits_for_the_interpreter_makes_nothing_slow(
+    monkeypatch: pytest.MonkeyPatch, is_known: bool
+) -> None:
+    monkeypatch.setattr(read_ahead, "RANGE", 8 << 10)
+    monkeypatch.setattr(download, "READ_SIZE", 8 << 10)
+    monkeypatch.setattr(download, "time", SimpleNamespace(monotonic=itertools.count().__next__))
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        theirs.sendall(ARRIVED)
+        way = Arrived(ours, is_known=is_known)
+        blob = Blob(Digest.of(ARRIVED), len(ARRIVED), "a blob")
+        reader = BlobReader(blob, 0, cast("Way", way), Retries(1, Waits()))
+        assert b"".join(iter(lambda: reader.read(8 << 10), b"")) == ARRIVED
+    assert bool(way.asked) is not is_known
 
 
 REFUSALS: dict[str, Fault] = {
