@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 _T = TypeVar("_T")
 
-_BUSY = Failure(Kind.BUSY, "slow down")
+_LIMITED = Failure(Kind.LIMITED, "slow down")
 
 PIECE = 25 << 20
 """Bytes that arrive at a time: small enough that streams share a link fairly, big enough to be quick."""
@@ -160,7 +160,7 @@ class SimulatedStore:
 
         That is one sleep: a fleet in front of a busy service does little else.
         """
-        again = deadline.again(_BUSY)
+        again = deadline.again(_LIMITED)
         try:
             pause = again.send(None)
         except StopIteration:

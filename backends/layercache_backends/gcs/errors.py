@@ -23,7 +23,8 @@ _KINDS = {
     412: Kind.CHANGED,
     416: Kind.PAST_END,
     501: Kind.UNSUPPORTED,
-    **dict.fromkeys((RESUME_INCOMPLETE, 408, 429, 500, 502, 503, 504), Kind.BUSY),
+    429: Kind.LIMITED,
+    **dict.fromkeys((RESUME_INCOMPLETE, 408, 500, 502, 503, 504), Kind.BUSY),
 }
 _HINTS = {
     401: CREDENTIALS,

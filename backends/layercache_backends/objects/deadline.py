@@ -17,11 +17,19 @@ if TYPE_CHECKING:
 
     from layercache_backends.objects.service import Failure
 
-_TRIES = {Kind.BUSY: 1000, Kind.BROKEN: 1000, Kind.UNREACHABLE: 2}
+_TRIES = {Kind.LIMITED: 1000, Kind.BUSY: 1000, Kind.BROKEN: 1000, Kind.UNREACHABLE: 2}
 """Maximum number of retries without progress; usually the timeout ends them earlier."""
 
 _FIRST_PAUSE = 0.1
 _LONGEST_PAUSE = 2.0
+_LONGEST_PAUSE_LIMITED = 10.0
+
+LIMITED_SECONDS = 60.0
+"""How long a service may limit requests, if the timeout is not longer.
+
+A fleet that overloads a bucket is served in turn within this time. Machines that give up sooner, and fetch
+everything from the registry, make all of them wait for the registry's line (docs/scale.md).
+"""
 
 
 class Deadline:
@@ -37,11 +45,13 @@ class Deadline:
         self._tries = 0
         self._guard: asyncio.Timeout | None = None
         self._deadline = monotonic() + seconds - spent
+        self._limited_until = 0.0
 
     def progress(self) -> None:
         """Record that bytes were received or sent: restart the time."""
         self.may_renew = True
         self._tries = 0
+        self._limited_until = 0.0
         self._set(monotonic() + self.seconds)
 
     @contextmanager
@@ -79,10 +89,21 @@ class Deadline:
         """Return whether to retry after this failure, after a pause that grows each time."""
         if self._tries >= _TRIES.get(failure.kind, 0):
             return False
+        is_limited = failure.kind is Kind.LIMITED
+        longest = _LONGEST_PAUSE_LIMITED if is_limited else _LONGEST_PAUSE
         # Jitter, so that clients that were refused together do not return together.
-        pause = min(_FIRST_PAUSE * 2**self._tries, _LONGEST_PAUSE) * random.uniform(0.5, 1.0)  # noqa: S311  # no secret
+        pause = min(_FIRST_PAUSE * 2**self._tries, longest) * random.uniform(0.5, 1.0)  # noqa: S311  # no secret
+        if is_limited:
+            self._extend(pause)
         if monotonic() + pause >= self._deadline:
             return False
         self._tries += 1
         await asyncio.sleep(pause)
         return True
+
+    def _extend(self, pause: float) -> None:
+        """Give a service that limits requests the timeout again after the pause, since it has responded."""
+        now = monotonic()
+        self._limited_until = self._limited_until or now + max(self.seconds, LIMITED_SECONDS)
+        is_over = now + pause >= self._limited_until
+        self._set(now if is_over else now + pause + self.seconds)

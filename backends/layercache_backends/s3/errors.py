@@ -57,7 +57,7 @@ _KINDS = {
     "TokenRefreshRequired": Kind.EXPIRED,
     "OperationAborted": Kind.BUSY,
 }
-_BUSY_STATUS = frozenset({429, 500, 502, 503, 504})
+_BUSY_STATUS = frozenset({500, 502, 503, 504})
 _HINTS = {
     "NoSuchBucket": "create the bucket, or check its name, region and endpoint_url",
     "InvalidBucketName": "check the name of the bucket in the URL",
@@ -120,7 +120,9 @@ def _answered(error: ClientError, bucket: str) -> Failure:
     if code == "NoSuchBucket":
         return Failure(Kind.FINAL, f"there is no bucket {bucket}", _HINTS[code])
     kind = _KINDS.get(code)
-    if kind is None and (status in _BUSY_STATUS or "SlowDown" in code or "Throttl" in code):
+    if kind is None and (status == 429 or "SlowDown" in code or "Throttl" in code):
+        kind = Kind.LIMITED
+    elif kind is None and status in _BUSY_STATUS:
         kind = Kind.BUSY
     if kind is not None:
         return Failure(kind, f"{code}: {said}", _EXPIRED if kind is Kind.EXPIRED else "")
