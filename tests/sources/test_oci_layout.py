@@ -20,6 +20,7 @@ from layercache.sources.opening import open_source
 from layercache.sources.registry import RegistryClient
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from servers.images import Sample
@@ -168,6 +169,19 @@ def test_a_pipe_or_a_folder_in_a_blobs_place_is_refused_and_not_waited_for(tmp_p
     for layer in image.layers:
         with pytest.raises(SourceError, match="not a regular file"):
             source.open_blob(layer.descriptor)
+
+
+@pytest.mark.parametrize(
+    "make", [os.mkfifo, lambda path: os.symlink("/dev/zero", path)], ids=["pipe", "device"]
+)
+def test_a_pipe_or_a_device_in_the_place_of_an_index_is_refused_and_not_waited_for(
+    make: Callable[[Path], object], tmp_path: Path
+) -> None:
+    layout = write_layout(tmp_path, {"": make_image(sample_layers())})
+    (layout / "index.json").unlink()
+    make(layout / "index.json")
+    with pytest.raises(SourceError, match=r"index\.json"):
+        source_of(f"oci:{layout}").root()
 
 
 def test_a_digest_cannot_lead_out_of_the_layout(tmp_path: Path) -> None:
