@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl
 
@@ -23,7 +23,7 @@ from layercache.serve.messages import (
     Request,
     StreamAnswer,
 )
-from layercache.serve.pipes import CAPACITY, Pipe, Pipes
+from layercache.serve.pipes import CAPACITY, Pipes
 
 if TYPE_CHECKING:
     from granian._granian import RSGIHTTPProtocol as HTTPProtocol
@@ -60,10 +60,11 @@ class Application:
         try:
             answer = self._service.quick(request)
             if answer is None:
-                loop = asyncio.get_running_loop()
                 threads = self._requests if body is None else self._streams
-                answer = await loop.run_in_executor(threads, self._service.answer, request)
-            await self._send(answer, request, protocol)
+                found = await asyncio.wrap_future(threads.submit(self._answer, request, protocol))
+                answer = await asyncio.wrap_future(found) if isinstance(found, Future) else found
+            if answer is not None:
+                await self._send(answer, request, protocol)
         except RegistryError as error:
             await self._send(error.answer(), request, protocol)
         except Exception:  # the server below would send a bare 500, and log nothing of the request
@@ -80,6 +81,22 @@ class Application:
         self._pipes.close()
         self._service.close()
 
+    def _answer(self, request: Request, protocol: HTTPProtocol) -> AnyAnswer | Future[AnyAnswer | None]:
+        """The answer; one that waits, or is on its way, goes straight on in the threads for streams."""
+        answer = self._service.answer(request)
+        if isinstance(answer, Later | StreamAnswer):
+            return self._streams.submit(self._wait, answer, protocol)
+        return answer
+
+    def _wait(self, answer: AnyAnswer, protocol: HTTPProtocol) -> AnyAnswer | None:
+        """The answer that was waited for; None: it was on its way, and has been sent."""
+        while isinstance(answer, Later):
+            answer = answer.find()
+        if not isinstance(answer, StreamAnswer):
+            return answer
+        self._stream(answer, protocol)
+        return None
+
     async def _send(self, answer: AnyAnswer, request: Request, protocol: HTTPProtocol) -> None:
         match answer:
             case Answer():
@@ -93,14 +110,10 @@ class Application:
                 protocol.response_file_range(
                     answer.status, answer.headers, answer.path, answer.start, answer.end
                 )
-            case StreamAnswer():
-                await self._stream(answer, protocol)
-            case Later():
-                loop = asyncio.get_running_loop()
-                found = await loop.run_in_executor(self._streams, answer.find)
-                await self._send(found, request, protocol)
             case EventsAnswer():
                 await self._follow(answer, protocol)
+            case StreamAnswer() | Later():
+                raise AssertionError("what waits has been waited for")
 
     async def _follow(self, answer: EventsAnswer, protocol: HTTPProtocol) -> None:
         """Send events until there are no more, or the client has gone."""
@@ -122,18 +135,17 @@ class Application:
             gone.cancel()
             ending.cancel()
 
-    async def _stream(self, answer: StreamAnswer, protocol: HTTPProtocol) -> None:
-        """Send bytes that are on their way, all at once if all of them have come."""
-        loop = asyncio.get_running_loop()
+    def _stream(self, answer: StreamAnswer, protocol: HTTPProtocol) -> None:
+        """Send bytes that are on their way, all at once if all of them have come.
+
+        Any thread may call the protocol's methods that begin an answer: they hand it over under a lock.
+        """
         if len(answer.first) < CAPACITY and _length(answer) == len(answer.first):
             protocol.response_bytes(answer.status, answer.headers, answer.first)
-            await loop.run_in_executor(self._streams, answer.rest.close)
+            answer.rest.close()
             return
         pipe = self._pipes.open()
         protocol.response_file(answer.status, answer.headers, pipe.path)
-        await loop.run_in_executor(self._streams, self._feed, pipe, answer)
-
-    def _feed(self, pipe: Pipe, answer: StreamAnswer) -> None:
         try:
             pipe.feed(answer.first, answer.rest, patience=self._service.settings.stall_timeout)
         except (

@@ -30,7 +30,7 @@ CAPACITY = 64 << 10
 OPENED_WITHIN = 10.0
 """Seconds in which the server opens a pipe, unless the client hung up before."""
 
-PAUSES = (0.0002, 0.01)
+PAUSES = (0.00005, 0.01)
 """Seconds between two looks whether it has, the first and the longest."""
 
 _SET_SIZE = getattr(fcntl, "F_SETPIPE_SZ", None)  # Linux only

@@ -141,7 +141,12 @@ class Producer:
             target=self._read_ahead, args=(tokens, chunks), name="layercache reads", daemon=True
         )
         try:
-            reading.start()
+            if self._size is not None:
+                # Whoever waits for the first bytes gets them before there are more or another thread; unless
+                # the size is unknown: then they are held back.
+                self._consume(*_pieces(self._raw, 1))
+            if not self._growing.settled:
+                reading.start()
             while not self._growing.settled:
                 chunk = chunks.get()
                 if isinstance(chunk, BaseException):
@@ -160,11 +165,8 @@ class Producer:
         self, tokens: SimpleQueue[None], chunks: SimpleQueue[list[bytes] | BaseException]
     ) -> None:
         end: list[bytes] | BaseException = []
-        # Whoever waits for the first bytes gets them before there are more, if none of them is held back.
-        enough = CHUNK if self._size is None else 1
         try:
-            while pieces := _pieces(self._raw, enough):
-                enough = CHUNK
+            while pieces := _pieces(self._raw, CHUNK):
                 chunks.put(pieces)
                 tokens.get()
                 self._pace.keep()
