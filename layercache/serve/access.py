@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from fnmatch import fnmatchcase
+from functools import lru_cache, partial
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -34,6 +35,9 @@ EVERY_USER = "*"
 
 UNCHECKED = "token"
 """The kind of the route that is answered before a client is known."""
+
+REMEMBERED = 8192
+"""Repositories that are not looked for in the list of upstreams again: those that were asked for last."""
 
 TOKEN_LIFETIME = 3600
 """Seconds after which a client asks for a new token. It is the same again."""
@@ -80,7 +84,7 @@ class Access:
         self._upstreams = upstreams
         self._clients = Clients(settings)
         self._rights = Rights(images, questions, settings)
-        self._listed = settings.listed
+        self._matches_list = lru_cache(REMEMBERED)(partial(any_matches, settings.listed))
         self._readers = tuple(split_readers(each) for each in settings.readers)
         self._writers = tuple(split_writers(each) for each in settings.writers)
         _check_users(settings, self._clients)
@@ -154,13 +158,13 @@ class Access:
 
     def lists(self, admitted: Admitted, reference: Reference) -> bool:
         """Whether lists show a repository to a client: if it is known that it may read that."""
-        is_listed = reference.registry == HOSTED or any_matches(self._listed, reference)
+        is_listed = reference.registry == HOSTED or self._matches_list(reference)
         return is_listed and (self._is_reader(admitted.user, reference) or self._rights.was_public(reference))
 
     def _reference(self, request: Request, route: Route) -> Reference:
         asked = replace(route, reference="latest") if route.kind in WHOLE_REPOSITORY else route
         reference = self._upstreams.reference(request, asked)
-        if reference.registry != HOSTED and not any_matches(self._listed, reference):
+        if reference.registry != HOSTED and not self._matches_list(reference):
             raise RegistryError(
                 403,
                 "DENIED",

@@ -14,6 +14,7 @@ from granian._granian import RSGIProtocolClosed as ProtocolClosed
 from layercache.errors import LayercacheError
 from layercache.serve.bodies import body_of
 from layercache.serve.messages import (
+    READS,
     Answer,
     AnyAnswer,
     EventsAnswer,
@@ -54,8 +55,9 @@ class Application:
 
     async def __call__(self, scope: Scope, protocol: HTTPProtocol) -> None:
         request = _request(scope)
-        body = body_of(protocol, scope.headers, scope.method, self._service.settings.stall_timeout)
-        if body is not None:
+        body = None
+        if request.method not in READS:
+            body = body_of(protocol, request.headers, self._service.settings.stall_timeout)
             request = msgspec.structs.replace(request, body=body)
         try:
             answer = self._service.quick(request)
@@ -63,13 +65,15 @@ class Application:
                 threads = self._requests if body is None else self._streams
                 found = await asyncio.wrap_future(threads.submit(self._answer, request, protocol))
                 answer = await asyncio.wrap_future(found) if isinstance(found, Future) else found
-            if answer is not None:
-                await self._send(answer, request, protocol)
+            if isinstance(answer, EventsAnswer):
+                await self._follow(answer, protocol)
+            elif answer is not None:
+                self._send(answer, request, protocol)
         except RegistryError as error:
-            await self._send(error.answer(), request, protocol)
+            self._send(error.answer(), request, protocol)
         except Exception:  # the server below would send a bare 500, and log nothing of the request
             log.exception("an error in layercache itself: %s %s", request.method, request.path)
-            await self._send(RegistryError(500, "UNKNOWN", "internal error").answer(), request, protocol)
+            self._send(RegistryError(500, "UNKNOWN", "internal error").answer(), request, protocol)
 
     def end_events(self) -> None:
         """End what would not end by itself: the events for open pages. Called in the event loop."""
@@ -97,7 +101,7 @@ class Application:
         self._stream(answer, protocol)
         return None
 
-    async def _send(self, answer: AnyAnswer, request: Request, protocol: HTTPProtocol) -> None:
+    def _send(self, answer: AnyAnswer, request: Request, protocol: HTTPProtocol) -> None:
         match answer:
             case Answer():
                 if request.method == "HEAD" or not answer.body:
@@ -110,10 +114,8 @@ class Application:
                 protocol.response_file_range(
                     answer.status, answer.headers, answer.path, answer.start, answer.end
                 )
-            case EventsAnswer():
-                await self._follow(answer, protocol)
-            case StreamAnswer() | Later():
-                raise AssertionError("what waits has been waited for")
+            case StreamAnswer() | Later() | EventsAnswer():
+                raise AssertionError("not an answer that is sent at once")
 
     async def _follow(self, answer: EventsAnswer, protocol: HTTPProtocol) -> None:
         """Send events until there are no more, or the client has gone."""
@@ -165,8 +167,11 @@ def _length(answer: StreamAnswer) -> int | None:
 
 
 def _request(scope: Scope) -> Request:
-    pairs = parse_qsl(scope.query_string, keep_blank_values=True) if scope.query_string else []
-    tags = tuple(value for name, value in pairs if name == "tag")
+    pairs: list[tuple[str, str]] = []
+    tags: tuple[str, ...] = ()
+    if query := scope.query_string:
+        pairs = parse_qsl(query, keep_blank_values=True)
+        tags = tuple(value for name, value in pairs if name == "tag")
     return Request(
         scope.method, scope.path, dict(pairs), scope.headers, scope.client, scope.scheme, tags=tags
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Self
 
-from layercache.serve.messages import READS, RegistryError
+from layercache.serve.messages import RegistryError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -85,10 +85,8 @@ class Body:
         return b"".join(chunks)
 
 
-def body_of(protocol: HTTPProtocol, headers: RequestHeaders, method: str, patience: float) -> Body | None:
-    """The body of a request; None where it has none. To be called in the event loop."""
-    if method in READS:
-        return None
+def body_of(protocol: HTTPProtocol, headers: RequestHeaders, patience: float) -> Body | None:
+    """The body of a request that may have one; None if it has none. To be called in the event loop."""
     length = headers.get("content-length", "")
     if not headers.get("transfer-encoding", "") and (not length.isdecimal() or not int(length)):
         return None

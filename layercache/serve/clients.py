@@ -44,6 +44,9 @@ class Identity(Value, frozen=True):
     credential: Credential | None = None
 
 
+ANYBODY = Identity()
+
+
 class Clients:
     """Identifies clients by their Authorization header. Thread-safe.
 
@@ -71,7 +74,7 @@ class Clients:
                 raise self.unauthorized(request, "the mirror's user and password, or a token")
             return Identity(user)
         if not header:
-            return Identity()
+            return ANYBODY
         return Identity(credential=self._credential(request, header))
 
     def remembered(self, request: Request) -> Identity | None:
@@ -80,7 +83,7 @@ class Clients:
         if self.has_users:
             user = self._seen.get(self._key(header))
             return Identity(user) if user else None
-        return self.identify(request)
+        return self.identify(request) if header else ANYBODY
 
     def unauthorized(self, request: Request, wanted: str, scope: str = "") -> RegistryError:
         """The error that asks for credentials, in the way in which clients can give them."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import time
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from layercache.serve.access_log import FORMS, AccessLog, Entry
 
@@ -64,10 +64,10 @@ class Observed:
         self._parent = os.getppid()
 
     async def __call__(self, scope: Scope, protocol: HTTPProtocol) -> None:
-        seen = _Seen(protocol)
+        seen: Any = _Seen(protocol)
         self._tally.begin()
         try:
-            await self._application(scope, cast("HTTPProtocol", seen))
+            await self._application(scope, seen)
         finally:
             self._note(scope, seen)
 
@@ -127,15 +127,19 @@ class _Seen:
     ``seconds``: until the answer began. An application that never answers has the server's 500.
     """
 
-    __slots__ = ("_headers", "_protocol", "_start", "began", "seconds", "status")
+    __slots__ = ("_headers", "_protocol", "_start", "seconds", "status")
 
     def __init__(self, protocol: HTTPProtocol) -> None:
         self._protocol = protocol
         self._headers: Headers = []
-        self.began = time.time()
         self._start = time.perf_counter()
         self.seconds = 0.0
         self.status = 500
+
+    @property
+    def began(self) -> float:
+        """When the request arrived, in seconds since 1970."""
+        return time.time() - (time.perf_counter() - self._start)
 
     def cache_and_size(self) -> tuple[str, int | None]:
         """What the cache had, and bytes of the body, as the answer's headers say."""

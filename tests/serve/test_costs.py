@@ -1,8 +1,10 @@
-"""Between a client and its bytes there are as few threads as can be."""
+"""What the application adds to a request: as few threads and calls as can be."""
 
 from __future__ import annotations
 
 import asyncio
+import os
+import sys
 import threading
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, cast
@@ -11,17 +13,27 @@ from servers.asking import Fields
 from servers.images import make_image, make_layer, noise
 from servers.received import open_service, receive
 
+import layercache
 from layercache.serve import pipes
 from layercache.serve.application import Application
+from layercache.serve.observed import Observed
+from layercache.serve.tally import Tally
 
 if TYPE_CHECKING:
     from pathlib import Path
+    from types import FrameType
 
     import pytest
     from servers.lying import LyingRegistry
 
     from layercache.serve.messages import Headers
 
+PACKAGE = os.path.dirname(layercache.__file__)
+
+QUICK_CALLS = 29
+"""Python functions that are called for a manifest in memory, at most."""
+
+MANIFEST = "/v2/app/manifests/1"
 LAYER = make_layer({"noise": noise(300_000)})
 
 
@@ -44,6 +56,9 @@ class Protocol:
         self.body = b""
         self.begun_by = ""
         self._reading: threading.Thread | None = None
+
+    def response_bytes(self, _status: int, _headers: Headers, body: bytes) -> None:
+        self.body = body
 
     def response_file(self, _status: int, _headers: Headers, file: str) -> None:
         self.begun_by = threading.current_thread().name
@@ -81,9 +96,36 @@ def test_a_cold_blob_is_waited_for_and_sent_by_one_thread(
         await running(cast("Any", scope), cast("Any", protocol))
         running.__rsgi_del__(asyncio.get_running_loop())  # closes the service
 
-    receive(service, "/v2/app/manifests/1")
+    receive(service, MANIFEST)
     asyncio.run(ask())
     protocol.join()
     assert protocol.body == LAYER.blob
     assert [protocol.begun_by] == fed_by
     assert protocol.begun_by.startswith("stream")
+
+
+def test_a_manifest_in_memory_costs_few_calls(lying: LyingRegistry, tmp_path: Path) -> None:
+    image = make_image([LAYER])
+    lying.add_image("1", image)
+    service = open_service(f"file://{tmp_path}/cache", upstream=lying.host)
+    tally = Tally(lambda: service.cache.counters)
+    protocol = Protocol()
+    called: list[str] = []
+
+    def note(frame: FrameType, event: str, _: object) -> None:
+        if event == "call" and PACKAGE in frame.f_code.co_filename:
+            called.append(frame.f_code.co_name)
+
+    async def ask() -> None:
+        observed = Observed(Application(service), tally, "off")
+        for measured in (False, True):
+            sys.setprofile(note if measured else None)
+            await observed(cast("Any", Scope(MANIFEST)), cast("Any", protocol))
+            sys.setprofile(None)
+        observed.__rsgi_del__(asyncio.get_running_loop())  # closes the service
+
+    receive(service, MANIFEST)
+    asyncio.run(ask())
+    assert protocol.body == image.manifest
+    assert called[0] == "__call__", "it was measured"
+    assert len(called) <= QUICK_CALLS, called
