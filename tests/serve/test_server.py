@@ -9,6 +9,7 @@ import re
 import signal
 import socket
 from contextlib import ExitStack, closing, contextmanager, suppress
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -21,7 +22,6 @@ from layercache.serve.page.page import EVENTS_FOR
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
 IMAGE = make_image([make_layer({"noise": noise(16 << 20)}, "none")])
 (LAYER,) = IMAGE.layers
@@ -88,6 +88,12 @@ def metric(mirror: Mirror, name: str, **labels: str) -> float:
             if labels.items() <= found.items():
                 total += float(line.rpartition(" ")[2])
     return total
+
+
+def test_workers_use_uvloop_if_it_is_installed(shared: Mirror) -> None:
+    pytest.importorskip("uvloop", reason="needs uvloop, not installed here")
+    for worker in shared.workers():
+        assert "uvloop" in Path(f"/proc/{worker}/maps").read_text()
 
 
 def test_killed_workers_are_replaced_and_what_all_have_counted_is_kept(shared: Mirror) -> None:
