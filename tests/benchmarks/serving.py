@@ -16,6 +16,7 @@ from servers.mirror import Mirror
 from servers.registry import Registry
 
 from layercache.oci.descriptor import OCI_MANIFEST
+from layercache.testing import Fault, FaultProxy
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -27,6 +28,8 @@ CLIENTS = (1, 8, 64)
 LOAD_SECONDS = 3
 CONNECTIONS = 32
 MEMORY_MAX = 150 << 20
+FAR_LATENCY, FAR_BANDWIDTH = 0.02, 100 * MB
+"""Of an upstream that is not on loopback: seconds by which each answer is late, bytes a second."""
 
 GET = ("curl", "-sSf", "-o", "/dev/null")
 ACCEPT = ("-H", f"Accept: {OCI_MANIFEST}")
@@ -35,7 +38,7 @@ _RATE = re.compile(r"Requests/sec:\s+([0-9.]+)")
 
 
 def serve(bench: Bench) -> Iterator[Row]:
-    """Warm blobs and manifests, and a cold blob."""
+    """Warm blobs and manifests, and a cold blob, of an upstream on loopback and of one that is far."""
     if absent := missing("docker-registry", "curl"):
         yield Row("serve", OURS, note=f"{', '.join(absent)}: not installed here")
         return
@@ -52,25 +55,30 @@ def serve(bench: Bench) -> Iterator[Row]:
             run([*GET, blobs[each]])
         yield from _warm_blobs(bench, servers, blobs, layer.size)
         yield from _manifests(bench, tags)
-    yield from _cold(bench, name, layer.digest, layer.size)
+    registry, case = bench.images.registry, f"serve: a cold blob of {layer.size / MB:.0f} MB"
+    path = f"{name}/blobs/{layer.digest}"
+    yield from _cold(bench, case, registry.host, path)
+    with FaultProxy(registry.port) as proxy:
+        proxy.always = Fault(latency=FAR_LATENCY, bandwidth=FAR_BANDWIDTH)
+        case += f", upstream with {FAR_LATENCY * 1000:.0f} ms and {FAR_BANDWIDTH / MB:.0f} MB/s"
+        yield from _cold(bench, case, f"127.0.0.1:{proxy.port}", path)
 
 
 def _servers(bench: Bench, stack: contextlib.ExitStack) -> dict[str, Mirror | Registry]:
     """New ones, with empty caches, in front of the registry that has the images."""
     return {
-        OURS: stack.enter_context(_mirror(bench, new_folder(bench.scratch))),
-        PROXY: stack.enter_context(_proxy(bench, new_folder(bench.scratch))),
+        OURS: stack.enter_context(_mirror(bench.images.registry.host, new_folder(bench.scratch))),
+        PROXY: stack.enter_context(_proxy(bench.images.registry.host, new_folder(bench.scratch))),
         PLAIN: bench.images.registry,
     }
 
 
-def _mirror(bench: Bench, folder: Path) -> Mirror:
-    config = f'default_upstream = "{bench.images.registry.host}"\naccess_log = "off"'
-    return Mirror(folder, config=config)
+def _mirror(upstream: str, folder: Path) -> Mirror:
+    return Mirror(folder, config=f'default_upstream = "{upstream}"\naccess_log = "off"')
 
 
-def _proxy(bench: Bench, folder: Path) -> Registry:
-    return Registry(folder, proxy=f"http://{bench.images.registry.host}")
+def _proxy(upstream: str, folder: Path) -> Registry:
+    return Registry(folder, proxy=f"http://{upstream}")
 
 
 def _warm_blobs(
@@ -124,25 +132,23 @@ def _rate(done: Run) -> float:
     return float(found[1])
 
 
-def _cold(bench: Bench, name: str, digest: str, size: int) -> Iterator[Row]:
-    """Each run has a new mirror with an empty cache, which is not part of its time."""
-    case = f"serve: a cold blob of {size / MB:.0f} MB"
+def _cold(bench: Bench, case: str, upstream: str, path: str) -> Iterator[Row]:
+    """Each run has a new mirror with an empty cache, which is not part of its time. ``path``: of the blob."""
+    name = path.partition("/blobs/")[0]
     with contextlib.ExitStack() as stack:
 
         def fetch(start: Callable[[Path], Mirror | Registry]) -> Callable[[Path], list[str]]:
             def command(folder: Path) -> list[str]:
                 stack.enter_context(server := start(folder))
-                url = f"http://{server.host}/v2/{name}"
-                run([*GET, *ACCEPT, f"{url}/manifests/latest"])
-                return _timed(f"{url}/blobs/{digest}")
+                run([*GET, *ACCEPT, f"http://{server.host}/v2/{name}/manifests/latest"])
+                return _timed(f"http://{server.host}/v2/{path}")
 
             return command
 
-        direct = f"http://{bench.images.registry.host}/v2/{name}/blobs/{digest}"
         contenders = [
-            Contender(OURS, fetch(partial(_mirror, bench))),
-            Contender(PROXY, fetch(partial(_proxy, bench))),
-            Contender(PLAIN, lambda _: _timed(direct)),
+            Contender(OURS, fetch(partial(_mirror, upstream))),
+            Contender(PROXY, fetch(partial(_proxy, upstream))),
+            Contender(PLAIN, lambda _: _timed(f"http://{upstream}/v2/{path}")),
         ]
         runs = bench.interleaved(*contenders)
         for what in ("first byte", "whole"):
