@@ -71,6 +71,18 @@ class Stamped(Protocol):
 
 
 @runtime_checkable
+class Spliced(Protocol):
+    """A spool in a file, whose bytes need not pass through this process on their way into a pipe."""
+
+    def splice_to(self, pipe: int, offset: int, size: int, /) -> int:
+        """Put written bytes from ``offset`` into a pipe, without waiting; return their number.
+
+        0 where none can be put there now, whatever the reason: then they are to be read and written.
+        Thread-safe.
+        """
+
+
+@runtime_checkable
 class CopyingReader(Protocol):
     """A reader of a file, whose bytes need not pass through this process on their way to another file.
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, TypeVar, cast
 from layercache.errors import NotFoundError
 from layercache.resolver.tier_writer import WrongEntryError
 from layercache.streams.readers import HashedReader, WrappingReader
+from layercache.streams.spliced import splice_to
 from layercache.transfer.follower import Follower
 
 if TYPE_CHECKING:
@@ -74,6 +75,11 @@ class HealingReader(WrappingReader):
         self._at += count
         if self._at > self._given:
             self._given = self._at
+        return count
+
+    def splice_to(self, pipe: int, size: int, /) -> int:
+        count = self._tried(lambda raw: splice_to(raw, pipe, size))
+        self._pass(count)
         return count
 
     def seekable(self) -> bool:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, BinaryIO, cast
 
 from layercache.errors import BackendError
 from layercache.streams.byte_ranges import Span
+from layercache.streams.spliced import splice_to
 
 if TYPE_CHECKING:
     import io
@@ -35,23 +36,54 @@ class Body:
         """The next piece, as soon as there is one; nothing at the end. Raises what the pieces raise."""
         return next(self._pieces, b"")
 
+    def splice_to(self, pipe: int) -> int:  # noqa: ARG002
+        """As `Pieces.splice_to`."""
+        return 0
+
     def close(self) -> None:
         self._pieces.close()
 
 
-def pieces_of(opened: Callable[[], BinaryIO], size: int) -> Generator[bytes]:
-    """``size`` bytes of a stream. Raises `BackendError` if it has less."""
-    with opened() as stream:
-        yield from _pieces(stream, size)
+class Stretch:
+    """The next ``size`` bytes of a stream as a body. Raises `BackendError` where it has less.
+
+    The stream is opened by the first read.
+    """
+
+    def __init__(self, opened: Callable[[], BinaryIO], size: int) -> None:
+        self._opened = opened
+        self._left = size
+        self._stream: io.BufferedReader | None = None
+
+    def read(self) -> bytes:
+        """As `Body.read`."""
+        if self._stream is None:
+            self._stream = cast("io.BufferedReader", self._opened())
+        if not self._left:
+            return b""
+        # Of as many bytes its buffer keeps none: so what is below it stands at the same byte.
+        piece = self._stream.read1(min(self._left, CHUNK))
+        if not piece:
+            raise BackendError(f"a blob ended {self._left} bytes too early")
+        self._left -= len(piece)
+        return piece
+
+    def splice_to(self, pipe: int) -> int:
+        """As `Pieces.splice_to`."""
+        if self._stream is None or not self._left:
+            return 0
+        count = splice_to(self._stream.raw, pipe, self._left)
+        self._left -= count
+        return count
+
+    def close(self) -> None:
+        if self._stream is not None:
+            self._stream.close()
 
 
 def _pieces(stream: BinaryIO, size: int) -> Generator[bytes]:
-    reader = cast("io.BufferedReader", stream)
-    while size:
-        piece = reader.read1(min(size, CHUNK))
-        if not piece:
-            raise BackendError(f"a blob ended {size} bytes too early")
-        size -= len(piece)
+    part = Stretch(lambda: stream, size)
+    while piece := part.read():
         yield piece
 
 

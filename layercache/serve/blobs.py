@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, BinaryIO
 from layercache.errors import BackendError, ConfigError, NotALayerError, NotFoundError
 from layercache.images.hosted import HOSTED
 from layercache.oci.forms import COMPRESSED, UNCOMPRESSED
-from layercache.serve.blob_bodies import OCTETS, RUNS_MAX, Body, Multipart, pieces_of, runs, skip
+from layercache.serve.blob_bodies import OCTETS, RUNS_MAX, Body, Multipart, Stretch, runs, skip
 from layercache.serve.errors import registry_error
 from layercache.serve.messages import (
     API_VERSION,
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from layercache.oci.reference import Reference
     from layercache.serve.access import Admitted
     from layercache.serve.held_files import HeldFiles
-    from layercache.serve.messages import Headers, Request
+    from layercache.serve.messages import Headers, Pieces, Request
     from layercache.serve.repositories import Repositories
 
 YEAR = 365 * 24 * 3600
@@ -156,13 +156,12 @@ class Blobs:
         opened = content.follow if not stored and self._is_followed(content, wanted) else content.open
         if len(wanted) > 1:
             parts = Multipart(wanted, content.size, opened)
-            pieces = parts.pieces()
+            rest: Pieces = Body(parts.pieces())
             more = [("content-type", parts.content_type), ("content-length", str(parts.size))]
         else:
-            pieces = pieces_of(partial(opened, wanted[0]), wanted[0].size)
+            rest = Stretch(partial(opened, wanted[0]), wanted[0].size)
             more = [("content-type", OCTETS), *_of(wanted[0], content.size, part=spans is not None)]
         with Provenance(self._cache) as provenance:
-            rest = Body(pieces)
             try:
                 first = rest.read()  # what fails until here is an error response, and not a broken body
             except NotFoundError as error:

@@ -70,6 +70,12 @@ class Pieces(Protocol):
     def read(self) -> bytes:
         """The next bytes, some hundred KiB at most; nothing at the end."""
 
+    def splice_to(self, pipe: int) -> int:
+        """Put the next bytes into a pipe, without their passing through this process; return their number.
+
+        0 where that cannot be done, or not now: then `read` them.
+        """
+
     def close(self) -> None: ...
 
 

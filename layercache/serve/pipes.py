@@ -79,6 +79,12 @@ class Pipe:
                         return sent
                     sent += written
                     left = left[written:]
+                moved = 1
+                while moved:
+                    if not _is_writable(self._write_end, patience):
+                        return sent
+                    moved = body.splice_to(self._write_end)
+                    sent += moved
                 piece = body.read()
             return sent
         finally:

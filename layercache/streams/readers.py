@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, BinaryIO, ClassVar, Self, cast
 from layercache.errors import BackendError, DigestMismatchError, FormatError, LayercacheError, NotALayerError
 from layercache.oci.descriptor import GZIP, NO_COMPRESSION, ZSTD
 from layercache.oci.digest import Hash, hasher
+from layercache.streams.spliced import splice_to
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -332,6 +333,9 @@ class _RawStream(io.RawIOBase):
 
     def readinto(self, buffer: WriteableBuffer, /) -> int:
         return self._reader.readinto(buffer)
+
+    def splice_to(self, pipe: int, size: int, /) -> int:
+        return splice_to(self._reader, pipe, size)
 
     def close(self) -> None:
         if not self.closed:

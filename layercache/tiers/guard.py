@@ -26,6 +26,7 @@ from layercache.backend.capabilities import (
     SignedURL,
     SizedWrites,
     SmallObjects,
+    Spliced,
     Spooler,
     Stamped,
     Touchable,
@@ -40,6 +41,7 @@ from layercache.tiers.guarded_streams import (
     GuardedSink,
     GuardedSpool,
     RewoundSink,
+    SplicedSpool,
     StampedSpool,
 )
 
@@ -158,7 +160,9 @@ class _Spools(Guard):
     def spool(self) -> GuardedSpool:
         with self._blame.doing("writing a temporary file"):
             spool = self._backend.spool()
-            kind = StampedSpool if isinstance(spool, Stamped) else GuardedSpool
+            kind = GuardedSpool
+            if isinstance(spool, Stamped):
+                kind = SplicedSpool if isinstance(spool, Spliced) else StampedSpool
             return kind(spool, self._blame, self._look)
 
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from _typeshed import ReadableBuffer, WriteableBuffer
 
     from layercache.backend import Reader, Sink
-    from layercache.backend.capabilities import Lock, Spool, Stamped
+    from layercache.backend.capabilities import Lock, Spliced, Spool, Stamped
     from layercache.tiers.blame import Blame
 
 
@@ -191,6 +191,15 @@ class StampedSpool(GuardedSpool):
     def was_changed(self) -> bool:
         with self._blame.doing("reading a spool"):
             return cast("Stamped", self._raw).was_changed()
+
+
+class SplicedSpool(StampedSpool):
+    """The same around one that is `Spliced` as well."""
+
+    def splice_to(self, pipe: int, offset: int, size: int, /) -> int:
+        with self._blame.doing("reading a spool"):
+            count = cast("Spliced", self._raw).splice_to(pipe, offset, size)
+        return check_count(self._blame, "reading a spool", count, size)
 
 
 class GuardedLock:

@@ -36,6 +36,8 @@ class Followed(Protocol):
 
     def readinto_at(self, offset: int, buffer: WriteableBuffer) -> int: ...
 
+    def splice_at(self, offset: int, pipe: int, size: int) -> int: ...
+
     def recheck(self, *, in_order: bool) -> Recheck: ...
 
     def follow(self, verified: Callable[[], None] | None = None) -> Follower | None: ...
@@ -120,6 +122,15 @@ class Follower(io.RawIOBase):
         except LayercacheError as error:
             self._failure = error
             raise
+        return count
+
+    def splice_to(self, pipe: int, size: int, /) -> int:
+        """As `layercache.streams.spliced.splice_to`, of bytes that are on their way still."""
+        self._checkClosed()
+        left = min(self._left(), size)
+        count = self._transfer.splice_at(self.position, pipe, left) if left else 0
+        self.position += count
+        self._transfer.catch_up(self)
         return count
 
     def seek(self, offset: int, whence: int = io.SEEK_SET, /) -> int:

@@ -172,6 +172,14 @@ class Transfer:
         """Read what is there already. Raises where it is gone, or was cut."""
         return self._growing.readinto_at(offset, buffer)
 
+    def splice_at(self, offset: int, pipe: int, size: int) -> int:
+        """As `Spliced.splice_to`, of what is there already. 0 from the moment that all was found right.
+
+        After that the bytes may have a name, by which other programs can change them before they are sent:
+        so each is read, and looked at again (`Recheck`).
+        """
+        return 0 if self.verified or self._rehash else self._growing.spool.splice_to(pipe, offset, size)
+
     def recheck(self, *, in_order: bool) -> Recheck:
         """For one follower, ``in_order`` if it begins with the first byte."""
         return Recheck(self._growing, always=self._rehash, in_order=in_order)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import random
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from typing import TYPE_CHECKING
@@ -15,6 +17,7 @@ from layercache.serve.pipes import Pipe, Pipes
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
 PIECE = b"x" * (200 << 10)
 PATIENCE = 10.0
@@ -36,8 +39,25 @@ class Body:
             raise self.error
         return b""
 
+    def splice_to(self, pipe: int) -> int:
+        return 0
+
     def close(self) -> None:
         self.closed += 1
+
+
+class SplicedBody(Body):
+    """As many pieces before them, which are put into the pipe by the kernel, in parts."""
+
+    def __init__(self, file: int, size: int) -> None:
+        super().__init__(1)
+        self.file = file
+        self.to_splice = size
+
+    def splice_to(self, pipe: int) -> int:
+        count = os.splice(self.file, pipe, min(self.to_splice, 300_000)) if self.to_splice else 0
+        self.to_splice -= count
+        return count
 
 
 @pytest.fixture
@@ -70,6 +90,19 @@ def test_a_body_comes_out_as_it_went_in_and_the_pipe_is_gone(pipe: Pipe, server:
     assert body.closed == 1
     assert not os.path.exists(pipe.path)
     assert open_files() == before
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="splice(2) is Linux's")
+def test_what_the_kernel_moves_comes_between_what_is_read(
+    pipe: Pipe, server: ThreadPoolExecutor, tmp_path: Path
+) -> None:
+    data = random.Random(1).randbytes(2_000_000)
+    (tmp_path / "data").write_bytes(data)
+    with (tmp_path / "data").open("rb") as file:
+        body = SplicedBody(file.fileno(), len(data))
+        reading = server.submit(read_all, pipe.path)
+        assert pipe.feed(b"first", body, patience=PATIENCE) == 5 + len(data) + len(PIECE)
+    assert reading.result(PATIENCE) == b"first" + data + PIECE
 
 
 def test_a_client_that_hangs_up_ends_the_body(pipe: Pipe, server: ThreadPoolExecutor) -> None:

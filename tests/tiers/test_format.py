@@ -173,6 +173,7 @@ def test_every_method_of_every_capability_has_its_place_at_the_gate() -> None:
     assert len(set(placed)) == len(placed)
     of_others = {
         "Spool",
+        "Spliced",
         "Stamped",
         "Counting",
         "CopyingReader",

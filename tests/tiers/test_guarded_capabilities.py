@@ -27,7 +27,8 @@ PROTOCOLS = [
     if "_methods" in getattr(each, "__dict__", {})
     and each.__module__ == capabilities.__name__
     # what a spool, a sink and a reader can do
-    and each not in (capabilities.Stamped, capabilities.Counting, capabilities.CopyingReader)
+    and each
+    not in (capabilities.Spliced, capabilities.Stamped, capabilities.Counting, capabilities.CopyingReader)
 ]
 
 
