@@ -1,4 +1,4 @@
-"""What is at hand costs no request to a far tier, and what is not costs few."""
+"""What is at hand costs no request to a far tier or an upstream, and what is not costs few."""
 
 from __future__ import annotations
 
@@ -7,9 +7,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 from fixtures.stores import Store
+from serve.accounts import MANIFEST
 from servers.asking import Fields
 from servers.images import make_image, make_layer, noise
 from servers.received import receive
+from servers.registry import Registry
+from servers.tokens import TokenServer
 
 from layercache.cache import Cache
 from layercache.registry.settings import RegistrySettings
@@ -24,6 +27,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from serve.accounts import Start
+    from servers.images import Sample
     from servers.lying import LyingRegistry
 
 IMAGE = make_image([make_layer({"noise": noise(300_000)})])
@@ -82,3 +87,21 @@ def test_who_waits_for_a_tier_or_the_upstream_waits_in_the_threads_for_streams(
     receive(service, PATH)
     warm = [service.answer(Request(method, PATH, {}, Fields())) for method in ("HEAD", "GET")]
     assert [type(each) for each in warm] == [Answer, FileAnswer]
+
+
+def test_a_cold_blob_of_a_known_repository_is_one_request_also_where_the_upstream_wants_tokens(
+    tmp_path: Path, sample: Sample, start: Start
+) -> None:
+    with (
+        TokenServer(tmp_path / "tokens") as tokens,
+        Registry(tmp_path / "registry", token_auth=tokens.registry_options) as registry,
+    ):
+        registry.push(f"oci:{sample.layout}:image", "team/app:1")
+        mirror = start(registry.host)
+        assert receive(mirror, MANIFEST).status == 200
+        for layer in sample.image.layers:
+            given, before = len(tokens.requests), len(registry.accesses())
+            assert receive(mirror, f"/v2/team/app/blobs/{layer.digest}").body == layer.blob
+            asked = registry.accesses()[before:]
+            assert [(each.method, each.status) for each in asked] == [("GET", 200)]
+            assert len(tokens.requests) == given
