@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from layercache.errors import FormatError, LimitError
 from layercache.oci.descriptor import GZIP, ZSTD
 from layercache.streams.readers import CHUNK, GZIP_MAGIC, JudgingReader
+from layercache.streams.wide_registers import clear_wide_registers
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -194,6 +195,8 @@ class InflatedReader(JudgingReader):
             except self._broken as error:
                 raise FormatError(f"{self._what}: broken {self._compression} stream: {error}") from error
             self.seconds += time.thread_time() - begun
+            if self._compression == GZIP:
+                clear_wide_registers()
             if self._now.eof:
                 self._at -= len(self._now.unused_data)
                 self._now = None
