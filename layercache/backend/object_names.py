@@ -25,7 +25,7 @@ def check_key(key: str) -> str:
     no component is empty, hidden, "." or "..". The caller makes sure that no key is a folder of another.
     Raises `InvalidNameError`.
     """
-    if not is_key(key):
+    if not _KEY.fullmatch(key):
         raise InvalidNameError(
             f"not an object name: {key!r}",
             hint="expected '/'-separated components of letters, digits and _.+:@=-; "

@@ -77,9 +77,7 @@ def when(seconds: float, *, whole: bool) -> str:
     if not seconds:
         return UNKNOWN
     if whole:
-        from datetime import UTC, datetime
-
-        return f"{datetime.fromtimestamp(int(seconds), UTC):%Y-%m-%dT%H:%M:%SZ}"
+        return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(seconds))
     return ago(time.time() - seconds)
 
 

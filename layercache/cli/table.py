@@ -59,7 +59,8 @@ class Lines:
             self._print()
 
     def add(self, *cells: str) -> None:
-        cells = tuple(cell if cell.isprintable() else _on_one_line(cell) for cell in cells)
+        if not "".join(cells).isprintable():
+            cells = tuple(cell if cell.isprintable() else _on_one_line(cell) for cell in cells)
         if self.whole:
             written("\t".join(cells))
         else:

@@ -12,6 +12,8 @@ from layercache.value import Value
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from layercache.oci.descriptor import UncheckedDescriptor
+
 DIFF_ID = "dev.ggcr.cache.diffid"
 """Annotation of a compressed blob's descriptor: its diff ID, as go-containerregistry's proposal names it."""
 
@@ -53,8 +55,8 @@ class Association(Value, frozen=True):
         )
 
     @classmethod
-    def of(cls, descriptor: Descriptor, *, computed: bool) -> Association:
-        """The fact that a descriptor states. Raises `FormatError`."""
+    def of(cls, descriptor: Descriptor | UncheckedDescriptor, *, computed: bool) -> Association:
+        """The fact that a descriptor states. Raises `FormatError`, `InvalidNameError` for a wrong digest."""
         annotations = descriptor.annotations or {}
         try:
             diff_id = DiffID(annotations.get(DIFF_ID, ""))
@@ -66,7 +68,7 @@ class Association(Value, frozen=True):
         if not is_layer(descriptor.media_type):
             raise NotOfALayerError(f"an association is of {descriptor.media_type}")
         return cls(
-            digest=descriptor.digest,
+            digest=Digest(descriptor.digest),
             diff_id=diff_id,
             media_type=descriptor.media_type,
             size=descriptor.size,

@@ -136,7 +136,12 @@ class FactStore:
 
         Those that are recorded under the digest, which is done last.
         """
-        return (fact for record in self.records.of_digests() for fact in record.as_digest)
+        return (
+            fact
+            for record in self.records.of_digests()
+            for fact in record.facts
+            if fact.digest == record.name
+        )
 
     @or_raise
     def written(self) -> Iterator[tuple[Association, float]]:

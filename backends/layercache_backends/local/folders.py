@@ -96,7 +96,7 @@ class Folders:
     def at(self, path: str, act: Callable[[str, int], _T]) -> _T:
         """Call ``act`` with the last part of a path and its folder's descriptor."""
         above, _, name = path.rpartition("/")
-        folder = self._enter(above)
+        folder = self._kept.get(above) or self._enter(above)
         try:
             return act(name, folder.fd)
         except OSError as error:

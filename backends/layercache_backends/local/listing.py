@@ -36,9 +36,6 @@ def walk(store: Store, prefix: str, read: Callable[[str, int], _T | None]) -> It
                 name = item.name
                 if not is_key(key := prefix + name) or key in RESERVED:
                     continue
-                if item.is_dir(follow_symlinks=False):
-                    _descend(stack, f"{key}/", partial(open_folder, name, folder))
-                    break
                 if item.is_file(follow_symlinks=False):
                     try:
                         found = read(name, folder)
@@ -46,6 +43,9 @@ def walk(store: Store, prefix: str, read: Callable[[str, int], _T | None]) -> It
                         continue
                     if found is not None:
                         yield key, found
+                elif item.is_dir(follow_symlinks=False):
+                    _descend(stack, f"{key}/", partial(open_folder, name, folder))
+                    break
             else:
                 stack.pop().close()
     except OSError as error:

@@ -11,18 +11,19 @@ from typing import TYPE_CHECKING
 
 from layercache.backend import SMALL_OBJECT, PerProcess, write_whole
 from layercache.backend.capabilities import Conditional, Expendable, SmallObjects
-from layercache.errors import BackendError, FormatError, NotFoundError
+from layercache.errors import BackendError, FormatError, InvalidNameError, NotFoundError
+from layercache.oci.descriptor import decode
+from layercache.oci.digest import Hash
 from layercache.streams.readers import read_bounded
 from layercache.tiers import keys
 from layercache.tiers.concurrently import FanOut
 from layercache.tiers.facts import RecordStore
-from layercache.tiers.record import Record, is_about_digest
+from layercache.tiers.record import Document, Record
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from layercache.backend import Backend, Entry
-    from layercache.oci.digest import Hash
 
 PAGE = 64
 """Records that a listing of a store without `SmallObjects` asks for at a time."""
@@ -88,7 +89,7 @@ class BackendRecords(RecordStore):
             yield from super().of_digests()
             return
         for key, data in self._small.read_small(keys.RECORDS):
-            if record := _decoded(key, data):
+            if (record := _decoded(key, data)) is not None:
                 yield record
 
     def written(self) -> Iterator[tuple[Record, float]]:
@@ -142,9 +143,12 @@ def _decoded(key: str, data: bytes) -> Record | None:
     """None for a record of a diff ID alone, for what is torn, and for one under another name than its own,
     which would answer for another layer.
     """
-    if is_about_digest(data, key) and (name := keys.record_name(key)) is not None:
-        with suppress(FormatError):
-            return Record.decode(data, name)
+    try:
+        document = decode(data, Document, "a record")
+        if document.is_about_digest() and keys.record(name := Hash(document.name)) == key:
+            return Record.of(document, name)
+    except (FormatError, InvalidNameError):
+        pass
     return None
 
 
