@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import sys
 import time
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 from msgspec.structs import asdict
@@ -12,6 +13,8 @@ from msgspec.structs import asdict
 from layercache.cli import terminal
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from layercache.oci.digest import Hash
 
 UNKNOWN = "-"
@@ -32,6 +35,23 @@ def written(text: str) -> None:
     terminal.screen.lend()
     if sys.stdout is not None:
         sys.stdout.write(f"{text}\n")
+
+
+@contextmanager
+def in_blocks() -> Iterator[None]:
+    """Inside the block, have lines go out many together, unless to a terminal.
+
+    ``PYTHONUNBUFFERED``, which is common in containers, makes each line a system call of its own.
+    """
+    out = sys.stdout
+    if not isinstance(out, io.TextIOWrapper) or not out.write_through or out.isatty():
+        yield
+        return
+    out.reconfigure(write_through=False)
+    try:
+        yield
+    finally:
+        out.reconfigure(write_through=True)  # flushes
 
 
 def flush() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import re
@@ -17,6 +18,7 @@ from fixtures.calling import Caller
 from servers.images import compressed
 
 import layercache
+from layercache.cli import output
 from layercache.cli.output import human
 from layercache.cli.program import program
 from layercache.oci.digest import DiffID, Digest
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from _typeshed import ReadableBuffer
     from servers.images import Layer
 
 NOWHERE = f"sha256:{'0' * 64}"
@@ -156,6 +159,26 @@ def test_what_lists_as_it_finds_keeps_nothing_of_the_layers_before(
     assert len(seen) == LAYERS
     kept = (seen[-1] - seen[LAYERS // 2]) / (LAYERS / 2)
     assert kept < 50, "bytes of each layer"
+
+
+def test_lines_go_out_in_blocks_where_python_is_told_not_to_buffer(tmp_path: Path) -> None:
+    """As with PYTHONUNBUFFERED, which makes stdout a text without a buffer below."""
+    writes: list[int] = []
+
+    class Unbuffered(io.FileIO):
+        def write(self, data: ReadableBuffer, /) -> int:
+            writes.append(1)
+            return super().write(data) or 0
+
+    path = tmp_path / "lines"
+    with io.TextIOWrapper(Unbuffered(str(path), "w"), write_through=True) as out, redirect_stdout(out):
+        with output.in_blocks():
+            for number in range(LAYERS):
+                output.written(f"line {number}")
+        assert path.read_text().splitlines() == [f"line {number}" for number in range(LAYERS)]
+        assert len(writes) <= 10
+        output.written("the next is written at once")
+        assert path.read_text().endswith("at once\n")
 
 
 @pytest.mark.usefixtures("kept")

@@ -67,7 +67,7 @@ def ls(session: Session, /, as_json: bool, no_trunc: bool, **options: Any) -> No
     as_line = msgspec.json.Encoder(enc_hook=str).encode
     columns = (*COLUMNS, TIER) if chosen.all_tiers else COLUMNS
     digests = _digests(session, chosen.image) if chosen.image else None
-    with session.cache() as cache, Lines(columns, whole=no_trunc) as lines:
+    with session.cache() as cache, output.in_blocks(), Lines(columns, whole=no_trunc) as lines:
         for tier in cache.tiers if chosen.all_tiers else cache.tiers[:1]:
             for held in chosen.listed(tier, digests):
                 if as_json:
