@@ -39,10 +39,11 @@ def _run() -> int:
         for number in (signal.SIGTERM, signal.SIGHUP):
             if signal.getsignal(number) is signal.SIG_DFL:
                 signal.signal(number, _terminate)
-        from layercache.cli.loading import hidden, loading
+        from layercache.cli.loading import hidden, load_uuid, loading
 
         # msgspec takes from it what typing has since 3.11; it takes as long as the rest of msgspec.
         with loading(), hidden("typing_extensions"):
+            load_uuid()
             work = _understood(sys.argv[1:]) or _program()
         return work()
     except SystemExit as end:
@@ -75,6 +76,12 @@ def _leave(code: int) -> NoReturn:
     import gc
     import os
 
+    abandoned = code == INTERRUPTED or is_terminated(code)  # a thread may still wait for a dead network
+    alone = not abandoned and _is_alone()
+    if alone:
+        import atexit
+
+        atexit._run_exitfuncs()  # noqa: SLF001  # as multiprocessing ends its children
     for stream in (sys.stdout, sys.stderr):
         try:
             if stream is not None:
@@ -83,7 +90,17 @@ def _leave(code: int) -> NoReturn:
             # The reader is gone or the disk is full. That was reported; keep Python from reporting it again.
             os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
             code = code or BROKEN_PIPE
-    if code == INTERRUPTED or is_terminated(code):
-        os._exit(code)  # a thread may still be waiting for a network that does not respond
-    gc.freeze()  # the system frees what is left: to look for garbage in it takes a tenth of a short command
+    if abandoned or alone:
+        # The system frees what is left. The interpreter would free each object, as long as it takes to read a
+        # cached layer.
+        os._exit(code)
+    gc.freeze()  # to look for garbage takes a tenth of a short command
     sys.exit(code)
+
+
+def _is_alone() -> bool:
+    """Whether no other thread is left for which the interpreter would wait: it does not for daemons."""
+    threading = sys.modules.get("threading")
+    return threading is None or all(
+        each.daemon or each is threading.current_thread() for each in threading.enumerate()
+    )

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import gc
 import sys
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, cast
 
 if TYPE_CHECKING:
@@ -25,16 +26,28 @@ def loading() -> Iterator[None]:
         gc.enable()
 
 
+def load_uuid() -> None:
+    """Import uuid, as msgspec does, without platform, which compiles nine regular expressions.
+
+    uuid asks it once, for the name of the system, and from Python 3.13 on does without it on Linux. If a
+    version wants more of it, uuid is imported later, in the usual way.
+    """
+    if sys.platform == "linux":
+        with hidden("platform", behind=SimpleNamespace(system=lambda: "Linux")), suppress(AttributeError):
+            import uuid  # noqa: F401
+
+
 @contextmanager
-def hidden(module: str) -> Iterator[None]:
-    """Make an import of a module inside the block fail, if it was not imported before.
+def hidden(module: str, behind: object = None) -> Iterator[None]:
+    """Make an import of a module inside the block fail, or find what is ``behind``, if it was not imported
+    before.
 
     For modules that others import where they are installed, and can do without. No other thread may import
     anything inside the block.
     """
     hides = module not in sys.modules
     if hides:
-        sys.modules[module] = cast("ModuleType", None)
+        sys.modules[module] = cast("ModuleType", behind)
     try:
         yield
     finally:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 
 from layercache.backend import BackendURL
+from layercache.backend.url import quoted
 from layercache.config import environment
 from layercache.config.setting import Setting
 from layercache.errors import ConfigError, wrong_type
@@ -22,9 +23,7 @@ def default_cache() -> str:
 
 def file_url(path: str) -> str:
     """Return the file:// URL of a folder; "~" at the beginning is a home folder."""
-    from urllib.parse import quote
-
-    return f"file://{quote(os.path.abspath(os.path.expanduser(path)))}"
+    return f"file://{quoted(os.path.abspath(os.path.expanduser(path)), safe='/')}"
 
 
 def as_url(place: str | os.PathLike[str]) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import weakref
 from collections import deque
 from typing import TYPE_CHECKING
 
@@ -13,6 +12,7 @@ from layercache.tiers.concurrently import FanOut
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from weakref import ref
 
     from layercache.oci.digest import Digest, Hash
     from layercache.resolver.identity import LayerIdentity
@@ -89,10 +89,12 @@ class _LatestResponses:
     """
 
     def __init__(self) -> None:
-        self._latest: deque[weakref.ref[Responses]] = deque()
+        self._latest: deque[ref[Responses]] = deque()
 
     def add(self, responses: Responses) -> None:
-        self._latest.append(weakref.ref(responses))
+        from weakref import ref  # for remote tiers alone
+
+        self._latest.append(ref(responses))
         self._close_all_but(HELD)
 
     def close(self) -> None:

@@ -118,7 +118,7 @@ NOT_TO_READ = frozenset(
                 "transfer.follower",
             ]
         ),
-        "inspect",
+        *["inspect", "ipaddress", "platform", "urllib", "weakref"],
         "layercache_backends.local.lock",
         "layercache_backends.local.spool",
     ]
@@ -214,3 +214,26 @@ def test_shell_completion_works(cli: Caller) -> None:
         environment={"_LAYERCACHE_COMPLETE": "bash_complete", "COMP_WORDS": "layercache p", "COMP_CWORD": "1"}
     )
     assert done.stdout.split() == [b"plain,pull", b"plain,put", b"plain,prune"]
+
+
+@pytest.mark.parametrize("waits", [True, False])
+def test_the_process_ends_at_once_but_not_before_threads_and_what_was_registered_for_its_end(
+    cli: Caller, file: Path, layer: Layer, waits: bool
+) -> None:
+    cli("put", str(file))
+    code = (
+        "import atexit, os, sys, threading\n"
+        "class Freed:\n"
+        "    def __del__(self, write=os.write): write(1, b'freed ')\n"
+        "sys.kept = Freed()\n"
+        "atexit.register(lambda: print('registered'))\n"
+        "work = lambda: (threading.main_thread().join(), print('thread', flush=True))\n"
+        f"threading.Thread(target=work, daemon={not waits}).start()\n"
+        "from layercache.cli import main; main()"
+    )
+    command = [sys.executable, "-c", code, "--cache", cli.url, "get", "--output", "/dev/null", layer.digest]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
+    said = done.stdout.split()
+    assert "registered" in said
+    assert ("thread" in said) == waits
+    assert ("freed" in said) == waits
