@@ -11,6 +11,7 @@ from layercache.oci.forms import COMPRESSED, UNCOMPRESSED
 
 if TYPE_CHECKING:
     from layercache.backend import Reader
+    from layercache.files.direct_paths import DirectPaths
     from layercache.files.own_tar import OwnTar
     from layercache.files.placed import Placed
     from layercache.index.table import FileTable
@@ -35,6 +36,8 @@ class LayerTar:
         self._is_filled = False
         self.placed: Placed | None = None
         """Where the entries belong, if that is the same whatever lies below, and once it is known."""
+        self.direct: DirectPaths | None = None
+        """For look-ups before that, from the first one on."""
 
     @property
     def name(self) -> str:
@@ -81,7 +84,7 @@ class LayerTar:
 
     def forget(self) -> None:
         """Free the memory of the table, which is read again when it is needed."""
-        self._table = self.placed = None
+        self._table = self.placed = self.direct = None
 
     def look(self) -> None:
         """Read the table if a tier has it; make nothing."""

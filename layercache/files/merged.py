@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from layercache.errors import NotAFileError, NotFoundError, did_you_mean, most_similar
 from layercache.files.content import open_file
+from layercache.files.direct_paths import DirectPaths
 from layercache.files.merging import merge
 from layercache.files.placed import MAX_LINKS, Placed
 from layercache.index.entry import FileEntry
@@ -187,20 +188,29 @@ class ImageFiles:
 
     def _find(self, place: str, top: int, nested: int = 0) -> ImageFile | None:
         """What the layers below number ``top`` have at a place, once all of them are applied."""
-        number = self._number_of(place, top, nested)
-        return None if number is None else self._file(place, number)
+        found = self._layer_of(place, top, nested)
+        return None if found is None else self._file(place, *found)
 
-    def _number_of(self, place: str, top: int, nested: int = 0) -> int | None:
-        """The layer below number ``top`` whose entry is at a place."""
+    def _layer_of(self, place: str, top: int, nested: int = 0) -> tuple[int, Placed] | None:
+        """The layer below number ``top`` whose entry is at a place: its number, and itself around there."""
         for number in reversed(range(top)):
             if number < self._looked:
                 self._look_ahead(number)
-            placed = self._layer(number, nested)
+            placed = self._around(place, number, nested)
             if place in placed.entries:
-                return number
+                return number, placed
             if placed.hides(place):
                 return None
         return None
+
+    def _around(self, place: str, number: int, nested: int) -> Placed:
+        """A layer, as far as it decides what is at a place."""
+        tar = self.layers[number]
+        if number in self._placed or tar.placed is not None:
+            return self._layer(number, nested)
+        if tar.direct is None:
+            tar.direct = DirectPaths(tar.table)
+        return tar.direct.around(place, is_lowest=not number) or self._layer(number, nested)
 
     def _layer(self, number: int, nested: int = 0) -> Placed:
         """A layer once it is placed. ``nested``: of how many layers above it that is a part."""
@@ -241,19 +251,19 @@ class ImageFiles:
         found = self._find(place, number, nested + 1)
         return None if found is None else found.entry
 
-    def _file(self, place: str, number: int) -> ImageFile:
+    def _file(self, place: str, number: int, placed: Placed) -> ImageFile:
         """The entry of a place of a layer; of a hard link, the file that it is another name of."""
-        placed = self._placed[number]
         entry = placed.entries[place]
         if entry.type != "hardlink":
             return ImageFile(entry, number, number, place in placed.implied)
         found, stored_in, target = entry, number, placed.linked[place]
-        while isinstance(target, str) and (below := self._number_of(target, stored_in)) is not None:
-            entry = self._placed[below].entries[target]
+        while isinstance(target, str) and (below := self._layer_of(target, stored_in)) is not None:
+            lower, layer = below
+            entry = layer.entries[target]
             if entry.type == "directory":
                 break
-            found, stored_in = entry, below
-            target = self._placed[below].linked.get(target, entry)
+            found, stored_in = entry, lower
+            target = layer.linked.get(target, entry)
         if isinstance(target, FileEntry) and target.type != "directory":
             found = target
         return ImageFile(replace(found, path=place), number, stored_in)
@@ -263,7 +273,9 @@ class ImageFiles:
             self.read_tables()
             with self._lock:
                 layers = [self._layer(number) for number in range(len(self.layers))]
-                self._merged = merge(layers, ImageFile, self._file)
+                self._merged = merge(
+                    layers, ImageFile, lambda place, number: self._file(place, number, layers[number])
+                )
         return self._merged
 
     def read_tables(self) -> None:

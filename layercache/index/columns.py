@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from array import array
-from itertools import repeat, starmap
+from itertools import compress, repeat, starmap
 from typing import TYPE_CHECKING, Annotated
 
 import msgspec
@@ -29,6 +29,7 @@ TYPES: tuple[FileType, ...] = ("file", "directory", "symlink", "hardlink", "char
 _CODES = {type_: code for code, type_ in enumerate(TYPES)}
 _FILE, _DIRECTORY = 0, 1
 _LINKS = (2, 3)
+_IS_LINK = bytes(code in _LINKS for code in range(256))
 _DEVICES = (4, 5)
 
 _UNKNOWN = bytes(32)
@@ -141,6 +142,10 @@ class Columns:
             hash_.hex() if hash_ != _UNKNOWN else "",
         )
 
+    def links(self) -> list[int]:
+        """The indexes of all symbolic and hard links."""
+        return [*compress(range(len(self._types)), self._types.translate(_IS_LINK))]
+
     def __iter__(self) -> Iterator[FileEntry]:
         """All entries, in order."""
         for start in range(0, len(self.paths), AT_ONCE):
@@ -193,12 +198,12 @@ class Columns:
     def _gaps(self) -> Iterator[int]:
         """For each file, how far its bytes are from the end of those before: small, never negative."""
         end = 0
-        for at, type_ in enumerate(self._types):
+        for type_, offset, size in zip(self._types, self._offsets, self._stored_sizes(), strict=True):
             if type_ != _FILE:
                 yield 0
                 continue
-            yield self._offsets[at] - end
-            end = _padded(self._offsets[at] + self._stored_size(at))
+            yield offset - end
+            end = offset + size + -(offset + size) % BLOCK
 
     def _stored_size(self, at: int) -> int:
         rare = self._rare.get(at)
@@ -266,24 +271,39 @@ class Columns:
 
     def _place(self, tar_size: int) -> None:
         """Turn the gaps, that are in the place of the offsets, into offsets, within the tar."""
-        end, offsets, rare = 0, self._offsets, self._rare
-        for at, (type_, gap, size) in enumerate(zip(self._types, offsets, self._sizes, strict=True)):
+        end, offsets = 0, array("q")
+        for type_, gap, size in zip(self._types, self._offsets, self._stored_sizes(), strict=True):
             if type_ != _FILE:
                 if size or gap:
                     raise ValueError("something else than a file has a size")
+                offsets.append(0)
                 continue
-            stored = self._stored_size(at) if at in rare else size
-            if gap < BLOCK or gap % BLOCK or size < 0 or (offset := end + gap) + stored > tar_size:
-                raise ValueError(f"the bytes of {self.paths[at][:80]!r} are not within the tar")
-            offsets[at] = offset
-            end = offset + stored + -stored % BLOCK  # as `_padded`: the offset is a whole number of blocks
+            if gap < BLOCK or gap % BLOCK or size < 0 or (offset := end + gap) + size > tar_size:
+                raise ValueError(f"the bytes of {self.paths[len(offsets)][:80]!r} are not within the tar")
+            offsets.append(offset)
+            end = offset + size + -size % BLOCK
+        self._offsets = offsets
+
+    def _stored_sizes(self) -> Sequence[int]:
+        """How many bytes of each entry are in the tar: a file's size, without its holes."""
+        sizes = self._sizes
+        if self._rare:
+            sizes = sizes[:]
+            for at in self._rare:
+                sizes[at] = self._stored_size(at)
+        return sizes
 
 
 def _paths(blob: bytes, count: int) -> list[str]:
     """Paths that end in a NUL each, of which none has an empty part, "." or ".."."""
     framed = b"\0" + blob
-    odd = (b"//", b"\0/", b"/\0", b"/./", b"/../", b"\0./", b"\0../", b"/.\0", b"/..\0", b"\0.\0", b"\0..\0")
-    if blob.count(0) != count or not framed.endswith(b"\0") or any(each in framed for each in odd):
+    parts = framed.replace(b"/", b"\0")
+    if (
+        blob.count(0) != count
+        or not framed.endswith(b"\0")
+        or any(odd in framed for odd in (b"//", b"\0/", b"/\0"))
+        or any(odd in parts for odd in (b"\0.\0", b"\0..\0"))
+    ):
         raise ValueError("its paths are not those of its entries")
     return decode(blob).split("\0")[:-1]
 
@@ -303,10 +323,6 @@ def _unpacked(code: str, data: bytes, count: int) -> array[int]:
     if sys.byteorder == "big":
         column.byteswap()
     return column
-
-
-def _padded(size: int) -> int:
-    return size + -size % BLOCK
 
 
 def _raw(text: str) -> bytes:

@@ -10,6 +10,8 @@ from layercache.files.merged import ImageFiles
 from layercache.index.entry import FileEntry
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from layercache.backend import Reader
     from layercache.index.table import FileTable
 
@@ -17,9 +19,9 @@ if TYPE_CHECKING:
 class Listed(LayerTar):
     """A layer whose entries are given; counts how often its table was read."""
 
-    def __init__(self, entries: list[FileEntry], tar: bytes = b"", called: str = "sha256:listed") -> None:
+    def __init__(self, entries: Sequence[FileEntry], tar: bytes = b"", called: str = "sha256:listed") -> None:
         self.called = called
-        self.placed = None
+        self.placed = self.direct = None
         self.forgotten = 0
         self._entries = entries
         self._bytes = tar
@@ -37,7 +39,7 @@ class Listed(LayerTar):
 
     def forget(self) -> None:
         self.forgotten += 1
-        self.placed = None
+        self.placed = self.direct = None
 
     @property
     def table(self) -> FileTable:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import shutil
 import stat
@@ -16,6 +17,7 @@ from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from layercache.errors import FormatError
+from layercache.files.direct_paths import DirectPaths
 from layercache.files.extract import extract
 from layercache.files.merged import ImageFiles
 from layercache.files.restore import Restore
@@ -139,8 +141,8 @@ class Unpacked:
             self.dangling.discard(place)
 
 
-NAMES = st.sampled_from(["a", "b", "c"])
-PATHS = st.lists(NAMES, min_size=1, max_size=3).map("/".join)
+PLACES = ["/".join(parts) for depth in (1, 2, 3) for parts in itertools.product("abc", repeat=depth)]
+PATHS = st.sampled_from(PLACES)
 TARGETS = st.builds(
     lambda start, parts: start + "/".join(parts),
     st.sampled_from(["", "", "/", "../", "../../"]),
@@ -170,8 +172,17 @@ def view_of(layers: Sequence[Sequence[tuple[tarfile.TarInfo, bytes]]]) -> ImageF
     for members in layers:
         builder = TableBuilder()
         builder.data(tar := make_tar(*members))
-        tars.append(Listed(list(builder.finish()), tar))
+        tars.append(Listed(builder.finish(), tar))
     return ImageFiles(tars)
+
+
+def view_of_single_places(layers: Sequence[Sequence[tuple[tarfile.TarInfo, bytes]]]) -> ImageFiles:
+    """The same, but a layer is placed whole only where a look-up needs that, however small it is."""
+    view = view_of(layers)
+    for tar in view.layers:
+        tar.direct = DirectPaths(tar.table)
+        tar.direct._left = 1000
+    return view
 
 
 def without_times(folder: str) -> dict[str, object]:
@@ -192,9 +203,10 @@ def check(layers: Sequence[Sequence[tuple[tarfile.TarInfo, bytes]]], folder: str
         return
     view = view_of(layers)
     listed = [each for each in view if each.path not in model.dangling]
-    # The answer is the same whether all tables were merged or only some of them looked into.
-    fresh = view_of(layers)
-    assert [fresh.get_place(each.path) for each in listed] == listed
+    # The answer is the same whether all tables were merged or only some of them looked into, or single paths.
+    for fresh in (view_of(layers), view_of_single_places(layers)):
+        for place in PLACES:
+            assert fresh.get_place(place) == view.get_place(place), place
     expected = {
         path: found for path, found in without_times(model.root).items() if path not in model.dangling
     }
