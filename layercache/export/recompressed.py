@@ -42,7 +42,12 @@ if TYPE_CHECKING:
 ABOUT = "vnd.docker.reference.digest"
 """Annotation of an index's entry: the digest of the manifest that an attestation is about (BuildKit)."""
 
-_OF_THE_BLOB = ("containerd.io/snapshot/", "io.containers.estargz.", "io.github.containers.zstd-chunked.")
+_OF_THE_BLOB = (
+    "containerd.io/snapshot/",
+    "io.containers.estargz.",
+    "io.containers.zstd-chunked.",
+    "io.github.containers.zstd-chunked.",
+)
 """Prefixes of annotations about a layer's compressed bytes: eStargz, zstd:chunked, and other snapshotters."""
 
 _TO_OCI = {DOCKER_CONFIG: OCI_CONFIG, DOCKER_MANIFEST: OCI_MANIFEST, DOCKER_LIST: OCI_INDEX}

@@ -1,7 +1,8 @@
 """zstd:chunked: a zstd layer with a table of its files in a frame that other readers skip.
 
 There are two dialects. Of containers/storage, whose annotations begin with ``io.github.containers.``; and of
-stargz-snapshotter, with ``io.containers.`` and the annotation of eStargz as well. In both the annotations
+stargz-snapshotter, with ``io.containers.`` and the annotation of eStargz as well. Old versions of
+containers/storage, as in podman 4.3, have those of the second one, without that of eStargz. The annotations
 state where the table is, and the digest of it as it is stored. The footer of the blob says where it is as
 well; it is not read, as containers/storage does not read it, since that takes a request.
 """

@@ -186,6 +186,7 @@ def test_what_is_about_the_old_bytes_is_left_out_and_the_rest_stays(tmp_path: Pa
     fields["annotations"] = {"org.example.of": "the manifest"}
     fields["layers"][0]["annotations"] = {
         "containerd.io/snapshot/stargz/toc.digest": f"sha256:{'0' * 64}",
+        "io.containers.zstd-chunked.manifest-checksum": f"sha256:{'0' * 64}",
         "io.github.containers.zstd-chunked.manifest-checksum": f"sha256:{'0' * 64}",
         "org.example.of": "the layer",
     }
