@@ -162,7 +162,11 @@ class Registry:
 
     def forget(self, digest: Hash) -> None:
         """Lose a blob: the registry says from now on that it has none of the name."""
-        shutil.rmtree(self._storage / "blobs" / digest.algorithm / digest.hex[:2] / digest.hex)
+        shutil.rmtree(self.blob_file(digest).parent)
+
+    def blob_file(self, digest: Hash) -> Path:
+        """Where it stores a blob. It does not notice if that changes."""
+        return self._storage / "blobs" / digest.algorithm / digest.hex[:2] / digest.hex / "data"
 
     def collect_garbage(self, *, untagged: bool = False) -> None:
         """Remove the blobs that no manifest refers to; ``untagged``: and manifests without a tag first."""
