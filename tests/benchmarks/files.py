@@ -14,6 +14,7 @@ from benchmarks.images import missing
 from benchmarks.measure import Contender
 
 import layercache
+from layercache.oci.descriptor import GZIP, NO_COMPRESSION, OCI_LAYER_ZSTD, ZSTD
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -26,19 +27,23 @@ RATARMOUNT = "ratarmount: its index made, and mounted"
 
 
 def files(bench: Bench) -> Iterator[Row]:
-    """A big gzip layer, and a tar of many small files."""
+    """A big layer in each form, and a tar of many small files."""
     layer = bench.images.layer(bench.sizes.big)
-    yield from _indexes(bench, layer)
-    if not missing_module("rapidgzip"):
-        yield from _whole(bench, layer)
+    zstd = bench.images.layer(bench.sizes.big, media_type=OCI_LAYER_ZSTD)
+    yield from _tables(bench, layer.tar_size, GZIP, layer.path)
+    yield from _tables(bench, zstd.tar_size, ZSTD, zstd.path)
     root = bench.scratch / "files"
     with layercache.open(cache_url(root, sync=False)) as cache:
         put = cache.put(str(layer.path))
         names = [entry.path for entry in put.files() if entry.type == "file"]
         tar = put.path()
         assert tar is not None
+        yield from _tables(bench, layer.tar_size, NO_COMPRESSION, tar)
         many = cache.put(str(_many(bench)))
         assert len(many.files()) >= bench.sizes.listed
+    if not missing_module("rapidgzip"):
+        yield from _seek_points(bench, layer)
+        yield from _whole(bench, layer)
     yield from _first_byte(bench, root, layer, tar, names[len(names) // 2])
     yield from _listing(bench, root, str(many.diff_id))
     for case, name in (("a big layer", layer.diff_id), ("many small files", many.diff_id)):
@@ -65,23 +70,31 @@ def _probe(name: str, *arguments: object) -> list[str]:
     return [sys.executable, PROBES, name, *map(str, arguments)]
 
 
-def _indexes(bench: Bench, layer: MadeLayer) -> Iterator[Row]:
-    case = f"files: indexes of {layer.tar_size / MB:.0f} MB, gzip"
-    scan = Contender("scan", lambda _: _probe("pass_over", layer.path))
+def _tables(bench: Bench, size: int, compression: str, path: Path | str) -> Iterator[Row]:
+    """What the table of contents costs the pass in which it is made."""
+    case = f"files: table of {size / MB:.0f} MB, {compression}"
+    scan = Contender("scan", lambda _: _probe("pass_over", compression, path))
+    runs = bench.interleaved(scan)["scan"]
+    alone = bench.row(case, "inflating and sha256: the pass alone, CPU", runs, inside="without")
+    thread = bench.row(case, "the pass's own thread, with the table in another, CPU", runs, inside="thread")
+    both = bench.row(case, "all threads, with the table, CPU", runs, inside="with")
+    both.note = f"{runs[0].said('table'):,.0f} bytes"
+    yield thread.compared(alone)
+    yield both.compared(alone)
+    yield alone
+
+
+def _seek_points(bench: Bench, layer: MadeLayer) -> Iterator[Row]:
+    case = f"files: seek points of {layer.tar_size / MB:.0f} MB, gzip"
     points = Contender("points", lambda _: _probe("seek_points", layer.path, layer.digest))
-    runs = bench.interleaved(scan, *([] if missing_module("rapidgzip") else [points]))
-    plain = bench.row(case, "isal and sha256: the pass alone, CPU", runs["scan"], inside="without")
-    table = bench.row(case, "the same with the table of contents, CPU", runs["scan"], inside="with")
-    table.note = f"{runs['scan'][0].said('table'):,.0f} bytes"
-    yield table.compared(plain)
-    what = "of that, the pass's own thread, CPU"
-    yield bench.row(case, what, runs["scan"], inside="thread").compared(plain)
-    if "points" in runs:
-        row = bench.row(case, "seek points, in a separate pass", runs["points"], inside="seconds")
-        size = runs["points"][0].said("size")
-        row.note = f"{size:,.0f} bytes, {100 * size / layer.size:.2f} % of the blob"
-        yield row.compared(plain)
-    yield plain
+    scan = Contender("scan", lambda _: _probe("pass_over", GZIP, layer.path))
+    runs = bench.interleaved(points, scan)
+    row = bench.row(case, "seek points, in a separate pass", runs["points"], inside="seconds")
+    size = runs["points"][0].said("size")
+    row.note = f"{size:,.0f} bytes, {100 * size / layer.size:.2f} % of the blob"
+    alone = bench.row(case, "inflating and sha256, CPU", runs["scan"], inside="without")
+    yield row.compared(alone)
+    yield alone
 
 
 def _whole(bench: Bench, layer: MadeLayer) -> Iterator[Row]:
