@@ -12,7 +12,7 @@ from layercache.files.table_thread import TableThread
 from layercache.index.table import FileTable
 from layercache.oci.digest import DiffID
 from layercache.oci.forms import COMPRESSED, UNCOMPRESSED
-from layercache.streams.readers import CHUNK, check_hash
+from layercache.streams.readers import check_hash
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -106,10 +106,10 @@ def _from_tar(resolver: Resolver, state: LayerState, lead: LayerLock | None) -> 
     diff_id = state.identity.diff_id
     whole = diff_id.hasher() if diff_id and tar_at_hand(resolver, state) else None
     with TableThread() as builder:
-        feed = _beating(builder.data, lead)
         with resolver.open(state, UNCOMPRESSED) as reader:
-            while piece := reader.read(CHUNK):
-                feed(piece)
+            for piece in builder.read(reader):
+                if lead is not None:
+                    lead.beat()
                 if whole is not None:
                     whole.update(piece)
         if whole is not None and diff_id is not None:

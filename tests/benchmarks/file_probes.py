@@ -8,7 +8,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
 OPENINGS = 20
 
@@ -27,21 +27,20 @@ def pass_over(compression: str, path: str) -> dict[str, float]:
     from layercache.streams.limits import Limits
     from layercache.streams.readers import CHUNK
 
-    def go(feed: Callable[[bytes], object]) -> float:
+    def go(pieces: Callable[[Any], Iterable[bytes | memoryview]]) -> float:
         begun, hasher = time.thread_time(), sha256()
         with open(path, "rb", buffering=0) as file:
             blob: Any = file
             is_plain = compression == NO_COMPRESSION
             tar = blob if is_plain else InflatedReader(blob, compression, Limits(), "a layer")
-            while piece := tar.read(CHUNK):
-                feed(piece)
+            for piece in pieces(tar):
                 hasher.update(piece)
         return time.thread_time() - begun
 
-    alone = go(lambda _piece: None)
+    alone = go(lambda tar: iter(lambda: tar.read(CHUNK), b""))
     begun = time.process_time()
     with TableThread() as builder:
-        thread = go(builder.data)
+        thread = go(builder.read)
         table = builder.finish()
     figures = {"without": alone, "with": time.process_time() - begun, "thread": thread}
     return figures | {"table": len(table.encode())}

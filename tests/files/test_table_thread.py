@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from hashlib import sha256
 from typing import TYPE_CHECKING
 
 import pytest
@@ -10,9 +11,10 @@ from files.made import make_tar
 from servers.images import noise
 
 from layercache.errors import FormatError
-from layercache.files.table_thread import AHEAD, TableThread
+from layercache.files.table_thread import AHEAD, BUFFER, TableThread
 from layercache.index.scanner import TarScanner
 from layercache.index.table import TableBuilder
+from layercache.streams.readers import BytesReader
 
 if TYPE_CHECKING:
     from layercache.index.table import FileTable
@@ -63,6 +65,18 @@ def test_a_pass_that_is_faster_waits_once_so_much_is_not_looked_at_yet(
             given += min(MIB, len(TAR) - at)
             assert given - looked[0] <= AHEAD + 2 * MIB
         assert len(builder.finish()) == 4
+
+
+def test_a_pass_that_reads_the_tar_gets_all_of_it_in_buffers_that_are_used_again() -> None:
+    tar, buffers = TAR + bytes(20 * MIB), {}
+    with TableThread() as builder:
+        seen = sha256()
+        for piece in builder.read(BytesReader(tar)):
+            seen.update(piece)
+            buffers[id(piece.obj)] = piece.obj  # which keeps another one from getting this id
+        assert builder.finish().encode() == made(tar).encode()
+    assert seen.digest() == sha256(tar).digest()
+    assert len(buffers) <= AHEAD // BUFFER + 2 < len(tar) // BUFFER
 
 
 def test_a_tar_that_is_broken_or_cut_off_is_an_error() -> None:
