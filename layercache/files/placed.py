@@ -15,7 +15,7 @@ from layercache.index.entry import OPAQUE, WHITEOUT, FileEntry
 from layercache.value import replace
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Iterator
 
 MAX_LINKS = 40
 """Symbolic links that one path may lead through, as in Linux (path_resolution(7))."""
@@ -81,7 +81,7 @@ class _Applied:
         self._entries = placed.entries
         self._below = below
         self._folders = {"": ""}  # of paths that were followed: the folder's place
-        self._followed: set[str] = set()  # the symbolic links on their way
+        self._followed: set[str] = set()  # the symbolic links on their way, and the folders above these
         self._borrowed: dict[str, FileEntry] = {}  # folders of the layers below in which this one has files
         self._children: dict[str, set[str]] | None = None  # by folder, from the first time it is needed
         self._steps_left = STEPS
@@ -234,7 +234,8 @@ class _Applied:
         if make:
             self._make(here)
             self._folders[path] = here
-            self._followed.update(followed)
+            for link in followed:
+                self._followed.update(_with_folders(link))
         return here
 
     def _make(self, folder: str) -> None:
@@ -265,6 +266,13 @@ class _Applied:
     def _ask_below(self, place: str) -> FileEntry | None:
         self.looked_below = True
         return self._below(place)
+
+
+def _with_folders(place: str) -> Iterator[str]:
+    """A place, and the folders above it."""
+    while place:
+        yield place
+        place = place.rpartition("/")[0]
 
 
 def _join(folder: str, name: str) -> str:

@@ -62,6 +62,11 @@ def test_a_file_under_a_symbolic_link_of_a_layer_below_is_where_the_link_leads()
     assert view.lookup("/bin/sh").path == "usr/bin/sh"
 
 
+def test_a_link_is_not_followed_any_more_once_its_folder_is_replaced() -> None:
+    layers = [link("c/b", "..")], [file("c/b/c"), folder("c/b/a")]
+    assert shown(stack(*layers)) == ["c/", "c/b/", "c/b/a/"]
+
+
 def test_a_link_in_the_way_never_leads_out_of_the_image() -> None:
     assert shown(stack([link("a", "../../../x")], [file("a/b")])) == ["a -> ../../../x", "x/", "x/b"]
     assert shown(stack([link("a", "/x/../..")], [file("a/b")])) == ["a -> /x/../..", "b"]
