@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from types import TracebackType
 
+NEW_FILE = os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC
+
 FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 OPEN_FOLDERS = 64
@@ -71,6 +73,8 @@ class Destination:
             """What will be new at the top of the destination."""
             self.parts = _opened(opened, "parts", inside)
             """Files that get their place when they are complete."""
+            self.withheld = _withheld(self.parts)
+            """Bits of a mode that a file made here does not get: those of the umask, or of a default ACL."""
             self._opened = opened.pop_all()
 
     def __enter__(self) -> Self:
@@ -138,13 +142,15 @@ class OpenFolders:
         while self._open:
             os.close(self._open.popitem()[1])
 
-    def above(self, place: str) -> int:
-        """The folder in which this place is: a descriptor that stays open until the next call.
+    def above(self, place: str) -> tuple[int, bytes]:
+        """The folder in which this place is, and its name there.
 
-        Raises `OSError` if it is missing, or if a link has taken its place.
+        The folder is a descriptor that stays open until the next call. Raises `OSError` if it is missing, or
+        if a link has taken its place.
         """
-        folder = place.rpartition("/")[0]
-        return self.folder(folder) if folder else self._top(place)
+        folder, _, name = place.rpartition("/")
+        above = self.folder(folder) if folder else self._top(place)
+        return above, name.encode("utf-8", "surrogateescape")  # as `raw`, for each file
 
     def folder(self, place: str) -> int:
         """The folder at this place, as `above`."""
@@ -168,7 +174,7 @@ class OpenFolders:
 
     def make(self, place: str) -> bool:
         """Make a folder, in place of what is no folder; return False if there is one already."""
-        above, name = self.above(place), raw(place.rpartition("/")[2])
+        above, name = self.above(place)
         try:
             os.mkdir(name, 0o700, dir_fd=above)
         except FileExistsError:
@@ -209,6 +215,16 @@ def _is_folder(name: bytes, above: int) -> bool:
         return stat.S_ISDIR(os.stat(name, dir_fd=above, follow_symlinks=False).st_mode)
     except FileNotFoundError:
         return False
+
+
+def _withheld(folder: int) -> int:
+    """Bits of a mode that a new file does not get. (No call returns the umask and leaves it as it is.)"""
+    probe = os.open("probe", NEW_FILE, 0o777, dir_fd=folder)
+    try:
+        return 0o777 & ~os.fstat(probe).st_mode
+    finally:
+        os.close(probe)
+        os.unlink("probe", dir_fd=folder)
 
 
 def _opened(stack: ExitStack, name: str, above: int | None, flags: int = FOLDER) -> int:

@@ -3,27 +3,24 @@
 from __future__ import annotations
 
 import os
-import threading
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from hashlib import sha256
 from typing import TYPE_CHECKING
 
 from layercache.errors import DigestMismatchError, wrong_type
-from layercache.files.destination import Destination, OpenFolders, move, raw
-from layercache.files.tar_cursor import TarCursor, write_all
+from layercache.files.destination import NEW_FILE, Destination, OpenFolders, move
+from layercache.files.tar_cursor import MANY, TarCursor, write_all
 from layercache.files.wanted import Wanted
 from layercache.value import Value
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from hashlib import _Hash as Hasher
 
     from layercache.files.merged import ImageFile, ImageFiles
     from layercache.files.restore import Restore
-    from layercache.files.wanted import Run, WantedFile
+    from layercache.files.wanted import Run
     from layercache.index.entry import FileEntry
-
-NEW_FILE = os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 ZEROS = bytes(1 << 20)
 
@@ -62,7 +59,7 @@ def extract(
         folders = [each for each in wanted.folders if each.path in (made if each.implied else chosen)]
         run.restore_folders(folders)
     skipped = () if restore.devices else tuple(each.path for each in wanted.nodes)
-    sizes = [each.entry.size for each in wanted.files]
+    sizes = [each.size for each in wanted.files]
     return Extracted(len(sizes), sum(sizes), skipped)
 
 
@@ -80,8 +77,8 @@ class _Run:
         self._folder = folder
         self._restore = restore
         self._progress = progress
-        self._stop = threading.Event()
-        self._is_one_run = False  # set before threads begin
+        self._by_chmod = 0o7000 | folder.withheld  # bits of a mode that a file is not made with
+        self._is_stopped = False
 
     def make_folders(self, folders: Sequence[ImageFile]) -> set[str]:
         """Make what is missing; return the paths of what was."""
@@ -105,61 +102,64 @@ class _Run:
 
     def write(self, wanted: Wanted) -> None:
         """Write all that is not a folder, in as many threads as there are cores."""
-        for file in wanted.files:
-            for place in (file.entry.path, *file.others):
-                self._folder.is_merged(place)  # threads find it known
         runs = list(wanted.runs())
-        self._is_one_run = len(runs) == 1
+        one = len(runs) == 1
         with ThreadPoolExecutor(min(len(runs) + 1, _threads())) as pool:
-            running = [pool.submit(self._write_run, run) for run in runs]
+            running = [pool.submit(self._write_run, run, wanted.others, one) for run in runs]
             running.append(pool.submit(self._write_others, wanted))
             try:
                 wait(running, return_when=FIRST_EXCEPTION)
             finally:
-                self._stop.set()
+                self._is_stopped = True
         for each in running:
             each.result()
 
-    def _write_run(self, run: Run) -> None:
-        end = max(file.end for file in run.files)
+    def _write_run(self, run: Run, others: Mapping[str, Sequence[str]], is_only_one: bool) -> None:
         layer = self._layers[run.layer]
-        whole = layer.read_ahead if self._is_one_run else layer.read_in_pass  # else cores have enough to do
+        whole = layer.read_ahead if is_only_one else layer.read_in_pass  # else cores have enough to do
         read = whole if run.in_pass else layer.read
-        with OpenFolders(self._folder) as opened, TarCursor(layer, end, read) as tar:
+        with OpenFolders(self._folder) as opened, TarCursor(layer, run.end, read) as tar:
             for file in run.files:
-                if self._stop.is_set():
+                if self._is_stopped:
                     return
                 try:
-                    self._write(file, opened, tar)
+                    self._write(file, others.get(file.path, ()), opened, tar)
                 except OSError as error:
-                    raise self._folder.failed(file.entry.path, error) from error
+                    raise self._folder.failed(file.path, error) from error
 
-    def _write(self, file: WantedFile, opened: OpenFolders, tar: TarCursor) -> None:
+    def _write(self, file: FileEntry, others: Sequence[str], opened: OpenFolders, tar: TarCursor) -> None:
         """Write a file under its name if that is not visible yet; else in private, until it is complete."""
-        place = file.entry.path
-        if not file.others and not self._folder.is_merged(place):
-            self._fill(opened.above(place), _name(place), file.entry, tar)
+        if not others and not self._folder.is_merged(file.path):
+            self._make(*opened.above(file.path), file, tar)
             return
-        part = self._folder.new_name()
-        self._fill(self._folder.parts, part, file.entry, tar)
-        for other in file.others:
-            link = self._folder.new_name()
-            os.link(part, link, src_dir_fd=self._folder.parts, dst_dir_fd=self._folder.parts)
-            move(self._folder.parts, link, opened.above(other), _name(other))
-        move(self._folder.parts, part, opened.above(place), _name(place))
+        part, parts = self._folder.new_name(), self._folder.parts
+        self._make(parts, part, file, tar)
+        for other in others:
+            with self._folder.errors(other):
+                link = self._folder.new_name()
+                os.link(part, link, src_dir_fd=parts, dst_dir_fd=parts)
+                move(parts, link, *opened.above(other))
+        move(parts, part, *opened.above(file.path))
 
-    def _fill(self, folder: int, name: str | bytes, entry: FileEntry, tar: TarCursor) -> None:
+    def _make(self, folder: int, name: str | bytes, entry: FileEntry, tar: TarCursor) -> None:
         """Make a file with its bytes, mode and times."""
-        file = os.open(name, NEW_FILE, 0o600, dir_fd=folder)
+        has_mode = not (entry.mode & self._by_chmod or entry.xattrs)  # only who may write to it sets these
+        file = os.open(name, NEW_FILE, entry.mode if has_mode else 0o600, dir_fd=folder)
         try:
             self._copy(entry, tar, file)
-            self._restore.apply(file, entry)
+            self._restore.apply(file, entry, has_mode=has_mode)
         finally:
             os.close(file)
 
     def _copy(self, entry: FileEntry, tar: TarCursor, file: int) -> None:
         """Write the bytes of an entry, and leave its holes."""
-        if not tar.is_verified(entry.offset):
+        if entry.sparse is None and entry.size <= MANY:
+            data = tar.take(entry.offset, entry.size) if entry.size else memoryview(b"")
+            if entry.sha256 and not tar.is_verified(entry.offset):
+                _compare(entry, sha256(data).hexdigest())
+            write_all(file, data, 0)
+            self._progress(len(data))
+        elif not tar.is_verified(entry.offset):
             self._copy_hashed(entry, tar, file)
         else:
             at = entry.offset
@@ -172,11 +172,6 @@ class _Run:
 
     def _copy_hashed(self, entry: FileEntry, tar: TarCursor, file: int) -> None:
         """Write the bytes of an entry, and compare its sha256 where that is known."""
-        if entry.sparse is None and entry.sha256 and (data := tar.held(entry.offset, entry.size)) is not None:
-            write_all(file, data, 0)
-            self._progress(len(data))
-            _compare(entry, sha256(data).hexdigest())
-            return
         hashed, position, at = sha256(), 0, entry.offset
         for start, length in ((0, entry.size),) if entry.sparse is None else entry.sparse:
             if entry.sha256:
@@ -197,13 +192,13 @@ class _Run:
         nodes = wanted.nodes if self._restore.devices else []
         with OpenFolders(self._folder) as opened:
             for each in (*wanted.links, *nodes):
-                if self._stop.is_set():
+                if self._is_stopped:
                     return
                 make = self._restore.make_symlink if each.entry.type == "symlink" else self._restore.make_node
                 with self._folder.errors(each.path):
                     name = self._folder.new_name()
                     make(each.entry, name, self._folder.parts)
-                    move(self._folder.parts, name, opened.above(each.path), _name(each.path))
+                    move(self._folder.parts, name, *opened.above(each.path))
 
 
 def _compare(entry: FileEntry, found: str) -> None:
@@ -218,10 +213,6 @@ def _hash_zeros(hashed: Hasher, count: int) -> None:
     while count > 0:
         hashed.update(ZEROS[:count])
         count -= len(ZEROS)
-
-
-def _name(place: str) -> bytes:
-    return raw(place.rpartition("/")[2])
 
 
 def _threads() -> int:

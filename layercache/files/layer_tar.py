@@ -97,7 +97,7 @@ class LayerTar:
 
     @property
     def is_at_hand(self) -> bool:
-        """Whether a trusted tier has the tar, so that any parts of it cost no more than their bytes."""
+        """Whether a trusted tier has the tar."""
         from layercache.files.tables import tar_at_hand
 
         if self._own is not None:
@@ -113,6 +113,15 @@ class LayerTar:
 
         index = seek_points.find(self._resolver, self._state)
         return index is not None and index.has_points
+
+    def is_read_in_parts(self, size: int) -> bool:
+        """Whether parts with so many bytes in all are read one by one, and not in a pass over the whole tar.
+
+        They cost no more than their bytes where a tier has the tar, unless that hashes the whole for each.
+        """
+        if self.is_at_hand:
+            return not self._resolver.near.verify_always
+        return 2 * size < self.table.tar_size and self.has_points
 
     def read(self, start: int, end: int) -> Reader:
         """The bytes ``start`` to ``end`` (exclusive) of the tar, verified, by the way that costs least."""

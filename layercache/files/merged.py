@@ -90,6 +90,11 @@ class ImageFiles:
             if path:
                 yield merged[path]
 
+    def everything(self) -> Iterable[ImageFile]:
+        """Everything in the image, its root too, in no order: sorting takes as long as merging."""
+        merged = self._all()
+        return merged.values() if "" in merged else (*merged.values(), IMPLIED_ROOT)
+
     def lookup(self, path: str, *, follow: bool = True) -> ImageFile:
         """What a path leads to; "" or "/" is the root. ``follow``: also a symbolic link at its end.
 

@@ -38,13 +38,17 @@ class Restore(Value, frozen=True):
         """The permissions and the sticky bit, and the set-id bits if asked for."""
         return entry.mode & (0o7777 if self.set_id else 0o1777)
 
-    def apply(self, file: int, entry: FileEntry) -> None:
-        """Restore it on an open file or folder; the owner first, since changing it clears set-id bits."""
+    def apply(self, file: int, entry: FileEntry, *, has_mode: bool = False) -> None:
+        """Restore it on an open file or folder; the owner first, since changing it clears set-id bits.
+
+        ``has_mode``: it was made with its mode, which has no such bits.
+        """
         if self.owners:
             os.fchown(file, entry.uid, entry.gid)
         if entry.xattrs:
             self._set_xattrs(file, entry)
-        os.fchmod(file, self.mode(entry))
+        if not has_mode:
+            os.fchmod(file, self.mode(entry))
         os.utime(file, ns=(entry.mtime, entry.mtime))
 
     def make_symlink(self, entry: FileEntry, name: str, folder: int) -> None:

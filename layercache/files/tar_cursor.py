@@ -26,7 +26,10 @@ STEP = 8 << 20
 
 
 class TarCursor:
-    """A place in a tar that only goes forward, up to ``end``. The tar is opened at the first piece."""
+    """A place in a tar that only goes forward, up to ``end``. The tar is opened at the first piece.
+
+    Bytes from ``_base`` to ``_read`` of the tar are in the buffer. Those before ``_at`` are not given again.
+    """
 
     def __init__(self, tar: LayerTar, end: int, read: Callable[[int, int], Reader]) -> None:
         """``read``: the method of the tar by which it is opened."""
@@ -36,8 +39,7 @@ class TarCursor:
         self._reader: Reader | None = None
         self._copying: CopyingReader | None = None  # the reader, if it can copy
         self._buffer = memoryview(bytearray(CHUNK))
-        self._held = self._buffer[:0]
-        self._at = 0  # of what is held
+        self._base = self._at = self._read = 0
 
     def __enter__(self) -> Self:
         return self
@@ -47,18 +49,6 @@ class TarCursor:
     ) -> None:
         if self._reader is not None:
             self._reader.close()
-
-    def held(self, at: int, length: int) -> memoryview | None:
-        """The bytes from ``at`` on, if all of them were read already, as most small files were; else None.
-
-        They are valid until more is asked for.
-        """
-        skip = at - self._at
-        if skip < 0 or skip + length > len(self._held):
-            return None
-        self._at = at + length
-        part, self._held = self._held[skip : skip + length], self._held[skip + length :]
-        return part
 
     def is_verified(self, at: int) -> bool:
         """Whether the bytes from ``at`` on come out of a file as it stands in a trusted tier.
@@ -72,55 +62,71 @@ class TarCursor:
     def _begin(self, at: int) -> Reader:
         self._reader = reader = self._open(at, self._end)
         self._copying = reader if isinstance(reader, CopyingReader) else None
-        self._at = at
+        self._base = self._at = self._read = at
         return reader
 
-    def pieces(self, at: int, length: int) -> Iterator[memoryview]:
-        """The bytes from ``at`` on, so many, in parts. Each part is valid until the next is asked for.
+    def take(self, at: int, length: int) -> memoryview:
+        """The bytes from ``at`` on in one piece, `CHUNK` at most. It is valid until more is asked for.
 
         Raises `FormatError` where the tar ends before, or for a place behind the cursor.
         """
+        if at < self._at:
+            raise FormatError(f"files overlap at byte {at} of the tar {self._tar.name}")
+        if at + length > self._read:
+            self._fill(at, length)
+        self._at = at + length
+        start = at - self._base
+        return self._buffer[start : start + length]
+
+    def pieces(self, at: int, length: int) -> Iterator[memoryview]:
+        """The bytes from ``at`` on, so many, in parts: see `take`."""
         while length:
-            part = self._next_part(at, length)
-            at += len(part)
-            length -= len(part)
+            part = self._part(at, length)
+            at, length = at + len(part), length - len(part)
             yield part
 
     def copy(self, at: int, length: int, file: int, position: int) -> Iterator[int]:
         """Write the bytes from ``at`` on to a position of an open file; yield how many in each step.
 
-        Many are copied by the kernel, where it can. Raises as `pieces` does, and `OSError`.
+        Many are copied by the kernel, where it can. Raises as `take` does, and `OSError`.
         """
         while length:
-            if self._copying and length >= MANY and self._at + len(self._held) == at:
+            if self._copying and self._read == at and length >= MANY:
                 count = self._copying.copy_to(file, position, min(length, STEP))
                 if not count:
                     raise self._ended()
-                self._held, self._at = self._buffer[:0], at + count
+                self._base = self._at = self._read = at + count
             else:
-                part = self._next_part(at, length)
+                part = self._part(at, length)
                 count = len(part)
                 write_all(file, part, position)
             at, position, length = at + count, position + count, length - count
             yield count
 
-    def _next_part(self, at: int, length: int) -> memoryview:
-        """The bytes from ``at`` on, at least one."""
+    def _part(self, at: int, length: int) -> memoryview:
+        held = self._read - at
+        return self.take(at, min(length, held if held > 0 else CHUNK))
+
+    def _fill(self, at: int, length: int) -> None:
+        """Read on until the bytes from ``at`` on, so many, are in the buffer."""
         reader = self._reader or self._begin(at)
-        if at < self._at:
-            raise FormatError(f"files overlap at byte {at} of the tar {self._tar.name}")
-        while not (part := self._held[at - self._at : at - self._at + length]):
-            self._at += len(self._held)
-            count = reader.readinto(self._buffer)
-            self._held = self._buffer[:count]
-            if not count:
-                raise self._ended()
-        self._held = self._held[at - self._at + len(part) :]
-        self._at = at + len(part)
-        return part
+        while self._read <= at:
+            self._base = self._read
+            self._read_into(reader, self._buffer)
+        held = self._read - at
+        self._buffer[:held] = self._buffer[at - self._base : self._read - self._base]
+        self._base = at
+        while self._read < at + length:
+            self._read_into(reader, self._buffer[self._read - at :])
+
+    def _read_into(self, reader: Reader, buffer: memoryview) -> None:
+        count = reader.readinto(buffer)
+        if not count:
+            raise self._ended()
+        self._read += count
 
     def _ended(self) -> FormatError:
-        return FormatError(f"the tar of {self._tar.name} ends at byte {self._at}, inside a file")
+        return FormatError(f"the tar of {self._tar.name} ends at byte {self._read}, inside a file")
 
 
 def write_all(file: int, data: memoryview, position: int) -> None:

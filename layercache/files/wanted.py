@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from itertools import chain, groupby
+from itertools import chain
 from operator import attrgetter
 from typing import TYPE_CHECKING
 
 from layercache.errors import NotFoundError
-from layercache.files.restore import NODES
 from layercache.value import Value
 
 if TYPE_CHECKING:
@@ -26,25 +25,15 @@ FILES = 512
 """Files of such a part at most."""
 
 
-class WantedFile(Value, frozen=True, gc=False):
-    """One regular file: its entry, and the places of its other names."""
-
-    entry: FileEntry
-    others: tuple[str, ...] = ()
-
-    @property
-    def end(self) -> int:
-        """Where its bytes end in the tar."""
-        entry = self.entry
-        length = entry.size if entry.sparse is None else sum(length for _, length in entry.sparse)
-        return entry.offset + length
-
-
 class Run(Value, frozen=True):
-    """Files that are read one after the other. ``in_pass``: out of a pass over the whole layer."""
+    """Files that are read one after the other, up to byte ``end`` of a layer's tar.
+
+    ``in_pass``: out of a pass over the whole layer.
+    """
 
     layer: int
-    files: list[WantedFile]
+    files: Sequence[FileEntry]
+    end: int
     in_pass: bool = False
 
 
@@ -56,7 +45,8 @@ class Wanted:
     that is not there, and for a hard link whose target is not there.
 
     ``chosen``: the folders that were asked for, and all below. ``folders``: each behind those above it.
-    ``links``: symbolic links. ``nodes``: devices and pipes. ``files``: regular files, each once.
+    ``links``: symbolic links. ``nodes``: devices and pipes. ``others``: of a regular file with several names
+    the places that it has besides the one in `files`.
     """
 
     def __init__(self, view: ImageFiles, paths: Sequence[str] | None) -> None:
@@ -65,25 +55,22 @@ class Wanted:
         self.folders: list[ImageFile] = []
         self.links: list[ImageFile] = []
         self.nodes: list[ImageFile] = []
-        self._by_layer: dict[int, list[WantedFile]] = {}
+        self.others: dict[str, list[str]] = {}
+        self._by_layer: dict[int, list[FileEntry]] = {}
         if paths is None:
-            self._sort(self._all())
+            self._sort(view.everything())
             self.chosen.update(each.path for each in self.folders)
         else:
             along: dict[str, ImageFile] = {}
             found = {each.path: each for each in self._below(paths, along)}
             self.chosen.update(path for path, each in found.items() if each.entry.type == "directory")
             found = {**along, **found}
-            self._sort(found[path] for path in sorted(found))
+            self._sort(found.values())
 
     @property
-    def files(self) -> Iterator[WantedFile]:
+    def files(self) -> Iterator[FileEntry]:
         """Regular files, each once."""
         return chain.from_iterable(self._by_layer.values())
-
-    def _all(self) -> Iterator[ImageFile]:
-        yield self._view.lookup("/")
-        yield from self._view
 
     def _below(self, paths: Sequence[str], found: dict[str, ImageFile]) -> Iterator[ImageFile]:
         """What the paths lead to, and all in it; ``found`` gets what comes along."""
@@ -94,7 +81,7 @@ class Wanted:
             tops.add(way[-1].path)
             yield way[-1]
         if any(found[top].entry.type == "directory" for top in tops):
-            for each in self._view:
+            for each in self._view.everything():
                 folder = each.path
                 while folder and folder not in tops:
                     folder = folder.rpartition("/")[0]
@@ -107,24 +94,33 @@ class Wanted:
                     found[place] = self._view.lookup(place)
 
     def _sort(self, found: Iterable[ImageFile]) -> None:
-        files: dict[int, list[FileEntry]] = {}
         for each in found:
-            if each.entry.type == "directory":
+            kind = each.entry.type
+            if kind == "file":
+                self._by_layer.setdefault(each.stored_in, []).append(each.entry)
+            elif kind == "directory":
                 self.folders.append(each)
-            elif each.entry.type == "symlink":
+            elif kind == "symlink":
                 self.links.append(each)
-            elif each.entry.type in NODES:
-                self.nodes.append(each)
-            elif each.entry.type == "hardlink":
+            elif kind == "hardlink":
                 raise NotFoundError(f"{each.path} is a hard link to {each.entry.link}, which is not there")
             else:
-                files.setdefault(each.stored_in, []).append(each.entry)
-        for layer, entries in files.items():
+                self.nodes.append(each)
+        self.folders.sort(key=attrgetter("path"))
+        self.nodes.sort(key=attrgetter("path"))
+        for layer, entries in self._by_layer.items():
             entries.sort(key=attrgetter("offset"))
-            names = (list(same) for _, same in groupby(entries, attrgetter("offset")))
-            self._by_layer[layer] = [
-                WantedFile(first, tuple(other.path for other in others)) for first, *others in names
-            ]
+            self._by_layer[layer] = self._each_once(entries)
+
+    def _each_once(self, names: list[FileEntry]) -> list[FileEntry]:
+        """The first of each file's names; the rest of them go to `others`."""
+        files = names[:1]
+        for each in names[1:]:
+            if each.offset == files[-1].offset:
+                self.others.setdefault(files[-1].path, []).append(each.path)
+            else:
+                files.append(each)
+        return files
 
     def runs(self) -> Iterator[Run]:
         """Files that one thread reads, in the order of their bytes, out of one layer's tar.
@@ -133,22 +129,23 @@ class Wanted:
         read, or little is wanted of a tar with seek points, they are several, without what is between.
         """
         for layer, files in self._by_layer.items():
-            tar = self._view.layers[layer]
-            size = sum(each.entry.size for each in files)
-            if tar.is_at_hand or (2 * size < tar.table.tar_size and tar.has_points):
-                yield from (Run(layer, part) for part in _parts(files))
+            if self._view.layers[layer].is_read_in_parts(sum(each.size for each in files)):
+                yield from _runs(layer, files)
             else:
-                yield Run(layer, files, in_pass=True)
+                yield Run(layer, files, max(map(_end, files)), in_pass=True)
 
 
-def _parts(files: Sequence[WantedFile]) -> Iterator[list[WantedFile]]:
-    part: list[WantedFile] = []
-    size = end = 0
-    for each in files:
-        if part and (size >= PART or len(part) == FILES or each.entry.offset - end > GAP):
-            yield part
-            part, size = [], 0
-        part.append(each)
-        size += each.entry.size
-        end = each.end
-    yield part
+def _runs(layer: int, files: Sequence[FileEntry]) -> Iterator[Run]:
+    first = size = end = 0
+    for at, each in enumerate(files):
+        if at > first and (size >= PART or at - first == FILES or each.offset - end > GAP):
+            yield Run(layer, files[first:at], end)
+            first, size, end = at, 0, 0
+        size += each.size
+        end = max(end, _end(each))
+    yield Run(layer, files[first:], end)
+
+
+def _end(file: FileEntry) -> int:
+    """Where its bytes end in the tar."""
+    return file.offset + (file.size if file.sparse is None else sum(length for _, length in file.sparse))

@@ -46,8 +46,7 @@ class Listed(LayerTar):
         self.read_table += 1
         return cast("FileTable", self._entries)
 
-    @property
-    def is_at_hand(self) -> bool:
+    def is_read_in_parts(self, size: int) -> bool:
         return True
 
     def look(self) -> None:
