@@ -32,6 +32,8 @@ FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 OPEN_FOLDERS = 64
 """Descriptors of folders that one thread keeps open."""
 
+_NOT_EMPTY = (errno.ENOTEMPTY, errno.EEXIST)
+
 _HINTS = {
     errno.ENOSPC: "the disk is full: free some space, or extract to another disk",
     errno.EDQUOT: "the disk quota is exhausted: free some space, or extract to another disk",
@@ -116,10 +118,24 @@ class Destination:
 
     def publish(self) -> None:
         """Give what is new at the top its name."""
-        for name in os.listdir(self.new):
-            with self.errors(name):
-                move(self.new, os.fsencode(name), self.root, os.fsencode(name))
+        self._merge(self.new, self.root, "")
         self._merged = dict.fromkeys(self._merged, True)
+
+    def _merge(self, source: int, target: int, place: str) -> None:
+        """Move what is in a folder of ours to the one at this place, into folders that are there by now.
+
+        Another extraction may have made them in the meantime.
+        """
+        for name in os.listdir(source):
+            here = f"{place}/{name}" if place else name
+            with self.errors(here):
+                try:
+                    move(source, os.fsencode(name), target, os.fsencode(name))
+                except OSError as error:
+                    if error.errno not in _NOT_EMPTY or not _is_folder(os.fsencode(name), source):
+                        raise
+                    with ExitStack() as opened:
+                        self._merge(_opened(opened, name, source), _opened(opened, name, target), here)
 
 
 class OpenFolders:
