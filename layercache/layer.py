@@ -188,9 +188,10 @@ class Layer:
         """
         from layercache.files.extract import extract
         from layercache.files.restore import Restore
+        from layercache.files.wanted import Wanted
 
         restore = Restore(owners=owners, devices=devices, set_id=set_id)
-        return extract(self.files().view, destination, paths, restore, progress)
+        return extract(Wanted(self.files().view, paths), destination, restore, progress)
 
     def stat(self) -> int:
         """Bytes of the compressed blob, of the nearest place that has it. The bytes themselves do not travel.

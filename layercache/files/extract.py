@@ -7,19 +7,19 @@ from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from hashlib import sha256
 from typing import TYPE_CHECKING
 
-from layercache.errors import DigestMismatchError, wrong_type
+from layercache.errors import DigestMismatchError
 from layercache.files.destination import NEW_FILE, Destination, OpenFolders, move
-from layercache.files.tar_cursor import MANY, TarCursor, write_all
-from layercache.files.wanted import Wanted
+from layercache.files.tar_cursor import CHUNK, TarCursor, write_all
 from layercache.value import Value
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from hashlib import _Hash as Hasher
 
-    from layercache.files.merged import ImageFile, ImageFiles
+    from layercache.files.layer_tar import LayerTar
+    from layercache.files.merged import ImageFile
     from layercache.files.restore import Restore
-    from layercache.files.wanted import Run
+    from layercache.files.wanted import Run, Wanted
     from layercache.index.entry import FileEntry
 
 ZEROS = bytes(1 << 20)
@@ -36,21 +36,17 @@ class Extracted(Value, frozen=True):
 
 
 def extract(
-    view: ImageFiles,
+    wanted: Wanted,
     destination: str | os.PathLike[str],
-    paths: Sequence[str] | None,
     restore: Restore,
     progress: Callable[[int], object],
 ) -> Extracted:
-    """Write what ``paths`` lead to, folders with all that is in them, or everything.
+    """Write what is wanted of an image into a folder. ``progress``: see `Image.extract`.
 
     Each tar is read at most once, in order, and only up to the last byte that is wanted.
     """
-    if isinstance(paths, str | bytes):
-        raise wrong_type("several paths", paths)
-    wanted = Wanted(view, paths)
     with Destination(os.fspath(destination)) as folder:
-        run = _Run(view, folder, restore, progress)
+        run = _Run(wanted.layers, folder, restore, progress)
         made = run.make_folders(wanted.folders)
         run.write(wanted)
         folder.publish()
@@ -59,8 +55,7 @@ def extract(
         folders = [each for each in wanted.folders if each.path in (made if each.implied else chosen)]
         run.restore_folders(folders)
     skipped = () if restore.devices else tuple(each.path for each in wanted.nodes)
-    sizes = [each.size for each in wanted.files]
-    return Extracted(len(sizes), sum(sizes), skipped)
+    return Extracted(sum(1 for _ in wanted.files), wanted.size, skipped)
 
 
 class _Run:
@@ -71,9 +66,13 @@ class _Run:
     """
 
     def __init__(
-        self, view: ImageFiles, folder: Destination, restore: Restore, progress: Callable[[int], object]
+        self,
+        layers: Sequence[LayerTar],
+        folder: Destination,
+        restore: Restore,
+        progress: Callable[[int], object],
     ) -> None:
-        self._layers = view.layers
+        self._layers = layers
         self._folder = folder
         self._restore = restore
         self._progress = progress
@@ -153,7 +152,7 @@ class _Run:
 
     def _copy(self, entry: FileEntry, tar: TarCursor, file: int) -> None:
         """Write the bytes of an entry, and leave its holes."""
-        if entry.sparse is None and entry.size <= MANY:
+        if entry.sparse is None and entry.size <= CHUNK:
             data = tar.take(entry.offset, entry.size) if entry.size else memoryview(b"")
             if entry.sha256 and not tar.is_verified(entry.offset):
                 _compare(entry, sha256(data).hexdigest())

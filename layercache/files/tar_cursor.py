@@ -15,11 +15,8 @@ if TYPE_CHECKING:
     from layercache.backend import Reader
     from layercache.files.layer_tar import LayerTar
 
-CHUNK = 1 << 20
-"""Bytes that are read at once."""
-
-MANY = 256 << 10
-"""Bytes from which on the kernel copies them, which takes longer for few."""
+CHUNK = 256 << 10
+"""Bytes that are read at once. The kernel copies so many, or more, which takes longer for few."""
 
 STEP = 8 << 20
 """Bytes that it copies at once."""
@@ -91,7 +88,7 @@ class TarCursor:
         Many are copied by the kernel, where it can. Raises as `take` does, and `OSError`.
         """
         while length:
-            if self._copying and self._read == at and length >= MANY:
+            if self._copying and self._read == at and length >= CHUNK:
                 count = self._copying.copy_to(file, position, min(length, STEP))
                 if not count:
                     raise self._ended()

@@ -6,7 +6,7 @@ from itertools import chain
 from operator import attrgetter
 from typing import TYPE_CHECKING
 
-from layercache.errors import NotFoundError
+from layercache.errors import NotFoundError, wrong_type
 from layercache.value import Value
 
 if TYPE_CHECKING:
@@ -50,7 +50,11 @@ class Wanted:
     """
 
     def __init__(self, view: ImageFiles, paths: Sequence[str] | None) -> None:
+        """``paths``: None for everything. Raises as `ImageFiles.lookup`, too."""
+        if isinstance(paths, str | bytes):
+            raise wrong_type("several paths", paths)
         self._view = view
+        self.layers = view.layers
         self.chosen: set[str] = set()
         self.folders: list[ImageFile] = []
         self.links: list[ImageFile] = []
@@ -71,6 +75,11 @@ class Wanted:
     def files(self) -> Iterator[FileEntry]:
         """Regular files, each once."""
         return chain.from_iterable(self._by_layer.values())
+
+    @property
+    def size(self) -> int:
+        """Bytes of the regular files."""
+        return sum(each.size for each in self.files)
 
     def _below(self, paths: Sequence[str], found: dict[str, ImageFile]) -> Iterator[ImageFile]:
         """What the paths lead to, and all in it; ``found`` gets what comes along."""
@@ -129,7 +138,7 @@ class Wanted:
         read, or little is wanted of a tar with seek points, they are several, without what is between.
         """
         for layer, files in self._by_layer.items():
-            if self._view.layers[layer].is_read_in_parts(sum(each.size for each in files)):
+            if self.layers[layer].is_read_in_parts(sum(each.size for each in files)):
                 yield from _runs(layer, files)
             else:
                 yield Run(layer, files, max(map(_end, files)), in_pass=True)

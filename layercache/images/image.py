@@ -104,6 +104,7 @@ class Image:
         """
         from layercache.files.extract import extract
         from layercache.files.restore import Restore
+        from layercache.files.wanted import Wanted
 
         restore = Restore(owners=owners, devices=devices, set_id=set_id)
-        return extract(self.files(), destination, paths, restore, progress)
+        return extract(Wanted(self.files(), paths), destination, restore, progress)

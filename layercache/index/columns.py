@@ -53,17 +53,20 @@ class _Rare(Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
 
 
 class _Stored(Struct, array_like=True, forbid_unknown_fields=True):
-    """The columns as they are stored: integers of fixed width, little-endian; paths end in NULs."""
+    """The columns as they are stored: integers of fixed width, little-endian; paths end in NULs.
+
+    Views, so that a table in memory is not there twice while it is read.
+    """
 
     tar_size: _Size
     paths: bytes
-    types: bytes
-    modes: bytes
-    owners: bytes
-    sizes: bytes
-    mtimes: bytes
-    gaps: bytes
-    hashes: bytes
+    types: memoryview
+    modes: memoryview
+    owners: memoryview
+    sizes: memoryview
+    mtimes: memoryview
+    gaps: memoryview
+    hashes: memoryview
     all_owners: list[tuple[_UInt32, _UInt32, bytes, bytes]]
     links: list[tuple[_UInt32, bytes]]
     rare: list[tuple[_UInt32, _Rare]]
@@ -155,6 +158,8 @@ class Columns:
         """Those from one index to another, made by functions in C alone, but for what few entries have."""
         types, owners = self._types[start:end], self._owners[start:end]
         digits = self._hashes[32 * start : 32 * end].hex()
+        times = self._mtimes[start:end]
+        known: dict[int, int] = {}  # files with the same time share one object
         hashes = [digits[at : at + 64] for at in range(0, len(digits), 64)]
         made = list(
             map(
@@ -164,7 +169,7 @@ class Columns:
                 self._sizes[start:end],
                 self._modes[start:end],
                 *(map(field.__getitem__, owners) for field in zip(*self._all_owners, strict=True)),
-                self._mtimes[start:end],
+                map(known.setdefault, times, times),
                 map(self._links.get, range(start, end), repeat("")),
                 starmap(dict, repeat(())),
                 repeat(None),
@@ -182,13 +187,13 @@ class Columns:
         stored = _Stored(
             tar_size,
             b"".join(_raw(path) + b"\0" for path in self.paths),
-            bytes(self._types),
+            memoryview(self._types),
             _packed(self._modes),
             _packed(self._owners),
             _packed(self._sizes),
             _packed(self._mtimes),
             _packed(array("q", self._gaps())),
-            bytes(self._hashes),
+            memoryview(self._hashes),
             [(uid, gid, _raw(user), _raw(group)) for uid, gid, user, group in self._all_owners],
             [(at, _raw(link)) for at, link in self._links.items()],
             list(self._rare.items()),
@@ -308,14 +313,14 @@ def _paths(blob: bytes, count: int) -> list[str]:
     return decode(blob).split("\0")[:-1]
 
 
-def _packed(column: array[int]) -> bytes:
+def _packed(column: array[int]) -> memoryview:
     if sys.byteorder == "big":
         column = column[:]
         column.byteswap()
-    return column.tobytes()
+    return memoryview(column).cast("B")
 
 
-def _unpacked(code: str, data: bytes, count: int) -> array[int]:
+def _unpacked(code: str, data: memoryview, count: int) -> array[int]:
     column = array(code)
     if len(data) != count * column.itemsize:
         raise ValueError(f"it has {count} entries and {len(data)} bytes of a column")

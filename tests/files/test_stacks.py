@@ -21,6 +21,7 @@ from layercache.files.direct_paths import DirectPaths
 from layercache.files.extract import extract
 from layercache.files.merged import ImageFiles
 from layercache.files.restore import Restore
+from layercache.files.wanted import Wanted
 from layercache.index.table import TableBuilder
 
 if TYPE_CHECKING:
@@ -217,7 +218,7 @@ def check(layers: Sequence[Sequence[tuple[tarfile.TarInfo, bytes]]], folder: str
         assert kind(found.st_mode), each
     if not any(each.entry.type == "hardlink" for each in view):
         out = os.path.join(folder, "out")
-        extract(view, out, None, Restore(), lambda _size: None)
+        extract(Wanted(view, None), out, Restore(), lambda _size: None)
         extracted = without_times(out)
         assert {path: extracted[path] for path in expected} == expected
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tarfile
+import tracemalloc
 
 import pytest
 from hypothesis import given, settings
@@ -11,6 +12,7 @@ from index.tars import make, member, scan
 
 from layercache.errors import FormatError
 from layercache.index import columns
+from layercache.index.entry import FileEntry
 from layercache.index.table import FileTable, TableBuilder
 
 
@@ -53,6 +55,22 @@ def test_entries_that_are_made_together_are_those_that_are_made_alone(
         assert list(made) == [made[at] for at in range(len(made))] == scan(SAMPLE)
     first, *_, last = made
     assert first.xattrs is not last.xattrs
+
+
+def test_what_is_read_of_a_table_takes_little_more_memory_than_its_entries() -> None:
+    count = 5000
+    kept = columns.Columns()
+    for number in range(count):
+        kept.add(FileEntry(f"usr/share/{number}", size=1, offset=1024 * number + 512, mtime=1_600_000_000))
+    payload = kept.encode(1024 * count)
+    tracemalloc.start()
+    try:
+        made, _ = columns.Columns.decode(payload)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 180 * count, peak / count  # the columns and the paths; 62 more if each column were copied
+    assert len({id(entry.mtime) for entry in made}) < 5, "files of one time share it"
 
 
 def test_an_empty_layer_has_an_empty_table() -> None:

@@ -17,7 +17,6 @@ from layercache.cli.output_options import json_option
 from layercache.cli.registry_options import registry_options
 
 if TYPE_CHECKING:
-    from layercache.cli.named_files import HasFiles
     from layercache.cli.session import Session
     from layercache.files.extract import Extracted
 
@@ -45,25 +44,20 @@ def extract(session: Session, /, name: str, folder: str, as_json: bool, **option
 
     A file appears under its name only once it is complete and verified.
     """
+    from layercache.files.extract import extract as write
+    from layercache.files.restore import Restore
+    from layercache.files.wanted import Wanted
+
     chosen = {key: options.pop(key) for key in ("owners", "set_id", "devices")}
     paths, platform = options.pop("paths"), options.pop("platform")
-    with (
-        opened(session, name, platform, options) as source,
-        session.activity.step(
-            f"extracting {name} to {folder}", total=None if paths else _size(source)
-        ) as step,
-    ):
-        done = source.extract(folder, paths or None, progress=step.advance, **chosen)
+    with opened(session, name, platform, options) as source:
+        wanted = Wanted(view(source), paths or None)
+        with session.activity.step(f"extracting {name} to {folder}", total=wanted.size) as step:
+            done = write(wanted, folder, Restore(**chosen), step.advance)
     if as_json:
         output.document(done)
     else:
         _report(session, done, name, folder)
-
-
-def _size(source: HasFiles) -> int:
-    """Bytes of all files; of one that has several names once."""
-    files = {(file.stored_in, file.entry.offset): file.entry.size for file in view(source)}
-    return sum(files.values())
 
 
 def _report(session: Session, done: Extracted, name: str, folder: str) -> None:
