@@ -15,7 +15,6 @@ import os
 import secrets
 import shutil
 import stat
-from collections import OrderedDict
 from contextlib import ExitStack, contextmanager, suppress
 from typing import TYPE_CHECKING, Self
 
@@ -139,11 +138,11 @@ class Destination:
 
 
 class OpenFolders:
-    """Folders of a destination that one thread has open, the last used ones."""
+    """Folders of a destination that one thread has open, those that it has opened last."""
 
     def __init__(self, destination: Destination) -> None:
         self._destination = destination
-        self._open: OrderedDict[str, int] = OrderedDict()
+        self._open: dict[str, int] = {}
 
     def __enter__(self) -> Self:
         return self
@@ -165,15 +164,13 @@ class OpenFolders:
         if a link has taken its place.
         """
         folder, _, name = place.rpartition("/")
-        above = self.folder(folder) if folder else self._top(place)
+        above = self._open.get(folder)
+        if above is None:
+            above = self.folder(folder) if folder else self._top(place)
         return above, name.encode("utf-8", "surrogateescape")  # as `raw`, for each file
 
     def folder(self, place: str) -> int:
         """The folder at this place, as `above`."""
-        found = self._open.get(place)
-        if found is not None:
-            self._open.move_to_end(place)
-            return found
         here, missing = place, []
         while here and here not in self._open:
             here, _, name = here.rpartition("/")
@@ -185,7 +182,7 @@ class OpenFolders:
             here = f"{here}/{name}" if here else name
             self._open[here] = found
             if len(self._open) > OPEN_FOLDERS:
-                os.close(self._open.popitem(last=False)[1])
+                os.close(self._open.pop(next(iter(self._open))))
         return found
 
     def make(self, place: str) -> bool:

@@ -55,7 +55,7 @@ def extract(
         folders = [each for each in wanted.folders if each.path in (made if each.implied else chosen)]
         run.restore_folders(folders)
     skipped = () if restore.devices else tuple(each.path for each in wanted.nodes)
-    return Extracted(sum(1 for _ in wanted.files), wanted.size, skipped)
+    return Extracted(len(wanted), wanted.size, skipped)
 
 
 class _Run:
@@ -117,20 +117,23 @@ class _Run:
         layer = self._layers[run.layer]
         whole = layer.read_ahead if is_only_one else layer.read_in_pass  # else cores have enough to do
         read = whole if run.in_pass else layer.read
-        with OpenFolders(self._folder) as opened, TarCursor(layer, run.end, read) as tar:
+        start, is_merged = run.files[0].offset, self._folder.is_merged
+        with OpenFolders(self._folder) as opened, TarCursor(read(start, run.end), start, layer.name) as tar:
             for file in run.files:
                 if self._is_stopped:
                     return
                 try:
-                    self._write(file, others.get(file.path, ()), opened, tar)
+                    if file.path in others or is_merged(file.path):
+                        self._write_in_private(file, others.get(file.path, ()), opened, tar)
+                    else:  # its name is not visible yet
+                        self._make(*opened.above(file.path), file, tar)
                 except OSError as error:
                     raise self._folder.failed(file.path, error) from error
 
-    def _write(self, file: FileEntry, others: Sequence[str], opened: OpenFolders, tar: TarCursor) -> None:
-        """Write a file under its name if that is not visible yet; else in private, until it is complete."""
-        if not others and not self._folder.is_merged(file.path):
-            self._make(*opened.above(file.path), file, tar)
-            return
+    def _write_in_private(
+        self, file: FileEntry, others: Sequence[str], opened: OpenFolders, tar: TarCursor
+    ) -> None:
+        """Write a file, and give it its names once it is complete."""
         part, parts = self._folder.new_name(), self._folder.parts
         self._make(parts, part, file, tar)
         for other in others:
@@ -154,11 +157,11 @@ class _Run:
         """Write the bytes of an entry, and leave its holes."""
         if entry.sparse is None and entry.size <= CHUNK:
             data = tar.take(entry.offset, entry.size) if entry.size else memoryview(b"")
-            if entry.sha256 and not tar.is_verified(entry.offset):
+            if entry.sha256 and not tar.is_verified:
                 _compare(entry, sha256(data).hexdigest())
             write_all(file, data, 0)
             self._progress(len(data))
-        elif not tar.is_verified(entry.offset):
+        elif not tar.is_verified:
             self._copy_hashed(entry, tar, file)
         else:
             at = entry.offset

@@ -9,11 +9,10 @@ from layercache.backend.capabilities import CopyingReader
 from layercache.errors import FormatError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
     from types import TracebackType
 
     from layercache.backend import Reader
-    from layercache.files.layer_tar import LayerTar
 
 CHUNK = 256 << 10
 """Bytes that are read at once. The kernel copies so many, or more, which takes longer for few."""
@@ -23,20 +22,18 @@ STEP = 8 << 20
 
 
 class TarCursor:
-    """A place in a tar that only goes forward, up to ``end``. The tar is opened at the first piece.
+    """A place in an opened tar that only goes forward.
 
     Bytes from ``_base`` to ``_read`` of the tar are in the buffer. Those before ``_at`` are not given again.
     """
 
-    def __init__(self, tar: LayerTar, end: int, read: Callable[[int, int], Reader]) -> None:
-        """``read``: the method of the tar by which it is opened."""
-        self._tar = tar
-        self._end = end
-        self._open = read
-        self._reader: Reader | None = None
-        self._copying: CopyingReader | None = None  # the reader, if it can copy
+    def __init__(self, reader: Reader, start: int, name: str) -> None:
+        """``reader``: of the tar called ``name``, from byte ``start`` on; it is closed with the cursor."""
+        self._reader = reader
+        self._copying = reader if isinstance(reader, CopyingReader) else None
+        self._name = name
         self._buffer = memoryview(bytearray(CHUNK))
-        self._base = self._at = self._read = 0
+        self._base = self._at = self._read = start
 
     def __enter__(self) -> Self:
         return self
@@ -44,23 +41,15 @@ class TarCursor:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._reader is not None:
-            self._reader.close()
+        self._reader.close()
 
-    def is_verified(self, at: int) -> bool:
-        """Whether the bytes from ``at`` on come out of a file as it stands in a trusted tier.
+    @property
+    def is_verified(self) -> bool:
+        """Whether the bytes come out of a file as it stands in a trusted tier.
 
-        So they need not be hashed, as no other reader of that tier does. Opens the tar if it is not open yet.
+        So they need not be hashed, as no other reader of that tier does.
         """
-        if self._reader is None:
-            self._begin(at)
         return self._copying is not None
-
-    def _begin(self, at: int) -> Reader:
-        self._reader = reader = self._open(at, self._end)
-        self._copying = reader if isinstance(reader, CopyingReader) else None
-        self._base = self._at = self._read = at
-        return reader
 
     def take(self, at: int, length: int) -> memoryview:
         """The bytes from ``at`` on in one piece, `CHUNK` at most. It is valid until more is asked for.
@@ -68,7 +57,7 @@ class TarCursor:
         Raises `FormatError` where the tar ends before, or for a place behind the cursor.
         """
         if at < self._at:
-            raise FormatError(f"files overlap at byte {at} of the tar {self._tar.name}")
+            raise FormatError(f"files overlap at byte {at} of the tar {self._name}")
         if at + length > self._read:
             self._fill(at, length)
         self._at = at + length
@@ -106,28 +95,29 @@ class TarCursor:
 
     def _fill(self, at: int, length: int) -> None:
         """Read on until the bytes from ``at`` on, so many, are in the buffer."""
-        reader = self._reader or self._begin(at)
         while self._read <= at:
             self._base = self._read
-            self._read_into(reader, self._buffer)
+            self._read_into(self._buffer)
         held = self._read - at
         self._buffer[:held] = self._buffer[at - self._base : self._read - self._base]
         self._base = at
         while self._read < at + length:
-            self._read_into(reader, self._buffer[self._read - at :])
+            self._read_into(self._buffer[self._read - at :])
 
-    def _read_into(self, reader: Reader, buffer: memoryview) -> None:
-        count = reader.readinto(buffer)
+    def _read_into(self, buffer: memoryview) -> None:
+        count = self._reader.readinto(buffer)
         if not count:
             raise self._ended()
         self._read += count
 
     def _ended(self) -> FormatError:
-        return FormatError(f"the tar of {self._tar.name} ends at byte {self._read}, inside a file")
+        return FormatError(f"the tar of {self._name} ends at byte {self._read}, inside a file")
 
 
 def write_all(file: int, data: memoryview, position: int) -> None:
     """Write bytes to a position of an open file. Raises `OSError`."""
     while data:
         count = os.pwrite(file, data, position)
+        if count == len(data):
+            return
         data, position = data[count:], position + count

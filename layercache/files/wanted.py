@@ -79,7 +79,11 @@ class Wanted:
     @property
     def size(self) -> int:
         """Bytes of the regular files."""
-        return sum(each.size for each in self.files)
+        return sum(map(attrgetter("size"), self.files))
+
+    def __len__(self) -> int:
+        """How many regular files there are."""
+        return sum(map(len, self._by_layer.values()))
 
     def _below(self, paths: Sequence[str], found: dict[str, ImageFile]) -> Iterator[ImageFile]:
         """What the paths lead to, and all in it; ``found`` gets what comes along."""
@@ -138,7 +142,7 @@ class Wanted:
         read, or little is wanted of a tar with seek points, they are several, without what is between.
         """
         for layer, files in self._by_layer.items():
-            if self.layers[layer].is_read_in_parts(sum(each.size for each in files)):
+            if self.layers[layer].is_read_in_parts(sum(map(attrgetter("size"), files))):
                 yield from _runs(layer, files)
             else:
                 yield Run(layer, files, max(map(_end, files)), in_pass=True)
