@@ -43,8 +43,9 @@ class Destination:
     """The folder, and a private one in it (mode 700) for what is not complete.
 
     It is made, its folders are made and it is published by one thread. In between, any number of threads make
-    files, each with its own `OpenFolders`: nothing that they read here changes then, and the next number for
-    a name is taken in one step of the interpreter.
+    files, each with its own `OpenFolders`. What they read here of folders does not change then, only one of
+    them asks what a file at the top replaces, and the next number for a name is taken in one step of the
+    interpreter.
     """
 
     def __init__(self, path: str) -> None:

@@ -31,6 +31,8 @@ class TarCursor:
         """``reader``: of the tar called ``name``, from byte ``start`` on; it is closed with the cursor."""
         self._reader = reader
         self._copying = reader if isinstance(reader, CopyingReader) else None
+        self.is_verified = self._copying is not None
+        """Whether the bytes come out of a file as it stands in a trusted tier, which no reader hashes."""
         self._name = name
         self._buffer = memoryview(bytearray(CHUNK))
         self._base = self._at = self._read = start
@@ -42,14 +44,6 @@ class TarCursor:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._reader.close()
-
-    @property
-    def is_verified(self) -> bool:
-        """Whether the bytes come out of a file as it stands in a trusted tier.
-
-        So they need not be hashed, as no other reader of that tier does.
-        """
-        return self._copying is not None
 
     def take(self, at: int, length: int) -> memoryview:
         """The bytes from ``at`` on in one piece, `CHUNK` at most. It is valid until more is asked for.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -14,6 +15,7 @@ from layercache.files import wanted
 
 if TYPE_CHECKING:
     from pathlib import Path
+    from types import FrameType
 
 FILES = 300
 SMALL = make_tar(
@@ -41,6 +43,21 @@ def test_a_small_file_in_a_new_folder_takes_four_system_calls(
     assert calls["fchmod"] <= folders, "files are made with their modes"
     others = set(calls) - {"pwrite", "open", "utime", "close", "fchmod"}
     assert sum(calls[name] for name in others) < FILES // 2, calls
+
+
+def test_a_small_file_takes_fewer_than_ten_calls_of_python(image: layercache.Image, tmp_path: Path) -> None:
+    called: list[object] = []
+
+    def watch(_frame: FrameType, event: str, _argument: object) -> None:
+        if event == "call":
+            called.append(1)
+
+    threading.setprofile(watch)
+    try:
+        image.extract(tmp_path / "out")
+    finally:
+        threading.setprofile(None)
+    assert len(called) < 10 * FILES, len(called) / FILES
 
 
 def test_a_small_file_in_a_folder_that_was_there_is_renamed_and_that_is_all(
