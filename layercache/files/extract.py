@@ -14,6 +14,7 @@ from layercache.value import Value
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
+    from concurrent.futures import Future
     from hashlib import _Hash as Hasher
 
     from layercache.files.layer_tar import LayerTar
@@ -104,9 +105,10 @@ class _Run:
         runs = list(wanted.runs())
         one = len(runs) == 1
         with ThreadPoolExecutor(min(len(runs) + 1, _threads())) as pool:
-            running = [pool.submit(self._write_run, run, wanted.others, one) for run in runs]
-            running.append(pool.submit(self._write_others, wanted))
+            running: list[Future[None]] = []
             try:
+                running.extend(pool.submit(self._write_run, run, wanted.others, one) for run in runs)
+                running.append(pool.submit(self._write_others, wanted))
                 wait(running, return_when=FIRST_EXCEPTION)
             finally:
                 self._is_stopped = True

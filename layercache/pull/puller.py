@@ -15,6 +15,7 @@ from layercache.transfer.cancellation import Cancellation, current
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
+    from concurrent.futures import Future
 
     from layercache.events import Event
     from layercache.images.image import Image
@@ -95,9 +96,10 @@ class Puller:
                 done()
                 finished(layer)
 
-            # In the context of the caller: a trace of it has what its threads do.
-            running = [pool.submit(copy_context().run, work, layer) for layer in layers]
+            running: list[Future[None]] = []
             try:
+                # In the context of the caller: a trace of it has what its threads do.
+                running.extend(pool.submit(copy_context().run, work, layer) for layer in layers)
                 for future in wait(running, return_when=FIRST_EXCEPTION).done:
                     future.result()
             except BaseException:

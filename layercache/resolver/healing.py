@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, TypeVar, cast
 
 from layercache.errors import NotFoundError
 from layercache.resolver.tier_writer import WrongEntryError
-from layercache.streams.readers import HashedReader, WrappingReader
-from layercache.streams.spliced import splice_to
+from layercache.streams.readers import HashedReader, WrappingReader, splice_to
 from layercache.transfer.follower import Follower
 
 if TYPE_CHECKING:

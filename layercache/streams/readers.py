@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, BinaryIO, ClassVar, Self, cast
 from layercache.errors import BackendError, DigestMismatchError, FormatError, LayercacheError, NotALayerError
 from layercache.oci.descriptor import GZIP, NO_COMPRESSION, ZSTD
 from layercache.oci.digest import Hash, hasher
-from layercache.streams.spliced import splice_to
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -78,6 +77,16 @@ def _is_tar_header(head: bytes) -> bool:
     found = sum(counted) + 8 * 0x20
     # Old tars of Sun and others summed signed characters, as GNU tar and Go still read them.
     return stated in (found, found - 0x100 * sum(byte > 0x7F for byte in counted))
+
+
+def splice_to(reader: object, pipe: int, size: int) -> int:
+    """Put the next bytes of a reader, ``size`` at most, into a pipe that does not block; return their number.
+
+    Waits for bytes as reading does, and raises what that raises. 0 where the reader cannot, or cannot now:
+    then they are to be read and written, which also shows the end, and what is wrong with the pipe.
+    """
+    splice = getattr(reader, "splice_to", None)
+    return splice(pipe, size) if splice else 0
 
 
 class WrappingReader(ABC):
