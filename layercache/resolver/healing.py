@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, TypeVar, cast
 
 from layercache.errors import NotFoundError
 from layercache.resolver.tier_writer import WrongEntryError
-from layercache.streams.readers import HashedReader, WrappingReader, splice_to
+from layercache.streams.readers import HashedReader, WrappingReader
 from layercache.transfer.follower import Follower
 
 if TYPE_CHECKING:
@@ -77,6 +77,8 @@ class HealingReader(WrappingReader):
         return count
 
     def splice_to(self, pipe: int, size: int, /) -> int:
+        from layercache.streams.spliced import splice_to  # for the mirror alone
+
         count = self._tried(lambda raw: splice_to(raw, pipe, size))
         self._pass(count)
         return count

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, BinaryIO, cast
 
 from layercache.errors import BackendError
 from layercache.streams.byte_ranges import Span
-from layercache.streams.readers import splice_to
+from layercache.streams.spliced import splice_to
 
 if TYPE_CHECKING:
     import io

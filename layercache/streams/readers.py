@@ -79,16 +79,6 @@ def _is_tar_header(head: bytes) -> bool:
     return stated in (found, found - 0x100 * sum(byte > 0x7F for byte in counted))
 
 
-def splice_to(reader: object, pipe: int, size: int) -> int:
-    """Put the next bytes of a reader, ``size`` at most, into a pipe that does not block; return their number.
-
-    Waits for bytes as reading does, and raises what that raises. 0 where the reader cannot, or cannot now:
-    then they are to be read and written, which also shows the end, and what is wrong with the pipe.
-    """
-    splice = getattr(reader, "splice_to", None)
-    return splice(pipe, size) if splice else 0
-
-
 class WrappingReader(ABC):
     """What readers of readers share: ``readinto`` by ``read``, no seeking, and closing what is wrapped."""
 
@@ -344,6 +334,8 @@ class _RawStream(io.RawIOBase):
         return self._reader.readinto(buffer)
 
     def splice_to(self, pipe: int, size: int, /) -> int:
+        from layercache.streams.spliced import splice_to  # for the mirror alone
+
         return splice_to(self._reader, pipe, size)
 
     def close(self) -> None:

@@ -125,7 +125,7 @@ class Follower(io.RawIOBase):
         return count
 
     def splice_to(self, pipe: int, size: int, /) -> int:
-        """As `layercache.streams.readers.splice_to`, of bytes that are on their way still."""
+        """As `layercache.streams.spliced.splice_to`, of bytes that are on their way still."""
         self._checkClosed()
         left = min(self._left(), size)
         count = self._transfer.splice_at(self.position, pipe, left) if left else 0

@@ -10,7 +10,7 @@ import pytest
 from fixtures.layers import flipped, large
 from fixtures.stores import Fetch, far, open_cache, write_blob
 
-from layercache.streams.readers import splice_to
+from layercache.streams.spliced import splice_to
 from layercache.tiers.opening import open_tier
 
 if TYPE_CHECKING:
