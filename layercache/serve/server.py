@@ -26,6 +26,7 @@ from layercache.serve import logs, tls
 from layercache.serve.listening import BACKLOG
 from layercache.serve.observed import END_EVENTS
 from layercache.serve.setup import try_starting
+from layercache.serve.wakeup import Wakeup
 from layercache.serve.worker import application
 
 if TYPE_CHECKING:
@@ -48,7 +49,8 @@ class Server(MPServer):
     ``setup``: what it begins with; ``again`` reads the configuration again, and raises `LayercacheError`.
     ``folder``: for the counts of the workers.
 
-    What it replaces of granian: the socket, see `layercache.serve.listening`; and that workers which are
+    What it replaces of granian: the socket, see `layercache.serve.listening`; the event that its signal
+    handlers set, see `Wakeup`; and that workers which are
     replaced go on sending what they have begun, for as long as it takes, and nothing waits for them.
     """
 
@@ -71,6 +73,9 @@ class Server(MPServer):
             respawn_failed_workers=True,
             log_level=LogLevels.warning,
             log_dictconfig=logs.config(setup.settings.access_log, verbose=verbose),
+        )
+        self.main_loop_interrupt: Any = Wakeup(
+            lambda: self.interrupt_signal or self.reload_signal or self.interrupt_children
         )
         self._verbose = verbose
         self._again = again
@@ -149,8 +154,8 @@ class Server(MPServer):
 
     def _reload(self, spawn_target: Any, target_loader: Any) -> None:
         """Read the configuration again, and let new workers take over. A wrong one changes nothing."""
-        self.reload_signal = False
         self.main_loop_interrupt.clear()
+        self.reload_signal = False
         try:
             setup = self._again()
             try_starting(setup)
