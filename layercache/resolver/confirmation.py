@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, ClassVar, TypeVar
 
 from layercache.errors import FormatError, IntegrityError, LimitError
+from layercache.oci.descriptor import NO_COMPRESSION
 from layercache.resolver.tier_writer import WrongEntryError
 from layercache.streams import readers
-from layercache.streams.readers import HashedReader, WrappingReader
+from layercache.streams.readers import HashedReader, HeadReader, WrappingReader, sniff_layer
 from layercache.transfer.follower import Follower, read_through
 
 if TYPE_CHECKING:
@@ -63,14 +64,24 @@ class ConfirmedReader(HashedReader):
 class RefutingReader(WrappingReader):
     """A tar that is made of a ``blob`` on a claim's word. That none can be made refutes the claim.
 
-    ``refute`` is called with the error once the blob was found to be what its name says.
+    ``only_tars``: so does what begins as no tar does, since who asks for a gzip by its digest must not get
+    another blob that has this one inside. ``refute`` is called with the error once the blob was found to be
+    what its name says.
     """
 
-    def __init__(self, tar: InflatedReader, blob: Reader, refute: Callable[[IntegrityError], object]) -> None:
+    def __init__(
+        self,
+        tar: InflatedReader,
+        blob: Reader,
+        refute: Callable[[IntegrityError], object],
+        *,
+        only_tars: bool,
+    ) -> None:
         super().__init__(tar, tar.size)
         self._tar = tar
         self._blob = blob
         self._refute = refute
+        self._unseen = only_tars
 
     @property
     def seconds(self) -> float:
@@ -79,11 +90,19 @@ class RefutingReader(WrappingReader):
 
     def read(self, size: int = -1, /) -> bytes:
         try:
+            if self._unseen:
+                self._look()
             return self._raw.read(size)
         except (FormatError, LimitError) as error:
             read_through(self._blob)
             self._refute(error)
             raise
+
+    def _look(self) -> None:
+        self._raw = head = HeadReader(self._raw)
+        self._unseen = False
+        if sniff_layer(head.head) != NO_COMPRESSION:
+            raise FormatError("what is inside is not a tar")
 
 
 class ClaimedReader(WrappingReader):

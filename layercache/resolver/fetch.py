@@ -235,7 +235,8 @@ class Fetcher:
         total = identity.uncompressed_size
         self.observers.emit(Event("inflating", identity.diff_id or digest, UNCOMPRESSED, "", total=total))
         if identity.asked:
-            return RefutingReader(tar, head, partial(self.findings.refute, layer, digest))
+            refute = partial(self.findings.refute, layer, digest)
+            return RefutingReader(tar, head, refute, only_tars=not identity.is_proved(digest))
         return tar
 
     def run(self, stage: Stage) -> Reader:

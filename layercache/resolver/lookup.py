@@ -37,7 +37,7 @@ def find(tiers: Sequence[Tier], name: Hash, asked: Questions, refuted: Pairs = (
     facts lead to nothing that is there is skipped, and so is what was ``refuted``. Raises
     `NotFoundError`.
     """
-    facts_found = False
+    own, facts_found = None, False
     for own, leading in _facts_found(tiers, name, asked, refuted):
         facts_found = True
         there = own is not None and not own.computed and _is_there(tiers, name, asked, own, leading)
@@ -50,7 +50,7 @@ def find(tiers: Sequence[Tier], name: Hash, asked: Questions, refuted: Pairs = (
             return LayerIdentity(digest=Digest(name))
         is_another = present in identity.alternatives and not identity.plain
         return identity.meaning(Digest(present)) if is_another else identity
-    if facts_found and (claimed := _claimed(tiers, name, asked, refuted)):
+    if facts_found and (claimed := _claimed(tiers, name, own, asked, refuted)):
         return claimed
     if _where(tiers, [name], asked) is None:
         from layercache.resolver.absence import not_found
@@ -59,15 +59,24 @@ def find(tiers: Sequence[Tier], name: Hash, asked: Questions, refuted: Pairs = (
     return LayerIdentity(digest=Digest(name))
 
 
-def _claimed(tiers: Sequence[Tier], name: Hash, asked: Questions, refuted: Pairs) -> LayerIdentity | None:
-    """The layer by claims that stand behind computed facts of which no blob is there any more."""
+def _claimed(
+    tiers: Sequence[Tier], name: Hash, own: Association | None, asked: Questions, refuted: Pairs
+) -> LayerIdentity | None:
+    """The layer by claims that stand behind computed facts of which no blob is there any more.
+
+    ``own``: the fact about the name as a digest. Then no other blob is given under it: of a plain tar those
+    that have it inside lead to it, of any other there is none.
+    """
+    if own and own.computed and own.diff_id != name:
+        return None
     leading: dict[Digest, Association] = {}
     for tier in tiers:
         for fact in believed(tiers, tier, asked.claims(tier, DiffID(name)), refuted):
             leading.setdefault(fact.digest, fact)
     if (present := _where(tiers, list(leading), asked)) is None:
         return None
-    return LayerIdentity.from_fact(leading[Digest(present)], DiffID(name), leading)
+    meant = leading.get(Digest(name)) or leading[Digest(present)]
+    return LayerIdentity.from_fact(meant, DiffID(name), leading)
 
 
 def facts(tiers: Sequence[Tier], name: Hash) -> LayerIdentity:

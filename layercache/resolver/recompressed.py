@@ -60,7 +60,7 @@ class Recompressed:
 
         assert identity.digest is not None, "a plain layer has one name"
         refuse = partial(self._keeper.refuse, tier)
-        facts = islice(others(tier, identity.digest), TRIED)
+        facts = islice(others(tier, identity.digest, identity.size), TRIED)
         for fact in lookup.believed(self._tiers, tier, facts, self._keeper.refuted):
             if (tier, fact.digest) not in self._keeper.wrong:
                 inside = Inside(fact, self._limits, refuse)

@@ -69,7 +69,7 @@ class Stage(ABC):
     outcome: Outcome | None = field(default=None, init=False)
     _transfer: Transfer | None = field(default=None, init=False)
     _spooled_in: Tier | None = field(default=None, init=False)
-    _ended: Callable[[Transfer], object] = field(init=False)
+    _ended: Callable[[Transfer], object] = field(init=False, repr=False)
     _observed: ObservedReader | None = field(default=None, init=False)
     _is_judged: bool = field(default=False, init=False)
 

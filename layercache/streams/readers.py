@@ -12,6 +12,7 @@ from layercache.oci.digest import Hash, hasher
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from hashlib import _Hash
     from types import TracebackType
 
     from _typeshed import WriteableBuffer
@@ -144,6 +145,15 @@ def read_full(raw: Reader, size: int) -> bytes:
     return parts[0] if len(parts) == 1 else b"".join(parts)
 
 
+def begins_with(reader: Reader, count: int, expected: _Hash) -> bool:
+    """Whether the next ``count`` bytes of a reader have a hash. It is read up to there."""
+    found = hasher(expected.name)
+    while count and (part := reader.read(min(CHUNK, count))):
+        found.update(part)
+        count -= len(part)
+    return not count and found.digest() == expected.digest()
+
+
 def read_bounded(reader: Reader, limit: int, what: str) -> bytes:
     """All of something small. Raises `FormatError` for more than ``limit`` bytes, and reads no more."""
     size = reader.size
@@ -251,14 +261,7 @@ class HashedReader(JudgingReader):
 
         It is read up to there.
         """
-        for seen, until in self._marks:
-            if seen == count:
-                theirs = hasher(until.name)
-                while count and (part := other.read(min(CHUNK, count))):
-                    theirs.update(part)
-                    count -= len(part)
-                return theirs.digest() == until.digest()
-        return False
+        return any(seen == count and begins_with(other, count, until) for seen, until in self._marks)
 
 
 def verified(raw: Reader, expected: Hash, size: int | None = None) -> HashedReader:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from layercache.oci.digest import DiffID
+from layercache.value import replace
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -14,14 +15,16 @@ if TYPE_CHECKING:
     from layercache.tiers.tier import Tier
 
 
-def others(tier: Tier, name: Hash) -> Iterator[Association]:
+def others(tier: Tier, name: Hash, size: int | None = None) -> Iterator[Association]:
     """What a tier says of other blobs that have this tar inside, whether or not they are there.
 
-    Only if somebody has inflated them, so that the tar's size is known.
+    Without the tar's ``size``, in bytes, only of those that somebody has inflated, so that the tier knows it.
     """
     for fact in tier.facts.made_from(DiffID(name), claims=True):
         if fact.digest != name and fact.uncompressed_size is not None:
             yield fact
+        elif fact.digest != name and size is not None:
+            yield replace(fact, uncompressed_size=size)
 
 
 def holding(tier: Tier, name: Hash) -> Association | None:

@@ -38,7 +38,7 @@ class Followed(Protocol):
 
     def splice_at(self, offset: int, pipe: int, size: int) -> int: ...
 
-    def recheck(self, *, in_order: bool) -> Recheck: ...
+    def recheck(self, start: int) -> Recheck: ...
 
     def follow(self, verified: Callable[[], None] | None = None) -> Follower | None: ...
 
@@ -80,7 +80,7 @@ class Follower(io.RawIOBase):
         self._start = start
         self._stop = ALL if end is None else end
         self.position = start
-        self._recheck = transfer.recheck(in_order=start == 0)
+        self._recheck = transfer.recheck(start)
         self._failure: LayercacheError | None = None
         # Taken by what leaves the transfer first: the thread that closes this, or another that gives it up.
         self._present = [self]
@@ -155,24 +155,8 @@ class Follower(io.RawIOBase):
         return self.position - self._start
 
     def begins_alike(self, other: Reader, count: int) -> bool:
-        """Whether another reader begins with the first bytes of this one. It is read up to there."""
-        offset, buffer = 0, memoryview(bytearray(CHUNK))
-        while offset < count:
-            theirs = other.read(min(CHUNK, count - offset))
-            done = 0
-            while done < len(theirs):
-                at = self._start + offset + done
-                try:
-                    got = self._transfer.readinto_at(at, buffer[: len(theirs) - done])
-                except LayercacheError:  # it is gone: nobody knows what it was
-                    return False
-                if not got or buffer[:got] != theirs[done : done + got]:
-                    return False
-                done += got
-            if not theirs:
-                return False
-            offset += len(theirs)
-        return True
+        """Whether another reader begins with the bytes that this one gave. It is read up to there."""
+        return self._recheck.begins_alike(other, count)
 
     @property
     def received(self) -> int:

@@ -53,7 +53,7 @@ class GrowingSpool:
     # with `notify` the one that is woken may have all it needs, and nobody would drive.
     #
     # `visible` and `verified` are also read without the lock. They change in one direction only, so the worst
-    # is to see them late, and then the lock is taken.
+    # is to see them late, and then the lock is taken. What goes with them is there before them.
     #
     # The driver is a token, not a flag: a thread that is interrupted just after it took its turn sees by the
     # token that the turn is to be given back (see `Producer.bring`).
@@ -210,8 +210,9 @@ class GrowingSpool:
         """All bytes were found right, and have this hash."""
         with self._lock:
             self.found = found
+            self.size = size = self.spool.size
             self.verified = True
-            self.visible = self.size = self.spool.size
+            self.visible = size
             if self._asleep:
                 self._grown.notify_all()
 

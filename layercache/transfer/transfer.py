@@ -180,9 +180,9 @@ class Transfer:
         """
         return 0 if self.verified or self._rehash else self._growing.spool.splice_to(pipe, offset, size)
 
-    def recheck(self, *, in_order: bool) -> Recheck:
-        """For one follower, ``in_order`` if it begins with the first byte."""
-        return Recheck(self._growing, always=self._rehash, in_order=in_order)
+    def recheck(self, start: int) -> Recheck:
+        """For one follower, which begins at this offset."""
+        return Recheck(self._growing, always=self._rehash, start=start)
 
     def set_pace(self, follower: Follower, *, holds: bool) -> None:
         """As `Pace.set`."""

@@ -8,10 +8,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 from fixtures.layers import COMPRESSIONS, compressed, put, read, sample
-from fixtures.stores import Fetch, blobs, evict, far, near, open_cache
+from fixtures.stores import Fetch, blobs, evict, far, near, open_cache, write_blob
 
 import layercache
+from layercache import FormatError, NotFoundError
+from layercache.oci.descriptor import OCI_LAYER_GZIP
 from layercache.oci.digest import DiffID, Digest
+from layercache.tiers.association import Association
 
 if TYPE_CHECKING:
     from layercache.oci.forms import Form
@@ -198,14 +201,57 @@ def test_a_name_that_is_a_digest_in_one_tier_is_found_by_its_diff_id_through_it(
 
 
 def test_a_claim_leads_to_a_layer_whose_other_blob_was_computed_and_evicted() -> None:
-    plain, gzip = sample(1, "none"), sample(1, "gzip")
+    zstd, gzip = sample(1, "zstd"), sample(1, "gzip")
     with open_cache() as cache:
-        put(cache, plain.blob)
+        put(cache, zstd.blob)
         cache.layer(gzip.digest, diff_id=gzip.diff_id, fetch=Fetch(gzip.blob)).fill("compressed")
-        evict(cache.tiers[0], Digest(plain.digest))
-        assert plain.diff_id in cache
-        assert cache.get(plain.diff_id).digest == gzip.digest
-        assert read(cache.get(plain.diff_id).uncompressed()) == plain.tar
+        evict(cache.tiers[0], zstd.digest)
+        evict(cache.tiers[0], zstd.diff_id)
+        assert zstd.diff_id in cache
+        assert cache.get(zstd.diff_id).digest == gzip.digest
+        assert read(cache.get(zstd.diff_id).uncompressed()) == zstd.tar
+
+
+@pytest.mark.parametrize("verify_always", [False, True])
+def test_a_name_that_is_known_to_be_a_plain_tars_gives_no_other_blob(*, verify_always: bool) -> None:
+    plain, gzip = sample(1, "none"), sample(1, "gzip")
+    for form in ("compressed", "uncompressed"):
+        with open_cache(verify_always=verify_always) as cache:
+            put(cache, plain.blob)
+            cache.layer(gzip.digest, diff_id=gzip.diff_id, fetch=Fetch(gzip.blob)).fill("compressed")
+            evict(cache.tiers[0], Digest(plain.digest))
+            found = cache.get(plain.diff_id)
+            assert (found.digest, found.diff_id) == (plain.digest, plain.diff_id)
+            assert read(getattr(found, form)()) == plain.tar, "out of the blob that has it inside"
+
+
+def test_a_name_that_is_known_to_be_a_blobs_gives_no_other_that_has_it_inside() -> None:
+    layer = sample(1, "gzip")
+    twice = compressed(layer.blob, "gzip")
+    with open_cache() as cache:
+        put(cache, layer.blob)
+        claim = Association(Digest.of(twice), DiffID(layer.digest), len(twice), OCI_LAYER_GZIP)
+        write_blob(cache.tiers[0], claim.digest, twice)
+        cache.tiers[0].facts.record(claim)
+        evict(cache.tiers[0], layer.digest)
+        evict(cache.tiers[0], layer.diff_id)
+        with pytest.raises(NotFoundError, match="is not cached"):
+            cache.get(layer.digest)
+
+
+@pytest.mark.parametrize("form", ["compressed", "uncompressed"])
+def test_what_is_inside_a_blob_and_no_tar_is_no_layers_diff_id(form: Form) -> None:
+    layer, tier = sample(1, "gzip"), far()
+    twice = compressed(layer.blob, "gzip")
+    claim = Association(Digest.of(twice), DiffID(layer.digest), len(twice), OCI_LAYER_GZIP)
+    write_blob(tier, claim.digest, twice)
+    tier.facts.record(claim)
+    with open_cache(near(), tier) as cache:
+        with pytest.raises(FormatError, match="not a tar"):
+            read(getattr(cache.get(layer.digest), form)())
+        assert layer.digest not in cache
+        assert read(cache.get(claim.digest).compressed()) == twice, "by its own name it is what it is"
+        assert read(cache.get(claim.digest).uncompressed()) == layer.blob
 
 
 def test_a_layer_by_digest_reads_nothing_before_a_stream_is_opened() -> None:

@@ -187,6 +187,52 @@ def test_one_that_hashes_what_it_reads_is_not_content_with_a_file_that_is_right(
             follower.read()
 
 
+@pytest.mark.parametrize("start", [0, 3 * CHUNK])
+def test_where_it_hashes_what_it_reads_the_bytes_that_it_gave_are_compared_not_those_of_the_file(
+    spool: TierSpool, monkeypatch: pytest.MonkeyPatch, start: int
+) -> None:
+    """A file may be changed, and changed back, by who can write to it; a disk may read wrongly once."""
+    right = spool.readinto_at
+
+    def misread(offset: int, buffer: WriteableBuffer, /) -> int:
+        count = right(offset, buffer)
+        if offset <= 10 * CHUNK < offset + count:
+            memoryview(buffer)[10 * CHUNK - offset] ^= 1
+        return count
+
+    transfer = Transfer(CountedSource(DATA), spool, NotedStage(), rehash=True)
+    with opened(transfer, start) as follower, opened(transfer, start) as other:
+        follower.run()
+        for each, read in ((follower, misread), (other, right)):
+            monkeypatch.setattr(spool, "readinto_at", read)
+            readers.read_full(each, 20 * CHUNK)
+            assert each.begins_alike(MemoryReader(DATA[start:]), 20 * CHUNK) == (each is other)
+        with pytest.raises(LayercacheError, match="was changed"):
+            follower.read()
+        given = follower.tell()
+        assert 20 * CHUNK <= given < len(DATA) - start
+        assert not follower.begins_alike(MemoryReader(DATA[start:]), given)
+
+
+def test_what_was_given_before_a_wrong_end_is_known_by_its_hash(
+    spool: TierSpool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    right = spool.readinto_at
+
+    def rotten_end(offset: int, buffer: WriteableBuffer, /) -> int:
+        count = right(offset, buffer)
+        if offset + count == len(DATA):
+            memoryview(buffer)[count - 1] ^= 1
+        return count
+
+    with opened(Transfer(CountedSource(DATA), spool, NotedStage(), rehash=True)) as follower:
+        follower.run()
+        monkeypatch.setattr(spool, "readinto_at", rotten_end)
+        with pytest.raises(LayercacheError, match="was changed"):
+            follower.read()
+        assert follower.begins_alike(MemoryReader(DATA), follower.tell()), "what was given is right"
+
+
 def test_more_bytes_than_stated_are_not_read_on_and_on(spool: TierSpool) -> None:
     source = CountedSource(DATA)
     with opened(Transfer(source, spool, NotedStage(wrong=True), size=10 * CHUNK)) as follower:
