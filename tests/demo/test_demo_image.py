@@ -9,16 +9,12 @@ import tarfile
 from typing import TYPE_CHECKING
 
 import pytest
+from fixtures.zstd import zstd
 from servers.programs import skopeo_copy
 
 from layercache.demo.image import BuiltImage, build_image
 from layercache.oci.descriptor import OCI_LAYER_ZSTD, ImageConfig, Manifest, decode
 from layercache.oci.digest import DiffID, Digest
-
-if sys.version_info >= (3, 14):
-    from compression import zstd
-else:
-    from backports import zstd
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 import pytest
-from backports import zstd
 from files.test_tar_reader import big, part, table
 from fixtures.layers import compressed, make_layer, noise
 from fixtures.stores import Fetch, content, near, open_cache, write
+from fixtures.zstd import zstd
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 

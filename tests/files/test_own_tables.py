@@ -10,8 +10,8 @@ import tarfile
 from typing import TYPE_CHECKING
 
 import pytest
-from backports import zstd
 from fixtures.stores import content, open_cache
+from fixtures.zstd import zstd
 from index.own_layers import estargz, zstd_chunked
 from index.tars import make, member
 from servers.images import Image, Layer, make_image, noise, write_layout

@@ -8,20 +8,15 @@ import hashlib
 import io
 import json
 import struct
-import sys
 import tarfile
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from fixtures.zstd import zstd
 from index.tars import make, member
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-
-if sys.version_info >= (3, 14):
-    from compression import zstd
-else:
-    from backports import zstd
 
 Entries = list[dict[str, Any]]
 

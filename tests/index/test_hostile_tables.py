@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-import sys
 import tracemalloc
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 import pytest
+from fixtures.zstd import zstd
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from index.tars import make, member, scan
@@ -17,11 +17,6 @@ from index.test_table import SAMPLE, table
 from layercache.errors import FormatError
 from layercache.index.envelope import seal, unseal
 from layercache.index.table import MAGIC, FileTable, TableBuilder
-
-if sys.version_info >= (3, 14):
-    from compression import zstd
-else:
-    from backports import zstd
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -7,7 +7,7 @@ import zlib
 from typing import TYPE_CHECKING
 
 import pytest
-from backports import zstd
+from fixtures.zstd import zstd
 from registry.asking import Waits, read, repository_of, source_of
 from servers.images import noise
 from servers.lying import (

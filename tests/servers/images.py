@@ -9,11 +9,12 @@ import gzip
 import io
 import json
 import random
-import sys
 import tarfile
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from fixtures.zstd import zstd
 
 from layercache.oci.descriptor import (
     DOCKER_CONFIG,
@@ -34,11 +35,6 @@ from layercache.oci.digest import DiffID, Digest
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-
-if sys.version_info >= (3, 14):
-    from compression import zstd
-else:
-    from backports import zstd
 
 _OCI = {"gzip": OCI_LAYER_GZIP, "zstd": OCI_LAYER_ZSTD, "none": OCI_LAYER}
 _DOCKER = {"gzip": DOCKER_LAYER_GZIP, "none": DOCKER_LAYER}

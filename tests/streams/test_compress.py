@@ -7,11 +7,11 @@ import hashlib
 import shutil
 import struct
 import subprocess
-import sys
 import zlib
 
 import pytest
 from fixtures.blobs import inflate
+from fixtures.zstd import zstd
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from servers.images import noise
@@ -20,11 +20,6 @@ from layercache.oci.descriptor import GZIP, ZSTD
 from layercache.streams import compress
 from layercache.streams.compress import DEFAULTS, LEVELS, Compression
 from layercache_backends.memory import MemoryReader
-
-if sys.version_info >= (3, 14):
-    from compression import zstd
-else:
-    from backports import zstd
 
 MIXED = (
     b"".join(b"line %d of a file that compresses\n" % n for n in range(3000)) + noise(40_000) + bytes(90_000)
