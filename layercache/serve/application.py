@@ -43,14 +43,15 @@ class Application:
 
     The event loop only passes things on. What may block runs in threads: requests in ``_requests``, bodies
     that are on their way in ``_streams``, so that slow clients do not keep requests from being answered.
+    ``folder``: for what passes between the two.
     """
 
-    def __init__(self, service: Service) -> None:
+    def __init__(self, service: Service, folder: str) -> None:
         self._service = service
         settings = service.settings
         self._requests = ThreadPoolExecutor(settings.max_requests, "request")
         self._streams = ThreadPoolExecutor(settings.max_streams, "stream")
-        self._pipes = Pipes()
+        self._pipes = Pipes(folder)
         self._ending = asyncio.Event()
 
     async def __call__(self, scope: Scope, protocol: HTTPProtocol) -> None:

@@ -37,10 +37,13 @@ _SET_SIZE = getattr(fcntl, "F_SETPIPE_SZ", None)  # Linux only
 
 
 class Pipes:
-    """The folder of the pipes of one process; only its user can open them."""
+    """The folder of the pipes of one process, in ``folder``; only its user can open them.
 
-    def __init__(self) -> None:
-        self._folder = tempfile.TemporaryDirectory(prefix="layercache-serve-")
+    Whoever owns that one removes it, with what a process leaves that is killed.
+    """
+
+    def __init__(self, folder: str) -> None:
+        self._folder = tempfile.TemporaryDirectory(prefix="pipes-", dir=folder)
         self._numbers = count()
 
     def open(self) -> Pipe:

@@ -47,11 +47,11 @@ class Server(MPServer):
     """The first process.
 
     ``setup``: what it begins with; ``again`` reads the configuration again, and raises `LayercacheError`.
-    ``folder``: for the counts of the workers.
+    ``folder``: for what the workers share, and leave when they are killed.
 
     What it replaces of granian: the socket, see `layercache.serve.listening`; the event that its signal
-    handlers set, see `Wakeup`; and that workers which are
-    replaced go on sending what they have begun, for as long as it takes, and nothing waits for them.
+    handlers set, see `Wakeup`; and that workers which are replaced go on sending what they have begun, for as
+    long as it takes, and nothing waits for them.
     """
 
     def __init__(

@@ -24,7 +24,7 @@ log = logging.getLogger("layercache.serve")
 
 
 def application(setup: Setup, folder: str, number: int) -> Observed:
-    """The application of a worker. ``folder``: for the counts of all; ``number``: of this worker's."""
+    """The application of a worker, number ``number``. ``folder``: for the counts of all, and for pipes."""
     # Until the server below handles it: what the first process has set would only set a flag here.
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     try:
@@ -37,7 +37,7 @@ def application(setup: Setup, folder: str, number: int) -> Observed:
     page = partial(_page, cache, setup, folder, number) if settings.page else None
     service = Service(cache, settings, Metrics(tally), page)
     save = service.page.activity.save if service.page else None
-    return Observed(Application(service), tally, settings.access_log, save)
+    return Observed(Application(service, folder), tally, settings.access_log, save)
 
 
 def _page(cache: Cache, setup: Setup, folder: str, number: int, access: Access) -> Page:

@@ -272,3 +272,4 @@ def test_a_worker_that_is_killed_while_it_fetches_costs_its_clients_and_nobody_e
         assert deadline, "another worker serves it"
         stored = tmp_path / "mirror" / "cache" / "blobs" / "sha256" / digest.hex
         assert stored.read_bytes() == blob
+    assert not list(mirror.folder.glob("layercache-serve-*")), "what it left goes with the mirror"

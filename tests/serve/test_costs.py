@@ -91,7 +91,7 @@ def test_a_cold_blob_is_waited_for_and_sent_by_one_thread(
     protocol = Protocol()
 
     async def ask() -> None:
-        running = Application(service)
+        running = Application(service, str(tmp_path))
         scope = Scope(f"/v2/app/blobs/{LAYER.digest}")
         await running(cast("Any", scope), cast("Any", protocol))
         running.__rsgi_del__(asyncio.get_running_loop())  # closes the service
@@ -117,7 +117,7 @@ def test_a_manifest_in_memory_costs_few_calls(lying: LyingRegistry, tmp_path: Pa
             called.append(frame.f_code.co_name)
 
     async def ask() -> None:
-        observed = Observed(Application(service), tally, "off")
+        observed = Observed(Application(service, str(tmp_path)), tally, "off")
         for measured in (False, True):
             sys.setprofile(note if measured else None)
             await observed(cast("Any", Scope(MANIFEST)), cast("Any", protocol))

@@ -61,8 +61,8 @@ class SplicedBody(Body):
 
 
 @pytest.fixture
-def pipe() -> Iterator[Pipe]:
-    with closing(Pipes()) as folder:
+def pipe(tmp_path: Path) -> Iterator[Pipe]:
+    with closing(Pipes(str(tmp_path))) as folder:
         yield folder.open()
 
 

@@ -97,7 +97,7 @@ class Mirror:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
-                env={**os.environ, **self._environment},
+                env={**os.environ, "TMPDIR": str(self.folder), **self._environment},
             )
         deadline = time.monotonic() + 100
         while not self._answers():
