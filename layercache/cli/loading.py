@@ -33,7 +33,8 @@ def load_uuid() -> None:
     version wants more of it, uuid is imported later, in the usual way.
     """
     if sys.platform == "linux":
-        with hidden("platform", behind=SimpleNamespace(system=lambda: "Linux")), suppress(AttributeError):
+        stand_in = SimpleNamespace(system=lambda: "Linux")
+        with hidden("platform", behind=stand_in), suppress(AttributeError, ImportError):
             import uuid  # noqa: F401
 
 

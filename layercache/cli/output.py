@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import sys
 import time
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, redirect_stdout, suppress
 from typing import TYPE_CHECKING, Any
 
 from msgspec.structs import asdict
@@ -47,11 +47,13 @@ def in_blocks() -> Iterator[None]:
     if not isinstance(out, io.TextIOWrapper) or not out.write_through or out.isatty():
         yield
         return
-    out.reconfigure(write_through=False)
-    try:
+    out.flush()
+    # It has no buffer below, so what a system call does not take of a block would be lost: another has one.
+    with (
+        open(out.fileno(), "w", encoding=out.encoding, errors=out.errors, closefd=False) as blocks,
+        redirect_stdout(blocks),
+    ):
         yield
-    finally:
-        out.reconfigure(write_through=True)  # flushes
 
 
 def flush() -> None:

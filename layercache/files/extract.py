@@ -116,6 +116,8 @@ class _Run:
             each.result()
 
     def _write_run(self, run: Run, others: Mapping[str, Sequence[str]], is_only_one: bool) -> None:
+        if self._is_stopped:  # nothing is fetched for it any more
+            return
         layer = self._layers[run.layer]
         whole = layer.read_ahead if is_only_one else layer.read_in_pass  # else cores have enough to do
         read = whole if run.in_pass else layer.read

@@ -37,7 +37,7 @@ class LayerTar:
         self.placed: Placed | None = None
         """Where the entries belong, if that is the same whatever lies below, and once it is known."""
         self.direct: DirectPaths | None = None
-        """For look-ups before that, from the first one on."""
+        """For look-ups before it is placed, from the first one on."""
 
     @property
     def name(self) -> str:

@@ -213,9 +213,9 @@ class ImageFiles:
         tar = self.layers[number]
         if number in self._placed or tar.placed is not None:
             return self._layer(number, nested)
-        if tar.direct is None:
-            tar.direct = DirectPaths(tar.table)
-        return tar.direct.around(place, is_lowest=not number) or self._layer(number, nested)
+        if (direct := tar.direct) is None:
+            direct = tar.direct = DirectPaths(tar.table)
+        return direct.around(place, is_lowest=not number) or self._layer(number, nested)
 
     def _layer(self, number: int, nested: int = 0) -> Placed:
         """A layer once it is placed. ``nested``: of how many layers above it that is a part."""
@@ -241,6 +241,7 @@ class ImageFiles:
                 if not placed.depends:
                     tar.placed = placed
                 self._placed[number] = placed
+                tar.direct = None  # for look-ups until now
 
     def _look_ahead(self, number: int) -> None:
         """Read what tiers have of the next tables at once, so that a deep file costs few round trips.

@@ -67,7 +67,7 @@ def has_arrived(body: BaseHTTPResponse, count: int) -> bool:
 
     try:
         arrived = ioctl(sock, FIONREAD, bytes(4))
-    except OSError:
+    except (OSError, ValueError):  # another thread has closed it: the read itself says so
         return False
     return int.from_bytes(arrived, sys.byteorder) >= count
 

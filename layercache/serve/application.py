@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl
 
@@ -143,19 +144,19 @@ class Application:
 
         Any thread may call the protocol's methods that begin an answer: they hand it over under a lock.
         """
-        if len(answer.first) < CAPACITY and _length(answer) == len(answer.first):
-            protocol.response_bytes(answer.status, answer.headers, answer.first)
-            answer.rest.close()
-            return
-        pipe = self._pipes.open()
-        protocol.response_file(answer.status, answer.headers, pipe.path)
-        try:
-            pipe.feed(answer.first, answer.rest, patience=self._service.settings.stall_timeout)
-        except (
-            LayercacheError,
-            OSError,
-        ) as error:  # the connection is cut, which is all the client can be told
-            log.warning("a body was not sent to its end: %s", error)
+        with closing(answer.rest):
+            if len(answer.first) < CAPACITY and _length(answer) == len(answer.first):
+                protocol.response_bytes(answer.status, answer.headers, answer.first)
+                return
+            pipe = self._pipes.open()
+            protocol.response_file(answer.status, answer.headers, pipe.path)
+            try:
+                pipe.feed(answer.first, answer.rest, patience=self._service.settings.stall_timeout)
+            except (
+                LayercacheError,
+                OSError,
+            ) as error:  # the connection is cut, which is all the client can be told
+                log.warning("a body was not sent to its end: %s", error)
 
 
 async def _disconnected(protocol: HTTPProtocol) -> None:

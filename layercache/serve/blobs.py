@@ -164,8 +164,11 @@ class Blobs:
         with Provenance(self._cache) as provenance:
             try:
                 first = rest.read()  # what fails until here is an error response, and not a broken body
-            except NotFoundError as error:
-                raise registry_error(error, "BLOB_UNKNOWN") from error
+            except BaseException as error:
+                rest.close()
+                if isinstance(error, NotFoundError):
+                    raise registry_error(error, "BLOB_UNKNOWN") from error
+                raise
         headers = [*_headers(content.name), *more, provenance.header]
         return StreamAnswer(206 if spans else 200, headers, first, rest)
 

@@ -8,6 +8,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from layercache.serve.access_log import FORMS, AccessLog, Entry
+from layercache.serve.held_signals import END_EVENTS, release
 
 if TYPE_CHECKING:
     import asyncio
@@ -31,9 +32,6 @@ KINDS = (
     ("/referrers/", "referrers"),
     ("/_catalog", "catalog"),
 )
-
-END_EVENTS = signal.SIGUSR1
-"""Sent to a worker before SIGTERM, at which the server below waits for all answers to end."""
 
 PROBES = {"/healthz": "health", "/readyz": "ready", "/metrics": "metrics"}
 
@@ -77,6 +75,7 @@ class Observed:
         for each in (signal.SIGINT, signal.SIGHUP):
             signal.signal(each, signal.SIG_IGN)
         loop.add_signal_handler(END_EVENTS, self._application.end_events)
+        loop.call_soon(release)  # once the loop runs, which hears of no signal before
         self._tick(loop)
 
     def __rsgi_del__(self, loop: asyncio.AbstractEventLoop) -> None:

@@ -23,8 +23,8 @@ from granian.server.mp import MPServer
 
 from layercache.errors import LayercacheError
 from layercache.serve import logs, tls
+from layercache.serve.held_signals import END_EVENTS, held
 from layercache.serve.listening import BACKLOG
-from layercache.serve.observed import END_EVENTS
 from layercache.serve.setup import try_starting
 from layercache.serve.wakeup import Wakeup
 from layercache.serve.worker import application
@@ -50,8 +50,8 @@ class Server(MPServer):
     ``folder``: for what the workers share, and leave when they are killed.
 
     What it replaces of granian: the socket, see `layercache.serve.listening`; the event that its signal
-    handlers set, see `Wakeup`; and that workers which are replaced go on sending what they have begun, for as
-    long as it takes, and nothing waits for them.
+    handlers set, see `Wakeup`; when its workers get signals, see `held`; and that workers which are replaced
+    go on sending what they have begun, for as long as it takes, and nothing waits for them.
     """
 
     def __init__(
@@ -131,6 +131,10 @@ class Server(MPServer):
         self._shd = holder(self._listening.fileno(), False, *backlog)
         self._sso = self._listening
 
+    def _spawn_workers(self, spawn_target: Any, target_loader: Any) -> None:
+        with held():
+            super()._spawn_workers(spawn_target, target_loader)
+
     def _spawn_worker(
         self,
         idx: int,
@@ -178,12 +182,15 @@ class Server(MPServer):
         target_loader: Any,
         delay: float = 0,  # noqa: ARG002
     ) -> None:
-        """Start a worker for each that has ended."""
+        """Start a worker for each that has ended, unless a reload has done so in the meantime."""
         for index in workers:
+            if index >= len(self.wrks) or self.wrks[index].is_alive():
+                continue
             code = self.wrks[index].inner.exitcode
             log.warning("a worker is started in place of one that has ended (exit code %s)", code)
             self.wrks[index] = self._spawn_worker(index, spawn_target, target_loader)
-            self.wrks[index].start()
+            with held():
+                self.wrks[index].start()
             self.respawned_wrks[index] = time.monotonic()
 
     def _stop_workers(self) -> None:

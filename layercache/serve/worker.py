@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import signal
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -25,8 +24,6 @@ log = logging.getLogger("layercache.serve")
 
 def application(setup: Setup, folder: str, number: int) -> Observed:
     """The application of a worker, number ``number``. ``folder``: for the counts of all, and for pipes."""
-    # Until the server below handles it: what the first process has set would only set a flag here.
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
     try:
         cache = setup.open_cache()
     except LayercacheError as error:  # it could be opened when the mirror started

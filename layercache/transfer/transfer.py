@@ -176,7 +176,8 @@ class Transfer:
         """As `Spliced.splice_to`, of what is there already. 0 from the moment that all was found right.
 
         After that the bytes may have a name, by which other programs can change them before they are sent:
-        so each is read, and looked at again (`Recheck`).
+        so each is read, and looked at again (`Recheck`). What was moved before is not: while it is in the
+        pipe, it changes with the file, as does a file of the tier that is sent as it stands.
         """
         return 0 if self.verified or self._rehash else self._growing.spool.splice_to(pipe, offset, size)
 

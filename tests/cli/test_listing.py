@@ -6,11 +6,13 @@ import io
 import json
 import os
 import re
+import subprocess
+import sys
 import time
 import tracemalloc
 from array import array
 from contextlib import closing, redirect_stdout
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 import pytest
@@ -30,7 +32,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from _typeshed import ReadableBuffer
     from servers.images import Layer
 
 NOWHERE = f"sha256:{'0' * 64}"
@@ -161,24 +162,50 @@ def test_what_lists_as_it_finds_keeps_nothing_of_the_layers_before(
     assert kept < 50, "bytes of each layer"
 
 
+def unbuffered(path: str) -> io.TextIOWrapper:
+    """A file as PYTHONUNBUFFERED makes stdout one: a text without a buffer below."""
+    raw: Any = io.FileIO(path, "w")
+    return io.TextIOWrapper(raw, write_through=True)
+
+
 def test_lines_go_out_in_blocks_where_python_is_told_not_to_buffer(tmp_path: Path) -> None:
-    """As with PYTHONUNBUFFERED, which makes stdout a text without a buffer below."""
-    writes: list[int] = []
-
-    class Unbuffered(io.FileIO):
-        def write(self, data: ReadableBuffer, /) -> int:
-            writes.append(1)
-            return super().write(data) or 0
-
     path = tmp_path / "lines"
-    with io.TextIOWrapper(Unbuffered(str(path), "w"), write_through=True) as out, redirect_stdout(out):
+    with unbuffered(str(path)) as out, redirect_stdout(out):
+        output.written("before")
         with output.in_blocks():
             for number in range(LAYERS):
                 output.written(f"line {number}")
-        assert path.read_text().splitlines() == [f"line {number}" for number in range(LAYERS)]
-        assert len(writes) <= 10
+                assert number > 100 or path.read_text() == "before\n"
+        assert path.read_text().splitlines() == ["before", *(f"line {number}" for number in range(LAYERS))]
         output.written("the next is written at once")
         assert path.read_text().endswith("at once\n")
+
+
+CUT = """
+import resource, sys
+from layercache.cli import output
+
+resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, 10_000))
+with output.in_blocks():
+    for _ in range(150):
+        output.written(79 * "x")
+"""
+
+
+def test_what_a_file_does_not_take_of_a_block_is_not_lost_without_an_error(tmp_path: Path) -> None:
+    """The system takes the first part of the second block, and reports nothing."""
+    with (tmp_path / "lines").open("wb") as out:
+        done = subprocess.run(
+            [sys.executable, "-c", CUT],
+            stdout=out,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+            timeout=60,
+            env={**os.environ, "PYTHONUNBUFFERED": "1"},
+        )
+    assert done.returncode == 1
+    assert "File too large" in done.stderr
 
 
 @pytest.mark.usefixtures("kept")

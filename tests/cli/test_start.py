@@ -237,3 +237,32 @@ def test_the_process_ends_at_once_but_not_before_threads_and_what_was_registered
     assert "registered" in said
     assert ("thread" in said) == waits
     assert ("freed" in said) == waits
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="uuid is imported as usual")
+@pytest.mark.parametrize(
+    ("uuid", "is_early"),
+    [
+        ("import platform; NAME = platform.system()", True),
+        ("import platform; NAME = platform.node()", False),
+        ("from platform import node; NAME = node()", False),
+    ],
+)
+def test_a_uuid_that_wants_more_of_platform_is_imported_as_usual(
+    tmp_path: Path, uuid: str, is_early: bool
+) -> None:
+    (tmp_path / "uuid.py").write_text(uuid)
+    code = (
+        "import sys; from layercache.cli.loading import load_uuid; load_uuid()\n"
+        "early = 'uuid' in sys.modules\n"
+        "import platform, uuid; print(early, uuid.NAME in (platform.system(), platform.node()))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+        env={**os.environ, "PYTHONPATH": str(tmp_path)},
+    )
+    assert (done.stdout, done.stderr) == (f"{is_early} True\n", "")

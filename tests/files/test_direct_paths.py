@@ -147,3 +147,14 @@ def test_after_many_look_ups_the_layer_is_placed_and_no_entry_is_made_again(made
     made.clear()
     assert all(view.get_place(name) for name in FILES)
     assert made == []
+
+
+def test_what_is_kept_for_look_ups_is_given_up_once_the_layer_is_placed() -> None:
+    view = stack(LARGE, LARGE)
+    assert view.get_place(SOME) is not None
+    assert [tar.direct is not None for tar in view.layers] == [False, True]
+    for name in FILES[: len(LARGE) // direct_paths.LOOK_UP]:
+        assert view.get_place(name) is not None
+    assert view.layers[1].direct is None
+    assert view.get_place(SOME) is not None
+    assert view.layers[1].direct is None, "it is not made again"

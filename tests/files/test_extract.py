@@ -9,6 +9,7 @@ import stat
 import subprocess
 import sys
 import tarfile
+import threading
 from typing import TYPE_CHECKING, Any, Literal
 
 import pytest
@@ -337,6 +338,37 @@ def test_an_interrupted_extraction_leaves_no_file_and_nothing_of_its_own(
     with pytest.raises(KeyboardInterrupt):
         image_of(cache, tmp_path / "image", BASE, TOP).extract(out, progress=interrupt)
     assert [each for each in on_disk(out) if each not in ("usr", "usr/bin")] == []
+
+
+def test_after_an_error_no_other_tar_is_opened(
+    cache: layercache.Cache, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from layercache.files import extract as extracting
+    from layercache.files.layer_tar import LayerTar
+
+    stopped = threading.Event()
+    opened: list[str] = []
+
+    class Run(extracting._Run):
+        def __setattr__(self, name: str, value: object) -> None:
+            super().__setattr__(name, value)
+            if name == "_is_stopped" and value:
+                stopped.set()
+
+    def fail(self: LayerTar, _start: int, _end: int) -> Reader:
+        opened.append(self.name)
+        if len(opened) > 1:  # the caller's thread has been woken, and gets on first
+            assert stopped.wait(20)
+        raise SourceError("the registry does not respond")
+
+    image = image_of(cache, tmp_path / "image", *(make_tar((str(number), b"1")) for number in range(20)))
+    monkeypatch.setattr(extracting, "_Run", Run)
+    monkeypatch.setattr(extracting, "_threads", lambda: 1)
+    for name in ("read", "read_in_pass"):
+        monkeypatch.setattr(LayerTar, name, fail)
+    with pytest.raises(SourceError, match="does not respond"):
+        image.extract(tmp_path / "out")
+    assert len(opened) <= 2
 
 
 @pytest.mark.parametrize("error", [None, errno.EXDEV, errno.ENOSYS, errno.EIO])

@@ -15,6 +15,7 @@ from servers.images import noise
 from servers.lying import cut_off, ignoring_range, status
 from servers.odd_answers import paced, part
 
+from layercache.errors import SourceError
 from layercache.oci.digest import Digest
 from layercache.registry import download, read_ahead
 from layercache.registry.download import BlobReader
@@ -142,6 +143,19 @@ def test_a_reader_who_waits_for_the_interpreter_makes_nothing_slow(
         reader = BlobReader(blob, 0, cast("Way", way), Retries(1, Waits()))
         assert b"".join(iter(lambda: reader.read(8 << 10), b"")) == ARRIVED
     assert bool(way.asked) is not is_known
+
+
+def test_a_socket_that_was_closed_meanwhile_is_a_connection_that_broke_off(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(read_ahead, "RANGE", 8 << 10)
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        way, blob = Arrived(ours, is_known=True), Blob(Digest.of(ARRIVED), len(ARRIVED), "a blob")
+        reader = BlobReader(blob, 0, cast("Way", way), Retries(1, Waits()))
+        ours.close()
+        with pytest.raises(SourceError, match="broke off 2 times"):
+            reader.read(8 << 10)
 
 
 REFUSALS: dict[str, Fault] = {

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 
 import pytest
 from servers.images import make_image, make_layer, noise
@@ -15,6 +15,7 @@ from servers.received import begin, open_service, receive, rest
 from layercache.errors import DigestMismatchError
 from layercache.resolver import leases
 from layercache.resolver.fetch import Fetcher
+from layercache.serve.blobs import Content
 from layercache.serve.messages import StreamAnswer
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
     from layercache.oci.digest import Digest
     from layercache.serve.service import Service
+    from layercache.streams.byte_ranges import Span
 
 BIG = 3 << 20
 IMAGE = make_image([make_layer({"noise": noise(BIG)}), make_layer({"a": b"small"})])
@@ -176,6 +178,24 @@ def test_wrong_bytes_of_the_upstream_end_in_an_error_before_their_end(
         pieces.extend(iter(answer.rest.read, b""))
     assert len(answer.first) + sum(map(len, pieces)) < SIZE
     assert receive(service, PATH).body == LAYER.blob
+
+
+@pytest.mark.parametrize("wanted", [{}, {"range": "bytes=0-9"}, {"range": "bytes=0-9,20-29"}])
+def test_what_was_opened_for_an_answer_that_becomes_an_error_is_closed(
+    service: Service, upstream: LyingRegistry, monkeypatch: pytest.MonkeyPatch, wanted: dict[str, str]
+) -> None:
+    opened = []
+
+    def noted(self: Content, span: Span) -> BinaryIO:
+        opened.append(follow(self, span))
+        return opened[-1]
+
+    follow = Content.follow
+    monkeypatch.setattr(Content, "follow", noted)
+    monkeypatch.setattr(Content, "open", noted)
+    upstream.on("/blobs/", *[wrong_bytes] * 9)
+    assert receive(service, f"/v2/app/blobs/{SMALL.digest}", wanted).kind == "Answer"
+    assert [each.closed for each in opened] == [True]
 
 
 def test_a_connection_that_breaks_in_the_middle_goes_on_where_it_was(

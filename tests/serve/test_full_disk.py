@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import os
-from typing import TYPE_CHECKING, Any
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any, cast
 
 import pytest
+from servers.asking import Fields
 from servers.images import make_image, make_layer, noise
 from servers.received import mirror_of, receive
 
 from layercache.errors import BackendError
+from layercache.serve.application import Application
+from layercache.serve.blob_bodies import Stretch
+from layercache.serve.pipes import Pipe, Pipes
 from layercache_backends.local.spool import LocalSpool
 
 if TYPE_CHECKING:
@@ -57,3 +63,33 @@ def test_clients_get_all_bytes_and_nothing_is_stored(service: Service, tmp_path:
     service.cache.flush()
     for hex in (LAYER.digest.hex, LAYER.diff_id.hex):
         assert not (tmp_path / "cache" / "blobs" / "sha256" / hex).exists()
+
+
+def test_a_body_for_which_no_pipe_can_be_made_is_closed(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    closed, answered = [], []
+    close = Stretch.close
+
+    def noted(self: Stretch) -> None:
+        close(self)
+        closed.append(self)
+
+    def full(_: Pipes) -> Pipe:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    async def ask() -> None:
+        running = Application(service)
+        path = f"/v2/app/blobs/{LAYER.digest}"
+        scope = SimpleNamespace(
+            path=path, method="GET", query_string="", headers=Fields(), client="127.0.0.1:1", scheme="http"
+        )
+        protocol = SimpleNamespace(response_bytes=lambda status, *_: answered.append(status))
+        await running(cast("Any", scope), cast("Any", protocol))
+        running.__rsgi_del__(asyncio.get_running_loop())
+
+    monkeypatch.setattr(Stretch, "close", noted)
+    monkeypatch.setattr(Pipes, "open", full)
+    asyncio.run(ask())
+    assert answered == [500]
+    assert len(closed) == 1

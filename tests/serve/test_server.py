@@ -10,7 +10,8 @@ import signal
 import socket
 from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 from fixtures.leases import until
@@ -301,6 +302,27 @@ def _has_answer(client: socket.socket, seconds: float) -> bool:
         return client.recv(1000).startswith(b"HTTP/1.1 200")
     except TimeoutError:
         return False
+
+
+def test_a_worker_that_ends_during_a_reload_is_not_replaced_once_more() -> None:
+    """The worker in its place, which nobody would end any more, and of two places there may be one left."""
+    pytest.importorskip("granian", reason="needs granian, not installed here")
+    from layercache.serve.server import Server
+
+    started: list[int] = []
+
+    class Reloaded(Server):
+        def __init__(self) -> None:
+            self.wrks = [cast("Any", SimpleNamespace(is_alive=lambda: True))]
+
+        def _spawn_worker(self, idx: int, *_: Any) -> Any:
+            started.append(idx)
+
+    server = Reloaded()
+    (worker,) = server.wrks
+    server._respawn_workers([0, 1], None, None)
+    assert started == []
+    assert server.wrks == [worker]
 
 
 def test_workers_end_with_the_process_that_started_them(tmp_path: Path) -> None:
