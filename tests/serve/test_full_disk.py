@@ -66,7 +66,7 @@ def test_clients_get_all_bytes_and_nothing_is_stored(service: Service, tmp_path:
 
 
 def test_a_body_for_which_no_pipe_can_be_made_is_closed(
-    service: Service, monkeypatch: pytest.MonkeyPatch
+    service: Service, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     closed, answered = [], []
     close = Stretch.close
@@ -79,7 +79,7 @@ def test_a_body_for_which_no_pipe_can_be_made_is_closed(
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     async def ask() -> None:
-        running = Application(service)
+        running = Application(service, str(tmp_path))
         path = f"/v2/app/blobs/{LAYER.digest}"
         scope = SimpleNamespace(
             path=path, method="GET", query_string="", headers=Fields(), client="127.0.0.1:1", scheme="http"
