@@ -128,7 +128,7 @@ class Follower(io.RawIOBase):
         """As `layercache.streams.spliced.splice_to`, of bytes that are on their way still."""
         self._checkClosed()
         left = min(self._left(), size)
-        count = self._transfer.splice_at(self.position, pipe, left) if left else 0
+        count = self._transfer.splice_at(self.position, pipe, left) if left > 0 else 0
         self.position += count
         self._transfer.catch_up(self)
         return count
