@@ -4,26 +4,22 @@ from __future__ import annotations
 
 import os
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
-from hashlib import sha256
 from typing import TYPE_CHECKING
 
-from layercache.errors import DigestMismatchError
-from layercache.files.destination import NEW_FILE, Destination, OpenFolders, move
-from layercache.files.tar_cursor import CHUNK, TarCursor, write_all
+from layercache.files.destination import Destination, OpenFolders, move
+from layercache.files.new_files import NewFiles
+from layercache.files.tar_cursor import TarCursor
 from layercache.value import Value
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from concurrent.futures import Future
-    from hashlib import _Hash as Hasher
 
     from layercache.files.layer_tar import LayerTar
     from layercache.files.merged import ImageFile
     from layercache.files.restore import Restore
     from layercache.files.wanted import Run, Wanted
     from layercache.index.entry import FileEntry
-
-ZEROS = bytes(1 << 20)
 
 
 class Extracted(Value, frozen=True):
@@ -63,7 +59,7 @@ class _Run:
     """One extraction, after it is known what is wanted.
 
     Folders are made by the caller's thread, then files by several; folders get their modes and times once
-    nothing is written into them any more. The first error stops all threads, each after the file it is at.
+    nothing is written into them any more. The first error stops all threads, each after the batch it is at.
     """
 
     def __init__(
@@ -76,8 +72,7 @@ class _Run:
         self._layers = layers
         self._folder = folder
         self._restore = restore
-        self._progress = progress
-        self._by_chmod = 0o7000 | folder.withheld  # bits of a mode that a file is not made with
+        self._new_files = NewFiles(folder, restore, progress)
         self._is_stopped = False
 
     def make_folders(self, folders: Sequence[ImageFile]) -> set[str]:
@@ -121,77 +116,40 @@ class _Run:
         layer = self._layers[run.layer]
         whole = layer.read_ahead if is_only_one else layer.read_in_pass  # else cores have enough to do
         read = whole if run.in_pass else layer.read
-        start, is_merged = run.files[0].offset, self._folder.is_merged
+        start = run.files[0].offset
         with OpenFolders(self._folder) as opened, TarCursor(read(start, run.end), start, layer.name) as tar:
-            for file in run.files:
+            for files in self._new_files.batches(run.files, others):
                 if self._is_stopped:
                     return
-                try:
-                    if file.path in others or is_merged(file.path):
-                        self._write_in_private(file, others.get(file.path, ()), opened, tar)
-                    else:  # its name is not visible yet
-                        self._make(*opened.above(file.path), file, tar)
-                except OSError as error:
-                    raise self._folder.failed(file.path, error) from error
+                if len(files) > 1:
+                    self._new_files.make_small(files, opened, tar)
+                else:
+                    self._write_file(files[0], others.get(files[0].path, ()), opened, tar)
+
+    def _write_file(
+        self, file: FileEntry, others: Sequence[str], opened: OpenFolders, tar: TarCursor
+    ) -> None:
+        """Write a file with all its names."""
+        try:
+            if others or self._folder.is_merged(file.path):
+                self._write_in_private(file, others, opened, tar)
+            else:  # its name is not visible yet
+                self._new_files.make(*opened.above(file.path), file, tar)
+        except OSError as error:
+            raise self._folder.failed(file.path, error) from error
 
     def _write_in_private(
         self, file: FileEntry, others: Sequence[str], opened: OpenFolders, tar: TarCursor
     ) -> None:
         """Write a file, and give it its names once it is complete."""
         part, parts = self._folder.new_name(), self._folder.parts
-        self._make(parts, part, file, tar)
+        self._new_files.make(parts, part, file, tar)
         for other in others:
             with self._folder.errors(other):
                 link = self._folder.new_name()
                 os.link(part, link, src_dir_fd=parts, dst_dir_fd=parts)
                 move(parts, link, *opened.above(other))
         move(parts, part, *opened.above(file.path))
-
-    def _make(self, folder: int, name: str | bytes, entry: FileEntry, tar: TarCursor) -> None:
-        """Make a file with its bytes, mode and times."""
-        has_mode = not (entry.mode & self._by_chmod or entry.xattrs)  # only who may write to it sets these
-        file = os.open(name, NEW_FILE, entry.mode if has_mode else 0o600, dir_fd=folder)
-        try:
-            self._copy(entry, tar, file)
-            self._restore.apply(file, entry, has_mode=has_mode)
-        finally:
-            os.close(file)
-
-    def _copy(self, entry: FileEntry, tar: TarCursor, file: int) -> None:
-        """Write the bytes of an entry, and leave its holes."""
-        if entry.sparse is None and entry.size <= CHUNK:
-            data = tar.take(entry.offset, entry.size) if entry.size else memoryview(b"")
-            if entry.sha256 and not tar.is_verified:
-                _compare(entry, sha256(data).hexdigest())
-            write_all(file, data, 0)
-            self._progress(len(data))
-        elif not tar.is_verified:
-            self._copy_hashed(entry, tar, file)
-        else:
-            at = entry.offset
-            for start, length in ((0, entry.size),) if entry.sparse is None else entry.sparse:
-                for count in tar.copy(at, length, file, start):
-                    self._progress(count)
-                at += length
-        if entry.sparse is not None:
-            os.ftruncate(file, entry.size)
-
-    def _copy_hashed(self, entry: FileEntry, tar: TarCursor, file: int) -> None:
-        """Write the bytes of an entry, and compare its sha256 where that is known."""
-        hashed, position, at = sha256(), 0, entry.offset
-        for start, length in ((0, entry.size),) if entry.sparse is None else entry.sparse:
-            if entry.sha256:
-                _hash_zeros(hashed, start - position)
-            position = start
-            for piece in tar.pieces(at, length):
-                hashed.update(piece)
-                write_all(file, piece, position)
-                position += len(piece)
-                self._progress(len(piece))
-            at += length
-        if entry.sha256:
-            _hash_zeros(hashed, entry.size - position)
-            _compare(entry, hashed.hexdigest())
 
     def _write_others(self, wanted: Wanted) -> None:
         """Write symbolic links, and devices if they are wanted."""
@@ -205,20 +163,6 @@ class _Run:
                     name = self._folder.new_name()
                     make(each.entry, name, self._folder.parts)
                     move(self._folder.parts, name, *opened.above(each.path))
-
-
-def _compare(entry: FileEntry, found: str) -> None:
-    if found != entry.sha256:
-        raise DigestMismatchError(
-            f"{entry.path} has the sha256 {found} instead of {entry.sha256}",
-            hint="layercache verify finds what is corrupt",
-        )
-
-
-def _hash_zeros(hashed: Hasher, count: int) -> None:
-    while count > 0:
-        hashed.update(ZEROS[:count])
-        count -= len(ZEROS)
 
 
 def _threads() -> int:

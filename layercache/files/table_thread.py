@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
-from collections import deque
-from concurrent.futures import ThreadPoolExecutor
+from queue import SimpleQueue
+from threading import Thread
 from typing import TYPE_CHECKING, Self
 
 from layercache.index.table import TableBuilder
+from layercache.streams.readers import CHUNK
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from concurrent.futures import Future
     from types import TracebackType
 
     from layercache.backend import Reader
     from layercache.index.table import FileTable
 
-AHEAD = 16 << 20
-"""Bytes of the tar that may wait for the thread."""
+AHEAD = 4 << 20
+"""Bytes of the tar that may wait for the thread: few enough to be in a cache of the processor still."""
 
-BUFFER = 256 << 10
+BUFFER = CHUNK
 """Bytes that are handed over at once by a pass that reads the tar."""
 
 
@@ -32,18 +32,33 @@ class TableThread:
 
     def __init__(self) -> None:
         self._builder = TableBuilder()
-        self._thread = ThreadPoolExecutor(1, "layercache makes a table")
-        self._waiting: deque[tuple[Future[None], int, memoryview | None]] = deque()
+        self._given: SimpleQueue[bytes | memoryview | None] = SimpleQueue()
+        self._done: SimpleQueue[bytes | memoryview] = SimpleQueue()
         self._free: list[memoryview] = []
-        self._size = 0
+        self._size = 0  # bytes that were given, and did not come back yet
+        self._error: Exception | None = None
+        self._is_cancelled = False
+        self._thread = Thread(target=self._work, name="layercache makes a table")
 
     def __enter__(self) -> Self:
+        self._thread.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._thread.shutdown(wait=False, cancel_futures=True)
+        self._is_cancelled = True
+        self._given.put(None)
+
+    def _work(self) -> None:
+        """Take what is given until that is None; after an error, or once nobody waits, only give it back."""
+        while (chunk := self._given.get()) is not None:
+            if self._error is None and not self._is_cancelled:
+                try:
+                    self._builder.data(chunk)
+                except Exception as error:  # `finish` raises it
+                    self._error = error
+            self._done.put(chunk)
 
     def read(self, tar: Reader) -> Iterator[memoryview]:
         """The bytes of a tar, which the other thread gets too. Each piece is there until the next one is.
@@ -55,33 +70,34 @@ class TableThread:
             buffer = self._free.pop() if self._free else memoryview(bytearray(BUFFER))
             size = _fill(buffer, tar)
             if size:
-                self._give(buffer[:size], buffer)
+                self._give(buffer[:size])
                 yield buffer[:size]
             if size < BUFFER:
                 return
 
     def data(self, chunk: bytes, /) -> None:
         """Take the next bytes, as many as there are."""
-        self._give(chunk, None)
+        self._give(chunk)
 
     def finish(self) -> FileTable:
         """The table, once all bytes have come. Raises as `TableBuilder.finish`."""
-        while self._waiting:
+        while self._size:
             self._await_one()
+        if self._error is not None:
+            raise self._error
         return self._builder.finish()
 
-    def _give(self, chunk: bytes | memoryview, buffer: memoryview | None) -> None:
-        while self._size > AHEAD or (self._waiting and self._waiting[0][0].done()):
+    def _give(self, chunk: bytes | memoryview) -> None:
+        while self._size > AHEAD or not self._done.empty():
             self._await_one()
-        self._waiting.append((self._thread.submit(self._builder.data, chunk), len(chunk), buffer))
         self._size += len(chunk)
+        self._given.put(chunk)
 
     def _await_one(self) -> None:
-        done, size, buffer = self._waiting.popleft()
-        done.result()
-        self._size -= size
-        if buffer is not None:
-            self._free.append(buffer)
+        chunk = self._done.get()
+        self._size -= len(chunk)
+        if isinstance(chunk, memoryview) and len(chunk) == BUFFER:
+            self._free.append(chunk)
 
 
 def _fill(buffer: memoryview, tar: Reader) -> int:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import subprocess
 import sys
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Iterator
 
 OPENINGS = 20
 
@@ -129,6 +132,81 @@ def list_tar(tar: str) -> dict[str, float]:
     with tarfile.open(tar) as opened:
         count = len(opened.getmembers())
     return {"entries": time.perf_counter() - begun, "count": count}
+
+
+def index_layer(url: str, root: str, blob: str) -> dict[str, float]:
+    """Seconds of the first question about a layer whose blob a new cache at ``root`` has just got.
+
+    ``cpu``: of this process meanwhile. ``size``: bytes of both parts of the index.
+    """
+    import layercache
+
+    with layercache.open(url) as cache:
+        layer = cache.put(blob)
+        begun, used = time.perf_counter(), time.process_time()
+        len(layer.files())
+        spent = {"seconds": time.perf_counter() - begun, "cpu": time.process_time() - used}
+    return spent | {"size": sum(each.stat().st_size for each in Path(root, "derived").rglob("*-*"))}
+
+
+def index_by_ratarmount(archive: str, index: str) -> dict[str, float]:
+    """The same of the whole command that makes the index of a tar or a blob, with all cores."""
+    begun = time.perf_counter()
+    _make_index(archive, index)
+    spent, times = time.perf_counter() - begun, os.times()
+    cpu = times.children_user + times.children_system
+    return {"seconds": spent, "cpu": cpu, "size": os.path.getsize(index)}
+
+
+def first_byte_mounted(archive: str, index: str, at: str, path: str) -> dict[str, float]:
+    """Seconds until ratarmount has mounted an archive, whose index is made before if it is missing; from
+    then to the first byte of a file; and to another byte of it, opened again.
+    """
+    with _mounted(archive, index, at) as mounted:
+        times = [mounted]
+        for part in (0.0, 0.5):
+            begun = time.perf_counter()
+            with open(Path(at, path), "rb", buffering=0) as file:
+                file.seek(int(part * os.fstat(file.fileno()).st_size))
+                file.read(1)
+            times.append(time.perf_counter() - begun)
+    return dict(zip(("mounted", "first", "again"), times, strict=True))
+
+
+def list_mounted(archive: str, index: str, at: str) -> dict[str, float]:
+    """Seconds until each file of a mounted archive was seen, with what ``stat`` says of it."""
+    with _mounted(archive, index, at):
+        begun = time.perf_counter()
+        for folder, folders, files in os.walk(at):
+            for name in (*folders, *files):
+                os.lstat(f"{folder}/{name}")
+        return {"entries": time.perf_counter() - begun}
+
+
+@contextlib.contextmanager
+def _mounted(archive: str, index: str, at: str) -> Iterator[float]:
+    """Have an archive mounted at a folder that is made; yields the seconds that mounting it took."""
+    if not os.path.exists(index):
+        _make_index(archive, index)
+    os.mkdir(at)
+    begun = time.perf_counter()
+    server = subprocess.Popen(
+        ["ratarmount", "--foreground", "--index-file", index, archive, at], stdout=subprocess.DEVNULL
+    )
+    try:
+        while not os.path.ismount(at):
+            if server.poll() is not None:
+                raise SystemExit("ratarmount has ended")
+            time.sleep(0.001)
+        yield time.perf_counter() - begun
+    finally:
+        subprocess.run(["fusermount3", "-u", at], check=False)
+        server.wait()
+
+
+def _make_index(archive: str, index: str) -> None:
+    command = ["ratarmount", "--no-mount", "--parallelization", "0", "--index-file", index, archive]
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from benchmarks.bench import MB, Bench, Row, cache_url, program
 from benchmarks.images import missing
-from benchmarks.measure import Contender
+from benchmarks.measure import Contender, medians
 
 import layercache
 from layercache.oci.descriptor import GZIP, NO_COMPRESSION, OCI_LAYER_ZSTD, ZSTD
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 PROBES = str(Path(__file__).with_name("file_probes.py"))
 TAR = "tar -x"
-RATARMOUNT = "ratarmount: its index made, and mounted"
+RATARMOUNT = "ratarmount"
 
 
 def files(bench: Bench) -> Iterator[Row]:
@@ -43,6 +43,7 @@ def files(bench: Bench) -> Iterator[Row]:
         assert len(many.files()) >= bench.sizes.listed
     if not missing_module("rapidgzip"):
         yield from _seek_points(bench, layer)
+        yield from _index(bench, layer)
         yield from _whole(bench, layer)
     yield from _first_byte(bench, root, layer, tar, names[len(names) // 2])
     yield from _listing(bench, root, str(many.diff_id))
@@ -97,6 +98,28 @@ def _seek_points(bench: Bench, layer: MadeLayer) -> Iterator[Row]:
     yield alone
 
 
+def _index(bench: Bench, layer: MadeLayer) -> Iterator[Row]:
+    """The first question about a blob: both parts of its index are made."""
+    case = f"files: index of {layer.tar_size / MB:.0f} MB, gzip"
+
+    def index(folder: Path) -> list[str]:
+        url = cache_url(folder / "cache", sync=False) + "&keep=compressed"
+        return _probe("index_layer", url, folder / "cache", layer.path)
+
+    ours = Contender("layer.files()", index)
+    peer = Contender(RATARMOUNT, lambda folder: _probe("index_by_ratarmount", layer.path, folder / "index"))
+    peers = [] if _without_ratarmount() else [peer]
+    runs = bench.interleaved(ours, *peers)
+    rows = {
+        each.name: bench.row(case, each.name, runs[each.name], inside="seconds") for each in (ours, *peers)
+    }
+    for name, row in rows.items():
+        size, cpu = runs[name][0].said("size"), medians(runs[name], "cpu")
+        row.note = f"{cpu:.2f} s of CPU, {size:,.0f} bytes, {100 * size / layer.size:.2f} % of the blob"
+    yield rows[ours.name].compared(*(rows[each.name] for each in peers))
+    yield from [rows[each.name] for each in peers] or [_absent(case)]
+
+
 def _whole(bench: Bench, layer: MadeLayer) -> Iterator[Row]:
     """The tar of a layer of which a tier keeps the blob alone: inflated each time."""
     case = f"files: whole tar of {layer.tar_size / MB:.0f} MB out of keep=compressed"
@@ -113,14 +136,19 @@ def _first_byte(bench: Bench, root: Path, layer: MadeLayer, tar: str, path: str)
     case = f"files: first byte of one in the middle of {layer.tar_size / MB:.0f} MB"
     ours = Contender("ours", lambda _: _probe("first_byte", cache_url(root, sync=False), layer.diff_id, path))
     python = Contender("python", lambda _: _probe("middle_of_tar", tar, path))
-    runs = bench.interleaved(ours, python)
-    peer = bench.row(case, "tarfile, out of the inflated tar", runs["python"], inside="first")
+    mounts = _mounts("first_byte_mounted", bench, tar, path)
+    runs = bench.interleaved(ours, python, *mounts)
+    peers = [bench.row(case, "tarfile, out of the inflated tar", runs["python"], inside="first")]
+    if mounts:
+        peers.append(bench.row(case, f"{RATARMOUNT}: mounted", runs[RATARMOUNT], inside="first"))
+        peers[-1].note = f"mounting took {medians(runs[RATARMOUNT], 'mounted'):.2f} s"
     for inside, what in (
         ("first", "a new layer.open: table and file"),
         ("again", "another in the same layer"),
     ):
-        yield bench.row(case, what, runs["ours"], inside=inside).compared(peer)
-    yield peer
+        yield bench.row(case, what, runs["ours"], inside=inside).compared(*peers)
+    yield from peers
+    yield from [] if mounts else [_absent(case)]
 
 
 def _listing(bench: Bench, root: Path, name: str) -> Iterator[Row]:
@@ -129,14 +157,18 @@ def _listing(bench: Bench, root: Path, name: str) -> Iterator[Row]:
     ours = Contender("ours", lambda _: _probe("list_layer", url, name))
     python = Contender("python", lambda _: _probe("list_tar", tar))
     listed = Contender("tar -t", lambda _: ["tar", "-tvf", tar], quiet=True)
-    runs = bench.interleaved(ours, python, listed)
+    mounts = _mounts("list_mounted", bench, tar)
+    runs = bench.interleaved(ours, python, listed, *mounts)
     peers = [
         bench.row(case, "tarfile.getmembers", runs["python"], inside="entries"),
         bench.row(case, "tar -tv", runs["tar -t"], ours=False),
     ]
+    if mounts:
+        peers.append(bench.row(case, f"{RATARMOUNT}: os.walk, lstat", runs[RATARMOUNT], inside="entries"))
     for inside, what in (("entries", "layer.files()"), ("view", "image.files(): the merged view")):
         yield bench.row(case, what, runs["ours"], inside=inside).compared(*peers)
     yield from peers
+    yield from [] if mounts else [_absent(case)]
 
 
 def _extraction(bench: Bench, case: str, root: Path, name: str) -> Iterator[Row]:
@@ -148,19 +180,35 @@ def _extraction(bench: Bench, case: str, root: Path, name: str) -> Iterator[Row]
         Contender(TAR, lambda folder: ["tar", "-C", str(folder), "-xf", tar]),
         Contender("tarfile, filter data", lambda folder: [sys.executable, "-c", python, tar, str(folder)]),
     ]
-    if not missing("ratarmount", "fusermount"):
-        peers.append(Contender(RATARMOUNT, lambda folder: _mounted(tar, folder)))
+    if not _without_ratarmount():
+        peers.append(Contender(f"{RATARMOUNT}: index, mount, copy", lambda folder: _copied(tar, folder)))
     runs = bench.interleaved(ours, *peers)
     rows = [bench.row(case, peer.name, runs[peer.name], syncs="no", ours=False) for peer in peers]
     yield bench.row(case, ours.name, runs[ours.name], syncs="no").compared(*rows)
     yield from rows
+    yield from [_absent(case)] if _without_ratarmount() else []
 
 
-def _mounted(tar: str, folder: Path) -> list[str]:
+def _mounts(probe: str, bench: Bench, tar: str, *arguments: str) -> list[Contender]:
+    """What ratarmount does with a tar, which has its index; nothing where it is not installed."""
+    index = bench.scratch / f"{Path(tar).name}.index"
+    mounted = Contender(RATARMOUNT, lambda folder: _probe(probe, tar, index, folder / "at", *arguments))
+    return [] if _without_ratarmount() else [mounted]
+
+
+def _without_ratarmount() -> list[str]:
+    return missing("ratarmount", "fusermount3")
+
+
+def _absent(case: str) -> Row:
+    return Row(case, RATARMOUNT, note=f"{', '.join(_without_ratarmount())}: not installed here")
+
+
+def _copied(tar: str, folder: Path) -> list[str]:
     """Mount a tar, copy all of it out of there, and unmount."""
     steps = (
         'mkdir "$2/at" "$2/out"; ratarmount --index-file "$2/index" "$1" "$2/at"; cp -a "$2/at/." "$2/out";'
-        ' fusermount -u "$2/at"'
+        ' fusermount3 -u "$2/at"'
     )
     return ["sh", "-ec", steps, "sh", tar, str(folder)]
 

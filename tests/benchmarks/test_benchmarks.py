@@ -12,7 +12,7 @@ import pytest
 from benchmarks.bound import cores
 from benchmarks.buckets import STORES, cases
 from benchmarks.engines import OWN
-from benchmarks.files import TAR
+from benchmarks.files import RATARMOUNT, TAR
 from benchmarks.images import missing
 from benchmarks.pulls import SKOPEO, SKOPEO_DIR
 from benchmarks.unpack import UMOCI
@@ -87,7 +87,7 @@ def test_a_usual_image_is_measured_beside_what_the_cores_need_for_it(tmp_path: P
 def test_pulls_are_measured_beside_skopeo_and_umoci_and_a_warm_layer_beside_cat_and_cp(
     tmp_path: Path,
 ) -> None:
-    if lacking := missing("docker-registry", "skopeo", "umoci", "zstd", "pigz"):
+    if lacking := missing("docker-registry", "skopeo", "umoci", "zstd", "pigz", "ratarmount", "fusermount3"):
         pytest.skip(f"needs {', '.join(lacking)}, not installed here")
     figures, folder = tmp_path / "figures.json", tmp_path / "folder"
     folder.mkdir()
@@ -102,6 +102,7 @@ def test_pulls_are_measured_beside_skopeo_and_umoci_and_a_warm_layer_beside_cat_
         ("small", SKOPEO_DIR),
         ("unpack", UMOCI),
         ("files", TAR),
+        ("files", RATARMOUNT),
         ("warm", "cat to /dev/null"),
         ("warm", "cp to a new file"),
         ("warm", "cat into a pipe"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from hashlib import sha256
 from typing import TYPE_CHECKING
@@ -83,3 +84,34 @@ def test_a_tar_that_is_broken_or_cut_off_is_an_error() -> None:
     for tar in (TAR[:-30_000], b"x" * 2048 + TAR):
         with pytest.raises(FormatError):
             made(tar)
+
+
+def test_what_goes_wrong_in_the_thread_is_raised_at_the_end_and_the_pass_does_not_wait_for_ever(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def fail(_scanner: TarScanner, _data: bytes | memoryview) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(TarScanner, "feed", fail)
+    with pytest.raises(MemoryError):
+        made(TAR)
+
+
+def test_a_pass_that_fails_does_not_wait_for_the_thread_which_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    going, fed = threading.Event(), []
+
+    def slow(_scanner: TarScanner, data: bytes | memoryview) -> None:
+        fed.append(len(data))
+        going.wait(10)
+
+    monkeypatch.setattr(TarScanner, "feed", slow)
+    before = set(threading.enumerate())
+    with contextlib.suppress(ZeroDivisionError), TableThread() as builder:
+        builder.data(TAR[:MIB])
+        builder.data(TAR[MIB : 2 * MIB])
+        raise ZeroDivisionError
+    (thread,) = set(threading.enumerate()) - before
+    going.set()
+    thread.join(10)
+    assert not thread.is_alive()
+    assert len(fed) <= 1, "what waited is not looked at any more"
