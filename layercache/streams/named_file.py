@@ -199,11 +199,11 @@ def _open_in_place(path: str) -> BinaryIO | None:
 
 def _own_descriptor(path: str) -> int | None:
     """N if the path leads to ``/dev/fd/N``, an open file of this process."""
-    own = re.compile(rf"(?:/proc/(?:{os.getpid()})(?:/task/\d+)?|/dev)/fd/(\d+)")
+    own = rf"(?:/proc/(?:{os.getpid()})(?:/task/\d+)?|/dev)/fd/(\d+)"
     for _ in range(LINKS_MAX):
         folder, name = os.path.split(os.path.abspath(path))
         path = os.path.join(os.path.realpath(folder), name)
-        if found := own.fullmatch(path):
+        if "/fd/" in path and (found := re.fullmatch(own, path)):  # to compile it takes longer than all this
             return int(found[1])
         try:
             path = os.path.join(os.path.dirname(path), os.readlink(path))
