@@ -72,10 +72,9 @@ class BackendURL(Value, frozen=True):
                 )
             path = url if url.startswith(_PATHS) or url in (".", "..") else f"./{url}"
             return cls("file", "", _checked_path(path))
-        if url.startswith("file:///"):
-            path, _, query = url.removeprefix("file://").partition("?")
-            if _PLAIN.issuperset(path) and (options := _plain_options(query)) is not None:
-                return cls("file", "", _checked_path(path), options)
+        if (plain := _plain_folder(url)) is not None:
+            path, options = plain
+            return cls("file", "", _checked_path(path), options)
         from urllib.parse import parse_qsl, unquote, urlsplit
 
         # The part before an "@" may be a password, so it is not repeated.
@@ -165,15 +164,16 @@ def _names(kind: type[DataclassInstance]) -> list[str]:
     return [item.name for item in fields(kind)]
 
 
-def _plain_options(query: str) -> dict[str, str] | None:
-    """The options of a query in which nothing is quoted; None for any other, or a wrong one."""
-    if not query:
-        return {}
-    pairs = [pair.split("=") for pair in query.split("&")]
+def _plain_folder(url: str) -> tuple[str, dict[str, str]] | None:
+    """Path and options of a file:/// URL in which nothing is quoted; None of any other, or a wrong one."""
+    path, _, query = url.removeprefix("file://").partition("?")
+    if not url.startswith("file:///") or not _PLAIN.issuperset(path):
+        return None
+    pairs = [pair.split("=") for pair in query.split("&")] if query else []
     if not all(len(pair) == 2 and _PLAIN.issuperset(pair[0] + pair[1]) for pair in pairs):
         return None
     options = dict(pairs)
-    return options if len(options) == len(pairs) else None
+    return (path, options) if len(options) == len(pairs) else None
 
 
 def _encoded(options: Mapping[str, str]) -> str:

@@ -102,7 +102,7 @@ OWN_MODULES = 98
 
 NOT_TO_READ = frozenset(
     [
-        *["click", "gettext", "locale", "shlex", "zlib"],
+        *["click", "gettext", "locale", "msgspec.inspect", "shlex", "textwrap", "zlib"],
         *(
             f"layercache.{name}"
             for name in [
@@ -161,6 +161,25 @@ def test_a_warm_layer_that_is_looked_at_only_by_its_size_is_not_hashed(
     arguments = ("--cache", cli.url, "get", layer.diff_id, "--output", "/dev/null")
     assert "hashlib" not in loaded_by(*arguments)
     assert "hashlib" in loaded_by(*arguments, LAYERCACHE_VERIFY="always")
+
+
+def test_what_was_left_out_of_msgspec_is_there_for_those_who_use_it() -> None:
+    code = (
+        "import sys\n"
+        "from layercache.cli.loading import load_msgspec\n"
+        "load_msgspec()\n"
+        "import msgspec\n"
+        "later = {'msgspec.inspect', 'textwrap'}\n"
+        "assert later.isdisjoint(sys.modules)\n"
+        "class Known(msgspec.Struct):\n"
+        "    'A type\\n    with a description.'\n"
+        "described = msgspec.json.schema(Known)['$defs']['Known']['description']\n"
+        "assert 'A type' in described, described\n"
+        "assert later <= set(sys.modules)\n"
+        "assert isinstance(msgspec.inspect.type_info(int), msgspec.inspect.IntType)\n"
+        "assert not hasattr(msgspec.inspect, 'nothing')\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
 
 
 @pytest.mark.parametrize("command", [("ls",), ("ls", "--json"), ("stats",), ("images",), ("info", "HASH")])
