@@ -23,8 +23,8 @@ _PATHS = ("/", "./", "../", "~")
 _SAFE = "/~:@!$&+,;="
 
 _PLAIN = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789/._-~")
-"""Characters that a URL never quotes. With these alone, a path needs no urllib.parse, whose import takes as
-long as reading a cached layer.
+"""Characters that a URL never quotes. With these alone, a path and options need no urllib.parse, whose import
+takes as long as reading a cached layer.
 """
 
 
@@ -72,8 +72,9 @@ class BackendURL(Value, frozen=True):
                 )
             path = url if url.startswith(_PATHS) or url in (".", "..") else f"./{url}"
             return cls("file", "", _checked_path(path))
-        if url.startswith("file:///") and _PLAIN.issuperset(path := url.removeprefix("file://")):
-            return cls("file", "", _checked_path(path))
+        if (plain := _plain_folder(url)) is not None:
+            path, options = plain
+            return cls("file", "", _checked_path(path), options)
         from urllib.parse import parse_qsl, unquote, urlsplit
 
         # The part before an "@" may be a password, so it is not repeated.
@@ -107,10 +108,8 @@ class BackendURL(Value, frozen=True):
     def __str__(self) -> str:
         if not self.query:
             return self.place
-        from urllib.parse import urlencode
-
         place = f"file://{quoted(self.path)}" if self.place.startswith("~") else self.place
-        return f"{place}?{urlencode(self.query)}"
+        return f"{place}?{_encoded(self.query)}"
 
     @property
     def host(self) -> str:
@@ -158,9 +157,31 @@ class BackendURL(Value, frozen=True):
 
 
 def _names(kind: type[DataclassInstance]) -> list[str]:
-    from dataclasses import fields
+    if issubclass(kind, msgspec.Struct):
+        return list(kind.__struct_fields__)
+    from dataclasses import fields  # takes as long to import as all that is needed of a tier on a disk
 
-    return list(getattr(kind, "__struct_fields__", ())) or [item.name for item in fields(kind)]
+    return [item.name for item in fields(kind)]
+
+
+def _plain_folder(url: str) -> tuple[str, dict[str, str]] | None:
+    """Path and options of a file:/// URL in which nothing is quoted; None of any other, or a wrong one."""
+    path, _, query = url.removeprefix("file://").partition("?")
+    if not url.startswith("file:///") or not _PLAIN.issuperset(path):
+        return None
+    pairs = [pair.split("=") for pair in query.split("&")] if query else []
+    if not all(len(pair) == 2 and _PLAIN.issuperset(pair[0] + pair[1]) for pair in pairs):
+        return None
+    options = dict(pairs)
+    return (path, options) if len(options) == len(pairs) else None
+
+
+def _encoded(options: Mapping[str, str]) -> str:
+    if all(_PLAIN.issuperset(text) and "/" not in text for pair in options.items() for text in pair):
+        return "&".join(f"{name}={value}" for name, value in options.items())
+    from urllib.parse import urlencode
+
+    return urlencode(options)
 
 
 def _checked_path(path: str) -> str:

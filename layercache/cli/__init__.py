@@ -39,11 +39,11 @@ def _run() -> int:
         for number in (signal.SIGTERM, signal.SIGHUP):
             if signal.getsignal(number) is signal.SIG_DFL:
                 signal.signal(number, _terminate)
-        from layercache.cli.loading import hidden, load_uuid, loading
+        from layercache.cli.loading import hidden, load_msgspec, loading
 
         # msgspec takes from it what typing has since 3.11; it takes as long as the rest of msgspec.
         with loading(), hidden("typing_extensions"):
-            load_uuid()
+            load_msgspec()
             work = _understood(sys.argv[1:]) or _program()
         return work()
     except SystemExit as end:

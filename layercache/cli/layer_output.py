@@ -77,6 +77,7 @@ def _copy_in_kernel(source: BinaryIO, target: NamedFile, advance: Callable[[int]
     with suppress(OSError):  # not a pipe, or the user's limit on pipes is reached
         fcntl.fcntl(target.fileno(), fcntl.F_SETPIPE_SZ, PIPE_SIZE)
     with suppress(OSError):  # not both are files
+        target.reserve(os.fstat(source.fileno()).st_size)
         while size := os.copy_file_range(source.fileno(), target.fileno(), COPIED_AT_ONCE):
             advance(size)
     with suppress(OSError):  # the source is not a file: a tar that is being inflated or hashed

@@ -5,12 +5,11 @@ from __future__ import annotations
 import gc
 import sys
 from contextlib import contextmanager, suppress
-from types import SimpleNamespace
+from types import ModuleType, SimpleNamespace
 from typing import TYPE_CHECKING, cast
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from types import ModuleType
 
 
 @contextmanager
@@ -26,7 +25,18 @@ def loading() -> Iterator[None]:
         gc.enable()
 
 
-def load_uuid() -> None:
+def load_msgspec() -> None:
+    """Import msgspec without what serves its JSON schemas alone: a model of types, and textwrap.
+
+    The latter compiles five regular expressions. A plug-in that uses one of them gets it.
+    """
+    _load_uuid()
+    inspect, textwrap = _Deferred("msgspec.inspect"), _Deferred("textwrap")
+    with hidden("msgspec.inspect", behind=inspect), hidden("textwrap", behind=textwrap):
+        import msgspec  # noqa: F401
+
+
+def _load_uuid() -> None:
     """Import uuid, as msgspec does, without platform, which compiles nine regular expressions.
 
     uuid asks it once, for the name of the system, and from Python 3.13 on does without it on Linux. If a
@@ -36,6 +46,17 @@ def load_uuid() -> None:
         stand_in = SimpleNamespace(system=lambda: "Linux")
         with hidden("platform", behind=stand_in), suppress(AttributeError, ImportError):
             import uuid  # noqa: F401
+
+
+class _Deferred(ModuleType):
+    """Stands for a module where another one has imported it, and imports it when something of it is used."""
+
+    def __getattr__(self, name: str) -> object:
+        if name.startswith("__"):  # what the import system asks of any module
+            raise AttributeError(name)
+        from importlib import import_module
+
+        return getattr(import_module(self.__name__), name)
 
 
 @contextmanager

@@ -26,18 +26,22 @@ STDOUT = "-"
 LINKS_MAX = 40
 """Links that are followed from a name, as on Linux (path_resolution(7))."""
 
+RESERVED_FROM = 8 << 20
+"""Bytes of a file from which on it is worth while to reserve room for it."""
+
 
 class NamedFile:
     """A file that is open for writing. Errors of the system become `SourceError` with its ``name``.
 
     `BrokenPipeError` is not translated: the reader of a pipe may close it. ``rewindable``: what was written
-    can be replaced until the file is closed, because nobody else sees it yet.
+    can be replaced until the file is closed, because nobody else sees it yet. ``new``: nothing had its name.
     """
 
-    def __init__(self, file: BinaryIO, name: str, *, rewindable: bool) -> None:
+    def __init__(self, file: BinaryIO, name: str, *, rewindable: bool, new: bool = False) -> None:
         self._file = file
         self.name = name
         self.rewindable = rewindable
+        self._is_new = new
 
     def write(self, data: ReadableBuffer, /) -> int:
         with self._errors():
@@ -65,6 +69,18 @@ class NamedFile:
         """Drop what follows, if the file is ``rewindable``."""
         with self._errors():
             self._file.truncate()
+
+    def reserve(self, size: int) -> None:
+        """Reserve room for so many bytes, if that is possible and saves something.
+
+        Not in place of another file: file systems write the bytes before they rename a file over another one,
+        so that a crash does not lose both, but not if the room was reserved (ext4's ``auto_da_alloc``).
+        """
+        if self._is_new and size >= RESERVED_FROM and sys.platform == "linux":
+            from layercache.streams.reserving import reserve
+
+            with suppress(OSError):
+                reserve(self._file.fileno(), size)
 
     def sync(self) -> None:
         """Wait until the disk has the bytes, if this is a new file."""
@@ -134,7 +150,7 @@ def _replacing(path: str) -> Iterator[NamedFile]:
         with _closing(opened, path):
             with suppress(OSError):
                 os.fchmod(opened.fileno(), stat.S_IMODE(os.stat(target).st_mode))
-            yield NamedFile(opened, path, rewindable=True)
+            yield NamedFile(opened, path, rewindable=True, new=not os.path.exists(target))
         try:
             os.replace(unfinished, target)
         except OSError as error:
@@ -199,11 +215,11 @@ def _open_in_place(path: str) -> BinaryIO | None:
 
 def _own_descriptor(path: str) -> int | None:
     """N if the path leads to ``/dev/fd/N``, an open file of this process."""
-    own = re.compile(rf"(?:/proc/(?:{os.getpid()})(?:/task/\d+)?|/dev)/fd/(\d+)")
+    own = rf"(?:/proc/(?:{os.getpid()})(?:/task/\d+)?|/dev)/fd/(\d+)"
     for _ in range(LINKS_MAX):
         folder, name = os.path.split(os.path.abspath(path))
         path = os.path.join(os.path.realpath(folder), name)
-        if found := own.fullmatch(path):
+        if "/fd/" in path and (found := re.fullmatch(own, path)):  # to compile it takes longer than all this
             return int(found[1])
         try:
             path = os.path.join(os.path.dirname(path), os.readlink(path))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from functools import partial
 from typing import TYPE_CHECKING
 
 from layercache.errors import BackendError, NotFoundError
@@ -18,6 +19,9 @@ if TYPE_CHECKING:
     from layercache.tiers.association import Association
     from layercache.tiers.leftovers import LeftoverCount
     from layercache.tiers.tier import Tier
+
+REMEMBERED = 1 << 18
+"""Blobs of a listing that are remembered, in some 120 bytes each."""
 
 
 class CachedLayer(Value, frozen=True):
@@ -80,15 +84,17 @@ class TierStats(Value, frozen=True):
 def count(tier: Tier, progress: Callable[[int], object] = lambda _size: None) -> TierStats:
     """Count what a tier holds; ``progress`` is called with the size of each blob. Raises `BackendError`."""
     blobs = size = 0
-    for _, entry in tier.blobs.scan():
+    listed = _Listed(tier)
+    for name, entry in tier.blobs.scan():
         blobs += 1
         size += entry.size
+        listed.add(name)
         progress(entry.size)
     indexes = index_bytes = 0
     for _, _, entry in tier.derived.scan():
         indexes += 1
         index_bytes += entry.size
-    forms = Counter(layer.forms for layer in layers(tier))
+    forms = Counter(_held(tier, fact, listed.last_use).forms for fact in _facts(tier))
     left = _leftovers(tier)
     return TierStats(
         tier.name,
@@ -119,16 +125,15 @@ def _leftovers(tier: Tier) -> LeftoverCount | None:
 
 def layers(tier: Tier) -> Iterator[CachedLayer]:
     """Each pair of names once, in any order: a claim is skipped where something was computed."""
-    for fact in tier.facts.scan():
-        if fact.computed or not tier.facts.has_computed(fact.digest):
-            yield _held(tier, fact)
+    last_use = partial(_last_use, tier)
+    return (_held(tier, fact, last_use) for fact in _facts(tier))
 
 
 def layers_of(tier: Tier, digests: Iterable[Digest]) -> Iterator[CachedLayer]:
     """The layers with these digests, in their order; without those that the tier does not know."""
     for digest in digests:
         for fact in tier.facts.inflates_to(digest)[:1]:
-            yield _held(tier, fact)
+            yield _held(tier, fact, partial(_last_use, tier))
 
 
 def added(tier: Tier) -> dict[tuple[Digest, DiffID], float]:
@@ -140,11 +145,42 @@ def added(tier: Tier) -> dict[tuple[Digest, DiffID], float]:
     return found
 
 
-def _held(tier: Tier, fact: Association) -> CachedLayer:
-    blob = _last_use(tier, fact.digest)
+class _Listed:
+    """The blobs of a listing, so that none is looked at again to count layers.
+
+    It remembers `REMEMBERED` of them at most, so that memory is bounded, and asks the tier about others. Of
+    a registry it remembers none: that lists records, which do not prove that a blob is there.
+    """
+
+    def __init__(self, tier: Tier) -> None:
+        self._tier = tier
+        self._room = REMEMBERED if isinstance(tier, BackendTier) else 0
+        self._names: set[bytes] = set()
+
+    def add(self, name: Hash) -> None:
+        if self._room:
+            self._names.add(bytes.fromhex(name.hex))
+            self._room -= 1
+
+    def last_use(self, name: Hash) -> float | None:
+        """As `_last_use`, but 0 for what was listed."""
+        if bytes.fromhex(name.hex) in self._names:
+            return 0.0
+        return None if self._room else _last_use(self._tier, name)
+
+
+def _facts(tier: Tier) -> Iterator[Association]:
+    """A fact of each pair of names."""
+    for fact in tier.facts.scan():
+        if fact.computed or not tier.facts.has_computed(fact.digest):
+            yield fact
+
+
+def _held(tier: Tier, fact: Association, last_use: Callable[[Hash], float | None]) -> CachedLayer:
+    blob = last_use(fact.digest)
     tar = blob
     if str(fact.digest) != fact.diff_id:
-        tar = _last_use(tier, fact.diff_id) if tier.policy.keep != COMPRESSED else None
+        tar = last_use(fact.diff_id) if tier.policy.keep != COMPRESSED else None
     return CachedLayer(
         fact.digest,
         fact.diff_id,

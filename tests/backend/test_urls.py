@@ -5,6 +5,7 @@ from __future__ import annotations
 import string
 from dataclasses import dataclass
 from typing import Literal
+from urllib.parse import urlencode
 
 import pytest
 from hypothesis import given, settings
@@ -70,6 +71,26 @@ def test_a_url_that_is_printed_parses_to_itself(
 ) -> None:
     url = BackendURL(scheme, netloc, path, query)
     assert BackendURL.parse(str(url)) == url
+
+
+@settings(max_examples=200)
+@given(query=st.text("ab1=&/~._-?%+#", max_size=9))
+def test_options_are_read_in_the_same_way_whether_urllib_is_asked_or_not(query: str) -> None:
+    """It is not imported for a file:/// URL in which nothing is quoted; for a host it is."""
+
+    def options(url: str) -> object:
+        try:
+            return BackendURL.parse(url).query
+        except ConfigError as error:
+            return error.message.replace("//localhost", "//")
+
+    assert options(f"file:///x?{query}") == options(f"file://localhost/x?{query}")
+
+
+@few_examples
+@given(query=st.dictionaries(st.text("ab1=&/~._-?%+#", min_size=1), st.text("ab1=&/~._-?%+#"), min_size=1))
+def test_options_are_printed_as_urllib_prints_them(query: dict[str, str]) -> None:
+    assert str(BackendURL("file", "", "/x", query)) == f"file:///x?{urlencode(query)}"
 
 
 @pytest.mark.parametrize("url", ["", "cache", "a/b", "file:/x", "s3:bucket", "://x", "registry:5000/x"])

@@ -38,7 +38,7 @@ def listing(bench: Bench) -> Iterator[Row]:
     runs = bench.interleaved(*ours, calls, find)
     bounds = {
         inside: bench.row(case, f"the system's calls for {what} alone", runs[calls.name], inside=inside)
-        for inside, what in (("layers", "each layer"), ("all", "each layer and blob"))
+        for inside, what in (("layers", "each layer"), ("all", "each layer, all blobs listed"))
     }
     peer = bench.row(case, PEER, runs[PEER], ours=False)
     for each in ours:

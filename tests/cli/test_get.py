@@ -14,7 +14,7 @@ from servers.images import make_layer, noise
 
 from layercache.cli.layer_output import copy
 from layercache.oci.digest import Digest
-from layercache.streams.named_file import writing
+from layercache.streams.named_file import RESERVED_FROM, writing
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -215,6 +215,51 @@ def test_what_the_system_stops_to_copy_by_itself_is_read_and_written(
     with open(tmp_path / "source", "rb") as source, writing(str(tmp_path / "target")) as target:
         copy(source, target)
     assert calls == 2
+    assert (tmp_path / "target").read_bytes() == data
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="room is reserved on Linux")
+@pytest.mark.parametrize(("there", "size"), [(False, RESERVED_FROM), (True, RESERVED_FROM), (False, 5000)])
+def test_room_for_a_big_new_file_is_reserved_before_it_is_copied_and_for_no_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, there: bool, size: int
+) -> None:
+    from layercache.streams.reserving import reserve
+
+    data, reserved, copied = noise(size), list[int](), os.copy_file_range
+    (tmp_path / "source").write_bytes(data)
+    with open(tmp_path / "tried", "wb") as tried:
+        try:
+            reserve(tried.fileno(), RESERVED_FROM)
+        except OSError:
+            pytest.skip("the file system cannot reserve room")
+
+    def watched(source: int, target: int, count: int) -> int:
+        status = os.fstat(target)
+        reserved.append(status.st_blocks * 512 if status.st_size == 0 else -1)
+        return copied(source, target, count)
+
+    monkeypatch.setattr(os, "copy_file_range", watched)
+    if there:
+        (tmp_path / "target").write_bytes(b"what it replaces")
+    with open(tmp_path / "source", "rb") as source, writing(str(tmp_path / "target")) as target:
+        copy(source, target)
+    assert (reserved[0] >= size) == (not there and size >= RESERVED_FROM)
+    assert (tmp_path / "target").read_bytes() == data
+    assert (tmp_path / "target").stat().st_blocks * 512 < size + (1 << 20)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="room is reserved on Linux")
+def test_a_file_is_written_where_no_room_can_be_reserved(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(_file: int, _size: int) -> None:
+        raise OSError(errno.EOPNOTSUPP, "not on this file system")
+
+    monkeypatch.setattr("layercache.streams.reserving.reserve", refused)
+    data = noise(RESERVED_FROM)
+    (tmp_path / "source").write_bytes(data)
+    with open(tmp_path / "source", "rb") as source, writing(str(tmp_path / "target")) as target:
+        copy(source, target)
     assert (tmp_path / "target").read_bytes() == data
 
 

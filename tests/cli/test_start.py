@@ -102,7 +102,7 @@ OWN_MODULES = 98
 
 NOT_TO_READ = frozenset(
     [
-        *["click", "gettext", "locale", "shlex", "zlib"],
+        *["click", "gettext", "locale", "msgspec.inspect", "shlex", "textwrap", "zlib"],
         *(
             f"layercache.{name}"
             for name in [
@@ -130,10 +130,27 @@ def test_reading_a_warm_layer_loads_only_what_it_uses(cli: Caller, file: Path, l
     cli("put", str(file))
     for name in (layer.digest, layer.diff_id):
         loaded = loaded_by("--cache", cli.url, "get", name, "--output", "/dev/null")
-        assert "layercache.cli.layer_output" in loaded
-        assert sorted(loaded & (HEAVY | CORE_OF_OTHERS | NOT_TO_READ)) == []
-        own = {each for each in loaded if each.startswith("layercache")}
-        assert len(own) <= OWN_MODULES
+        check_loaded_to_read(loaded)
+
+
+def test_options_of_the_cache_load_nothing_more(cli: Caller, file: Path, layer: Layer) -> None:
+    cli("put", str(file))
+    url = f"{cli.url}?sync=false&max_size=5GB"
+    check_loaded_to_read(loaded_by("--cache", url, "get", layer.diff_id, "--output", "/dev/null"))
+
+
+def test_nor_does_the_cache_that_is_used_by_default(tmp_path: Path, file: Path, layer: Layer) -> None:
+    """It has an option, ``max_size``."""
+    home = {"HOME": str(tmp_path), "XDG_CACHE_HOME": str(tmp_path)}
+    loaded_by("put", str(file), **home)
+    check_loaded_to_read(loaded_by("get", layer.diff_id, "--output", "/dev/null", **home))
+
+
+def check_loaded_to_read(loaded: set[str]) -> None:
+    assert "layercache.cli.layer_output" in loaded
+    assert sorted(loaded & (HEAVY | CORE_OF_OTHERS | NOT_TO_READ)) == []
+    own = {each for each in loaded if each.startswith("layercache")}
+    assert len(own) <= OWN_MODULES
 
 
 def test_a_warm_layer_that_is_looked_at_only_by_its_size_is_not_hashed(
@@ -144,6 +161,25 @@ def test_a_warm_layer_that_is_looked_at_only_by_its_size_is_not_hashed(
     arguments = ("--cache", cli.url, "get", layer.diff_id, "--output", "/dev/null")
     assert "hashlib" not in loaded_by(*arguments)
     assert "hashlib" in loaded_by(*arguments, LAYERCACHE_VERIFY="always")
+
+
+def test_what_was_left_out_of_msgspec_is_there_for_those_who_use_it() -> None:
+    code = (
+        "import sys\n"
+        "from layercache.cli.loading import load_msgspec\n"
+        "load_msgspec()\n"
+        "import msgspec\n"
+        "later = {'msgspec.inspect', 'textwrap'}\n"
+        "assert later.isdisjoint(sys.modules)\n"
+        "class Known(msgspec.Struct):\n"
+        "    'A type\\n    with a description.'\n"
+        "described = msgspec.json.schema(Known)['$defs']['Known']['description']\n"
+        "assert 'A type' in described, described\n"
+        "assert later <= set(sys.modules)\n"
+        "assert isinstance(msgspec.inspect.type_info(int), msgspec.inspect.IntType)\n"
+        "assert not hasattr(msgspec.inspect, 'nothing')\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
 
 
 @pytest.mark.parametrize("command", [("ls",), ("ls", "--json"), ("stats",), ("images",), ("info", "HASH")])

@@ -83,6 +83,26 @@ def test_a_layer_is_listed_in_46_calls_and_printed_in_13(
     assert len(capsys.readouterr().out.splitlines()) == 2 * LAYERS
 
 
+def test_layers_are_counted_without_a_second_look_at_their_blobs(tier: Tier) -> None:
+    counted = system_calls(lambda: inventory.count(tier))
+    for name in ("open", "read", "close", "stat"):
+        assert 2 * LAYERS <= counted[name] <= 2 * LAYERS + 20, counted
+    assert calls(lambda: inventory.count(tier)) <= 60 * LAYERS
+
+
+@pytest.mark.parametrize("remembered", [0, 7, 2 * LAYERS - 2, inventory.REMEMBERED])
+def test_counts_are_right_however_many_blobs_are_remembered(
+    tier: Tier, monkeypatch: pytest.MonkeyPatch, remembered: int
+) -> None:
+    monkeypatch.setattr(inventory, "REMEMBERED", remembered)
+    blob_only, tar_only, neither = listed(tier)[:3]
+    for name in (blob_only.diff_id, tar_only.digest, neither.digest, neither.diff_id):
+        tier.blobs.delete(name)
+    found = inventory.count(tier)
+    forms = (found.both_forms, found.compressed_only, found.uncompressed_only, found.no_form)
+    assert (found.blobs, found.layers, forms) == (2 * LAYERS - 4, LAYERS, (LAYERS - 3, 1, 1, 1))
+
+
 def test_a_record_that_somebody_wrote_with_spaces_is_listed_too(tier: Tier, tmp_path: Path) -> None:
     held = listed(tier)[0]
     path = tmp_path / "cache" / keys.record(held.digest)
