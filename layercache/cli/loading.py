@@ -30,13 +30,13 @@ def load_msgspec() -> None:
 
     The latter compiles five regular expressions. A plug-in that uses one of them gets it.
     """
-    _load_uuid()
+    load_uuid()
     inspect, textwrap = _Deferred("msgspec.inspect"), _Deferred("textwrap")
     with hidden("msgspec.inspect", behind=inspect), hidden("textwrap", behind=textwrap):
         import msgspec  # noqa: F401
 
 
-def _load_uuid() -> None:
+def load_uuid() -> None:
     """Import uuid, as msgspec does, without platform, which compiles nine regular expressions.
 
     uuid asks it once, for the name of the system, and from Python 3.13 on does without it on Linux. If a

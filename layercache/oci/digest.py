@@ -17,12 +17,6 @@ HEX_LENGTH = {"sha256": 64, "sha512": 128}
 _HEX_DIGITS = "0123456789abcdef"
 
 
-def _is_hash(text: str) -> bool:
-    """Faster than a regular expression, which each start would compile."""
-    algorithm, _, encoded = text.partition(":")
-    return HEX_LENGTH.get(algorithm) == len(encoded) and not encoded.strip(_HEX_DIGITS)
-
-
 def hasher(algorithm: str, data: ReadableBuffer = b"") -> Hasher:
     """A running hash. Only what hashes loads OpenSSL: a cached layer of the right size is not hashed."""
     import hashlib
@@ -44,23 +38,13 @@ class Hash(str):
         if isinstance(text, Hash):  # was checked when it was made
             return text if type(text) is cls else str.__new__(cls, text)
         try:
-            if _is_hash(text):
-                return str.__new__(cls, text)
+            algorithm, _, encoded = text.partition(":")
         except (TypeError, AttributeError):
             raise wrong_type("a digest or a diff ID, a str (sha256:…)", text) from None
-        if _is_hash(text.lower()):
-            raise InvalidNameError(
-                f"not a digest or diff ID: {text!r}", hint=f"hex digits are lower case: {text.lower()}"
-            )
-        algorithm, colon, encoded = text.partition(":")
-        length = HEX_LENGTH.get(algorithm)
-        if not colon or length is None:
-            known = " or ".join(f"{name}:<{size} hex digits>" for name, size in HEX_LENGTH.items())
-            raise InvalidNameError(f"not a digest or diff ID: {text!r}", hint=f"expected {known}")
-        raise InvalidNameError(
-            f"not a digest or diff ID: {text!r}",
-            hint=f"{algorithm} has {length} lower-case hex digits, found {len(encoded)} characters",
-        )
+        # A regular expression would have to be compiled at each start, and takes longer.
+        if HEX_LENGTH.get(algorithm) == len(encoded) and not encoded.strip(_HEX_DIGITS):
+            return str.__new__(cls, text)
+        raise _wrong_name(text)
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({str(self)!r})"
@@ -102,3 +86,17 @@ class DiffID(Hash):
     """The hash of a layer's uncompressed tar."""
 
     __slots__ = ()
+
+
+def _wrong_name(text: str) -> InvalidNameError:
+    lower = text.lower()
+    algorithm, _, encoded = lower.partition(":")
+    length = HEX_LENGTH.get(algorithm)
+    if length is None:
+        known = " or ".join(f"{name}:<{size} hex digits>" for name, size in HEX_LENGTH.items())
+        hint = f"expected {known}"
+    elif length == len(encoded) and not encoded.strip(_HEX_DIGITS):
+        hint = f"hex digits are lower case: {lower}"
+    else:
+        hint = f"{algorithm} has {length} lower-case hex digits, found {len(encoded)} characters"
+    return InvalidNameError(f"not a digest or diff ID: {text!r}", hint=hint)

@@ -257,10 +257,7 @@ class HashedReader(JudgingReader):
         return chunk
 
     def begins_alike(self, other: Reader, count: int) -> bool:
-        """Whether another reader begins with the bytes that this one gave before it failed, so many.
-
-        It is read up to there.
-        """
+        """Whether another reader begins with the bytes that this one gave. It is read up to there."""
         return any(seen == count and begins_with(other, count, until) for seen, until in self._marks)
 
 

@@ -289,7 +289,7 @@ def test_a_uuid_that_wants_more_of_platform_is_imported_as_usual(
 ) -> None:
     (tmp_path / "uuid.py").write_text(uuid)
     code = (
-        "import sys; from layercache.cli.loading import load_uuid; load_uuid()\n"
+        "import sys; from layercache.cli import loading; loading.load_uuid()\n"
         "early = 'uuid' in sys.modules\n"
         "import platform, uuid; print(early, uuid.NAME in (platform.system(), platform.node()))"
     )
