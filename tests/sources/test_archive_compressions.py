@@ -134,7 +134,7 @@ def test_a_broken_stream_is_called_that_and_nothing_stays_open(way: str, damage:
     before = len(os.listdir("/proc/self/fd"))
     with pytest.raises(FormatError, match=way):
         ArchiveSource.parse(str(path)).root()
-    assert len(os.listdir("/proc/self/fd")) == before
+    assert len(os.listdir("/proc/self/fd")) <= before  # what other tests left may be closed by now
 
 
 def test_an_archive_that_is_opened_again_and_again_is_closed_by_itself(tmp_path: Path) -> None:
@@ -146,7 +146,7 @@ def test_an_archive_that_is_opened_again_and_again_is_closed_by_itself(tmp_path:
         for _ in range(5):
             cache.image(f"docker-archive:{path}")
         gc.collect()
-        assert len(os.listdir("/proc/self/fd")) == before
+        assert len(os.listdir("/proc/self/fd")) <= before  # what other tests left may be closed by now
         assert [len(layer.uncompressed().read()) for layer in image.layers] == [
             len(each.tar) for each in IMAGE.layers
         ]
