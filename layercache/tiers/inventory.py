@@ -13,7 +13,7 @@ from layercache.tiers.leftovers import count_leftovers
 from layercache.value import Value
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Container, Iterable, Iterator
 
     from layercache.oci.digest import DiffID, Digest, Hash
     from layercache.tiers.association import Association
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from layercache.tiers.tier import Tier
 
 REMEMBERED = 1 << 18
-"""Blobs of a listing that are remembered, in some 120 bytes each."""
+"""Blobs of a listing that are remembered to count layers, in some 200 bytes each: memory has a bound."""
 
 
 class CachedLayer(Value, frozen=True):
@@ -84,17 +84,19 @@ class TierStats(Value, frozen=True):
 def count(tier: Tier, progress: Callable[[int], object] = lambda _size: None) -> TierStats:
     """Count what a tier holds; ``progress`` is called with the size of each blob. Raises `BackendError`."""
     blobs = size = 0
-    listed = _Listed(tier)
+    listed: set[Hash] = set()
+    room = REMEMBERED if isinstance(tier, BackendTier) else 0  # a registry lists records, not blobs
     for name, entry in tier.blobs.scan():
         blobs += 1
         size += entry.size
-        listed.add(name)
+        if blobs <= room:
+            listed.add(name)
         progress(entry.size)
     indexes = index_bytes = 0
     for _, _, entry in tier.derived.scan():
         indexes += 1
         index_bytes += entry.size
-    forms = Counter(_held(tier, fact, listed.last_use).forms for fact in _facts(tier))
+    forms = _forms(tier, listed, complete=blobs < room)
     left = _leftovers(tier)
     return TierStats(
         tier.name,
@@ -102,10 +104,10 @@ def count(tier: Tier, progress: Callable[[int], object] = lambda _size: None) ->
         size,
         tier.policy.max_size,
         tier.policy.max_age,
-        forms["both"],
-        forms["compressed"],
-        forms["uncompressed"],
-        forms["none"],
+        forms[True, True],
+        forms[True, False],
+        forms[False, True],
+        forms[False, False],
         indexes,
         index_bytes,
         sum(1 for _ in tier.images.scan()),
@@ -145,28 +147,21 @@ def added(tier: Tier) -> dict[tuple[Digest, DiffID], float]:
     return found
 
 
-class _Listed:
-    """The blobs of a listing, so that none is looked at again to count layers.
+def _forms(tier: Tier, listed: Container[Hash], *, complete: bool) -> Counter[tuple[bool, bool]]:
+    """How many layers there are with and without their blob, with and without their tar.
 
-    It remembers `REMEMBERED` of them at most, so that memory is bounded, and asks the tier about others. Of
-    a registry it remembers none: that lists records, which do not prove that a blob is there.
+    ``listed``: blobs that are there; ``complete``: all of them, so the tier is asked about none.
     """
-
-    def __init__(self, tier: Tier) -> None:
-        self._tier = tier
-        self._room = REMEMBERED if isinstance(tier, BackendTier) else 0
-        self._names: set[bytes] = set()
-
-    def add(self, name: Hash) -> None:
-        if self._room:
-            self._names.add(bytes.fromhex(name.hex))
-            self._room -= 1
-
-    def last_use(self, name: Hash) -> float | None:
-        """As `_last_use`, but 0 for what was listed."""
-        if bytes.fromhex(name.hex) in self._names:
-            return 0.0
-        return None if self._room else _last_use(self._tier, name)
+    counts: Counter[tuple[bool, bool]] = Counter()
+    has, has_tars = tier.blobs.has, tier.policy.keep != COMPRESSED
+    for fact in _facts(tier):
+        digest, diff_id = fact.digest, fact.diff_id
+        blob = digest in listed or (not complete and has(digest))
+        tar = blob
+        if str(digest) != diff_id:
+            tar = has_tars and (diff_id in listed or (not complete and has(diff_id)))
+        counts[blob, tar] += 1
+    return counts
 
 
 def _facts(tier: Tier) -> Iterator[Association]:
