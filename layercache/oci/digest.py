@@ -39,7 +39,7 @@ class Hash(str):
             return text if type(text) is cls else str.__new__(cls, text)
         try:
             algorithm, _, encoded = text.partition(":")
-            # Takes two thirds of the time of a regular expression, which each start would have to compile.
+            # A regular expression takes 0.1 µs less, and each start would have to compile it.
             if HEX_LENGTH.get(algorithm) == len(encoded) and bytes.fromhex(encoded).hex() == encoded:
                 return str.__new__(cls, text)
         except (TypeError, AttributeError):

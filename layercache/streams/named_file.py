@@ -27,7 +27,7 @@ LINKS_MAX = 40
 """Links that are followed from a name, as on Linux (path_resolution(7))."""
 
 RESERVED_FROM = 8 << 20
-"""Bytes of a file from which on it is worth while to reserve room for it."""
+"""Size of a file, in bytes, from which on it pays to reserve room for it."""
 
 
 class NamedFile:

@@ -137,7 +137,7 @@ def list_tar(tar: str) -> dict[str, float]:
 def index_layer(url: str, root: str, blob: str) -> dict[str, float]:
     """Seconds of the first question about a layer whose blob a new cache at ``root`` has just got.
 
-    ``cpu``: of this process meanwhile. ``size``: bytes of both parts of the index.
+    ``cpu``: processor time of this process, in seconds. ``size``: bytes of both parts of the index.
     """
     import layercache
 

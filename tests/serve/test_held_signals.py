@@ -1,4 +1,4 @@
-"""A worker that is told to end while it is starting ends, whatever it is at."""
+"""A worker that gets SIGTERM while it starts ends, at whatever moment that comes."""
 
 from __future__ import annotations
 

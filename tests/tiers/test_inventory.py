@@ -87,7 +87,7 @@ def test_layers_are_counted_without_a_second_look_at_their_blobs(tier: Tier) -> 
     counted = system_calls(lambda: inventory.count(tier))
     for name in ("open", "read", "close", "stat"):
         assert 2 * LAYERS <= counted[name] <= 2 * LAYERS + 20, counted
-    assert calls(lambda: inventory.count(tier)) <= 60 * LAYERS
+    assert calls(lambda: inventory.count(tier)) <= 48 * LAYERS
 
 
 @pytest.mark.parametrize("remembered", [0, 7, 2 * LAYERS - 2, inventory.REMEMBERED])

@@ -21,7 +21,7 @@ from layercache.transfer.transfer import Transfer
 from layercache_backends.memory import MemoryReader
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from contextlib import AbstractContextManager
     from pathlib import Path
 
@@ -68,6 +68,19 @@ def spool() -> Iterator[TierSpool]:
     tier = open_tier("memory://", nearest=True)
     yield TierSpool(tier)
     tier.close()
+
+
+def misreading(spool: TierSpool, at: int) -> Callable[[int, WriteableBuffer], int]:
+    """What reads from the spool as before, but for a bit of the byte at one offset."""
+    right = spool.readinto_at
+
+    def misread(offset: int, buffer: WriteableBuffer, /) -> int:
+        count = right(offset, buffer)
+        if offset <= at < offset + count:
+            memoryview(buffer)[at - offset] ^= 1
+        return count
+
+    return misread
 
 
 def ends(thread: threading.Thread | None) -> bool:
@@ -169,14 +182,7 @@ def test_one_that_hashes_what_it_reads_may_seek(spool: TierSpool) -> None:
 def test_one_that_hashes_what_it_reads_is_not_content_with_a_file_that_is_right(
     spool: TierSpool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    right = spool.readinto_at
-
-    def misread(offset: int, buffer: WriteableBuffer, /) -> int:
-        count = right(offset, buffer)
-        if offset == 10 * CHUNK:
-            memoryview(buffer)[0] ^= 1
-        return count
-
+    right, misread = spool.readinto_at, misreading(spool, 10 * CHUNK)
     with opened(Transfer(CountedSource(DATA), spool, NotedStage(), rehash=True)) as follower:
         follower.run()
         assert follower.read(10 * CHUNK) == DATA[: 10 * CHUNK]
@@ -192,14 +198,7 @@ def test_where_it_hashes_what_it_reads_the_bytes_that_it_gave_are_compared_not_t
     spool: TierSpool, monkeypatch: pytest.MonkeyPatch, start: int
 ) -> None:
     """A file may be changed, and changed back, by who can write to it; a disk may read wrongly once."""
-    right = spool.readinto_at
-
-    def misread(offset: int, buffer: WriteableBuffer, /) -> int:
-        count = right(offset, buffer)
-        if offset <= 10 * CHUNK < offset + count:
-            memoryview(buffer)[10 * CHUNK - offset] ^= 1
-        return count
-
+    right, misread = spool.readinto_at, misreading(spool, 10 * CHUNK)
     transfer = Transfer(CountedSource(DATA), spool, NotedStage(), rehash=True)
     with opened(transfer, start) as follower, opened(transfer, start) as other:
         follower.run()
@@ -217,17 +216,9 @@ def test_where_it_hashes_what_it_reads_the_bytes_that_it_gave_are_compared_not_t
 def test_what_was_given_before_a_wrong_end_is_known_by_its_hash(
     spool: TierSpool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    right = spool.readinto_at
-
-    def rotten_end(offset: int, buffer: WriteableBuffer, /) -> int:
-        count = right(offset, buffer)
-        if offset + count == len(DATA):
-            memoryview(buffer)[count - 1] ^= 1
-        return count
-
     with opened(Transfer(CountedSource(DATA), spool, NotedStage(), rehash=True)) as follower:
         follower.run()
-        monkeypatch.setattr(spool, "readinto_at", rotten_end)
+        monkeypatch.setattr(spool, "readinto_at", misreading(spool, len(DATA) - 1))
         with pytest.raises(LayercacheError, match="was changed"):
             follower.read()
         assert follower.begins_alike(MemoryReader(DATA), follower.tell()), "what was given is right"
